@@ -1,0 +1,1 @@
+"""captionacc_dagster turns videos with burned-in captions into exact caption tracks, as Dagster assets."""

@@ -1,0 +1,1 @@
+"""How captions are found. Stands alone: no Dagster, no network, no cloud."""

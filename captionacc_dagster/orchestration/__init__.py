@@ -1,0 +1,1 @@
+"""When runs start and in which order they go."""
