@@ -1,0 +1,159 @@
+"""Settings: the environment and ``.env`` as one typed object. With nothing set, everything is embedded."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+# Read from the repository root, so that tools started there find the same file.
+ENV_FILE = ".env"
+
+
+def _usual_name(name: str) -> AliasChoices:
+    """Accept a service's usual variable name as well as ours with the prefix."""
+    return AliasChoices(name, f"CAPTIONACC_{name}")
+
+
+class Settings(BaseSettings):
+    """Everything that can be configured.
+
+    Names of well-known services are the usual ones (``DATABASE_URL``, ``SUPABASE_URL``, ``WASABI_BUCKET`` …);
+    all others carry the prefix ``CAPTIONACC_``.
+
+    Raises:
+        pydantic.ValidationError: a value is of the wrong type or out of range; the message names the field.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix="CAPTIONACC_", env_file=ENV_FILE, env_ignore_empty=True, extra="ignore", populate_by_name=True
+    )
+
+    home: Path = Field(default=Path(".captionacc"), description="Folder that holds everything embedded.")
+
+    # catalog
+    database_url: SecretStr | None = Field(
+        default=None,
+        validation_alias=_usual_name("DATABASE_URL"),
+        description="Postgres of the catalog; unset: embedded Postgres under home.",
+    )
+    supabase_url: str | None = Field(
+        default=None, validation_alias=_usual_name("SUPABASE_URL"), description="Supabase project; wins over DATABASE_URL."
+    )
+    supabase_service_role_key: SecretStr | None = Field(
+        default=None, validation_alias=_usual_name("SUPABASE_SERVICE_ROLE_KEY"), description="Service key of the project."
+    )
+    supabase_schema: str = Field(
+        default="captionacc", validation_alias=_usual_name("SUPABASE_SCHEMA"), description="Schema of the catalog."
+    )
+
+    # object store
+    wasabi_bucket: str | None = Field(
+        default=None,
+        validation_alias=_usual_name("WASABI_BUCKET"),
+        description="Bucket of an S3-compatible store; unset: a folder under home.",
+    )
+    wasabi_access_key: SecretStr | None = Field(
+        default=None, validation_alias=_usual_name("WASABI_ACCESS_KEY"), description="Access key of the store."
+    )
+    wasabi_secret_key: SecretStr | None = Field(
+        default=None, validation_alias=_usual_name("WASABI_SECRET_KEY"), description="Secret key of the store."
+    )
+    wasabi_region: str = Field(
+        default="us-east-1", validation_alias=_usual_name("WASABI_REGION"), description="Region of the bucket."
+    )
+    wasabi_endpoint_url: str | None = Field(
+        default=None,
+        validation_alias=_usual_name("WASABI_ENDPOINT_URL"),
+        description="Endpoint of the store; unset: Wasabi's for the region.",
+    )
+
+    # processing
+    compute: Literal["local", "modal"] = Field(default="local", description="Where the heavy steps run.")
+    ocr_engine: Literal["rapidocr", "google_vision"] = Field(default="rapidocr", description="Which engine reads text.")
+    ocr_language: str | None = Field(default=None, description="Language hint for engines that take one.")
+    full_frame_rate: float = Field(default=0.1, gt=0, le=30, description="Full frames per second of video.")
+    cropped_frame_rate: float = Field(default=10.0, gt=0, le=120, description="Cropped frames per second of video.")
+    auto_approve_layout: Literal["always", "confident", "never"] = Field(
+        default="confident",
+        description="Whether a layout is approved without a person: always, when confident, or never. "
+        "Embedded commands (process, demo) always approve.",
+    )
+    auto_approve_confidence: float = Field(
+        default=0.8, ge=0, le=1, description="Layout confidence from which `confident` approves."
+    )
+
+    # HTTP
+    webhook_secret: Annotated[list[SecretStr], NoDecode] = Field(
+        default_factory=list,
+        validation_alias=_usual_name("WEBHOOK_SECRET"),
+        description="Bearer secrets of the webhooks, comma separated; several are valid during a rotation.",
+    )
+
+    # scheduling
+    max_concurrent_runs_per_tenant: int = Field(default=3, ge=1, description="Runs of one tenant at a time.")
+    inbox: Path | None = Field(
+        default=None, description="Folder whose files become videos; unset: `inbox` under home."
+    )
+
+    @field_validator("webhook_secret", mode="before")
+    @classmethod
+    def _split_secrets(cls, value: object) -> object:
+        if isinstance(value, str):
+            return [part.strip() for part in value.split(",") if part.strip()]
+        return value
+
+    @field_validator("home", "inbox")
+    @classmethod
+    def _absolute(cls, value: Path | None) -> Path | None:
+        # Absolute from the start: run workers may be started in another folder.
+        return value if value is None else value.expanduser().absolute()
+
+    @model_validator(mode="after")
+    def _complete_services(self) -> Settings:
+        if self.supabase_url and not self.supabase_service_role_key:
+            raise ValueError("SUPABASE_URL is set but SUPABASE_SERVICE_ROLE_KEY is not")
+        if self.wasabi_bucket and not (self.wasabi_access_key and self.wasabi_secret_key):
+            raise ValueError("WASABI_BUCKET is set but WASABI_ACCESS_KEY or WASABI_SECRET_KEY is not")
+        return self
+
+    @property
+    def catalog_kind(self) -> Literal["supabase", "postgres", "embedded"]:
+        """Which catalog these settings choose."""
+        if self.supabase_url:
+            return "supabase"
+        return "postgres" if self.database_url else "embedded"
+
+    @property
+    def storage_kind(self) -> Literal["s3", "local"]:
+        """Which object store these settings choose."""
+        return "s3" if self.wasabi_bucket else "local"
+
+    @property
+    def endpoint_url(self) -> str:
+        """The store's endpoint, Wasabi's own for the region unless one is set."""
+        return self.wasabi_endpoint_url or f"https://s3.{self.wasabi_region}.wasabisys.com"
+
+    @property
+    def dagster_home(self) -> Path:
+        """Folder of the Dagster instance of the embedded system."""
+        return self.home / "dagster"
+
+    @property
+    def objects_dir(self) -> Path:
+        """Folder of the local object store."""
+        return self.home / "objects"
+
+    @property
+    def inbox_dir(self) -> Path:
+        """Folder whose files become videos."""
+        return self.inbox or self.home / "inbox"
+
+
+@lru_cache(maxsize=1)
+def get_settings() -> Settings:
+    """Read the settings once in a process."""
+    return Settings()
