@@ -94,7 +94,19 @@ class Settings(BaseSettings):
     )
 
     # scheduling
-    max_concurrent_runs_per_tenant: int = Field(default=3, ge=1, description="Runs of one tenant at a time.")
+    max_concurrent_runs: int | None = Field(
+        default=None, ge=-1, description="Runs at a time in all (-1: no limit); unset: as dagster.yaml says."
+    )
+    max_concurrent_runs_per_tenant: int | None = Field(
+        default=None, ge=1, description="Runs of one tenant at a time; unset: as dagster.yaml says."
+    )
+    max_concurrent_runs_per_flow: dict[str, int] = Field(
+        default_factory=dict, description='Runs of a flow at a time, as JSON: {"caption_ocr": 4}; others as dagster.yaml says.'
+    )
+    pool_slots: dict[str, int] = Field(
+        default_factory=dict,
+        description='Slots of the compute pools, as JSON: {"local_compute": 2}; others as set in Dagster.',
+    )
     inbox: Path | None = Field(
         default=None, description="Folder whose files become videos; unset: `inbox` under home."
     )
