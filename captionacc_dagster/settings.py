@@ -41,10 +41,14 @@ class Settings(BaseSettings):
         description="Postgres of the catalog; unset: embedded Postgres under home.",
     )
     supabase_url: str | None = Field(
-        default=None, validation_alias=_usual_name("SUPABASE_URL"), description="Supabase project; wins over DATABASE_URL."
+        default=None,
+        validation_alias=_usual_name("SUPABASE_URL"),
+        description="Supabase project; wins over DATABASE_URL.",
     )
     supabase_service_role_key: SecretStr | None = Field(
-        default=None, validation_alias=_usual_name("SUPABASE_SERVICE_ROLE_KEY"), description="Service key of the project."
+        default=None,
+        validation_alias=_usual_name("SUPABASE_SERVICE_ROLE_KEY"),
+        description="Service key of the project.",
     )
     supabase_schema: str = Field(
         default="captionacc", validation_alias=_usual_name("SUPABASE_SCHEMA"), description="Schema of the catalog."
@@ -101,15 +105,14 @@ class Settings(BaseSettings):
         default=None, ge=1, description="Runs of one tenant at a time; unset: as dagster.yaml says."
     )
     max_concurrent_runs_per_flow: dict[str, int] = Field(
-        default_factory=dict, description='Runs of a flow at a time, as JSON: {"caption_ocr": 4}; others as dagster.yaml says.'
+        default_factory=dict,
+        description='Runs of a flow at a time, as JSON: {"caption_ocr": 4}; others as dagster.yaml says.',
     )
     pool_slots: dict[str, int] = Field(
         default_factory=dict,
         description='Slots of the compute pools, as JSON: {"local_compute": 2}; others as set in Dagster.',
     )
-    inbox: Path | None = Field(
-        default=None, description="Folder whose files become videos; unset: `inbox` under home."
-    )
+    inbox: Path | None = Field(default=None, description="Folder whose files become videos; unset: `inbox` under home.")
 
     @field_validator("webhook_secret", mode="before")
     @classmethod

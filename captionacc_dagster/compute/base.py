@@ -81,6 +81,7 @@ class ComputeBackend(ABC):
         video_key: str,
         tenant_id: str,
         video_id: str,
+        crop_region: CropBox | None,
         version: int,
         captions: Sequence[CaptionSpan],
         *,

@@ -36,9 +36,7 @@ class CropBox(_Value):
     @classmethod
     def from_region(cls, region: CropRegion) -> CropBox:
         """Make it from captioning's region."""
-        return cls(
-            crop_left=region.left, crop_top=region.top, crop_right=region.right, crop_bottom=region.bottom
-        )
+        return cls(crop_left=region.left, crop_top=region.top, crop_right=region.right, crop_bottom=region.bottom)
 
 
 class ExtractResult(_Value):

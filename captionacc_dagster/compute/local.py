@@ -1,0 +1,97 @@
+"""The compute backend that works in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from captionacc_dagster.compute import functions
+from captionacc_dagster.compute.base import ComputeBackend, Progress
+from captionacc_dagster.compute.results import (
+    CaptionOcrResult,
+    CaptionSpan,
+    CropBox,
+    CropInferResult,
+    ExtractResult,
+)
+from captionacc_dagster.storage.base import ObjectStore
+
+if TYPE_CHECKING:
+    from captionacc_dagster.captioning.ocr import OcrEngine
+
+
+class LocalCompute(ComputeBackend):
+    """Runs the compute functions here; the OCR models are loaded when first needed and kept."""
+
+    name = "local"
+
+    def __init__(self, store: ObjectStore, create_engine: Callable[[], OcrEngine]) -> None:
+        self._store = store
+        self._create_engine = create_engine
+
+    @cached_property
+    def _engine(self) -> OcrEngine:
+        return self._create_engine()
+
+    def extract_frames_and_ocr(
+        self,
+        video_key: str,
+        tenant_id: str,
+        video_id: str,
+        frame_rate: float = 0.1,
+        *,
+        progress: Progress | None = None,
+    ) -> ExtractResult:
+        """See :func:`functions.extract_frames_and_ocr`."""
+        return functions.extract_frames_and_ocr(
+            video_key, tenant_id, video_id, frame_rate, store=self._store, engine=self._engine, progress=progress
+        )
+
+    def crop_and_infer_caption_frame_extents(
+        self,
+        video_key: str,
+        tenant_id: str,
+        video_id: str,
+        crop_region: CropBox | None,
+        version: int,
+        frame_rate: float = 10.0,
+        *,
+        progress: Progress | None = None,
+    ) -> CropInferResult:
+        """See :func:`functions.crop_and_infer_caption_frame_extents`."""
+        return functions.crop_and_infer_caption_frame_extents(
+            video_key,
+            tenant_id,
+            video_id,
+            crop_region,
+            version,
+            frame_rate,
+            store=self._store,
+            engine=self._engine,
+            progress=progress,
+        )
+
+    def generate_caption_ocr(
+        self,
+        video_key: str,
+        tenant_id: str,
+        video_id: str,
+        crop_region: CropBox | None,
+        version: int,
+        captions: Sequence[CaptionSpan],
+        *,
+        progress: Progress | None = None,
+    ) -> list[CaptionOcrResult]:
+        """See :func:`functions.generate_caption_ocr`."""
+        return functions.generate_caption_ocr(
+            video_key,
+            tenant_id,
+            video_id,
+            crop_region,
+            version,
+            captions,
+            store=self._store,
+            engine=self._engine,
+            progress=progress,
+        )
