@@ -1,0 +1,189 @@
+"""Pixels of a decoded picture: the luma or the colour of one rectangle, as it is displayed."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from captionacc_dagster.captioning.geometry import BBox
+
+if TYPE_CHECKING:
+    import av
+
+# Luma weights (red, blue) of the three matrices in use: ITU-R BT.601, BT.709, BT.2020.
+_LUMA_WEIGHTS = {1: (0.2126, 0.0722), 9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
+_BT601_WEIGHTS = (0.299, 0.114)
+_BT709_HEIGHT = 720  # an untagged picture from this height on is taken for BT.709, as players do
+_LUMA_FIRST = ("yuv4", "yuvj4", "yuva4", "nv12", "nv21", "p010", "gray")  # formats with a luma plane
+_FULL_RANGE = 2  # AVCOL_RANGE_JPEG
+
+
+def pixel_rectangle(bbox: BBox, width: int, height: int) -> tuple[int, int, int, int]:
+    """Give ``(x0, y0, x1, y1)``: the whole pixels that a relative box touches, half-open, never empty."""
+    x0 = min(max(int(bbox.left * width + 1e-6), 0), width - 1)
+    y0 = min(max(int(bbox.top * height + 1e-6), 0), height - 1)
+    x1 = min(max(int(np.ceil(bbox.right * width - 1e-6)), x0 + 1), width)
+    y1 = min(max(int(np.ceil(bbox.bottom * height - 1e-6)), y0 + 1), height)
+    return x0, y0, x1, y1
+
+
+class Picture:
+    """One decoded picture, turned the way it is displayed; nothing is converted before it is asked for.
+
+    Args:
+        frame: the decoded picture.
+        rotation: clockwise turn for display in degrees: 0, 90, 180 or 270.
+        size: ``(width, height)`` as displayed that every crop refers to. A stream that changes its
+            resolution half-way is scaled to it.
+    """
+
+    def __init__(self, frame: av.VideoFrame, rotation: int, size: tuple[int, int]) -> None:
+        self._frame = frame
+        self._rotation = rotation
+        self._size = size
+
+    def luma(self, bbox: BBox) -> NDArray[np.uint8]:
+        """Give the luma of a rectangle, ``(height, width)`` uint8, as coded (no range expansion).
+
+        Pictures of more than 8 bits are scaled down to 8. Only the rectangle is touched, except for
+        pixel formats without a luma plane (RGB, palettes), where the picture is converted once.
+        """
+        if not self._has_planes:
+            return self._crop(self._gray, bbox)
+        return self._crop(self._plane(0), bbox)
+
+    def rgb(self, bbox: BBox) -> NDArray[np.uint8]:
+        """Give the colours of a rectangle, ``(height, width, 3)`` RGB uint8."""
+        if not self._has_planes:
+            return self._crop(self._rgb, bbox)
+        import cv2
+
+        luma = self._crop(self._plane(0), bbox)
+        if len(self._frame.format.components) < 3:
+            return np.repeat(self._expand_luma(luma)[..., None], 3, axis=2)
+        height, width = luma.shape
+        chroma = [
+            cv2.resize(self._crop(plane, bbox), (width, height), interpolation=cv2.INTER_LINEAR)
+            for plane in self._chroma_planes()
+        ]
+        return self._to_rgb(luma, chroma[0], chroma[1])
+
+    def scaled_rgb(self, width: int, height: int) -> NDArray[np.uint8]:
+        """Give the whole picture scaled, ``(height, width, 3)`` RGB uint8; scaled before it is converted."""
+        across = self._rotation in (90, 270)
+        frame = self._frame.reformat(
+            width=height if across else width,
+            height=width if across else height,
+            format="rgb24",
+            interpolation="AREA",
+        )
+        return self._turn(_array(frame))
+
+    def scaled_luma(self, width: int, height: int) -> NDArray[np.uint8]:
+        """Give the whole picture's luma scaled by area, ``(height, width)`` uint8, as coded."""
+        import cv2
+
+        plane = self._plane(0) if self._has_planes else self._gray
+        across = self._rotation in (90, 270)
+        size = (height, width) if across else (width, height)
+        return self._turn(_to_8_bits(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), self._bits))
+
+    @property
+    def _has_planes(self) -> bool:
+        name = self._frame.format.name
+        return name.startswith(_LUMA_FIRST) and not name.endswith("be")
+
+    @property
+    def _bits(self) -> int:
+        if not self._has_planes:
+            return 8
+        # P010 keeps its ten bits at the top of sixteen.
+        return 16 if self._frame.format.name.startswith("p0") else self._frame.format.components[0].bits
+
+    def _plane(self, number: int) -> NDArray:
+        """View one plane, ``(height, width)``, or ``(height, 2 * width)`` for interleaved chroma."""
+        plane = self._frame.planes[number]
+        dtype = np.dtype(np.uint8 if self._bits == 8 else "<u2")
+        rows = np.frombuffer(cast("Any", plane), dtype).reshape(-1, plane.line_size // dtype.itemsize)
+        interleaved = number == 1 and len(self._frame.planes) == 2
+        return rows[: plane.height, : plane.width * (2 if interleaved else 1)]
+
+    def _chroma_planes(self) -> list[NDArray]:
+        if len(self._frame.planes) == 2:
+            both = self._plane(1)
+            order = (1, 0) if self._frame.format.name == "nv21" else (0, 1)
+            return [both[:, start::2] for start in order]
+        return [self._plane(1), self._plane(2)]
+
+    @cached_property
+    def _gray(self) -> NDArray[np.uint8]:
+        return _array(self._frame.reformat(format="gray"))
+
+    @cached_property
+    def _rgb(self) -> NDArray[np.uint8]:
+        return _array(self._frame.reformat(format="rgb24"))
+
+    def _crop(self, plane: NDArray, bbox: BBox) -> NDArray[np.uint8]:
+        """Cut a displayed rectangle out of a coded plane of any subsampling, turned and in 8 bits."""
+        height, width = plane.shape[:2]
+        left, top, right, bottom = bbox.as_tuple()
+        coded = {
+            0: bbox,
+            90: BBox(top, 1 - right, bottom, 1 - left),
+            180: BBox(1 - right, 1 - bottom, 1 - left, 1 - top),
+            270: BBox(1 - bottom, left, 1 - top, right),
+        }[self._rotation]
+        x0, y0, x1, y1 = pixel_rectangle(coded, width, height)
+        crop = self._turn(_to_8_bits(plane[y0:y1, x0:x1], self._bits))
+        displayed = (self._frame.width, self._frame.height)
+        if (displayed[::-1] if self._rotation in (90, 270) else displayed) == self._size:
+            return crop
+        return self._resized(crop, bbox)
+
+    def _resized(self, crop: NDArray[np.uint8], bbox: BBox) -> NDArray[np.uint8]:
+        """Scale the crop of a picture whose resolution is not the stream's own."""
+        import cv2
+
+        x0, y0, x1, y1 = pixel_rectangle(bbox, *self._size)
+        return np.asarray(cv2.resize(crop, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA), np.uint8)
+
+    def _turn(self, array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return np.ascontiguousarray(np.rot90(array, -(self._rotation // 90)))
+
+    @property
+    def _is_full_range(self) -> bool:
+        return int(self._frame.color_range) == _FULL_RANGE or self._frame.format.name.startswith("yuvj")
+
+    def _expand_luma(self, luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if self._is_full_range:
+            return luma
+        return np.clip((luma.astype(np.float32) - 16) * (255 / 219), 0, 255).astype(np.uint8)
+
+    def _to_rgb(self, luma: NDArray, blue: NDArray, red: NDArray) -> NDArray[np.uint8]:
+        """Convert by the picture's own matrix and range (ITU-T H.273, matrix coefficients)."""
+        full = self._is_full_range
+        chroma_scale = 1.0 if full else 255 / 224
+        bright = luma.astype(np.float32) if full else (luma.astype(np.float32) - 16) * (255 / 219)
+        cb = (blue.astype(np.float32) - 128) * chroma_scale
+        cr = (red.astype(np.float32) - 128) * chroma_scale
+        matrix = int(self._frame.colorspace)
+        if matrix == 2 and self._size[1] >= _BT709_HEIGHT:  # 2: unspecified
+            matrix = 1
+        weight_red, weight_blue = _LUMA_WEIGHTS.get(matrix, _BT601_WEIGHTS)
+        weight_green = 1 - weight_red - weight_blue
+        out = np.empty((*luma.shape, 3), np.float32)
+        out[..., 0] = bright + 2 * (1 - weight_red) * cr
+        out[..., 2] = bright + 2 * (1 - weight_blue) * cb
+        out[..., 1] = (bright - weight_red * out[..., 0] - weight_blue * out[..., 2]) / weight_green
+        return np.clip(np.rint(out), 0, 255).astype(np.uint8)
+
+
+def _array(frame: av.VideoFrame) -> NDArray[np.uint8]:
+    return np.asarray(frame.to_ndarray(), np.uint8)
+
+
+def _to_8_bits(array: NDArray, bits: int) -> NDArray[np.uint8]:
+    return array if bits == 8 else (array >> (bits - 8)).astype(np.uint8)

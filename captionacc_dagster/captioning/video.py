@@ -1,0 +1,336 @@
+"""Video files: what they are, sparse samples of their pictures, and every native frame of a region.
+
+Every unusable file ends in one VideoError; times count from the first displayed frame.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from captionacc_dagster.captioning.containers import (
+    VideoError,
+    decode,
+    first_frame,
+    index_facts,
+    last_pts,
+    open_video,
+    video_stream,
+)
+from captionacc_dagster.captioning.geometry import BBox
+from captionacc_dagster.captioning.pictures import Picture
+
+__all__ = [
+    "NativeFrame",
+    "SampledFrame",
+    "VideoError",
+    "VideoFacts",
+    "VideoReader",
+    "frames_near",
+    "native_frames",
+    "probe",
+    "sample_frames",
+    "scaled_size",
+]
+
+_BATCH = 8  # native frames handed over at once: few enough for memory, enough to make the hand-over cheap
+_QUEUED_BATCHES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFacts:
+    """What is known of a video before all of it is decoded.
+
+    ``width`` and ``height`` are as displayed, in pixels; ``frame_rate`` is the average in frames per
+    second; ``frame_count`` comes from the container and may be an estimate; ``bitrate`` is in bits per
+    second; ``rotation`` is the clockwise turn for display (0, 90, 180, 270).
+    """
+
+    path: Path
+    width: int
+    height: int
+    duration_s: float
+    frame_rate: float
+    frame_count: int
+    codec: str
+    bitrate: int
+    rotation: int
+    pixel_format: str
+    first_pts: int = 0
+    time_base: Fraction = Fraction(1, 90000)
+    keyframes_s: tuple[float, ...] = field(default=(), repr=False)
+
+    def time_of(self, pts: int) -> float:
+        """Give the time in seconds of a presentation time stamp, counted from the first displayed frame."""
+        return float((pts - self.first_pts) * self.time_base)
+
+
+@dataclass(frozen=True, slots=True)
+class SampledFrame:
+    """One picture of a sparse sample: its number in the sample, its time, ``(h, w, 3)`` RGB uint8."""
+
+    index: int
+    timestamp_s: float
+    image: NDArray[np.uint8]
+
+
+def probe(path: Path) -> VideoFacts:
+    """Find out what a file holds, by its headers and by decoding its first picture.
+
+    Raises:
+        VideoError: the file is missing, unreadable, no video, damaged beyond use, or without a picture.
+    """
+    path = Path(path)
+    container = open_video(path)
+    try:
+        stream = video_stream(container, path)
+        frame = first_frame(container, stream, path)
+        time_base = stream.time_base or Fraction(1, 90000)
+        first_pts = frame.pts if frame.pts is not None else frame.dts or 0
+        across = frame.rotation % 180 not in range(-45, 46) and frame.rotation % 180 <= 135
+        index = index_facts(container, stream, path)
+        rate = stream.average_rate or stream.guessed_rate or stream.base_rate or Fraction(25)
+        end = last_pts(container, stream, index)
+        duration_s = float((end - first_pts) * time_base) if end is not None else 0.0
+        duration_s = max(duration_s, float(1 / rate))
+        frame_count = index.frame_count or stream.frames or round(duration_s * rate)
+        return VideoFacts(
+            path=path,
+            width=frame.height if across else frame.width,
+            height=frame.width if across else frame.height,
+            duration_s=duration_s,
+            frame_rate=max(frame_count, 1) / duration_s,
+            frame_count=max(frame_count, 1),
+            codec=stream.codec_context.codec.canonical_name,
+            bitrate=round(path.stat().st_size * 8 / duration_s),
+            rotation=round(-frame.rotation / 90) % 4 * 90,
+            pixel_format=frame.format.name,
+            first_pts=first_pts,
+            time_base=time_base,
+            keyframes_s=tuple(float(ticks * time_base) for ticks in index.keyframes),
+        )
+    finally:
+        container.close()
+
+
+class NativeFrame:
+    """One displayed frame of a video: its number from 0, its exact time in seconds, and its pixels on demand.
+
+    Pixels stay valid for as long as the object is kept; keep few, each holds a whole decoded picture.
+    """
+
+    __slots__ = ("_picture", "index", "time_s")
+
+    def __init__(self, index: int, time_s: float, picture: Picture) -> None:
+        self.index = index
+        self.time_s = time_s
+        self._picture = picture
+
+    def luma(self, bbox: BBox) -> NDArray[np.uint8]:
+        """Give the luma of a rectangle, ``(height, width)`` uint8, as coded."""
+        return self._picture.luma(bbox)
+
+    def rgb(self, bbox: BBox) -> NDArray[np.uint8]:
+        """Give the colours of a rectangle, ``(height, width, 3)`` RGB uint8."""
+        return self._picture.rgb(bbox)
+
+    def scaled_luma(self, width: int, height: int) -> NDArray[np.uint8]:
+        """Give the whole picture's luma scaled by area, ``(height, width)`` uint8, as coded."""
+        return self._picture.scaled_luma(width, height)
+
+    def scaled_rgb(self, width: int, height: int) -> NDArray[np.uint8]:
+        """Give the whole picture scaled, ``(height, width, 3)`` RGB uint8."""
+        return self._picture.scaled_rgb(width, height)
+
+
+class VideoReader:
+    """An open video: seek and decode, with every damaged packet passed over.
+
+    Use it as a context manager. ``skip`` is FFmpeg's ``skip_frame`` (``"NONREF"`` leaves out the frames
+    no other frame is built from); ``deblock=False`` also leaves the loop filter out, which is quicker and
+    slightly blurs what is decoded: good enough to look for text, not for exact times.
+    """
+
+    def __init__(self, facts: VideoFacts, *, skip: str = "DEFAULT", deblock: bool = True, threads: int = 1) -> None:
+        self.facts = facts
+        self._container = open_video(facts.path)
+        self._stream = video_stream(self._container, facts.path)
+        context = self._stream.codec_context
+        context.thread_count = threads
+        context.thread_type = "AUTO" if threads > 1 else "NONE"
+        context.skip_frame = skip  # pyright: ignore[reportAttributeAccessIssue]
+        if not deblock:
+            context.options = {"skip_loop_filter": "all"}
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._container.close()
+
+    def seek(self, time_s: float) -> None:
+        """Go to the last keyframe at or before a time; to the start where the file cannot seek."""
+        from av.error import FFmpegError
+
+        pts = self.facts.first_pts + round(time_s / self.facts.time_base)
+        try:
+            self._container.seek(pts, stream=self._stream, backward=True)
+        except FFmpegError:
+            with contextlib.suppress(FFmpegError):
+                self._container.seek(self.facts.first_pts, stream=self._stream, any_frame=True)
+
+    def frames(self) -> Iterator[NativeFrame]:
+        """Decode from here to the end. ``index`` counts from 0 at this call; times rise strictly."""
+        facts = self.facts
+        step = 1 / facts.frame_rate
+        last = -step
+        for index, frame in enumerate(decode(self._container, self._stream)):
+            pts = frame.pts if frame.pts is not None else frame.dts
+            time_s = facts.time_of(pts) if pts is not None else last + step
+            if index and time_s <= last:  # a damaged time stamp: keep the order of display
+                time_s = last + min(step, float(facts.time_base))
+            last = time_s
+            yield NativeFrame(index, time_s, Picture(frame, facts.rotation, (facts.width, facts.height)))
+
+
+def sample_frames(facts: VideoFacts, rate: float, *, long_side: int | None = None) -> Iterator[SampledFrame]:
+    """Sample a video evenly: ``int(duration * rate)`` pictures, at least one.
+
+    Picture ``i`` stands for the time around ``(i + 0.5) / rate``; a keyframe is taken for it where one is
+    near enough (within 40 % of the distance between samples), so that a sparse sample costs little.
+    ``long_side`` bounds the picture's longer side in pixels.
+
+    Raises:
+        VideoError: the file can no longer be opened.
+        ValueError: ``rate`` is not positive.
+    """
+    if not rate > 0:
+        raise ValueError(f"a sampling rate must be positive, got {rate}")
+    count = max(1, int(facts.duration_s * rate + 1e-9))
+    spacing = min(1 / rate, facts.duration_s / count)
+    times = [(index + 0.5) * (1 / rate if count > 1 else spacing) for index in range(count)]
+    width, height = scaled_size(facts, long_side)
+    with VideoReader(facts) as reader:
+        for index, frame in enumerate(frames_near(reader, times, tolerance_s=0.4 * spacing)):
+            yield SampledFrame(index, frame.time_s, frame.scaled_rgb(width, height))
+
+
+def scaled_size(facts: VideoFacts, long_side: int | None) -> tuple[int, int]:
+    """Give ``(width, height)`` of the picture with its longer side bounded by ``long_side`` pixels."""
+    longest = max(facts.width, facts.height)
+    if long_side is None or longest <= long_side:
+        return facts.width, facts.height
+    scale = long_side / longest
+    return max(1, round(facts.width * scale)), max(1, round(facts.height * scale))
+
+
+def frames_near(reader: VideoReader, times: Sequence[float], *, tolerance_s: float = 0.0) -> Iterator[NativeFrame]:
+    """Give one frame near each of some rising times, decoding as little as possible.
+
+    A keyframe within ``tolerance_s`` is taken as it is; otherwise the frame that is on display at that
+    time. Fewer frames come when the file ends early; where it has none there, the last one is given.
+    """
+    previous: NativeFrame | None = None
+    running: Iterator[NativeFrame] | None = None
+    for time_s in times:
+        near = _nearest(reader.facts.keyframes_s, time_s, tolerance_s)
+        goal = time_s if near is None else near
+        start = _last_at_or_before(reader.facts.keyframes_s, goal)
+        if running is None or previous is None or start is None or start > previous.time_s:
+            reader.seek(goal)
+            running, previous = reader.frames(), None
+        previous = _advance(running, goal, previous, reader.facts)
+        if previous is None:
+            return
+        yield previous
+
+
+def native_frames(facts: VideoFacts, *, threads: int | None = None) -> Iterator[NativeFrame]:
+    """Decode every frame once, in a thread of its own, ahead of whoever looks at the frames.
+
+    Memory is bounded by a few frames however long the video is. ``threads`` is the decoder's own number
+    of threads (default: one, the cheapest in CPU time, up to two cores; more on larger machines).
+
+    Raises:
+        VideoError: the file can no longer be opened.
+    """
+    batches: queue.Queue[list[NativeFrame] | BaseException | None] = queue.Queue(_QUEUED_BATCHES)
+    stopped = threading.Event()
+    worker = threading.Thread(
+        target=_decode_ahead,
+        args=(facts, threads or _decoder_threads(), batches, stopped),
+        name="decode",
+        daemon=True,
+    )
+    worker.start()
+    try:
+        while (batch := batches.get()) is not None:
+            if isinstance(batch, BaseException):
+                raise batch
+            yield from batch
+    finally:
+        stopped.set()
+        while worker.is_alive():
+            with contextlib.suppress(queue.Empty):
+                batches.get_nowait()
+            worker.join(0.01)
+
+
+def _decode_ahead(
+    facts: VideoFacts,
+    threads: int,
+    batches: queue.Queue[list[NativeFrame] | BaseException | None],
+    stopped: threading.Event,
+) -> None:
+    try:
+        with VideoReader(facts, threads=threads) as reader:
+            batch: list[NativeFrame] = []
+            for frame in reader.frames():
+                batch.append(frame)
+                if len(batch) == _BATCH:
+                    batches.put(batch)
+                    batch = []
+                if stopped.is_set():
+                    return
+            batches.put(batch)
+        batches.put(None)
+    except BaseException as error:  # noqa: BLE001 -- handed over: it is raised where the frames are used
+        batches.put(error)
+
+
+def _decoder_threads() -> int:
+    import os
+
+    cores = os.cpu_count() or 1
+    return 1 if cores <= 2 else min(4, cores // 2)
+
+
+def _advance(
+    frames: Iterator[NativeFrame], goal: float, previous: NativeFrame | None, facts: VideoFacts
+) -> NativeFrame | None:
+    """Decode up to the frame on display at a time."""
+    slack = 0.5 / facts.frame_rate
+    while previous is None or previous.time_s < goal - slack:
+        frame = next(frames, None)
+        if frame is None:
+            return previous
+        previous = frame
+    return previous
+
+
+def _nearest(sorted_times: Sequence[float], time_s: float, tolerance_s: float) -> float | None:
+    near = [time for time in sorted_times if abs(time - time_s) <= tolerance_s]
+    return min(near, key=lambda time: abs(time - time_s)) if near else None
+
+
+def _last_at_or_before(sorted_times: Sequence[float], time_s: float) -> float | None:
+    before = [time for time in sorted_times if time <= time_s + 1e-6]
+    return before[-1] if before else None
