@@ -1,0 +1,36 @@
+"""The three flows: their names, the assets each one makes, and how a run's flow is told from what it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import StrEnum
+
+
+class Flow(StrEnum):
+    """One of the three pieces of processing; each is the job of the same name."""
+
+    VIDEO_INITIAL_PROCESSING = "video_initial_processing"
+    CROP_AND_INFER = "crop_and_infer"
+    CAPTION_OCR = "caption_ocr"
+
+
+# caption_ocr refreshes assets of crop_and_infer, so its runs are known by their job only.
+FLOW_ASSETS: Mapping[Flow, frozenset[str]] = {
+    Flow.VIDEO_INITIAL_PROCESSING: frozenset({"raw_video", "full_frames", "ocr_db", "layout_db"}),
+    Flow.CROP_AND_INFER: frozenset({"cropped_frames", "caption_frame_extents", "captions_db", "subtitles"}),
+}
+
+
+def flow_of_run(job_name: str, asset_names: Iterable[str] | None) -> Flow | None:
+    """Tell which flow's limit a run falls under; None for a run that is none of the three.
+
+    A backfill or a materialization from the UI runs under Dagster's implicit job; its assets tell its flow.
+    One that makes assets of both counts as ``crop_and_infer``, the flow with the lower limit.
+    """
+    if job_name in set(Flow):
+        return Flow(job_name)
+    names = set(asset_names or ())
+    for flow in (Flow.CROP_AND_INFER, Flow.VIDEO_INITIAL_PROCESSING):
+        if names & FLOW_ASSETS[flow]:
+            return flow
+    return None

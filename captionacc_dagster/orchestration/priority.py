@@ -1,0 +1,209 @@
+"""Priorities of runs: the formula, the run tags that carry it, and which queued runs have grown older.
+
+Pure: no Dagster, no catalog, no clock unless none is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+TENANT_TAG = "captionacc/tenant"
+TIER_TAG = "captionacc/tier"
+TIER_SOURCE_TAG = "captionacc/tier_source"
+AGE_BOOSTING_TAG = "captionacc/age_boosting"
+REQUESTED_AT_TAG = "captionacc/requested_at"
+BASE_PRIORITY_TAG = "captionacc/base_priority"
+FLOW_TAG = "captionacc/flow"
+VIDEO_TAG = "captionacc/video"
+REQUEST_TAG = "captionacc/request"
+DAGSTER_PRIORITY_TAG = "dagster/priority"
+
+AGE_BOOST_PER_MINUTES = 60
+AGE_BOOST_CAP = 20
+
+# A backfill starts this far below its tier and gains less than that: it never passes work somebody waits for.
+BACKFILL_PENALTY = 10
+BACKFILL_AGE_BOOST_CAP = BACKFILL_PENALTY - 1
+
+
+class TenantTier(StrEnum):
+    """What a tenant pays for."""
+
+    FREE = "free"
+    PREMIUM = "premium"
+    ENTERPRISE = "enterprise"
+
+    @classmethod
+    def from_name(cls, name: str) -> TenantTier:
+        """Give the tier of that name; any other name is free."""
+        try:
+            return cls(name)
+        except ValueError:
+            return cls.FREE
+
+
+BASE_PRIORITY: Mapping[TenantTier, int] = {
+    TenantTier.FREE: 50,
+    TenantTier.PREMIUM: 70,
+    TenantTier.ENTERPRISE: 90,
+}
+
+
+class AgeBoosting(StrEnum):
+    """How a queued run's priority rises, as its tag says it."""
+
+    ENABLED = "enabled"
+    DISABLED = "disabled"
+    BACKFILL = "backfill"
+
+    @property
+    def cap(self) -> int:
+        """Most points a run can gain."""
+        return {self.ENABLED: AGE_BOOST_CAP, self.DISABLED: 0, self.BACKFILL: BACKFILL_AGE_BOOST_CAP}[self]
+
+
+def calculate_flow_priority(
+    tenant_tier: str,
+    request_time: datetime | None = None,
+    enable_age_boosting: bool = True,
+    age_boost_per_minutes: int = AGE_BOOST_PER_MINUTES,
+    age_boost_cap: int = AGE_BOOST_CAP,
+    base_priority_override: int | None = None,
+    *,
+    now: datetime | None = None,
+) -> int:
+    """Give a run's priority: its tier's base, plus a point for each full period it has waited, up to the cap.
+
+    Args:
+        tenant_tier: ``free``, ``premium`` or ``enterprise``; anything else counts as free.
+        request_time: when the work was asked for, timezone-aware; None or a future time gives no boost.
+        enable_age_boosting: whether waiting counts at all.
+        age_boost_per_minutes: minutes of waiting for one point, at least 1.
+        age_boost_cap: most points that waiting gives, at least 0.
+        base_priority_override: base to use instead of the tier's.
+        now: the moment to calculate for, timezone-aware; None is the present.
+
+    Raises:
+        ValueError: a time without timezone, a period below one minute, a negative cap.
+    """
+    if age_boost_per_minutes < 1:
+        raise ValueError(f"age_boost_per_minutes must be at least 1, not {age_boost_per_minutes}")
+    if age_boost_cap < 0:
+        raise ValueError(f"age_boost_cap must not be negative, not {age_boost_cap}")
+    tier = TenantTier.from_name(tenant_tier)
+    base = BASE_PRIORITY[tier] if base_priority_override is None else base_priority_override
+    if request_time is None or not enable_age_boosting:
+        return base
+    age = _aware(now or datetime.now(UTC), "now") - _aware(request_time, "request_time")
+    points = int(age.total_seconds() // (60 * age_boost_per_minutes))
+    return base + min(max(points, 0), age_boost_cap)
+
+
+def get_priority_tags(
+    tenant_id: str, tenant_tier: str, priority: int, enable_age_boosting: bool = True
+) -> list[str]:
+    """Give a priority as flat ``name:value`` labels, for logs and for systems with tags of one string."""
+    return [
+        f"tenant:{tenant_id}",
+        f"tier:{tenant_tier}",
+        f"priority:{priority}",
+        f"age-boosting:{'enabled' if enable_age_boosting else 'disabled'}",
+    ]
+
+
+def priority_run_tags(
+    tenant_tier: str,
+    requested_at: datetime,
+    *,
+    tenant_id: str | None = None,
+    backfill: bool = False,
+    enable_age_boosting: bool = True,
+    base_priority_override: int | None = None,
+    now: datetime | None = None,
+) -> dict[str, str]:
+    """Give the Dagster run tags that place a run in the queue.
+
+    Args:
+        tenant_tier: name of the tier; unknown ones count as free.
+        requested_at: when the work was asked for, timezone-aware.
+        tenant_id: whose run it is; None leaves the tenant tag out, and with it the limit per tenant.
+        backfill: below interactive work of the same tier, whatever its age.
+        enable_age_boosting: whether the priority rises while the run waits.
+        base_priority_override: base to use instead of the tier's; the penalty of a backfill comes off it too.
+        now: the moment to calculate for; None is the present.
+
+    Raises:
+        ValueError: ``requested_at`` or ``now`` has no timezone.
+    """
+    tier = TenantTier.from_name(tenant_tier)
+    base = BASE_PRIORITY[tier] if base_priority_override is None else base_priority_override
+    boosting = AgeBoosting.ENABLED if enable_age_boosting else AgeBoosting.DISABLED
+    if backfill:
+        base -= BACKFILL_PENALTY
+        boosting = AgeBoosting.BACKFILL if enable_age_boosting else AgeBoosting.DISABLED
+    tags = {
+        TIER_TAG: tier.value,
+        AGE_BOOSTING_TAG: boosting.value,
+        REQUESTED_AT_TAG: _aware(requested_at, "requested_at").astimezone(UTC).isoformat(),
+        BASE_PRIORITY_TAG: str(base),
+    }
+    if tenant_id is not None:
+        tags[TENANT_TAG] = tenant_id
+    priority = priority_of_tags(tags, now)
+    assert priority is not None
+    return tags | {DAGSTER_PRIORITY_TAG: str(priority)}
+
+
+def priority_of_tags(tags: Mapping[str, str], now: datetime | None = None) -> int | None:
+    """Calculate the priority that a run's own tags give it at that moment; None when they do not say."""
+    try:
+        base = int(tags[BASE_PRIORITY_TAG])
+        boosting = AgeBoosting(tags.get(AGE_BOOSTING_TAG, AgeBoosting.ENABLED))
+        requested_at = _aware(datetime.fromisoformat(tags[REQUESTED_AT_TAG]), REQUESTED_AT_TAG)
+    except (KeyError, ValueError):
+        return None
+    return calculate_flow_priority(
+        tags.get(TIER_TAG, TenantTier.FREE),
+        requested_at,
+        enable_age_boosting=boosting is not AgeBoosting.DISABLED,
+        age_boost_cap=boosting.cap,
+        base_priority_override=base,
+        now=now,
+    )
+
+
+@dataclass(frozen=True)
+class Retag:
+    """One queued run whose priority has to be written anew."""
+
+    run_id: str
+    requested_at: datetime
+    priority: int
+
+
+def runs_to_retag(
+    queued: Iterable[tuple[str, Mapping[str, str]]], now: datetime, limit: int | None = None
+) -> list[Retag]:
+    """Find the queued runs whose integer priority is not what the formula says now, oldest request first.
+
+    Args:
+        queued: run id and tags of each queued run; runs without priority tags are passed over.
+        now: the moment to calculate for, timezone-aware.
+        limit: most runs to give.
+    """
+    changed = [
+        Retag(run_id, datetime.fromisoformat(tags[REQUESTED_AT_TAG]), priority)
+        for run_id, tags in queued
+        if (priority := priority_of_tags(tags, now)) is not None
+        and tags.get(DAGSTER_PRIORITY_TAG) != str(priority)
+    ]
+    return sorted(changed, key=lambda retag: retag.requested_at)[:limit]
+
+
+def _aware(moment: datetime, name: str) -> datetime:
+    if moment.tzinfo is None:
+        raise ValueError(f"{name} has no timezone: {moment.isoformat()}")
+    return moment
