@@ -1,0 +1,71 @@
+# `make demo` and `make test` set up a fresh machine by themselves: Python 3.11+ and make are all they need.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+	&& { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PYTEST := $(BIN)/python -m pytest
+
+.PHONY: help setup demo test test-slow lint format lock up bench clean
+
+help: ## Say what can be made
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setlock: $(STAMP) ## Write requirements.lock anew from pyproject.toml
+	$(BIN)/python -m pip install -q uv
+	$(BIN)/python -m uv pip compile -q pyproject.toml --extra modal --extra supabase --extra dev --universal --python-version 3.11 \
+		--no-emit-index-url --no-emit-find-links --no-annotate --no-header -o requirements.lock
+
+up: $(STAMP) ## Install everything into .venv (done by every other target)
+
+# uv is used when it is there or pip can fetch it; plain pip does the same, slower.
+$(STAMP): requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed and none was found (set PYTHON=...)" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
+		echo "python -m venv failed (on Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
+	@echo "Installing captionacc and its dependencies into $(VENV) ..."
+	@if command -v uv >/dev/null 2>&1; then UV=uv; \
+	elif $(BIN)/python -m pip install -q uv 2>/dev/null; then UV="$(BIN)/python -m uv"; else UV=; fi; \
+	if [ -n "$$UV" ]; then \
+		$$UV pip install -q -p $(BIN)/python -r requirements.lock && $$UV pip install -q -p $(BIN)/python --no-deps -e .; \
+	else \
+		$(BIN)/python -m pip install -q -r requirements.lock && $(BIN)/python -m pip install -q --no-deps -e .; \
+	fi
+	@touch $@
+
+demo: $(STAMP) ## Make a clip, find its captions, and say how many were right
+	@$(BIN)/captionacc demo
+
+test: $(STAMP) ## Run the default tests (under ten minutes on two cores)
+	$(PYTEST) -m "not slow" $(ARGS)
+
+test-slow: $(STAMP) ## Run the tests that take longer
+	$(PYTEST) -m slow $(ARGS)
+
+lint: $(STAMP) ## Check style, types and the floors of the house
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: $(STAMP) ## Put the code in order
+	$(BIN)/ruff check --fix-only -q .
+	$(BIN)/ruff format .
+
+lock: $(STAMP) ## Write requirements.lock anew from pyproject.toml
+	$(BIN)/python -m pip install -q uv
+	$(BIN)/python -m uv pip compile -q pyproject.toml --extra modal --extra supabase --extra dev --universal --python-version 3.11 \
+		--no-emit-index-url --no-emit-find-links --no-annotate --no-header -o requirements.lock
+
+up: $(STAMP) ## Start Dagster's UI and daemon on the embedded data, until Ctrl-C
+	@$(BIN)/captionacc up
+
+bench: $(STAMP) ## Measure captions found: our engine and a naive baseline, side by side
+	$(BIN)/python -m benchmarks.captions $(ARGS)
+
+clean: ## Remove the environment and caches (not .captionacc, your data)
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache
