@@ -1,0 +1,308 @@
+"""RapidOCR's PP-OCR models on ONNX Runtime, driven directly: nothing is enlarged that need not be.
+
+The wheel's own pipeline scales every picture's short side up to 736 pixels; captions stay readable to the
+detector at a third of that. Models: PP-OCRv6 small (detection by differentiable binarization, Liao et al.,
+arXiv:1911.08947; recognition by CTC), from the ``rapidocr`` wheel.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import itertools
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from captionacc_dagster.captioning.geometry import BBox
+from captionacc_dagster.captioning.ocr import LineBox, OcrError, Recognition, TextBox, cut_line
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+_DETECTOR = "PP-OCRv6_det_small.onnx"
+_RECOGNISER = "PP-OCRv6_rec_small.onnx"
+_READ_SIDE = 800  # pixels: letters of 2.5 % of a 16:9 picture's height are then 11 pixels high
+_STRIDE = 32  # the detector's input is a multiple of this
+_INK = 0.3  # PP-OCR's defaults: probability of a text pixel, mean probability of a text line,
+_LINE = 0.5  # and how far the shrunken line that was found is grown back
+_UNCLIP = 1.6
+_SMALLEST = 3  # pixels of the short side of a line in the searched picture
+_LINE_HEIGHT = 48  # pixels, the recogniser's input
+_NARROWEST = 64  # pixels, narrower lines are padded
+_WIDEST = 3200
+_BATCH = 8  # lines at once on a GPU; on a CPU, lines one by one cost the same and need no padding
+_COMMON_CODES = {"zh": "ch", "zh-cn": "ch", "zh-hans": "ch", "zh-tw": "chinese_cht", "zh-hant": "chinese_cht"} | {
+    "ja": "japan",
+    "jp": "japan",
+    "ko": "korean",
+    "ru": "eslav",
+    "uk": "eslav",
+    "be": "eslav",
+    "hi": "devanagari",
+}
+
+_loading = threading.Lock()
+
+
+@dataclass(frozen=True)
+class _Model:
+    session: onnxruntime.InferenceSession
+    on_gpu: bool
+    characters: tuple[str, ...] = ()
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(self.session.run(None, {self.session.get_inputs()[0].name: batch})[0], np.float32)
+
+
+class RapidOcrEngine:
+    """Finds and reads lines offline, on the CPU or, when ONNX Runtime has CUDA, on the GPU."""
+
+    def __init__(self, *, threads: int | None = None, lang: str | None = None) -> None:
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads must be at least 1, got {threads}")
+        self._threads = threads or min(4, os.cpu_count() or 1)
+        self._lang = lang.strip().lower() if lang else None
+
+    @property
+    def name(self) -> str:
+        """Name the engine and its models."""
+        return "rapidocr/PP-OCRv6-small"
+
+    def load(self) -> None:
+        """Load both models now instead of at their first use."""
+        _detector(self._threads)
+        _recogniser(self._threads, self._lang)
+
+    def detect(self, image: NDArray[np.uint8], *, long_side: int | None = None) -> list[LineBox]:
+        """Find lines of text; the picture is searched at its own size, or smaller by ``long_side``."""
+        height, width = image.shape[:2]
+        scale = min(1.0, (long_side or _READ_SIDE) / max(height, width))
+        size = (_to_stride(width * scale), _to_stride(height * scale))
+        found = _detector(self._threads).run(_normalised(image, size)[None])[0, 0]
+        return _lines_of(found)
+
+    def recognise(self, line_images: Sequence[NDArray[np.uint8]]) -> list[Recognition]:
+        """Read located lines. Columns (higher than twice their width) are laid flat first."""
+        model = _recogniser(self._threads, self._lang)
+        inputs = [_line_input(image) for image in line_images]
+        order = sorted(range(len(inputs)), key=lambda number: inputs[number].shape[2])
+        results: dict[int, Recognition] = {}
+        size = _BATCH if model.on_gpu else 1
+        for start in range(0, len(order), size):
+            numbers = order[start : start + size]
+            widest = max(inputs[number].shape[2] for number in numbers)
+            batch = np.zeros((len(numbers), 3, _LINE_HEIGHT, widest), np.float32)
+            for row, number in enumerate(numbers):
+                batch[row, :, :, : inputs[number].shape[2]] = inputs[number]
+            for number, probabilities in zip(numbers, model.run(batch), strict=True):
+                share = inputs[number].shape[2] / widest
+                results[number] = _decoded(probabilities, model.characters, share)
+        return [results[number] for number in range(len(inputs))]
+
+    def read(self, image: NDArray[np.uint8]) -> list[TextBox]:
+        """Find and read the lines of a picture, in the detector's order."""
+        lines = self.detect(image)
+        read = self.recognise([cut_line(image, line) for line in lines])
+        return [
+            TextBox(line.bbox, text.text, text.confidence)
+            for line, text in zip(lines, read, strict=True)
+            if text.text.strip()
+        ]
+
+
+def _to_stride(pixels: float) -> int:
+    return max(1, round(pixels / _STRIDE)) * _STRIDE
+
+
+def _normalised(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Scale to ``(width, height)`` and to -1..1, ``(3, height, width)`` BGR as the models were trained."""
+    import cv2
+
+    shrinks = size[0] * size[1] < image.shape[0] * image.shape[1]
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    if image.shape[1::-1] != size:
+        image = np.asarray(cv2.resize(image, size, interpolation=interpolation), np.uint8)
+    bgr = image[..., ::-1].transpose(2, 0, 1)
+    return np.ascontiguousarray(bgr, np.float32) / 127.5 - 1.0
+
+
+def _lines_of(probability: NDArray[np.float32]) -> list[LineBox]:
+    """Turn the detector's map ``(height, width)`` into lines, top to bottom."""
+    import cv2
+
+    height, width = probability.shape
+    ink = cv2.dilate((probability > _INK).astype(np.uint8), np.ones((2, 2), np.uint8))
+    contours, _ = cv2.findContours(ink, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
+    lines = []
+    for contour in contours:
+        (x, y), (across, down), angle = cv2.minAreaRect(contour)
+        if min(across, down) < _SMALLEST:
+            continue
+        corners = cv2.boxPoints(((x, y), (across, down), angle))
+        score = _mean_inside(probability, corners)
+        if score < _LINE:
+            continue
+        grow = across * down * _UNCLIP / (2 * (across + down))
+        corners = cv2.boxPoints(((x, y), (across + 2 * grow, down + 2 * grow), angle))
+        quad = _clockwise(np.clip(corners / (width, height), 0.0, 1.0))
+        bbox = BBox(*(float(edge) for edge in (*quad.min(axis=0), *quad.max(axis=0))))
+        if bbox.width > 0 and bbox.height > 0:
+            lines.append(LineBox(bbox, score, tuple((float(px), float(py)) for px, py in quad)))
+    return sorted(lines, key=lambda line: (line.bbox.top, line.bbox.left))
+
+
+def _mean_inside(probability: NDArray[np.float32], corners: NDArray[Any]) -> float:
+    import cv2
+
+    height, width = probability.shape
+    x0, y0 = np.clip(np.floor(corners.min(axis=0)).astype(int), 0, (width - 1, height - 1))
+    x1, y1 = np.clip(np.ceil(corners.max(axis=0)).astype(int), 0, (width - 1, height - 1))
+    mask = np.zeros((y1 - y0 + 1, x1 - x0 + 1), np.uint8)
+    cv2.fillPoly(mask, [(corners - (x0, y0)).astype(np.int32)], 1)
+    return float(cv2.mean(probability[y0 : y1 + 1, x0 : x1 + 1], mask)[0])
+
+
+def _clockwise(corners: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Order four corners clockwise from the top left."""
+    by_x = corners[np.argsort(corners[:, 0], kind="stable")]
+    left, right = by_x[:2], by_x[2:]
+    left, right = left[np.argsort(left[:, 1])], right[np.argsort(right[:, 1])]
+    return np.stack([left[0], right[0], right[1], left[1]])
+
+
+def _line_input(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    height, width = image.shape[:2]
+    if height > 2 * width:
+        image = _laid_flat(image)
+        height, width = image.shape[:2]
+    across = min(max(1, -(-width * _LINE_HEIGHT // height)), _WIDEST)
+    line = _normalised(image, (across, _LINE_HEIGHT))
+    if across >= _NARROWEST:
+        return line
+    padded = np.zeros((3, _LINE_HEIGHT, _NARROWEST), np.float32)
+    padded[:, :, :across] = line
+    return padded
+
+
+def _laid_flat(column: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Cut a column of upright characters between them and set them side by side.
+
+    The cuts follow the quietest rows near every multiple of the column's width.
+    """
+    height, width = column.shape[:2]
+    luma = column.mean(axis=2)
+    unrest = np.abs(np.diff(luma, axis=1)).mean(axis=1)
+    count = max(2, round(height / width))
+    pitch = height / count
+    reach = max(1, int(pitch * 0.2))
+    cuts = [0]
+    for number in range(1, count):
+        middle = round(number * pitch)
+        rows = np.arange(max(cuts[-1] + 1, middle - reach), min(height - 1, middle + reach) + 1)
+        cuts.append(int(rows[np.argmin(unrest[rows] + 0.05 * np.abs(rows - middle))]))
+    cuts.append(height)
+    tallest = int(max(np.diff(cuts)))
+    cells = []
+    for top, bottom in itertools.pairwise(cuts):
+        cell = column[top:bottom]
+        missing = tallest - (bottom - top)
+        cells.append(np.pad(cell, ((missing // 2, missing - missing // 2), (0, 0), (0, 0)), mode="edge"))
+    return np.concatenate(cells, axis=1)
+
+
+def _decoded(probabilities: NDArray[np.float32], characters: tuple[str, ...], share: float) -> Recognition:
+    """Read the best path through the recogniser's output ``(steps, characters)`` (CTC, blank first)."""
+    best = probabilities.argmax(axis=1)
+    chosen = best != 0
+    chosen[1:] &= best[1:] != best[:-1]
+    steps = np.flatnonzero(chosen)
+    if not len(steps):
+        return Recognition("", 0.0)
+    confidences = probabilities[steps, best[steps]]
+    symbols = [characters[number] for number in best[steps]]
+    centres = np.minimum((steps + 0.5) / (len(probabilities) * share), 1.0)
+    # A symbol of the model may be several code points; each takes the symbol's confidence.
+    spread = [(char, number) for number, symbol in enumerate(symbols) for char in symbol]
+    return Recognition(
+        text="".join(symbols),
+        confidence=float(confidences.mean()),
+        characters=tuple(float(confidences[number]) for _, number in spread),
+        positions=tuple(float(centres[number]) for _, number in spread),
+    )
+
+
+def _detector(threads: int) -> _Model:
+    with _loading:
+        return _load(str(_model_folder() / _DETECTOR), threads)
+
+
+def _recogniser(threads: int, lang: str | None) -> _Model:
+    with _loading:
+        path = _model_folder() / _RECOGNISER if lang is None else _model_of_language(lang)
+        return _load(str(path), threads)
+
+
+@functools.cache
+def _load(path: str, threads: int) -> _Model:
+    """Load a model once per process and number of threads."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    # Waiting threads that spin would cost more CPU time than the work itself.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    on_gpu = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    providers = (["CUDAExecutionProvider"] if on_gpu else []) + ["CPUExecutionProvider"]
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=providers)
+    except Exception as error:
+        raise OcrError(f"the OCR model {Path(path).name} cannot be loaded: {error}") from error
+    on_gpu = "CUDAExecutionProvider" in session.get_providers()
+    listed = session.get_modelmeta().custom_metadata_map.get("character", "").splitlines()
+    return _Model(session, on_gpu, ("", *listed, " ") if listed else ())
+
+
+def _model_folder() -> Path:
+    spec = importlib.util.find_spec("rapidocr")
+    if spec is None or spec.origin is None:
+        raise OcrError("the OCR engine rapidocr is not installed: pip install rapidocr")
+    return Path(spec.origin).parent / "models"
+
+
+@functools.cache
+def _model_of_language(lang: str) -> Path:
+    """Find the recogniser of a language: the wheel's own, or one that RapidOCR finds (or fetches)."""
+    import logging
+
+    from rapidocr import RapidOCR
+    from rapidocr.utils.model_resolver import list_supported_langs
+    from rapidocr.utils.typings import LangRec, ModelType, OCRVersion, TaskType
+
+    lang = _COMMON_CODES.get(lang, lang)
+    if lang in list_supported_langs(TaskType.REC, OCRVersion.PPOCRV6, ModelType.SMALL):
+        return _model_folder() / _RECOGNISER
+    others = list_supported_langs(TaskType.REC, OCRVersion.PPOCRV5, ModelType.MOBILE)
+    if lang not in others:
+        raise ValueError(f"rapidocr reads no language {lang!r}; besides Latin, Chinese and Japanese: {others}")
+    logging.getLogger("RapidOCR").setLevel(logging.CRITICAL)
+    parameters = {
+        "Rec.lang_type": LangRec(lang),
+        "Rec.ocr_version": OCRVersion.PPOCRV5,
+        "Rec.model_type": ModelType.MOBILE,
+        "Global.log_level": "critical",
+    }
+    try:
+        recogniser = RapidOCR(params=parameters)._load_rec_model()
+    except Exception as error:
+        reason = str(error).splitlines()[-1] if str(error) else type(error).__name__
+        raise OcrError(f"rapidocr's model for {lang!r} is not here and cannot be fetched: {reason}") from error
+    return Path(cast("Any", recogniser).session.session._model_path)
