@@ -17,11 +17,12 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
-from captionacc_dagster.storage.errors import DeleteFailed, ObjectNotFound
+from captionacc_dagster.storage.errors import ChecksumMismatch, DeleteFailed, ObjectNotFound, TruncatedBody
 from captionacc_dagster.storage.keys import InvalidKey, check_key, check_prefix, tenant_of
 
 Progress = Callable[[int], None]
-"""Called with the number of bytes moved since the call before."""
+"""Called with the number of bytes moved since the call before, from any thread; negative when an attempt failed and
+its bytes will be moved again."""
 
 CHUNK_BYTES = 1 << 20
 
@@ -203,7 +204,10 @@ class ObjectStore(ABC):
         """
         check_prefix(prefix)
         tenant_of(prefix)
-        return self._delete_under(prefix, (info.key for info in self.iterate(prefix)))
+        return self._delete_under(prefix, self._keys_under(prefix))
+
+    def _keys_under(self, prefix: str) -> Iterator[str]:
+        return (info.key for info in self.iterate(prefix))
 
     def _delete_under(self, prefix: str, keys: Iterable[str]) -> int:
         deleted, failures = self._delete_keys(keys)
@@ -275,7 +279,7 @@ class ObjectStore(ABC):
 
         published = self.upload_many(checked(), progress=progress)
         kept = {item.key for item in published}
-        self._delete_under(prefix, (info.key for info in self.iterate(prefix) if info.key not in kept))
+        self._delete_under(prefix, (key for key in self._keys_under(prefix) if key not in kept))
         return published
 
 
@@ -287,6 +291,19 @@ def check_same_tenant(source_key: str, target_key: str) -> None:
     """
     if check_key(source_key).split("/")[0] != check_key(target_key).split("/")[0]:
         raise InvalidKey(f"refused to copy {source_key!r:.200} to {target_key!r:.200}: another tenant's")
+
+
+def check_content(key: str, size: int, expected_size: int, sha256: str | None, expected_sha256: str | None) -> None:
+    """Compare what arrived with what the object is; a hash of None is not known.
+
+    Raises:
+        TruncatedBody: another number of bytes.
+        ChecksumMismatch: as many, but other ones.
+    """
+    if size != expected_size:
+        raise TruncatedBody(f"{key}: {size} bytes arrived, the object has {expected_size}", key=key)
+    if expected_sha256 is not None and sha256 != expected_sha256:
+        raise ChecksumMismatch(f"{key}: SHA-256 is {sha256}, expected {expected_sha256}", key=key)
 
 
 def check_expiry(expires_in: int) -> int:

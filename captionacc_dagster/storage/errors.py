@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -70,3 +71,22 @@ class DeleteFailed(StorageError):
         super().__init__(f"could not delete {key} ({reason}){more} under {prefix}; {deleted} deleted", key=prefix)
         self.deleted = deleted
         self.failures = tuple(failures)
+
+
+def from_os_error(error: OSError, what: str, key: str | None = None, *, writing: bool = False) -> StorageError:
+    """Say as a storage error what the file system answered.
+
+    ``what`` names the key or the file. When reading, a missing file is a missing object.
+    """
+    message = f"{what}: {error.strerror or error}"
+    match error.errno:
+        case errno.ENOENT | errno.ENOTDIR | errno.EISDIR if not writing:
+            return ObjectNotFound(f"no such object: {what}", key=key)
+        case errno.EACCES | errno.EPERM | errno.EROFS | errno.ELOOP:
+            return AccessDenied(message, key=key)
+        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
+            return StorageFull(message, key=key)
+        case errno.EIO | errno.ESTALE | errno.EMFILE | errno.ENFILE | errno.ETIMEDOUT:
+            return StorageUnavailable(message, key=key)
+        case _:
+            return StorageError(message, key=key)

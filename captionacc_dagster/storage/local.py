@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import stat as stat_modes
@@ -12,7 +11,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO
 
 from captionacc_dagster.storage.base import (
     CHUNK_BYTES,
@@ -20,20 +19,16 @@ from captionacc_dagster.storage.base import (
     ObjectStore,
     Progress,
     Published,
+    check_content,
     check_expiry,
     check_same_tenant,
     digest,
 )
 from captionacc_dagster.storage.errors import (
-    AccessDenied,
     BucketNotFound,
-    ChecksumMismatch,
     ObjectNotFound,
     PresignedUrlUnsupported,
-    StorageError,
-    StorageFull,
-    StorageUnavailable,
-    TruncatedBody,
+    from_os_error,
 )
 from captionacc_dagster.storage.keys import InvalidKey, check_key, check_prefix, tenant_of
 from captionacc_dagster.storage.partial import partial_file
@@ -53,7 +48,7 @@ class LocalObjectStore(ObjectStore):
         try:
             (root / _TEMPORARY_FOLDER).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            _raise(error, str(root))
+            raise from_os_error(error, str(root)) from error
         self._root = root.resolve()
         self._temporary = self._root / _TEMPORARY_FOLDER
 
@@ -74,7 +69,7 @@ class LocalObjectStore(ObjectStore):
                 pass
             (self._temporary / "check").unlink(missing_ok=True)
         except OSError as error:
-            _raise(error, str(self._root))
+            raise from_os_error(error, str(self._root)) from error
 
     def upload_file(self, key: str, data: bytes | BinaryIO, content_type: str | None = None) -> str:
         """See ``ObjectStore.upload_file``; a folder keeps no content type (``base.content_type_of`` tells it)."""
@@ -107,12 +102,9 @@ class LocalObjectStore(ObjectStore):
             try:
                 with partial_file(target) as sink:
                     copied, hashed = _pump(source, sink, progress=progress, hashing=sha256 is not None)
-                    if copied != size:
-                        raise TruncatedBody(f"{key}: {copied} bytes of {size} arrived", key=key)
-                    if hashed != sha256:
-                        raise ChecksumMismatch(f"{key}: SHA-256 is {hashed}, expected {sha256}", key=key)
+                    check_content(key, copied, size, hashed, sha256)
             except OSError as error:
-                _raise(error, str(target), key, writing=True)
+                raise from_os_error(error, str(target), key, writing=True) from error
         return target
 
     def download_to_bytes(self, key: str) -> bytes:
@@ -132,7 +124,7 @@ class LocalObjectStore(ObjectStore):
         try:
             status = path.lstat()
         except OSError as error:
-            _raise(error, key, key)
+            raise from_os_error(error, key, key) from error
         if not stat_modes.S_ISREG(status.st_mode):
             raise ObjectNotFound(f"no such object: {key}", key=key)
         return _info(key, status)
@@ -159,7 +151,7 @@ class LocalObjectStore(ObjectStore):
         except OSError as error:
             if path.is_dir():
                 return
-            _raise(error, key, key)
+            raise from_os_error(error, key, key) from error
         self._prune(path.parent)
 
     def generate_presigned_url(self, key: str, expires_in: int = 3600) -> str:
@@ -192,7 +184,7 @@ class LocalObjectStore(ObjectStore):
                         path.unlink()
                         swept += 1
         except OSError as error:
-            _raise(error, str(self._root), writing=True)
+            raise from_os_error(error, str(self._root), writing=True) from error
         return swept
 
     def _delete_keys(self, keys: Iterable[str]) -> tuple[int, list[tuple[str, str]]]:
@@ -228,7 +220,7 @@ class LocalObjectStore(ObjectStore):
             try:
                 linked = path.is_symlink()
             except OSError as error:
-                _raise(error, key, key)
+                raise from_os_error(error, key, key) from error
             if linked:
                 raise InvalidKey(f"object key {key!r:.200} leads through a symbolic link")
         return path
@@ -238,7 +230,7 @@ class LocalObjectStore(ObjectStore):
         try:
             return open(self._path(key), "rb", opener=_open_no_link)
         except OSError as error:
-            _raise(error, key, key)
+            raise from_os_error(error, key, key) from error
 
     def _write(
         self, key: str, source: BinaryIO, *, progress: Progress | None = None, hashing: bool = False
@@ -248,7 +240,7 @@ class LocalObjectStore(ObjectStore):
             with partial_file(path, self._temporary) as sink:
                 return _pump(source, sink, progress=progress, hashing=hashing)
         except OSError as error:
-            _raise(error, key, key, writing=True)
+            raise from_os_error(error, key, key, writing=True) from error
 
     def _prune(self, folder: Path) -> None:
         while folder != self._root:
@@ -268,7 +260,7 @@ class LocalObjectStore(ObjectStore):
         except (FileNotFoundError, NotADirectoryError):
             return
         except OSError as error:
-            _raise(error, prefix)
+            raise from_os_error(error, prefix) from error
         for name in named:
             try:
                 check_key(prefix + name.rstrip("/"))
@@ -306,18 +298,3 @@ def _pump(
         if progress is not None:
             progress(len(chunk))
     return copied, sha256.hexdigest() if sha256 is not None else None
-
-
-def _raise(error: OSError, what: str, key: str | None = None, *, writing: bool = False) -> NoReturn:
-    reason = error.strerror or str(error)
-    match error.errno:
-        case errno.ENOENT | errno.ENOTDIR | errno.EISDIR if not writing:
-            raise ObjectNotFound(f"no such object: {what}", key=key) from error
-        case errno.EACCES | errno.EPERM | errno.EROFS | errno.ELOOP:
-            raise AccessDenied(f"{what}: {reason}", key=key) from error
-        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
-            raise StorageFull(f"{what}: {reason}", key=key) from error
-        case errno.EIO | errno.ESTALE | errno.EMFILE | errno.ENFILE | errno.ETIMEDOUT:
-            raise StorageUnavailable(f"{what}: {reason}", key=key) from error
-        case _:
-            raise StorageError(f"{what}: {reason}", key=key) from error

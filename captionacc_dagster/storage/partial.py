@@ -14,7 +14,7 @@ _RENAME_ATTEMPTS = 20
 
 @contextmanager
 def partial_file(final: Path, folder: Path | None = None) -> Iterator[BinaryIO]:
-    """Open a new file for writing that replaces ``final`` when the block ends without an error, else vanishes.
+    """Open a new file that replaces ``final`` when the block ends without an error, else vanishes.
 
     It is written in ``folder`` (on the same file system; by default beside ``final``, hidden), flushed to the disk,
     then renamed. The parents of ``final`` are made.
@@ -23,7 +23,7 @@ def partial_file(final: Path, folder: Path | None = None) -> Iterator[BinaryIO]:
         final.parent.mkdir(parents=True, exist_ok=True)
     partial = (folder or final.parent) / f".{uuid4().hex}.part"
     try:
-        with partial.open("xb") as stream:
+        with partial.open("x+b") as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

@@ -1,0 +1,48 @@
+"""The boto3 client for Wasabi, AWS and servers that speak S3."""
+
+from __future__ import annotations
+
+from typing import Any
+
+# As many as the threads of two uploads in parts and a set of small ones need at once.
+MAX_CONNECTIONS = 32
+
+
+def create_s3_client(
+    *,
+    endpoint_url: str | None = None,
+    region: str = "us-east-1",
+    access_key: str | None = None,
+    secret_key: str | None = None,
+    path_style: bool = True,
+    connect_timeout_s: float = 10.0,
+    read_timeout_s: float = 60.0,
+    max_attempts: int = 3,
+) -> Any:
+    """Make a boto3 S3 client that servers other than AWS's understand too; safe to share between threads.
+
+    Without keys botocore looks for them in its usual places; CA bundle and proxies come from the environment as well.
+    Each request is tried ``max_attempts`` times within a second or so: patience beyond that is ``S3ObjectStore``'s.
+    """
+    from boto3.session import Session
+    from botocore.config import Config
+
+    return Session().client(
+        "s3",
+        endpoint_url=endpoint_url,
+        region_name=region,
+        aws_access_key_id=access_key,
+        aws_secret_access_key=secret_key,
+        config=Config(
+            signature_version="s3v4",
+            s3={"addressing_style": "path" if path_style else "virtual"},
+            # The newer defaults send trailing checksums, which many S3-compatible servers refuse.
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+            connect_timeout=connect_timeout_s,
+            read_timeout=read_timeout_s,
+            retries={"mode": "standard", "total_max_attempts": max_attempts},
+            max_pool_connections=MAX_CONNECTIONS,
+            tcp_keepalive=True,
+        ),
+    )
