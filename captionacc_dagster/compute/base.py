@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, Literal, Protocol
+from uuid import UUID
 
 from captionacc_dagster.compute.results import (
     CaptionOcrResult,
@@ -37,6 +40,154 @@ class ComputeUnavailable(ComputeError):
     retryable = True
 
 
+class ComputeTimeout(ComputeError):
+    """The work took longer than its time limit; the load of the moment may have been the reason."""
+
+    retryable = True
+
+
+class ComputeMisconfigured(ComputeError):
+    """The place where the work runs refuses us or is not set up; the message says what to do."""
+
+
+class QuotaExceeded(ComputeError):
+    """The tenant's limit does not allow this work; nothing was spent."""
+
+
+class CallRow(Protocol):
+    """What the ledger knows of one remote call; times are aware."""
+
+    @property
+    def id(self) -> UUID:
+        """The row's own id."""
+        ...
+
+    @property
+    def call_key(self) -> str:
+        """What names the work."""
+        ...
+
+    @property
+    def function_name(self) -> str:
+        """Which function was called."""
+        ...
+
+    @property
+    def run_id(self) -> str | None:
+        """The run that waits for it, or last did."""
+        ...
+
+    @property
+    def state(self) -> str:
+        """intent, spawned, running, succeeded, failed, cancelled or refused."""
+        ...
+
+    @property
+    def external_call_id(self) -> str | None:
+        """The id under which the remote side knows it."""
+        ...
+
+    @property
+    def dashboard_url(self) -> str | None:
+        """Where a person can look at it."""
+        ...
+
+    @property
+    def attempts(self) -> int:
+        """How often it was made, this time included."""
+        ...
+
+    @property
+    def last_reason(self) -> str | None:
+        """Why it was made anew."""
+        ...
+
+    @property
+    def result(self) -> Mapping[str, Any] | None:
+        """What it gave."""
+        ...
+
+    @property
+    def error_details(self) -> Mapping[str, Any] | None:
+        """Why it gave nothing."""
+        ...
+
+    @property
+    def waiter_seen_at(self) -> datetime:
+        """When somebody last waited for it."""
+        ...
+
+    @property
+    def spawned_at(self) -> datetime | None:
+        """When it was handed over."""
+        ...
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When it was first seen running."""
+        ...
+
+
+class CallLedger(Protocol):
+    """Where a remote backend writes down its calls before it waits for them, so that none is paid twice.
+
+    A call goes intent → spawned → running → succeeded, failed or cancelled; one over the tenant's limit is
+    written down as refused and never made. Each method is one atomic step and durable when it returns.
+    """
+
+    def record_compute_call(
+        self,
+        *,
+        call_key: str,
+        video_id: UUID,
+        app_name: str,
+        environment: str,
+        function_name: str,
+        code_version: str,
+        input: dict[str, Any],
+        run_id: str | None = None,
+        estimated_minutes: float = 0.0,
+    ) -> CallRow:
+        """Find the call of this key, or write down the intent to make it (or its refusal)."""
+        ...
+
+    def find_compute_call(self, call_key: str) -> CallRow | None:
+        """Find the call of this key."""
+        ...
+
+    def spawn_compute_call(self, call_id: UUID, external_call_id: str, dashboard_url: str | None = None) -> CallRow:
+        """Write down the id under which the call can be found again."""
+        ...
+
+    def touch_compute_call(self, call_id: UUID, *, running: bool = False) -> bool:
+        """Say that somebody still waits for the call; False when it has ended."""
+        ...
+
+    def respawn_compute_call(self, call_id: UUID, attempt: int, reason: str) -> CallRow:
+        """Go back to intent for one more attempt after ``attempt``."""
+        ...
+
+    def end_compute_call(
+        self,
+        call_id: UUID,
+        state: Literal["succeeded", "failed", "cancelled"],
+        *,
+        result: dict[str, Any] | None = None,
+        error_details: dict[str, Any] | None = None,
+        queued_seconds: float | None = None,
+        running_seconds: float | None = None,
+        estimated_cost_usd: float | None = None,
+    ) -> CallRow:
+        """Write down how an open call ended; an ended one stays as it is."""
+        ...
+
+    def list_compute_calls(
+        self, *, states: Sequence[str] | None = None, waiter_unseen_since: datetime | None = None, limit: int = 100
+    ) -> Sequence[CallRow]:
+        """List calls, oldest first; with ``waiter_unseen_since`` the open ones nobody has waited for since then."""
+        ...
+
+
 class ComputeBackend(ABC):
     """Runs the three compute functions, in this process or elsewhere.
 
@@ -45,6 +196,10 @@ class ComputeBackend(ABC):
     """
 
     name: str
+
+    def call_metadata(self) -> Mapping[str, str | int | float | bool]:
+        """Tell of the remote calls behind this thread's latest result, for the asset's metadata; empty when local."""
+        return {}
 
     @abstractmethod
     def extract_frames_and_ocr(

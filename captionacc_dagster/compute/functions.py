@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from captionacc_dagster.captioning import databases
+from captionacc_dagster.compute import records
 from captionacc_dagster.compute.base import BadInput, Progress
 from captionacc_dagster.compute.results import (
     CaptionOcrResult,
@@ -60,6 +61,7 @@ def extract_frames_and_ocr(
     started = time.monotonic()
     keys = VideoKeys(tenant_id, video_id)
     with _opened(store, video_key, keys) as (facts, work):
+        records.forget_completed(store, keys, records.EXTRACT_OUTPUTS)
         frames = _extract_full_frames(facts, engine, frame_rate, store, keys, progress)
         layout = find_layout(facts, engine, frames, progress=progress)
         databases.write_ocr_database(work / "raw-ocr.db", frames)
@@ -114,6 +116,7 @@ def crop_and_infer_caption_frame_extents(
         layout = _layout_for(store, keys, facts, crop_region, work)
         chunks_dir = work / "chunks"
         timeline = find_captions(facts, layout, engine, frame_rate=frame_rate, chunks_dir=chunks_dir, progress=progress)
+        records.forget_completed(store, keys, records.crop_infer_outputs(version))
         prefix = keys.cropped_frames_prefix(version)
         store.publish_prefix(
             prefix,

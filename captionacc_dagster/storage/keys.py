@@ -234,6 +234,15 @@ class VideoKeys:
         return f"{self.server_prefix}caption_frame_extents_v{_version(version)}.db"
 
     @property
+    def compute_prefix(self) -> str:
+        """What remote compute calls leave for each other: long inputs, and records of what is complete."""
+        return f"{self.server_prefix}compute/"
+
+    def compute_record(self, name: str) -> str:
+        """One of these, by its name (``a-z 0-9 . _ -``)."""
+        return check_key(f"{self.compute_prefix}{name}.json")
+
+    @property
     def captions_db(self) -> str:
         """The captions, as machine and people left them."""
         return f"{self.client_prefix}captions.db.gz"

@@ -1,0 +1,24 @@
+"""The version of the code that decides what a compute function gives: the release, and a hash of the sources."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+import captionacc_dagster
+
+_DECIDING = ("captioning", "compute/envelope.py", "compute/functions.py", "compute/results.py", "storage/keys.py")
+
+
+@lru_cache(maxsize=1)
+def code_version() -> str:
+    """Give ``{release}+{hash}``; equal on both sides exactly when both would compute the same."""
+    package = Path(captionacc_dagster.__file__).parent
+    digest = hashlib.sha256()
+    for name in _DECIDING:
+        path = package / name
+        for source in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+            digest.update(source.relative_to(package).as_posix().encode() + b"\0")
+            digest.update(hashlib.sha256(source.read_bytes()).digest())
+    return f"{captionacc_dagster.__version__}+{digest.hexdigest()[:12]}"

@@ -1,0 +1,302 @@
+"""The wire contract of a remote compute call: what goes in, what comes back, and the key that names it.
+
+Both sides speak plain dictionaries of JSON values, at most 8 KiB, validated on arrival; anything larger travels as an
+object whose key and hash are in the dictionary. Nothing depends on a class that the other side can import.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from captionacc_dagster.compute.base import BadInput, ComputeError, ComputeUnavailable
+from captionacc_dagster.compute.results import CaptionSpan, CropBox
+
+CONTRACT_VERSION = 1
+MAX_MESSAGE_BYTES = 8192
+_MAX_TRACEBACK = 3000
+_MAX_TEXT = 1000
+
+FunctionName = Literal["extract_frames_and_ocr", "crop_and_infer_caption_frame_extents", "generate_caption_ocr"]
+ErrorKind = Literal["bad_input", "unavailable", "contract", "failed"]
+Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class EnvelopeError(ComputeError):
+    """A message that breaks the wire contract: of another version, malformed, or too large."""
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+_M = TypeVar("_M", bound=_Message)
+
+
+class ObjectRef(_Message):
+    """Content that is too large for a message: where it lies, and its SHA-256 (hex)."""
+
+    key: str
+    sha256: Digest
+
+    @classmethod
+    def to_content(cls, key: str, content: bytes) -> ObjectRef:
+        """Refer to ``content`` as it will lie under ``key``."""
+        return cls(key=key, sha256=hashlib.sha256(content).hexdigest())
+
+    def check(self, content: bytes) -> bytes:
+        """Give the content back when it is what was meant.
+
+        Raises:
+            ComputeUnavailable: other bytes lie there (for now).
+        """
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            raise ComputeUnavailable(f"{self.key}: its content is not the one this call was made for")
+        return content
+
+
+class EngineChoice(_Message):
+    """Which OCR engine reads, and the language it is told (None: its own default)."""
+
+    name: str = "rapidocr"
+    lang: str | None = None
+
+
+class TimeSegment(_Message):
+    """One of ``count`` pieces that a long video is cut into, by its number."""
+
+    index: int = Field(ge=0)
+    count: int = Field(ge=2)
+
+    @model_validator(mode="after")
+    def _within(self) -> Self:
+        if self.index >= self.count:
+            raise ValueError(f"segment {self.index} of {self.count} does not exist")
+        return self
+
+
+class ExtractArguments(_Message):
+    """Arguments of ``extract_frames_and_ocr``."""
+
+    function: Literal["extract_frames_and_ocr"] = "extract_frames_and_ocr"
+    frame_rate: float = Field(gt=0, le=30)
+
+
+class CropInferArguments(_Message):
+    """Arguments of ``crop_and_infer_caption_frame_extents``; with ``segment``, of one piece of it."""
+
+    function: Literal["crop_and_infer_caption_frame_extents"] = "crop_and_infer_caption_frame_extents"
+    crop_region: CropBox | None
+    version: int = Field(ge=1)
+    frame_rate: float = Field(gt=0, le=120)
+    segment: TimeSegment | None = None
+
+
+class CaptionOcrArguments(_Message):
+    """Arguments of ``generate_caption_ocr``: the spans themselves, or where a long list of them lies."""
+
+    function: Literal["generate_caption_ocr"] = "generate_caption_ocr"
+    crop_region: CropBox | None
+    version: int = Field(ge=1)
+    captions: tuple[CaptionSpan, ...] | None = None
+    captions_ref: ObjectRef | None = None
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> Self:
+        if (self.captions is None) == (self.captions_ref is None):
+            raise ValueError("give either captions or captions_ref")
+        return self
+
+
+Arguments = ExtractArguments | CropInferArguments | CaptionOcrArguments
+
+
+class CallRequest(_Message):
+    """One call: which function, for which video, with what, and the key that names the call.
+
+    Attributes:
+        call_key: names the call; the same work always has the same key.
+        code_version: the caller's; the worker's own comes back in its reply.
+        engine: which OCR engine reads.
+        sources: object key → etag of what the call reads, as it was when the call was made.
+    """
+
+    contract: int = CONTRACT_VERSION
+    call_key: Digest
+    code_version: str
+    video_key: str
+    tenant_id: str
+    video_id: str
+    engine: EngineChoice = EngineChoice()
+    sources: dict[str, str] = Field(default_factory=dict)
+    arguments: Arguments = Field(discriminator="function")
+
+    @property
+    def function(self) -> FunctionName:
+        """Which function is called."""
+        return self.arguments.function
+
+    @property
+    def segment(self) -> TimeSegment | None:
+        """Which piece of a long video this call is for; None for the whole of it."""
+        return self.arguments.segment if isinstance(self.arguments, CropInferArguments) else None
+
+    def to_wire(self) -> dict[str, Any]:
+        """Give the dictionary that is sent.
+
+        Raises:
+            EnvelopeError: it would be larger than 8 KiB.
+        """
+        return _sized(self.model_dump(mode="json"), "request")
+
+    @classmethod
+    def from_wire(cls, message: object) -> CallRequest:
+        """Read what arrived.
+
+        Raises:
+            EnvelopeError: another contract version, a malformed or too large message.
+        """
+        return _parsed(cls, message, "request")
+
+
+class RemoteFailure(_Message):
+    """Why a call gave no result, in words that need no class of the other side."""
+
+    kind: ErrorKind
+    type: str
+    message: str
+    traceback: str
+    retryable: bool
+
+    @classmethod
+    def of(cls, error: Exception) -> RemoteFailure:
+        """Describe an exception; storage errors say themselves whether time may heal them."""
+        retryable = bool(getattr(error, "retryable", isinstance(error, OSError | MemoryError)))
+        if isinstance(error, BadInput):
+            kind: ErrorKind = "bad_input"
+        elif isinstance(error, EnvelopeError):
+            kind = "contract"
+        else:
+            kind = "unavailable" if retryable else "failed"
+        text = "".join(traceback.format_exception(error))
+        return cls(
+            kind=kind,
+            type=type(error).__name__,
+            message=(str(error) or type(error).__name__)[:_MAX_TEXT],
+            traceback=text if len(text) <= _MAX_TRACEBACK else f"…{text[-_MAX_TRACEBACK:]}",
+            retryable=retryable,
+        )
+
+
+class Worker(_Message):
+    """Who did the work: its code version, device, start (seconds since 1970) and duration in seconds."""
+
+    code_version: str
+    device: str
+    started_at: float = Field(ge=0)
+    seconds: float = Field(ge=0)
+    reused: bool = Field(default=False, description="an earlier call had already completed the same work")
+
+
+class CallReply(_Message):
+    """What a call came to: a result, where a large result lies, or why there is none."""
+
+    contract: int = CONTRACT_VERSION
+    call_key: str
+    worker: Worker
+    result: Any = None
+    result_ref: ObjectRef | None = None
+    failure: RemoteFailure | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if sum(part is not None for part in (self.result, self.result_ref, self.failure)) != 1:
+            raise ValueError("a reply holds a result, or where it lies, or a failure")
+        return self
+
+    def to_wire(self) -> dict[str, Any]:
+        """Give the dictionary that is sent.
+
+        Raises:
+            EnvelopeError: it would be larger than 8 KiB.
+        """
+        return _sized(self.model_dump(mode="json"), "reply")
+
+    @classmethod
+    def from_wire(cls, message: object, *, limited: bool = True) -> CallReply:
+        """Read what arrived, or (not ``limited``) what was kept as an object of any size.
+
+        Raises:
+            EnvelopeError: another contract version, a malformed or too large message.
+        """
+        return _parsed(cls, message, "reply", limited=limited)
+
+
+def call_key(
+    *,
+    app: str,
+    environment: str,
+    code_version: str,
+    tenant_id: str,
+    video_id: str,
+    engine: EngineChoice,
+    sources: Mapping[str, str],
+    arguments: Arguments,
+    captions: Sequence[CaptionSpan] | None = None,
+) -> str:
+    """Name a call by what decides its result: SHA-256 (hex) over the canonical JSON of all of it.
+
+    Args:
+        captions: the spans when ``arguments`` only say where they lie.
+    """
+    content = {
+        "contract": CONTRACT_VERSION,
+        "app": app,
+        "environment": environment,
+        "code_version": code_version,
+        "tenant_id": tenant_id,
+        "video_id": video_id,
+        "engine": engine.model_dump(mode="json"),
+        "sources": dict(sources),
+        "arguments": arguments.model_dump(mode="json", exclude={"captions", "captions_ref"}),
+        "captions": [span.model_dump(mode="json") for span in captions] if captions is not None else None,
+    }
+    return hashlib.sha256(canonical_json(content)).hexdigest()
+
+
+def canonical_json(value: object) -> bytes:
+    """Write JSON in the one way that equal values share: sorted keys, no spaces, UTF-8."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def _sized(message: dict[str, Any], what: str) -> dict[str, Any]:
+    size = len(canonical_json(message))
+    if size > MAX_MESSAGE_BYTES:
+        raise EnvelopeError(f"a {what} of {size} bytes is over the limit of {MAX_MESSAGE_BYTES}; send it as an object")
+    return message
+
+
+def _parsed(model: type[_M], message: object, what: str, *, limited: bool = True) -> _M:
+    if not isinstance(message, Mapping):
+        raise EnvelopeError(f"a {what} must be a dictionary, got {type(message).__name__}")
+    version = message.get("contract")
+    if version != CONTRACT_VERSION:
+        raise EnvelopeError(
+            f"the {what} speaks contract version {version!r}, this side {CONTRACT_VERSION}: "
+            "bring both to the same release with `captionacc modal deploy`"
+        )
+    try:
+        if limited:
+            _sized(dict(message), what)
+        return model.model_validate(message)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(str(part) for part in first["loc"]) or "message"
+        raise EnvelopeError(f"malformed {what}: {field}: {first['msg']}") from None
+    except (TypeError, ValueError) as error:
+        raise EnvelopeError(f"malformed {what}: {error}") from None

@@ -1,0 +1,100 @@
+"""Records beside a video's outputs that say which call has completed them, so that the same work is done once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from captionacc_dagster.compute.envelope import (
+    CallReply,
+    CallRequest,
+    CaptionOcrArguments,
+    CropInferArguments,
+    EnvelopeError,
+    ObjectRef,
+    TimeSegment,
+    canonical_json,
+)
+from captionacc_dagster.storage.base import ObjectStore
+from captionacc_dagster.storage.errors import ObjectNotFound
+from captionacc_dagster.storage.keys import VideoKeys
+
+# The fields of results that hold the key of what a call writes last.
+_WRITTEN_LAST = ("layout_db_key", "caption_frame_extents_db_key", "part_key")
+
+EXTRACT_OUTPUTS = "extract_frames_and_ocr"
+
+
+def crop_infer_outputs(version: int, segment: TimeSegment | None = None) -> str:
+    """Name the outputs of one version of the cropped frames, or of one time segment of them."""
+    name = f"crop_and_infer_v{version}"
+    return name if segment is None else f"{name}.segment_{segment.index}_of_{segment.count}"
+
+
+def outputs_of(request: CallRequest) -> str:
+    """Name the set of outputs that a call writes: calls that write the same objects share the name."""
+    arguments = request.arguments
+    if isinstance(arguments, CropInferArguments):
+        return crop_infer_outputs(arguments.version, arguments.segment)
+    if isinstance(arguments, CaptionOcrArguments):
+        return f"caption_ocr_{request.call_key[:32]}"
+    return EXTRACT_OUTPUTS
+
+
+def read_completed(store: ObjectStore, request: CallRequest) -> CallReply | None:
+    """Give the reply of an earlier call that has completed the same work, as long as its outputs still stand."""
+    key = _key(request)
+    try:
+        content = store.download_to_bytes(key)
+    except ObjectNotFound:
+        return None
+    try:
+        reply = CallReply.from_wire(json.loads(content), limited=False)
+    except (EnvelopeError, ValueError):
+        return None
+    if reply.call_key != request.call_key or reply.failure is not None:
+        return None
+    written_last = [reply.result[field] for field in _WRITTEN_LAST if field in reply.result]
+    return reply if all(store.file_exists(key) for key in written_last) else None
+
+
+def write_completed(store: ObjectStore, request: CallRequest, reply: CallReply) -> ObjectRef:
+    """Record that the call's outputs are complete, with the whole result, and say where."""
+    key = _key(request)
+    content = canonical_json(reply.model_dump(mode="json"))
+    store.upload_file(key, content, content_type="application/json")
+    return ObjectRef.to_content(key, content)
+
+
+def read_result(store: ObjectStore, reply: CallReply) -> Any:
+    """Give a reply's result, from where it lies when it was too large to travel.
+
+    Raises:
+        ComputeUnavailable: another result lies there by now.
+        StorageError: it cannot be read.
+    """
+    if reply.result_ref is None:
+        return reply.result
+    content = reply.result_ref.check(store.download_to_bytes(reply.result_ref.key))
+    return CallReply.from_wire(json.loads(content), limited=False).result
+
+
+def forget_completed(store: ObjectStore, keys: VideoKeys, outputs: str) -> None:
+    """Take back the records of these outputs and of their segments, before they are written anew."""
+    own = keys.compute_record(outputs)
+    for key in store.list_files(keys.compute_prefix):
+        if key == own or key.startswith(f"{keys.compute_prefix}{outputs}.segment_"):
+            store.delete_file(key)
+
+
+def write_input(store: ObjectStore, keys: VideoKeys, name: str, value: Mapping[str, Any]) -> ObjectRef:
+    """Put an input that is too large for a message, and say where."""
+    content = canonical_json(value)
+    key = keys.compute_record(name)
+    store.upload_file(key, content, content_type="application/json")
+    return ObjectRef.to_content(key, content)
+
+
+def _key(request: CallRequest) -> str:
+    return VideoKeys(request.tenant_id, request.video_id).compute_record(outputs_of(request))

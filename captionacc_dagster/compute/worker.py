@@ -1,0 +1,110 @@
+"""The far side of a remote call: reads the request, does the work once, and answers in the wire contract."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
+
+from captionacc_dagster.compute import functions, records
+from captionacc_dagster.compute.code_version import code_version
+from captionacc_dagster.compute.envelope import (
+    CallReply,
+    CallRequest,
+    CaptionOcrArguments,
+    CropInferArguments,
+    EngineChoice,
+    EnvelopeError,
+    RemoteFailure,
+    Worker,
+)
+from captionacc_dagster.compute.results import CaptionSpan
+from captionacc_dagster.storage.base import ObjectStore
+
+if TYPE_CHECKING:
+    from captionacc_dagster.captioning.ocr import OcrEngine
+
+_SPANS = TypeAdapter(tuple[CaptionSpan, ...])
+
+
+def answer(
+    message: object,
+    *,
+    store: ObjectStore,
+    create_engine: Callable[[EngineChoice], OcrEngine],
+    device: str,
+) -> dict[str, Any]:
+    """Do what a request asks for and give the reply; every error of the work becomes part of the reply.
+
+    Work that an earlier call has completed is not done again. A cancellation, which is no ``Exception``, passes
+    through.
+    """
+    started_at, started = time.time(), time.monotonic()
+
+    def worker(*, reused: bool = False) -> Worker:
+        seconds = time.monotonic() - started
+        return Worker(code_version=code_version(), device=device, started_at=started_at, seconds=seconds, reused=reused)
+
+    call_key = str(message.get("call_key", "")) if isinstance(message, Mapping) else ""
+    try:
+        request = CallRequest.from_wire(message)
+        completed = records.read_completed(store, request)
+        if completed is not None:
+            completed = completed.model_copy(update={"worker": worker(reused=True)})
+        else:
+            result = _run(request, store, create_engine(request.engine))
+            completed = CallReply(call_key=call_key, worker=worker(), result=result)
+        ref = records.write_completed(store, request, completed)
+        try:
+            return completed.to_wire()
+        except EnvelopeError:
+            return completed.model_copy(update={"result": None, "result_ref": ref}).to_wire()
+    except Exception as error:  # noqa: BLE001 - whatever it was must reach the caller in words
+        failure = RemoteFailure.of(error)
+        return CallReply(call_key=call_key, worker=worker(), failure=failure).to_wire()
+
+
+def _run(request: CallRequest, store: ObjectStore, engine: OcrEngine) -> Any:
+    """Call the function and give its result as JSON values."""
+    arguments = request.arguments
+    where = (request.video_key, request.tenant_id, request.video_id)
+    if isinstance(arguments, CropInferArguments):
+        if arguments.segment is not None:
+            part = functions.crop_and_infer_segment(
+                *where,
+                arguments.crop_region,
+                arguments.version,
+                arguments.frame_rate,
+                segment=arguments.segment,
+                store=store,
+                engine=engine,
+            )
+            return part.model_dump(mode="json")
+        inferred = functions.crop_and_infer_caption_frame_extents(
+            *where,
+            arguments.crop_region,
+            arguments.version,
+            arguments.frame_rate,
+            store=store,
+            engine=engine,
+            run_id=request.call_key[:16],
+        )
+        return inferred.model_dump(mode="json")
+    if isinstance(arguments, CaptionOcrArguments):
+        spans = _spans_of(arguments, store)
+        read = functions.generate_caption_ocr(
+            *where, arguments.crop_region, arguments.version, spans, store=store, engine=engine
+        )
+        return [caption.model_dump(mode="json") for caption in read]
+    extracted = functions.extract_frames_and_ocr(*where, arguments.frame_rate, store=store, engine=engine)
+    return extracted.model_dump(mode="json")
+
+
+def _spans_of(arguments: CaptionOcrArguments, store: ObjectStore) -> tuple[CaptionSpan, ...]:
+    if arguments.captions_ref is None:
+        return arguments.captions or ()
+    content = arguments.captions_ref.check(store.download_to_bytes(arguments.captions_ref.key))
+    return _SPANS.validate_python(json.loads(content)["captions"])
