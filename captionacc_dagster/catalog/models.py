@@ -1,0 +1,307 @@
+"""The catalog's rows as frozen, typed values; times are aware and in UTC."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final, Literal
+from uuid import UUID
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, JsonValue
+
+VideoStatus = Literal["waiting", "processing", "active", "error"]
+WorkflowStatus = Literal["wait", "annotate", "done", "review", "error"]
+Flow = Literal["video_initial_processing", "crop_and_infer", "caption_ocr"]
+RequestState = Literal["pending", "launched", "succeeded", "failed", "cancelled"]
+RequestEnd = Literal["succeeded", "failed", "cancelled"]
+Tier = Literal["free", "premium", "enterprise"]
+DatabaseName = Literal["layout", "captions"]
+LockType = Literal["server", "client"]
+VersionState = Literal["processing", "active", "archived", "failed"]
+ComputeState = Literal["intent", "spawned", "running", "succeeded", "failed", "cancelled", "refused"]
+ComputeEnd = Literal["succeeded", "failed", "cancelled"]
+VideoSource = Literal["upload", "cli", "inbox", "api", "demo"]
+Approval = Literal["person", "automatic"]
+Role = Literal["owner", "member"]
+ApprovalStatus = Literal["pending", "approved", "rejected"]
+Severity = Literal["info", "warning", "critical"]
+
+LOCAL_TENANT_ID: Final = UUID("00000000-0000-4000-8000-000000000001")
+"""The one tenant of an embedded catalog, made by :func:`captionacc_dagster.catalog.embedded.open_catalog`."""
+LOCAL_TENANT_NAME: Final = "local"
+LOCAL_ACCESS_TIER: Final = "enterprise"
+"""Its access tier: a person's own machine has no quota."""
+
+# Postgres prints "2026-01-15 10:00:00+00", PostgREST "2026-01-15T10:00:00.5+00:00".
+_SHORT_OFFSET = re.compile(r"([+-]\d{2})$")
+
+
+def _aware_utc(value: object) -> object:
+    if isinstance(value, str):
+        value = datetime.fromisoformat(_SHORT_OFFSET.sub(r"\1:00", value.strip().replace("Z", "+00:00")))
+    if isinstance(value, datetime):
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    return value
+
+
+Timestamp = Annotated[datetime, BeforeValidator(_aware_utc)]
+"""An aware time in UTC, read from either form that the servers send."""
+Json = dict[str, JsonValue]
+
+
+class Row(BaseModel):
+    """A row of the catalog; columns that this version does not know are passed over."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class Tenant(Row):
+    """Who owns videos."""
+
+    id: UUID
+    name: str
+    access_tier_id: str | None
+    auto_approve_layout: bool
+    auto_approve_min_confidence: float
+    processing_minutes_limit: int | None
+    frame_limit: int | None
+    max_concurrent_runs: int | None
+    created_at: Timestamp
+
+
+class TenantQuota(Row):
+    """A tenant's limits (None: none) and what of them this calendar month has used."""
+
+    processing_minutes_limit: int | None
+    frame_limit: int | None
+    max_concurrent_runs: int | None
+    processing_minutes_used: float
+    period_start: Timestamp
+
+
+class UserProfile(Row):
+    """A user of a tenant; only an approved one sees anything."""
+
+    id: UUID
+    tenant_id: UUID
+    display_name: str | None
+    role: Role
+    approval_status: ApprovalStatus
+    access_tier_id: str | None
+    created_at: Timestamp
+
+
+class Video(Row):
+    """One uploaded file and how far its processing has come."""
+
+    id: UUID
+    tenant_id: UUID
+    uploaded_by: UUID | None
+    filename: str
+    storage_key: str
+    content_hash: str | None
+    file_size_bytes: int | None
+    source: VideoSource
+    lang: str | None
+    is_demo: bool
+    duration_seconds: float | None
+    frame_rate: float | None
+    width: int | None
+    height: int | None
+    rotation: int | None
+    video_codec: str | None
+    bitrate: int | None
+    frame_count: int | None
+    ocr_box_count: int | None
+    failed_ocr_count: int | None
+    cropped_frame_count: int | None
+    caption_count: int | None
+    processing_duration_seconds: float | None
+    status: VideoStatus
+    error_details: Json | None
+    layout_status: WorkflowStatus
+    layout_error_details: Json | None
+    boundaries_status: WorkflowStatus
+    boundaries_error_details: Json | None
+    text_status: WorkflowStatus
+    text_error_details: Json | None
+    crop_left: float | None
+    crop_top: float | None
+    crop_right: float | None
+    crop_bottom: float | None
+    layout_confidence: float | None
+    layout_approved_at: Timestamp | None
+    layout_approved_by: UUID | None
+    layout_approval: Approval | None
+    cropped_frames_version: int | None
+    created_at: Timestamp
+    updated_at: Timestamp
+    deleted_at: Timestamp | None
+
+    @property
+    def crop_region(self) -> tuple[float, float, float, float] | None:
+        """``(left, top, right, bottom)`` in 0..1, or None while there is none."""
+        left, top, right, bottom = self.crop_left, self.crop_top, self.crop_right, self.crop_bottom
+        if left is None or top is None or right is None or bottom is None:
+            return None
+        return (left, top, right, bottom)
+
+
+class ProcessingRequest(Row):
+    """A row of the outbox: a flow that a video needs, until its run has ended."""
+
+    id: UUID
+    tenant_id: UUID
+    video_id: UUID
+    flow: Flow
+    state: RequestState
+    idempotency_key: str
+    payload: Json
+    base_priority: int | None
+    priority: int | None
+    requested_by: UUID | None
+    requested_at: Timestamp
+    attempts: int
+    not_before: Timestamp
+    claimed_by: str | None
+    claim_expires_at: Timestamp | None
+    run_id: str | None
+    launched_at: Timestamp | None
+    finished_at: Timestamp | None
+    error_details: Json | None
+    tenant_tier: Tier
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its run has not ended yet."""
+        return self.state in ("pending", "launched")
+
+
+class CreatedVideo(Row):
+    """What :meth:`Catalog.create_video` found or made."""
+
+    created: bool
+    video: Video
+    request: ProcessingRequest | None
+
+
+class DatabaseLock(Row):
+    """A lock on one of a video's databases."""
+
+    video_id: UUID
+    database_name: DatabaseName
+    tenant_id: UUID
+    lock_holder: str
+    lock_type: LockType
+    lock_holder_user_id: UUID | None
+    locked_at: Timestamp
+    expires_at: Timestamp
+
+
+class CroppedFramesVersion(Row):
+    """One version of a video's cropped frames and extents; at most one of them is active."""
+
+    video_id: UUID
+    version: int
+    tenant_id: UUID
+    state: VersionState
+    run_id: str
+    storage_prefix: str | None
+    frame_count: int | None
+    error_details: Json | None
+    cleaned_at: Timestamp | None
+    created_at: Timestamp
+    activated_at: Timestamp | None
+    ended_at: Timestamp | None
+
+
+class ComputeCall(Row):
+    """A remote call in the ledger."""
+
+    id: UUID
+    call_key: str
+    tenant_id: UUID
+    video_id: UUID
+    request_id: UUID | None
+    run_id: str | None
+    app_name: str
+    environment: str
+    function_name: str
+    code_version: str
+    input: Json
+    state: ComputeState
+    external_call_id: str | None
+    dashboard_url: str | None
+    attempts: int
+    last_reason: str | None
+    estimated_minutes: float
+    queued_seconds: float | None
+    running_seconds: float | None
+    estimated_cost_usd: float | None
+    result: Json | None
+    error_details: Json | None
+    waiter_seen_at: Timestamp
+    created_at: Timestamp
+    spawned_at: Timestamp | None
+    started_at: Timestamp | None
+    ended_at: Timestamp | None
+
+
+class SecurityEvent(Row):
+    """A refusal or another event that security wants to know of."""
+
+    id: UUID
+    event: str
+    severity: Severity
+    tenant_id: UUID | None
+    user_id: UUID | None
+    video_id: UUID | None
+    client_ip: str | None
+    request_id: str | None
+    method: str | None
+    path: str | None
+    details: Json
+    created_at: Timestamp
+
+
+class StoryEvent(Row):
+    """One line of a video's story."""
+
+    at: Timestamp
+    event: str
+    details: Json
+
+
+class RequestCount(Row):
+    """How many requests there are of one state, flow and tier."""
+
+    state: RequestState
+    flow: Flow
+    tier: Tier
+    count: int
+    oldest_requested_at: Timestamp
+
+
+class LockCount(Row):
+    """How many locks are held, and how many of them have expired."""
+
+    held: int
+    expired: int
+
+
+class CatalogMetrics(Row):
+    """Counts of the whole catalog at one moment."""
+
+    videos: dict[VideoStatus, int]
+    requests: tuple[RequestCount, ...]
+    locks: LockCount
+    compute_calls: dict[ComputeState, int]
+    webhooks: dict[str, int]
+    failed_ocr_frames: int
+
+
+def error_details(error: BaseException | str, *, run_id: str | None = None) -> dict[str, Any]:
+    """Give what the ``*_error_details`` columns hold: message, error_type, run_id, time."""
+    name = "Error" if isinstance(error, str) else type(error).__name__
+    message = str(error) or name
+    return {"message": message, "error_type": name, "run_id": run_id, "time": datetime.now(UTC).isoformat()}

@@ -1,0 +1,313 @@
+"""The outbox of processing requests, and the actions that write to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from captionacc_dagster.catalog.calls import CatalogCalls, Id, Page, as_uuid, optional_uuid, page_of, read_cursor
+from captionacc_dagster.catalog.models import Approval, Flow, ProcessingRequest, RequestEnd, RequestState, Video
+
+CLAIM_LEASE_S = 60.0
+
+
+def _details(error_details: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    return None if error_details is None else dict(error_details)
+
+
+class RequestMethods(CatalogCalls):
+    """pending → (claimed) → launched → succeeded, failed or cancelled."""
+
+    def claim_processing_requests(
+        self,
+        claimer: str,
+        *,
+        limit: int = 100,
+        lease_s: float = CLAIM_LEASE_S,
+        flows: Iterable[Flow] | None = None,
+    ) -> list[ProcessingRequest]:
+        """Take up to ``limit`` due requests, oldest first; each goes to one claimer.
+
+        After ``lease_s`` seconds without a launch they are free again.
+        """
+        return self._rows(
+            ProcessingRequest,
+            "claim_processing_requests",
+            p_claimer=claimer,
+            p_limit=limit,
+            p_lease_seconds=lease_s,
+            p_flows=None if flows is None else list(flows),
+            p_request_id=None,
+        )
+
+    def claim_processing_request(
+        self, request_id: Id, claimer: str, *, lease_s: float = CLAIM_LEASE_S
+    ) -> ProcessingRequest | None:
+        """Take this one request, due or not; None when another has it or it is not pending."""
+        return self._first(
+            ProcessingRequest,
+            "claim_processing_requests",
+            p_claimer=claimer,
+            p_limit=1,
+            p_lease_seconds=lease_s,
+            p_flows=None,
+            p_request_id=as_uuid(request_id, "request id"),
+        )
+
+    def renew_request_claim(self, request_id: Id, claimer: str, *, lease_s: float = CLAIM_LEASE_S) -> bool:
+        """Keep a claim ``lease_s`` seconds from now on; False when it is lost or launched."""
+        return self._call(
+            "renew_request_claim",
+            p_request_id=as_uuid(request_id, "request id"),
+            p_claimer=claimer,
+            p_lease_seconds=lease_s,
+        )
+
+    def launch_processing_request(
+        self, request_id: Id, claimer: str, run_id: str, *, priority: int | None = None
+    ) -> ProcessingRequest:
+        """Note that the claimed request's run was made; again with the same run is harmless.
+
+        Raises:
+            NotFound: there is no such request.
+            Conflict: it is not claimed by ``claimer``, or another run has it.
+        """
+        return self._one(
+            ProcessingRequest,
+            "launch_processing_request",
+            f"processing request {request_id}",
+            p_request_id=as_uuid(request_id, "request id"),
+            p_claimer=claimer,
+            p_run_id=run_id,
+            p_priority=priority,
+        )
+
+    def release_processing_request(
+        self,
+        request_id: Id,
+        claimer: str,
+        *,
+        delay_s: float = 0.0,
+        error_details: Mapping[str, Any] | None = None,
+    ) -> bool:
+        """Give a claim back (its launch failed), due again after ``delay_s`` seconds."""
+        return self._call(
+            "release_processing_request",
+            p_request_id=as_uuid(request_id, "request id"),
+            p_claimer=claimer,
+            p_delay_seconds=delay_s,
+            p_error_details=_details(error_details),
+        )
+
+    def requeue_processing_request(
+        self, request_id: Id, run_id: str, *, error_details: Mapping[str, Any] | None = None
+    ) -> bool:
+        """Make a launched request whose run is gone pending again; False when that run does not have it."""
+        return self._call(
+            "requeue_processing_request",
+            p_request_id=as_uuid(request_id, "request id"),
+            p_run_id=run_id,
+            p_error_details=_details(error_details),
+        )
+
+    def replace_request_run(self, request_id: Id, run_id: str, new_run_id: str) -> bool:
+        """Hand a launched or failed request from a run to the run that retries it."""
+        return self._call(
+            "replace_request_run",
+            p_request_id=as_uuid(request_id, "request id"),
+            p_run_id=run_id,
+            p_new_run_id=new_run_id,
+        )
+
+    def finish_processing_request(
+        self,
+        request_id: Id,
+        state: RequestEnd,
+        *,
+        run_id: str | None = None,
+        error_details: Mapping[str, Any] | None = None,
+    ) -> ProcessingRequest:
+        """End a request; again with the same end is harmless.
+
+        Raises:
+            NotFound: there is no such request.
+            Conflict: it has ended otherwise, or another run has it.
+        """
+        return self._one(
+            ProcessingRequest,
+            "finish_processing_request",
+            f"processing request {request_id}",
+            p_request_id=as_uuid(request_id, "request id"),
+            p_state=state,
+            p_run_id=run_id,
+            p_error_details=_details(error_details),
+        )
+
+    def get_processing_request(self, request_id: Id) -> ProcessingRequest:
+        """Give a request.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return self._one(
+            ProcessingRequest,
+            "get_processing_request",
+            f"processing request {request_id}",
+            p_request_id=as_uuid(request_id, "request id"),
+        )
+
+    def find_processing_request(
+        self, *, run_id: str | None = None, idempotency_key: str | None = None
+    ) -> ProcessingRequest | None:
+        """Give the request that a run has, or that was made under a key; None when there is none."""
+        return self._first(
+            ProcessingRequest,
+            "find_processing_request",
+            p_run_id=run_id,
+            p_idempotency_key=idempotency_key,
+        )
+
+    def list_processing_requests(
+        self,
+        *,
+        states: Iterable[RequestState] | None = None,
+        video_id: Id | None = None,
+        tenant_id: Id | None = None,
+        flows: Iterable[Flow] | None = None,
+        launched_before: datetime | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> Page[ProcessingRequest]:
+        """Give a page of requests, oldest first (``limit`` at most 500)."""
+        after_at, after_id = read_cursor(cursor)
+        count = min(max(limit, 1), 500)
+        rows = self._rows(
+            ProcessingRequest,
+            "list_processing_requests",
+            p_states=None if states is None else list(states),
+            p_video_id=optional_uuid(video_id, "video id"),
+            p_tenant_id=optional_uuid(tenant_id, "tenant id"),
+            p_flows=None if flows is None else list(flows),
+            p_launched_before=launched_before,
+            p_after_requested_at=after_at,
+            p_after_id=after_id,
+            p_limit=count + 1,
+        )
+        return page_of([(request.requested_at, request.id, request) for request in rows], count)
+
+    def approve_layout(
+        self,
+        video_id: Id,
+        crop_region: tuple[float, float, float, float] | None,
+        *,
+        approval: Approval = "person",
+        user_id: Id | None = None,
+        base_priority: int | None = None,
+        request_key: str | None = None,
+        claimer: str | None = None,
+        lease_s: float = 300.0,
+    ) -> ProcessingRequest:
+        """Store the crop region (left, top, right, bottom in 0..1; None: no captions) and ask for ``crop_and_infer``.
+
+        ``request_key`` makes approvals with the same key one; ``claimer`` takes the request at once.
+
+        Raises:
+            NotFound: there is no such video.
+            Conflict: it is not active yet, or being processed.
+            InvalidValue: the region has no area or lies outside 0..1.
+        """
+        left, top, right, bottom = crop_region or (None, None, None, None)
+        return self._one(
+            ProcessingRequest,
+            "approve_layout",
+            f"video {video_id}",
+            p_video_id=as_uuid(video_id, "video id"),
+            p_request_key=request_key or f"crop_and_infer:{uuid4()}",
+            p_crop_left=left,
+            p_crop_top=top,
+            p_crop_right=right,
+            p_crop_bottom=bottom,
+            p_approval=approval,
+            p_user_id=optional_uuid(user_id, "user id"),
+            p_base_priority=base_priority,
+            p_claimer=claimer,
+            p_lease_seconds=lease_s,
+        )
+
+    def request_caption_ocr(
+        self,
+        video_id: Id,
+        caption_ids: Iterable[int],
+        *,
+        user_id: Id | None = None,
+        base_priority: int | None = None,
+        request_key: str | None = None,
+    ) -> ProcessingRequest:
+        """Ask for OCR of chosen captions; asking for the same ones while that is open is one request.
+
+        Raises:
+            NotFound: there is no such video.
+            Conflict: it has no captions yet.
+            InvalidValue: no caption is named.
+        """
+        return self._one(
+            ProcessingRequest,
+            "request_caption_ocr",
+            f"video {video_id}",
+            p_video_id=as_uuid(video_id, "video id"),
+            p_request_key=request_key or f"caption_ocr:{uuid4()}",
+            p_caption_ids=sorted(set(caption_ids)),
+            p_user_id=optional_uuid(user_id, "user id"),
+            p_base_priority=base_priority,
+        )
+
+    def complete_boundaries(self, video_id: Id) -> Video:
+        """A person is done with the boundaries: ``done``, and the text's turn begins.
+
+        Raises:
+            NotFound: there is no such video.
+            Conflict: its boundaries are not there yet or failed.
+        """
+        return self._one(
+            Video,
+            "complete_boundaries",
+            f"video {video_id}",
+            p_video_id=as_uuid(video_id, "video id"),
+        )
+
+    def complete_text(self, video_id: Id) -> Video:
+        """A person is done with the text.
+
+        Raises:
+            NotFound: there is no such video.
+            Conflict: its boundaries are not done, or its text not there.
+        """
+        return self._one(Video, "complete_text", f"video {video_id}", p_video_id=as_uuid(video_id, "video id"))
+
+    def retry_video(
+        self,
+        video_id: Id,
+        *,
+        user_id: Id | None = None,
+        request_key: str | None = None,
+        claimer: str | None = None,
+        lease_s: float = 300.0,
+    ) -> ProcessingRequest:
+        """Ask once more for the first stage of a video that failed.
+
+        Raises:
+            NotFound: there is no such video.
+            Conflict: nothing has failed, or it is being processed.
+        """
+        return self._one(
+            ProcessingRequest,
+            "retry_video",
+            f"video {video_id}",
+            p_video_id=as_uuid(video_id, "video id"),
+            p_request_key=request_key or f"retry:{uuid4()}",
+            p_user_id=optional_uuid(user_id, "user id"),
+            p_claimer=claimer,
+            p_lease_seconds=lease_s,
+        )

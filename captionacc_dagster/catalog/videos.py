@@ -1,0 +1,263 @@
+"""Tenants, users and videos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid4
+
+from captionacc_dagster.catalog.calls import (
+    IDS_PER_CALL,
+    CatalogCalls,
+    Id,
+    Page,
+    as_uuid,
+    chunks,
+    optional_uuid,
+    page_of,
+    read_cursor,
+)
+from captionacc_dagster.catalog.models import (
+    ApprovalStatus,
+    CreatedVideo,
+    Role,
+    StoryEvent,
+    Tenant,
+    TenantQuota,
+    Tier,
+    UserProfile,
+    Video,
+    VideoSource,
+    VideoStatus,
+)
+
+
+class VideoMethods(CatalogCalls):
+    """Reads and changes of tenants, users and videos."""
+
+    def get_tenant(self, tenant_id: Id) -> Tenant:
+        """Give a tenant.
+
+        Raises:
+            NotFound: there is none.
+        """
+        return self._one(Tenant, "get_tenant", f"tenant {tenant_id}", p_tenant_id=as_uuid(tenant_id, "tenant id"))
+
+    def ensure_tenant(
+        self, tenant_id: Id, name: str, access_tier_id: str | None, *, auto_approve_layout: bool = False
+    ) -> Tenant:
+        """Give the tenant, made with these values when it is not there."""
+        return self._one(
+            Tenant,
+            "ensure_tenant",
+            f"tenant {tenant_id}",
+            p_tenant_id=as_uuid(tenant_id, "tenant id"),
+            p_name=name,
+            p_access_tier_id=access_tier_id,
+            p_auto_approve_layout=auto_approve_layout,
+        )
+
+    def get_tenant_tier(self, tenant_id: Id) -> Tier:
+        """Give the tier that a tenant's priority follows from; ``free`` for an unknown one.
+
+        The access tier of its first approved user who has one (owners first), else its own:
+        ``active`` → ``premium``, ``enterprise`` → ``enterprise``, anything else → ``free``.
+        """
+        return self._call("tenant_tier", p_tenant_id=as_uuid(tenant_id, "tenant id"))
+
+    def get_tenant_quota(self, tenant_id: Id) -> TenantQuota:
+        """Give a tenant's limits and what of them this calendar month has used.
+
+        Raises:
+            NotFound: there is no such tenant.
+        """
+        return self._one(
+            TenantQuota, "tenant_quota", f"tenant {tenant_id}", p_tenant_id=as_uuid(tenant_id, "tenant id")
+        )
+
+    def find_user_profile(self, user_id: Id) -> UserProfile | None:
+        """Give a user's profile, or None."""
+        return self._first(UserProfile, "get_user_profile", p_user_id=as_uuid(user_id, "user id"))
+
+    def set_user_profile(
+        self,
+        user_id: Id,
+        tenant_id: Id,
+        *,
+        role: Role = "member",
+        approval_status: ApprovalStatus = "pending",
+        access_tier_id: str | None = None,
+        display_name: str | None = None,
+    ) -> UserProfile:
+        """Make or replace the profile of a user of ``auth.users``.
+
+        Raises:
+            Conflict: there is no such user, tenant or access tier.
+        """
+        return self._one(
+            UserProfile,
+            "set_user_profile",
+            f"user {user_id}",
+            p_user_id=as_uuid(user_id, "user id"),
+            p_tenant_id=as_uuid(tenant_id, "tenant id"),
+            p_role=role,
+            p_approval_status=approval_status,
+            p_access_tier_id=access_tier_id,
+            p_display_name=display_name,
+        )
+
+    def create_video(
+        self,
+        tenant_id: Id,
+        filename: str,
+        *,
+        storage_key: str | None = None,
+        video_id: Id | None = None,
+        content_hash: str | None = None,
+        file_size_bytes: int | None = None,
+        source: VideoSource = "upload",
+        uploaded_by: Id | None = None,
+        lang: str | None = None,
+        claimer: str | None = None,
+        lease_s: float = 300.0,
+    ) -> CreatedVideo:
+        """Add a video and, in the same transaction, its request for initial processing.
+
+        The same content (``content_hash``: SHA-256, 64 hex digits) of one tenant is one video: when it is
+        there, it is given back with ``created=False``. With ``claimer`` the request is taken for
+        ``lease_s`` seconds in the same transaction, so that nobody else starts it: launch it with the same
+        name. ``storage_key`` is by default the key of contracts.md.
+
+        Raises:
+            NotFound: there is no such tenant.
+            Conflict: the id or key belongs to another video.
+            InvalidValue: the key is not this tenant's and video's, the hash malformed.
+        """
+        number = as_uuid(video_id, "video id") if video_id is not None else uuid4()
+        tenant = as_uuid(tenant_id, "tenant id")
+        made = self._call(
+            "create_video",
+            p_video_id=number,
+            p_tenant_id=tenant,
+            p_filename=filename,
+            p_storage_key=storage_key or f"{tenant}/client/videos/{number}/video.mp4",
+            p_content_hash=content_hash,
+            p_file_size_bytes=file_size_bytes,
+            p_source=source,
+            p_uploaded_by=optional_uuid(uploaded_by, "user id"),
+            p_lang=lang,
+            p_claimer=claimer,
+            p_lease_seconds=lease_s,
+        )
+        return CreatedVideo.model_validate(made)
+
+    def get_video_metadata(self, video_id: Id) -> Video:
+        """Give a video.
+
+        Raises:
+            NotFound: there is none, or it was deleted.
+        """
+        return self._one(Video, "get_videos", f"video {video_id}", p_video_ids=[as_uuid(video_id, "video id")])
+
+    def get_videos(self, video_ids: Iterable[Id]) -> dict[UUID, Video]:
+        """Give those of the videos that are there, by id."""
+        wanted = [as_uuid(video_id, "video id") for video_id in video_ids]
+        return {
+            video.id: video
+            for part in chunks(wanted, IDS_PER_CALL)
+            for video in self._rows(Video, "get_videos", p_video_ids=part)
+        }
+
+    def find_video(self, tenant_id: Id, content_hash: str) -> Video | None:
+        """Give the tenant's video of this content, or None."""
+        return self._first(
+            Video,
+            "find_video",
+            p_tenant_id=as_uuid(tenant_id, "tenant id"),
+            p_content_hash=content_hash,
+        )
+
+    def list_videos(
+        self,
+        *,
+        tenant_id: Id | None = None,
+        statuses: Iterable[VideoStatus] | None = None,
+        filename: str | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> Page[Video]:
+        """Give a page of videos, newest first (of all tenants when none is named; ``limit`` at most 500)."""
+        before_at, before_id = read_cursor(cursor)
+        count = min(max(limit, 1), 500)
+        rows = self._rows(
+            Video,
+            "list_videos",
+            p_tenant_id=optional_uuid(tenant_id, "tenant id"),
+            p_statuses=None if statuses is None else list(statuses),
+            p_filename=filename,
+            p_before_created_at=before_at,
+            p_before_id=before_id,
+            p_limit=count + 1,
+        )
+        return page_of([(video.created_at, video.id, video) for video in rows], count)
+
+    def iter_videos(
+        self,
+        *,
+        tenant_id: Id | None = None,
+        statuses: Iterable[VideoStatus] | None = None,
+        filename: str | None = None,
+    ) -> Iterator[Video]:
+        """Give all videos of :meth:`list_videos`, page by page."""
+        wanted = None if statuses is None else list(statuses)
+        cursor: str | None = None
+        while True:
+            page = self.list_videos(tenant_id=tenant_id, statuses=wanted, filename=filename, cursor=cursor, limit=500)
+            yield from page.items
+            if (cursor := page.next_cursor) is None:
+                return
+
+    def update_video_status(self, video_id: Id, status: VideoStatus | None = None, **changes: Any) -> Video:
+        """Change statuses and error details: exactly the columns given, the others stay.
+
+        ``changes`` may name ``layout_status``, ``boundaries_status``, ``text_status``, ``error_details`` and
+        ``*_error_details`` (see :func:`captionacc_dagster.catalog.models.error_details`), each also None.
+
+        Raises:
+            NotFound: there is no such video.
+            InvalidValue: a column or value that is not allowed.
+        """
+        given = changes if status is None else {"status": status, **changes}
+        return self.update_video_metadata(video_id, given)
+
+    def update_video_metadata(self, video_id: Id, changes: Mapping[str, Any]) -> Video:
+        """Change exactly the columns named in ``changes``: what is measured of a video, and its statuses.
+
+        Raises:
+            NotFound: there is no such video.
+            InvalidValue: a column that is not the pipeline's to change, or a value that is not allowed.
+        """
+        return self._one(
+            Video,
+            "update_video",
+            f"video {video_id}",
+            p_video_id=as_uuid(video_id, "video id"),
+            p_changes=dict(changes),
+        )
+
+    def delete_video(self, video_id: Id) -> bool:
+        """Hide a video and cancel what has not started; False when there is none."""
+        return self._call("delete_video", p_video_id=as_uuid(video_id, "video id"))
+
+    def list_deleted_videos(self, deleted_before: datetime, limit: int = 100) -> list[Video]:
+        """Give deleted videos whose objects and rows may go, longest deleted first."""
+        return self._rows(Video, "list_deleted_videos", p_deleted_before=deleted_before, p_limit=limit)
+
+    def purge_video(self, video_id: Id) -> bool:
+        """Remove a deleted video's row and all that hangs on it; False when there is none."""
+        return self._call("purge_video", p_video_id=as_uuid(video_id, "video id"))
+
+    def get_video_story(self, video_id: Id) -> list[StoryEvent]:
+        """Give what happened to a video in order of time; empty for an unknown one."""
+        return self._rows(StoryEvent, "video_story", p_video_id=as_uuid(video_id, "video id"))
