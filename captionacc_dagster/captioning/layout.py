@@ -1,0 +1,301 @@
+"""Where captions stand in a video: tracks found from sparse samples, or inside a region a person drew."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from captionacc_dagster.captioning.geometry import BBox, CropRegion
+from captionacc_dagster.captioning.ocr import OcrEngine
+from captionacc_dagster.captioning.sightings import Sample, sightings_of, take_samples
+from captionacc_dagster.captioning.tracks import FoundTrack, box_of, find_fixtures, find_rows, find_tracks
+from captionacc_dagster.captioning.video import SampledFrame, VideoFacts, sample_frames
+
+Progress = Callable[[str, int, int], None]
+
+_SEARCH_SIDE = 512  # pixels of the longer side of the samples in which lines are searched
+_MOST_SAMPLES = 40
+_MARGIN = 0.12  # of a line's height: room above and below the boxes that were found
+
+
+@dataclass(frozen=True, slots=True)
+class Detection:
+    """A line of text in a sampled frame; ``box_index`` numbers the lines of the frame."""
+
+    frame_index: int
+    box_index: int
+    timestamp_s: float
+    text: str
+    confidence: float
+    bbox: BBox
+
+
+@dataclass(frozen=True, slots=True)
+class FrameOcr:
+    """What was read in a sampled frame, or why nothing could be (``error``, one line)."""
+
+    frame_index: int
+    timestamp_s: float
+    detections: tuple[Detection, ...]
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """A place where captions follow one another.
+
+    Attributes:
+        name: ``bottom``, ``top``, ``left`` ...; unique in its layout.
+        region: the tight box of all its lines, with room for longer ones than were seen.
+        line_height: height of a line as a fraction of the frame's height (of a vertical track: width of a
+            column as a fraction of the frame's width).
+        vertical: the text runs from top to bottom.
+        anchor: what stays when the text changes: ``left``, ``center`` or ``right``.
+        confidence: how sure it is that captions stand here (0..1).
+        lines: top and bottom of each line's place (vertical: left and right of each column), in order.
+        texts_seen: different captions seen in the samples.
+        avoid: boxes ``(left, top, right, bottom)`` of text inside the region that is no caption (a logo, a
+            clock beside the captions).
+    """
+
+    name: str
+    region: BBox
+    line_height: float
+    vertical: bool
+    anchor: str
+    confidence: float
+    lines: tuple[tuple[float, float], ...] = ()
+    texts_seen: int = 0
+    avoid: tuple[tuple[float, float, float, float], ...] = ()
+
+    @property
+    def max_lines(self) -> int:
+        """Most lines that were seen at once, at least one."""
+        return max(1, len(self.lines))
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where captions stand. ``crop_region`` is the union of the tracks, ``None`` without captions.
+
+    ``labels`` gives, for a full frame's detection by ``(frame_index, box_index)``, ``"in"`` (a caption) or
+    ``"out"`` and how sure that is; ``evidence`` are the detections that the search made by itself.
+    """
+
+    frame_width: int
+    frame_height: int
+    tracks: tuple[Track, ...]
+    crop_region: CropRegion | None
+    anchor_type: str
+    anchor_position: float
+    vertical_center: float
+    confidence: float
+    labels: Mapping[tuple[int, int], tuple[str, float]] = field(default_factory=dict)
+    evidence: tuple[Detection, ...] = ()
+
+    def label(self, detection: Detection) -> tuple[str, float]:
+        """Give ``("in" | "out", confidence)`` of a full frame's detection."""
+        return self.labels[(detection.frame_index, detection.box_index)]
+
+
+def read_full_frames(
+    facts: VideoFacts,
+    engine: OcrEngine,
+    frame_rate: float = 0.1,
+    *,
+    on_frame: Progress | None = None,
+) -> Iterator[tuple[SampledFrame, FrameOcr]]:
+    """Sample whole pictures and read them; a picture whose OCR fails is kept with its error.
+
+    Raises:
+        VideoError: the video can no longer be opened.
+    """
+    total = max(1, int(facts.duration_s * frame_rate + 1e-9))
+    for frame in sample_frames(facts, frame_rate):
+        yield frame, read_frame(frame, engine)
+        if on_frame is not None:
+            on_frame("full_frames", frame.index + 1, total)
+
+
+def read_frame(frame: SampledFrame, engine: OcrEngine) -> FrameOcr:
+    """Read one picture; an engine that fails is noted in ``error``."""
+    try:
+        boxes = engine.read(frame.image)
+    except Exception as error:  # noqa: BLE001 -- any failure of an engine costs one frame, not the video
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        return FrameOcr(frame.index, frame.timestamp_s, (), reason)
+    detections = tuple(
+        Detection(frame.index, number, frame.timestamp_s, box.text, box.confidence, box.bbox)
+        for number, box in enumerate(boxes)
+    )
+    return FrameOcr(frame.index, frame.timestamp_s, detections)
+
+
+def find_layout(
+    facts: VideoFacts,
+    engine: OcrEngine,
+    frames: Sequence[FrameOcr],
+    *,
+    progress: Progress | None = None,
+) -> Layout:
+    """Find the caption tracks of a video from its full frames and from samples of its own.
+
+    Raises:
+        VideoError: the video can no longer be opened.
+    """
+    times = sample_times(facts)
+    samples: list[Sample] = []
+    for sample in take_samples(facts, engine, times, _SEARCH_SIDE):
+        samples.append(sample)
+        if progress is not None:
+            progress("layout", len(samples), len(times))
+    return _layout_of(facts, samples, frames)
+
+
+def sample_times(facts: VideoFacts) -> list[float]:
+    """Choose when to sample: keyframes, and times between them where they are far apart."""
+    spacing = max(1.2, facts.duration_s / _MOST_SAMPLES)
+    if facts.duration_s < 12:
+        spacing = max(0.4, facts.duration_s / 10)
+    times: list[float] = []
+    for time_s in sorted({0.0, *facts.keyframes_s, *np.arange(0.3 * spacing, facts.duration_s, spacing).tolist()}):
+        if time_s < facts.duration_s and (not times or time_s - times[-1] >= 0.7 * spacing):
+            times.append(time_s)
+    return times
+
+
+def _layout_of(facts: VideoFacts, samples: Sequence[Sample], frames: Sequence[FrameOcr]) -> Layout:
+    size = (samples[0].strokes.shape[1], samples[0].strokes.shape[0]) if samples else (1, 1)
+    sightings = sightings_of(samples)
+    fixtures = find_fixtures(samples, sightings)
+    rows = find_rows(samples, [s for s in sightings if s not in fixtures], size)
+    found = find_tracks(rows, size, facts.duration_s)
+    avoid = _merged([sighting.bbox for sighting in fixtures])
+    tracks = _named([_track(track, size, avoid) for track in found])
+    evidence = tuple(
+        Detection(-1, number, sighting.time_s, "", sighting.score, sighting.bbox)
+        for number, sighting in enumerate(sightings)
+    )
+    return _assembled(facts, tracks, frames, evidence)
+
+
+def _track(found: FoundTrack, size: tuple[int, int], avoid: Sequence[BBox]) -> Track:
+    """Draw the region round a track's lines, with room for longer ones."""
+    lines = [line for row in found.rows for line in row.lines]
+    line_height = float(np.median([line.height for line in lines]))
+    along = size[1] if found.vertical else size[0]
+    low = min(row.low for row in found.rows) - _MARGIN * line_height
+    high = max(row.high for row in found.rows) + _MARGIN * line_height
+    start = float(min(line.start for line in lines))
+    end = float(max(line.end for line in lines))
+    room = 2 * line_height + 0.1 * (end - start)
+    if found.anchor == "center":
+        middle = float(np.median([line.middle for line in lines]))
+        half = max(middle - start, end - middle) + room
+        start, end = middle - half, middle + half
+    elif found.anchor == "left":
+        start, end = start - 0.5 * line_height, end + 2 * room
+    else:
+        start, end = start - 2 * room, end + 0.5 * line_height
+    region = box_of(found.vertical, max(0.01 * along, start), min(0.99 * along, end), low, high, size)
+    across = size[0] if found.vertical else size[1]
+    return Track(
+        name="",
+        region=region,
+        line_height=line_height / across,
+        vertical=found.vertical,
+        anchor=found.anchor,
+        confidence=found.confidence,
+        lines=tuple((row.low / across, row.high / across) for row in found.rows),
+        texts_seen=max(row.distinct for row in found.rows),
+        avoid=tuple(box.as_tuple() for box in avoid if _overlap(box, region) > 0),
+    )
+
+
+def _named(tracks: Sequence[Track]) -> tuple[Track, ...]:
+    """Name tracks by their place, the surest first; a second one at the same place gets a number."""
+    named: list[Track] = []
+    for track in sorted(tracks, key=lambda entry: -entry.confidence):
+        box = track.region
+        if track.vertical:
+            place = "left" if box.left + box.right < 1 else "right"
+        else:
+            middle = (box.top + box.bottom) / 2
+            place = "bottom" if middle > 0.6 else "top" if middle < 0.4 else "middle"
+        taken = sum(other.name.split("-")[0] == place for other in named)
+        named.append(replace(track, name=f"{place}-{taken + 1}" if taken else place))
+    return tuple(named)
+
+
+def _assembled(
+    facts: VideoFacts, tracks: tuple[Track, ...], frames: Sequence[FrameOcr], evidence: tuple[Detection, ...]
+) -> Layout:
+    region: BBox | None = None
+    for track in tracks:
+        region = track.region if region is None else region.union(track.region)
+    main = tracks[0] if tracks else None
+    position = {"left": "left", "right": "right"}.get(main.anchor if main else "center")
+    return Layout(
+        frame_width=facts.width,
+        frame_height=facts.height,
+        tracks=tracks,
+        crop_region=CropRegion(*region.as_tuple()) if region else None,
+        anchor_type=main.anchor if main else "center",
+        anchor_position=0.5 if main is None else _anchor_position(main, position),
+        vertical_center=(main.region.top + main.region.bottom) / 2 if main else 0.5,
+        confidence=main.confidence if main else 0.9,
+        labels=_labels(tracks, frames),
+        evidence=evidence,
+    )
+
+
+def _anchor_position(track: Track, side: str | None) -> float:
+    if side is None:
+        return (track.region.left + track.region.right) / 2
+    return track.region.left if side == "left" else track.region.right
+
+
+def _labels(tracks: Sequence[Track], frames: Sequence[FrameOcr]) -> dict[tuple[int, int], tuple[str, float]]:
+    labels = {}
+    for detection in (detection for frame in frames for detection in frame.detections):
+        box = detection.bbox
+        inside = max((_overlap(box, track.region) for track in tracks), default=0.0)
+        avoided = max((_overlap(box, BBox(*edge)) for track in tracks for edge in track.avoid), default=0.0)
+        sure = max((track.confidence for track in tracks), default=0.9)
+        label = "in" if inside > 0.6 and avoided < 0.5 else "out"
+        labels[(detection.frame_index, detection.box_index)] = (label, sure * (0.5 + abs(inside - 0.5)))
+    return labels
+
+
+def _overlap(box: BBox, other: BBox) -> float:
+    """Give the share of ``box`` that lies in ``other``."""
+    across = min(box.right, other.right) - max(box.left, other.left)
+    down = min(box.bottom, other.bottom) - max(box.top, other.top)
+    return max(0.0, across) * max(0.0, down) / max(1e-12, box.width * box.height)
+
+
+def _merged(boxes: Sequence[BBox]) -> list[BBox]:
+    merged: list[BBox] = []
+    for box in boxes:
+        home = next((i for i, other in enumerate(merged) if _overlap(box, other) > 0.3), None)
+        if home is None:
+            merged.append(box)
+        else:
+            merged[home] = merged[home].union(box)
+    return merged
+
+
+def layout_from_region(facts: VideoFacts, region: CropRegion) -> Layout:
+    """Take a region that a person drew as the one track; its lines are found inside it by whoever reads it."""
+    vertical = region.height * facts.height > 1.5 * region.width * facts.width
+    track = Track(
+        name="region",
+        region=BBox(*region.as_tuple()),
+        line_height=region.width if vertical else region.height,
+        vertical=vertical,
+        anchor="center",
+        confidence=1.0,
+    )
+    return _assembled(facts, (track,), (), ())

@@ -1,0 +1,134 @@
+"""Lines of text sighted in sparse samples of a video, and what their pixels do over time.
+
+A sample is a frame and another about a quarter of a second later: what is burned in stands still between the
+two, what belongs to the scene or scrolls does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from captionacc_dagster.captioning.geometry import BBox
+from captionacc_dagster.captioning.ocr import LineBox, OcrEngine
+from captionacc_dagster.captioning.pictures import pixel_rectangle
+from captionacc_dagster.captioning.video import NativeFrame, VideoFacts, VideoReader, scaled_size
+
+THUMB_SIDE = 640  # pixels of the longer side of the luma pictures that are compared over time
+_LATER_S = 0.2  # how much later the second picture of a sample is, at least
+_REACH = 10  # thumb pixels that text may move between the two pictures and be followed
+_FAINT = 2.0  # standard deviation below which a patch has no strokes to follow
+_FOLLOWED = 0.45  # correlation from which on the same strokes are found again
+_MOVED = 1.3  # thumb pixels from which on it counts as moved
+
+
+@dataclass(slots=True)
+class Sample:
+    """A frame of the video and one a little later, as pictures of their strokes, and the lines found in it.
+
+    ``strokes`` and ``later`` are ``(h, w)`` uint8, 128 where the picture is like its surroundings.
+    """
+
+    time_s: float
+    strokes: NDArray[np.uint8]
+    later: NDArray[np.uint8] | None
+    lines: list[LineBox] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """A line of text in a sample.
+
+    ``still``: 1 stands still, 0 moves, 0.5 cannot be told. ``sample`` is the sample's number.
+    """
+
+    sample: int
+    time_s: float
+    bbox: BBox
+    score: float
+    still: float
+
+
+def take_samples(facts: VideoFacts, engine: OcrEngine, times: Sequence[float], side: int) -> Iterator[Sample]:
+    """Take samples at rising times and find the lines in each, the picture scaled to ``side`` pixels.
+
+    Only what the sampled frames are built from is decoded, without the loop filter: a coarse picture is
+    enough to find text.
+
+    Raises:
+        VideoError: the video can no longer be opened.
+    """
+    thumb_size = scaled_size(facts, THUMB_SIDE)
+    search_size = scaled_size(facts, side)
+    with VideoReader(facts, skip="BIDIR", deblock=False) as reader:
+        for frame, later in _pairs(reader, times):
+            found = engine.detect(frame.scaled_rgb(*search_size))
+            second = None if later is None else strokes(later.scaled_luma(*thumb_size))
+            yield Sample(frame.time_s, strokes(frame.scaled_luma(*thumb_size)), second, found)
+
+
+def _pairs(reader: VideoReader, times: Sequence[float]) -> Iterator[tuple[NativeFrame, NativeFrame | None]]:
+    keyframes = np.asarray(reader.facts.keyframes_s or (0.0,))
+    running: Iterator[NativeFrame] | None = None
+    position = -1.0
+    for time_s in times:
+        if position >= time_s and running is not None:
+            continue  # the sample before reached past this time
+        before = keyframes[keyframes <= time_s + 1e-6]
+        if running is None or (len(before) and before[-1] > position):
+            reader.seek(time_s)
+            running = reader.frames()
+        frame = next((f for f in running if f.time_s >= time_s - 0.02), None)
+        if frame is None:
+            return
+        later = next((f for f in running if f.time_s >= frame.time_s + _LATER_S), None)
+        position = frame.time_s if later is None else later.time_s
+        yield frame, later
+
+
+def sightings_of(samples: Sequence[Sample]) -> list[Sighting]:
+    """List every line of every sample with whether it stands still."""
+    return [
+        Sighting(number, sample.time_s, line.bbox, line.score, stillness(sample, line.bbox))
+        for number, sample in enumerate(samples)
+        for line in sample.lines
+    ]
+
+
+def stillness(sample: Sample, bbox: BBox) -> float:
+    """Tell whether the strokes in a box stand still (1), move (0), or cannot be followed (0.5)."""
+    import cv2
+
+    if sample.later is None:
+        return 0.5
+    height, width = sample.strokes.shape
+    x0, y0, x1, y1 = pixel_rectangle(bbox, width, height)
+    patch = sample.strokes[y0:y1, x0:x1]
+    top, left = max(0, y0 - _REACH), max(0, x0 - _REACH)
+    around = sample.later[top : min(height, y1 + _REACH), left : min(width, x1 + _REACH)]
+    if patch.std() < _FAINT:
+        return 0.5
+    _, best, _, (x, y) = cv2.minMaxLoc(cv2.matchTemplate(around, patch, cv2.TM_CCOEFF_NORMED))
+    if best < _FOLLOWED:
+        return 0.5
+    return 0.0 if float(np.hypot(x + left - x0, y + top - y0)) > _MOVED else 1.0
+
+
+def likeness(one: NDArray[np.uint8], other: NDArray[np.uint8], bbox: BBox) -> float:
+    """Correlate the strokes that two pictures have in a box: -1..1, near 1 for the same text."""
+    height, width = one.shape
+    x0, y0, x1, y1 = pixel_rectangle(bbox, width, height)
+    first = one[y0:y1, x0:x1].astype(np.float32) - 128
+    second = other[y0:y1, x0:x1].astype(np.float32) - 128
+    energy = float(np.sqrt((first * first).sum() * (second * second).sum()))
+    return float((first * second).sum() / energy) if energy > 1.0 else 0.0
+
+
+def strokes(luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Give what differs from its surroundings, ``(h, w)`` uint8 around 128: strokes stay, shading goes."""
+    import cv2
+
+    return np.asarray(cv2.addWeighted(luma, 1.0, cv2.blur(luma, (15, 15)), -1.0, 128.0), np.uint8)

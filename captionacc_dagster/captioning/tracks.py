@@ -1,0 +1,247 @@
+"""From sighted lines to caption tracks: lines that keep a place while their text changes.
+
+Lines stand in rows (vertical text: columns); rows that belong together make a track. Text that stays the
+same for the whole video is a fixture (logo, watermark, clock), text that moves belongs to the scene.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from captionacc_dagster.captioning.geometry import BBox
+from captionacc_dagster.captioning.sightings import Sample, Sighting, likeness
+
+_COLUMN = 1.7  # a line this many times higher than wide is vertical text
+_SAME_ROW = 0.3  # of a line's height: how far centres may lie apart
+_SIMILAR_HEIGHT = 1.5
+_SAME_TEXT = 0.55  # correlation of strokes from which on two samples show the same text
+_FIXTURE_APART_S = 1.0  # samples closer than this say nothing about what stays
+_LEADING = 1.0  # line heights that may lie between two lines of one track
+_CENTERED = 0.035  # of the width: how far a centred line's centre may lie off
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line in its row, in pixels of the sample: along the text ``start..end``, across it ``low..high``."""
+
+    sample: int
+    time_s: float
+    start: float
+    end: float
+    low: float
+    high: float
+    score: float
+    still: float
+
+    @property
+    def height(self) -> float:
+        """Height of the line."""
+        return self.high - self.low
+
+    @property
+    def middle(self) -> float:
+        """Middle of the line along the text."""
+        return (self.start + self.end) / 2
+
+
+@dataclass(slots=True)
+class Row:
+    """Lines at one place across the text."""
+
+    vertical: bool
+    lines: list[Line] = field(default_factory=list)
+    distinct: int = 0
+
+    @property
+    def low(self) -> float:
+        """Where its lines begin across the text (median)."""
+        return float(np.median([line.low for line in self.lines]))
+
+    @property
+    def high(self) -> float:
+        """Where its lines end across the text (median)."""
+        return float(np.median([line.high for line in self.lines]))
+
+    @property
+    def height(self) -> float:
+        """Height of its lines (median)."""
+        return self.high - self.low
+
+
+@dataclass(slots=True)
+class FoundTrack:
+    """Rows that belong together, from low to high, in pixels of the sample."""
+
+    rows: list[Row]
+    anchor: str
+    confidence: float
+
+    @property
+    def vertical(self) -> bool:
+        """Whether the text runs from top to bottom."""
+        return self.rows[0].vertical
+
+
+def find_fixtures(samples: Sequence[Sample], sightings: Sequence[Sighting]) -> list[Sighting]:
+    """Find the sightings whose strokes are there in nearly every sample, however far away in time."""
+    fixtures = []
+    for sighting in sightings:
+        here = samples[sighting.sample]
+        others = [s for s in samples if abs(s.time_s - here.time_s) >= _FIXTURE_APART_S]
+        if len(others) < 3:
+            continue
+        alike = np.array([likeness(here.strokes, other.strokes, sighting.bbox) for other in others])
+        if float((alike >= _SAME_TEXT).mean()) >= 0.7:
+            fixtures.append(sighting)
+    return fixtures
+
+
+def find_rows(samples: Sequence[Sample], sightings: Sequence[Sighting], size: tuple[int, int]) -> list[Row]:
+    """Group sightings into rows and columns; fragments of a line become one line. ``size``: (width, height)."""
+    width, height = size
+    rows: list[Row] = []
+    for sighting in sorted(sightings, key=lambda s: -s.score):
+        box = sighting.bbox
+        x0, y0, x1, y1 = box.left * width, box.top * height, box.right * width, box.bottom * height
+        vertical = (y1 - y0) > _COLUMN * (x1 - x0)
+        spans = (y0, y1, x0, x1) if vertical else (x0, x1, y0, y1)
+        line = Line(sighting.sample, sighting.time_s, *spans, sighting.score, sighting.still)
+        home = next((row for row in rows if row.vertical == vertical and _belongs(line, row)), None)
+        if home is None:
+            home = Row(vertical)
+            rows.append(home)
+        home.lines.append(line)
+    for row in rows:
+        row.lines = _joined(row.lines)
+        row.distinct = _count_texts(row, samples, size)
+    return rows
+
+
+def _belongs(line: Line, row: Row) -> bool:
+    low, high = row.low, row.high
+    smaller, larger = sorted((line.height, high - low))
+    apart = abs((line.low + line.high) / 2 - (low + high) / 2)
+    return larger <= _SIMILAR_HEIGHT * smaller and apart <= _SAME_ROW * smaller
+
+
+def _joined(lines: Sequence[Line]) -> list[Line]:
+    """Join the fragments of a line that the detector left apart in one sample."""
+    joined: list[Line] = []
+    for line in sorted(lines, key=lambda entry: (entry.sample, entry.start)):
+        last = joined[-1] if joined else None
+        if last is not None and last.sample == line.sample and line.start - last.end < 2 * line.height:
+            joined[-1] = Line(
+                line.sample,
+                line.time_s,
+                last.start,
+                max(last.end, line.end),
+                min(last.low, line.low),
+                max(last.high, line.high),
+                max(last.score, line.score),
+                max(last.still, line.still),
+            )
+        else:
+            joined.append(line)
+    return joined
+
+
+def _count_texts(row: Row, samples: Sequence[Sample], size: tuple[int, int]) -> int:
+    """Count how often the text of a row was another than in the sample before."""
+    still = [line for line in row.lines if line.still > 0]
+    count = 0
+    for before, line in zip([None, *still], still, strict=False):
+        if before is None:
+            count += 1
+            continue
+        box = box_of(row.vertical, min(before.start, line.start), max(before.end, line.end), row.low, row.high, size)
+        count += likeness(samples[before.sample].strokes, samples[line.sample].strokes, box) < _SAME_TEXT
+    return count
+
+
+def box_of(vertical: bool, start: float, end: float, low: float, high: float, size: tuple[int, int]) -> BBox:
+    """Turn spans in pixels of the sample into a relative box, kept inside the picture."""
+    width, height = size
+    spans = (low, start, high, end) if vertical else (start, low, end, high)
+    left, top, right, bottom = (np.clip(v / s, 0.0, 1.0) for v, s in zip(spans, (width, height) * 2, strict=True))
+    return BBox(float(left), float(top), float(right), float(bottom))
+
+
+def anchor_of(rows: Sequence[Row], along: float) -> str | None:
+    """Tell what stays when the text changes; ``None`` when nothing does. ``along``: pixels along the text."""
+    lines = [line for row in rows for line in row.lines]
+    starts = np.array([line.start for line in lines])
+    ends = np.array([line.end for line in lines])
+    slack = max(_CENTERED * along, 0.6 * float(np.median([line.height for line in lines])))
+    spreads = {
+        "center": float(np.median(np.abs((starts + ends) / 2 - np.median((starts + ends) / 2)))),
+        "left": float(np.median(np.abs(starts - np.median(starts)))),
+        "right": float(np.median(np.abs(ends - np.median(ends)))),
+    }
+    best = min(spreads, key=lambda key: (spreads[key] > slack, spreads[key] - (0.3 * slack if key == "center" else 0)))
+    return best if spreads[best] <= slack else None
+
+
+def find_tracks(rows: Sequence[Row], size: tuple[int, int], duration_s: float) -> list[FoundTrack]:
+    """Choose the rows in which captions follow one another, and put those that belong together into tracks."""
+    strong: list[tuple[Row, str, float]] = []
+    weak: list[Row] = []
+    for row in rows:
+        along = size[1] if row.vertical else size[0]
+        anchor = anchor_of([row], along)
+        confidence = _row_confidence(row, anchor, size, duration_s)
+        if confidence >= 0.5 and anchor is not None:
+            strong.append((row, anchor, confidence))
+        elif confidence > 0:
+            weak.append(row)
+    tracks: list[FoundTrack] = []
+    for row, anchor, confidence in sorted(strong, key=lambda entry: -entry[2]):
+        home = next((track for track in tracks if _adjoins(row, track)), None)
+        if home is None:
+            tracks.append(FoundTrack([row], anchor, confidence))
+        else:
+            home.rows = sorted([*home.rows, row], key=lambda entry: entry.low)
+    for row in weak:
+        home = next((track for track in tracks if _adjoins(row, track) and _aligned(row, track, size)), None)
+        if home is not None:
+            home.rows = sorted([*home.rows, row], key=lambda entry: entry.low)
+    return tracks
+
+
+def _row_confidence(row: Row, anchor: str | None, size: tuple[int, int], duration_s: float) -> float:
+    """Say how sure it is that captions stand in a row, by how often its text changes in one place."""
+    moving = sum(line.still == 0 for line in row.lines) / len(row.lines)
+    if moving > 0.4 or row.distinct == 0:
+        return 0.0
+    if anchor is None:
+        return 0.3
+    along = size[1] if row.vertical else size[0]
+    middle = float(np.median([line.middle for line in row.lines])) / along
+    in_the_middle = not row.vertical and anchor == "center" and abs(middle - 0.5) < _CENTERED
+    if row.distinct >= 2:
+        return min(0.99, (0.75 if in_the_middle else 0.6) + 0.06 * row.distinct)
+    # A single text may be a sign; in a short video, in the middle and near an edge, it is a caption.
+    place = (row.low + row.high) / 2 / (size[0] if row.vertical else size[1])
+    at_an_edge = place > 0.7 or place < 0.25
+    seen = len(row.lines)
+    if in_the_middle and at_an_edge:
+        return 0.6 if duration_s < 15 or seen >= 2 else 0.45
+    return 0.2
+
+
+def _adjoins(row: Row, track: FoundTrack) -> bool:
+    if row.vertical != track.vertical:
+        return False
+    for other in track.rows:
+        gap = max(other.low - row.high, row.low - other.high)
+        smaller, larger = sorted((row.height, other.height))
+        if gap <= _LEADING * smaller and larger <= 2.2 * smaller:
+            return True
+    return False
+
+
+def _aligned(row: Row, track: FoundTrack, size: tuple[int, int]) -> bool:
+    along = size[1] if row.vertical else size[0]
+    return anchor_of([*track.rows, row], along) == track.anchor
