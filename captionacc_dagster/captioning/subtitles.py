@@ -237,9 +237,7 @@ _SRT_TAGS = re.compile(r"</?(?:i|b|u|s)>|</?font[^>]*>|\{\\[^}]*\}", re.IGNORECA
 def _timing(line: str, name: str, number: int) -> tuple[float, float]:
     found = _TIMING.match(line)
     if found is None:
-        raise SubtitleError(
-            f"{name}:{number}: expected a time like 00:00:01,000 --> 00:00:02,000, got {line!r}"
-        )
+        raise SubtitleError(f"{name}:{number}: expected a time like 00:00:01,000 --> 00:00:02,000, got {line!r}")
     parts = found.groups()
     start, end = (_seconds(parts[at : at + 4]) for at in (0, 4))
     if end < start:
@@ -255,15 +253,10 @@ def _seconds(parts: Sequence[str | None]) -> float:
 
 def _parse_srt(lines: list[str], name: str) -> Iterator[Cue]:
     heads = list(_srt_heads(lines))
-    if not heads and any(line.strip() for line in lines):
-        at = next(at for at, line in enumerate(lines) if line.strip())
-        raise SubtitleError(f"{name}:{at + 1}: no SRT cue found, got {lines[at][:60]!r}")
-    if heads:
-        for at, line in enumerate(lines[: heads[0][0]]):
-            if line.strip():
-                raise SubtitleError(f"{name}:{at + 1}: text before the first cue: {line[:60]!r}")
-    ends = [head for head, _ in heads[1:]] + [len(lines)]
-    for (_, timing), end in zip(heads, ends, strict=True):
+    for at, line in enumerate(lines[: heads[0][0]] if heads else lines):
+        if line.strip():
+            raise SubtitleError(f"{name}:{at + 1}: expected a numbered cue, got {line[:60]!r}")
+    for (_, timing), (end, _) in zip(heads, [*heads[1:], (len(lines), 0)], strict=False):
         start_s, end_s = _timing(lines[timing], name, timing + 1)
         text = "\n".join(text_lines(_SRT_TAGS.sub("", "\n".join(lines[timing + 1 : end]))))
         yield Cue(start_s=start_s, end_s=end_s, text=text)
@@ -429,9 +422,7 @@ def _ass_dialogue(line: str, columns: list[str], name: str, number: int) -> Cue 
     for field in ("start", "end"):
         found = re.fullmatch(_STAMP, values[field].strip())
         if found is None:
-            raise SubtitleError(
-                f"{name}:{number}: expected a time like 0:00:01.00, got {values[field].strip()!r}"
-            )
+            raise SubtitleError(f"{name}:{number}: expected a time like 0:00:01.00, got {values[field].strip()!r}")
         times.append(_seconds(found.groups()))
     if times[1] < times[0]:
         raise SubtitleError(f"{name}:{number}: ends before it starts")
@@ -445,9 +436,7 @@ def _ass_dialogue(line: str, columns: list[str], name: str, number: int) -> Cue 
 
 def _format_json(cues: Sequence[AnyCue], video: Mapping[str, Any]) -> str:
     return (
-        json.dumps(
-            {"video": video, "captions": [_json_caption(cue) for cue in cues]}, ensure_ascii=False, indent=2
-        )
+        json.dumps({"video": video, "captions": [_json_caption(cue) for cue in cues]}, ensure_ascii=False, indent=2)
         + "\n"
     )
 
