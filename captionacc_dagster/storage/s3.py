@@ -60,7 +60,7 @@ _SINGLE_COPY_BYTES = 5 << 30
 _KEYS_AT_ONCE = 1000
 
 # A broken connection is worth the whole patience; bytes that are wrong again and again are wrong in the bucket.
-_CONTENT_ATTEMPTS = 5
+_CONTENT_ATTEMPTS = 4
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 5.0
 
@@ -81,8 +81,8 @@ class _Source:
 class S3ObjectStore(ObjectStore):
     """Objects in one bucket.
 
-    ``client_factory`` makes the boto3 client on first use (``s3_client.create_s3_client``, or ``S3Resource.get_client`` of
-    dagster-aws). Every call waits ``retry_for`` for a server that is away or asks to slow down before it raises.
+    ``client_factory`` makes the boto3 client on first use: ``s3_client.create_s3_client``, or ``S3Resource.get_client``
+    of dagster-aws. Every call waits ``retry_for`` for a server that is away or asks to slow down before it raises.
     Uploads carry their SHA-256 as metadata (``x-amz-meta-sha256``), and downloads are verified by it.
     """
 
@@ -221,7 +221,7 @@ class S3ObjectStore(ObjectStore):
         return self._retrying(key, read)
 
     def sweep_temporary(self, older_than: timedelta) -> int:
-        """See ``ObjectStore.sweep_temporary``: every tenant's temporary objects, and uploads in parts that never ended."""
+        """See ``ObjectStore.sweep_temporary``: temporary objects of all tenants, and unfinished uploads in parts."""
         oldest = datetime.now(UTC) - older_than
         swept = 0
         for tenant in self._tenants():
