@@ -8,13 +8,20 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
 from psycopg import sql
 
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres, open_catalog
+from captionacc_dagster.catalog.base import Catalog
+from captionacc_dagster.catalog.models import LOCAL_ACCESS_TIER, LOCAL_TENANT_ID, LOCAL_TENANT_NAME
 from captionacc_dagster.catalog.postgres import PostgresCatalog
+
+if TYPE_CHECKING:
+    from captionacc_dagster.catalog.supabase import SupabaseCatalog
+    from captionacc_dagster_tests.supabase_lite import SupabaseLite
 
 TEMPLATE = "captionacc"
 _numbers = itertools.count(1)
@@ -62,3 +69,45 @@ def postgres_catalog(catalog_url: str) -> Iterator[PostgresCatalog]:
     """A catalog over SQL on ``catalog_url``."""
     with PostgresCatalog(catalog_url) as catalog:
         yield catalog
+
+
+@pytest.fixture(scope="session")
+def running_supabase_lite(postgres_server: EmbeddedPostgres) -> Iterator[SupabaseLite]:
+    """Supabase Lite in front of a database of its own; use ``supabase_lite``, which is empty for each test."""
+    from captionacc_dagster_tests.supabase_lite import missing_reason, supabase_lite_server
+
+    if (reason := missing_reason()) is not None:
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
+    folder = Path(tempfile.mkdtemp(prefix="ca-lite-"))
+    postgres_server.ensure_database("supabase_lite", template=TEMPLATE)
+    with supabase_lite_server(postgres_server.url("supabase_lite"), folder) as server:
+        yield server
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def supabase_lite(running_supabase_lite: SupabaseLite) -> Iterator[SupabaseLite]:
+    """Supabase Lite on loopback; its catalog holds the local tenant and nothing else."""
+    yield running_supabase_lite
+    with psycopg.connect(running_supabase_lite.database_url, autocommit=True) as connection:
+        connection.execute(
+            "truncate captionacc.tenants, captionacc.webhook_deliveries, captionacc.security_audit_log, auth.users"
+            " cascade"
+        )
+    with PostgresCatalog(running_supabase_lite.database_url) as catalog:
+        catalog.ensure_tenant(LOCAL_TENANT_ID, LOCAL_TENANT_NAME, LOCAL_ACCESS_TIER, auto_approve_layout=True)
+
+
+@pytest.fixture
+def supabase_catalog(supabase_lite: SupabaseLite) -> Iterator[SupabaseCatalog]:
+    """A catalog over HTTP on Supabase Lite."""
+    with supabase_lite.catalog() as catalog:
+        yield catalog
+
+
+@pytest.fixture(params=["postgres", "supabase"])
+def catalog(request: pytest.FixtureRequest) -> Catalog:
+    """A catalog of each kind in turn, with the local tenant."""
+    return request.getfixturevalue(f"{request.param}_catalog")

@@ -39,11 +39,12 @@ class CatalogUnavailable(CatalogError):
     """The catalog cannot be reached or is not ready; the same call may succeed later."""
 
 
+# PostgREST passes SQLSTATEs on and has codes of its own (PGRST…); a gateway before it only an HTTP status.
 # SQLSTATEs that mean "not now": the connection broke (08), the server stops or starts (57P0x), it has no
 # free connection (53300).
-_UNAVAILABLE = ("08", "57P01", "57P02", "57P03", "53300")
+_UNAVAILABLE = ("08", "57P01", "57P02", "57P03", "53300", "PGRST000", "PGRST001", "PGRST002", "PGRST003", "503", "520")
 _CONFLICT = ("PT409", "23505", "23503", "23001")
-_DENIED = ("42501", "PT401", "PT403", "28", "PGRST301", "PGRST302", "PGRST303")
+_DENIED = ("42501", "PT401", "PT403", "28", "PGRST301", "PGRST302", "PGRST303", "401", "403")
 _INVALID = ("22", "23502", "23514", "PGRST102")
 
 
@@ -54,7 +55,7 @@ def from_code(message: str, code: str | None, hint: str | None = None) -> Catalo
         (Conflict, _CONFLICT),
         (PermissionDenied, _DENIED),
         (InvalidValue, _INVALID),
-        (CatalogUnavailable, (*_UNAVAILABLE, "PGRST000", "PGRST001", "PGRST002", "PGRST003")),
+        (CatalogUnavailable, _UNAVAILABLE),
     )
     for kind, prefixes in kinds:
         if code is not None and code.startswith(prefixes):

