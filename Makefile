@@ -15,12 +15,7 @@ PYTEST := $(BIN)/python -m pytest
 help: ## Say what can be made
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setlock: $(STAMP) ## Write requirements.lock anew from pyproject.toml
-	$(BIN)/python -m pip install -q uv
-	$(BIN)/python -m uv pip compile -q pyproject.toml --extra modal --extra supabase --extra dev --universal --python-version 3.11 \
-		--no-emit-index-url --no-emit-find-links --no-annotate --no-header -o requirements.lock
-
-up: $(STAMP) ## Install everything into .venv (done by every other target)
+setup: $(STAMP) ## Install everything into .venv (done by every other target)
 
 # uv is used when it is there or pip can fetch it; plain pip does the same, slower.
 $(STAMP): requirements.lock pyproject.toml

@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from captionacc_dagster import __version__
 from captionacc_dagster.captioning.extents import PairResult, Timeline
@@ -235,6 +236,13 @@ def _track_details(track: Track) -> str:
     return json.dumps({k: v for k, v in asdict(track).items() if k not in ("name", "region")}, sort_keys=True)
 
 
+def _as_tuples(value: Any) -> Any:
+    """Give JSON's lists back as the tuples they were."""
+    if isinstance(value, dict):
+        return {name: _as_tuples(item) for name, item in value.items()}
+    return tuple(_as_tuples(item) for item in value) if isinstance(value, list) else value
+
+
 def read_layout_database(path: Path) -> Layout:
     """Read where captions stand; the labels of single boxes stay in the file.
 
@@ -246,7 +254,7 @@ def read_layout_database(path: Path) -> Layout:
         if config is None:
             raise DatabaseError(f"{path.name}: layout_config has no row")
         tracks = tuple(
-            Track(name=row["name"], region=_bbox(row), **json.loads(row["details"]))
+            Track(name=row["name"], region=_bbox(row), **_as_tuples(json.loads(row["details"])))
             for row in connection.execute("SELECT * FROM tracks ORDER BY rowid")
         )
         evidence = tuple(
@@ -266,6 +274,17 @@ def read_layout_database(path: Path) -> Layout:
         labels={},
         evidence=evidence,
     )
+
+
+def read_boxes(path: Path) -> dict[int, list[tuple[BBox, bool]]]:
+    """Give the boxes of each full frame by its index, and whether each is a caption; a person's label counts first."""
+    boxes: dict[int, list[tuple[BBox, bool]]] = {}
+    with open_database(path) as connection:
+        for row in connection.execute(
+            "SELECT *, coalesce(label, predicted_label) AS label_now FROM boxes ORDER BY frame_index, box_index"
+        ):
+            boxes.setdefault(row["frame_index"], []).append((_bbox(row), row["label_now"] == "in"))
+    return boxes
 
 
 # --- caption_frame_extents_v{N}.db ------------------------------------------------------------------------------

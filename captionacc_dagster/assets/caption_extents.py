@@ -1,0 +1,152 @@
+"""The cropped frames, and the frames at which captions begin and end: one compute call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from dagster import AssetExecutionContext, AssetSpec, MaterializeResult, MetadataValue, ResourceParam, multi_asset
+
+from captionacc_dagster.assets.lifecycle import TRANSIENT_RETRIES, VideoRun
+from captionacc_dagster.assets.metadata import picture, timeline_picture
+from captionacc_dagster.captioning import databases
+from captionacc_dagster.catalog.base import Catalog
+from captionacc_dagster.catalog.models import Video, error_details
+from captionacc_dagster.compute.base import BadInput, ComputeBackend
+from captionacc_dagster.compute.results import CropBox, CropInferResult
+from captionacc_dagster.orchestration.partitions import videos_partitions
+from captionacc_dagster.resources import ProgressReporter, compute_pool
+from captionacc_dagster.settings import get_settings
+from captionacc_dagster.storage.base import ObjectStore
+
+
+def _spec(name: str, description: str, kinds: set[str]) -> AssetSpec:
+    return AssetSpec(
+        name,
+        deps=["layout_db"],
+        description=description,
+        group_name="crop_and_infer",
+        kinds=kinds,
+        owners=["team:captions"],
+        code_version="1",
+    )
+
+
+@multi_asset(
+    specs=[
+        _spec(
+            "cropped_frames",
+            "The crop region ten times a second as WebM chunks in three levels that share no frame, for scrubbing.",
+            {"webm"},
+        ),
+        _spec(
+            "caption_frame_extents",
+            "`caption_frame_extents_v{N}.db`: when each caption begins and ends, to the native frame, and the label of "
+            "every pair of cropped frames.",
+            {"sqlite"},
+        ),
+    ],
+    partitions_def=videos_partitions,
+    name="caption_extents",
+    retry_policy=TRANSIENT_RETRIES,
+    pool=compute_pool(),
+)
+def caption_extents(
+    context: AssetExecutionContext,
+    catalog: ResourceParam[Catalog],
+    store: ResourceParam[ObjectStore],
+    compute: ResourceParam[ComputeBackend],
+    progress: ResourceParam[ProgressReporter],
+) -> Iterator[MaterializeResult]:
+    """Crop, follow every native frame, find the extents and read the captions, in one compute call."""
+    run = VideoRun(context, catalog, "crop_and_infer")
+    with run.stage("boundaries"):
+        _make_sure_of_approval(run)
+        run.begin()
+        video = run.video
+        version = catalog.next_cropped_frames_version(run.video_id, context.run_id)
+        try:
+            result = compute.crop_and_infer_caption_frame_extents(
+                run.keys.video,
+                run.keys.tenant_id,
+                run.keys.video_id,
+                crop_box(video),
+                version,
+                get_settings().cropped_frame_rate,
+                progress=progress.watch(context.log),
+            )
+        except Exception as error:
+            if not run.will_retry(error):
+                catalog.fail_cropped_frames_version(run.video_id, version, error_details(error, run_id=context.run_id))
+            raise
+        catalog.activate_cropped_frames_version(
+            run.video_id, version, storage_prefix=result.cropped_frames_prefix, frame_count=result.frame_count
+        )
+        yield from _materializations(run, store, result)
+
+
+def crop_box(video: Video) -> CropBox | None:
+    """Give the video's crop region as it travels; None when it has no captions."""
+    region = video.crop_region
+    if region is None:
+        return None
+    left, top, right, bottom = region
+    return CropBox(crop_left=left, crop_top=top, crop_right=right, crop_bottom=bottom)
+
+
+def _make_sure_of_approval(run: VideoRun) -> None:
+    """Approve a layout by itself where the tenant wants that and confidence allows it.
+
+    Raises:
+        BadInput: a person has to approve it first.
+    """
+    video = run.video
+    if video.layout_approved_at is not None:
+        return
+    tenant = run.catalog.get_tenant(video.tenant_id)
+    confidence = video.layout_confidence or 0.0
+    if not tenant.auto_approve_layout or confidence < tenant.auto_approve_min_confidence:
+        raise BadInput(
+            f"{video.filename}: its layout waits for approval (confidence {confidence:.2f}); "
+            f"look at it and run `captionacc approve {video.id}`"
+        )
+    run.catalog.approve_layout(
+        video.id,
+        video.crop_region,
+        approval="automatic",
+        claimer=run.context.run_id,
+        request_key=f"crop_and_infer:{run.context.run_id}",
+    )
+
+
+def _materializations(run: VideoRun, store: ObjectStore, result: CropInferResult) -> Iterator[MaterializeResult]:
+    with TemporaryDirectory(prefix="captionacc-") as folder:
+        path = store.download_file(result.caption_frame_extents_db_key, Path(folder) / "extents.db")
+        captions = databases.read_extents_database(path)
+    duration = run.video.duration_seconds or max((caption.end_s for caption in captions), default=1.0)
+    yield MaterializeResult(
+        asset_key="cropped_frames",
+        metadata={
+            "version": result.version,
+            "frames": result.frame_count,
+            "chunks": len(store.list_files(result.cropped_frames_prefix)),
+            "prefix": MetadataValue.path(result.cropped_frames_prefix),
+        },
+    )
+    seconds = result.processing_duration_seconds
+    yield MaterializeResult(
+        asset_key="caption_frame_extents",
+        metadata={
+            "version": result.version,
+            "captions": result.caption_frame_extents_count,
+            "native_frames": result.native_frame_count,
+            "frames_per_second": result.native_frame_count / seconds if seconds else 0.0,
+            "ocr_recognitions": result.ocr_recognitions,
+            "processing_seconds": seconds,
+            **{f"cpu_seconds_{stage}": value for stage, value in result.stage_seconds.items()},
+            **{f"label_{label}": count for label, count in result.label_counts.items()},
+            "timeline": picture(timeline_picture(captions, duration), "captions along the video"),
+            "key": MetadataValue.path(result.caption_frame_extents_db_key),
+        },
+    )

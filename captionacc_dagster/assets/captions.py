@@ -1,0 +1,184 @@
+"""The captions as a database that people work on, and as subtitle files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from dagster import AssetExecutionContext, Config, MaterializeResult, MetadataValue, ResourceParam, asset
+from pydantic import Field
+
+from captionacc_dagster.assets.caption_extents import crop_box
+from captionacc_dagster.assets.lifecycle import TRANSIENT_RETRIES, VideoRun
+from captionacc_dagster.assets.metadata import captions_table
+from captionacc_dagster.captioning import captions_database, databases
+from captionacc_dagster.captioning.captions_database import Reading, StoredCaption
+from captionacc_dagster.captioning.subtitles import FORMATS, format_subtitles
+from captionacc_dagster.catalog.base import Catalog
+from captionacc_dagster.compute.base import BadInput, ComputeBackend
+from captionacc_dagster.compute.results import CaptionSpan
+from captionacc_dagster.orchestration.partitions import videos_partitions
+from captionacc_dagster.resources import ProgressReporter, compute_pool
+from captionacc_dagster.settings import get_settings
+from captionacc_dagster.storage.base import ObjectStore
+from captionacc_dagster.storage.errors import ObjectNotFound
+
+
+class CaptionsConfig(Config):
+    """What to read."""
+
+    caption_ids: list[int] = Field(
+        default_factory=list, description="Captions to read anew; none: take over the newest extents and read all."
+    )
+
+
+@asset(
+    deps=["caption_frame_extents"],
+    partitions_def=videos_partitions,
+    group_name="crop_and_infer",
+    kinds={"sqlite"},
+    owners=["team:captions"],
+    retry_policy=TRANSIENT_RETRIES,
+    pool=compute_pool(),
+    code_version="1",
+)
+def captions_db(
+    context: AssetExecutionContext,
+    config: CaptionsConfig,
+    catalog: ResourceParam[Catalog],
+    store: ResourceParam[ObjectStore],
+    compute: ResourceParam[ComputeBackend],
+    progress: ResourceParam[ProgressReporter],
+) -> MaterializeResult:
+    """`captions.db.gz`: every caption with its times and text. What a person confirmed or typed stays as it is."""
+    run = VideoRun(context, catalog, "caption_ocr" if config.caption_ids else "crop_and_infer")
+    with run.stage("text"), TemporaryDirectory(prefix="captionacc-") as folder:
+        if config.caption_ids:
+            run.begin()
+        path = Path(folder) / "captions.db"
+        previous = _download(run, store, Path(folder))
+        if config.caption_ids:
+            to_read = _chosen(run, previous, path, config.caption_ids)
+        else:
+            _take_over_extents(run, store, previous, path)
+            to_read = [row for row in captions_database.read_captions(path) if row.caption_ocr_status == "queued"]
+        spans = [CaptionSpan(caption_id=row.id, start_ms=row.start_ms, end_ms=row.end_ms) for row in to_read]
+        results = compute.generate_caption_ocr(
+            run.keys.video,
+            run.keys.tenant_id,
+            run.keys.video_id,
+            crop_box(run.video),
+            run.video.cropped_frames_version or 0,
+            spans,
+            progress=progress.watch(context.log),
+        )
+        captions_database.write_readings(
+            path, (Reading(r.caption_id, r.ocr_text, r.confidence, r.error) for r in results)
+        )
+        store.publish(run.keys.captions_db, databases.compress(path, path.with_name("captions.db.gz")))
+        rows = captions_database.read_captions(path)
+        _record(run, rows)
+        return _result(run, rows, failed=sum(r.error is not None for r in results), read=len(results))
+
+
+def _download(run: VideoRun, store: ObjectStore, work: Path) -> Path | None:
+    try:
+        packed = store.download_file(run.keys.captions_db, work / "previous.db.gz")
+    except ObjectNotFound:
+        return None
+    return databases.decompress(packed, work / "previous.db")
+
+
+def _chosen(run: VideoRun, previous: Path | None, path: Path, caption_ids: list[int]) -> list[StoredCaption]:
+    if previous is None:
+        raise BadInput(f"{run.video.filename}: has no captions yet")
+    previous.rename(path)
+    rows = {row.id: row for row in captions_database.read_captions(path)}
+    missing = [str(number) for number in caption_ids if number not in rows]
+    if missing:
+        raise BadInput(f"{run.video.filename}: has no caption {', '.join(missing)}")
+    return [rows[number] for number in dict.fromkeys(caption_ids)]
+
+
+def _take_over_extents(run: VideoRun, store: ObjectStore, previous: Path | None, path: Path) -> None:
+    version = run.video.cropped_frames_version
+    if version is None:
+        raise BadInput(f"{run.video.filename}: has no extents yet; run caption_frame_extents first")
+    extents = store.download_file(run.keys.extents_db(version), path.with_name("extents.db"))
+    captions_database.merge_captions(
+        path, databases.read_extents_database(extents), get_settings().cropped_frame_rate, previous
+    )
+
+
+def _record(run: VideoRun, rows: list[StoredCaption]) -> None:
+    run.catalog.update_video_metadata(
+        run.video_id, {"caption_count": sum(row.caption_frame_extents_state != "gap" for row in rows)}
+    )
+    if run.flow == "crop_and_infer":
+        run.catalog.update_video_status(
+            run.video_id,
+            boundaries_status="annotate",
+            boundaries_error_details=None,
+            text_status="annotate",
+            text_error_details=None,
+        )
+
+
+def _result(run: VideoRun, rows: list[StoredCaption], *, failed: int, read: int) -> MaterializeResult:
+    captions = captions_database.to_captions(rows, run.video.frame_rate or 25.0)
+    return MaterializeResult(
+        metadata={
+            "captions": len(captions),
+            "confirmed": sum(row.caption_frame_extents_state == "confirmed" for row in rows),
+            "read": read,
+            "failed": failed,
+            "mean_confidence": sum(c.confidence for c in captions) / len(captions) if captions else 0.0,
+            "table": captions_table(captions),
+            "key": MetadataValue.path(run.keys.captions_db),
+        }
+    )
+
+
+@asset(
+    deps=[captions_db],
+    partitions_def=videos_partitions,
+    group_name="crop_and_infer",
+    kinds={"srt", "vtt"},
+    owners=["team:captions"],
+    retry_policy=TRANSIENT_RETRIES,
+    code_version="1",
+)
+def subtitles(
+    context: AssetExecutionContext, catalog: ResourceParam[Catalog], store: ResourceParam[ObjectStore]
+) -> MaterializeResult:
+    """The captions as SRT, WebVTT, ASS and JSON: what players, editors and other programs take."""
+    run = VideoRun(context, catalog, "crop_and_infer")
+    with run.stage("text"), TemporaryDirectory(prefix="captionacc-") as folder:
+        path = _download(run, store, Path(folder))
+        if path is None:
+            raise BadInput(f"{run.video.filename}: has no captions yet; run captions_db first")
+        captions = captions_database.to_captions(captions_database.read_captions(path), run.video.frame_rate or 25.0)
+        texts = {kind: format_subtitles(captions, kind, video_facts(run)) for kind in FORMATS}
+        for kind, text in texts.items():
+            store.publish(run.keys.subtitles(kind), text.encode())
+        run.succeed()
+        return MaterializeResult(
+            metadata={
+                "captions": len(captions),
+                "srt": MetadataValue.md(f"```\n{texts['srt'][:20_000]}\n```"),
+                **{f"{kind}_key": MetadataValue.path(run.keys.subtitles(kind)) for kind in FORMATS},
+            }
+        )
+
+
+def video_facts(run: VideoRun) -> dict[str, object]:
+    """Give what the JSON file says of the video itself."""
+    video = run.video
+    return {
+        "id": str(video.id),
+        "filename": video.filename,
+        "duration_s": video.duration_seconds,
+        "frame_rate": video.frame_rate,
+        "width": video.width,
+        "height": video.height,
+    }

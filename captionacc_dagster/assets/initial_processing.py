@@ -1,0 +1,171 @@
+"""Full frames, what is written in them, and where captions stand: one compute call."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from dagster import AssetExecutionContext, AssetSpec, MaterializeResult, MetadataValue, ResourceParam, multi_asset
+
+from captionacc_dagster.assets.lifecycle import TRANSIENT_RETRIES, VideoRun
+from captionacc_dagster.assets.metadata import contact_sheet, layout_picture, picture
+from captionacc_dagster.captioning import databases
+from captionacc_dagster.captioning.geometry import BBox
+from captionacc_dagster.catalog.base import Catalog
+from captionacc_dagster.compute.base import ComputeBackend
+from captionacc_dagster.compute.results import ExtractResult
+from captionacc_dagster.orchestration.partitions import videos_partitions
+from captionacc_dagster.resources import ProgressReporter, compute_pool
+from captionacc_dagster.settings import get_settings
+from captionacc_dagster.storage.base import ObjectStore
+
+MAX_SHEET_FRAMES = 9
+
+
+def _spec(name: str, description: str, kinds: set[str]) -> AssetSpec:
+    return AssetSpec(
+        name,
+        deps=["raw_video"],
+        description=description,
+        group_name="video_initial_processing",
+        kinds=kinds,
+        owners=["team:captions"],
+        code_version="1",
+    )
+
+
+@multi_asset(
+    specs=[
+        _spec(
+            "full_frames",
+            "Whole pictures of the video, one every ten seconds, as JPEG: what a person looks at to judge the layout.",
+            {"jpeg"},
+        ),
+        _spec(
+            "ocr_db",
+            "`raw-ocr.db.gz`: every piece of text that stands in the full frames, with its box and confidence.",
+            {"sqlite"},
+        ),
+        _spec(
+            "layout_db",
+            "`layout.db.gz`: where captions stand (crop region, anchor, tracks), found from text that keeps its place "
+            "while its words change; each box labelled in or out.",
+            {"sqlite"},
+        ),
+    ],
+    partitions_def=videos_partitions,
+    name="initial_processing",
+    retry_policy=TRANSIENT_RETRIES,
+    pool=compute_pool(),
+)
+def initial_processing(
+    context: AssetExecutionContext,
+    catalog: ResourceParam[Catalog],
+    store: ResourceParam[ObjectStore],
+    compute: ResourceParam[ComputeBackend],
+    progress: ResourceParam[ProgressReporter],
+) -> Iterator[MaterializeResult]:
+    """Sample full frames, read them and find the layout, in one compute call."""
+    run = VideoRun(context, catalog, "video_initial_processing")
+    with run.stage("layout"):
+        result = compute.extract_frames_and_ocr(
+            run.keys.video,
+            run.keys.tenant_id,
+            run.keys.video_id,
+            get_settings().full_frame_rate,
+            progress=progress.watch(context.log),
+        )
+        _record(run, result)
+        yield from _materializations(run, store, result)
+        run.succeed()
+
+
+def _record(run: VideoRun, result: ExtractResult) -> None:
+    box = result.crop_region
+    run.catalog.update_video_metadata(
+        run.video_id,
+        {
+            "duration_seconds": result.duration,
+            "frame_count": result.frame_count,
+            "frame_rate": result.frame_rate,
+            "width": result.frame_width,
+            "height": result.frame_height,
+            "video_codec": result.video_codec,
+            "bitrate": result.bitrate,
+            "ocr_box_count": result.ocr_box_count,
+            "failed_ocr_count": result.failed_ocr_count,
+            "processing_duration_seconds": result.processing_duration_seconds,
+            "layout_confidence": result.layout_confidence,
+            "crop_left": box.crop_left if box else None,
+            "crop_top": box.crop_top if box else None,
+            "crop_right": box.crop_right if box else None,
+            "crop_bottom": box.crop_bottom if box else None,
+        },
+    )
+    run.catalog.update_video_status(run.video_id, status="active", error_details=None, layout_status="annotate")
+
+
+def _materializations(run: VideoRun, store: ObjectStore, result: ExtractResult) -> Iterator[MaterializeResult]:
+    import cv2
+    import numpy as np
+
+    with TemporaryDirectory(prefix="captionacc-") as folder:
+        layout, boxes = _read_layout(store, run.keys.layout_db, Path(folder))
+    region = layout.crop_region
+    frame_keys = store.list_files(run.keys.full_frames_prefix)
+    shown = [
+        frame_keys[i]
+        for i in np.unique(np.linspace(0, len(frame_keys) - 1, min(MAX_SHEET_FRAMES, len(frame_keys))).astype(int))
+    ]
+    frames = []
+    for key in shown:
+        image = cv2.imdecode(np.frombuffer(store.download_to_bytes(key), np.uint8), cv2.IMREAD_COLOR)
+        index = int(key.rpartition("_")[2].removesuffix(".jpg"))
+        frames.append((cv2.cvtColor(image, cv2.COLOR_BGR2RGB), boxes.get(index, [])))
+    yield MaterializeResult(
+        asset_key="full_frames",
+        metadata={
+            "frames": result.frame_count,
+            "prefix": MetadataValue.path(result.full_frames_key),
+            "contact_sheet": picture(contact_sheet(frames, region), "full frames with boxes and crop region"),
+        },
+    )
+    yield MaterializeResult(
+        asset_key="ocr_db",
+        metadata={
+            "boxes": result.ocr_box_count,
+            "failed_frames": result.failed_ocr_count,
+            "key": MetadataValue.path(result.ocr_db_key),
+        },
+    )
+    every_box = [box for found in boxes.values() for box in found]
+    every_box += [(found.bbox, region is not None and _inside(found.bbox, region)) for found in layout.evidence]
+    yield MaterializeResult(
+        asset_key="layout_db",
+        metadata={
+            "crop_region": MetadataValue.text(
+                ", ".join(f"{number:.4f}" for number in region.as_tuple()) if region else "no captions found"
+            ),
+            "tracks": MetadataValue.text(", ".join(track.name for track in layout.tracks) or "none"),
+            "anchor": MetadataValue.text(str(layout.anchor_type)),
+            "confidence": layout.confidence,
+            "processing_seconds": result.processing_duration_seconds,
+            "key": MetadataValue.path(result.layout_db_key),
+            "layout": picture(layout_picture(frames[len(frames) // 2][0], every_box, region), "layout"),
+        },
+    )
+
+
+def _read_layout(
+    store: ObjectStore, key: str, work: Path
+) -> tuple[databases.Layout, dict[int, list[tuple[BBox, bool]]]]:
+    """Give the layout and, for each full frame, its boxes and whether each is a caption."""
+    packed = store.download_file(key, work / "layout.db.gz")
+    path = databases.decompress(packed, work / "layout.db")
+    return databases.read_layout_database(path), databases.read_boxes(path)
+
+
+def _inside(bbox: BBox, region: BBox) -> bool:
+    middle_x, middle_y = (bbox.left + bbox.right) / 2, (bbox.top + bbox.bottom) / 2
+    return region.left <= middle_x <= region.right and region.top <= middle_y <= region.bottom

@@ -1,0 +1,83 @@
+"""The uploaded file: it is there, it is the tenant's own, and it can be played."""
+
+from __future__ import annotations
+
+from tempfile import TemporaryDirectory
+
+from dagster import AssetExecutionContext, MaterializeResult, MetadataValue, ResourceParam, asset
+
+from captionacc_dagster.assets.lifecycle import TRANSIENT_RETRIES, VideoRun
+from captionacc_dagster.assets.metadata import clock, picture
+from captionacc_dagster.catalog.base import Catalog
+from captionacc_dagster.compute.base import BadInput
+from captionacc_dagster.orchestration.partitions import videos_partitions
+from captionacc_dagster.storage.base import ObjectStore
+
+POSTER_WIDTH = 640
+
+
+@asset(
+    partitions_def=videos_partitions,
+    group_name="video_initial_processing",
+    kinds={"video"},
+    owners=["team:captions"],
+    retry_policy=TRANSIENT_RETRIES,
+    code_version="1",
+)
+def raw_video(
+    context: AssetExecutionContext, catalog: ResourceParam[Catalog], store: ResourceParam[ObjectStore]
+) -> MaterializeResult:
+    """The uploaded video as it is: looked up, checked to be the tenant's own, and opened once.
+
+    A file that cannot be played is refused here, with the reason in the video's row.
+    """
+    run = VideoRun(context, catalog, "video_initial_processing")
+    with run.stage("layout"):
+        run.begin()
+        if run.video.storage_key != run.keys.video:
+            raise BadInput(f"{run.video.filename}: its storage key is not the key of video {run.video.id}")
+        catalog.update_video_status(
+            run.video_id, status="processing", error_details=None, layout_status="wait", layout_error_details=None
+        )
+        return _inspect(run, store)
+
+
+def _inspect(run: VideoRun, store: ObjectStore) -> MaterializeResult:
+    from captionacc_dagster.captioning.video import VideoError, probe, sample_frames
+
+    size = store.stat(run.keys.video).size
+    with TemporaryDirectory(prefix="captionacc-") as work, store.open_local(run.keys.video, work) as path:
+        try:
+            facts = probe(path)
+            poster = next(iter(sample_frames(facts, min(1.0, 3.0 / facts.duration_s))), None)
+        except VideoError as error:
+            # The object is always called video.mp4; a person knows the file by its own name.
+            raise BadInput(f"{run.video.filename}: {error.reason}") from error
+    run.catalog.update_video_metadata(
+        run.video_id,
+        {
+            "file_size_bytes": size,
+            "duration_seconds": facts.duration_s,
+            "frame_rate": facts.frame_rate,
+            "width": facts.width,
+            "height": facts.height,
+            "rotation": facts.rotation,
+            "video_codec": facts.codec,
+            "bitrate": facts.bitrate,
+        },
+    )
+    metadata = {
+        "file": MetadataValue.text(run.video.filename),
+        "key": MetadataValue.path(run.keys.video),
+        "size_bytes": size,
+        "duration": clock(facts.duration_s),
+        "duration_seconds": facts.duration_s,
+        "size": f"{facts.width} x {facts.height}",
+        "frame_rate": facts.frame_rate,
+        "codec": facts.codec,
+        "rotation": facts.rotation,
+        "bitrate": facts.bitrate,
+    }
+    if poster is not None:
+        metadata["poster"] = picture(poster.image, "poster")
+    return MaterializeResult(metadata=metadata)

@@ -1,0 +1,298 @@
+"""The commands of ``captionacc`` and their options."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+from uuid import UUID
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.markup import escape
+
+from captionacc_dagster import __version__
+from captionacc_dagster.captioning.geometry import CropRegion
+from captionacc_dagster.captioning.subtitles import FORMATS, Format
+from captionacc_dagster.catalog.errors import CatalogError
+from captionacc_dagster.settings import Settings, get_settings
+from captionacc_dagster.storage.errors import StorageError
+
+app = typer.Typer(
+    help="Turn videos with burned-in captions into exact caption tracks.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+db_app = typer.Typer(help="The catalog's database.", no_args_is_help=True)
+app.add_typer(db_app, name="db")
+
+out = Console()
+err = Console(stderr=True)
+
+Files = Annotated[list[Path], typer.Argument(help="Video files.", show_default=False)]
+Formats = Annotated[str, typer.Option("--format", "-f", help="Comma separated: srt, vtt, ass, json.")]
+OutputDir = Annotated[
+    Path | None, typer.Option("--output-dir", "-o", help="Where subtitles are written; default: beside each video.")
+]
+Region = Annotated[
+    str | None,
+    typer.Option("--crop-region", metavar="L,T,R,B", help="Where captions stand, fractions of the picture 0..1."),
+]
+Language = Annotated[str | None, typer.Option("--lang", help="Language hint for OCR engines that take one.")]
+VideoId = Annotated[UUID, typer.Argument(metavar="VIDEO", help="A video's id (see `captionacc status`).")]
+
+
+def fail(message: str) -> NoReturn:
+    """Say in one line what is wrong and end with exit code 1."""
+    err.print(f"[red]captionacc:[/red] {escape(message)}", highlight=False, soft_wrap=True)
+    raise typer.Exit(1)
+
+
+def settings() -> Settings:
+    """Read the settings, or say which of them is wrong."""
+    try:
+        return get_settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "settings"
+        fail(f"{where}: {first['msg']}")
+
+
+def parse_formats(text: str) -> list[Format]:
+    """Read ``"srt,vtt"``."""
+    chosen: list[Format] = []
+    for part in (part.strip().lower() for part in text.split(",") if part.strip()):
+        if part not in FORMATS:
+            fail(f"--format: {part!r} is none of {', '.join(FORMATS)}")
+        chosen.append(part)
+    return chosen or fail("--format: name at least one of " + ", ".join(FORMATS))
+
+
+def parse_region(text: str | None) -> CropRegion | None:
+    """Read ``"L,T,R,B"``."""
+    try:
+        return CropRegion.parse(text) if text is not None else None
+    except ValueError as error:
+        fail(f"--crop-region: {error}")
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        out.print(__version__, highlight=False)
+        raise typer.Exit
+
+
+@app.command()
+def process(
+    videos: Files,
+    output_dir: OutputDir = None,
+    formats: Formats = "srt",
+    crop_region: Region = None,
+    lang: Language = None,
+    again: Annotated[bool, typer.Option("--again", help="Process anew what is already done.")] = False,
+) -> None:
+    """Find the captions of video files and write subtitles; everything runs here, nothing to configure."""
+    from captionacc_dagster.cli.process import ProcessError, captions_table, open_workshop
+
+    chosen, region = parse_formats(formats), parse_region(crop_region)
+    failed = 0
+    with open_workshop(settings(), out) as workshop:
+        for file in videos:
+            try:
+                outcome = workshop.process(
+                    file,
+                    output_dir=output_dir or file.parent,
+                    formats=chosen,
+                    crop_region=region,
+                    language=lang,
+                    again=again,
+                )
+            except (ProcessError, CatalogError, StorageError) as error:
+                failed += 1
+                err.print(f"[red]captionacc:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+                continue
+            out.print(captions_table(f"{file.name}: {len(outcome.cues)} captions", outcome.cues))
+            for path in outcome.written:
+                out.print(str(path), highlight=False, soft_wrap=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="Where clip and subtitles go.")] = Path(
+        "output/demo"
+    ),
+) -> None:
+    """Make a clip with captions, find them, and say how many came out right."""
+    from captionacc_dagster.cli.demo import run_demo
+    from captionacc_dagster.cli.process import ProcessError
+
+    try:
+        if not run_demo(settings(), out, output_dir):
+            raise typer.Exit(1)
+    except (ProcessError, CatalogError, StorageError) as error:
+        fail(str(error))
+
+
+@app.command()
+def upload(
+    videos: Files,
+    lang: Language = None,
+) -> None:
+    """Add videos: their rows, objects and partitions. A running daemon (`captionacc up`) processes them."""
+    from captionacc_dagster.cli.process import ProcessError, open_workshop
+
+    failed = 0
+    with open_workshop(settings(), out) as workshop:
+        for file in videos:
+            try:
+                video = workshop.upload(file, language=lang)
+            except (ProcessError, CatalogError, StorageError) as error:
+                failed += 1
+                err.print(f"[red]captionacc:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+                continue
+            out.print(f"{video.id}  {escape(file.name)}", highlight=False, soft_wrap=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def approve(video: VideoId, crop_region: Region = None) -> None:
+    """Approve a video's layout, as found or with a region of your own; its captions are found next."""
+    from captionacc_dagster.resources import open_catalog
+
+    region = parse_region(crop_region)
+    try:
+        with open_catalog(settings()) as catalog:
+            row = catalog.get_video_metadata(video)
+            catalog.approve_layout(video, region.as_tuple() if region else row.crop_region)
+    except CatalogError as error:
+        fail(str(error))
+    out.print(f"approved; `captionacc status {video}` tells how it goes on", highlight=False)
+
+
+@app.command()
+def retry(video: VideoId) -> None:
+    """Ask once more for the stage of a video that failed."""
+    from captionacc_dagster.resources import open_catalog
+
+    try:
+        with open_catalog(settings()) as catalog:
+            request = catalog.retry_video(video)
+    except CatalogError as error:
+        fail(str(error))
+    out.print(f"asked for {request.flow}; `captionacc status {video}` tells how it goes on", highlight=False)
+
+
+@app.command()
+def status(
+    video: Annotated[UUID | None, typer.Argument(metavar="[VIDEO]", help="One video: its story.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=500, help="Videos listed.")] = 50,
+) -> None:
+    """List the videos, or tell one video's story in order of time."""
+    from captionacc_dagster.cli.status import show_story, show_videos
+    from captionacc_dagster.resources import open_catalog
+
+    try:
+        with open_catalog(settings()) as catalog:
+            if video is None:
+                show_videos(catalog, out, limit)
+            else:
+                show_story(catalog, out, video)
+    except CatalogError as error:
+        fail(str(error))
+
+
+@app.command()
+def export(
+    video: VideoId,
+    output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="Where subtitles are written.")] = Path(),
+    formats: Formats = "srt",
+) -> None:
+    """Write a video's subtitles, with what people corrected."""
+    from captionacc_dagster.cli.process import ProcessError, export_subtitles
+    from captionacc_dagster.resources import open_catalog, open_store
+
+    chosen = parse_formats(formats)
+    try:
+        with open_catalog(settings()) as catalog:
+            row = catalog.get_video_metadata(video)
+            for path in export_subtitles(open_store(settings()), row, Path(row.filename).stem, output_dir, chosen):
+                out.print(str(path), highlight=False, soft_wrap=True)
+    except (ProcessError, CatalogError, StorageError) as error:
+        fail(str(error))
+
+
+@app.command()
+def evaluate(
+    predicted: Annotated[Path, typer.Argument(help="Captions found: SRT, VTT, ASS or JSON.")],
+    truth: Annotated[Path, typer.Argument(help="Captions that are there: SRT, VTT, ASS or JSON.")],
+    frame_rate: Annotated[
+        float | None, typer.Option("--frame-rate", min=1, help="Frames per second, where the truth does not say it.")
+    ] = None,
+) -> None:
+    """Compare captions with the truth: found, missed, phantoms, boundary errors, character error rate."""
+    from captionacc_dagster.captioning.evaluation import evaluate_files, format_report
+    from captionacc_dagster.captioning.subtitles import SubtitleError
+
+    try:
+        out.print(format_report(evaluate_files(predicted, truth, frame_rate=frame_rate)), highlight=False, markup=False)
+    except (SubtitleError, OSError) as error:
+        fail(str(error))
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, reachable and configured, and what to do about what is not."""
+    from captionacc_dagster.cli.doctor import examine
+
+    if not examine(settings(), out):
+        raise typer.Exit(1)
+
+
+@app.command()
+def up(
+    port: Annotated[int, typer.Option("--port", "-p", help="Port of Dagster's UI.")] = 3000,
+    host: Annotated[str, typer.Option("--host", help="Address it listens on.")] = "127.0.0.1",
+) -> None:
+    """Start what is needed to look around: embedded Postgres, Dagster's UI and daemon, until Ctrl-C."""
+    from captionacc_dagster.cli.services import run_services
+
+    raise typer.Exit(run_services(settings(), out, host=host, port=port))
+
+
+@db_app.command("migrate")
+def db_migrate() -> None:
+    """Bring the catalog's schema to this version."""
+    from captionacc_dagster.cli.database import migrate_catalog
+
+    try:
+        applied = migrate_catalog(settings())
+    except CatalogError as error:
+        fail(str(error))
+    out.print("\n".join(f"applied {name}" for name in applied) or "the schema is up to date", highlight=False)
+
+
+@db_app.command("stop")
+def db_stop() -> None:
+    """Stop the embedded Postgres, whoever uses it."""
+    from captionacc_dagster.catalog.embedded import EmbeddedPostgres
+
+    try:
+        stopped = EmbeddedPostgres(settings().home).stop()
+    except CatalogError as error:
+        fail(str(error))
+    out.print("stopped" if stopped else "it was not running", highlight=False)
+
+
+def main() -> None:
+    """Run the command line; nothing a person can cause ends in a traceback."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        err.print("stopped")
+        sys.exit(130)

@@ -1,0 +1,59 @@
+"""``captionacc demo``: a clip with known captions goes through the pipeline and is compared with the truth."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from captionacc_dagster.captioning.scoring import PredictedCaption, TrueCaption, score
+from captionacc_dagster.cli.demo_clip import FRAME_RATE, make_demo_clip
+from captionacc_dagster.cli.process import captions_table, open_workshop
+from captionacc_dagster.settings import Settings
+
+
+def run_demo(settings: Settings, console: Console, output_dir: Path) -> bool:
+    """Make the clip, process it, show what came out; True when every caption is right.
+
+    Raises:
+        ProcessError: a stage failed.
+    """
+    console.print(f"Drawing a clip with captions: {output_dir / 'harbour.mp4'} ...", highlight=False)
+    clip = make_demo_clip(output_dir / "harbour.mp4")
+    started = time.monotonic()
+    with open_workshop(settings, console) as workshop:
+        outcome = workshop.process(clip.path, output_dir=output_dir, formats=["srt", "vtt", "ass", "json"], again=True)
+    console.print(captions_table("What was found", outcome.cues))
+    for path in outcome.written:
+        console.print(str(path), highlight=False, soft_wrap=True)
+    report = score(
+        [
+            PredictedCaption(
+                start_s=cue.start_s,
+                end_s=cue.end_s,
+                start_frame=round(cue.start_s * FRAME_RATE),
+                end_frame=round(cue.end_s * FRAME_RATE),
+                text=cue.text,
+            )
+            for cue in outcome.cues
+        ],
+        [
+            TrueCaption(
+                start_s=caption.start_s,
+                end_s=caption.end_s,
+                start_frame=caption.start_frame,
+                end_frame=caption.end_frame,
+                text=caption.text,
+            )
+            for caption in clip.captions
+        ],
+    )
+    right = sum(match.timed and match.predicted.text == match.truth.text for match in report.matches)
+    total, found = len(clip.captions), len(outcome.cues)
+    colour = "green" if right == total == found else "red"
+    console.print(
+        f"[{colour}]{right} of {total} captions exactly right[/{colour}] (text letter for letter, both ends within one "
+        f"frame), {found - right} wrong or invented, in {time.monotonic() - started:.1f} s"
+    )
+    return right == total == found

@@ -1,0 +1,137 @@
+"""``captionacc doctor``: what is installed, reachable and configured, and what to do about what is not."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+from rich.console import Console
+from rich.markup import escape
+
+from captionacc_dagster import __version__
+from captionacc_dagster.catalog.errors import CatalogError
+from captionacc_dagster.resources import open_catalog, open_store
+from captionacc_dagster.settings import Settings
+from captionacc_dagster.storage.errors import StorageError
+
+MIN_FREE_GB = 2.0
+REQUIRED = ("dagster", "dagster-webserver", "dagster-postgres", "dagster-aws", "av", "rapidocr", "onnxruntime")
+OPTIONAL = {
+    "modal": "GPUs on Modal: pip install 'captionacc-dagster[modal]'",
+    "supabase": "a catalog on Supabase: pip install 'captionacc-dagster[supabase]'",
+    "google-cloud-vision": "OCR by Google Vision: pip install 'captionacc-dagster[google-vision]'",
+}
+
+
+class Problem(Exception):
+    """A check that failed; the message says what to do."""
+
+
+def examine(settings: Settings, console: Console) -> bool:
+    """Make every check and print a line for each; False when something needed is missing."""
+    checks: list[tuple[str, Callable[[], str]]] = [
+        ("python", lambda: f"{platform.python_version()}, captionacc {__version__}"),
+        ("packages", _packages),
+        ("home", lambda: _home(settings)),
+        ("ocr", lambda: _ocr(settings)),
+        ("catalog", lambda: _catalog(settings)),
+        ("storage", lambda: _storage(settings)),
+        ("compute", lambda: _compute(settings)),
+        ("webhooks", lambda: _webhooks(settings)),
+    ]
+    healthy = True
+    for name, check in checks:
+        try:
+            mark, text = "[green]ok[/green]     ", check()
+        except Problem as problem:
+            healthy = False
+            mark, text = "[red]problem[/red]", str(problem)
+        console.print(f"{mark}  [bold]{name:<9}[/bold] {escape(text)}", highlight=False, soft_wrap=True)
+    for package, purpose in OPTIONAL.items():
+        if not _installed(package):
+            console.print(f"[dim]absent   {package:<9} {escape(purpose)}[/dim]", highlight=False, soft_wrap=True)
+    return healthy
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _packages() -> str:
+    found = {package: _installed(package) for package in REQUIRED}
+    missing = [package for package, number in found.items() if number is None]
+    if missing:
+        raise Problem(f"missing: {', '.join(missing)}; run `make setup`")
+    if found["dagster"] != found["dagster-webserver"]:
+        raise Problem(
+            f"dagster {found['dagster']} and dagster-webserver {found['dagster-webserver']} must be the same release"
+        )
+    return ", ".join(f"{package} {number}" for package, number in found.items())
+
+
+def _home(settings: Settings) -> str:
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+        probe = settings.home / ".writable"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise Problem(f"{settings.home}: cannot be written ({error.strerror}); set CAPTIONACC_HOME") from error
+    free_gb = shutil.disk_usage(settings.home).free / 1e9
+    if free_gb < MIN_FREE_GB:
+        raise Problem(f"{settings.home}: only {free_gb:.1f} GB free; free some, or set CAPTIONACC_HOME elsewhere")
+    return f"{settings.home} ({free_gb:.0f} GB free)"
+
+
+def _ocr(settings: Settings) -> str:
+    from captionacc_dagster.captioning.ocr import OcrError, create_engine
+
+    try:
+        engine = create_engine(settings.ocr_engine, lang=settings.ocr_language)
+    except OcrError as error:
+        raise Problem(str(error)) from error
+    import onnxruntime
+
+    gpu = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
+    return f"{engine.name} on {'CUDA' if gpu else 'CPU'}"
+
+
+def _catalog(settings: Settings) -> str:
+    if settings.catalog_kind == "supabase" and find_spec("supabase") is None:
+        raise Problem("SUPABASE_URL is set but the package is missing: pip install 'captionacc-dagster[supabase]'")
+    try:
+        with open_catalog(settings) as catalog:
+            videos = catalog.list_videos(limit=1).items
+    except CatalogError as error:
+        raise Problem(f"{settings.catalog_kind}: {error}; look at `captionacc db migrate` and the settings") from error
+    return f"{settings.catalog_kind}, {'has videos' if videos else 'no videos yet'}"
+
+
+def _storage(settings: Settings) -> str:
+    try:
+        open_store(settings).check()
+    except StorageError as error:
+        raise Problem(f"{settings.storage_kind}: {error}; look at the WASABI_* settings") from error
+    where = settings.objects_dir if settings.storage_kind == "local" else f"bucket {settings.wasabi_bucket}"
+    return f"{settings.storage_kind}, {where}"
+
+
+def _compute(settings: Settings) -> str:
+    if settings.compute == "modal" and find_spec("modal") is None:
+        raise Problem("CAPTIONACC_COMPUTE is modal but the package is missing: pip install 'captionacc-dagster[modal]'")
+    return settings.compute
+
+
+def _webhooks(settings: Settings) -> str:
+    if not settings.webhook_secret:
+        return "no WEBHOOK_SECRET: webhooks are refused (not needed on one machine)"
+    short = [secret for secret in settings.webhook_secret if len(secret.get_secret_value()) < 16]
+    if short:
+        raise Problem("a WEBHOOK_SECRET is shorter than 16 characters; make one with `openssl rand -hex 32`")
+    return f"{len(settings.webhook_secret)} secret(s)"

@@ -1,0 +1,331 @@
+"""The main job on files: register, store, run the assets in this process, write the subtitles."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import socket
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from uuid import uuid4
+
+import psutil
+from dagster import DagsterInstance, ExecuteInProcessResult
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from captionacc_dagster.assets.metadata import clock
+from captionacc_dagster.captioning.geometry import CropRegion
+from captionacc_dagster.captioning.subtitles import Cue, Format, read_subtitles
+from captionacc_dagster.catalog.base import Catalog
+from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, ProcessingRequest, Video, error_details
+from captionacc_dagster.cli.progress import ProgressBars
+from captionacc_dagster.orchestration.flows import Flow
+from captionacc_dagster.orchestration.partitions import videos_partitions
+from captionacc_dagster.resources import open_catalog, open_compute, open_store
+from captionacc_dagster.settings import Settings
+from captionacc_dagster.storage.base import ObjectStore
+from captionacc_dagster.storage.errors import ObjectNotFound
+from captionacc_dagster.storage.keys import VideoKeys
+
+MB = 1_000_000
+# Host and process of the command that runs a run itself, so that a later one can tell whether it still does.
+COMMAND_TAG = "captionacc/command"
+READ_BYTES = 1 << 20
+
+
+class ProcessError(Exception):
+    """One file that could not be processed; the message is one line that names it and says why."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one file."""
+
+    video: Video
+    cues: list[Cue]
+    written: list[Path]
+
+
+@dataclass
+class Workshop:
+    """The embedded system as one command uses it."""
+
+    settings: Settings
+    console: Console
+    catalog: Catalog
+    store: ObjectStore
+    instance: DagsterInstance
+
+    def __enter__(self) -> Workshop:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.instance.dispose()
+        self.catalog.close()
+
+    def process(
+        self,
+        file: Path,
+        *,
+        output_dir: Path,
+        formats: Sequence[Format],
+        crop_region: CropRegion | None = None,
+        language: str | None = None,
+        again: bool = False,
+    ) -> Outcome:
+        """Take one file all the way to its subtitles.
+
+        Raises:
+            ProcessError: the file cannot be read, is no video, or a stage failed.
+        """
+        run_id = str(uuid4())
+        with ProgressBars(self.console) as bars:
+            video = self.register(file, bars, language=language, claimer=run_id)
+            self._store_object(file, video, bars)
+            if again or video.status != "active":
+                self._take_over(video, Flow.VIDEO_INITIAL_PROCESSING, run_id)
+                video = self._run(video, Flow.VIDEO_INITIAL_PROCESSING, bars, run_id)
+            region = crop_region.as_tuple() if crop_region else video.crop_region
+            if again or not self._is_done(video, region):
+                run_id = str(uuid4())
+                taken = self._take_over(video, Flow.CROP_AND_INFER, run_id)
+                if taken is not None:
+                    self.catalog.finish_processing_request(taken.id, "cancelled")
+                self.catalog.approve_layout(video.id, region, approval="automatic", claimer=run_id)
+                video = self._run(video, Flow.CROP_AND_INFER, bars, run_id)
+        written = export_subtitles(self.store, video, file.stem, output_dir, formats)
+        return Outcome(video, self._cues(video), written)
+
+    def upload(self, file: Path, *, language: str | None = None) -> Video:
+        """Add a file's row, object and partition; whoever watches the outbox processes it.
+
+        Raises:
+            ProcessError: the file cannot be read or is no video.
+        """
+        with ProgressBars(self.console) as bars:
+            video = self.register(file, bars, language=language)
+            self._store_object(file, video, bars)
+        return video
+
+    def register(
+        self, file: Path, bars: ProgressBars, *, language: str | None = None, claimer: str | None = None
+    ) -> Video:
+        """Give the row of a file, made when its content is new; a file that is no video gets a row that says so.
+
+        With ``claimer`` the request for its processing is taken in the same transaction, so that no daemon that
+        runs beside this command starts the same work.
+
+        Raises:
+            ProcessError: the file cannot be read or is no video.
+        """
+        from captionacc_dagster.captioning.video import VideoError, probe
+
+        check_readable(file)
+        made = self.catalog.create_video(
+            LOCAL_TENANT_ID,
+            file.name,
+            content_hash=content_hash(file, bars),
+            file_size_bytes=file.stat().st_size,
+            source="cli",
+            lang=language,
+            claimer=claimer,
+        )
+        try:
+            probe(file)
+        except VideoError as error:
+            details = error_details(error)
+            self.catalog.update_video_status(
+                made.video.id,
+                "error",
+                error_details=details,
+                layout_status="error",
+                layout_error_details=details,
+            )
+            if made.request is not None and made.request.is_open:
+                self.catalog.finish_processing_request(made.request.id, "failed", error_details=details)
+            raise ProcessError(str(error)) from error
+        self.instance.add_dynamic_partitions(videos_partitions.name or "", [str(made.video.id)])
+        return made.video
+
+    def _store_object(self, file: Path, video: Video, bars: ProgressBars) -> None:
+        key = VideoKeys(str(video.tenant_id), str(video.id)).video
+        if self.store.file_exists(key):
+            return
+        size, done = file.stat().st_size, 0
+
+        def count(moved: int) -> None:
+            nonlocal done
+            done += moved
+            bars.report("copy", round(done / MB), max(1, round(size / MB)))
+
+        self.store.publish(key, file, progress=count)
+
+    def _is_done(self, video: Video, region: tuple[float, float, float, float] | None) -> bool:
+        return (
+            video.layout_approved_at is not None
+            and video.text_status not in ("wait", "error")
+            and video.cropped_frames_version is not None
+            and video.crop_region == region
+        )
+
+    def _take_over(self, video: Video, flow: Flow, run_id: str) -> ProcessingRequest | None:
+        """Take the video's open request of a flow for our run, also from a command that was killed.
+
+        Raises:
+            ProcessError: a live run is at work on it.
+        """
+        if flow is Flow.VIDEO_INITIAL_PROCESSING and video.status == "error":
+            self.catalog.retry_video(video.id, claimer=run_id)
+        requests = self.catalog.list_processing_requests(
+            states=["pending", "launched"], video_id=video.id, flows=[flow.value]
+        )
+        for request in requests.items:
+            if request.run_id is not None and self._is_dead(request.run_id):
+                self.catalog.requeue_processing_request(request.id, request.run_id)
+            if self.catalog.claim_processing_request(request.id, run_id) is None:
+                raise ProcessError(
+                    f"{video.filename}: is being processed already; `captionacc status {video.id}` tells how far it is"
+                )
+            return request
+        return None
+
+    def _is_dead(self, run_id: str) -> bool:
+        """Say whether a run will never end; the run of a command that is gone is marked as failed."""
+        run = self.instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            return True
+        host, _, process = run.tags.get(COMMAND_TAG, "").rpartition(":")
+        if host != socket.gethostname() or psutil.pid_exists(int(process)):
+            return False
+        self.instance.report_run_failed(run, "The command that ran it has ended.")
+        return True
+
+    def _run(self, video: Video, flow: Flow, bars: ProgressBars, run_id: str) -> Video:
+        """Run one flow in this process, on the same instance as the UI shows, and give the row as it is then.
+
+        Raises:
+            ProcessError: a stage failed.
+        """
+        from captionacc_dagster.definitions import defs
+
+        logging.getLogger("dagster").setLevel(logging.CRITICAL)
+        result = defs.resolve_job_def(flow.value).execute_in_process(
+            instance=self.instance,
+            partition_key=str(video.id),
+            raise_on_error=False,
+            run_id=run_id,
+            tags={COMMAND_TAG: f"{socket.gethostname()}:{os.getpid()}"},
+            resources={
+                "catalog": self.catalog,
+                "store": self.store,
+                "compute": open_compute(self.store, self.settings),
+                "progress": bars,
+            },
+            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        )
+        if not result.success:
+            raise ProcessError(self._reason(video, result))
+        return self.catalog.get_video_metadata(video.id)
+
+    def _reason(self, video: Video, result: ExecuteInProcessResult) -> str:
+        row = self.catalog.get_video_metadata(video.id)
+        for details in (
+            row.error_details,
+            row.layout_error_details,
+            row.boundaries_error_details,
+            row.text_error_details,
+        ):
+            if details is not None and details.get("run_id") == result.run_id:
+                return str(details["message"])
+        for event in result.all_events:
+            if event.is_step_failure:
+                error = event.step_failure_data.error
+                return f"{video.filename}: {error.message.strip() if error else 'failed'}"
+        return f"{video.filename}: run {result.run_id} failed; look at it with `captionacc up`"
+
+    def _cues(self, video: Video) -> list[Cue]:
+        from tempfile import TemporaryDirectory
+
+        keys = VideoKeys(str(video.tenant_id), str(video.id))
+        with TemporaryDirectory(prefix="captionacc-") as folder:
+            return read_subtitles(self.store.download_file(keys.subtitles("json"), Path(folder) / "captions.json"))
+
+
+def export_subtitles(
+    store: ObjectStore, video: Video, stem: str, output_dir: Path, formats: Sequence[Format]
+) -> list[Path]:
+    """Write a video's subtitles as ``output_dir/stem.format``.
+
+    Raises:
+        ProcessError: there are none yet, or the folder cannot be written.
+    """
+    keys = VideoKeys(str(video.tenant_id), str(video.id))
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        return [store.download_file(keys.subtitles(kind), output_dir / f"{stem}.{kind}") for kind in formats]
+    except ObjectNotFound as error:
+        raise ProcessError(f"{video.filename}: has no subtitles yet; see `captionacc status {video.id}`") from error
+    except OSError as error:
+        raise ProcessError(f"{output_dir}: cannot be written ({error.strerror})") from error
+
+
+def check_readable(file: Path) -> None:
+    """Refuse what is no readable file with bytes in it.
+
+    Raises:
+        ProcessError: one line that names the file and says why.
+    """
+    try:
+        facts = file.stat()
+        if stat.S_ISDIR(facts.st_mode):
+            raise ProcessError(f"{file}: is a directory, not a video")
+        if not stat.S_ISREG(facts.st_mode):
+            raise ProcessError(f"{file}: is no regular file")
+        if facts.st_size == 0:
+            raise ProcessError(f"{file}: is empty (zero bytes)")
+        with file.open("rb"):
+            pass
+    except FileNotFoundError:
+        raise ProcessError(f"{file}: no such file") from None
+    except OSError as error:
+        raise ProcessError(f"{file}: cannot be read ({error.strerror})") from error
+
+
+def content_hash(file: Path, bars: ProgressBars | None = None) -> str:
+    """Give the SHA-256 of a file, 64 hex digits."""
+    digest, done, size = hashlib.sha256(), 0, file.stat().st_size
+    with file.open("rb") as stream:
+        while chunk := stream.read(READ_BYTES):
+            digest.update(chunk)
+            done += len(chunk)
+            if bars is not None and size > 100 * MB:
+                bars.report("check", done // MB, size // MB)
+    return digest.hexdigest()
+
+
+def captions_table(title: str, cues: Sequence[Cue]) -> Table:
+    """Show captions: start, end, text, confidence."""
+    table = Table(title=escape(title), title_justify="left", header_style="bold")
+    table.add_column("start", justify="right", no_wrap=True)
+    table.add_column("end", justify="right", no_wrap=True)
+    table.add_column("text", overflow="fold")
+    table.add_column("confidence", justify="right")
+    for cue in cues:
+        confidence = "" if cue.confidence is None else f"{cue.confidence:.2f}"
+        table.add_row(clock(cue.start_s), clock(cue.end_s), escape(cue.text), confidence)
+    return table
+
+
+def open_workshop(settings: Settings, console: Console) -> Workshop:
+    """Open everything a command needs."""
+    from captionacc_dagster.orchestration.instance import open_instance
+
+    return Workshop(settings, console, open_catalog(settings), open_store(settings), open_instance(settings))

@@ -1,0 +1,67 @@
+"""Videos as a list, and one video's story."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from captionacc_dagster.assets.metadata import clock
+from captionacc_dagster.catalog.base import Catalog
+from captionacc_dagster.catalog.models import Video
+
+_COLOURS = {"active": "green", "error": "red", "processing": "yellow", "waiting": "cyan", "done": "green"}
+
+
+def show_videos(catalog: Catalog, console: Console, limit: int) -> None:
+    """List the newest videos."""
+    page = catalog.list_videos(limit=limit)
+    if not page.items:
+        console.print("no videos yet: `captionacc process VIDEO` or `captionacc upload VIDEO`", highlight=False)
+        return
+    table = Table(header_style="bold")
+    for name in ("video", "file", "length", "status", "layout", "boundaries", "text", "captions", "why"):
+        table.add_column(name, overflow="fold", no_wrap=name == "video")
+    for video in page.items:
+        table.add_row(
+            str(video.id),
+            escape(video.filename),
+            clock(video.duration_seconds) if video.duration_seconds else "",
+            *(
+                f"[{_COLOURS.get(value, 'default')}]{value}[/]"
+                for value in (video.status, video.layout_status, video.boundaries_status, video.text_status)
+            ),
+            "" if video.caption_count is None else str(video.caption_count),
+            escape(reason(video)),
+        )
+    console.print(table)
+    if page.next_cursor is not None:
+        console.print(f"… and more: --limit {limit * 2}", highlight=False)
+
+
+def reason(video: Video) -> str:
+    """Give why a video stands where it should not; empty when nothing failed."""
+    for details in (
+        video.error_details,
+        video.layout_error_details,
+        video.boundaries_error_details,
+        video.text_error_details,
+    ):
+        if details is not None:
+            return str(details.get("message", ""))
+    return ""
+
+
+def show_story(catalog: Catalog, console: Console, video_id: UUID) -> None:
+    """Tell what happened to a video in order of time."""
+    video = catalog.get_video_metadata(video_id)
+    console.print(f"[bold]{escape(video.filename)}[/bold]  {video.id}", highlight=False)
+    for event in catalog.get_video_story(video_id):
+        details = "  ".join(f"{name}={value}" for name, value in event.details.items() if value is not None)
+        console.print(
+            f"{event.at:%Y-%m-%d %H:%M:%S}  [bold]{escape(event.event)}[/bold]  {escape(details)}", highlight=False
+        )
+    if why := reason(video):
+        console.print(f"[red]{escape(why)}[/red]", highlight=False)

@@ -1,0 +1,161 @@
+"""Settings become the catalog, the object store and the compute backend: for Dagster, the command line and HTTP.
+
+Assets and sensors name the abstract types (``ResourceParam[Catalog]``); which implementation they get is decided here.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache, partial
+from logging import Logger
+from typing import TYPE_CHECKING
+
+from dagster import ConfigurableResourceFactory, InitResourceContext
+
+from captionacc_dagster.catalog.base import Catalog
+from captionacc_dagster.compute.base import ComputeBackend, Progress
+from captionacc_dagster.settings import Settings, get_settings
+from captionacc_dagster.storage.base import ObjectStore
+
+if TYPE_CHECKING:
+    from captionacc_dagster.captioning.ocr import OcrEngine
+
+LOCAL_POOL = "local_compute"
+MODAL_POOL = "modal_compute"
+
+
+def compute_pool(settings: Settings | None = None) -> str:
+    """Give the name of the pool that the heavy steps take a slot of."""
+    return LOCAL_POOL if (settings or get_settings()).compute == "local" else MODAL_POOL
+
+
+def open_catalog(settings: Settings | None = None) -> Catalog:
+    """Open the catalog that the settings choose; the embedded one is started and migrated when need be."""
+    settings = settings or get_settings()
+    if settings.supabase_url and settings.supabase_service_role_key:
+        from captionacc_dagster.catalog.supabase import SupabaseCatalog
+
+        return SupabaseCatalog(
+            settings.supabase_url, settings.supabase_service_role_key.get_secret_value(), settings.supabase_schema
+        )
+    from captionacc_dagster.catalog.postgres import PostgresCatalog
+
+    if settings.database_url:
+        return PostgresCatalog(settings.database_url.get_secret_value())
+    from captionacc_dagster.catalog import embedded
+
+    return embedded.open_catalog(embedded.EmbeddedPostgres(settings.home))
+
+
+def open_store(settings: Settings | None = None) -> ObjectStore:
+    """Open the object store that the settings choose."""
+    settings = settings or get_settings()
+    if settings.wasabi_bucket and settings.wasabi_access_key and settings.wasabi_secret_key:
+        from captionacc_dagster.storage.s3 import S3ObjectStore, create_s3_client
+
+        create_client = partial(
+            create_s3_client,
+            endpoint_url=settings.endpoint_url,
+            region=settings.wasabi_region,
+            access_key=settings.wasabi_access_key.get_secret_value(),
+            secret_key=settings.wasabi_secret_key.get_secret_value(),
+        )
+        return S3ObjectStore(settings.wasabi_bucket, create_client)
+    from captionacc_dagster.storage.local import LocalObjectStore
+
+    return LocalObjectStore(settings.objects_dir)
+
+
+@lru_cache(maxsize=1)
+def _engine(name: str, language: str | None) -> OcrEngine:
+    """Load the OCR models once in a process."""
+    from captionacc_dagster.captioning.ocr import create_engine
+
+    return create_engine(name, lang=language)
+
+
+def open_compute(store: ObjectStore, settings: Settings | None = None) -> ComputeBackend:
+    """Open the compute backend that the settings choose."""
+    settings = settings or get_settings()
+    from captionacc_dagster.compute.local import LocalCompute
+
+    return LocalCompute(store, lambda: _engine(settings.ocr_engine, settings.ocr_language))
+
+
+class CatalogResource(ConfigurableResourceFactory[Catalog]):
+    """The catalog, open for as long as a run or a sensor tick lasts."""
+
+    @contextmanager
+    def yield_for_execution(self, context: InitResourceContext) -> Iterator[Catalog]:
+        """Open it and close it again."""
+        catalog = open_catalog()
+        try:
+            yield catalog
+        finally:
+            catalog.close()
+
+
+class StoreResource(ConfigurableResourceFactory[ObjectStore]):
+    """The object store."""
+
+    def create_resource(self, context: InitResourceContext) -> ObjectStore:
+        """Open it."""
+        return open_store()
+
+
+class ComputeResource(ConfigurableResourceFactory[ComputeBackend]):
+    """The compute backend, on the same object store as everything else."""
+
+    def create_resource(self, context: InitResourceContext) -> ComputeBackend:
+        """Open it; models and connections come when first needed."""
+        return open_compute(open_store())
+
+
+class ProgressReporter(ABC):
+    """Where the progress of long work is shown."""
+
+    @abstractmethod
+    def watch(self, logger: Logger) -> Progress:
+        """Give the callback for one piece of work; ``logger`` is its run's."""
+
+
+class LogProgress(ProgressReporter):
+    """Writes a line to the run's log when a stage begins, every so often, and when it ends."""
+
+    def __init__(self, every_s: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._every_s = every_s
+        self._clock = clock
+
+    def watch(self, logger: Logger) -> Progress:
+        """See :meth:`ProgressReporter.watch`."""
+        last: dict[str, float] = {}
+
+        def report(stage: str, done: int, total: int) -> None:
+            now = self._clock()
+            if stage in last and done < total and now - last[stage] < self._every_s:
+                return
+            last[stage] = now
+            logger.info("%s: %d of %s", stage, done, total or "?")
+
+        return report
+
+
+class ProgressResource(ConfigurableResourceFactory[ProgressReporter]):
+    """Progress in the run's log; the command line puts bars in its place."""
+
+    def create_resource(self, context: InitResourceContext) -> ProgressReporter:
+        """Give a reporter."""
+        return LogProgress()
+
+
+def dagster_resources() -> dict[str, object]:
+    """Give the resources of the code location."""
+    return {
+        "catalog": CatalogResource(),
+        "store": StoreResource(),
+        "compute": ComputeResource(),
+        "progress": ProgressResource(),
+    }
