@@ -8,12 +8,11 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from functools import lru_cache, partial
 from logging import Logger
 from typing import TYPE_CHECKING
 
-from dagster import ConfigurableResourceFactory, InitResourceContext
+from dagster import InitResourceContext, resource
 
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.compute.base import ComputeBackend, Progress
@@ -85,33 +84,23 @@ def open_compute(store: ObjectStore, settings: Settings | None = None) -> Comput
     return LocalCompute(store, lambda: _engine(settings.ocr_engine, settings.ocr_language))
 
 
-class CatalogResource(ConfigurableResourceFactory[Catalog]):
-    """The catalog, open for as long as a run or a sensor tick lasts."""
-
-    @contextmanager
-    def yield_for_execution(self, context: InitResourceContext) -> Iterator[Catalog]:
-        """Open it and close it again."""
-        catalog = open_catalog()
-        try:
-            yield catalog
-        finally:
-            catalog.close()
+@resource(description="The catalog, open for as long as a run or a sensor tick lasts.")
+def catalog_resource(context: InitResourceContext) -> Iterator[Catalog]:
+    """Open the catalog and close it again."""
+    with open_catalog() as catalog:
+        yield catalog
 
 
-class StoreResource(ConfigurableResourceFactory[ObjectStore]):
-    """The object store."""
-
-    def create_resource(self, context: InitResourceContext) -> ObjectStore:
-        """Open it."""
-        return open_store()
+@resource(description="The object store.")
+def store_resource(context: InitResourceContext) -> ObjectStore:
+    """Open the object store."""
+    return open_store()
 
 
-class ComputeResource(ConfigurableResourceFactory[ComputeBackend]):
-    """The compute backend, on the same object store as everything else."""
-
-    def create_resource(self, context: InitResourceContext) -> ComputeBackend:
-        """Open it; models and connections come when first needed."""
-        return open_compute(open_store())
+@resource(description="The compute backend, on the same object store as everything else.")
+def compute_resource(context: InitResourceContext) -> ComputeBackend:
+    """Open the compute backend; models and connections come when first needed."""
+    return open_compute(open_store())
 
 
 class ProgressReporter(ABC):
@@ -143,19 +132,17 @@ class LogProgress(ProgressReporter):
         return report
 
 
-class ProgressResource(ConfigurableResourceFactory[ProgressReporter]):
-    """Progress in the run's log; the command line puts bars in its place."""
-
-    def create_resource(self, context: InitResourceContext) -> ProgressReporter:
-        """Give a reporter."""
-        return LogProgress()
+@resource(description="Progress in the run's log; the command line puts bars in its place.")
+def progress_resource(context: InitResourceContext) -> ProgressReporter:
+    """Give a reporter."""
+    return LogProgress()
 
 
 def dagster_resources() -> dict[str, object]:
     """Give the resources of the code location."""
     return {
-        "catalog": CatalogResource(),
-        "store": StoreResource(),
-        "compute": ComputeResource(),
-        "progress": ProgressResource(),
+        "catalog": catalog_resource,
+        "store": store_resource,
+        "compute": compute_resource,
+        "progress": progress_resource,
     }

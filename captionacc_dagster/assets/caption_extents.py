@@ -1,7 +1,5 @@
 """The cropped frames, and the frames at which captions begin and end: one compute call."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory

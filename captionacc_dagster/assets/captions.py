@@ -1,7 +1,5 @@
 """The captions as a database that people work on, and as subtitle files."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from tempfile import TemporaryDirectory
 

@@ -1,7 +1,5 @@
 """Full frames, what is written in them, and where captions stand: one compute call."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory

@@ -1,7 +1,5 @@
 """The uploaded file: it is there, it is the tenant's own, and it can be played."""
 
-from __future__ import annotations
-
 from tempfile import TemporaryDirectory
 
 from dagster import AssetExecutionContext, MaterializeResult, MetadataValue, ResourceParam, asset

@@ -19,8 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from captionacc_dagster import __version__
-from captionacc_dagster.captioning.extents import PairResult, Timeline
+from captionacc_dagster.captioning.extents import Timeline
 from captionacc_dagster.captioning.geometry import BBox, CropRegion
+from captionacc_dagster.captioning.labels import PairResult
 from captionacc_dagster.captioning.layout import Detection, FrameOcr, Layout, Track
 from captionacc_dagster.captioning.subtitles import Caption
 
@@ -342,8 +343,8 @@ def write_extents_database(path: Path, timeline: Timeline, run: RunFacts, frame_
                     pair.frame1_index,
                     pair.frame2_index,
                     pair.label,
-                    pair.probabilities[pair.label],
-                    *(pair.probabilities[label] for label in LABELS),
+                    pair.confidence,
+                    *(getattr(pair, f"prob_{label}") for label in LABELS),
                 )
                 for pair in timeline.pairs
             ],
@@ -406,7 +407,7 @@ def read_pairs(path: Path) -> list[PairResult]:
                 row["frame1_index"],
                 row["frame2_index"],
                 row["predicted_label"],
-                {label: row[f"prob_{label}"] for label in LABELS},
+                *(row[f"prob_{label}"] for label in LABELS),
             )
             for row in connection.execute("SELECT * FROM pair_results ORDER BY frame1_index")
         ]

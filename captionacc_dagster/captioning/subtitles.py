@@ -48,6 +48,16 @@ class Caption:
     track: str = "bottom"
     extent_confidence: float = 1.0
 
+    @property
+    def start_ms(self) -> int:
+        """First moment in whole milliseconds, rounded as in the files."""
+        return _ticks(self, 1000)[0]
+
+    @property
+    def end_ms(self) -> int:
+        """First moment after it in whole milliseconds, rounded as in the files."""
+        return _ticks(self, 1000)[1]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cue:
