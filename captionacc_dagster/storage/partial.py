@@ -38,11 +38,11 @@ def partial_file(final: Path, folder: Path | None = None) -> Iterator[BinaryIO]:
 
 def _put_in_place(partial: Path, final: Path) -> None:
     for attempt in range(_RENAME_ATTEMPTS):
-        final.parent.mkdir(parents=True, exist_ok=True)
         try:
+            final.parent.mkdir(parents=True, exist_ok=True)
             partial.replace(final)
-        except FileNotFoundError:
-            # A deletion beside us pruned the folder it had emptied, between our two calls.
+        except (FileNotFoundError, FileExistsError):
+            # A deletion beside us prunes the folder it emptied, before or after mkdir looks again.
             if attempt == _RENAME_ATTEMPTS - 1 or not partial.exists():
                 raise
         else:

@@ -347,16 +347,20 @@ class S3ObjectStore(ObjectStore):
     def _unfinished_uploads(self) -> Iterator[dict[str, Any]]:
         request: dict[str, Any] = {"Bucket": self._bucket, "MaxUploads": _KEYS_AT_ONCE}
         while True:
-            list_uploads = partial(self._client.list_multipart_uploads, **request)
-            page = self._retrying(f"bucket {self._bucket}", list_uploads)
+            page = self._retrying(f"bucket {self._bucket}", partial(self._list_uploads, request))
             yield from page.get("Uploads", ())
             if not page.get("IsTruncated"):
                 return
             request |= {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
 
+    def _list_uploads(self, request: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return self._client.list_multipart_uploads(**request)
+        except self._client.exceptions.NoSuchUpload:
+            return {}  # rclone's answer for a bucket without any
+
     def _abort(self, key: str, upload_id: str) -> None:
-        # Gone in the meantime is what is wanted.
-        with suppress(ObjectNotFound), storage_errors(key, key):
+        with storage_errors(key, key), suppress(self._client.exceptions.NoSuchUpload):
             self._client.abort_multipart_upload(Bucket=self._bucket, Key=key, UploadId=upload_id)
 
     def _delete_keys(self, keys: Iterable[str]) -> tuple[int, list[tuple[str, str]]]:
