@@ -71,6 +71,30 @@ class Picture:
         ]
         return self._to_rgb(luma, chroma[0], chroma[1])
 
+    def yuv420(self, bbox: BBox) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+        """Give a rectangle as Y, Cb and Cr in 4:2:0, uint8, as coded; the luma's sides are made even."""
+        import cv2
+
+        luma = self.luma(bbox)
+        height, width = max(2, luma.shape[0] // 2 * 2), max(2, luma.shape[1] // 2 * 2)
+        if luma.shape[0] < 2 or luma.shape[1] < 2:
+            luma = np.asarray(cv2.resize(luma, (width, height)), np.uint8)
+        half = (width // 2, height // 2)
+        if self._has_planes and len(self._frame.format.components) >= 3:
+            crops = [self._crop(plane, bbox) for plane in self._chroma_planes()]
+        elif self._has_planes:
+            crops = [np.full((1, 1), 128, np.uint8)] * 2
+        else:
+            converted = cv2.cvtColor(self._crop(self._rgb, bbox), cv2.COLOR_RGB2YCrCb)
+            crops = [converted[..., 2], converted[..., 1]]
+        cb, cr = (
+            np.asarray(
+                crop if crop.shape[::-1] == half else cv2.resize(crop, half, interpolation=cv2.INTER_AREA), np.uint8
+            )
+            for crop in crops
+        )
+        return luma[:height, :width], cb, cr
+
     def scaled_rgb(self, width: int, height: int) -> NDArray[np.uint8]:
         """Give the whole picture scaled, ``(height, width, 3)`` RGB uint8; scaled before it is converted."""
         across = self._rotation in (90, 270)

@@ -142,6 +142,10 @@ class NativeFrame:
         """Give the colours of a rectangle, ``(height, width, 3)`` RGB uint8."""
         return self._picture.rgb(bbox)
 
+    def yuv420(self, bbox: BBox) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+        """Give a rectangle as Y, Cb and Cr in 4:2:0, uint8, as coded; the luma's sides are made even."""
+        return self._picture.yuv420(bbox)
+
     def scaled_luma(self, width: int, height: int) -> NDArray[np.uint8]:
         """Give the whole picture's luma scaled by area, ``(height, width)`` uint8, as coded."""
         return self._picture.scaled_luma(width, height)

@@ -1,0 +1,142 @@
+"""Where exactly a segment begins and ends: the native frames on which half of its own ink is to be seen."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from captionacc_dagster.captioning.glyphs import (
+    InkModel,
+    Mask,
+    Plane,
+    compare_ink,
+    model_ink,
+    visibility,
+)
+from captionacc_dagster.captioning.segments import MIN_INK, Segment
+
+HALF = 0.5
+
+
+@dataclass(slots=True)
+class Boundary:
+    """Where one segment ends and the next begins.
+
+    Attributes:
+        end: first native frame that no longer shows the first.
+        start: first native frame that shows the second, ``start >= end``.
+        is_same: whether both are the same ink with nothing between: then there is no boundary at all.
+        share: how much of the ink differs, 0..1.
+    """
+
+    end: int
+    start: int
+    is_same: bool
+    share: float
+
+
+def find_boundary(first: Segment, second: Segment, line_px: float) -> Boundary:
+    """Place the cut between two neighbours exactly, or find that there is none."""
+    around = second.around_start
+    cut = second.start
+    change = compare_ink(first.model, second.model, line_px)
+    if not around:
+        return Boundary(cut, cut, False, change.share)
+    numbers = np.array([index for index, _ in around])
+    frames = [strip for _, strip in around]
+    least = MIN_INK * line_px**2
+    common = first.model.ink & second.model.ink & ~change.lost & ~change.gained
+    if not change.is_change:
+        return _gap_in(first, common, numbers, frames, cut, line_px, change.share)
+    old, new = change.lost, change.gained
+    has_old, has_new = bool(old.sum() >= least), bool(new.sum() >= least)
+    end = start = cut
+    seen_old = visibility(frames, first.model, old, line_px) if has_old else None
+    seen_new = visibility(frames, second.model, new, line_px) if has_new else None
+    if seen_old is not None:
+        end = _step(numbers, seen_old >= HALF, cut)
+    if seen_new is not None:
+        start = _step(numbers, seen_new < HALF, cut)
+    if seen_old is None or seen_new is None:
+        end = start = start if seen_old is None else end
+    elif end != start:
+        end, start = _settle(numbers, seen_old, seen_new, end, start)
+    return Boundary(end, start, False, change.share)
+
+
+def _gap_in(
+    first: Segment,
+    common: Mask,
+    numbers: NDArray[np.int_],
+    frames: Sequence[Plane],
+    cut: int,
+    line_px: float,
+    share: float,
+) -> Boundary:
+    """Look for frames near the cut on which the ink that both sides share is away."""
+    if common.sum() < MIN_INK * line_px**2:
+        return Boundary(cut, cut, True, share)
+    seen = visibility(frames, first.model, common, line_px)
+    near = np.abs(numbers - cut) <= 4
+    away = near & (seen < 0.4)
+    if not away.any():
+        return Boundary(cut, cut, True, share)
+    lowest = int(np.argmin(np.where(near, seen, np.inf)))
+    left, right = lowest, lowest
+    while left > 0 and seen[left - 1] < HALF:
+        left -= 1
+    while right + 1 < len(seen) and seen[right + 1] < HALF:
+        right += 1
+    return Boundary(int(numbers[left]), int(numbers[right]) + 1, False, 1.0)
+
+
+def _step(numbers: NDArray[np.int_], before: NDArray[np.bool_], cut: int) -> int:
+    """Give the frame number that best parts a run of True from the run of False after it.
+
+    Frames on the wrong side are counted; among equals the one nearest to ``cut`` wins.
+    """
+    wrong = np.concatenate([[0], np.cumsum(~before)]) + np.concatenate([np.cumsum(before[::-1])[::-1], [0]])
+    places = np.concatenate([numbers, [numbers[-1] + 1]])
+    best = np.flatnonzero(wrong == wrong.min())
+    return int(places[best[np.argmin(np.abs(places[best] - cut))]])
+
+
+def _settle(
+    numbers: NDArray[np.int_],
+    seen_old: NDArray[np.float32],
+    seen_new: NDArray[np.float32],
+    end: int,
+    start: int,
+) -> tuple[int, int]:
+    """Make an overlap one cut, and a gap one cut too where it is not clearly empty."""
+    low, high = min(end, start), max(end, start)
+    between = (numbers >= low) & (numbers < high)
+    if start > end and bool((np.maximum(seen_old, seen_new)[between] < 0.4).any()):
+        return end, start
+    if start > end + 2:
+        return end, start
+    leading = seen_old[between] >= seen_new[between]
+    cut = low + int(leading.sum())
+    return cut, cut
+
+
+def join(first: Segment, second: Segment, line_px: float) -> Segment:
+    """Make one segment of two neighbours that show the same ink."""
+    frames = [*first.model.frames, *second.model.frames]
+    if len(frames) > 9:
+        frames = [frames[number] for number in np.linspace(0, len(frames) - 1, 9).round().astype(int)]
+    pictures = [*first.pictures, *second.pictures]
+    if len(pictures) > 8:
+        pictures = [pictures[number] for number in np.linspace(0, len(pictures) - 1, 8).round().astype(int)]
+    return Segment(first.start, second.end, model_ink(frames, line_px), pictures, first.around_start)
+
+
+def own_ink(model: InkModel, background: InkModel | None) -> Mask:
+    """Give the ink that does not stand in the picture without a caption as well."""
+    if background is None:
+        return model.ink
+    stays = background.ink & (np.abs(model.level - background.level) < 24)
+    return model.ink & ~stays

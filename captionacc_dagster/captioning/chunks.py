@@ -1,0 +1,138 @@
+"""Cropped frames as WebM (VP9) for people to look at: three levels that share no frame, 32 frames a chunk."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import av
+
+FRAMES_PER_CHUNK = 32
+LEVELS = (16, 4, 1)
+_QUEUED = 16
+_OPTIONS = {
+    "deadline": "realtime",
+    "cpu-used": "8",
+    "crf": "36",
+    "b": "0",
+    "row-mt": "0",
+    "lag-in-frames": "0",
+    "auto-alt-ref": "0",
+}
+
+Planes = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
+
+
+def level_of(index: int) -> int:
+    """Give the level that holds a cropped frame: 16 every 16th, 4 every 4th that 16 lacks, 1 the rest."""
+    return next(level for level in LEVELS if index % level == 0)
+
+
+class ChunkWriter:
+    """Encodes cropped frames in a thread of its own. Use as a context manager.
+
+    Files are ``modulo_{level}/chunk_{first_frame:010d}.webm``; a frame's time stamp in its file is its own
+    time in the video.
+
+    Args:
+        folder: where the three level folders are made.
+        frame_rate: cropped frames per second.
+    """
+
+    def __init__(self, folder: Path, frame_rate: float) -> None:
+        self._folder = folder
+        self._frame_rate = Fraction(frame_rate).limit_denominator(1000)
+        self._frames: queue.Queue[tuple[int, Planes] | None] = queue.Queue(_QUEUED)
+        self._open: dict[int, _Chunk] = {}
+        self._error: BaseException | None = None
+        self._worker = threading.Thread(target=self._work, name="chunks", daemon=True)
+        self.seconds = 0.0  # CPU seconds spent encoding
+
+    def __enter__(self) -> ChunkWriter:
+        for level in LEVELS:
+            (self._folder / f"modulo_{level}").mkdir(parents=True, exist_ok=True)
+        self._worker.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._frames.put(None)
+        self._worker.join()
+        if self._error is not None and exc[0] is None:
+            raise self._error
+
+    def write(self, index: int, planes: Planes) -> None:
+        """Take cropped frame ``index``: its Y, Cb and Cr planes in 4:2:0, uint8, even luma sizes."""
+        if self._error is not None:
+            raise self._error
+        self._frames.put((index, planes))
+
+    def _work(self) -> None:
+        try:
+            while (item := self._frames.get()) is not None:
+                self._encode(*item)
+            for chunk in self._open.values():
+                chunk.close()
+        except BaseException as error:  # noqa: BLE001 -- handed over: it is raised where frames are written
+            self._error = error
+            with contextlib.suppress(queue.Empty):
+                while self._frames.get_nowait() is not None:
+                    pass
+        self.seconds = time.thread_time()
+
+    def _encode(self, index: int, planes: Planes) -> None:
+        level = level_of(index)
+        chunk = self._open.get(level)
+        if chunk is None:
+            path = self._folder / f"modulo_{level}" / f"chunk_{index:010d}.webm"
+            chunk = self._open[level] = _Chunk(path, self._frame_rate, planes[0].shape)
+        chunk.write(index, planes)
+        if chunk.count == FRAMES_PER_CHUNK:
+            chunk.close()
+            del self._open[level]
+
+
+class _Chunk:
+    def __init__(self, path: Path, rate: Fraction, shape: tuple[int, ...]) -> None:
+        import av
+
+        self.count = 0
+        self._container: Any = av.open(str(path), "w", format="webm")
+        self._stream: Any = self._container.add_stream("libvpx-vp9", rate=rate, options=_OPTIONS)
+        self._stream.width, self._stream.height = shape[1], shape[0]
+        self._stream.pix_fmt = "yuv420p"
+        self._time_base = 1 / rate  # the stream's own becomes milliseconds once its header is written
+        self._stream.codec_context.time_base = self._time_base
+        self._stream.codec_context.thread_count = 1
+
+    def write(self, index: int, planes: Planes) -> None:
+        frame = _video_frame(planes)
+        frame.pts = index
+        frame.time_base = self._time_base
+        for packet in self._stream.encode(frame):
+            self._container.mux(packet)
+        self.count += 1
+
+    def close(self) -> None:
+        for packet in self._stream.encode(None):
+            self._container.mux(packet)
+        self._container.close()
+
+
+def _video_frame(planes: Planes) -> av.VideoFrame:
+    import av
+
+    height, width = planes[0].shape
+    frame = av.VideoFrame(width, height, "yuv420p")
+    for plane, pixels in zip(frame.planes, planes, strict=True):
+        target = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+        target[: pixels.shape[0], : pixels.shape[1]] = pixels
+    return frame

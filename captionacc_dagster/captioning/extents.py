@@ -1,0 +1,293 @@
+"""When captions begin and end, and what they say: one pass over every native frame of a video."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from captionacc_dagster.captioning.boundaries import find_boundary, join, own_ink
+from captionacc_dagster.captioning.chunks import ChunkWriter
+from captionacc_dagster.captioning.geometry import BBox
+from captionacc_dagster.captioning.glyphs import InkModel, Mask
+from captionacc_dagster.captioning.labels import PairResult, label_pairs
+from captionacc_dagster.captioning.layout import Layout, Track
+from captionacc_dagster.captioning.ocr import OcrEngine
+from captionacc_dagster.captioning.pictures import pixel_rectangle
+from captionacc_dagster.captioning.segments import MIN_INK, Segment, TrackFollower
+from captionacc_dagster.captioning.subtitles import Caption, sort_cues
+from captionacc_dagster.captioning.text import NOTHING, Reading, fold, read_caption
+from captionacc_dagster.captioning.video import NativeFrame, VideoFacts, native_frames
+
+__all__ = ["PairResult", "Timeline", "find_captions"]
+
+Progress = Callable[[str, int, int], None]
+
+_PROGRESS_FRAMES = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """All that one pass over a video found.
+
+    Attributes:
+        captions: in order of time, then from top to bottom.
+        pairs: labels of consecutive cropped frames.
+        cropped_frame_count: frames sampled at the given rate.
+        native_frame_count: frames decoded.
+        ocr_recognitions: lines that were recognised, repeats counted.
+        seconds: CPU seconds by stage: decode, analysis, ocr, encode.
+    """
+
+    captions: tuple[Caption, ...]
+    pairs: tuple[PairResult, ...]
+    cropped_frame_count: int
+    native_frame_count: int
+    ocr_recognitions: int
+    seconds: dict[str, float]
+
+
+@dataclass(slots=True)
+class _Found:
+    """A segment that was read as a caption; frames are half-open."""
+
+    start: int
+    end: int
+    reading: Reading
+    bbox: BBox
+    extent_confidence: float
+    doubtful_start: bool
+
+
+@dataclass(slots=True)
+class _TrackReader:
+    """Follows one track, places its boundaries and reads its captions."""
+
+    track: Track
+    region: BBox
+    engine: OcrEngine
+    follower: TrackFollower
+    shape: tuple[int, int]
+    found: list[_Found] = field(default_factory=list)
+    ocr_seconds: float = 0.0
+    recognitions: int = 0
+    _current: Segment | None = None
+    _start: int = 0
+    _start_share: float = 1.0
+    _background: InkModel | None = None
+
+    def push(self, frame: NativeFrame) -> None:
+        for segment in self.follower.push(frame.luma(self.region)):
+            self._take(segment)
+
+    def finish(self) -> None:
+        for segment in self.follower.finish():
+            self._take(segment)
+        if self._current is not None:
+            self._read(self._current, self._current.end, 1.0)
+
+    def _take(self, segment: Segment) -> None:
+        if self._current is None:
+            self._current = segment
+            return
+        boundary = find_boundary(self._current, segment, self.follower.line_px)
+        if boundary.is_same:
+            self._current = join(self._current, segment, self.follower.line_px)
+            return
+        self._read(self._current, boundary.end, boundary.share)
+        self._current, self._start, self._start_share = segment, boundary.start, boundary.share
+
+    def _read(self, segment: Segment, end: int, end_share: float) -> None:
+        """Read a segment; one that says nothing shows what the picture is without a caption."""
+        if end <= self._start:
+            return
+        ink = self._caption_ink(own_ink(segment.model, self._background))
+        reading = NOTHING
+        line_px = self.follower.line_px
+        if ink.sum() >= MIN_INK * line_px**2:
+            began = time.thread_time()
+            reading = read_caption(self.engine, segment.pictures, ink, line_px, vertical=self.track.vertical)
+            self.ocr_seconds += time.thread_time() - began
+            self.recognitions += reading.recognitions
+        if not reading.text:
+            self._background = segment.model
+            return
+        found = _Found(
+            start=self._start,
+            end=end,
+            reading=reading,
+            bbox=self._bbox(ink),
+            extent_confidence=min(self._start_share, end_share),
+            doubtful_start=True,
+        )
+        last = self.found[-1] if self.found else None
+        if last and last.end == found.start and fold(last.reading.text) == fold(reading.text):
+            self.found[-1] = replace_extent(last, found)
+        else:
+            self.found.append(found)
+
+    def _caption_ink(self, ink: Mask) -> Mask:
+        """Leave out boxes of other text inside the region."""
+        if not self.track.avoid:
+            return ink
+        ink = ink.copy()
+        height, width = ink.shape
+        for box in self.track.avoid:
+            left = (box[0] - self.region.left) / self.region.width
+            right = (box[2] - self.region.left) / self.region.width
+            top = (box[1] - self.region.top) / self.region.height
+            bottom = (box[3] - self.region.top) / self.region.height
+            ink[
+                max(0, int(top * height)) : max(0, int(np.ceil(bottom * height))),
+                max(0, int(left * width)) : max(0, int(np.ceil(right * width))),
+            ] = False
+        return ink
+
+    def _bbox(self, ink: Mask) -> BBox:
+        """Give the box of some ink in the picture."""
+        rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
+        height, width = ink.shape
+        region = self.region
+        return BBox(
+            region.left + region.width * columns[0] / width,
+            region.top + region.height * rows[0] / height,
+            region.left + region.width * (columns[-1] + 1) / width,
+            region.top + region.height * (rows[-1] + 1) / height,
+        )
+
+
+def replace_extent(first: _Found, second: _Found) -> _Found:
+    """Join two readings of one caption; the surer one says what it reads."""
+    surer = first if first.reading.confidence >= second.reading.confidence else second
+    return replace(
+        surer,
+        start=first.start,
+        end=second.end,
+        bbox=first.bbox.union(second.bbox),
+        extent_confidence=min(first.extent_confidence, second.extent_confidence),
+        doubtful_start=first.doubtful_start,
+    )
+
+
+def find_captions(
+    facts: VideoFacts,
+    layout: Layout,
+    engine: OcrEngine,
+    frame_rate: float = 10.0,
+    *,
+    chunks_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> Timeline:
+    """Find every caption of a video in one pass over its native frames, with memory that does not grow.
+
+    Args:
+        facts: the video.
+        layout: where captions stand; without tracks there are none.
+        engine: reads lines.
+        frame_rate: rate of the cropped frames and their labels, per second.
+        chunks_dir: where WebM chunks of the crop region are written; None for none.
+        progress: called with ``("captions", frames done, frames in all)``.
+
+    Raises:
+        VideoError: the file can no longer be opened.
+        ValueError: ``frame_rate`` is not positive.
+    """
+    if not frame_rate > 0:
+        raise ValueError(f"a frame rate must be positive, got {frame_rate}")
+    readers = [_reader(facts, track, engine) for track in layout.tracks]
+    times: list[float] = []
+    sampled = 0
+    shown: list[int] = []
+    began = time.process_time()
+    main_began = time.thread_time()
+    region = layout.crop_region
+    with ExitStack() as stack:
+        writer = None
+        if chunks_dir is not None and region is not None:
+            writer = stack.enter_context(ChunkWriter(chunks_dir, frame_rate))
+        previous: NativeFrame | None = None
+        for frame in native_frames(facts):
+            times.append(frame.time_s)
+            while region is not None and previous is not None and sampled / frame_rate < frame.time_s - 1e-6:
+                _sample(writer, previous, region, sampled)
+                shown.append(previous.index)
+                sampled += 1
+            for reader in readers:
+                reader.push(frame)
+            previous = frame
+            if progress is not None and frame.index % _PROGRESS_FRAMES == 0:
+                progress("captions", min(frame.index, facts.frame_count), facts.frame_count)
+        end_s = _end(times, facts)
+        while region is not None and previous is not None and sampled / frame_rate < end_s - 1e-6:
+            _sample(writer, previous, region, sampled)
+            shown.append(previous.index)
+            sampled += 1
+        for reader in readers:
+            reader.finish()
+    if progress is not None:
+        progress("captions", len(times), len(times))
+    ocr = sum(reader.ocr_seconds for reader in readers)
+    encode = writer.seconds if writer is not None else 0.0
+    analysis = time.thread_time() - main_began - ocr
+    captions = [caption for reader in readers for caption in _captions(reader, times, end_s)]
+    return Timeline(
+        captions=tuple(sort_cues(captions)),
+        pairs=tuple(label_pairs([_spans(reader) for reader in readers], shown)),
+        cropped_frame_count=sampled,
+        native_frame_count=len(times),
+        ocr_recognitions=sum(reader.recognitions for reader in readers),
+        seconds={
+            "decode": max(0.0, time.process_time() - began - analysis - ocr - encode),
+            "analysis": analysis,
+            "ocr": ocr,
+            "encode": encode,
+        },
+    )
+
+
+def _reader(facts: VideoFacts, track: Track, engine: OcrEngine) -> _TrackReader:
+    x0, y0, x1, y1 = pixel_rectangle(track.region, facts.width, facts.height)
+    region = BBox(x0 / facts.width, y0 / facts.height, x1 / facts.width, y1 / facts.height)
+    side = facts.width if track.vertical else facts.height
+    follower = TrackFollower(max(8.0, track.line_height * side), facts.frame_rate)
+    return _TrackReader(track, region, engine, follower, (y1 - y0, x1 - x0))
+
+
+def _sample(writer: ChunkWriter | None, frame: NativeFrame, region: BBox, index: int) -> None:
+    if writer is not None:
+        writer.write(index, frame.yuv420(region))
+
+
+def _end(times: list[float], facts: VideoFacts) -> float:
+    """Give the moment at which the last frame ends."""
+    if not times:
+        return facts.duration_s
+    step = 1 / facts.frame_rate
+    if len(times) > 1:
+        step = max(times[-1] - times[-2], 1e-3)
+    return max(facts.duration_s, times[-1] + min(step, 1 / facts.frame_rate))
+
+
+def _captions(reader: _TrackReader, times: list[float], end_s: float) -> list[Caption]:
+    return [
+        Caption(
+            start_s=times[item.start],
+            end_s=times[item.end] if item.end < len(times) else end_s,
+            start_frame=item.start,
+            end_frame=item.end,
+            text=item.reading.text,
+            confidence=item.reading.confidence,
+            bbox=item.bbox,
+            track=reader.track.name,
+            extent_confidence=item.extent_confidence,
+        )
+        for item in reader.found
+    ]
+
+
+def _spans(reader: _TrackReader) -> list[tuple[int, int, float]]:
+    return [(item.start, item.end, item.extent_confidence) for item in reader.found]

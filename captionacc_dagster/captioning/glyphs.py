@@ -1,0 +1,276 @@
+"""Ink: the pixels of glyphs, told from the picture behind them because they stand still and contrast with it.
+
+Everything works on small luma strips, ``(height, width)`` uint8, scaled so that a line of text is about
+`LINE_PX` pixels high.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+LINE_PX = 30  # strokes of ordinary fonts are then two to four pixels wide
+STEADY_LEVELS = 18  # a pixel stands still while it stays this near its level, in 8-bit levels
+CONTRAST_LEVELS = 22  # ink differs at least this much from the mean of its surroundings
+SHARP_CONTRAST_LEVELS = 30  # the same for ink that comes or goes at once, judged without averaging
+SHARP_STEP_LEVELS = 40  # such ink changes by this much from one frame to the next
+MIN_CHANGED_SHARE = 0.35  # of the ink in a window as large as a narrow character
+MIN_CHANGED_AREA = 0.05  # of that window's area
+_MOST_WINDOWS = 12
+SPREAD_LEVELS = 11  # mean deviation of ink over the frames of one caption, at most
+
+Plane = NDArray[np.uint8]
+Mask = NDArray[np.bool_]
+
+
+class StrokeMeter:
+    """Measures, frame after frame, how much ink appears and how much goes in the strip's character cells.
+
+    Each pixel has an age: for how many frames it has stayed at its level. Ink that appears at a frame is
+    ink whose age begins there and reaches ``hold`` frames; ink that goes had reached it before.
+    """
+
+    def __init__(self, line_px: float, hold: int) -> None:
+        self.hold = hold
+        self._cell = max(4, round(line_px / 2))
+        self._window = odd(line_px * 0.37)
+        self._previous: Plane | None = None
+        self._sharp: list[Plane] = []
+        self._level: Plane | None = None
+        self._age: Plane | None = None
+        self._ink: Plane | None = None
+        self._one: Plane | None = None
+        self._gone: list[NDArray[np.float32]] = []
+
+    def update(self, strip: Plane) -> float | None:
+        """Take the next frame; give the change at the frame ``hold - 1`` before it (None for the first ones).
+
+        The change is the largest share of one character cell's pixels that appeared or went, 0..2.
+        """
+        import cv2
+
+        if self._level is None or self._age is None or self._ink is None or self._one is None:
+            self._level = strip.copy()
+            self._age = np.zeros_like(strip)
+            self._one = np.ones_like(strip)
+            self._ink = self._contrasting(strip)
+            self._gone.append(np.zeros(self._cells(strip), np.float32))
+            self._sharp.append(np.zeros_like(strip))
+            self._previous = strip
+            return None
+        steady = cv2.compare(cv2.absdiff(strip, self._level), STEADY_LEVELS, cv2.CMP_LE)
+        moved = cv2.bitwise_not(steady)
+        was_ink = cv2.bitwise_and(cv2.compare(self._age, self.hold - 1, cv2.CMP_GE), self._ink)
+        sharp = cv2.compare(cv2.absdiff(strip, self._previous), SHARP_STEP_LEVELS, cv2.CMP_GE)
+        self._previous = strip
+        self._sharp.append(sharp)
+        gone = cv2.bitwise_and(cv2.bitwise_and(was_ink, moved), sharp)
+        self._age = cv2.bitwise_and(cv2.add(self._age, self._one), steady)
+        cv2.copyTo(strip, moved, self._level)
+        self._ink = self._contrasting(strip)
+        born = cv2.bitwise_and(cv2.compare(self._age, self.hold - 1, cv2.CMP_EQ), self._ink)
+        self._gone.append(self._shares(gone))
+        if len(self._gone) < self.hold:
+            return None
+        born = cv2.bitwise_and(born, self._sharp.pop(0))
+        return float((self._gone.pop(0) + self._shares(born)).max())
+
+    def flush(self) -> list[float]:
+        """Give the change at the last frames, for which nothing can be known any more about what appears."""
+        rest = [float(gone.max()) for gone in self._gone]
+        self._gone.clear()
+        self._sharp.clear()
+        return rest
+
+    def _contrasting(self, strip: Plane) -> Plane:
+        import cv2
+
+        around = cv2.blur(strip, (self._window, self._window))
+        return cv2.compare(cv2.absdiff(strip, around), SHARP_CONTRAST_LEVELS, cv2.CMP_GE)
+
+    def _cells(self, strip: Plane) -> tuple[int, int]:
+        height, width = strip.shape
+        return max(1, round(height / self._cell)), max(1, round(width / self._cell))
+
+    def _shares(self, mask: Plane) -> NDArray[np.float32]:
+        import cv2
+
+        rows, columns = self._cells(mask)
+        return cv2.resize(mask, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+
+
+@dataclass(frozen=True, slots=True)
+class InkModel:
+    """What stood still over some frames.
+
+    Attributes:
+        level: mean luma, float32 ``(height, width)``.
+        relief: ``level`` less the mean of its surroundings, float32.
+        ink: bool, steady and contrasting.
+        frames: the strips it was made from.
+    """
+
+    level: NDArray[np.float32]
+    relief: NDArray[np.float32]
+    ink: Mask
+    frames: tuple[Plane, ...]
+
+
+def model_ink(frames: Sequence[Plane], line_px: float) -> InkModel:
+    """Find the ink of some frames that show the same caption (or none)."""
+    import cv2
+
+    level = np.zeros(frames[0].shape, np.float32)
+    for frame in frames:
+        cv2.accumulate(frame, level)
+    level /= len(frames)
+    spread = mean_distance(frames, level)
+    relief = high_pass(level, line_px)
+    ink = (spread <= SPREAD_LEVELS) & (np.abs(relief) >= CONTRAST_LEVELS)
+    return InkModel(level, relief, ink, tuple(frames))
+
+
+def mean_distance(frames: Sequence[Plane], level: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give each pixel's mean distance from a level over some frames, float32 ``(height, width)``."""
+    import cv2
+
+    target = cv2.convertScaleAbs(level)
+    distance = np.zeros(level.shape, np.float32)
+    for frame in frames:
+        cv2.accumulate(cv2.absdiff(frame, target), distance)
+    return distance / len(frames)
+
+
+def high_pass(level: NDArray[np.float32], line_px: float) -> NDArray[np.float32]:
+    """Give a picture less the mean of its surroundings, about a character wide."""
+    import cv2
+
+    window = odd(line_px * 0.7)
+    return level - cv2.blur(level, (window, window))
+
+
+@dataclass(frozen=True, slots=True)
+class InkChange:
+    """How the ink of two stretches of frames differs.
+
+    Attributes:
+        share: the largest share of changed ink in a character-sized window, 0..1.
+        total: the share of changed ink in all ink, 0..1.
+        lost: bool ``(height, width)``, ink of the first that the second does not show.
+        gained: bool, ink of the second that the first does not show.
+        windows: centres ``(row, column)`` of the character-sized windows that changed, the most changed first.
+    """
+
+    share: float
+    total: float
+    lost: Mask
+    gained: Mask
+    windows: tuple[tuple[int, int], ...]
+
+    @property
+    def is_change(self) -> bool:
+        """Whether at least one character differs."""
+        return bool(self.windows)
+
+
+def compare_ink(before: InkModel, after: InkModel, line_px: float) -> InkChange:
+    """Compare two stretches of frames by the ink that each of them has, wherever the picture behind went."""
+    import cv2
+
+    needed = np.maximum(STEADY_LEVELS, 0.5 * np.maximum(np.abs(before.relief), np.abs(after.relief)))
+    lost = _strokes(before.ink & (mean_distance(after.frames, before.level) > needed))
+    gained = _strokes(after.ink & (mean_distance(before.frames, after.level) > needed))
+    size = character_window(line_px)
+    border = cv2.BORDER_CONSTANT
+    changed = cv2.boxFilter((lost | gained).astype(np.float32), -1, size, borderType=border)
+    ink = cv2.boxFilter((before.ink | after.ink).astype(np.float32), -1, size, borderType=border)
+    share = changed / np.maximum(ink, 1e-6)
+    strong = np.where((changed >= MIN_CHANGED_AREA) & (share >= MIN_CHANGED_SHARE), changed, 0.0)
+    windows: list[tuple[int, int]] = []
+    while len(windows) < _MOST_WINDOWS:
+        row, column = np.unravel_index(int(np.argmax(strong)), strong.shape)
+        if strong[row, column] <= 0:
+            break
+        windows.append((int(row), int(column)))
+        strong[max(0, row - size[1]) : row + size[1] + 1, max(0, column - size[0]) : column + size[0] + 1] = 0
+    return InkChange(
+        share=float(share[windows[0]]) if windows else float(share.max()),
+        total=float((lost | gained).sum() / max(1, (before.ink | after.ink).sum())),
+        lost=lost,
+        gained=gained,
+        windows=tuple(windows),
+    )
+
+
+def character_window(line_px: float) -> tuple[int, int]:
+    """Give ``(width, height)`` of the window that a narrow character fills, odd numbers of pixels."""
+    return odd(line_px * 0.5), odd(line_px * 0.8)
+
+
+def synchrony(frames: Sequence[Plane], before: InkModel, after: InkModel, change: InkChange, line_px: float) -> float:
+    """Say how much the changed pixels of one character changed together, 0..1: the best of its windows.
+
+    Glyphs come and go as a whole, at once or in one fade; what merely moves through the strip changes
+    pixel by pixel. It is the share of the variance of the pixels' way from the one level to the other, over the frames,
+    that one common curve explains.
+    """
+    width, height = character_window(line_px)
+    best = 0.0
+    for row, column in change.windows:
+        rows = slice(max(0, row - height // 2), row + height // 2 + 1)
+        columns = slice(max(0, column - width // 2), column + width // 2 + 1)
+        mask = (change.lost | change.gained)[rows, columns]
+        low, high = before.level[rows, columns][mask], after.level[rows, columns][mask]
+        step = high - low
+        step = np.where(np.abs(step) < 12, np.where(step < 0, -12, 12), step)
+        ways = np.stack([(frame[rows, columns][mask] - low) / step for frame in frames])
+        np.clip(ways, -0.5, 1.5, out=ways)
+        total = float(np.mean((ways - 0.5) ** 2))
+        rest = float(np.mean((ways - ways.mean(axis=1, keepdims=True)) ** 2))
+        spread = float(np.ptp(ways.mean(axis=1)))
+        if spread > 0.5 and total > 0:
+            best = max(best, 1 - rest / total)
+    return best
+
+
+def _strokes(mask: Mask) -> Mask:
+    """Leave out single pixels and hairlines: noise of the encoding."""
+    import cv2
+
+    near = cv2.boxFilter(mask.astype(np.float32), -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
+    return mask & (near >= 4)
+
+
+def visibility(
+    frames: Sequence[Plane], model: InkModel, ink: Mask, line_px: float, behind: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """Give how much of some ink each frame shows: about 0 without it, 1 in full, in between while it fades.
+
+    Args:
+        frames: strips to judge.
+        model: the caption whose ink it is.
+        ink: bool ``(height, width)``, the pixels to judge by.
+        line_px: height of a line in the strip.
+        behind: relief of the picture without the caption where it stands still, else it is taken for flat.
+
+    Returns:
+        float32 ``(len(frames),)``.
+    """
+    target = model.relief[ink]
+    base = behind[ink] if behind is not None else np.zeros_like(target)
+    weight = target - base
+    norm = float(np.sum(weight * weight))
+    if norm <= 0:
+        return np.zeros(len(frames), np.float32)
+    return np.array(
+        [np.sum(weight * (high_pass(frame.astype(np.float32), line_px)[ink] - base)) / norm for frame in frames],
+        np.float32,
+    )
+
+
+def odd(value: float) -> int:
+    """Give the nearest odd whole number, at least 3."""
+    return max(3, 2 * round((value - 1) / 2) + 1)

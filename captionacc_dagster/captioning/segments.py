@@ -1,0 +1,239 @@
+"""Follows one track of captions through the native frames: cuts time where its ink changes.
+
+A change of some ink is only a candidate; it becomes a cut when the frames on both sides of it differ in at
+least one character. What lies between two cuts is one segment: a caption, or nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from captionacc_dagster.captioning.glyphs import (
+    LINE_PX,
+    InkModel,
+    Plane,
+    StrokeMeter,
+    compare_ink,
+    model_ink,
+    synchrony,
+    visibility,
+)
+
+CANDIDATE_SHARE = 0.12  # of a character cell's pixels
+_HOLD_S = 0.15  # ink stands at least this long
+_NEAR_S = 0.27  # how far to look to both sides of a sharp change: the shortest caption takes 0.3 s
+_FAR_S = 0.8  # how far to look where the change is not sharp
+_SKIPPED_S = 0.2  # and what to leave out there, for it may be fading
+_ROUND_S = 0.25  # how often to look where nothing sharp happens
+_FADE_S = 0.5  # the longest fade followed
+_KEPT_STRIPS = 24  # samples of a segment, small
+_KEPT_PICTURES = 8  # samples of a segment at full size, to read it from
+_MODEL_FRAMES = 9
+_SEEN_FRAMES = 9
+_SYNCHRONOUS = 0.75
+_STRONG = 0.45
+_AWAY = 0.4  # a caption shows less of itself than this only when it is gone
+MIN_INK = 0.03  # of a squared line height: an ellipsis has about this much ink
+
+
+@dataclass(slots=True)
+class Sampler:
+    """Keeps a bounded, even sample of a stream of frames by doubling its step whenever it is full."""
+
+    capacity: int
+    step: int = 1
+    items: list[tuple[int, Plane]] = field(default_factory=list)
+
+    def offer(self, index: int, frame: Plane) -> None:
+        """Keep this frame if its turn has come."""
+        if index % self.step:
+            return
+        self.items.append((index, frame))
+        if len(self.items) > self.capacity:
+            self.step *= 2
+            self.items = [item for item in self.items if item[0] % self.step == 0]
+
+    def cut(self, index: int, recent: Iterable[tuple[int, Plane]]) -> list[tuple[int, Plane]]:
+        """Give the sample before ``index`` away and start again with the recent frames from there on."""
+        before = [item for item in self.items if item[0] < index] or self.items[:1]
+        self.items, self.step = [], 1
+        for number, frame in recent:
+            if number >= index:
+                self.offer(number, frame)
+        return before
+
+
+@dataclass(slots=True)
+class Segment:
+    """A stretch of frames between two cuts.
+
+    Attributes:
+        start, end: native frame numbers, half-open.
+        model: its ink at the small scale.
+        pictures: some of its frames at full size, luma uint8.
+        around_start: the frames around its first cut with their numbers, at the small scale.
+    """
+
+    start: int
+    end: int
+    model: InkModel
+    pictures: list[Plane]
+    around_start: list[tuple[int, Plane]]
+
+
+class TrackFollower:
+    """Cuts one track's strip into segments, one native frame at a time, with bounded memory.
+
+    Args:
+        line_px: height of one line of text in the frames handed over, pixels.
+        frame_rate: frames per second of the video.
+    """
+
+    def __init__(self, line_px: float, frame_rate: float) -> None:
+        self.scale = min(1.0, LINE_PX / line_px)
+        self.line_px = line_px * self.scale
+        self._hold = max(3, round(_HOLD_S * frame_rate))
+        self._near = max(self._hold + 1, round(_NEAR_S * frame_rate))
+        self._far = max(self._near + 2, round(_FAR_S * frame_rate))
+        self._skipped = max(2, round(_SKIPPED_S * frame_rate))
+        self._round = max(3, round(_ROUND_S * frame_rate))
+        self._fade = max(4, round(_FADE_S * frame_rate))
+        self._meter = StrokeMeter(self.line_px, self._hold)
+        delay = self._far + self._hold + 4
+        self._recent: deque[tuple[int, Plane]] = deque(maxlen=self._far + delay)
+        self._recent_pictures: deque[tuple[int, Plane]] = deque(maxlen=delay)
+        self._judged = 0
+        self._changes: dict[int, float] = {}
+        self._next = 0  # the first frame not yet judged
+        self._count = 0
+        self._strips = Sampler(_KEPT_STRIPS)
+        self._pictures = Sampler(_KEPT_PICTURES)
+        self._start = 0
+        self._around_start: list[tuple[int, Plane]] = []
+
+    def push(self, picture: Plane) -> list[Segment]:
+        """Take the next frame's strip at full size; give the segments that ended."""
+        index = self._count
+        self._count += 1
+        if picture.base is not None:
+            picture = picture.copy()  # a view would keep the whole decoded frame alive
+        strip = self._shrink(picture)
+        self._recent.append((index, strip))
+        self._recent_pictures.append((index, picture))
+        self._strips.offer(index, strip)
+        self._pictures.offer(index, picture)
+        change = self._meter.update(strip)
+        if change is not None:
+            self._changes[index - self._hold + 1] = change
+        done: list[Segment] = []
+        while self._next + self._far + self._hold < self._count:
+            done.extend(self._judge(self._next))
+            self._next += 1
+        return done
+
+    def finish(self) -> list[Segment]:
+        """Give the segments that are left at the end of the video."""
+        for offset, change in enumerate(reversed(self._meter.flush())):
+            self._changes[self._count - 1 - offset] = change
+        done: list[Segment] = []
+        while self._next < self._count:
+            done.extend(self._judge(self._next))
+            self._next += 1
+        if self._count > self._start:
+            done.append(self._close(self._count))
+        return done
+
+    def _shrink(self, picture: Plane) -> Plane:
+        if self.scale >= 1.0:
+            return picture
+        import cv2
+
+        return cv2.resize(picture, None, fx=self.scale, fy=self.scale, interpolation=cv2.INTER_AREA)
+
+    def _judge(self, index: int) -> list[Segment]:
+        """Cut before a frame if the ink differs on its two sides, or is away for a moment."""
+        changes = self._changes
+        changes.pop(index - 2, None)
+        here = changes.get(index, 0.0)
+        is_peak = here >= changes.get(index - 1, 0.0) and here > changes.get(index + 1, 0.0)
+        if index - self._start < 2:
+            return []
+        if here >= CANDIDATE_SHARE and is_peak:
+            self._judged = index
+            until = self._until(index)
+            left = self._model(index - self._far, index - 1)
+            for before, after in (
+                (left, self._model(index + 1, until)),
+                (self._model(index - self._near, index - 1), self._model(index + 1, min(until, index + self._near))),
+            ):
+                if self._differs(before, after, index - 2, index + 2):
+                    return [self._close(index)]
+            if left is not None and self._is_away(left, index):
+                return [self._close(index)]
+        elif index - self._judged >= self._round:
+            self._judged = index
+            left = self._model(index - self._far, index - self._skipped)
+            right = self._model(index + self._skipped, self._until(index))
+            if self._differs(left, right, index - 2 * self._skipped, index + 2 * self._skipped, least=0.5):
+                return [self._close(index)]
+        return []
+
+    def _until(self, index: int) -> int:
+        """Give the end of the stretch after a frame in which nothing else changes at once."""
+        frames = range(index + 2, index + self._far)
+        return next((i for i in frames if self._changes.get(i, 0.0) >= _STRONG), index + self._far)
+
+    def _differs(self, left: InkModel | None, right: InkModel | None, start: int, end: int, least: float = 0.0) -> bool:
+        """Say whether a character changed as a whole between ``start`` and ``end``, and this share of all ink."""
+        if left is None or right is None:
+            return False
+        change = compare_ink(left, right, self.line_px)
+        if not change.is_change or change.total < least:
+            return False
+        frames = [strip for i, strip in self._recent if start <= i < end]
+        return synchrony(frames, left, right, change, self.line_px) >= _SYNCHRONOUS
+
+    def _model(self, start: int, end: int) -> InkModel | None:
+        """Model the ink of the frames ``start`` to ``end``, None when there are fewer than two."""
+        frames = [strip for i, strip in self._recent if max(start, self._start) <= i < end]
+        if len(frames) < 2:
+            return None
+        if len(frames) > _SEEN_FRAMES:
+            frames = [frames[n] for n in np.linspace(0, len(frames) - 1, _SEEN_FRAMES).round().astype(int)]
+        return model_ink(frames, self.line_px)
+
+    def _is_away(self, left: InkModel, index: int) -> bool:
+        """Say whether the ink of the frames before is gone for a moment from this frame on."""
+        if left.ink.sum() < MIN_INK * self.line_px**2:
+            return False
+        near = [strip for i, strip in self._recent if index <= i <= index + 3]
+        return bool(visibility(near, left, left.ink, self.line_px).min() < _AWAY)
+
+    def _close(self, end: int) -> Segment:
+        strips = self._strips.cut(end, self._recent)
+        pictures = self._pictures.cut(end, self._recent_pictures)
+        segment = Segment(
+            start=self._start,
+            end=end,
+            model=model_ink(_middle(strips, self._start, end, self._hold), self.line_px),
+            pictures=_middle(pictures, self._start, end, self._hold),
+            around_start=self._around_start,
+        )
+        self._start = end
+        self._around_start = [item for item in self._recent if end - self._fade <= item[0] <= end + self._fade]
+        return segment
+
+
+def _middle(items: Sequence[tuple[int, Plane]], start: int, end: int, margin: int) -> list[Plane]:
+    """Give up to `_MODEL_FRAMES` even samples, away from the ends where there is room."""
+    margin = min(margin, (end - start) // 4)
+    inner = [frame for index, frame in items if start + margin <= index < end - margin]
+    frames = inner or [frame for _, frame in items]
+    if len(frames) > _MODEL_FRAMES:
+        chosen = np.linspace(0, len(frames) - 1, _MODEL_FRAMES).round().astype(int)
+        frames = [frames[number] for number in chosen]
+    return frames

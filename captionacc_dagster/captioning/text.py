@@ -1,0 +1,177 @@
+"""What a caption says: its frames are fused into one picture, its lines cut out by their ink, and read."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from captionacc_dagster.captioning.glyphs import Mask, Plane
+from captionacc_dagster.captioning.ocr import OcrEngine, Recognition
+
+SURE = 0.9  # a reading from here on is not read again
+PLAUSIBLE = 0.6  # below this a reading is no text
+_ALIKE = str.maketrans({"O": "0", "o": "0", "I": "1", "l": "1", "|": "1", "，": ",", "。": ".", "：": ":"})
+# Characters that recognisers mix up between the scripts; simplified on the right.
+_SIMPLIFIED = str.maketrans(
+    "決淨凈裡裏後來個們這說時對為會過還樣點開關門間問見現話語請讓認識誰謝遠進運頭東車馬長書電買賣錢愛國學當聽覺麼無與從動氣處實發經給幾機應條業樂",
+    "决净净里里后来个们这说时对为会过还样点开关门间问见现话语请让认识谁谢远进运头东车马长书电买卖钱爱国学当听觉么无与从动气处实发经给几机应条业乐",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What was read: lines joined by ``"\\n"``, the confidence (0..1), and how many lines were recognised."""
+
+    text: str
+    confidence: float
+    recognitions: int
+
+
+NOTHING = Reading("", 0.0, 0)
+
+
+def fold(text: str) -> str:
+    """Fold what recognisers mix up: width, case, O and 0, l and I and 1, script variants, white space."""
+    folded = unicodedata.normalize("NFKC", text).translate(_SIMPLIFIED).translate(_ALIKE).casefold()
+    return "".join(character for character in folded if not character.isspace())
+
+
+def split_lines(ink: Mask, line_px: float, *, vertical: bool = False) -> list[tuple[int, int, int, int]]:
+    """Find the lines of some ink: ``(x0, y0, x1, y1)`` in pixels, half-open, in reading order.
+
+    Args:
+        ink: bool ``(height, width)``.
+        line_px: height of a line (width of a column).
+        vertical: lines are columns, read from right to left.
+    """
+    if vertical:
+        boxes = split_lines(ink.T, line_px)
+        return [(y0, x0, y1, x1) for x0, y0, x1, y1 in reversed(boxes)]
+    bands = _bands(ink.sum(axis=1), line_px)
+    boxes = []
+    for top, bottom in bands:
+        columns = np.flatnonzero(ink[top:bottom].sum(axis=0))
+        if columns.size:
+            boxes.append((int(columns[0]), top, int(columns[-1]) + 1, bottom))
+    return boxes
+
+
+def _bands(profile: NDArray[np.int_], line_px: float) -> list[tuple[int, int]]:
+    """Part rows with ink into bands of about one line each."""
+    rows = np.flatnonzero(profile > 0)
+    if not rows.size:
+        return []
+    bands = [[int(rows[0]), int(rows[0]) + 1]]
+    for row in rows[1:].tolist():
+        if row - bands[-1][1] <= 0.12 * line_px:
+            bands[-1][1] = row + 1
+        else:
+            bands.append([row, row + 1])
+    parted: list[tuple[int, int]] = []
+    for top, bottom in bands:
+        parted.extend(_part(profile, top, bottom, line_px))
+    return _gathered(parted, line_px)
+
+
+def _part(profile: NDArray[np.int_], top: int, bottom: int, line_px: float) -> list[tuple[int, int]]:
+    """Part a band of several lines where the least ink is between them."""
+    count = round((bottom - top) / (1.15 * line_px))
+    if bottom - top < 1.5 * line_px or count < 2:
+        return [(top, bottom)]
+    middle = top + (bottom - top) / count
+    low, high = round(middle - 0.3 * line_px), round(middle + 0.3 * line_px)
+    cut = low + int(np.argmin(profile[low:high]))
+    return [(top, cut), *_part(profile, cut, bottom, line_px)]
+
+
+def _gathered(bands: list[tuple[int, int]], line_px: float) -> list[tuple[int, int]]:
+    """Join what is too low to be a line (accents, dots) with the line next to it."""
+    joined: list[tuple[int, int]] = []
+    for top, bottom in bands:
+        if joined and bottom - joined[-1][0] <= 1.2 * line_px:
+            joined[-1] = (joined[-1][0], bottom)
+        else:
+            joined.append((top, bottom))
+    return joined
+
+
+def read_caption(
+    engine: OcrEngine,
+    pictures: Sequence[Plane],
+    ink: Mask,
+    line_px: float,
+    *,
+    vertical: bool = False,
+) -> Reading:
+    """Read the caption that some frames share.
+
+    Args:
+        engine: reads line pictures.
+        pictures: luma strips of the caption's frames at full size, uint8 ``(height, width)``.
+        ink: the caption's own ink, at any scale.
+        line_px: height of a line at the scale of ``ink``.
+        vertical: its lines are columns.
+    """
+    boxes = split_lines(ink, line_px, vertical=vertical)
+    if not boxes or not pictures:
+        return NOTHING
+    scale = pictures[0].shape[0] / ink.shape[0]
+    boxes = [_padded(box, line_px, scale, pictures[0].shape) for box in boxes]
+    best: list[Recognition] = []
+    recognitions = 0
+    for fused in _fusions(pictures):
+        lines = [_line_picture(fused[y0:y1, x0:x1]) for x0, y0, x1, y1 in boxes]
+        todo = [n for n in range(len(lines)) if not best or best[n].confidence < SURE]
+        found = engine.recognise([lines[n] for n in todo])
+        recognitions += len(todo)
+        if not best:
+            best = list(found)
+        for number, recognition in zip(todo, found, strict=True):
+            if _worth(recognition) > _worth(best[number]):
+                best[number] = recognition
+        if all(line.confidence >= SURE for line in best) or all(line.confidence < 0.2 for line in best):
+            break
+    kept = [line for line in best if line.text.strip() and line.confidence >= PLAUSIBLE]
+    if not kept:
+        return Reading("", 0.0, recognitions)
+    letters = sum(len(line.text) for line in kept)
+    confidence = sum(line.confidence * len(line.text) for line in kept) / letters
+    return Reading("\n".join(line.text.strip() for line in kept), confidence, recognitions)
+
+
+def _worth(recognition: Recognition) -> float:
+    return recognition.confidence if recognition.text.strip() else 0.0
+
+
+def _fusions(pictures: Sequence[Plane]) -> list[Plane]:
+    """Fuse frames in different ways, the most promising first: mean, median, the middle frame alone."""
+    stack = np.stack(pictures)
+    if len(pictures) < 3:
+        return [pictures[len(pictures) // 2]]
+    mean = stack.mean(axis=0, dtype=np.float32).astype(np.uint8)
+    return [mean, pictures[len(pictures) // 2]]
+
+
+def _line_picture(luma: Plane) -> NDArray[np.uint8]:
+    low, high = np.percentile(luma, [0.5, 99.5])
+    wide = np.clip((luma.astype(np.float32) - low) * (255 / max(1.0, high - low)), 0, 255).astype(np.uint8)
+    return np.repeat(wide[..., None], 3, axis=2)
+
+
+def _padded(
+    box: tuple[int, int, int, int], line_px: float, scale: float, shape: tuple[int, ...]
+) -> tuple[int, int, int, int]:
+    """Give a box some room, at least a line's height, at full size."""
+    x0, y0, x1, y1 = box
+    middle, half = (y0 + y1) / 2, max((y1 - y0) / 2 + 0.12 * line_px, 0.5 * line_px)
+    side = 0.25 * line_px
+    return (
+        max(0, round((x0 - side) * scale)),
+        max(0, round((middle - half) * scale)),
+        min(shape[1], round((x1 + side) * scale)),
+        min(shape[0], round((middle + half) * scale)),
+    )
