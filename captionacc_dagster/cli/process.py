@@ -37,6 +37,8 @@ MB = 1_000_000
 # Host and process of the command that runs a run itself, so that a later one can tell whether it still does.
 COMMAND_TAG = "captionacc/command"
 READ_BYTES = 1 << 20
+# Files larger than this take long enough to show that they are read or copied.
+SHOWN_FROM = 100 * MB
 
 
 class ProcessError(Exception):
@@ -164,9 +166,9 @@ class Workshop:
         def count(moved: int) -> None:
             nonlocal done
             done += moved
-            bars.report("copy", round(done / MB), max(1, round(size / MB)))
+            bars.report("copy", done // MB, size // MB)
 
-        self.store.publish(key, file, progress=count)
+        self.store.publish(key, file, progress=count if size > SHOWN_FROM else None)
 
     def _is_done(self, video: Video, region: tuple[float, float, float, float] | None) -> bool:
         return (
@@ -306,7 +308,7 @@ def content_hash(file: Path, bars: ProgressBars | None = None) -> str:
         while chunk := stream.read(READ_BYTES):
             digest.update(chunk)
             done += len(chunk)
-            if bars is not None and size > 100 * MB:
+            if bars is not None and size > SHOWN_FROM:
                 bars.report("check", done // MB, size // MB)
     return digest.hexdigest()
 

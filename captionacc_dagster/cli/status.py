@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -12,8 +13,6 @@ from captionacc_dagster.assets.metadata import clock
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.models import Video
 
-_COLOURS = {"active": "green", "error": "red", "processing": "yellow", "waiting": "cyan", "done": "green"}
-
 
 def show_videos(catalog: Catalog, console: Console, limit: int) -> None:
     """List the newest videos."""
@@ -21,24 +20,40 @@ def show_videos(catalog: Catalog, console: Console, limit: int) -> None:
     if not page.items:
         console.print("no videos yet: `captionacc process VIDEO` or `captionacc upload VIDEO`", highlight=False)
         return
-    table = Table(header_style="bold")
-    for name in ("video", "file", "length", "status", "layout", "boundaries", "text", "captions", "why"):
-        table.add_column(name, overflow="fold", no_wrap=name == "video")
+    table = Table(header_style="bold", box=SIMPLE_HEAD)
+    table.add_column("video", no_wrap=True)
+    table.add_column("file", overflow="fold")
+    table.add_column("length", justify="right", no_wrap=True)
+    table.add_column("state", overflow="fold")
+    table.add_column("captions", justify="right")
     for video in page.items:
         table.add_row(
             str(video.id),
             escape(video.filename),
             clock(video.duration_seconds) if video.duration_seconds else "",
-            *(
-                f"[{_COLOURS.get(value, 'default')}]{value}[/]"
-                for value in (video.status, video.layout_status, video.boundaries_status, video.text_status)
-            ),
+            _state(video),
             "" if video.caption_count is None else str(video.caption_count),
-            escape(reason(video)),
         )
     console.print(table)
     if page.next_cursor is not None:
         console.print(f"… and more: --limit {limit * 2}", highlight=False)
+
+
+def _state(video: Video) -> str:
+    """Say how far a video is, and why it went no further."""
+    if why := reason(video):
+        return f"[red]error[/red] {escape(why)}"
+    if video.status != "active":
+        return f"[yellow]{video.status}[/yellow]"
+    for name, value in (
+        ("layout", video.layout_status),
+        ("boundaries", video.boundaries_status),
+        ("text", video.text_status),
+    ):
+        if value != "done":
+            meaning = {"wait": "waits", "annotate": "ready for review", "review": "in review"}.get(value, value)
+            return f"[cyan]{name}[/cyan] {meaning}"
+    return "[green]done[/green]"
 
 
 def reason(video: Video) -> str:
