@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.geometry import BBox
-from captionacc_dagster.captioning.ocr import LineBox, OcrError, Recognition, TextBox
+from captionacc_dagster.captioning.ocr import LineBox, OcrError, Recognition, TextBox, line_box
 
 _BATCH = 16  # images the service takes in one request
 _ENDS_LINE = {3, 5}  # TextAnnotation.DetectedBreak: EOL_SURE_SPACE, LINE_BREAK
@@ -48,7 +48,7 @@ class GoogleVisionEngine:
     def detect(self, image: NDArray[np.uint8], *, long_side: int | None = None) -> list[LineBox]:
         """Find lines of text; the service reads them at the same price, so this is ``read`` without text."""
         del long_side  # the service searches the whole picture at its own size
-        return [LineBox(box.bbox, box.confidence, _corners(box.bbox)) for box in self.read(image)]
+        return [line_box(box.bbox, box.confidence) for box in self.read(image)]
 
     def recognise(self, line_images: Sequence[NDArray[np.uint8]]) -> list[Recognition]:
         """Read located lines, sixteen a request."""
@@ -115,11 +115,6 @@ def _png(image: NDArray[np.uint8]) -> bytes:
     if not done:
         raise OcrError(f"an image of shape {image.shape} could not be encoded for Google Vision")
     return encoded.tobytes()
-
-
-def _corners(bbox: BBox) -> tuple[tuple[float, float], ...]:
-    left, top, right, bottom = bbox.as_tuple()
-    return ((left, top), (right, top), (right, bottom), (left, bottom))
 
 
 def _lines(annotation: Any) -> Iterator[tuple[str, list[float], list[Any]]]:

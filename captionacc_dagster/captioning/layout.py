@@ -8,16 +8,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from captionacc_dagster.captioning.geometry import BBox, CropRegion
-from captionacc_dagster.captioning.ocr import OcrEngine
-from captionacc_dagster.captioning.sightings import Sample, sightings_of, take_samples
-from captionacc_dagster.captioning.tracks import FoundTrack, box_of, find_fixtures, find_rows, find_tracks
+from captionacc_dagster.captioning.layout_search import LayoutSearch
+from captionacc_dagster.captioning.ocr import LineBox, OcrEngine, line_box
+from captionacc_dagster.captioning.tracks import FoundTrack, box_of
 from captionacc_dagster.captioning.video import SampledFrame, VideoFacts, sample_frames
 
 Progress = Callable[[str, int, int], None]
 
-_SEARCH_SIDE = 512  # pixels of the longer side of the samples in which lines are searched
-_MOST_SAMPLES = 40
-_MARGIN = 0.12  # of a line's height: room above and below the boxes that were found
+_MARGIN = 0.04  # of a line's height: room above and below the boxes that were found
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,40 +143,25 @@ def find_layout(
     Raises:
         VideoError: the video can no longer be opened.
     """
-    times = sample_times(facts)
-    samples: list[Sample] = []
-    for sample in take_samples(facts, engine, times, _SEARCH_SIDE):
-        samples.append(sample)
-        if progress is not None:
-            progress("layout", len(samples), len(times))
-    return _layout_of(facts, samples, frames)
-
-
-def sample_times(facts: VideoFacts) -> list[float]:
-    """Choose when to sample: keyframes, and times between them where they are far apart."""
-    spacing = max(1.2, facts.duration_s / _MOST_SAMPLES)
-    if facts.duration_s < 12:
-        spacing = max(0.4, facts.duration_s / 10)
-    times: list[float] = []
-    for time_s in sorted({0.0, *facts.keyframes_s, *np.arange(0.3 * spacing, facts.duration_s, spacing).tolist()}):
-        if time_s < facts.duration_s and (not times or time_s - times[-1] >= 0.7 * spacing):
-            times.append(time_s)
-    return times
-
-
-def _layout_of(facts: VideoFacts, samples: Sequence[Sample], frames: Sequence[FrameOcr]) -> Layout:
-    size = (samples[0].strokes.shape[1], samples[0].strokes.shape[0]) if samples else (1, 1)
-    sightings = sightings_of(samples)
-    fixtures = find_fixtures(samples, sightings)
-    rows = find_rows(samples, [s for s in sightings if s not in fixtures], size)
-    found = find_tracks(rows, size, facts.duration_s)
-    avoid = _merged([sighting.bbox for sighting in fixtures])
+    search = LayoutSearch(facts, engine, _known_lines(frames), progress)
+    found = search.run()
+    size = search.size
+    avoid = _merged([sighting.bbox for sighting in search.fixtures])
     tracks = _named([_track(track, size, avoid) for track in found])
     evidence = tuple(
         Detection(-1, number, sighting.time_s, "", sighting.score, sighting.bbox)
-        for number, sighting in enumerate(sightings)
+        for number, sighting in enumerate(search.sightings)
     )
     return _assembled(facts, tracks, frames, evidence)
+
+
+def _known_lines(frames: Sequence[FrameOcr]) -> dict[float, list[LineBox]]:
+    """Give the lines that were read in full frames, by time; frames whose OCR failed are left out."""
+    return {
+        frame.timestamp_s: [line_box(detection.bbox, detection.confidence) for detection in frame.detections]
+        for frame in frames
+        if frame.error is None
+    }
 
 
 def _track(found: FoundTrack, size: tuple[int, int], avoid: Sequence[BBox]) -> Track:
@@ -190,7 +173,9 @@ def _track(found: FoundTrack, size: tuple[int, int], avoid: Sequence[BBox]) -> T
     high = max(row.high for row in found.rows) + _MARGIN * line_height
     start = float(min(line.start for line in lines))
     end = float(max(line.end for line in lines))
-    room = 2 * line_height + 0.1 * (end - start)
+    texts = max(row.distinct for row in found.rows)
+    # The longest of a few texts is shorter than the longest of all.
+    room = 0.6 * line_height + 0.12 * (end - start) / max(1.0, (texts / 4) ** 0.5)
     if found.anchor == "center":
         middle = float(np.median([line.middle for line in lines]))
         half = max(middle - start, end - middle) + room
@@ -209,7 +194,7 @@ def _track(found: FoundTrack, size: tuple[int, int], avoid: Sequence[BBox]) -> T
         anchor=found.anchor,
         confidence=found.confidence,
         lines=tuple((row.low / across, row.high / across) for row in found.rows),
-        texts_seen=max(row.distinct for row in found.rows),
+        texts_seen=texts,
         avoid=tuple(box.as_tuple() for box in avoid if _overlap(box, region) > 0),
     )
 

@@ -98,6 +98,12 @@ def create_engine(name: str = "rapidocr", *, threads: int | None = None, lang: s
     raise ValueError(f"no OCR engine named {name!r}; there are {', '.join(ENGINES)}")
 
 
+def line_box(bbox: BBox, score: float) -> LineBox:
+    """Make the line of a level box."""
+    left, top, right, bottom = bbox.as_tuple()
+    return LineBox(bbox, score, ((left, top), (right, top), (right, bottom), (left, bottom)))
+
+
 def cut_line(image: NDArray[np.uint8], line: LineBox) -> NDArray[np.uint8]:
     """Cut a line out of the picture it was found in, upright, ``(height, width, 3)`` uint8."""
     import cv2

@@ -13,13 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.geometry import BBox
-from captionacc_dagster.captioning.ocr import LineBox, OcrEngine
+from captionacc_dagster.captioning.ocr import LineBox
 from captionacc_dagster.captioning.pictures import pixel_rectangle
 from captionacc_dagster.captioning.video import NativeFrame, VideoFacts, VideoReader, scaled_size
 
 THUMB_SIDE = 640  # pixels of the longer side of the luma pictures that are compared over time
 _LATER_S = 0.2  # how much later the second picture of a sample is, at least
-_REACH = 10  # thumb pixels that text may move between the two pictures and be followed
+_THICKEST = 0.22  # of the picture's shorter side: no line of text is thicker
+_REACH = 24  # thumb pixels that text may move between the two pictures and be followed
+_STROKE = 20  # grey levels by which a stroke differs from its surroundings
+_CORE = 160  # thumb pixels of a long line that are followed
+_SCENE_STANDS = 0.6  # share of all strokes that stand still from which on the scene does not move
 _FAINT = 2.0  # standard deviation below which a patch has no strokes to follow
 _FOLLOWED = 0.45  # correlation from which on the same strokes are found again
 _MOVED = 1.3  # thumb pixels from which on it counts as moved
@@ -29,12 +33,17 @@ _MOVED = 1.3  # thumb pixels from which on it counts as moved
 class Sample:
     """A frame of the video and one a little later, as pictures of their strokes, and the lines found in it.
 
-    ``strokes`` and ``later`` are ``(h, w)`` uint8, 128 where the picture is like its surroundings.
+    ``strokes`` and ``later`` are ``(h, w)`` uint8, 128 where the picture is like its surroundings; ``image``
+    is ``(h, w, 3)`` RGB uint8, in which lines are searched. ``scene_stands``: nothing moves between the two, so
+    that standing still says nothing; ``searched``: the whole picture was searched.
     """
 
     time_s: float
     strokes: NDArray[np.uint8]
     later: NDArray[np.uint8] | None
+    image: NDArray[np.uint8]
+    scene_stands: bool = False
+    searched: bool = False
     lines: list[LineBox] = field(default_factory=list)
 
 
@@ -52,8 +61,8 @@ class Sighting:
     still: float
 
 
-def take_samples(facts: VideoFacts, engine: OcrEngine, times: Sequence[float], side: int) -> Iterator[Sample]:
-    """Take samples at rising times and find the lines in each, the picture scaled to ``side`` pixels.
+def take_samples(facts: VideoFacts, times: Sequence[float], side: int) -> Iterator[Sample]:
+    """Take samples at rising times, their pictures scaled to ``side`` pixels of the longer side.
 
     Only what the sampled frames are built from is decoded, without the loop filter: a coarse picture is
     enough to find text.
@@ -65,9 +74,10 @@ def take_samples(facts: VideoFacts, engine: OcrEngine, times: Sequence[float], s
     search_size = scaled_size(facts, side)
     with VideoReader(facts, skip="BIDIR", deblock=False) as reader:
         for frame, later in _pairs(reader, times):
-            found = engine.detect(frame.scaled_rgb(*search_size))
             second = None if later is None else strokes(later.scaled_luma(*thumb_size))
-            yield Sample(frame.time_s, strokes(frame.scaled_luma(*thumb_size)), second, found)
+            first = strokes(frame.scaled_luma(*thumb_size))
+            stands = second is None or _share_standing(first, second) >= _SCENE_STANDS
+            yield Sample(frame.time_s, first, second, frame.scaled_rgb(*search_size), stands)
 
 
 def _pairs(reader: VideoReader, times: Sequence[float]) -> Iterator[tuple[NativeFrame, NativeFrame | None]]:
@@ -90,11 +100,13 @@ def _pairs(reader: VideoReader, times: Sequence[float]) -> Iterator[tuple[Native
 
 
 def sightings_of(samples: Sequence[Sample]) -> list[Sighting]:
-    """List every line of every sample with whether it stands still."""
+    """List every line of every sample with whether it stands still; textures taken for text are left out."""
     return [
         Sighting(number, sample.time_s, line.bbox, line.score, stillness(sample, line.bbox))
         for number, sample in enumerate(samples)
         for line in sample.lines
+        if min(line.bbox.width * sample.strokes.shape[1], line.bbox.height * sample.strokes.shape[0])
+        <= _THICKEST * min(sample.strokes.shape)
     ]
 
 
@@ -106,15 +118,28 @@ def stillness(sample: Sample, bbox: BBox) -> float:
         return 0.5
     height, width = sample.strokes.shape
     x0, y0, x1, y1 = pixel_rectangle(bbox, width, height)
+    # The middle of a long line is enough, and leaves room to follow one that runs across the whole picture.
+    x0, x1 = _core(x0, x1, width)
+    y0, y1 = _core(y0, y1, height)
     patch = sample.strokes[y0:y1, x0:x1]
-    top, left = max(0, y0 - _REACH), max(0, x0 - _REACH)
-    around = sample.later[top : min(height, y1 + _REACH), left : min(width, x1 + _REACH)]
     if patch.std() < _FAINT:
         return 0.5
+    top, left = max(0, y0 - _REACH), max(0, x0 - _REACH)
+    around = sample.later[top : min(height, y1 + _REACH), left : min(width, x1 + _REACH)]
     _, best, _, (x, y) = cv2.minMaxLoc(cv2.matchTemplate(around, patch, cv2.TM_CCOEFF_NORMED))
     if best < _FOLLOWED:
         return 0.5
-    return 0.0 if float(np.hypot(x + left - x0, y + top - y0)) > _MOVED else 1.0
+    if float(np.hypot(x + left - x0, y + top - y0)) > _MOVED:
+        return 0.0
+    return 0.5 if sample.scene_stands else 1.0
+
+
+def _core(start: int, end: int, size: int) -> tuple[int, int]:
+    longest = min(_CORE, size - 3 * _REACH)
+    if end - start <= longest:
+        return start, end
+    middle = min(max((start + end) // 2, (longest + 1) // 2 + _REACH), size - (longest + 1) // 2 - _REACH)
+    return middle - longest // 2, middle + longest // 2
 
 
 def likeness(one: NDArray[np.uint8], other: NDArray[np.uint8], bbox: BBox) -> float:
@@ -132,3 +157,52 @@ def strokes(luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
     import cv2
 
     return np.asarray(cv2.addWeighted(luma, 1.0, cv2.blur(luma, (15, 15)), -1.0, 128.0), np.uint8)
+
+
+def standing_lines(sample: Sample, others: Sequence[Sample]) -> list[tuple[BBox, float]]:
+    """Find what looks like a line of text by its pixels alone: strokes that stand still, in a thin band,
+    and that are not there in most other samples.
+
+    Gives boxes and the number of stroke pixels in each. Cheap and coarse: reason enough to search a sample.
+    """
+    import cv2
+
+    mask = _standing(sample)
+    if mask is None:
+        return []
+    always = np.mean([_standing_at(sample.strokes, other.strokes) for other in others], axis=0) > 0.5
+    height, width = mask.shape
+    cell = max(6, min(mask.shape) // 40)
+    rows, columns = height // cell, width // cell
+    cells = (mask & ~always)[: rows * cell, : columns * cell].reshape(rows, cell, columns, cell).mean(axis=(1, 3))
+    active = cv2.morphologyEx((cells > 0.2).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((1, 3), np.uint8))
+    count, labelled, stats, _ = cv2.connectedComponentsWithStats(active, connectivity=4)
+    found = []
+    for number in range(1, count):
+        x, y, across, down, _ = (int(value) for value in stats[number])
+        inside = cells[labelled == number]
+        if across < max(4, 1.5 * down) or down > 6 or len(inside) < 0.5 * across * down:
+            continue
+        box = BBox(x * cell / width, y * cell / height, (x + across) * cell / width, (y + down) * cell / height)
+        found.append((box, float(inside.sum()) * cell * cell))
+    return found
+
+
+def _standing(sample: Sample) -> NDArray[np.bool_] | None:
+    """Give the strokes that are in both pictures of a sample, ``(h, w)`` bool."""
+    return None if sample.later is None else _standing_at(sample.strokes, sample.later)
+
+
+def _share_standing(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
+    """Give the share of the strokes of a picture that are in another one too."""
+    import cv2
+
+    strong = int(np.count_nonzero(cv2.absdiff(one, np.full_like(one, 128)) >= _STROKE))
+    return float(np.count_nonzero(_standing_at(one, other))) / max(1, strong)
+
+
+def _standing_at(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    import cv2
+
+    strong = cv2.absdiff(one, np.full_like(one, 128)) >= _STROKE
+    return np.asarray(strong & (cv2.absdiff(one, other) <= _STROKE // 2), np.bool_)

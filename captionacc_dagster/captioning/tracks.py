@@ -212,8 +212,9 @@ def find_tracks(rows: Sequence[Row], size: tuple[int, int], duration_s: float) -
 
 def _row_confidence(row: Row, anchor: str | None, size: tuple[int, int], duration_s: float) -> float:
     """Say how sure it is that captions stand in a row, by how often its text changes in one place."""
-    moving = sum(line.still == 0 for line in row.lines) / len(row.lines)
-    if moving > 0.4 or row.distinct == 0:
+    moving = sum(line.still == 0 for line in row.lines)
+    standing = sum(line.still == 1 for line in row.lines)
+    if row.distinct == 0 or moving > 0.5 * standing + 0.15 * len(row.lines):
         return 0.0
     if anchor is None:
         return 0.3
@@ -221,13 +222,13 @@ def _row_confidence(row: Row, anchor: str | None, size: tuple[int, int], duratio
     middle = float(np.median([line.middle for line in row.lines])) / along
     in_the_middle = not row.vertical and anchor == "center" and abs(middle - 0.5) < _CENTERED
     if row.distinct >= 2:
-        return min(0.99, (0.75 if in_the_middle else 0.6) + 0.06 * row.distinct)
-    # A single text may be a sign; in a short video, in the middle and near an edge, it is a caption.
+        seen_to_stand = standing >= 2 or (standing >= 1 and in_the_middle)
+        confidence = 0.55 + 0.06 * row.distinct + 0.15 * in_the_middle + 0.1 * seen_to_stand
+        return min(0.99, confidence) if seen_to_stand or in_the_middle else min(0.45, confidence)
+    # A single text may be a sign; in the middle and near an edge, it is a caption.
     place = (row.low + row.high) / 2 / (size[0] if row.vertical else size[1])
-    at_an_edge = place > 0.7 or place < 0.25
-    seen = len(row.lines)
-    if in_the_middle and at_an_edge:
-        return 0.6 if duration_s < 15 or seen >= 2 else 0.45
+    if in_the_middle and (place > 0.7 or place < 0.25):
+        return 0.6 if duration_s < 15 or standing >= 2 else 0.45
     return 0.2
 
 

@@ -1,0 +1,229 @@
+"""Searches a video for its caption tracks: few samples are searched whole, the others only near the tracks."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from captionacc_dagster.captioning.geometry import BBox
+from captionacc_dagster.captioning.ocr import LineBox, OcrEngine, line_box
+from captionacc_dagster.captioning.sightings import (
+    THUMB_SIDE,
+    Sample,
+    Sighting,
+    sightings_of,
+    standing_lines,
+    take_samples,
+)
+from captionacc_dagster.captioning.tracks import FoundTrack, find_fixtures, find_rows, find_tracks
+from captionacc_dagster.captioning.video import VideoFacts, scaled_size
+
+_SIDE = 512  # pixels of the longer side in which lines are searched when their height is not known
+_COARSE_SIDE, _FINE_SIDE = 416, 960  # the same for large and for small text
+_LINE_PIXELS = 22  # height of a line's box at which the detector is sure of it
+_MOST_SAMPLES = 120
+_SPACING_S = 1.6  # between samples, unless the video is long or very short
+_WHOLE_S = 3.6  # between samples that are searched whole
+_SUSPECTS = 3  # samples searched whole because of lines that stand where no track is
+_MOSAIC_HEIGHT = 640  # pixels of bands that are searched at once
+_RULE = 8  # black pixels between the bands of a mosaic
+_BAND_LINES = 1.3  # line heights above and below a track in which further lines are searched
+
+
+@dataclass(frozen=True, slots=True)
+class _Band:
+    """A band of a sample's picture (pixels ``top..bottom``) and where it stands in the mosaic."""
+
+    sample: Sample
+    top: int
+    bottom: int
+    offset: int
+
+
+class LayoutSearch:
+    """One search; ``run`` gives the tracks, the attributes what they were found from.
+
+    ``known`` are lines found before, by the time of their frame: these frames are not searched again.
+    """
+
+    def __init__(
+        self,
+        facts: VideoFacts,
+        engine: OcrEngine,
+        known: Mapping[float, Sequence[LineBox]],
+        progress: Callable[[str, int, int], None] | None,
+    ) -> None:
+        self._facts = facts
+        self._engine = engine
+        self._known = known
+        self._progress = progress
+        self._side = self._side_for_text()
+        self.size = scaled_size(facts, THUMB_SIDE)
+        self.samples: list[Sample] = []
+        self.sightings: list[Sighting] = []
+        self.fixtures: list[Sighting] = []
+
+    def run(self) -> list[FoundTrack]:
+        """Search until the tracks are sure, or everything was looked at.
+
+        Raises:
+            VideoError: the video can no longer be opened.
+        """
+        times = sample_times(self._facts, list(self._known))
+        for sample in take_samples(self._facts, times, self._side):
+            self.samples.append(sample)
+            self._report(len(self.samples), 2 * len(times))
+        self._use_known()
+        self._search_whole(self._spread(_WHOLE_S))
+        tracks = self._tracks()
+        if not tracks:
+            self._search_whole(self._spread(_WHOLE_S / 2))
+            tracks = self._tracks()
+        if tracks:
+            self._search_bands(tracks)
+        self._search_whole(self._suspects(tracks))
+        tracks = self._tracks()
+        self._report(2 * len(times), 2 * len(times))
+        return tracks
+
+    def _report(self, done: int, total: int) -> None:
+        if self._progress is not None:
+            self._progress("layout", done, total)
+
+    def _side_for_text(self) -> int:
+        """Choose how large to search: so that the smaller lines read before are high enough to be found."""
+        heights = [line.bbox.height for lines in self._known.values() for line in lines if line.score > 0.8]
+        if not heights:
+            return _SIDE
+        tall = float(np.percentile(heights, 25)) * self._facts.height / max(self._facts.width, self._facts.height)
+        return int(np.clip(_LINE_PIXELS / tall, _COARSE_SIDE, _FINE_SIDE))
+
+    def _use_known(self) -> None:
+        for sample in self.samples:
+            for time_s, lines in self._known.items():
+                if abs(time_s - sample.time_s) < 0.5 / self._facts.frame_rate:
+                    sample.lines, sample.searched = list(lines), True
+
+    def _spread(self, spacing_s: float) -> list[Sample]:
+        """Choose samples not searched yet, so that none of the video is far from a searched one."""
+        searched = [sample.time_s for sample in self.samples if sample.searched]
+        spacing_s = min(spacing_s, self._facts.duration_s / 6)
+        chosen = []
+        for sample in self.samples:
+            if all(abs(sample.time_s - time_s) >= 0.75 * spacing_s for time_s in searched):
+                chosen.append(sample)
+                searched.append(sample.time_s)
+        return chosen
+
+    def _search_whole(self, samples: Sequence[Sample]) -> None:
+        for sample in samples:
+            sample.lines = self._engine.detect(sample.image, long_side=self._side)
+            sample.searched = True
+
+    def _tracks(self) -> list[FoundTrack]:
+        self.sightings = sightings_of(self.samples)
+        self.fixtures = find_fixtures(self.samples, self.sightings)
+        fixed = {id(sighting) for sighting in self.fixtures}
+        free = [sighting for sighting in self.sightings if id(sighting) not in fixed]
+        rows = find_rows(self.samples, free, self.size)
+        return find_tracks(rows, self.size, self._facts.duration_s)
+
+    def _search_bands(self, tracks: Sequence[FoundTrack]) -> None:
+        """Search the samples left over near the tracks only, many bands stacked into one picture."""
+        rest = [sample for sample in self.samples if not sample.searched]
+        if any(track.vertical for track in tracks):
+            self._search_whole(rest)
+            return
+        for mosaic, bands in self._mosaics(rest, tracks):
+            height, width = mosaic.shape[:2]
+            for line in self._engine.detect(mosaic, long_side=max(height, width)):
+                middle = (line.bbox.top + line.bbox.bottom) / 2 * height
+                band = next((b for b in bands if b.offset <= middle < b.offset + b.bottom - b.top), None)
+                if band is not None:
+                    band.sample.lines.append(_moved(line, band, height))
+
+    def _mosaics(
+        self, samples: Sequence[Sample], tracks: Sequence[FoundTrack]
+    ) -> Iterator[tuple[NDArray[np.uint8], list[_Band]]]:
+        pieces: list[NDArray[np.uint8]] = []
+        bands: list[_Band] = []
+        offset = 0
+        for sample in samples:
+            for top, bottom in self._zones(tracks, sample.image.shape[0]):
+                if offset and offset + bottom - top > _MOSAIC_HEIGHT:
+                    yield np.concatenate(pieces), bands
+                    pieces, bands, offset = [], [], 0
+                rule = np.zeros((_RULE, *sample.image.shape[1:]), np.uint8)
+                pieces += [sample.image[top:bottom], rule]
+                bands.append(_Band(sample, top, bottom, offset))
+                offset += bottom - top + _RULE
+        if pieces:
+            yield np.concatenate(pieces), bands
+
+    def _zones(self, tracks: Sequence[FoundTrack], height: int) -> list[tuple[int, int]]:
+        """Give the bands round the tracks in pixels of a searched picture; bands that meet are one."""
+        zones: list[tuple[int, int]] = []
+        for low, high in sorted(self._reach(track) for track in tracks):
+            top, bottom = max(0, int(low * height)), min(height, int(np.ceil(high * height)))
+            if zones and top <= zones[-1][1]:
+                zones[-1] = (zones[-1][0], max(bottom, zones[-1][1]))
+            else:
+                zones.append((top, bottom))
+        return zones
+
+    def _reach(self, track: FoundTrack) -> tuple[float, float]:
+        room = _BAND_LINES * float(np.median([row.height for row in track.rows]))
+        across = self.size[1]
+        return (track.rows[0].low - room) / across, (max(row.high for row in track.rows) + room) / across
+
+    def _suspects(self, tracks: Sequence[FoundTrack]) -> list[Sample]:
+        """Choose samples in which something stands like a line where no track is."""
+        reaches = [self._reach(track) for track in tracks if not track.vertical]
+        ranked = []
+        for sample in self.samples:
+            if sample.searched:
+                continue
+            others = [other for other in self.samples if abs(other.time_s - sample.time_s) >= 1.0]
+            lines = standing_lines(sample, others) if others else []
+            ink = [
+                weight
+                for box, weight in lines
+                if not any(low < (box.top + box.bottom) / 2 < high for low, high in reaches)
+            ]
+            if ink:
+                ranked.append((max(ink), sample))
+        ranked.sort(key=lambda entry: -entry[0])
+        return [sample for _, sample in ranked[:_SUSPECTS]]
+
+
+def sample_times(facts: VideoFacts, known: Sequence[float]) -> list[float]:
+    """Choose when to sample: at keyframes, at the times that are known already, and evenly between them.
+
+    The last stretch before a keyframe is left out: getting there costs most.
+    """
+    spacing = max(_SPACING_S, facts.duration_s / _MOST_SAMPLES)
+    if facts.duration_s < 8 * spacing:
+        spacing = max(0.3, facts.duration_s / 8)
+    fixed: list[float] = []
+    for time_s in sorted({0.0, *facts.keyframes_s, *known}):
+        if time_s < facts.duration_s and (time_s in known or not fixed or time_s - fixed[-1] >= 0.5 * spacing):
+            fixed.append(time_s)
+    times: list[float] = []
+    for start, end in itertools.pairwise([*fixed, facts.duration_s]):
+        parts = max(1, round((end - start) / spacing))
+        times += [start + part * (end - start) / parts for part in range(parts)]
+    return times
+
+
+def _moved(line: LineBox, band: _Band, mosaic_height: int) -> LineBox:
+    """Bring a line from the mosaic back to its sample."""
+    height = band.sample.image.shape[0]
+    shift = band.top - band.offset
+    top = np.clip((line.bbox.top * mosaic_height + shift) / height, band.top / height, band.bottom / height)
+    bottom = np.clip((line.bbox.bottom * mosaic_height + shift) / height, band.top / height, band.bottom / height)
+    bbox = BBox(line.bbox.left, float(top), line.bbox.right, float(max(bottom, top + 1e-6)))
+    return line_box(bbox, line.score)
