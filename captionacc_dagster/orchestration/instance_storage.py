@@ -28,9 +28,7 @@ class EmbeddedPostgresStorage(DagsterPostgresStorage):
         return {"home": Field(StringSource, is_required=False)}
 
     @classmethod
-    def from_config_value(
-        cls, inst_data: ConfigurableClassData | None, config_value: Any
-    ) -> EmbeddedPostgresStorage:
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> EmbeddedPostgresStorage:
         """Start, or join, the embedded server and connect to its Dagster database."""
         from captionacc_dagster.catalog.embedded import EmbeddedPostgres
 

@@ -13,9 +13,8 @@ from dagster import DagsterInstance
 from dagster._core.run_coordinator.queued_run_coordinator import RunQueueConfig
 
 from captionacc_dagster.orchestration.priority import FLOW_TAG, TENANT_TAG
+from captionacc_dagster.resources import LOCAL_POOL, MODAL_POOL
 
-LOCAL_POOL = "local_compute"
-MODAL_POOL = "modal_compute"
 MODAL_POOL_SLOTS = 20
 
 
@@ -47,9 +46,7 @@ def default_pool_slots() -> dict[str, int]:
     return {LOCAL_POOL: os.cpu_count() or 1, MODAL_POOL: MODAL_POOL_SLOTS}
 
 
-def ensure_pool_slots(
-    instance: DagsterInstance, overrides: Mapping[str, int] | None = None
-) -> dict[str, int]:
+def ensure_pool_slots(instance: DagsterInstance, overrides: Mapping[str, int] | None = None) -> dict[str, int]:
     """Give every pool its slots; a number set in the UI or by ``dagster instance concurrency set`` stays.
 
     Args:

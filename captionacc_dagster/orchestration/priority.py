@@ -102,9 +102,7 @@ def calculate_flow_priority(
     return base + min(max(points, 0), age_boost_cap)
 
 
-def get_priority_tags(
-    tenant_id: str, tenant_tier: str, priority: int, enable_age_boosting: bool = True
-) -> list[str]:
+def get_priority_tags(tenant_id: str, tenant_tier: str, priority: int, enable_age_boosting: bool = True) -> list[str]:
     """Give a priority as flat ``name:value`` labels, for logs and for systems with tags of one string."""
     return [
         f"tenant:{tenant_id}",
@@ -197,8 +195,7 @@ def runs_to_retag(
     changed = [
         Retag(run_id, datetime.fromisoformat(tags[REQUESTED_AT_TAG]), priority)
         for run_id, tags in queued
-        if (priority := priority_of_tags(tags, now)) is not None
-        and tags.get(DAGSTER_PRIORITY_TAG) != str(priority)
+        if (priority := priority_of_tags(tags, now)) is not None and tags.get(DAGSTER_PRIORITY_TAG) != str(priority)
     ]
     return sorted(changed, key=lambda retag: retag.requested_at)[:limit]
 

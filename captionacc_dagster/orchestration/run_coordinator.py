@@ -12,20 +12,10 @@ from typing import Any
 from dagster import DagsterRun, DagsterRunStatus
 from dagster._core.run_coordinator import SubmitRunContext
 from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordinator, RunQueueConfig
-from dagster._core.storage.tags import BACKFILL_ID_TAG, PARTITION_NAME_TAG
 from dagster._serdes import ConfigurableClassData
 
-from captionacc_dagster.orchestration.flows import flow_of_run
 from captionacc_dagster.orchestration.limits import override_run_limits
-from captionacc_dagster.orchestration.priority import (
-    DAGSTER_PRIORITY_TAG,
-    FLOW_TAG,
-    TENANT_TAG,
-    TIER_SOURCE_TAG,
-    VIDEO_TAG,
-    priority_of_tags,
-    priority_run_tags,
-)
+from captionacc_dagster.orchestration.run_tags import queue_tags
 from captionacc_dagster.orchestration.tenants import TenantDirectory, catalog_directory
 from captionacc_dagster.settings import get_settings
 
@@ -51,7 +41,7 @@ class PriorityAwareRunCoordinator(QueuedRunCoordinator):
             inst_data=inst_data,
             **config,
         )
-        self._directory = directory or catalog_directory()
+        self.directory = directory or catalog_directory()
 
     @classmethod
     def from_config_value(
@@ -75,48 +65,7 @@ class PriorityAwareRunCoordinator(QueuedRunCoordinator):
         run = context.dagster_run
         if run.status == DagsterRunStatus.NOT_STARTED:
             try:
-                self._instance.add_run_tags(run.run_id, self.queue_tags(run, datetime.now(UTC)))
+                self._instance.add_run_tags(run.run_id, queue_tags(run, self.directory, datetime.now(UTC)))
             except Exception:
                 self._logger.exception("run %s is queued without priority tags", run.run_id)
         return super().submit_run(context)
-
-    def queue_tags(self, run: DagsterRun, now: datetime) -> dict[str, str]:
-        """Give the tags to add to a run that enters the queue at that moment.
-
-        A run that already carries base and request time (from the outbox or the run it retries) keeps them.
-        A ``dagster/priority`` set by a person is the run's base.
-        """
-        tags = dict(run.tags)
-        added: dict[str, str] = {}
-        assets = run.asset_selection
-        flow = flow_of_run(run.job_name, [key.path[-1] for key in assets] if assets else None)
-        if flow and FLOW_TAG not in tags:
-            added[FLOW_TAG] = flow.value
-        video_id = tags.get(VIDEO_TAG) or tags.get(PARTITION_NAME_TAG)
-        if video_id and VIDEO_TAG not in tags:
-            added[VIDEO_TAG] = video_id
-
-        priority = priority_of_tags(tags, now)
-        if priority is not None:
-            return added | {DAGSTER_PRIORITY_TAG: str(priority)}
-
-        tenancy = self._directory.look_up(tags.get(TENANT_TAG), video_id)
-        return (
-            added
-            | priority_run_tags(
-                tenancy.tier,
-                now,
-                tenant_id=tenancy.tenant_id,
-                backfill=BACKFILL_ID_TAG in tags,
-                base_priority_override=_whole_number(tags.get(DAGSTER_PRIORITY_TAG)),
-                now=now,
-            )
-            | {TIER_SOURCE_TAG: tenancy.source.value}
-        )
-
-
-def _whole_number(text: str | None) -> int | None:
-    try:
-        return int(text or "")
-    except ValueError:
-        return None

@@ -13,7 +13,10 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
+from captionacc_dagster.catalog.base import Catalog
+from captionacc_dagster.catalog.errors import InvalidValue, NotFound
 from captionacc_dagster.orchestration.priority import TenantTier
+from captionacc_dagster.resources import open_catalog
 
 logger = logging.getLogger(__name__)
 
@@ -59,9 +62,7 @@ class TenantDirectory:
         clock: seconds that only go forward.
     """
 
-    def __init__(
-        self, open_source: Callable[[], TenantSource], clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, open_source: Callable[[], TenantSource], clock: Callable[[], float] = time.monotonic) -> None:
         self._open_source = open_source
         self._clock = clock
         self._source: TenantSource | None = None
@@ -115,13 +116,24 @@ class TenantDirectory:
         return answer
 
 
+class CatalogTenants:
+    """The catalog as the source of tenants."""
+
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
+
+    def tenant_of_video(self, video_id: str) -> str | None:
+        """Give the tenant's id; None for an unknown video or a key that is no video's."""
+        try:
+            return str(self._catalog.get_video_metadata(video_id).tenant_id)
+        except (NotFound, InvalidValue):
+            return None
+
+    def tier_of_tenant(self, tenant_id: str) -> str:
+        """Give the tier's name."""
+        return self._catalog.get_tenant_tier(tenant_id)
+
+
 def catalog_directory() -> TenantDirectory:
     """Give a directory over the catalog that the settings name; it is opened when first asked."""
-
-    def open_catalog() -> TenantSource:
-        # Loaded when first needed: the webserver and the daemon queue runs long before they need a catalog.
-        from captionacc_dagster import resources
-
-        return resources.open_catalog()
-
-    return TenantDirectory(open_catalog)
+    return TenantDirectory(lambda: CatalogTenants(open_catalog()))

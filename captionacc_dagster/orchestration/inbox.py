@@ -1,0 +1,118 @@
+"""The inbox folder: a file dropped there becomes a video."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from captionacc_dagster.catalog.base import Catalog
+from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, error_details
+from captionacc_dagster.storage.base import ObjectStore
+from captionacc_dagster.storage.keys import VideoKeys
+
+CLAIMER = "sensor:inbox"
+CLAIM_SECONDS = 600.0
+# What browsers and copying tools call a file that is not complete yet.
+UNFINISHED = frozenset({".part", ".tmp", ".crdownload", ".download", ".partial"})
+DONE, REJECTED = "done", "rejected"
+
+
+@dataclass
+class InboxOutcome:
+    """What one look into the folder found.
+
+    Attributes:
+        seen: name → size and time of the files that are still there, to compare with at the next look.
+        lines: what happened to single files.
+        summary: one line for the sensor's page.
+    """
+
+    seen: dict[str, str] = field(default_factory=dict)
+    lines: list[str] = field(default_factory=list)
+    summary: str = ""
+
+
+def take_from_inbox(
+    folder: Path,
+    catalog: Catalog,
+    store: ObjectStore,
+    *,
+    seen: Mapping[str, str],
+    seconds: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> InboxOutcome:
+    """Make videos of the files that have not changed since the last look; at least one, then until time is up.
+
+    A file goes to ``done/`` once its video is complete, and to ``rejected/`` with a ``.reason.txt`` when it is no
+    video. Taking the same file again, after a crash in between, makes the same video.
+    """
+    outcome = InboxOutcome()
+    if not folder.is_dir():
+        outcome.summary = f"there is no folder {folder}"
+        return outcome
+    deadline = clock() + seconds
+    waiting = taken = 0
+    for path in sorted(path for path in folder.iterdir() if _is_candidate(path)):
+        status = path.stat()
+        stamp = f"{status.st_size}:{status.st_mtime_ns}"
+        if seen.get(path.name) != stamp or (taken and clock() > deadline):
+            outcome.seen[path.name] = stamp if seen.get(path.name) != stamp else seen[path.name]
+            waiting += 1
+            continue
+        outcome.lines.append(_take(path, catalog, store))
+        taken += 1
+    outcome.summary = f"{taken} files taken, {waiting} waiting" if taken or waiting else "the inbox is empty"
+    return outcome
+
+
+def _is_candidate(path: Path) -> bool:
+    return path.is_file() and not path.name.startswith(".") and path.suffix.lower() not in UNFINISHED
+
+
+def _take(path: Path, catalog: Catalog, store: ObjectStore) -> str:
+    from captionacc_dagster.captioning.video import VideoError, probe
+
+    try:
+        probe(path)
+    except VideoError as error:
+        rejected = _move(path, REJECTED)
+        rejected.with_name(f"{rejected.name}.reason.txt").write_text(f"{error}\n", encoding="utf-8")
+        return f"{path.name}: rejected: {error}"
+    with path.open("rb") as stream:
+        content_hash = hashlib.file_digest(stream, "sha256").hexdigest()
+    # Claimed, so that nobody starts the video before its object is there.
+    made = catalog.create_video(
+        LOCAL_TENANT_ID,
+        path.name,
+        content_hash=content_hash,
+        file_size_bytes=path.stat().st_size,
+        source="inbox",
+        claimer=CLAIMER,
+        lease_s=CLAIM_SECONDS,
+    )
+    key = VideoKeys(str(made.video.tenant_id), str(made.video.id)).video
+    request = made.request
+    try:
+        if not store.file_exists(key):
+            store.publish(key, path)
+    except Exception as error:
+        if request is not None:
+            catalog.release_processing_request(request.id, CLAIMER, delay_s=60, error_details=error_details(error))
+        raise
+    if request is not None:
+        catalog.release_processing_request(request.id, CLAIMER)
+    _move(path, DONE)
+    return f"{path.name}: {'is' if made.created else 'was already'} video {made.video.id}"
+
+
+def _move(path: Path, folder: str) -> Path:
+    target = path.parent / folder / path.name
+    target.parent.mkdir(exist_ok=True)
+    number = 1
+    while target.exists():
+        target = target.with_name(f"{path.stem}-{number}{path.suffix}")
+        number += 1
+    return path.rename(target)

@@ -1,0 +1,186 @@
+"""What became of a run, written into the catalog: its request's state, the video's statuses, the error's details.
+
+Every function here may be called again for the same run: what is written already stays.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any, Literal
+from uuid import UUID
+
+from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
+from dagster._core.storage.tags import (
+    AUTO_RETRY_RUN_ID_TAG,
+    PARENT_RUN_ID_TAG,
+    PARTITION_NAME_TAG,
+    WILL_RETRY_TAG,
+)
+
+from captionacc_dagster.catalog.base import Catalog
+from captionacc_dagster.catalog.errors import Conflict, InvalidValue, NotFound
+from captionacc_dagster.catalog.models import ProcessingRequest, RequestEnd, Video
+from captionacc_dagster.orchestration.flows import Flow, flow_of_run
+from captionacc_dagster.orchestration.priority import DAGSTER_PRIORITY_TAG, REQUEST_TAG, VIDEO_TAG
+
+FINISHED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
+
+Recorded = Literal["nothing to do", "waits for its retry", "handed to its retry", "succeeded", "failed", "cancelled"]
+
+_ENDS: dict[DagsterRunStatus, RequestEnd] = {
+    DagsterRunStatus.SUCCESS: "succeeded",
+    DagsterRunStatus.FAILURE: "failed",
+    DagsterRunStatus.CANCELED: "cancelled",
+}
+
+
+def adopt_request(catalog: Catalog, run: DagsterRun) -> ProcessingRequest | None:
+    """Make sure that the request named in the run's tags is the run's own, and give it.
+
+    A request that is still pending (whoever made the run died, or has not said so yet) is launched by this run; one
+    that belongs to the run that this one retries is handed over.
+
+    Returns:
+        The request; None when the run names none, or the named one belongs to another run.
+    """
+    request_id = run.tags.get(REQUEST_TAG)
+    if request_id is None:
+        return None
+    try:
+        request = catalog.get_processing_request(request_id)
+        if request.state == "pending":
+            note_launch(catalog, request, run)
+        elif request.run_id != run.run_id:
+            parent = run.tags.get(PARENT_RUN_ID_TAG)
+            if parent is None or not catalog.replace_request_run(request.id, parent, run.run_id):
+                return None
+        else:
+            return request
+        return catalog.get_processing_request(request_id)
+    except (NotFound, Conflict, InvalidValue):
+        return None
+
+
+def note_launch(catalog: Catalog, request: ProcessingRequest, run: DagsterRun) -> None:
+    """Write that a pending request's run was made.
+
+    Raises:
+        Conflict: somebody else has launched it meanwhile.
+    """
+    claimer = request.claimed_by
+    if claimer is None:
+        claimer = run.run_id
+        catalog.claim_processing_request(request.id, claimer)
+    priority = run.tags.get(DAGSTER_PRIORITY_TAG)
+    catalog.launch_processing_request(
+        request.id, claimer, run.run_id, priority=None if priority is None else int(priority)
+    )
+
+
+def record_outcome(catalog: Catalog, instance: DagsterInstance, run: DagsterRun) -> Recorded:
+    """Write how a finished run ended, where its own last step could not.
+
+    Raises:
+        CatalogUnavailable: the catalog is away; call again.
+    """
+    video_id = _video_id(run)
+    if video_id is None or run.status not in FINISHED:
+        return "nothing to do"
+    adopt_request(catalog, run)
+    requests = [
+        request
+        for request in catalog.list_processing_requests(states=["launched"], video_id=video_id).items
+        if request.run_id == run.run_id
+    ]
+    if run.status is DagsterRunStatus.FAILURE and run.tags.get(WILL_RETRY_TAG) == "true":
+        retry = run.tags.get(AUTO_RETRY_RUN_ID_TAG)
+        if retry is None:
+            return "waits for its retry"
+        for request in requests:
+            catalog.replace_request_run(request.id, run.run_id, retry)
+        return "handed to its retry"
+
+    end = _ENDS[run.status]
+    if end == "succeeded":
+        for request in requests:
+            catalog.finish_processing_request(request.id, end, run_id=run.run_id)
+        return end if requests else "nothing to do"
+    details = failure_details(instance, run)
+    written = _write_statuses(catalog, video_id, run, requests, details)
+    for request in requests:
+        catalog.finish_processing_request(request.id, end, run_id=run.run_id, error_details=details)
+    return end if requests or written else "nothing to do"
+
+
+def failure_details(instance: DagsterInstance, run: DagsterRun) -> dict[str, Any]:
+    """Give message, error type, run id and time of what ended a run, from its own events."""
+    details = {"run_id": run.run_id, "time": datetime.now(UTC).isoformat()}
+    if run.status is DagsterRunStatus.CANCELED:
+        return details | {"message": "the run was cancelled", "error_type": "Cancelled"}
+    records = instance.get_records_for_run(
+        run.run_id, of_type={DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE}, limit=20
+    ).records
+    for record in records:
+        event = record.event_log_entry.dagster_event
+        if event and event.event_type is DagsterEventType.STEP_FAILURE:
+            error = event.step_failure_data.error
+            # Dagster wraps what our code raised; the innermost cause is what a person can act on.
+            while error and error.cause:
+                error = error.cause
+            if error:
+                message = error.message.removeprefix(f"{error.cls_name}:").strip().splitlines()
+                text = message[0] if message else error.cls_name
+                return details | {"message": text, "error_type": error.cls_name, "step": event.step_key}
+    for record in reversed(records):
+        if record.event_log_entry.user_message or record.event_log_entry.dagster_event:
+            event = record.event_log_entry.dagster_event
+            text = (event.message if event else None) or record.event_log_entry.user_message
+            return details | {"message": text or "the run failed", "error_type": "RunFailure"}
+    return details | {"message": "the run failed", "error_type": "RunFailure"}
+
+
+def _write_statuses(
+    catalog: Catalog, video_id: UUID, run: DagsterRun, requests: list[ProcessingRequest], details: dict[str, Any]
+) -> bool:
+    try:
+        video = catalog.get_video_metadata(video_id)
+    except NotFound:
+        return False
+    flows = {Flow(request.flow) for request in requests} or {_flow(run)}
+    changes: dict[str, Any] = {}
+    for flow in flows:
+        changes |= _error_changes(video, flow, details, owned=bool(requests))
+    if changes:
+        catalog.update_video_status(video_id, **changes)
+    return bool(changes)
+
+
+def _error_changes(video: Video, flow: Flow | None, details: dict[str, Any], *, owned: bool) -> dict[str, Any]:
+    """Give the statuses that a failed flow leaves.
+
+    A run without a request of its own (made by hand) changes only what it would otherwise leave waiting for ever.
+    """
+    if flow is Flow.VIDEO_INITIAL_PROCESSING and (owned or video.status == "processing"):
+        return {
+            "status": "error",
+            "error_details": details,
+            "layout_status": "error",
+            "layout_error_details": details,
+        }
+    if flow is Flow.CROP_AND_INFER and owned:
+        # Once the captions are written the boundaries are right, and what failed came after.
+        if video.boundaries_status in ("wait", "error"):
+            return {"boundaries_status": "error", "boundaries_error_details": details}
+        return {"text_status": "error", "text_error_details": details}
+    return {}
+
+
+def _flow(run: DagsterRun) -> Flow | None:
+    return flow_of_run(run.job_name, [key.path[-1] for key in run.asset_selection or ()])
+
+
+def _video_id(run: DagsterRun) -> UUID | None:
+    try:
+        return UUID(run.tags.get(VIDEO_TAG) or run.tags.get(PARTITION_NAME_TAG) or "")
+    except ValueError:
+        return None

@@ -1,0 +1,113 @@
+"""From rows of the outbox to runs: which run a request needs, and what becomes of requests that have one.
+
+Pure: rows and runs in, decisions out. The sensors fetch, call this, and act.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from captionacc_dagster.catalog.models import ProcessingRequest
+from captionacc_dagster.orchestration.flows import Flow
+from captionacc_dagster.orchestration.priority import (
+    FLOW_TAG,
+    REQUEST_TAG,
+    TIER_SOURCE_TAG,
+    VIDEO_TAG,
+    priority_run_tags,
+)
+from captionacc_dagster.orchestration.tenants import TierSource
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """One run to make.
+
+    Attributes:
+        request_id: the request it is for.
+        run_key: the same for every attempt to make the same run, so that Dagster makes it once.
+        job_name: which job.
+        partition_key: the video's id.
+        tags: everything that places it in the queue and leads back to the request.
+        run_config: configuration of its steps.
+    """
+
+    request_id: str
+    run_key: str
+    job_name: str
+    partition_key: str
+    tags: Mapping[str, str]
+    run_config: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class KnownRun:
+    """A run of the instance that carries a request's tag."""
+
+    run_id: str
+    request_id: str
+    priority: int | None
+
+
+@dataclass(frozen=True)
+class RequestPlans:
+    """What to do with claimed requests: make runs, or note the runs that are there already."""
+
+    to_run: Sequence[RunPlan]
+    to_note: Sequence[KnownRun]
+
+
+def plan_run(request: ProcessingRequest, now: datetime | None = None) -> RunPlan:
+    """Give the run that a request needs; its key changes when the request has lost a run and needs another."""
+    video_id = str(request.video_id)
+    tags = priority_run_tags(
+        request.tenant_tier,
+        request.requested_at,
+        tenant_id=str(request.tenant_id),
+        base_priority_override=request.base_priority,
+        now=now,
+    )
+    tags |= {
+        FLOW_TAG: request.flow,
+        VIDEO_TAG: video_id,
+        REQUEST_TAG: str(request.id),
+        TIER_SOURCE_TAG: TierSource.CATALOG.value,
+    }
+    return RunPlan(
+        request_id=str(request.id),
+        run_key=f"{request.id}:{request.attempts}",
+        job_name=request.flow,
+        partition_key=video_id,
+        tags=tags,
+        run_config=run_config_of(request),
+    )
+
+
+def run_config_of(request: ProcessingRequest) -> dict[str, Any]:
+    """Give the run configuration that a request's payload asks for."""
+    if request.flow != Flow.CAPTION_OCR:
+        return {}
+    return {"ops": {"captions_db": {"config": {"caption_ids": request.payload["caption_ids"]}}}}
+
+
+def plan_requests(
+    claimed: Iterable[ProcessingRequest], known_runs: Iterable[KnownRun], now: datetime | None = None
+) -> RequestPlans:
+    """Decide for each claimed request: its run is there already (made by somebody who died before saying so), or not.
+
+    Args:
+        claimed: requests that the caller holds.
+        known_runs: runs that carry the tag of one of them and can still do its work; the first one counts.
+        now: the moment to calculate priorities for; None is the present.
+    """
+    runs: dict[str, KnownRun] = {}
+    for run in known_runs:
+        runs.setdefault(run.request_id, run)
+    requests = list(claimed)
+    return RequestPlans(
+        to_run=[plan_run(request, now) for request in requests if str(request.id) not in runs],
+        to_note=[runs[str(request.id)] for request in requests if str(request.id) in runs],
+    )

@@ -1,0 +1,85 @@
+"""The tags of a Dagster run in the queue: when it enters, and when what was not known then is known."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from dagster import DagsterRun
+from dagster._core.storage.tags import BACKFILL_ID_TAG, PARTITION_NAME_TAG
+
+from captionacc_dagster.orchestration.flows import flow_of_run
+from captionacc_dagster.orchestration.priority import (
+    BASE_PRIORITY_TAG,
+    DAGSTER_PRIORITY_TAG,
+    FLOW_TAG,
+    REQUESTED_AT_TAG,
+    TENANT_TAG,
+    TIER_SOURCE_TAG,
+    VIDEO_TAG,
+    TenantTier,
+    priority_of_tags,
+    priority_run_tags,
+)
+from captionacc_dagster.orchestration.tenants import TenantDirectory, TierSource
+
+PROVISIONAL = frozenset({TierSource.UNAVAILABLE, TierSource.UNKNOWN_VIDEO})
+
+
+def queue_tags(run: DagsterRun, directory: TenantDirectory, now: datetime) -> dict[str, str]:
+    """Give the tags to add to a run that enters the queue at that moment.
+
+    A run that already carries base and request time (from the outbox or the run it retries) keeps them. A
+    ``dagster/priority`` set by a person is the run's base.
+    """
+    tags = run.tags
+    video_id = tags.get(VIDEO_TAG) or tags.get(PARTITION_NAME_TAG)
+    assets = run.asset_selection
+    flow = flow_of_run(run.job_name, [key.path[-1] for key in assets] if assets else None)
+    added = {FLOW_TAG: flow.value} if flow and FLOW_TAG not in tags else {}
+    if video_id and VIDEO_TAG not in tags:
+        added[VIDEO_TAG] = video_id
+
+    priority = priority_of_tags(tags, now)
+    if priority is not None:
+        return added | {DAGSTER_PRIORITY_TAG: str(priority)}
+    tenancy = directory.look_up(tags.get(TENANT_TAG), video_id)
+    placed = priority_run_tags(
+        tenancy.tier,
+        now,
+        tenant_id=tenancy.tenant_id,
+        backfill=BACKFILL_ID_TAG in tags,
+        base_priority_override=_whole_number(tags.get(DAGSTER_PRIORITY_TAG)),
+        now=now,
+    )
+    return added | placed | {TIER_SOURCE_TAG: tenancy.source.value}
+
+
+def is_provisional(run: DagsterRun) -> bool:
+    """Say whether the run was queued before its tenant could be looked up."""
+    return run.tags.get(TIER_SOURCE_TAG) in PROVISIONAL
+
+
+def corrected_tags(run: DagsterRun, directory: TenantDirectory, now: datetime) -> dict[str, str] | None:
+    """Give what has to change in a provisional run's tags; None while its tenant is still not known.
+
+    The request time stays, and so does a base that a person gave.
+    """
+    tags = run.tags
+    tenancy = directory.look_up(tags.get(TENANT_TAG), tags.get(VIDEO_TAG))
+    if tenancy.source in PROVISIONAL:
+        return None
+    backfill = BACKFILL_ID_TAG in tags
+    requested_at = datetime.fromisoformat(tags.get(REQUESTED_AT_TAG, datetime.now(UTC).isoformat()))
+    guessed = priority_run_tags(TenantTier.FREE, requested_at, backfill=backfill)[BASE_PRIORITY_TAG]
+    placed = priority_run_tags(tenancy.tier, requested_at, tenant_id=tenancy.tenant_id, backfill=backfill, now=now)
+    if tags.get(BASE_PRIORITY_TAG) != guessed:
+        placed[BASE_PRIORITY_TAG] = tags[BASE_PRIORITY_TAG]
+        placed[DAGSTER_PRIORITY_TAG] = str(priority_of_tags(placed, now))
+    return placed | {TIER_SOURCE_TAG: tenancy.source.value}
+
+
+def _whole_number(text: str | None) -> int | None:
+    try:
+        return int(text or "")
+    except ValueError:
+        return None

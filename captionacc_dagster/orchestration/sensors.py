@@ -1,0 +1,241 @@
+"""The sensors: rows and files become runs, and what became of runs becomes rows. All run by default."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+
+from dagster import (
+    DagsterInstance,
+    DagsterRun,
+    DefaultSensorStatus,
+    JobDefinition,
+    ResourceParam,
+    RunRequest,
+    RunsFilter,
+    SensorDefinition,
+    SensorEvaluationContext,
+    SensorResult,
+    SkipReason,
+    sensor,
+)
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster._core.storage.tags import PARTITION_NAME_TAG
+
+from captionacc_dagster.catalog.base import Catalog
+from captionacc_dagster.catalog.errors import CatalogError, CatalogUnavailable, Conflict, NotFound
+from captionacc_dagster.orchestration import jobs
+from captionacc_dagster.orchestration.aging import age_queued_runs
+from captionacc_dagster.orchestration.flows import Flow
+from captionacc_dagster.orchestration.inbox import take_from_inbox
+from captionacc_dagster.orchestration.outcomes import FINISHED, note_launch, record_outcome
+from captionacc_dagster.orchestration.partitions import videos_partitions
+from captionacc_dagster.orchestration.priority import DAGSTER_PRIORITY_TAG, REQUEST_TAG
+from captionacc_dagster.orchestration.reconciliation import clean_up, reconcile_all
+from captionacc_dagster.orchestration.requests import KnownRun, RunPlan, plan_requests
+from captionacc_dagster.orchestration.tenants import CatalogTenants, TenantDirectory
+from captionacc_dagster.settings import get_settings
+from captionacc_dagster.storage.base import ObjectStore
+
+REQUESTS_PER_TICK = 100
+TICK_SECONDS = 10.0
+# Longer than one tick and the making of its runs take, so that nobody else claims them meanwhile.
+CLAIM_SECONDS = 300.0
+# Runs end a little before their row says so; looking back this far misses none.
+OUTCOME_OVERLAP = timedelta(minutes=2)
+OUTCOMES_PER_TICK = 100
+CLEAN_UP_EVERY = timedelta(hours=1)
+
+
+def _request_sensor(
+    name: str, flow: Flow, job: JobDefinition | UnresolvedAssetJobDefinition, description: str
+) -> SensorDefinition:
+    @sensor(
+        name=name,
+        job=job,
+        minimum_interval_seconds=5,
+        default_status=DefaultSensorStatus.RUNNING,
+        description=description,
+    )
+    def launch(context: SensorEvaluationContext, catalog: ResourceParam[Catalog]) -> SensorResult:
+        return _launch_requests(context, catalog, flow, f"sensor:{name}")
+
+    return launch
+
+
+new_videos = _request_sensor(
+    "new_videos",
+    Flow.VIDEO_INITIAL_PROCESSING,
+    jobs.video_initial_processing,
+    "Starts the initial processing of every uploaded video that nobody has started yet.",
+)
+approved_layouts = _request_sensor(
+    "approved_layouts",
+    Flow.CROP_AND_INFER,
+    jobs.crop_and_infer,
+    "Starts the search for captions of every video whose layout was approved.",
+)
+ocr_requests = _request_sensor(
+    "ocr_requests",
+    Flow.CAPTION_OCR,
+    jobs.caption_ocr,
+    "Starts the reading of captions that a person wants read anew.",
+)
+
+
+def _launch_requests(context: SensorEvaluationContext, catalog: Catalog, flow: Flow, claimer: str) -> SensorResult:
+    instance = context.instance
+    noted = _note_last_tick(instance, catalog, claimer, json.loads(context.cursor or "[]"))
+    claimed = catalog.claim_processing_requests(
+        claimer, limit=REQUESTS_PER_TICK, lease_s=CLAIM_SECONDS, flows=[flow.value]
+    )
+    by_id = {str(request.id): request for request in claimed}
+    runs = {run.request_id: (known, run) for known, run in _runs_of_requests(instance, by_id)}
+    plans = plan_requests(claimed, [run for _, run in runs.values()])
+    for run in plans.to_note:
+        note_launch(catalog, by_id[run.request_id], runs[run.request_id][0])
+    noted += len(plans.to_note)
+    if not plans.to_run:
+        seen = f"; {noted} earlier ones have their runs now" if noted else ""
+        return SensorResult(skip_reason=f"no pending request of {flow}{seen}", cursor="[]")
+    context.log.info("%d requests of %s become runs", len(plans.to_run), flow)
+    return SensorResult(
+        run_requests=[_run_request(plan) for plan in plans.to_run],
+        dynamic_partitions_requests=[
+            videos_partitions.build_add_request(sorted({plan.partition_key for plan in plans.to_run}))
+        ],
+        cursor=json.dumps([plan.request_id for plan in plans.to_run]),
+    )
+
+
+def _note_last_tick(instance: DagsterInstance, catalog: Catalog, claimer: str, request_ids: Iterable[str]) -> int:
+    """Write into the outbox which runs Dagster has made of the last tick's requests."""
+    noted = 0
+    waiting = set(request_ids)
+    for run, known in _runs_of_requests(instance, waiting.copy()):
+        waiting.discard(known.request_id)
+        try:
+            request = catalog.get_processing_request(known.request_id)
+            if request.state == "pending":
+                note_launch(catalog, request, run)
+                noted += 1
+        except (NotFound, Conflict):
+            continue
+    for request_id in waiting:
+        catalog.release_processing_request(request_id, claimer)
+    return noted
+
+
+def _runs_of_requests(instance: DagsterInstance, request_ids: Iterable[str]) -> Iterator[tuple[DagsterRun, KnownRun]]:
+    # One query each: Dagster's storage plans a list of tag values badly.
+    for request_id in request_ids:
+        for run in instance.get_runs(RunsFilter(tags={REQUEST_TAG: request_id}), limit=1):
+            priority = run.tags.get(DAGSTER_PRIORITY_TAG)
+            yield run, KnownRun(run.run_id, request_id, None if priority is None else int(priority))
+
+
+def _run_request(plan: RunPlan) -> RunRequest:
+    # The partition goes in as its tag: with `partition_key` Dagster would load all partitions to check each one.
+    return RunRequest(
+        run_key=plan.run_key,
+        job_name=plan.job_name,
+        tags={**plan.tags, PARTITION_NAME_TAG: plan.partition_key},
+        run_config=plan.run_config,
+    )
+
+
+@sensor(
+    minimum_interval_seconds=10,
+    default_status=DefaultSensorStatus.RUNNING,
+    description="Takes videos out of the inbox folder; what cannot be played is put aside with the reason.",
+)
+def inbox(
+    context: SensorEvaluationContext, catalog: ResourceParam[Catalog], store: ResourceParam[ObjectStore]
+) -> SensorResult | SkipReason:
+    """Drop a file and it becomes a video; it counts as complete when two ticks find it unchanged."""
+    folder = get_settings().inbox_dir
+    outcome = take_from_inbox(folder, catalog, store, seen=json.loads(context.cursor or "{}"), seconds=TICK_SECONDS)
+    for line in outcome.lines:
+        context.log.info(line)
+    return SensorResult(skip_reason=outcome.summary, cursor=json.dumps(outcome.seen))
+
+
+@sensor(
+    minimum_interval_seconds=5,
+    default_status=DefaultSensorStatus.RUNNING,
+    description="Writes how runs ended into the catalog: request, statuses, error.",
+)
+def run_outcomes(context: SensorEvaluationContext, catalog: ResourceParam[Catalog]) -> SensorResult:
+    """Look at the runs that ended since the last tick, and a little before, oldest end first."""
+    state = json.loads(context.cursor or "{}")
+    now = datetime.now(UTC)
+    after = datetime.fromisoformat(state["after"]) if "after" in state else now - timedelta(days=1)
+    seen: dict[str, str] = state.get("seen", {})
+    records = context.instance.get_run_records(
+        RunsFilter(statuses=list(FINISHED), updated_after=after - OUTCOME_OVERLAP),
+        order_by="update_timestamp",
+        ascending=True,
+        limit=OUTCOMES_PER_TICK + len(seen),
+    )
+    deadline = now + timedelta(seconds=TICK_SECONDS)
+    counts: dict[str, int] = {}
+    for record in records:
+        run, stamp = record.dagster_run, record.update_timestamp.isoformat()
+        if seen.get(run.run_id) == stamp:
+            continue
+        if datetime.now(UTC) > deadline:
+            break
+        try:
+            recorded: str = record_outcome(catalog, context.instance, run)
+        except CatalogUnavailable:
+            raise
+        except CatalogError as error:
+            # One run's refusal must not hold up all others; reconcile looks at its request again.
+            context.log.error("the outcome of run %s could not be written: %s", run.run_id, error)
+            recorded = "refused"
+        counts[recorded] = counts.get(recorded, 0) + 1
+        seen[run.run_id] = stamp
+        after = max(after, record.update_timestamp)
+    oldest = (after - OUTCOME_OVERLAP).isoformat()
+    kept = {run_id: stamp for run_id, stamp in seen.items() if stamp >= oldest}
+    text = ", ".join(f"{count} {what}" for what, count in sorted(counts.items())) or "no run has ended"
+    return SensorResult(skip_reason=text, cursor=json.dumps({"after": after.isoformat(), "seen": kept}))
+
+
+@sensor(
+    minimum_interval_seconds=30,
+    default_status=DefaultSensorStatus.RUNNING,
+    description="Raises the priority of runs that wait: a point an hour, up to 20.",
+)
+def priority_aging(context: SensorEvaluationContext, catalog: ResourceParam[Catalog]) -> SkipReason:
+    """Write the priorities of queued runs anew where the formula gives another number now."""
+    directory = TenantDirectory(lambda: CatalogTenants(catalog))
+    outcome = age_queued_runs(context.instance, directory, datetime.now(UTC), seconds=TICK_SECONDS)
+    left = f", {outcome.left} left for the next tick" if outcome.left else ""
+    return SkipReason(f"{outcome.retagged} of {outcome.queued} queued runs have a new priority{left}")
+
+
+@sensor(
+    minimum_interval_seconds=30,
+    default_status=DefaultSensorStatus.RUNNING,
+    description="Finds what nobody looks after any more (requests, runs, locks, versions, calls) and puts it right.",
+)
+def reconcile(
+    context: SensorEvaluationContext, catalog: ResourceParam[Catalog], store: ResourceParam[ObjectStore]
+) -> SensorResult:
+    """Put right what a crash left behind; once an hour also remove what is too old to be needed."""
+    now = datetime.now(UTC)
+    report = reconcile_all(
+        context.instance, catalog, store, now, pool_slots=get_settings().pool_slots, seconds=TICK_SECONDS
+    )
+    cleaned_at = context.cursor
+    if cleaned_at is None or now - datetime.fromisoformat(cleaned_at) > CLEAN_UP_EVERY:
+        report.lines += clean_up(context.instance, catalog, store, now)
+        cleaned_at = now.isoformat()
+    for line in report.lines:
+        context.log.info(line)
+    return SensorResult(skip_reason=report.summary, cursor=cleaned_at)
+
+
+SENSORS = [new_videos, approved_layouts, ocr_requests, inbox, run_outcomes, reconcile, priority_aging]

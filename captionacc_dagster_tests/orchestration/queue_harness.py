@@ -1,0 +1,147 @@
+"""Dagster instances with the real coordinator and queue daemon, and a launcher that only notes what it starts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import yaml
+from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+from dagster._core.remote_origin import (
+    InProcessCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+)
+from dagster._core.run_coordinator import SubmitRunContext
+from dagster._core.test_utils import create_run_for_test, instance_for_test
+from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
+from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
+
+from captionacc_dagster.orchestration.run_coordinator import PriorityAwareRunCoordinator
+from captionacc_dagster.orchestration.tenants import TenantDirectory
+
+EMBEDDED_YAML = Path(__file__).parents[2] / "deploy" / "embedded" / "dagster.yaml"
+
+
+@dataclass
+class KnownTenants:
+    """A tenant source in memory that can be taken away."""
+
+    tiers: dict[str, str] = field(default_factory=dict)
+    videos: dict[str, str] = field(default_factory=dict)
+    away: bool = False
+    questions: int = 0
+
+    def tenant_of_video(self, video_id: str) -> str | None:
+        self._answer()
+        return self.videos.get(video_id)
+
+    def tier_of_tenant(self, tenant_id: str) -> str:
+        self._answer()
+        return self.tiers.get(tenant_id, "free")
+
+    def _answer(self) -> None:
+        self.questions += 1
+        if self.away:
+            raise ConnectionError("the catalog is away")
+
+
+@dataclass
+class Workspace:
+    """What the queue daemon needs of a workspace when the launcher starts nothing."""
+
+    instance: DagsterInstance
+
+    def create_request_context(self) -> None:
+        return None
+
+
+class Queue:
+    """An instance, its coordinator and its queue daemon."""
+
+    def __init__(self, instance: DagsterInstance, tenants: KnownTenants) -> None:
+        self.instance = instance
+        self.tenants = tenants
+        self._daemon = QueuedRunCoordinatorDaemon(interval_seconds=1)
+        coordinator = instance.run_coordinator
+        assert isinstance(coordinator, PriorityAwareRunCoordinator)
+        coordinator.directory = TenantDirectory(lambda: tenants)
+
+    def submit(self, job: str = "video_initial_processing", tags: Mapping[str, str] | None = None) -> DagsterRun:
+        location = InProcessCodeLocationOrigin(LoadableTargetOrigin(python_file="none.py"), location_name=None)
+        origin = RemoteJobOrigin(RemoteRepositoryOrigin(location, "repository"), job)
+        run = create_run_for_test(
+            self.instance,
+            job,
+            tags=dict(tags or {}),
+            status=DagsterRunStatus.NOT_STARTED,
+            remote_job_origin=origin,
+            asset_graph=AssetGraph.from_assets([]),
+        )
+        return self.instance.run_coordinator.submit_run(SubmitRunContext(run, workspace=None))  # pyright: ignore
+
+    def dequeue(self) -> list[str]:
+        """Run one pass of the daemon and give the ids of the runs it started, in order."""
+        launcher: Any = self.instance.run_launcher
+        before = len(launcher.queue())
+        list(self._daemon.run_iteration(Workspace(self.instance)))  # pyright: ignore
+        return [run.run_id for run in launcher.queue()[before:]]
+
+    def finish(self, run_id: str) -> None:
+        event = DagsterEvent(DagsterEventType.RUN_SUCCESS.value, "queued_job")
+        self.instance.report_dagster_event(event, run_id=run_id)
+
+    @staticmethod
+    def fresh_directory(tenants: KnownTenants) -> TenantDirectory:
+        """Give a directory that has nothing kept and has not been refused yet."""
+        return TenantDirectory(lambda: tenants)
+
+    def restart_daemon(self) -> None:
+        self._daemon = QueuedRunCoordinatorDaemon(interval_seconds=1)
+
+
+def dagster_config(run_limits: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Give the embedded ``dagster.yaml`` with a launcher that starts nothing and Dagster's default storage."""
+    config = yaml.safe_load(EMBEDDED_YAML.read_text())
+    for key in ("storage", "local_artifact_storage", "compute_logs", "run_monitoring"):
+        del config[key]
+    config["run_coordinator"]["config"] |= dict(run_limits or {})
+    config["run_launcher"] = {"module": "dagster._core.test_utils", "class": "MockedRunLauncher"}
+    return config
+
+
+OpenQueue = Callable[..., AbstractContextManager[Queue]]
+
+
+@contextmanager
+def sqlite_queue(run_limits: Mapping[str, Any] | None = None) -> Iterator[Queue]:
+    """Open a queue on an instance of its own, on SQLite."""
+    with _opened(dagster_config(run_limits)) as queue:
+        yield queue
+
+
+def postgres_queue(server_url: str) -> OpenQueue:
+    """Give an opener of queues whose instances each have a fresh database on that server."""
+
+    @contextmanager
+    def opened(run_limits: Mapping[str, Any] | None = None) -> Iterator[Queue]:
+        name = f"dagster_{uuid4().hex}"
+        with psycopg.connect(server_url, autocommit=True) as connection:
+            connection.execute(f'create database "{name}"'.encode())
+        url = server_url.replace("@/postgres", f"@/{name}").replace("postgresql://", "postgresql+psycopg2://")
+        with _opened(dagster_config(run_limits) | {"storage": {"postgres": {"postgres_url": url}}}) as queue:
+            yield queue
+
+    return opened
+
+
+@contextmanager
+def _opened(config: dict[str, Any]) -> Iterator[Queue]:
+    with instance_for_test(overrides=config) as instance:
+        yield Queue(instance, KnownTenants())

@@ -1,0 +1,290 @@
+"""The coordinator on real instances: what it tags, in which order runs leave the queue, and how many at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+from dagster import DagsterRunStatus
+from dagster._core.instance.ref import InstanceRef
+
+from captionacc_dagster.orchestration.aging import age_queued_runs
+from captionacc_dagster.orchestration.limits import LOCAL_POOL, MODAL_POOL, ensure_pool_slots
+from captionacc_dagster.orchestration.priority import (
+    BASE_PRIORITY_TAG,
+    DAGSTER_PRIORITY_TAG,
+    FLOW_TAG,
+    REQUESTED_AT_TAG,
+    TENANT_TAG,
+    TIER_SOURCE_TAG,
+    TIER_TAG,
+    VIDEO_TAG,
+    priority_run_tags,
+)
+from captionacc_dagster.orchestration.run_coordinator import PriorityAwareRunCoordinator
+from captionacc_dagster.settings import get_settings
+from captionacc_dagster_tests.orchestration.queue_harness import (
+    EMBEDDED_YAML,
+    OpenQueue,
+    Queue,
+    postgres_queue,
+    sqlite_queue,
+)
+
+pytestmark = pytest.mark.integration
+
+NO_LIMITS = {"tag_concurrency_limits": [], "max_concurrent_runs": -1}
+
+
+def requested(hours_ago: float, tier: str = "free", tenant: str = "t") -> dict[str, str]:
+    """Tags of a request made that long ago, as they were when it was made."""
+    asked = datetime.now(UTC) - timedelta(hours=hours_ago)
+    return priority_run_tags(tier, asked, tenant_id=tenant, now=asked)
+
+
+def priority(queue: Queue, run_id: str) -> int:
+    run = queue.instance.get_run_by_id(run_id)
+    assert run
+    return int(run.tags[DAGSTER_PRIORITY_TAG])
+
+
+def test_a_run_of_a_video_gets_its_tenants_tags(open_queue: OpenQueue) -> None:
+    with open_queue() as queue:
+        queue.tenants.tiers["acme"] = "premium"
+        queue.tenants.videos["v-1"] = "acme"
+        run = queue.submit("crop_and_infer", {"dagster/partition": "v-1"})
+        assert run.status == DagsterRunStatus.QUEUED
+        stored = queue.instance.get_run_by_id(run.run_id)
+        assert stored
+        tags = stored.tags
+        assert (tags[TENANT_TAG], tags[TIER_TAG], tags[BASE_PRIORITY_TAG]) == ("acme", "premium", "70")
+        assert (tags[FLOW_TAG], tags[VIDEO_TAG], tags[TIER_SOURCE_TAG]) == ("crop_and_infer", "v-1", "catalog")
+        assert tags[DAGSTER_PRIORITY_TAG] == "70"
+        assert datetime.now(UTC) - datetime.fromisoformat(tags[REQUESTED_AT_TAG]) < timedelta(minutes=1)
+
+
+def test_base_and_request_time_of_a_retry_stay(open_queue: OpenQueue) -> None:
+    with open_queue() as queue:
+        queue.tenants.tiers["t"] = "enterprise"
+        before = requested(5.5, "premium")
+        run = queue.submit(tags=before)
+        assert {key: run.tags[key] for key in (BASE_PRIORITY_TAG, REQUESTED_AT_TAG, TIER_TAG)} == {
+            key: before[key] for key in (BASE_PRIORITY_TAG, REQUESTED_AT_TAG, TIER_TAG)
+        }
+        assert priority(queue, run.run_id) == 75
+        assert queue.tenants.questions == 0
+
+
+def test_backfills_and_priorities_by_hand() -> None:
+    with sqlite_queue() as queue:
+        queue.tenants.tiers["acme"] = "premium"
+        queue.tenants.videos["v-1"] = "acme"
+        backfill = queue.submit("__ASSET_JOB", {"dagster/partition": "v-1", "dagster/backfill": "b"})
+        by_hand = queue.submit(tags={"dagster/partition": "v-1", DAGSTER_PRIORITY_TAG: "100"})
+        other = queue.submit("weather", {DAGSTER_PRIORITY_TAG: "high"})
+        assert [priority(queue, run.run_id) for run in (backfill, by_hand, other)] == [60, 100, 50]
+        assert backfill.tags[TENANT_TAG] == "acme"
+        assert (other.tags[TIER_SOURCE_TAG], TENANT_TAG in other.tags) == ("no-video", False)
+
+
+def test_a_catalog_that_is_away_gives_free_until_it_is_back(open_queue: OpenQueue) -> None:
+    with open_queue() as queue:
+        queue.tenants.tiers["acme"] = "enterprise"
+        queue.tenants.videos["v-1"] = "acme"
+        queue.tenants.away = True
+        runs = [queue.submit(tags={"dagster/partition": "v-1"}) for _ in range(3)]
+        assert [run.status for run in runs] == [DagsterRunStatus.QUEUED] * 3
+        assert runs[0].tags[TIER_SOURCE_TAG] == "catalog-unavailable"
+        assert priority(queue, runs[0].run_id) == 50
+        assert queue.tenants.questions == 1, "a catalog that is away is not asked for each run"
+
+        directory = Queue.fresh_directory(queue.tenants)
+        assert age_queued_runs(queue.instance, directory, datetime.now(UTC)).retagged == 0
+        queue.tenants.away = False
+        directory = Queue.fresh_directory(queue.tenants)
+        later = datetime.now(UTC) + timedelta(hours=2)
+        assert age_queued_runs(queue.instance, directory, later).retagged == 3
+        corrected = queue.instance.get_run_by_id(runs[0].run_id)
+        assert corrected
+        assert corrected.tags[REQUESTED_AT_TAG] == runs[0].tags[REQUESTED_AT_TAG]
+        assert (corrected.tags[TENANT_TAG], corrected.tags[TIER_SOURCE_TAG]) == ("acme", "catalog")
+        assert priority(queue, runs[0].run_id) == 92
+
+
+def test_a_run_is_queued_even_when_tagging_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    with sqlite_queue() as queue:
+
+        def refuse(*_: object) -> None:
+            raise RuntimeError("no tags today")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(queue.instance, "add_run_tags", refuse)
+            run = queue.submit()
+        assert run.status == DagsterRunStatus.QUEUED
+        assert BASE_PRIORITY_TAG not in run.tags
+        age_queued_runs(queue.instance, Queue.fresh_directory(queue.tenants), datetime.now(UTC))
+        assert priority(queue, run.run_id) == 50
+
+
+def test_order_by_tier_and_age_also_after_a_restart(open_queue: OpenQueue) -> None:
+    with open_queue(NO_LIMITS) as queue:
+        submitted = {
+            name: queue.submit(tags=tags).run_id
+            for name, tags in {
+                "free waiting 20 h": requested(20),
+                "free waiting 300 h": requested(300),
+                "free": requested(0),
+                "premium": requested(0, "premium"),
+                "enterprise": requested(0, "enterprise"),
+                "enterprise waiting 25 h": requested(25, "enterprise"),
+                "premium waiting 5 h": requested(5, "premium"),
+            }.items()
+        }
+        # As they were queued when they were asked for, and have waited here since.
+        for name, run_id in submitted.items():
+            base = {"f": 50, "p": 70, "e": 90}[name[0]]
+            queue.instance.add_run_tags(run_id, {DAGSTER_PRIORITY_TAG: str(base)})
+        now = datetime.now(UTC)
+        outcome = age_queued_runs(queue.instance, Queue.fresh_directory(queue.tenants), now)
+        assert (outcome.queued, outcome.retagged) == (7, 4)
+        assert age_queued_runs(queue.instance, Queue.fresh_directory(queue.tenants), now).retagged == 0
+        queue.restart_daemon()
+        names = {run_id: name for name, run_id in submitted.items()}
+        assert [names[run_id] for run_id in queue.dequeue()] == [
+            "enterprise waiting 25 h",
+            "enterprise",
+            "premium waiting 5 h",
+            "free waiting 20 h",
+            "free waiting 300 h",
+            "premium",
+            "free",
+        ]
+
+
+def test_aging_works_in_batches_oldest_first() -> None:
+    with sqlite_queue() as queue:
+        runs = [queue.submit(tags=requested(0)).run_id for _ in range(12)]
+        later = datetime.now(UTC) + timedelta(hours=3)
+        directory = Queue.fresh_directory(queue.tenants)
+        first = age_queued_runs(queue.instance, directory, later, limit=5, page_size=4)
+        assert (first.queued, first.retagged, first.left) == (12, 5, 7)
+        assert [priority(queue, run_id) for run_id in runs] == [53] * 5 + [50] * 7
+        assert age_queued_runs(queue.instance, directory, later, limit=50, page_size=4).left == 0
+        assert {priority(queue, run_id) for run_id in runs} == {53}
+
+
+def test_a_thousand_runs_of_twenty_tenants_drain_fairly_and_in_order(queue_server: str) -> None:
+    # The deployed limits times four, so that a test of the order takes a fourth of the passes.
+    limits = {"video_initial_processing": 20, "crop_and_infer": 8, "caption_ocr": 40}
+    tag_limits = [{"key": FLOW_TAG, "value": flow, "limit": limit} for flow, limit in limits.items()]
+    tag_limits.append({"key": TENANT_TAG, "value": {"applyLimitPerUniqueValue": True}, "limit": 3})
+    with postgres_queue(queue_server)({"max_concurrent_runs": 40, "tag_concurrency_limits": tag_limits}) as queue:
+        facts = _submit_a_thousand(queue)
+        waiting = set(facts)
+        while waiting:
+            started = queue.dequeue()
+            assert started, "the queue stands still"
+            waiting -= set(started)
+            places = [(-facts[run_id].priority, facts[run_id].number) for run_id in started]
+            assert places == sorted(places)
+
+            tenants = Counter(facts[run_id].tenant for run_id in started)
+            flows = Counter(facts[run_id].job for run_id in started)
+            assert max(tenants.values()) <= 3
+            assert all(flows[flow] <= limit for flow, limit in limits.items())
+            assert len(started) <= 40
+            passed_over = [
+                fact
+                for fact in map(facts.__getitem__, waiting)
+                if (-fact.priority, fact.number) < places[-1]
+                and tenants[fact.tenant] < 3
+                and flows[fact.job] < limits[fact.job]
+            ]
+            assert passed_over == []
+            for run_id in started:
+                queue.finish(run_id)
+
+
+class Submitted(NamedTuple):
+    """A run of the drained queue."""
+
+    tenant: str
+    job: str
+    priority: int
+    number: int
+
+
+def _submit_a_thousand(queue: Queue) -> dict[str, Submitted]:
+    """Queue 1,000 runs of 20 tenants of all tiers; one of them, on free, has a fifth and comes first."""
+    tiers = {f"tenant-{number:02}": ("enterprise", "premium", "free")[number % 3] for number in range(20)}
+    facts = {}
+    for number in range(1000):
+        tenant = "tenant-02" if number < 150 else f"tenant-{number % 20:02}"
+        job = "crop_and_infer" if number % 10 == 0 else ("video_initial_processing", "caption_ocr")[number % 2]
+        run = queue.submit(job, requested(number % 40, tiers[tenant], tenant))
+        facts[run.run_id] = Submitted(tenant, job, int(run.tags[DAGSTER_PRIORITY_TAG]), number)
+    return facts
+
+
+def test_the_environment_overrides_single_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CAPTIONACC_MAX_CONCURRENT_RUNS_PER_TENANT", "1")
+    monkeypatch.setenv("CAPTIONACC_MAX_CONCURRENT_RUNS_PER_FLOW", '{"crop_and_infer": 4}')
+    get_settings.cache_clear()
+    try:
+        with sqlite_queue() as queue:
+            limits = queue.instance.get_concurrency_config().run_queue_config
+            assert limits
+            assert limits.max_concurrent_runs == 10
+            by_value = {str(limit.get("value")): limit["limit"] for limit in limits.tag_concurrency_limits}
+            assert by_value == {
+                "video_initial_processing": 5,
+                "crop_and_infer": 4,
+                "caption_ocr": 10,
+                "{'applyLimitPerUniqueValue': True}": 1,
+            }
+            for _ in range(3):
+                queue.submit("caption_ocr", requested(0))
+            assert len(queue.dequeue()) == 1
+    finally:
+        get_settings.cache_clear()
+
+
+def test_pool_slots_are_set_once_and_left_to_the_operator(open_queue: OpenQueue) -> None:
+    with open_queue() as queue:
+        storage = queue.instance.event_log_storage
+        assert set(ensure_pool_slots(queue.instance)) == {LOCAL_POOL, MODAL_POOL}
+        assert ensure_pool_slots(queue.instance) == {}
+        storage.set_concurrency_slots(LOCAL_POOL, 7)
+        assert ensure_pool_slots(queue.instance) == {}
+        assert ensure_pool_slots(queue.instance, {LOCAL_POOL: 3}) == {LOCAL_POOL: 3}
+        assert {pool.name: pool.limit for pool in storage.get_pool_limits()}[LOCAL_POOL] == 3
+
+
+@pytest.mark.parametrize("deployment", ["embedded", "production"])
+def test_the_deployed_files_are_valid_and_name_our_coordinator(
+    deployment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HOST", "USER", "PASSWORD", "DB"):
+        monkeypatch.setenv(f"DAGSTER_POSTGRES_{name}", "x")
+    monkeypatch.setenv("DAGSTER_POSTGRES_PORT", "5432")
+    monkeypatch.setenv("DAGSTER_LOGS_BUCKET", "logs")
+    monkeypatch.setenv("DAGSTER_LOGS_ENDPOINT_URL", "http://127.0.0.1:9")
+    file = EMBEDDED_YAML.parents[1] / deployment / "dagster.yaml"
+    (tmp_path / "dagster.yaml").write_text(file.read_text())
+    assert "run_queue" not in yaml.safe_load(file.read_text())
+    ref = InstanceRef.from_dir(str(tmp_path))
+    assert isinstance(ref.run_coordinator, PriorityAwareRunCoordinator)
+    limits = ref.run_coordinator.get_run_queue_config()
+    assert {str(limit.get("value")): limit["limit"] for limit in limits.tag_concurrency_limits} == {
+        "video_initial_processing": 5,
+        "crop_and_infer": 2,
+        "caption_ocr": 10,
+        "{'applyLimitPerUniqueValue': True}": 3,
+    }
+    settings = dict(ref.settings)
+    assert settings["run_retries"] == {"enabled": True, "max_retries": 2, "retry_on_asset_or_op_failure": False}
+    assert settings["run_monitoring"]["max_runtime_seconds"] == 4 * 3600
