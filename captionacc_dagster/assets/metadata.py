@@ -128,7 +128,7 @@ def timeline_picture(captions: Sequence[Caption], duration_s: float, width: int 
     for caption in captions:
         y = tracks.index(caption.track) * lane
         x0 = int(caption.start_s / duration_s * (width - 1))
-        x1 = max(x0 + 1, int(caption.end_s / duration_s * (width - 1)) - 1)
+        x1 = max(x0 + 1, int(caption.end_s / duration_s * (width - 1)) - 3)
         doubt = 1.0 - min(caption.confidence, caption.extent_confidence)
         colour = tuple(round(a + (b - a) * doubt) for a, b in zip((46, 160, 90), (240, 120, 20), strict=True))
         cv2.rectangle(image, (x0, y + 4), (x1, y + lane - 4), colour, -1)

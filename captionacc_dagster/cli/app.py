@@ -99,7 +99,7 @@ def process(
 
     chosen, region = parse_formats(formats), parse_region(crop_region)
     failed = 0
-    with open_workshop(settings(), out) as workshop:
+    with open_workshop(settings(), err) as workshop:
         for file in videos:
             try:
                 outcome = workshop.process(
@@ -147,7 +147,7 @@ def upload(
     from captionacc_dagster.cli.process import ProcessError, open_workshop
 
     failed = 0
-    with open_workshop(settings(), out) as workshop:
+    with open_workshop(settings(), err) as workshop:
         for file in videos:
             try:
                 video = workshop.upload(file, language=lang)

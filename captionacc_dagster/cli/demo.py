@@ -22,7 +22,7 @@ def run_demo(settings: Settings, console: Console, output_dir: Path) -> bool:
     console.print(f"Drawing a clip with captions: {output_dir / 'harbour.mp4'} ...", highlight=False)
     clip = make_demo_clip(output_dir / "harbour.mp4")
     started = time.monotonic()
-    with open_workshop(settings, console) as workshop:
+    with open_workshop(settings, Console(stderr=True)) as workshop:
         outcome = workshop.process(clip.path, output_dir=output_dir, formats=["srt", "vtt", "ass", "json"], again=True)
     console.print(captions_table("What was found", outcome.cues))
     for path in outcome.written:

@@ -76,17 +76,29 @@ def make_demo_clip(path: Path) -> Clip:
 
 
 def _scenery(rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Give a wide landscape of smooth hills and speckle, ``(h, w, 3)`` RGB uint8, to pan over."""
+    """Give a wide view of hills behind the sea, ``(h, w, 3)`` RGB uint8, to pan over."""
     import cv2
     import numpy as np
 
-    size = (WIDTH * 2, HEIGHT + 80)
-    layers = np.zeros((size[1], size[0], 3), np.float32)
-    for cells, weight in ((6, 0.5), (24, 0.3), (120, 0.2)):
-        coarse = rng.random((max(2, cells * size[1] // size[0]), cells, 3), dtype=np.float32)
-        layers += weight * cv2.resize(coarse, size, interpolation=cv2.INTER_CUBIC)
-    tint = np.array([0.45, 0.6, 0.75], np.float32)
-    return np.clip(layers * tint * 255, 0, 255).astype(np.uint8)
+    width, height = WIDTH * 2, HEIGHT + 80
+    image = np.empty((height, width, 3), np.float32)
+    image[:] = np.linspace((96, 140, 200), (238, 196, 150), height)[:, None]
+    across = np.arange(width)
+    rows = np.arange(height)[:, None]
+    for base, swing, colour in ((0.46, 46, (112, 120, 150)), (0.52, 34, (78, 96, 104)), (0.56, 22, (52, 76, 62))):
+        waves = sum(
+            swing / (k + 1) * np.sin(across * (k + 1) / 170 + phase) for k, phase in enumerate(rng.uniform(0, 6.28, 5))
+        )
+        image[rows > base * height + waves] = colour
+    sea = rows[:, 0] > 0.6 * height
+    image[sea] = np.linspace((40, 92, 120), (18, 44, 72), int(sea.sum()))[:, None]
+    for cells, weight in ((30, 14.0), (90, 20.0), (300, 26.0)):
+        # Ripples are wide and flat; nearer ones are stronger.
+        coarse = rng.standard_normal((cells * 2, cells)).astype(np.float32)
+        ripples = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+        image[sea] += (ripples * weight * np.clip((rows / height - 0.55) * 2.2, 0.1, 1.0))[sea][..., None]
+    image += rng.standard_normal((height, width, 1)).astype(np.float32) * 3
+    return np.clip(image, 0, 255).astype(np.uint8)
 
 
 def _background(scenery: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:

@@ -59,7 +59,7 @@ class Workshop:
     """The embedded system as one command uses it."""
 
     settings: Settings
-    console: Console
+    errors: Console
     catalog: Catalog
     store: ObjectStore
     instance: DagsterInstance
@@ -89,7 +89,7 @@ class Workshop:
             ProcessError: the file cannot be read, is no video, or a stage failed.
         """
         run_id = str(uuid4())
-        with ProgressBars(self.console) as bars:
+        with ProgressBars(self.errors) as bars:
             video = self.register(file, bars, language=language, claimer=run_id)
             self._store_object(file, video, bars)
             if again or video.status != "active":
@@ -112,7 +112,7 @@ class Workshop:
         Raises:
             ProcessError: the file cannot be read or is no video.
         """
-        with ProgressBars(self.console) as bars:
+        with ProgressBars(self.errors) as bars:
             video = self.register(file, bars, language=language)
             self._store_object(file, video, bars)
         return video
@@ -326,8 +326,8 @@ def captions_table(title: str, cues: Sequence[Cue]) -> Table:
     return table
 
 
-def open_workshop(settings: Settings, console: Console) -> Workshop:
-    """Open everything a command needs."""
+def open_workshop(settings: Settings, errors: Console) -> Workshop:
+    """Open everything a command needs; progress goes to ``errors``, so that standard output holds results only."""
     from captionacc_dagster.orchestration.instance import open_instance
 
-    return Workshop(settings, console, open_catalog(settings), open_store(settings), open_instance(settings))
+    return Workshop(settings, errors, open_catalog(settings), open_store(settings), open_instance(settings))
