@@ -14,8 +14,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from captionacc_dagster.catalog.embedded import EmbeddedPostgres, open_catalog
 from captionacc_dagster.catalog.base import Catalog
+from captionacc_dagster.catalog.embedded import EmbeddedPostgres, open_catalog
 from captionacc_dagster.catalog.models import LOCAL_ACCESS_TIER, LOCAL_TENANT_ID, LOCAL_TENANT_NAME
 from captionacc_dagster.catalog.postgres import PostgresCatalog
 

@@ -1,8 +1,8 @@
 """Postgres under a folder: started when needed, shared by every process that uses it, ended with the last one.
 
 Who uses the server holds a shared lock on ``users.lock``, which the kernel drops when a process ends, however
-it ends, and which forked children inherit. A small keeper process (:mod:`embedded_keeper`) waits for the lock
-to be free and for no connection to be open, and then stops the server.
+it ends, and which forked children inherit. A small keeper process (:mod:`embedded_keeper`) starts a server again
+that died under its users, and stops it when the lock is free and no connection is open.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ from typing import Any, Final, Self
 from urllib.parse import quote
 
 import psycopg
+from psycopg import sql
 
+from captionacc_dagster.catalog.embedded_keeper import forget_dead_server, server_pid
 from captionacc_dagster.catalog.errors import CatalogUnavailable
 from captionacc_dagster.catalog.migrate import migrate
 from captionacc_dagster.catalog.models import LOCAL_ACCESS_TIER, LOCAL_TENANT_ID, LOCAL_TENANT_NAME
@@ -133,6 +135,7 @@ class EmbeddedPostgres:
         self._make_folder(account)
         with self._start_lock():
             self._hold()
+            (self.folder / "stopped").unlink(missing_ok=True)
             try:
                 if not self.is_running():
                     self._install(account)
@@ -151,15 +154,15 @@ class EmbeddedPostgres:
                 return True
         except psycopg.OperationalError as error:
             # A server that is starting or recovering is running; whoever started it waits for it.
-            return self._pid() is not None and "starting up" in str(error) and self._wait_until_ready()
+            return server_pid(self.data) is not None and "starting up" in str(error) and self._wait_until_ready()
 
     def ensure_database(self, name: str, *, template: str | None = None) -> None:
         """Make a database when it is not there."""
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             if connection.execute("select 1 from pg_database where datname = %s", (name,)).fetchone() is None:
-                statement = psycopg.sql.SQL("create database {}").format(psycopg.sql.Identifier(name))
+                statement = sql.SQL("create database {}").format(sql.Identifier(name))
                 if template is not None:
-                    statement += psycopg.sql.SQL(" template {}").format(psycopg.sql.Identifier(template))
+                    statement += sql.SQL(" template {}").format(sql.Identifier(template))
                 connection.execute(statement)
 
     def release(self) -> None:
@@ -179,7 +182,8 @@ class EmbeddedPostgres:
         if not self.folder.is_dir():
             return False
         with self._start_lock():
-            running = self._pid() is not None
+            running = server_pid(self.data) is not None
+            (self.folder / "stopped").touch()
             if running:
                 self._run("pg_ctl", "stop", "-D", str(self.data), "-m", "fast", "-w", "-t", "60")
             self.release()
@@ -207,21 +211,10 @@ class EmbeddedPostgres:
                 fcntl.flock(descriptor, fcntl.LOCK_SH)
                 _held[self.folder] = descriptor
 
-    def _pid(self) -> int | None:
-        """The postmaster's pid when that process lives, by ``postmaster.pid``."""
-        try:
-            pid = int((self.data / "postmaster.pid").read_text().split("\n", 1)[0])
-            os.kill(pid, 0)
-        except (FileNotFoundError, ValueError, ProcessLookupError):
-            return None
-        except PermissionError:
-            return pid
-        return pid
-
     def _run(self, program: str, *arguments: str, timeout: float = START_TIMEOUT_S + 10) -> None:
         # Output goes to a file: a pipe would be inherited by the server and never end.
         with tempfile.TemporaryFile() as output:
-            done = subprocess.run(  # noqa: S603
+            done = subprocess.run(
                 [str(binaries(self.version) / program), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -290,6 +283,7 @@ class EmbeddedPostgres:
         account.own(config)
         if self.log_file.exists() and self.log_file.stat().st_size > 10_000_000:
             self.log_file.unlink()
+        forget_dead_server(self.data, self.socket_folder)
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
             try:
@@ -300,7 +294,7 @@ class EmbeddedPostgres:
                 return
             except EmbeddedPostgresError as error:
                 # The killed server's last children still hold its memory; they notice within seconds.
-                if "pre-existing shared memory" not in str(error) or time.monotonic() > deadline:
+                if "still in use" not in str(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
 
@@ -319,7 +313,7 @@ class EmbeddedPostgres:
 
     def _wait_until_ready(self) -> bool:
         deadline = time.monotonic() + START_TIMEOUT_S
-        while time.monotonic() < deadline and self._pid() is not None:
+        while time.monotonic() < deadline and server_pid(self.data) is not None:
             try:
                 with psycopg.connect(self.url("postgres"), connect_timeout=10):
                     return True
@@ -333,12 +327,12 @@ class EmbeddedPostgres:
 
     def _watch(self, account: ServerAccount) -> None:
         """Start the keeper unless it watches already; it holds ``keeper.lock`` while it does."""
-        with (self.folder / "keeper.lock").open("a") as lock:
+        with (self.folder / "keeper.lock").open("a+b") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return
-        subprocess.Popen(  # noqa: S603
+        subprocess.Popen(
             [
                 sys.executable, "-I", "-S", str(_KEEPER), str(self.folder), str(self.socket_folder),
                 str(binaries(self.version)), str(account.uid), str(account.gid),

@@ -1,7 +1,8 @@
-"""Ends an embedded Postgres after its last user: ``python -I -S embedded_keeper.py FOLDER SOCKET BIN UID GID``.
+"""Keeps an embedded Postgres up for its users and ends it after the last one.
 
-A program of its own, with the standard library alone, because it must outlive every process of ours, also
-those that are killed. The locks are explained in :mod:`captionacc_dagster.catalog.embedded`.
+``python -I -S embedded_keeper.py FOLDER SOCKET BIN UID GID``: a program of its own, with the standard library
+alone, because it must outlive every process of ours, also those that are killed. The locks are explained in
+:mod:`captionacc_dagster.catalog.embedded`.
 """
 
 from __future__ import annotations
@@ -11,11 +12,50 @@ import fcntl
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 # Long enough for a command that follows the last one to find the server running.
-LINGER_S = 3.0
+LINGER_S = 2.0
+POLL_S = 0.5
+
+
+# No process has it (Linux stops at 2**22), so that a signal to it fails with "no such process".
+_NOBODYS_PID = 2**30
+
+
+def server_pid(data: Path) -> int | None:
+    """Give the pid of the server that runs on a data folder, by its ``postmaster.pid``.
+
+    A process of that pid which is not this server (a zombie that nobody buries, as in containers without an
+    init; another process after a restart of the machine) does not count.
+    """
+    try:
+        pid = int((data / "postmaster.pid").read_text().split("\n", 1)[0])
+        if Path("/proc/self/cwd").exists():
+            # A server's working folder is its data folder.
+            return pid if Path(f"/proc/{pid}/cwd").readlink() == data.resolve() else None
+        named = subprocess.run(["/bin/ps", "-o", "comm=", "-p", str(pid)], capture_output=True, text=True, check=False)
+        return pid if Path(named.stdout.strip()).name == "postgres" else None
+    except (OSError, ValueError):
+        return None
+
+
+def forget_dead_server(data: Path, socket: Path) -> None:
+    """Take a dead server's pid out of its lock files, for Postgres itself looks at the pid alone.
+
+    ``postmaster.pid`` stays: by its other lines Postgres sees whether the dead server's children still work on
+    the data.
+    """
+    lock_file = data / "postmaster.pid"
+    if lock_file.exists() and server_pid(data) is None:
+        with lock_file.open("r+") as lines:
+            rest = lines.read().partition("\n")[2]
+            lines.seek(0)
+            lines.write(f"{_NOBODYS_PID}\n{rest}")
+            lines.truncate()
+        (socket / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
 
 
 class Keeper:
@@ -29,25 +69,25 @@ class Keeper:
 
     def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run one of Postgres' programs as the server's account."""
-        return subprocess.run(  # type: ignore[call-overload]  # noqa: S603
-            [str(self.programs / program), *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd="/",
-            timeout=90,
-            **self.account,
-        )
+        # Output goes to a file: a server started here would inherit a pipe and never end it.
+        with tempfile.TemporaryFile("w+") as output:
+            done = subprocess.run(  # type: ignore[call-overload]
+                [str(self.programs / program), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.DEVNULL,
+                text=True,
+                check=False,
+                cwd="/",
+                timeout=90,
+                **self.account,
+            )
+            output.seek(0)
+            return subprocess.CompletedProcess(done.args, done.returncode, output.read())
 
     def pid(self) -> int | None:
         """The running server's pid."""
-        try:
-            pid = int((self.folder / "data" / "postmaster.pid").read_text().split("\n", 1)[0])
-            os.kill(pid, 0)
-        except (OSError, ValueError):
-            return None
-        return pid
+        return server_pid(self.folder / "data")
 
     def connections(self) -> int:
         """How many clients are connected; a user may have come in by other ways than our lock."""
@@ -57,13 +97,31 @@ class Keeper:
         )  # fmt: skip
         return int(asked.stdout) if asked.returncode == 0 else 0
 
-    def end_if_unused(self) -> bool:
-        """Stop the server when nobody uses it; True when it is down."""
-        with (self.folder / "start.lock").open("a") as start, (self.folder / "users.lock").open("a") as users:
-            fcntl.flock(start, fcntl.LOCK_EX)
+    def in_use(self) -> bool:
+        """Whether a process holds the users' lock."""
+        with (self.folder / "users.lock").open("rb") as users:
             try:
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
+                return True
+        return False
+
+    def restart_if_dead(self) -> None:
+        """Start a server that died under its users; one that was stopped on purpose stays down."""
+        if self.pid() is not None:
+            return
+        with (self.folder / "start.lock").open("rb") as start:
+            fcntl.flock(start, fcntl.LOCK_EX)
+            if self.pid() is None and not (self.folder / "stopped").exists():
+                forget_dead_server(self.folder / "data", self.socket)
+                log = str(self.folder / "postgres.log")
+                self.run("pg_ctl", "start", "-D", str(self.folder / "data"), "-l", log, "-w", "-t", "60", "-s")
+
+    def end_if_unused(self) -> bool:
+        """Stop the server when nobody uses it; True when it is down."""
+        with (self.folder / "start.lock").open("rb") as start:
+            fcntl.flock(start, fcntl.LOCK_EX)
+            if self.in_use():
                 return False
             if self.pid() is None:
                 return True
@@ -74,17 +132,19 @@ class Keeper:
 
     def watch(self) -> None:
         """Wait for the last user to go, end the server, and go too."""
-        with (self.folder / "keeper.lock").open("a") as own:
+        with (self.folder / "keeper.lock").open("rb") as own:
             try:
                 fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return
-            while True:
-                with (self.folder / "users.lock").open("a") as users:
-                    fcntl.flock(users, fcntl.LOCK_EX)
-                time.sleep(LINGER_S)
-                if self.end_if_unused():
-                    return
+            unused_polls = 0
+            while unused_polls * POLL_S <= LINGER_S or not self.end_if_unused():
+                time.sleep(POLL_S)
+                if self.in_use():
+                    unused_polls = 0
+                    self.restart_if_dead()
+                else:
+                    unused_polls += 1
 
 
 def main(arguments: list[str]) -> None:

@@ -84,7 +84,7 @@ def server_account() -> ServerAccount:
             return ServerAccount(entry.pw_uid, entry.pw_gid, own_account=False)
     useradd = shutil.which("useradd", path="/usr/sbin:/sbin:" + os.environ.get("PATH", ""))
     if useradd is not None:
-        subprocess.run(  # noqa: S603
+        subprocess.run(
             [useradd, "--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin", _NAMES[-1]],
             check=False,
             capture_output=True,

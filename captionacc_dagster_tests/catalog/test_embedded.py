@@ -1,0 +1,238 @@
+"""The embedded Postgres starts once for any number of users, outlives a kill, and ends with its last user."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import psycopg
+import pytest
+
+from captionacc_dagster.catalog.embedded import (
+    DEFAULT_VERSION,
+    EmbeddedPostgres,
+    EmbeddedPostgresError,
+    binaries,
+    open_catalog,
+)
+from captionacc_dagster.catalog.models import LOCAL_TENANT_ID
+
+pytestmark = pytest.mark.integration
+
+# Holds the server until a line comes on its standard input, having told its URL and the server's pid.
+USER = """
+import sys
+from pathlib import Path
+from captionacc_dagster.catalog.embedded import EmbeddedPostgres
+server = EmbeddedPostgres(Path(sys.argv[1]), durable=False).start()
+print((server.data / "postmaster.pid").read_text().split()[0], flush=True)
+sys.stdin.readline()
+"""
+
+
+def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come to pass"
+        time.sleep(0.1)
+
+
+def start_user(home: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", USER, str(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+def server_pid(user: subprocess.Popen[str]) -> int:
+    assert user.stdout is not None
+    return int(user.stdout.readline())
+
+
+def is_alive(pid: int) -> bool:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="ca ho,me ", ignore_cleanup_errors=True) as folder:
+        yield Path(folder) / "with spaces, commas, 'quotes' and ümläuts"
+        EmbeddedPostgres(Path(folder) / "with spaces, commas, 'quotes' and ümläuts").stop()
+
+
+def test_one_start_gives_both_databases_and_the_local_tenant(home: Path) -> None:
+    server = EmbeddedPostgres(home, durable=False)
+    with open_catalog(server) as catalog:
+        assert catalog.get_tenant_tier(LOCAL_TENANT_ID) == "enterprise"
+        assert catalog.get_tenant(LOCAL_TENANT_ID).auto_approve_layout
+    with psycopg.connect(server.url("dagster")) as connection:
+        version = connection.execute("show server_version_num").fetchone()
+        assert version is not None
+        assert int(version[0]) // 10_000 == DEFAULT_VERSION
+    assert server.stop()
+    assert not server.is_running()
+    assert not server.stop()
+
+
+def test_data_outlives_the_server(home: Path) -> None:
+    server = EmbeddedPostgres(home, durable=False)
+    with open_catalog(server) as catalog:
+        video = catalog.create_video(LOCAL_TENANT_ID, "a.mp4").video
+    server.stop()
+    with open_catalog(EmbeddedPostgres(home, durable=False)) as catalog:
+        assert catalog.get_video_metadata(video.id) == video
+
+
+@pytest.mark.parametrize("version", [16, 18])
+def test_a_cluster_keeps_its_version(home: Path, version: int) -> None:
+    server = EmbeddedPostgres(home, version=version, durable=False).start()
+    server.stop()
+    again = EmbeddedPostgres(home, durable=False)
+    assert again.version == version
+    again.start()
+    with psycopg.connect(again.url()) as connection:
+        assert connection.info.server_version // 10_000 == version
+
+
+def test_an_unknown_version_is_refused() -> None:
+    with pytest.raises(EmbeddedPostgresError, match="no embedded Postgres 12; there are 16, 18"):
+        binaries(12)
+
+
+def test_a_home_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(EmbeddedPostgresError, match="file/postgres"):
+        EmbeddedPostgres(tmp_path / "file").start()
+
+
+def test_a_path_too_long_for_a_socket_works(tmp_path: Path) -> None:
+    deep = tmp_path.joinpath(*["quite-a-long-folder-name"] * 6)
+    server = EmbeddedPostgres(deep, durable=False)
+    assert not server.socket_folder.is_relative_to(deep)
+    try:
+        server.start()
+        assert stat.S_IMODE(server.socket_folder.stat().st_mode) == 0o700
+        with psycopg.connect(server.url()) as connection:
+            assert connection.execute("select 1").fetchone() == (1,)
+    finally:
+        server.stop()
+
+
+@pytest.mark.security
+def test_only_the_owner_can_reach_it(home: Path) -> None:
+    server = EmbeddedPostgres(home, durable=False).start()
+    assert stat.S_IMODE(server.folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((server.socket_folder / ".s.PGSQL.5432").stat().st_mode) == 0o700
+    with psycopg.connect(server.url()) as connection:
+        assert connection.execute("show listen_addresses").fetchone() == ("",)
+
+
+def test_processes_that_start_at_once_share_one_server(home: Path) -> None:
+    users = [start_user(home) for _ in range(6)]
+    pids = {server_pid(user) for user in users}
+    assert len(pids) == 1
+    for user in users:
+        user.communicate("go\n", timeout=30)
+        assert user.returncode == 0
+
+
+def test_it_ends_with_its_last_user_even_a_killed_one(home: Path) -> None:
+    first, second = start_user(home), start_user(home)
+    pid = server_pid(first)
+    assert server_pid(second) == pid
+    first.communicate("go\n", timeout=30)
+    # Longer than the keeper lingers: the second user alone keeps the server up.
+    time.sleep(3.5)
+    assert is_alive(pid)
+    second.kill()
+    second.communicate()
+    until(lambda: not is_alive(pid))
+    assert not (EmbeddedPostgres(home).data / "postmaster.pid").exists()
+
+
+def test_a_forked_child_keeps_it_up(home: Path) -> None:
+    program = USER.replace("sys.stdin.readline()", "import os\nif os.fork() == 0: sys.stdin.readline()")
+    parent = subprocess.Popen(
+        [sys.executable, "-c", program, str(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    pid = server_pid(parent)
+    assert parent.wait(30) == 0
+    time.sleep(3.5)
+    assert is_alive(pid)
+    parent.communicate("go\n", timeout=30)
+    until(lambda: not is_alive(pid))
+
+
+def test_an_open_connection_keeps_it_up(home: Path) -> None:
+    user = start_user(home)
+    pid = server_pid(user)
+    with psycopg.connect(EmbeddedPostgres(home).url()) as connection:
+        user.communicate("go\n", timeout=30)
+        time.sleep(3.5)
+        assert is_alive(pid)
+        assert connection.execute("select 1").fetchone() == (1,)
+    until(lambda: not is_alive(pid))
+
+
+@pytest.mark.recovery
+def test_a_killed_server_comes_back_under_its_users_and_loses_nothing(home: Path) -> None:
+    server = EmbeddedPostgres(home)
+    with open_catalog(server) as catalog:
+        video = catalog.create_video(LOCAL_TENANT_ID, "a.mp4").video
+        pid = int((server.data / "postmaster.pid").read_text().split()[0])
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: not is_alive(pid))
+        until(server.is_running)
+        assert catalog.get_video_metadata(video.id) == video
+
+
+@pytest.mark.recovery
+def test_the_next_start_recovers_what_was_killed_with_its_keeper(home: Path) -> None:
+    user = start_user(home)
+    pid = server_pid(user)
+    keepers = [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if str(EmbeddedPostgres(home).folder) in (process.info["cmdline"] or ())
+    ]
+    assert len(keepers) == 1
+    for victim in (keepers[0], pid, user.pid):
+        os.kill(victim, signal.SIGKILL)
+    user.communicate()
+    until(lambda: not is_alive(pid))
+    server = EmbeddedPostgres(home, durable=False).start()
+    assert server.is_running()
+
+
+def test_an_interrupted_installation_is_begun_anew(home: Path) -> None:
+    server = EmbeddedPostgres(home, durable=False)
+    leftover = server.folder / "data.new"
+    leftover.mkdir(parents=True)
+    (leftover / "PG_VERSION").write_text("18\n")
+    server.start()
+    assert server.is_running()
+    assert not leftover.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can try another account")
+def test_an_ordinary_user_runs_it_under_their_own_account(tmp_path: Path) -> None:
+    home = Path(tempfile.mkdtemp(prefix="ca-user-"))
+    os.chown(home, 65534, 65534)
+    program = "import os\n" + USER.replace("sys.stdin.readline()", "print(os.stat(server.data).st_uid); server.stop()")
+    done = subprocess.run(
+        ["/usr/bin/python3", "-c", program, str(home)],
+        user=65534, group=65534, extra_groups=[], capture_output=True, text=True, timeout=120,
+        env={**os.environ, "HOME": str(home), "PYTHONPATH": os.pathsep.join(sys.path)}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[1] == "65534"
