@@ -17,21 +17,23 @@ from captionacc_dagster.captioning.sightings import (
     Sighting,
     sightings_of,
     standing_lines,
+    standing_share,
     take_samples,
 )
-from captionacc_dagster.captioning.tracks import FoundTrack, find_fixtures, find_rows, find_tracks
+from captionacc_dagster.captioning.tracks import FoundTrack, box_of, find_fixtures, find_rows, find_tracks
 from captionacc_dagster.captioning.video import VideoFacts, scaled_size
 
 _SIDE = 512  # pixels of the longer side in which lines are searched when their height is not known
-_COARSE_SIDE, _FINE_SIDE = 416, 960  # the same for large and for small text
-_LINE_PIXELS = 22  # height of a line's box at which the detector is sure of it
+_COARSE_SIDE, _FINE_SIDE = 384, 960  # the same for large and for small text
+_LINE_PIXELS = 18  # height of a line's box at which the detector is sure of it
 _MOST_SAMPLES = 120
 _SPACING_S = 1.6  # between samples, unless the video is long or very short
 _WHOLE_S = 3.6  # between samples that are searched whole
-_SUSPECTS = 3  # samples searched whole because of lines that stand where no track is
+_SUSPECTS = 2  # samples searched whole because of lines that stand where no track is
 _MOSAIC_HEIGHT = 640  # pixels of bands that are searched at once
 _RULE = 8  # black pixels between the bands of a mosaic
-_BAND_LINES = 1.3  # line heights above and below a track in which further lines are searched
+_SECOND_LINE = 1.3  # line heights round a track of one line in which further lines are searched,
+_SAME_LINES = 0.5  # and round one of several
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,28 +178,44 @@ class LayoutSearch:
         return zones
 
     def _reach(self, track: FoundTrack) -> tuple[float, float]:
-        room = _BAND_LINES * float(np.median([row.height for row in track.rows]))
+        """Give how far to look round a track (fractions): for a second line where only one was seen."""
+        line_height = float(np.median([row.height for row in track.rows]))
+        room = (_SECOND_LINE if len(track.rows) == 1 else _SAME_LINES) * line_height
         across = self.size[1]
         return (track.rows[0].low - room) / across, (max(row.high for row in track.rows) + room) / across
 
     def _suspects(self, tracks: Sequence[FoundTrack]) -> list[Sample]:
-        """Choose samples in which something stands like a line where no track is."""
+        """Choose samples in which something stands like a line of the tracks where no track is."""
         reaches = [self._reach(track) for track in tracks if not track.vertical]
+        heights = [row.height / self.size[1] for track in tracks for row in track.rows if not track.vertical]
+        density = self._stroke_density(tracks)
         ranked = []
         for sample in self.samples:
-            if sample.searched:
-                continue
             others = [other for other in self.samples if abs(other.time_s - sample.time_s) >= 1.0]
-            lines = standing_lines(sample, others) if others else []
-            ink = [
+            if sample.searched or sample.scene_stands or not others:
+                continue
+            weights = [
                 weight
-                for box, weight in lines
+                for box, weight in standing_lines(sample, others)
                 if not any(low < (box.top + box.bottom) / 2 < high for low, high in reaches)
+                and weight / (box.width * box.height) >= 0.6 * density
+                and (not heights or 0.4 * min(heights) <= box.height <= 1.6 * max(heights))
             ]
-            if ink:
-                ranked.append((max(ink), sample))
+            if weights:
+                ranked.append((max(weights), sample))
         ranked.sort(key=lambda entry: -entry[0])
-        return [sample for _, sample in ranked[:_SUSPECTS]]
+        return [sample for _, sample in ranked[: _SUSPECTS if tracks else 2 * _SUSPECTS]]
+
+    def _stroke_density(self, tracks: Sequence[FoundTrack]) -> float:
+        """Give how much of a caption's box its standing strokes fill (median over the tracks' lines)."""
+        lines = [(row.vertical, line) for track in tracks for row in track.rows for line in row.lines if line.still]
+        densities = [
+            standing_share(
+                self.samples[line.sample], box_of(vertical, line.start, line.end, line.low, line.high, self.size)
+            )
+            for vertical, line in lines
+        ]
+        return float(np.median(densities)) if densities else 0.0
 
 
 def sample_times(facts: VideoFacts, known: Sequence[float]) -> list[float]:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _DETECTOR = "PP-OCRv6_det_small.onnx"
 _RECOGNISER = "PP-OCRv6_rec_small.onnx"
-_READ_SIDE = 800  # pixels: letters of 2.5 % of a 16:9 picture's height are then 11 pixels high
+_READ_SIDES = (640, 960)  # pixels: a picture is searched at half its size, but within these
 _STRIDE = 32  # the detector's input is a multiple of this
 _INK = 0.3  # PP-OCR's defaults: probability of a text pixel, mean probability of a text line,
 _LINE = 0.5  # and how far the shrunken line that was found is grown back
@@ -83,7 +83,9 @@ class RapidOcrEngine:
     def detect(self, image: NDArray[np.uint8], *, long_side: int | None = None) -> list[LineBox]:
         """Find lines of text; the picture is searched at its own size, or smaller by ``long_side``."""
         height, width = image.shape[:2]
-        scale = min(1.0, (long_side or _READ_SIDE) / max(height, width))
+        longest = max(height, width)
+        side = long_side or min(max(longest // 2, _READ_SIDES[0]), _READ_SIDES[1])
+        scale = min(1.0, side / longest)
         size = (_to_stride(width * scale), _to_stride(height * scale))
         found = _detector(self._threads).run(_normalised(image, size)[None])[0, 0]
         return _lines_of(found)
