@@ -128,23 +128,42 @@ class CallRow(Protocol):
         ...
 
 
+class TenantLimits(Protocol):
+    """What a tenant may have; None: no limit."""
+
+    @property
+    def frame_limit(self) -> int | None:
+        """Full frames of one video."""
+        ...
+
+
+class CallPage(Protocol):
+    """Some of the calls that were asked for."""
+
+    @property
+    def items(self) -> Sequence[CallRow]:
+        """The calls."""
+        ...
+
+
 class CallLedger(Protocol):
     """Where a remote backend writes down its calls before it waits for them, so that none is paid twice.
 
     A call goes intent → spawned → running → succeeded, failed or cancelled; one over the tenant's limit is
-    written down as refused and never made. Each method is one atomic step and durable when it returns.
+    written down as refused and never made. Each method is one atomic step, durable when it returns, and raises
+    errors whose ``retryable`` says whether time may heal them. The catalog is such a ledger.
     """
 
     def record_compute_call(
         self,
-        *,
         call_key: str,
-        video_id: UUID,
+        video_id: UUID | str,
+        *,
         app_name: str,
-        environment: str,
         function_name: str,
         code_version: str,
-        input: dict[str, Any],
+        arguments: Mapping[str, Any],
+        environment: str = "",
         run_id: str | None = None,
         estimated_minutes: float = 0.0,
     ) -> CallRow:
@@ -155,36 +174,40 @@ class CallLedger(Protocol):
         """Find the call of this key."""
         ...
 
-    def spawn_compute_call(self, call_id: UUID, external_call_id: str, dashboard_url: str | None = None) -> CallRow:
-        """Write down the id under which the call can be found again."""
+    def spawn_compute_call(
+        self, call_id: UUID | str, external_call_id: str, *, dashboard_url: str | None = None
+    ) -> CallRow:
+        """Write down the id under which the call can be found again; one that has an id keeps it."""
         ...
 
-    def touch_compute_call(self, call_id: UUID, *, running: bool = False) -> bool:
+    def touch_compute_call(self, call_id: UUID | str, *, running: bool = False) -> bool:
         """Say that somebody still waits for the call; False when it has ended."""
         ...
 
-    def respawn_compute_call(self, call_id: UUID, attempt: int, reason: str) -> CallRow:
-        """Go back to intent for one more attempt after ``attempt``."""
+    def respawn_compute_call(self, call_id: UUID | str, *, attempt: int, reason: str) -> CallRow:
+        """Go back to intent if ``attempt`` is still the call's attempt; the next one begins."""
         ...
 
     def end_compute_call(
         self,
-        call_id: UUID,
+        call_id: UUID | str,
         state: Literal["succeeded", "failed", "cancelled"],
         *,
-        result: dict[str, Any] | None = None,
-        error_details: dict[str, Any] | None = None,
-        queued_seconds: float | None = None,
-        running_seconds: float | None = None,
+        result: Mapping[str, Any] | None = None,
+        error_details: Mapping[str, Any] | None = None,
+        queued_s: float | None = None,
+        running_s: float | None = None,
         estimated_cost_usd: float | None = None,
     ) -> CallRow:
         """Write down how an open call ended; an ended one stays as it is."""
         ...
 
-    def list_compute_calls(
-        self, *, states: Sequence[str] | None = None, waiter_unseen_since: datetime | None = None, limit: int = 100
-    ) -> Sequence[CallRow]:
+    def list_compute_calls(self, *, waiter_unseen_since: datetime | None = None, limit: int = 100) -> CallPage:
         """List calls, oldest first; with ``waiter_unseen_since`` the open ones nobody has waited for since then."""
+        ...
+
+    def get_tenant_quota(self, tenant_id: UUID | str) -> TenantLimits:
+        """Tell what a tenant may have."""
         ...
 
 

@@ -68,15 +68,21 @@ class EngineChoice(_Message):
 
 
 class TimeSegment(_Message):
-    """One of ``count`` pieces that a long video is cut into, by its number."""
+    """One of ``count`` pieces that a long video is cut into, and the cuts before and after it, seconds."""
 
     index: int = Field(ge=0)
     count: int = Field(ge=2)
+    start_s: float = Field(ge=0)
+    end_s: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _within(self) -> Self:
         if self.index >= self.count:
             raise ValueError(f"segment {self.index} of {self.count} does not exist")
+        if (self.end_s is None) != (self.index == self.count - 1):
+            raise ValueError("the last segment, and no other, goes on to the end")
+        if self.end_s is not None and self.end_s <= self.start_s:
+            raise ValueError("a segment ends after its start")
         return self
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from captionacc_dagster.captioning.extents import Timeline
     from captionacc_dagster.captioning.layout import FrameOcr, Layout
     from captionacc_dagster.captioning.ocr import OcrEngine
     from captionacc_dagster.captioning.video import VideoFacts
@@ -60,7 +61,7 @@ def extract_frames_and_ocr(
 
     started = time.monotonic()
     keys = VideoKeys(tenant_id, video_id)
-    with _opened(store, video_key, keys) as (facts, work):
+    with opened(store, video_key, keys) as (facts, work):
         records.forget_completed(store, keys, records.EXTRACT_OUTPUTS)
         frames = _extract_full_frames(facts, engine, frame_rate, store, keys, progress)
         layout = find_layout(facts, engine, frames, progress=progress)
@@ -112,8 +113,8 @@ def crop_and_infer_caption_frame_extents(
 
     started, started_at = time.monotonic(), databases.now_text()
     keys = VideoKeys(tenant_id, video_id)
-    with _opened(store, video_key, keys) as (facts, work):
-        layout = _layout_for(store, keys, facts, crop_region, work)
+    with opened(store, video_key, keys) as (facts, work):
+        layout = layout_for(store, keys, facts, crop_region, work)
         chunks_dir = work / "chunks"
         timeline = find_captions(facts, layout, engine, frame_rate=frame_rate, chunks_dir=chunks_dir, progress=progress)
         records.forget_completed(store, keys, records.crop_infer_outputs(version))
@@ -122,22 +123,29 @@ def crop_and_infer_caption_frame_extents(
             prefix,
             ((prefix + path.relative_to(chunks_dir).as_posix(), path) for path in sorted(chunks_dir.rglob("*.webm"))),
         )
-        seconds = time.monotonic() - started
-        run = databases.RunFacts(run_id, version, started_at, seconds)
-        databases.write_extents_database(work / "extents.db", timeline, run, frame_rate)
-        store.publish(keys.extents_db(version), work / "extents.db")
-        return CropInferResult(
-            version=version,
-            frame_count=timeline.cropped_frame_count,
-            label_counts=databases.label_counts(timeline.pairs),
-            caption_frame_extents_count=len(timeline.captions),
-            processing_duration_seconds=seconds,
-            caption_frame_extents_db_key=keys.extents_db(version),
-            cropped_frames_prefix=prefix,
-            native_frame_count=timeline.native_frame_count,
-            ocr_recognitions=timeline.ocr_recognitions,
-            stage_seconds=timeline.seconds,
-        )
+        run = databases.RunFacts(run_id, version, started_at, time.monotonic() - started)
+        return publish_extents(store, keys, timeline, run, frame_rate, work)
+
+
+def publish_extents(
+    store: ObjectStore, keys: VideoKeys, timeline: Timeline, run: databases.RunFacts, frame_rate: float, work: Path
+) -> CropInferResult:
+    """Put ``caption_frame_extents_v{version}.db`` in place, which completes this version, and say what is in it."""
+    version, seconds = run.version, run.processing_seconds
+    databases.write_extents_database(work / "extents.db", timeline, run, frame_rate)
+    store.publish(keys.extents_db(version), work / "extents.db")
+    return CropInferResult(
+        version=version,
+        frame_count=timeline.cropped_frame_count,
+        label_counts=databases.label_counts(timeline.pairs),
+        caption_frame_extents_count=len(timeline.captions),
+        processing_duration_seconds=seconds,
+        caption_frame_extents_db_key=keys.extents_db(version),
+        cropped_frames_prefix=keys.cropped_frames_prefix(version),
+        native_frame_count=timeline.native_frame_count,
+        ocr_recognitions=timeline.ocr_recognitions,
+        stage_seconds=timeline.seconds,
+    )
 
 
 def generate_caption_ocr(
@@ -161,6 +169,20 @@ def generate_caption_ocr(
         BadInput: the video or the extents of this version are missing.
     """
     keys = VideoKeys(tenant_id, video_id)
+    results, anew = captions_read_before(keys, version, captions, store=store)
+    if anew:
+        results |= _read_anew(video_key, keys, crop_region, anew, store, engine, progress)
+    return [results[span.caption_id] for span in captions]
+
+
+def captions_read_before(
+    keys: VideoKeys, version: int, captions: Sequence[CaptionSpan], *, store: ObjectStore
+) -> tuple[dict[int, CaptionOcrResult], list[CaptionSpan]]:
+    """Give the readings that the pass over the video already has, by caption id, and the spans it has none of.
+
+    Raises:
+        BadInput: the extents of this version are missing.
+    """
     with TemporaryDirectory(prefix="captionacc-") as folder:
         known = _known_readings(store, keys, version, Path(folder))
     results: dict[int, CaptionOcrResult] = {}
@@ -171,13 +193,11 @@ def generate_caption_ocr(
             anew.append(span)
         else:
             results[span.caption_id] = reading.model_copy(update={"caption_id": span.caption_id})
-    if anew:
-        results |= _read_anew(video_key, keys, crop_region, anew, store, engine, progress)
-    return [results[span.caption_id] for span in captions]
+    return results, anew
 
 
 @contextmanager
-def _opened(store: ObjectStore, video_key: str, keys: VideoKeys) -> Iterator[tuple[VideoFacts, Path]]:
+def opened(store: ObjectStore, video_key: str, keys: VideoKeys) -> Iterator[tuple[VideoFacts, Path]]:
     """Give the video's facts and a work folder; errors of the file become :class:`BadInput`."""
     from captionacc_dagster.captioning.video import VideoError, probe
 
@@ -230,7 +250,7 @@ def _jpeg(image: NDArray[np.uint8]) -> bytes:
     return data.tobytes()
 
 
-def _layout_for(
+def layout_for(
     store: ObjectStore, keys: VideoKeys, facts: VideoFacts, crop_region: CropBox | None, work: Path
 ) -> Layout:
     """Take the layout that was found, or one made from the region a person drew."""
@@ -285,8 +305,8 @@ def _read_anew(
 ) -> dict[int, CaptionOcrResult]:
     from captionacc_dagster.captioning.text import read_spans
 
-    with _opened(store, video_key, keys) as (facts, work):
-        layout = _layout_for(store, keys, facts, crop_region, work)
+    with opened(store, video_key, keys) as (facts, work):
+        layout = layout_for(store, keys, facts, crop_region, work)
         times = [(span.start_ms / 1000, span.end_ms / 1000) for span in spans]
         results: dict[int, CaptionOcrResult] = {}
         for number, (span, reading) in enumerate(

@@ -66,7 +66,7 @@ def dearest_gpu(function: FunctionName) -> str:
 def price_per_second(function: FunctionName, gpu: str | None = None) -> float:
     """US dollars for one second of a function's container, with ``gpu`` or the dearest it may get."""
     spec = FUNCTIONS[function]
-    gpu_price = PRICE_PER_GPU_SECOND[gpu if gpu in PRICE_PER_GPU_SECOND else dearest_gpu(function)]
+    gpu_price = PRICE_PER_GPU_SECOND.get(gpu or "", PRICE_PER_GPU_SECOND[dearest_gpu(function)])
     return gpu_price + spec.cpu * PRICE_PER_CORE_SECOND + spec.memory_mib / 1024 * PRICE_PER_GIB_SECOND
 
 

@@ -74,6 +74,18 @@ class CropInferResult(_Value):
     stage_seconds: dict[str, float] = Field(default_factory=dict, description="CPU seconds of each stage")
 
 
+class SegmentResult(_Value):
+    """What one time segment of a long video gave: where its part lies, until all parts are joined."""
+
+    index: int = Field(ge=0)
+    count: int = Field(ge=2)
+    version: int = Field(ge=1)
+    part_key: str
+    frame_count: int = Field(ge=0, description="cropped frames of its own")
+    caption_count: int = Field(ge=0, description="captions seen, those that reach over its cuts included")
+    processing_duration_seconds: float = Field(ge=0)
+
+
 class CaptionSpan(_Value):
     """One caption to read: its row id and its time, milliseconds on the video's own clock, half-open."""
 

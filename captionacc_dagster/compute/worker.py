@@ -22,6 +22,7 @@ from captionacc_dagster.compute.envelope import (
     Worker,
 )
 from captionacc_dagster.compute.results import CaptionSpan
+from captionacc_dagster.compute.segmented import crop_and_infer_segment
 from captionacc_dagster.storage.base import ObjectStore
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def _run(request: CallRequest, store: ObjectStore, engine: OcrEngine) -> Any:
     where = (request.video_key, request.tenant_id, request.video_id)
     if isinstance(arguments, CropInferArguments):
         if arguments.segment is not None:
-            part = functions.crop_and_infer_segment(
+            part = crop_and_infer_segment(
                 *where,
                 arguments.crop_region,
                 arguments.version,

@@ -1,0 +1,521 @@
+"""One call to Modal, from the ledger's row to the reply: made once, found again by its id, polled briefly."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+from captionacc_dagster.compute import records
+from captionacc_dagster.compute.base import (
+    BadInput,
+    CallLedger,
+    CallRow,
+    ComputeError,
+    ComputeMisconfigured,
+    ComputeTimeout,
+    ComputeUnavailable,
+    Progress,
+    QuotaExceeded,
+)
+from captionacc_dagster.compute.envelope import CallReply, CallRequest, EnvelopeError, RemoteFailure
+from captionacc_dagster.compute.modal_errors import Meaning, error_for, meaning_of
+from captionacc_dagster.compute.modal_spec import (
+    DEPLOY_COMMAND,
+    FUNCTIONS,
+    gpu_of_device,
+    price_per_second,
+)
+from captionacc_dagster.storage.base import ObjectStore
+
+if TYPE_CHECKING:
+    import modal
+
+# How long Modal's client may wait when the server tells it to come back later, seconds; then we decide ourselves.
+_MAX_THROTTLE_WAIT = "60"
+
+
+@dataclass(frozen=True, slots=True)
+class WaitLimits:
+    """How long to wait for what, seconds.
+
+    Attributes:
+        poll_s: one poll; the server answers earlier when the result is there.
+        look_s: between two looks at whether the call has begun, and two signs of life in the ledger.
+        report_s: between two lines in the log.
+        queue_s: for a GPU; after that the call stays in Modal's queue and the next run takes it up again.
+        run_s: for a running call; None: the function's own limits and two minutes.
+        unreachable_s: with Modal not answering at all.
+        throttled_s: the first pause when Modal asks for fewer requests; doubled each time, 16 times at most.
+        cancel_s: for a cancellation to be accepted.
+        intent_s: for another run that is just making the same call.
+    """
+
+    poll_s: float = 5.0
+    look_s: float = 10.0
+    report_s: float = 60.0
+    queue_s: float = 3600.0
+    run_s: float | None = None
+    unreachable_s: float = 900.0
+    throttled_s: float = 30.0
+    cancel_s: float = 15.0
+    intent_s: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """Where calls go: the app, and the Modal environment ("" for the workspace's default)."""
+
+    app: str
+    environment: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallReport:
+    """What is worth knowing of a call that gave its result; durations in seconds, cost in US dollars."""
+
+    call_id: str
+    url: str
+    app_version: str
+    device: str
+    queued_s: float
+    running_s: float
+    attempts: int
+    reattached: bool
+    reused: bool
+    cost_usd: float
+
+
+class RemoteCall:
+    """One request on its way. ``start`` it, then ``poll`` until ``reply`` is there."""
+
+    def __init__(
+        self,
+        request: CallRequest,
+        *,
+        ledger: CallLedger,
+        store: ObjectStore,
+        deployment: Deployment,
+        limits: WaitLimits,
+        run_id: str,
+        estimated_minutes: float,
+        log: logging.Logger,
+    ) -> None:
+        self.request = request
+        self.reply: CallReply | None = None
+        self._ledger = ledger
+        self._store = store
+        self._deployment = deployment
+        self._limits = limits
+        self._run_id = run_id
+        self._estimated_minutes = estimated_minutes
+        self._log = log
+        self._row: CallRow | None = None
+        self._call: modal.FunctionCall[Any] | None = None
+        self._reattached = False
+        self._repeated = False
+        self._lost = False
+        self._pause_until = 0.0
+        self._pauses = 0
+        self._silent_since: float | None = None
+        self._looked_at = float("-inf")
+        self._graph_seen = False
+        self._queued_from = time.monotonic()
+        self._running_from: float | None = None
+
+    @property
+    def row(self) -> CallRow:
+        """The ledger's row, as last seen."""
+        assert self._row is not None, "the call was not started"
+        return self._row
+
+    @property
+    def what(self) -> str:
+        """Name the call in messages."""
+        segment = self.request.segment
+        part = "" if segment is None else f" (segment {segment.index + 1} of {segment.count})"
+        call_id = self._row.external_call_id if self._row else None
+        return f"{self.request.function}{part} for video {self.request.video_id}" + (f", {call_id}" if call_id else "")
+
+    @property
+    def report(self) -> CallReport:
+        """Tell how the call went, once its reply is there."""
+        assert self.reply is not None
+        worker, row = self.reply.worker, self.row
+        seconds = 0.0 if self._repeated else worker.seconds
+        return CallReport(
+            call_id=row.external_call_id or "",
+            url=row.dashboard_url or "",
+            app_version=worker.code_version,
+            device=worker.device,
+            queued_s=self._queued_seconds(worker.started_at),
+            running_s=worker.seconds,
+            attempts=row.attempts,
+            reattached=self._reattached,
+            reused=self._repeated or worker.reused,
+            cost_usd=seconds * price_per_second(self.request.function, gpu_of_device(worker.device)),
+        )
+
+    def start(self) -> None:
+        """Find the call in the ledger and take it up again, or make it.
+
+        Raises:
+            QuotaExceeded: the tenant has too little left; nothing was spent.
+            ComputeMisconfigured: Modal refuses us, or the app is not deployed.
+            ComputeUnavailable: Modal cannot be reached; what was written down makes the next try safe.
+        """
+        self._row = self._recorded()
+        if self._row.state == "refused":
+            details = self._row.error_details or {}
+            raise QuotaExceeded(f"{self.what}: {details.get('message', 'over the limit')}")
+        if self._row.state == "succeeded":
+            if self._reuse():
+                return
+            self._again("what it had written is not there any more")
+        elif self._row.state in ("failed", "cancelled"):
+            message = (self._row.error_details or {}).get("message", "")
+            self._again(f"{self._row.state}: {message}"[:500])
+        if self._row.external_call_id:
+            self._attach(self._row.external_call_id)
+        else:
+            self._spawn()
+
+    def poll(self, seconds: float) -> None:
+        """Wait up to ``seconds`` for the reply; afterwards ``reply`` may be there.
+
+        Raises:
+            ComputeError: the call has ended without a result, or a limit is over. Its kind says whether to retry.
+        """
+        assert self._call is not None
+        if time.monotonic() < self._pause_until:
+            time.sleep(min(seconds, max(0.0, self._pause_until - time.monotonic())))
+            return
+        try:
+            message = self._call.get(timeout=seconds)
+        except TimeoutError:
+            self._answered()
+            self._not_ready()
+        except Exception as error:  # noqa: BLE001 - every kind is told apart
+            self._failed_poll(error)
+        except BaseException as error:
+            if meaning_of(error, waiting=True) is not Meaning.CANCELLED:
+                raise
+            self._failed_poll(error)
+        else:
+            self._answered()
+            self._finish(message)
+
+    def cancel(self, reason: str) -> None:
+        """Cancel the call on Modal, waiting a bounded time, and write that down."""
+        if self._row is None or self._is_over:
+            return
+        call = self._call
+        if call is not None:
+            thread = threading.Thread(target=_cancel_quietly, args=(call, self.what, self._log), daemon=True)
+            thread.start()
+            thread.join(self._limits.cancel_s)
+            if thread.is_alive():
+                self._log.warning(
+                    "%s: Modal has not confirmed the cancellation in %g s", self.what, self._limits.cancel_s
+                )
+        self._end("cancelled", error_details=self._details("Cancelled", reason))
+
+    def tell(self) -> None:
+        """Log in one line whether the call is queued or running, for how long, and where to look."""
+        now = time.monotonic()
+        since = self._queued_from if self._running_from is None else self._running_from
+        state = "queued" if self._running_from is None else "running"
+        self._log.info("%s: %s for %.0f s, %s", self.what, state, now - since, self.row.dashboard_url)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether a container has taken the call."""
+        return self._running_from is not None
+
+    # --- making and finding the call ------------------------------------------------------------------------------
+
+    def _recorded(self) -> CallRow:
+        key, limits = self.request.call_key, self._limits
+        deadline = time.monotonic() + limits.intent_s
+        while time.monotonic() < deadline:
+            row = self._ledger.find_compute_call(key)
+            another = row is not None and row.state == "intent" and row.run_id not in (None, self._run_id)
+            if row is None or not another or _age(row.waiter_seen_at) > limits.intent_s:
+                break
+            time.sleep(min(1.0, limits.intent_s / 10))
+        return self._ledger.record_compute_call(
+            key,
+            self.request.video_id,
+            app_name=self._deployment.app,
+            environment=self._deployment.environment,
+            function_name=self.request.function,
+            code_version=self.request.code_version,
+            arguments=self.request.arguments.model_dump(mode="json"),
+            run_id=self._run_id or None,
+            estimated_minutes=self._estimated_minutes,
+        )
+
+    def _reuse(self) -> bool:
+        """Take the result that was paid already, if all it wrote still stands."""
+        try:
+            reply = CallReply.from_wire(dict(self.row.result or {}))
+        except EnvelopeError:
+            return False
+        if records.read_completed(self._store, self.request) is None:
+            return False
+        self.reply, self._repeated = reply, True
+        self._log.info("%s: done before, its result is used again", self.what)
+        return True
+
+    def _again(self, reason: str) -> None:
+        self._log.info("%s: made anew because %s", self.what, reason)
+        self._row = self._ledger.respawn_compute_call(self.row.id, attempt=self.row.attempts, reason=reason)
+        self._call, self._running_from, self._graph_seen = None, None, False
+
+    def _attach(self, call_id: str) -> None:
+        self._call = _modal().FunctionCall.from_id(call_id)
+        self._reattached = True
+        now = time.monotonic()
+        self._queued_from = now - _age(self.row.spawned_at)
+        self._running_from = now - _age(self.row.started_at) if self.row.started_at else None
+        self._log.info("%s: taken up again, %s", self.what, self.row.dashboard_url)
+
+    def _spawn(self) -> None:
+        deployment = self._deployment
+        try:
+            function = _modal().Function.from_name(
+                deployment.app, self.request.function, environment_name=deployment.environment or None
+            )
+            call = function.spawn(self.request.to_wire())
+            url = call.get_dashboard_url()
+        except ComputeError:
+            raise
+        except Exception as error:
+            meaning = meaning_of(error, waiting=False)
+            raised = error_for(meaning, error, what=self.what, app=deployment.app, environment=deployment.environment)
+            if not raised.retryable:
+                self._end("failed", error_details=self._details(type(error).__name__, str(raised)))
+            raise raised from error
+        self._row = self._ledger.spawn_compute_call(self.row.id, call.object_id, dashboard_url=url)
+        self._queued_from = time.monotonic()
+        if self._row.external_call_id and self._row.external_call_id != call.object_id:
+            _cancel_quietly(call, self.what, self._log)
+            self._attach(self._row.external_call_id)
+            return
+        self._call = call
+        self._log.info("%s: handed to Modal, %s", self.what, url)
+
+    # --- waiting --------------------------------------------------------------------------------------------------
+
+    def _answered(self) -> None:
+        self._silent_since, self._pauses, self._pause_until = None, 0, 0.0
+
+    def _not_ready(self) -> None:
+        now = time.monotonic()
+        if now - self._looked_at >= self._limits.look_s:
+            self._looked_at = now
+            if self._running_from is None and self._has_begun():
+                self._running_from = now
+                self._log.info("%s: running", self.what)
+            self._ledger.touch_compute_call(self.row.id, running=self.is_running)
+        spec, limits = FUNCTIONS[self.request.function], self._limits
+        run_limit = spec.timeout_s + spec.startup_timeout_s + 120.0 if limits.run_s is None else limits.run_s
+        if self._running_from is not None:
+            if now - self._running_from > run_limit:
+                self.cancel(f"it ran for more than {run_limit:.0f} s")
+                raise ComputeTimeout(f"{self.what}: still running after {run_limit:.0f} s; it was cancelled")
+        elif now - self._queued_from > limits.queue_s + (0.0 if self._graph_seen else run_limit):
+            raise ComputeUnavailable(
+                f"{self.what}: no GPU was free for {now - self._queued_from:.0f} s; "
+                "it stays in Modal's queue and the next try takes it up again"
+            )
+
+    def _has_begun(self) -> bool:
+        """Ask whether a container has taken the call; what cannot be told counts as not yet."""
+        assert self._call is not None
+        try:
+            inputs = self._call.get_call_graph()
+        except Exception as error:  # noqa: BLE001 - only a look; the next poll will say if something is wrong
+            self._log.debug("%s: no call graph (%s)", self.what, type(error).__name__)
+            return False
+        own = [entry for entry in inputs if entry.function_call_id == self.row.external_call_id]
+        self._graph_seen = bool(own)
+        return any(entry.task_id for entry in own)
+
+    def _failed_poll(self, error: BaseException) -> None:
+        meaning = meaning_of(error, waiting=True)
+        deployment = self._deployment
+        raised = error_for(meaning, error, what=self.what, app=deployment.app, environment=deployment.environment)
+        if meaning in (Meaning.TRANSIENT, Meaning.THROTTLED):
+            self._wait_out(meaning, error, raised)
+            return
+        if meaning is Meaning.EXPIRED and not self._lost:
+            self._lost = True
+            self._again(f"Modal no longer has it ({type(error).__name__})")
+            self._reattached = False
+            self._spawn()
+            return
+        state: Literal["cancelled", "failed"] = "cancelled" if meaning is Meaning.CANCELLED else "failed"
+        if meaning is not Meaning.FORBIDDEN:  # a wrong token says nothing of the call; it may well be running
+            self._end(state, error_details=self._details(type(error).__name__, str(raised)))
+        raise raised from error
+
+    def _wait_out(self, meaning: Meaning, error: BaseException, raised: ComputeError) -> None:
+        """Pause before the same id is polled again; the call itself is left alone."""
+        now = time.monotonic()
+        self._silent_since = now if self._silent_since is None else self._silent_since
+        if now - self._silent_since > self._limits.unreachable_s:
+            raise ComputeUnavailable(
+                f"{raised}; Modal did not answer for {now - self._silent_since:.0f} s, the call is left as it is"
+            ) from error
+        first = self._limits.throttled_s if meaning is Meaning.THROTTLED else min(1.0, self._limits.poll_s)
+        pause = first * 2 ** min(self._pauses, 4)
+        self._pauses += 1
+        self._pause_until = now + pause
+        self._log.warning("%s; asking again in %g s", raised, pause)
+
+    # --- ends -----------------------------------------------------------------------------------------------------
+
+    def _finish(self, message: object) -> None:
+        try:
+            reply = CallReply.from_wire(message)
+            if reply.call_key != self.request.call_key and reply.failure is None:
+                raise EnvelopeError("the reply belongs to another call")
+        except EnvelopeError as error:
+            raised = ComputeMisconfigured(f"{self.what}: {error}; deploy the app anew with `{DEPLOY_COMMAND}`")
+            self._end("failed", error_details=self._details("EnvelopeError", str(raised)))
+            raise raised from error
+        if reply.failure is not None:
+            self._end("failed", reply=reply, error_details=self._details(reply.failure.type, reply.failure.message))
+            self._log.warning("%s: failed remotely\n%s", self.what, reply.failure.traceback)
+            raise _error_of(reply.failure, self.what)
+        self.reply = reply
+        self._end("succeeded", reply=reply)
+        if reply.worker.code_version != self.request.code_version:
+            self._log.warning(
+                "%s: the app runs version %s, this side is %s; deploy it with `%s`",
+                self.what,
+                reply.worker.code_version,
+                self.request.code_version,
+                DEPLOY_COMMAND,
+            )
+
+    @property
+    def _is_over(self) -> bool:
+        return self.row.state in ("succeeded", "failed", "cancelled", "refused")
+
+    def _end(
+        self,
+        state: Literal["succeeded", "failed", "cancelled"],
+        *,
+        reply: CallReply | None = None,
+        error_details: dict[str, Any] | None = None,
+    ) -> None:
+        seconds = reply.worker.seconds if reply else None
+        gpu = gpu_of_device(reply.worker.device) if reply else None
+        self._row = self._ledger.end_compute_call(
+            self.row.id,
+            state,
+            result=reply.to_wire() if reply and state == "succeeded" else None,
+            error_details=error_details,
+            queued_s=self._queued_seconds(reply.worker.started_at) if reply else None,
+            running_s=seconds,
+            estimated_cost_usd=None if seconds is None else seconds * price_per_second(self.request.function, gpu),
+        )
+
+    def _queued_seconds(self, started_at: float) -> float:
+        spawned = self.row.spawned_at
+        return 0.0 if spawned is None else max(0.0, started_at - spawned.timestamp())
+
+    def _details(self, error_type: str, message: str) -> dict[str, Any]:
+        return {
+            "message": message[:1000],
+            "error_type": error_type,
+            "run_id": self._run_id or None,
+            "time": datetime.now(UTC).isoformat(),
+        }
+
+
+def wait_for(calls: Sequence[RemoteCall], limits: WaitLimits, progress: Progress | None = None) -> list[CallReply]:
+    """Make all calls, wait until each has its reply, and give the replies in the same order.
+
+    An interruption (the run is cancelled) cancels what is still open. A retryable error leaves it alone, so that the
+    next run takes it up again; any other error cancels it, since nobody will want it.
+    """
+    stage = calls[0].request.function.replace("_", " ") + " on Modal"
+    reported = time.monotonic()
+    try:
+        for call in calls:
+            call.start()
+        waiting = [call for call in calls if call.reply is None]
+        while waiting:
+            for call in waiting:
+                call.poll(limits.poll_s / len(waiting))
+            waiting = [call for call in waiting if call.reply is None]
+            if progress is not None:
+                progress(stage, len(calls) - len(waiting), len(calls))
+            if time.monotonic() - reported >= limits.report_s:
+                reported = time.monotonic()
+                for call in waiting:
+                    call.tell()
+    except ComputeError as error:
+        if not error.retryable:
+            _cancel_all(calls, f"another part failed: {error}")
+        raise
+    except Exception:
+        raise
+    except BaseException:
+        _cancel_all(calls, "the run was cancelled")
+        raise
+    return [call.reply for call in calls if call.reply is not None]
+
+
+def _cancel_all(calls: Sequence[RemoteCall], reason: str) -> None:
+    for call in calls:
+        call.cancel(reason)
+
+
+def cancel_by_id(call_id: str, log: logging.Logger) -> bool:
+    """Cancel a call that is known by its id alone; False when Modal did not take the request."""
+    return _cancel_quietly(_modal().FunctionCall.from_id(call_id), call_id, log)
+
+
+def _cancel_quietly(call: modal.FunctionCall[Any], what: str, log: logging.Logger) -> bool:
+    try:
+        call.cancel(terminate_containers=True)
+    except Exception as error:  # noqa: BLE001 - it may be over already, and reconciliation tries again
+        meaning = meaning_of(error, waiting=True)
+        if meaning is Meaning.EXPIRED:
+            return True
+        log.warning("%s: could not be cancelled (%s: %s)", what, type(error).__name__, error)
+        return False
+    return True
+
+
+def _error_of(failure: RemoteFailure, what: str) -> ComputeError:
+    """Make a remote failure an error of this side."""
+    if failure.kind == "bad_input":
+        return BadInput(failure.message)
+    if failure.kind == "contract":
+        return ComputeMisconfigured(f"{what}: {failure.message}; deploy the app anew with `{DEPLOY_COMMAND}`")
+    if failure.retryable:
+        return ComputeUnavailable(f"{what}: {failure.type}: {failure.message}")
+    return ComputeError(f"{what}: {failure.type}: {failure.message}")
+
+
+def _age(moment: datetime | None) -> float:
+    """Seconds since an aware time; 0 when there is none."""
+    return 0.0 if moment is None else max(0.0, (datetime.now(UTC) - moment).total_seconds())
+
+
+def _modal() -> Any:
+    """Import Modal's client, with a bound on how long it waits by itself when the server is busy."""
+    os.environ.setdefault("MODAL_MAX_THROTTLE_WAIT", _MAX_THROTTLE_WAIT)
+    import modal
+
+    return modal

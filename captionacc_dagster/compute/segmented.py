@@ -1,0 +1,119 @@
+"""A long video in time segments: each is followed on its own, side by side, and the parts become one result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from captionacc_dagster.captioning import databases
+from captionacc_dagster.captioning.time_segments import Part, cut_times, find_part, join_parts
+from captionacc_dagster.compute import records
+from captionacc_dagster.compute.base import BadInput, Progress
+from captionacc_dagster.compute.envelope import TimeSegment
+from captionacc_dagster.compute.functions import layout_for, opened, publish_extents
+from captionacc_dagster.compute.results import CropBox, CropInferResult, SegmentResult
+from captionacc_dagster.storage.base import ObjectStore
+from captionacc_dagster.storage.errors import ObjectNotFound
+from captionacc_dagster.storage.keys import VideoKeys
+
+if TYPE_CHECKING:
+    from captionacc_dagster.captioning.ocr import OcrEngine
+
+# An hour becomes twelve pieces, each as long as one costs to start a container for several times over.
+SEGMENT_SECONDS = 300.0
+
+
+def time_segments(video_seconds: float, frame_rate: float, about_s: float = SEGMENT_SECONDS) -> list[TimeSegment]:
+    """Cut a video into time segments of about ``about_s`` seconds; none when it is too short to be worth it."""
+    starts = [0.0, *cut_times(video_seconds, frame_rate, about_s)]
+    if len(starts) == 1:
+        return []
+    ends = [*starts[1:], None]
+    return [
+        TimeSegment(index=index, count=len(starts), start_s=start, end_s=end)
+        for index, (start, end) in enumerate(zip(starts, ends, strict=True))
+    ]
+
+
+def crop_and_infer_segment(
+    video_key: str,
+    tenant_id: str,
+    video_id: str,
+    crop_region: CropBox | None,
+    version: int,
+    frame_rate: float,
+    *,
+    segment: TimeSegment,
+    store: ObjectStore,
+    engine: OcrEngine,
+    progress: Progress | None = None,
+) -> SegmentResult:
+    """Crop and follow one time segment: the chunks of its own frames, and its part for the join, written last.
+
+    Raises:
+        BadInput: the video or its layout is missing, or the video cannot be decoded.
+    """
+    started = time.monotonic()
+    keys = VideoKeys(tenant_id, video_id)
+    outputs = records.crop_infer_outputs(version, segment)
+    with opened(store, video_key, keys) as (facts, work):
+        layout = layout_for(store, keys, facts, crop_region, work)
+        records.forget_completed(store, keys, outputs)
+        chunks_dir = work / "chunks"
+        part = find_part(
+            facts,
+            layout,
+            engine,
+            frame_rate,
+            own_start_s=segment.start_s,
+            own_end_s=segment.end_s,
+            chunks_dir=chunks_dir,
+            progress=progress,
+        )
+        prefix = keys.cropped_frames_prefix(version)
+        store.upload_many(
+            (prefix + chunk.relative_to(chunks_dir).as_posix(), chunk) for chunk in sorted(chunks_dir.rglob("*.webm"))
+        )
+        part_key = keys.compute_record(f"{outputs}.part")
+        store.upload_file(part_key, part.to_json(), content_type="application/json")
+        return SegmentResult(
+            index=segment.index,
+            count=segment.count,
+            version=version,
+            part_key=part_key,
+            frame_count=part.cropped_frame_count,
+            caption_count=len(part.captions),
+            processing_duration_seconds=time.monotonic() - started,
+        )
+
+
+def join_segments(
+    tenant_id: str,
+    video_id: str,
+    version: int,
+    frame_rate: float,
+    results: Sequence[SegmentResult],
+    *,
+    store: ObjectStore,
+    run_id: str = "",
+) -> CropInferResult:
+    """Join the parts of all segments into one result and write ``caption_frame_extents_v{version}.db``.
+
+    Raises:
+        BadInput: a part is missing.
+    """
+    started, started_at = time.monotonic(), databases.now_text()
+    keys = VideoKeys(tenant_id, video_id)
+    try:
+        parts = [Part.from_json(store.download_to_bytes(result.part_key)) for result in results]
+    except ObjectNotFound as error:
+        raise BadInput(f"{error}; run caption_frame_extents again") from error
+    timeline = join_parts(parts)
+    records.forget_completed(store, keys, records.crop_infer_outputs(version))
+    seconds = time.monotonic() - started + sum(result.processing_duration_seconds for result in results)
+    run = databases.RunFacts(run_id, version, started_at, seconds)
+    with TemporaryDirectory(prefix="captionacc-") as folder:
+        return publish_extents(store, keys, timeline, run, frame_rate, Path(folder))
