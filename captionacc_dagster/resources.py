@@ -53,7 +53,8 @@ def open_store(settings: Settings | None = None) -> ObjectStore:
     """Open the object store that the settings choose."""
     settings = settings or get_settings()
     if settings.wasabi_bucket and settings.wasabi_access_key and settings.wasabi_secret_key:
-        from captionacc_dagster.storage.s3 import S3ObjectStore, create_s3_client
+        from captionacc_dagster.storage.s3 import S3ObjectStore
+        from captionacc_dagster.storage.s3_client import create_s3_client
 
         create_client = partial(
             create_s3_client,

@@ -131,14 +131,20 @@ class S3ObjectStore(ObjectStore):
     def publish(
         self, key: str, source: bytes | Path, content_type: str | None = None, *, progress: Progress | None = None
     ) -> Published:
-        """See ``ObjectStore.publish``: a temporary key, verified, then a copy within the server."""
-        temporary = temporary_key(tenant_of(check_key(key)), uuid4())
+        """See ``ObjectStore.publish``: a temporary key, verified, then a copy within the server.
+
+        Above 64 MB the parts themselves are what waits: they are no object before the server joins the last of them.
+        """
+        tenant = tenant_of(check_key(key))
         with _source(source) as prepared:
+            if isinstance(prepared.content, Path):
+                self._put(key, prepared, content_type, progress)
+                self._verified(key, prepared)
+                return Published(key, prepared.size, prepared.sha256)
+            temporary = temporary_key(tenant, uuid4())
             try:
                 self._put(temporary, prepared, content_type or content_type_of(key), progress)
-                head = self._retrying(temporary, lambda: self._head(temporary))
-                sha256 = head["Metadata"].get(_SHA256)
-                check_content(key, head["ContentLength"], prepared.size, sha256, sha256 and prepared.sha256)
+                head = self._verified(temporary, prepared)
                 self._retrying(key, lambda: self._copy(temporary, head, key))
             finally:
                 # What stays behind is swept; the outcome is that of the block.
@@ -162,7 +168,7 @@ class S3ObjectStore(ObjectStore):
         def read() -> bytes:
             response = self._client.get_object(Bucket=self._bucket, Key=key)
             content = b"".join(_chunks(response))
-            expected = response["Metadata"].get(_SHA256)
+            expected = _metadata(response).get(_SHA256)
             sha256 = expected and hashlib.sha256(content).hexdigest()
             check_content(key, len(content), response["ContentLength"], sha256, expected)
             return content
@@ -267,6 +273,12 @@ class S3ObjectStore(ObjectStore):
     def _head(self, key: str) -> dict[str, Any]:
         return self._client.head_object(Bucket=self._bucket, Key=key)
 
+    def _verified(self, key: str, source: _Source) -> dict[str, Any]:
+        head = self._retrying(key, lambda: self._head(key))
+        sha256 = _metadata(head).get(_SHA256)
+        check_content(key, head["ContentLength"], source.size, sha256, sha256 and source.sha256)
+        return head
+
     def _upload_hashed(self, key: str, source: bytes | Path) -> Published:
         with _source(source) as prepared:
             self._put(key, prepared, None)
@@ -293,7 +305,7 @@ class S3ObjectStore(ObjectStore):
     def _download(self, key: str, target: Path, sha256: str | None, progress: Progress | None) -> None:
         head = self._head(key)
         size = head["ContentLength"]
-        expected = sha256 or head["Metadata"].get(_SHA256)
+        expected = sha256 or _metadata(head).get(_SHA256)
         try:
             with partial_file(target) as sink, _counted(progress) as counted, storage_errors(key, key):
                 if size > MULTIPART_THRESHOLD_BYTES:
@@ -312,7 +324,7 @@ class S3ObjectStore(ObjectStore):
     def _copy(self, source_key: str, head: dict[str, Any], target_key: str) -> None:
         source = {"Bucket": self._bucket, "Key": source_key}
         # Spelled out, because a copy in parts takes nothing over by itself.
-        extra = {"ContentType": head.get("ContentType", content_type_of(target_key)), "Metadata": head["Metadata"]}
+        extra = {"ContentType": head.get("ContentType", content_type_of(target_key)), "Metadata": _metadata(head)}
         if head["ContentLength"] > _SINGLE_COPY_BYTES:
             self._client.copy(source, self._bucket, target_key, ExtraArgs=extra, Config=_transfer_config())
             return
@@ -375,12 +387,13 @@ class S3ObjectStore(ObjectStore):
 
     def _delete_batch(self, keys: list[str]) -> dict[str, StorageError]:
         """Delete up to 1,000 objects, asking again for those that failed for a reason that passes."""
-        pause = _FIRST_PAUSE_S
         failed: dict[str, StorageError] = {}
-        for _ in range(_CONTENT_ATTEMPTS):
+        for attempt in range(_CONTENT_ATTEMPTS):
+            if attempt:
+                time.sleep(_FIRST_PAUSE_S * 2**attempt)
             objects = [{"Key": key} for key in keys]
             request = {"Bucket": self._bucket, "Delete": {"Objects": objects, "Quiet": True}}
-            answer = self._retrying(keys[0], lambda request=request: self._client.delete_objects(**request))
+            answer = self._retrying(keys[0], partial(self._client.delete_objects, **request))
             failed = {key: error for key, error in failed.items() if key not in keys}
             for entry in answer.get("Errors", ()):
                 key = entry["Key"]
@@ -388,8 +401,6 @@ class S3ObjectStore(ObjectStore):
             keys = [key for key, error in failed.items() if error.retryable]
             if not keys:
                 break
-            time.sleep(pause)
-            pause *= 2
         return failed
 
 
@@ -440,6 +451,11 @@ def _counted(progress: Progress | None) -> Iterator[Progress]:
 def _chunks(response: dict[str, Any]) -> Iterator[bytes]:
     with closing(response["Body"]) as body:
         yield from body.iter_chunks(CHUNK_BYTES)
+
+
+def _metadata(answer: dict[str, Any]) -> dict[str, str]:
+    # Their names are HTTP headers, which servers written in Go give back as "Sha256".
+    return {name.lower(): value for name, value in answer.get("Metadata", {}).items()}
 
 
 def _transfer_config() -> Any:

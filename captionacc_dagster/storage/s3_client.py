@@ -35,7 +35,8 @@ def create_s3_client(
         aws_secret_access_key=secret_key,
         config=Config(
             signature_version="s3v4",
-            s3={"addressing_style": "path" if path_style else "virtual"},
+            # Over TLS too the server checks the SHA-256 of every body and part that it takes.
+            s3={"addressing_style": "path" if path_style else "virtual", "payload_signing_enabled": True},
             # The newer defaults send trailing checksums, which many S3-compatible servers refuse.
             request_checksum_calculation="when_required",
             response_checksum_validation="when_required",

@@ -11,6 +11,7 @@ import pytest
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.keys import VideoKeys
 from captionacc_dagster.storage.local import LocalObjectStore
+from captionacc_dagster.storage.s3 import S3ObjectStore
 from captionacc_dagster_tests.fault_proxy import FaultProxy
 from captionacc_dagster_tests.servers import S3Server, moto_server, rclone_server
 
@@ -27,6 +28,16 @@ def rclone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
         yield server
 
 
+@pytest.fixture(scope="session")
+def moto_store(moto: S3Server) -> S3ObjectStore:
+    return moto.store()
+
+
+@pytest.fixture(scope="session")
+def rclone_store(rclone: S3Server) -> S3ObjectStore:
+    return rclone.store()
+
+
 @pytest.fixture
 def proxy(rclone: S3Server) -> Iterator[FaultProxy]:
     """A fault proxy in front of rclone."""
@@ -39,7 +50,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     """Every store there is, one after the other."""
     if request.param == "folder":
         return LocalObjectStore(tmp_path / "objects")
-    return request.getfixturevalue(request.param).store()
+    return request.getfixturevalue(f"{request.param}_store")
 
 
 @pytest.fixture
