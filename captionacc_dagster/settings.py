@@ -96,6 +96,42 @@ class Settings(BaseSettings):
         validation_alias=_usual_name("WEBHOOK_SECRET"),
         description="Bearer secrets of the webhooks, comma separated; several are valid during a rotation.",
     )
+    webhook_signing_secret: Annotated[list[SecretStr], NoDecode] = Field(
+        default_factory=list,
+        validation_alias=_usual_name("WEBHOOK_SIGNING_SECRET"),
+        description="Signing secrets of the webhooks (Standard Webhooks), comma separated; set: unsigned ones are refused.",
+    )
+    supabase_jwt_secret: SecretStr | None = Field(
+        default=None,
+        validation_alias=_usual_name("SUPABASE_JWT_SECRET"),
+        description="Secret of HS256 user tokens; unset and embedded: one made under home.",
+    )
+    supabase_jwks_url: str | None = Field(
+        default=None,
+        validation_alias=_usual_name("SUPABASE_JWKS_URL"),
+        description="Keys of asymmetric user tokens; unset: those of SUPABASE_URL.",
+    )
+    jwt_audience: str = Field(default="authenticated", description="Audience that user tokens must name.")
+    jwt_issuer: str | None = Field(
+        default=None, description="Issuer that user tokens must name; unset: that of SUPABASE_URL."
+    )
+    dagster_url: str = Field(default="http://127.0.0.1:3000", description="Dagster's webserver, for launching runs.")
+    rate_limit_storage: str = Field(
+        default="memory://",
+        description="Where requests are counted: memory:// for one process, redis://… or postgresql://… for several.",
+    )
+    rate_limit_webhooks: str = Field(default="80/10 second", description="Webhooks of one client.")
+    rate_limit_client: str = Field(default="600/minute", description="Requests of one client in all.")
+    rate_limit_tenant: str = Field(default="1200/minute", description="Requests of one tenant's users in all.")
+    rate_limit_failures: str = Field(default="30/minute", description="Refused credentials of one client.")
+    trusted_proxies: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="Addresses or networks, comma separated, whose X-Forwarded-For is believed; none by default.",
+    )
+    cors_origins: Annotated[list[str], NoDecode] = Field(
+        default_factory=list, description="Origins, comma separated, whose pages may call the API; none by default."
+    )
+    max_body_bytes: int = Field(default=1 << 20, ge=1024, description="Largest request body taken.")
 
     # scheduling
     max_concurrent_runs: int | None = Field(
@@ -114,11 +150,19 @@ class Settings(BaseSettings):
     )
     inbox: Path | None = Field(default=None, description="Folder whose files become videos; unset: `inbox` under home.")
 
-    @field_validator("webhook_secret", mode="before")
+    @field_validator("webhook_secret", "webhook_signing_secret", "trusted_proxies", "cors_origins", mode="before")
     @classmethod
-    def _split_secrets(cls, value: object) -> object:
+    def _split_list(cls, value: object) -> object:
         if isinstance(value, str):
             return [part.strip() for part in value.split(",") if part.strip()]
+        return value
+
+    @field_validator("rate_limit_webhooks", "rate_limit_client", "rate_limit_tenant", "rate_limit_failures")
+    @classmethod
+    def _rate_limit(cls, value: str) -> str:
+        from limits import parse
+
+        parse(value)
         return value
 
     @field_validator("home", "inbox")
