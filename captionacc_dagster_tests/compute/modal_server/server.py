@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import grpclib.server
 from modal._utils.grpc_utils import custom_detail_codec  # noqa: TID253 - the test's own server
+from modal_proto import api_pb2
 
 from captionacc_dagster.compute.envelope import FunctionName
 from captionacc_dagster.compute.modal_spec import APP_NAME, FUNCTIONS, STORAGE_SECRET, STORAGE_SECRET_KEYS
@@ -131,6 +132,13 @@ class ModalServer:
     def calls_of(self, function: FunctionName) -> list[Call]:
         """The calls of one function, in order."""
         return [call for call in self.calls.values() if call.function == function]
+
+    def data_of(self, function: str) -> api_pb2.FunctionData:
+        """A function's definition: as it was deployed, or the little that a call needs."""
+        if function in self.definitions:
+            return self.definitions[function].function_data
+        ranked = api_pb2.FunctionData.RankedFunction(function=api_pb2.Function(function_name=function))
+        return api_pb2.FunctionData(function_name=function, ranked_functions=[ranked])
 
     # --- for the servicer ---------------------------------------------------------------------------------------------
 

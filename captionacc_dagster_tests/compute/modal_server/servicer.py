@@ -183,8 +183,9 @@ class Servicer:
     async def FunctionGet(self, request: Any) -> Any:  # noqa: N802
         if request.app_name not in self._server.apps or request.object_tag not in self._server.modules:
             raise GRPCError(Status.NOT_FOUND, f"App '{request.app_name}' not found")
+        name = request.object_tag
         return api_pb2.FunctionGetResponse(
-            function_id=f"fu-{request.object_tag}", handle_metadata=_handle(request.object_tag)
+            function_id=f"fu-{name}", handle_metadata=_handle(name), function=self._server.data_of(name)
         )
 
     async def FunctionMap(self, request: Any) -> Any:  # noqa: N802
