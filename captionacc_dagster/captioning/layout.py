@@ -10,7 +10,7 @@ import numpy as np
 from captionacc_dagster.captioning.geometry import BBox, CropRegion
 from captionacc_dagster.captioning.layout_search import LayoutSearch
 from captionacc_dagster.captioning.ocr import LineBox, OcrEngine, line_box
-from captionacc_dagster.captioning.tracks import FoundTrack, box_of
+from captionacc_dagster.captioning.tracks import FoundTrack, Line, box_of, overlap
 from captionacc_dagster.captioning.video import SampledFrame, VideoFacts, sample_frames
 
 Progress = Callable[[str, int, int], None]
@@ -146,8 +146,7 @@ def find_layout(
     search = LayoutSearch(facts, engine, _known_lines(frames), progress)
     found = search.run()
     size = search.size
-    avoid = _merged([sighting.bbox for sighting in search.fixtures])
-    tracks = _named([_track(track, size, avoid) for track in found])
+    tracks = _named([_track(track, size, search.fixtures) for track in found])
     evidence = tuple(
         Detection(-1, number, sighting.time_s, "", sighting.score, sighting.bbox)
         for number, sighting in enumerate(search.sightings)
@@ -171,13 +170,14 @@ def _track(found: FoundTrack, size: tuple[int, int], avoid: Sequence[BBox]) -> T
     along = size[1] if found.vertical else size[0]
     low = min(row.low for row in found.rows) - _MARGIN * line_height
     high = max(row.high for row in found.rows) + _MARGIN * line_height
-    start = float(min(line.start for line in lines))
-    end = float(max(line.end for line in lines))
     texts = max(row.distinct for row in found.rows)
+    usual = [line for line in lines if _is_anchored(line, lines, found.anchor)] or lines
+    start = float(min(line.start for line in usual))
+    end = float(max(line.end for line in usual))
     # The longest of a few texts is shorter than the longest of all.
     room = 0.6 * line_height + 0.12 * (end - start) / max(1.0, (texts / 4) ** 0.5)
     if found.anchor == "center":
-        middle = float(np.median([line.middle for line in lines]))
+        middle = float(np.median([line.middle for line in usual]))
         half = max(middle - start, end - middle) + room
         start, end = middle - half, middle + half
     elif found.anchor == "left":
@@ -195,8 +195,14 @@ def _track(found: FoundTrack, size: tuple[int, int], avoid: Sequence[BBox]) -> T
         confidence=found.confidence,
         lines=tuple((row.low / across, row.high / across) for row in found.rows),
         texts_seen=texts,
-        avoid=tuple(box.as_tuple() for box in avoid if _overlap(box, region) > 0),
+        avoid=tuple(box.as_tuple() for box in avoid if overlap(box, region) > 0),
     )
+
+
+def _is_anchored(line: Line, lines: Sequence[Line], anchor: str) -> bool:
+    """Tell whether a line stands where the track's lines stand; one found in one with something else does not."""
+    at = {"left": lambda entry: entry.start, "right": lambda entry: entry.end}.get(anchor, lambda entry: entry.middle)
+    return abs(at(line) - float(np.median([at(other) for other in lines]))) <= 1.2 * line.height
 
 
 def _named(tracks: Sequence[Track]) -> tuple[Track, ...]:
@@ -246,30 +252,12 @@ def _labels(tracks: Sequence[Track], frames: Sequence[FrameOcr]) -> dict[tuple[i
     labels = {}
     for detection in (detection for frame in frames for detection in frame.detections):
         box = detection.bbox
-        inside = max((_overlap(box, track.region) for track in tracks), default=0.0)
-        avoided = max((_overlap(box, BBox(*edge)) for track in tracks for edge in track.avoid), default=0.0)
+        inside = max((overlap(box, track.region) for track in tracks), default=0.0)
+        avoided = max((overlap(box, BBox(*edge)) for track in tracks for edge in track.avoid), default=0.0)
         sure = max((track.confidence for track in tracks), default=0.9)
         label = "in" if inside > 0.6 and avoided < 0.5 else "out"
         labels[(detection.frame_index, detection.box_index)] = (label, sure * (0.5 + abs(inside - 0.5)))
     return labels
-
-
-def _overlap(box: BBox, other: BBox) -> float:
-    """Give the share of ``box`` that lies in ``other``."""
-    across = min(box.right, other.right) - max(box.left, other.left)
-    down = min(box.bottom, other.bottom) - max(box.top, other.top)
-    return max(0.0, across) * max(0.0, down) / max(1e-12, box.width * box.height)
-
-
-def _merged(boxes: Sequence[BBox]) -> list[BBox]:
-    merged: list[BBox] = []
-    for box in boxes:
-        home = next((i for i, other in enumerate(merged) if _overlap(box, other) > 0.3), None)
-        if home is None:
-            merged.append(box)
-        else:
-            merged[home] = merged[home].union(box)
-    return merged
 
 
 def layout_from_region(facts: VideoFacts, region: CropRegion) -> Layout:

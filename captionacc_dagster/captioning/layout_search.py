@@ -20,14 +20,15 @@ from captionacc_dagster.captioning.sightings import (
     standing_share,
     take_samples,
 )
-from captionacc_dagster.captioning.tracks import FoundTrack, box_of, find_fixtures, find_rows, find_tracks
+from captionacc_dagster.captioning.tracks import FoundTrack, box_of, find_fixtures, find_rows, find_tracks, merged_boxes
 from captionacc_dagster.captioning.video import VideoFacts, scaled_size
 
 _SIDE = 512  # pixels of the longer side in which lines are searched when their height is not known
 _COARSE_SIDE, _FINE_SIDE = 384, 960  # the same for large and for small text
 _LINE_PIXELS = 18  # height of a line's box at which the detector is sure of it
+_SKIPPING_CODECS = ("h264", "hevc", "mpeg4", "mpeg2video", "vc1")  # FFmpeg can leave B frames out of these
 _MOST_SAMPLES = 120
-_SPACING_S = 1.6  # between samples, unless the video is long or very short
+_SPACING_S = 1.2  # between samples, unless the video is long or very short
 _WHOLE_S = 3.6  # between samples that are searched whole
 _SUSPECTS = 2  # samples searched whole because of lines that stand where no track is
 _MOSAIC_HEIGHT = 640  # pixels of bands that are searched at once
@@ -67,7 +68,7 @@ class LayoutSearch:
         self.size = scaled_size(facts, THUMB_SIDE)
         self.samples: list[Sample] = []
         self.sightings: list[Sighting] = []
-        self.fixtures: list[Sighting] = []
+        self.fixtures: list[BBox] = []
 
     def run(self) -> list[FoundTrack]:
         """Search until the tracks are sure, or everything was looked at.
@@ -128,10 +129,11 @@ class LayoutSearch:
 
     def _tracks(self) -> list[FoundTrack]:
         self.sightings = sightings_of(self.samples)
-        self.fixtures = find_fixtures(self.samples, self.sightings)
-        fixed = {id(sighting) for sighting in self.fixtures}
+        fixtures = find_fixtures(self.samples, self.sightings)
+        fixed = {id(sighting) for sighting in fixtures}
         free = [sighting for sighting in self.sightings if id(sighting) not in fixed]
-        rows = find_rows(self.samples, free, self.size)
+        self.fixtures = merged_boxes([sighting.bbox for sighting in fixtures])
+        rows = find_rows(self.samples, free, self.fixtures, self.size)
         return find_tracks(rows, self.size, self._facts.duration_s)
 
     def _search_bands(self, tracks: Sequence[FoundTrack]) -> None:
@@ -221,7 +223,7 @@ class LayoutSearch:
 def sample_times(facts: VideoFacts, known: Sequence[float]) -> list[float]:
     """Choose when to sample: at keyframes, at the times that are known already, and evenly between them.
 
-    The last stretch before a keyframe is left out: getting there costs most.
+    Where the decoder can leave no frames out, only the first part after each keyframe is sampled.
     """
     spacing = max(_SPACING_S, facts.duration_s / _MOST_SAMPLES)
     if facts.duration_s < 8 * spacing:
@@ -233,7 +235,8 @@ def sample_times(facts: VideoFacts, known: Sequence[float]) -> list[float]:
     times: list[float] = []
     for start, end in itertools.pairwise([*fixed, facts.duration_s]):
         parts = max(1, round((end - start) / spacing))
-        times += [start + part * (end - start) / parts for part in range(parts)]
+        reached = parts if facts.codec in _SKIPPING_CODECS or parts < 3 else -(-parts // 2)
+        times += [start + part * (end - start) / parts for part in range(reached)]
     return times
 
 

@@ -18,6 +18,7 @@ from captionacc_dagster.captioning.pictures import pixel_rectangle
 from captionacc_dagster.captioning.video import NativeFrame, VideoFacts, VideoReader, scaled_size
 
 THUMB_SIDE = 640  # pixels of the longer side of the luma pictures that are compared over time
+_SHORT_S = 8.0
 _LATER_S = 0.2  # how much later the second picture of a sample is, at least
 _THICKEST = 0.22  # of the picture's shorter side: no line of text is thicker
 _REACH = 24  # thumb pixels that text may move between the two pictures and be followed
@@ -72,7 +73,9 @@ def take_samples(facts: VideoFacts, times: Sequence[float], side: int) -> Iterat
     """
     thumb_size = scaled_size(facts, THUMB_SIDE)
     search_size = scaled_size(facts, side)
-    with VideoReader(facts, skip="BIDIR", deblock=False) as reader:
+    # In a short video the frames that could be left out are too few to count, and needed.
+    skip = "BIDIR" if facts.duration_s >= _SHORT_S else "DEFAULT"
+    with VideoReader(facts, skip=skip, deblock=False) as reader:
         for frame, later in _pairs(reader, times):
             second = None if later is None else strokes(later.scaled_luma(*thumb_size))
             first = strokes(frame.scaled_luma(*thumb_size))
@@ -89,8 +92,7 @@ def _pairs(reader: VideoReader, times: Sequence[float]) -> Iterator[tuple[Native
             continue  # the sample before reached past this time
         before = keyframes[keyframes <= time_s + 1e-6]
         if running is None or (len(before) and before[-1] > position):
-            reader.seek(time_s)
-            running = reader.frames()
+            running = reader.frames_from(time_s)
         frame = next((f for f in running if f.time_s >= time_s - 0.02), None)
         if frame is None:
             return

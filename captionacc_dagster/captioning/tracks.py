@@ -99,12 +99,17 @@ def find_fixtures(samples: Sequence[Sample], sightings: Sequence[Sighting]) -> l
     return fixtures
 
 
-def find_rows(samples: Sequence[Sample], sightings: Sequence[Sighting], size: tuple[int, int]) -> list[Row]:
-    """Group sightings into rows and columns; fragments of a line become one line. ``size``: (width, height)."""
+def find_rows(
+    samples: Sequence[Sample], sightings: Sequence[Sighting], fixtures: Sequence[BBox], size: tuple[int, int]
+) -> list[Row]:
+    """Group sightings into rows and columns; fragments of a line become one line, fixtures at its ends are cut off.
+
+    ``size``: ``(width, height)`` of the samples.
+    """
     width, height = size
     rows: list[Row] = []
     for sighting in sorted(sightings, key=lambda s: -s.score):
-        box = sighting.bbox
+        box = _without(sighting.bbox, fixtures)
         x0, y0, x1, y1 = box.left * width, box.top * height, box.right * width, box.bottom * height
         vertical = (y1 - y0) > _COLUMN * (x1 - x0)
         spans = (y0, y1, x0, x1) if vertical else (x0, x1, y0, y1)
@@ -114,6 +119,7 @@ def find_rows(samples: Sequence[Sample], sightings: Sequence[Sighting], size: tu
             home = Row(vertical)
             rows.append(home)
         home.lines.append(line)
+    rows = _merged(rows)
     for row in rows:
         row.lines = _joined(row.lines)
         row.distinct = _count_texts(row, samples, size)
@@ -125,6 +131,35 @@ def _belongs(line: Line, row: Row) -> bool:
     smaller, larger = sorted((line.height, high - low))
     apart = abs((line.low + line.high) / 2 - (low + high) / 2)
     return larger <= _SIMILAR_HEIGHT * smaller and apart <= _SAME_ROW * smaller
+
+
+def _without(box: BBox, fixtures: Sequence[BBox]) -> BBox:
+    """Cut fixtures off the ends of a line that the detector found in one with them."""
+    for fixed in fixtures:
+        beside = min(box.bottom, fixed.bottom) - max(box.top, fixed.top) > 0.5 * fixed.height
+        inside = min(box.right, fixed.right) - max(box.left, fixed.left) > 0.5 * fixed.width
+        if not (beside and inside) or fixed.width > 0.8 * box.width:
+            continue
+        if fixed.left - box.left >= box.right - fixed.right:
+            box = BBox(box.left, box.top, max(fixed.left, box.left + 1e-3), box.bottom)
+        else:
+            box = BBox(min(fixed.right, box.right - 1e-3), box.top, box.right, box.bottom)
+    return box
+
+
+def _merged(rows: Sequence[Row]) -> list[Row]:
+    """Merge rows that turn out to lie on top of each other."""
+    merged: list[Row] = []
+    for row in sorted(rows, key=lambda entry: -len(entry.lines)):
+        for other in merged:
+            shared = min(row.high, other.high) - max(row.low, other.low)
+            smaller, larger = sorted((row.height, other.height))
+            if row.vertical == other.vertical and shared > 0.7 * smaller and larger <= _SIMILAR_HEIGHT * smaller:
+                other.lines += row.lines
+                break
+        else:
+            merged.append(row)
+    return merged
 
 
 def _joined(lines: Sequence[Line]) -> list[Line]:
@@ -246,3 +281,22 @@ def _adjoins(row: Row, track: FoundTrack) -> bool:
 def _aligned(row: Row, track: FoundTrack, size: tuple[int, int]) -> bool:
     along = size[1] if row.vertical else size[0]
     return anchor_of([*track.rows, row], along) == track.anchor
+
+
+def overlap(box: BBox, other: BBox) -> float:
+    """Give the share of ``box`` that lies in ``other``."""
+    across = min(box.right, other.right) - max(box.left, other.left)
+    down = min(box.bottom, other.bottom) - max(box.top, other.top)
+    return max(0.0, across) * max(0.0, down) / max(1e-12, box.width * box.height)
+
+
+def merged_boxes(boxes: Sequence[BBox]) -> list[BBox]:
+    """Merge boxes that are the same thing found several times."""
+    merged: list[BBox] = []
+    for box in boxes:
+        home = next((i for i, other in enumerate(merged) if overlap(box, other) > 0.3), None)
+        if home is None:
+            merged.append(box)
+        else:
+            merged[home] = merged[home].union(box)
+    return merged

@@ -6,6 +6,7 @@ Every unusable file ends in one VideoError; times count from the first displayed
 from __future__ import annotations
 
 import contextlib
+import itertools
 import queue
 import threading
 from collections.abc import Iterator, Sequence
@@ -43,6 +44,7 @@ __all__ = [
 
 _BATCH = 8  # native frames handed over at once: few enough for memory, enough to make the hand-over cheap
 _QUEUED_BATCHES = 2
+_SEEK_BACK_S = 5.0  # how much earlier a file is entered that did not seek to a keyframe
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,14 +167,23 @@ class VideoReader:
 
     def __init__(self, facts: VideoFacts, *, skip: str = "DEFAULT", deblock: bool = True, threads: int = 1) -> None:
         self.facts = facts
-        self._container = open_video(facts.path)
-        self._stream = video_stream(self._container, facts.path)
+        self._decoder = (skip, deblock, threads)
+        self._open()
+
+    def _open(self) -> None:
+        self._container = open_video(self.facts.path)
+        self._stream = video_stream(self._container, self.facts.path)
         context = self._stream.codec_context
+        skip, deblock, threads = self._decoder
         context.thread_count = threads
         context.thread_type = "AUTO" if threads > 1 else "NONE"
         context.skip_frame = skip  # pyright: ignore[reportAttributeAccessIssue]
         if not deblock:
             context.options = {"skip_loop_filter": "all"}
+
+    def _reopen(self) -> None:
+        self._container.close()
+        self._open()
 
     def __enter__(self) -> VideoReader:
         return self
@@ -180,16 +191,28 @@ class VideoReader:
     def __exit__(self, *exc: object) -> None:
         self._container.close()
 
-    def seek(self, time_s: float) -> None:
-        """Go to the last keyframe at or before a time; to the start where the file cannot seek."""
+    def frames_from(self, time_s: float) -> Iterator[NativeFrame]:
+        """Decode from the last keyframe at or before a time; from earlier on where the file seeks badly."""
+        for start in (time_s, time_s - _SEEK_BACK_S, None):
+            if start is None:
+                self._reopen()
+            elif not self._seek(start):
+                continue
+            frames = self.frames()
+            first = next(frames, None)
+            if first is not None and (start is None or first.time_s <= time_s + 1.5 / self.facts.frame_rate):
+                return itertools.chain((first,), frames)
+        return iter(())
+
+    def _seek(self, time_s: float) -> bool:
         from av.error import FFmpegError
 
-        pts = self.facts.first_pts + round(time_s / self.facts.time_base)
+        pts = self.facts.first_pts + max(0, round(time_s / self.facts.time_base))
         try:
             self._container.seek(pts, stream=self._stream, backward=True)
         except FFmpegError:
-            with contextlib.suppress(FFmpegError):
-                self._container.seek(self.facts.first_pts, stream=self._stream, any_frame=True)
+            return False
+        return True
 
     def frames(self) -> Iterator[NativeFrame]:
         """Decode from here to the end. ``index`` counts from 0 at this call; times rise strictly."""
@@ -249,8 +272,7 @@ def frames_near(reader: VideoReader, times: Sequence[float], *, tolerance_s: flo
         goal = time_s if near is None else near
         start = _last_at_or_before(reader.facts.keyframes_s, goal)
         if running is None or previous is None or start is None or start > previous.time_s:
-            reader.seek(goal)
-            running, previous = reader.frames(), None
+            running, previous = reader.frames_from(goal), None
         previous = _advance(running, goal, previous, reader.facts)
         if previous is None:
             return
