@@ -29,16 +29,20 @@ _numbers = itertools.count(1)
 MakeDatabase = Callable[[], str]
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[EmbeddedPostgres]:
-    """An embedded Postgres 18; its database ``captionacc`` is migrated and holds the local tenant."""
+def _server(version: int) -> Iterator[EmbeddedPostgres]:
     # Not pytest's folder: a socket's path must be short, and this one is gone at the end.
     home = Path(tempfile.mkdtemp(prefix="ca-pg-"))
-    server = EmbeddedPostgres(home, durable=False)
+    server = EmbeddedPostgres(home, version=version, durable=False)
     open_catalog(server).close()
     yield server
     server.stop()
     shutil.rmtree(home, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[EmbeddedPostgres]:
+    """An embedded Postgres 18; its database ``captionacc`` is migrated and holds the local tenant."""
+    yield from _server(18)
 
 
 @pytest.fixture
@@ -107,7 +111,22 @@ def supabase_catalog(supabase_lite: SupabaseLite) -> Iterator[SupabaseCatalog]:
         yield catalog
 
 
-@pytest.fixture(params=["postgres", "supabase"])
+@pytest.fixture(scope="session")
+def postgres_16_server() -> Iterator[EmbeddedPostgres]:
+    """The same on Postgres 16."""
+    yield from _server(16)
+
+
+@pytest.fixture
+def postgres_16_catalog(postgres_16_server: EmbeddedPostgres) -> Iterator[PostgresCatalog]:
+    """A catalog over SQL on a fresh, migrated database of Postgres 16."""
+    name = f"test_{os.getpid()}_{next(_numbers)}"
+    postgres_16_server.ensure_database(name, template=TEMPLATE)
+    with PostgresCatalog(postgres_16_server.url(name)) as catalog:
+        yield catalog
+
+
+@pytest.fixture(params=["postgres", "postgres_16", "supabase"])
 def catalog(request: pytest.FixtureRequest) -> Catalog:
     """A catalog of each kind in turn, with the local tenant."""
     return request.getfixturevalue(f"{request.param}_catalog")

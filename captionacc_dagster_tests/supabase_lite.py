@@ -23,7 +23,7 @@ from psycopg.conninfo import conninfo_to_dict
 from captionacc_dagster.catalog.supabase import SupabaseCatalog
 from captionacc_dagster_tests.servers import free_port, server_process
 
-PACKAGE = Path(__file__).parent / "catalog" / "supabase_lite" / "package.json"
+SOURCES = Path(__file__).parent / "catalog" / "supabase_lite"
 JWT_SECRET = "only-for-tests-on-loopback-0123456789abcdef"
 PUBLISHABLE_KEY = "sb_publishable_only_for_tests"
 SECRET_KEY = "sb_secret_only_for_tests"
@@ -96,16 +96,18 @@ def missing_reason() -> str | None:
 
 
 def _installed() -> Path:
-    """Install the package once, in the user's cache, for its exact versions; give its command."""
+    """Install the package once, in the user's cache, for its exact versions; give the program that serves it."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "captionacc-tests"
-    folder = cache / f"supabase-lite-{hashlib.sha256(PACKAGE.read_bytes()).hexdigest()[:12]}"
-    command = folder / "node_modules" / "@supabase" / "lite" / "dist" / "cli" / "index.js"
+    sources = sorted(path for path in SOURCES.iterdir() if path.suffix in (".json", ".mjs"))
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+    folder = cache / f"supabase-lite-{digest}"
     cache.mkdir(parents=True, exist_ok=True)
     with (cache / "install.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "installed").exists():
             folder.mkdir(exist_ok=True)
-            shutil.copy(PACKAGE, folder)
+            for path in sources:
+                shutil.copy(path, folder)
             subprocess.run(
                 ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"],
                 cwd=folder,
@@ -114,7 +116,7 @@ def _installed() -> Path:
                 timeout=240,
             )
             (folder / "installed").touch()
-    return command
+    return folder / "serve.mjs"
 
 
 @contextmanager
@@ -122,20 +124,17 @@ def supabase_lite_server(database_url: str, folder: Path) -> Iterator[SupabaseLi
     """Serve a migrated database of the embedded Postgres with the grants of our migrations alone."""
     port = free_port()
     address = conninfo_to_dict(database_url)
-    config = folder / "supabase" / "config.toml"
-    config.parent.mkdir(parents=True, exist_ok=True)
-    config.write_text(
-        f'[api]\nport = {port}\nschemas = ["captionacc"]\n'
-        f'[db]\ndriver = "postgres"\nurl = "postgres:///{address["dbname"]}"\n'
-        f'[auth]\nenabled = true\njwt_secret = "{JWT_SECRET}"\n'
-        f'publishable_key = "{PUBLISHABLE_KEY}"\nsecret_key = "{SECRET_KEY}"\n'
-    )
-    environment = {"LITE_TELEMETRY": "0", "DO_NOT_TRACK": "1", "PGHOST": str(address["host"]), "PGUSER": "postgres"}
-    # From its own folder: it looks for .env and keeps its files where it is started.
-    here = ["sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", str(folder)]
-    command = [*here, "node", str(_installed()), "start", "--no-admin"]
+    environment = {
+        "LITE_TELEMETRY": "0", "DO_NOT_TRACK": "1", "PORT": str(port),
+        "PGHOST": str(address["host"]), "PGUSER": "postgres", "DATABASE": str(address["dbname"]),
+        "JWT_SECRET": JWT_SECRET, "PUBLISHABLE_KEY": PUBLISHABLE_KEY, "SECRET_KEY": SECRET_KEY,
+    }  # fmt: skip
+    server = SupabaseLite(f"http://127.0.0.1:{port}", database_url)
     with psycopg.connect(database_url, autocommit=True) as connection:
         connection.execute(_SAVE_GRANTS)
-        with server_process(command, port, folder / "lite.log", env=environment):
+        with server_process(["node", str(_installed())], port, folder / "lite.log", env=environment):
+            # It sets itself up, grants included, at its first request.
+            with server.catalog() as catalog:
+                catalog.ping()
             connection.execute(_RESTORE_GRANTS)
-            yield SupabaseLite(f"http://127.0.0.1:{port}", database_url)
+            yield server

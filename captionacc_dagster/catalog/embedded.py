@@ -185,7 +185,8 @@ class EmbeddedPostgres:
             running = server_pid(self.data) is not None
             (self.folder / "stopped").touch()
             if running:
-                self._run("pg_ctl", "stop", "-D", str(self.data), "-m", "fast", "-w", "-t", "60")
+                mode = "fast" if self._durable else "immediate"
+                self._run("pg_ctl", "stop", "-D", str(self.data), "-m", mode, "-w", "-t", "60")
             self.release()
         return running
 

@@ -79,6 +79,7 @@ declare
     v captionacc.videos;
     r captionacc.processing_requests;
     made boolean;
+    rule text;
 begin
     if not exists (select 1 from captionacc.tenants where id = p_tenant_id) then
         raise exception 'no tenant %', p_tenant_id using errcode = 'PT404';
@@ -109,6 +110,9 @@ begin
     return jsonb_build_object('created', made, 'video', to_jsonb(v),
                               'request', case when r.id is not null then to_jsonb(r)
                                   || jsonb_build_object('tenant_tier', captionacc.tenant_tier(r.tenant_id)) end);
+exception when check_violation then
+    get stacked diagnostics rule = constraint_name;
+    raise exception 'a value of the video breaks the rule %', rule using errcode = '22023';
 end $$;
 
 create function captionacc.get_videos(p_video_ids uuid[]) returns setof captionacc.videos
@@ -150,6 +154,7 @@ declare
     given text[] := array(select jsonb_object_keys(p_changes));
     stray text[] := array(select unnest(given) except select unnest(allowed));
     assignments text;
+    rule text;
 begin
     if cardinality(stray) > 0 then
         raise exception 'not a column of a video that can be updated: %', array_to_string(stray, ', ')
@@ -166,6 +171,9 @@ begin
     if not found then
         raise exception 'no video %', p_video_id using errcode = 'PT404';
     end if;
+exception when check_violation then
+    get stacked diagnostics rule = constraint_name;
+    raise exception 'a value of the video breaks the rule %', rule using errcode = '22023';
 end $$;
 
 -- Hides the video at once and drops what has not started; its objects are removed by whoever purges it.

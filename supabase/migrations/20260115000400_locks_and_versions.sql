@@ -8,6 +8,9 @@ returns boolean language plpgsql set search_path = '' as $$
 declare
     state captionacc.video_database_state;
 begin
+    if p_database not in ('layout', 'captions') then
+        raise exception 'a video has no database %', p_database using errcode = '22023';
+    end if;
     if not pg_try_advisory_xact_lock(hashtextextended('captionacc.lock:' || p_video_id || ':' || p_database, 0)) then
         return false;
     end if;

@@ -204,6 +204,7 @@ returns setof captionacc.processing_request_details language plpgsql set search_
 declare
     v captionacc.videos := captionacc.video_for_change(p_video_id);
     made uuid;
+    rule text;
 begin
     select id into made from captionacc.processing_requests where idempotency_key = p_request_key;
     if not found then
@@ -224,6 +225,9 @@ begin
                                'crop_bottom', p_crop_bottom)), p_user_id, p_base_priority, p_claimer, p_lease_seconds);
     end if;
     return query select * from captionacc.processing_request_details where id = made;
+exception when check_violation then
+    get stacked diagnostics rule = constraint_name;
+    raise exception 'a value of the video breaks the rule %', rule using errcode = '22023';
 end $$;
 
 -- The same captions asked for twice while the first request is open are one request.
