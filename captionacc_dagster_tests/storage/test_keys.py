@@ -258,6 +258,13 @@ def test_tampering_with_a_key_never_reaches_another_tenant(tenant: str, other: s
     assert (Path("/objects") / key).resolve().is_relative_to(f"/objects/{tenant}")
 
 
+def test_compute_records_are_the_services_own() -> None:
+    assert KEYS.compute_record("caption_ocr_0a") == f"{KEYS.server_prefix}compute/caption_ocr_0a.json"
+    for name in ("../x", "a/../../b", "", "A", "a b", "/a"):
+        with pytest.raises(InvalidKey):
+            KEYS.compute_record(name)
+
+
 def test_an_owner_is_a_whole_segment() -> None:
     for key in (f"{TENANT}-evil/x", f"{TENANT}x/x", TENANT, f"x/{TENANT}/y", f"{TENANT.upper()}/x"):
         with pytest.raises(InvalidKey):

@@ -13,8 +13,12 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
+import boto3.exceptions  # noqa: TID253 (a test may load what it tests)
+import botocore.exceptions  # noqa: TID253
 import pytest
+from s3transfer.exceptions import RetriesExceededError
 
+from captionacc_dagster.storage import s3
 from captionacc_dagster.storage.errors import (
     AccessDenied,
     BucketNotFound,
@@ -28,7 +32,7 @@ from captionacc_dagster.storage.errors import (
 )
 from captionacc_dagster.storage.keys import VideoKeys, temporary_prefix, tenant_prefix
 from captionacc_dagster.storage.s3 import MULTIPART_THRESHOLD_BYTES, S3ObjectStore
-from captionacc_dagster.storage.s3_errors import from_response
+from captionacc_dagster.storage.s3_errors import from_response, storage_errors
 from captionacc_dagster_tests.fault_proxy import Fault, FaultProxy, s3_error
 from captionacc_dagster_tests.servers import S3Server, free_port
 
@@ -395,6 +399,23 @@ def test_an_object_tells_its_type_and_hash(moto: S3Server, video: VideoKeys) -> 
     assert heads[video.layout_db]["Metadata"] == {"sha256": hashlib.sha256(b"captions").hexdigest()}
 
 
+def test_a_copy_too_large_for_one_request_goes_in_parts(
+    moto: S3Server, video: VideoKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 5 GiB is S3's limit for one CopyObject; only the limits are made small here.
+    monkeypatch.setattr(s3, "_SINGLE_COPY_BYTES", 6 << 20)
+    monkeypatch.setattr(s3, "MULTIPART_THRESHOLD_BYTES", 6 << 20)
+    monkeypatch.setattr(s3, "_PART_BYTES", 5 << 20)
+    store = moto.store()
+    store.upload_file(video.video, b"x" * (11 << 20), content_type="video/x-matroska")
+    store.copy(video.video, video.captions_db)
+    head = moto.client().head_object(Bucket=moto.bucket, Key=video.captions_db)
+    assert head["ETag"].endswith('-3"')
+    assert head["ContentType"] == "video/x-matroska"
+    assert head["Metadata"]["sha256"] == store.sha256(video.captions_db)
+    store.delete_prefix(video.client_prefix)
+
+
 def test_dagsters_own_resource_gives_a_client(rclone: S3Server, video: VideoKeys) -> None:
     from dagster_aws.s3 import S3Resource
 
@@ -426,6 +447,31 @@ def test_a_servers_code_has_its_type(code: str, status: int, expected: type[Stor
     error = from_response(code, "why", status, "the/key", "the/key")
     assert type(error) is expected
     assert str(error) == f"the/key: {code} (why)"
+
+
+@pytest.mark.unit
+def test_what_boto_raises_has_its_type() -> None:
+    expected = [
+        (botocore.exceptions.EndpointConnectionError(endpoint_url="x"), StorageUnavailable),
+        (botocore.exceptions.ConnectTimeoutError(endpoint_url="x"), StorageUnavailable),
+        (botocore.exceptions.ConnectionClosedError(endpoint_url="x"), StorageUnavailable),
+        (botocore.exceptions.ReadTimeoutError(endpoint_url="x"), StorageUnavailable),
+        (botocore.exceptions.IncompleteReadError(actual_bytes=1, expected_bytes=2), TruncatedBody),
+        (botocore.exceptions.ResponseStreamingError(error="x"), TruncatedBody),
+        (botocore.exceptions.FlexibleChecksumError(error_msg="x"), ChecksumMismatch),
+        (botocore.exceptions.NoCredentialsError(), AccessDenied),
+        (botocore.exceptions.SSLError(endpoint_url="x", error="certificate"), StorageError),
+        (botocore.exceptions.ParamValidationError(report="x"), StorageError),
+        (boto3.exceptions.S3UploadFailedError("x"), StorageError),
+        (RetriesExceededError(ConnectionResetError("x")), StorageUnavailable),
+        (RetriesExceededError(botocore.exceptions.ResponseStreamingError(error="x")), TruncatedBody),
+    ]
+    for error, kind in expected:
+        with pytest.raises(StorageError) as caught, storage_errors("the/key", "the/key"):
+            raise error
+        assert type(caught.value) is kind, error
+        assert caught.value.__cause__ is error
+        assert str(caught.value).startswith("the/key: ")
 
 
 @pytest.mark.unit
