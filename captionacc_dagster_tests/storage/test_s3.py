@@ -13,8 +13,8 @@ from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
 
-import boto3.exceptions  # noqa: TID253 (a test may load what it tests)
-import botocore.exceptions  # noqa: TID253
+import boto3.exceptions
+import botocore.exceptions
 import pytest
 from s3transfer.exceptions import RetriesExceededError
 
