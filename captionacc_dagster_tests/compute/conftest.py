@@ -11,7 +11,8 @@ from uuid import uuid4
 
 import pytest
 
-from captionacc_dagster.catalog.models import LOCAL_TENANT_ID
+from captionacc_dagster.catalog.embedded import EmbeddedPostgres
+from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, ComputeCall
 from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.compute.code_version import code_version
 from captionacc_dagster.compute.envelope import CallReply, Worker
@@ -20,6 +21,7 @@ from captionacc_dagster.compute.modal_calls import WaitLimits
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.keys import VideoKeys
 from captionacc_dagster_tests.compute.modal_server import ModalServer
+from captionacc_dagster_tests.conftest import TEMPLATE
 from captionacc_dagster_tests.servers import S3Server, rclone_server
 
 # Short enough for tests; what they mean is the same.
@@ -43,6 +45,20 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """An S3 server with a bucket that tests and containers both reach."""
     with rclone_server(tmp_path_factory.mktemp("modal-bucket")) as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def ledger_url(postgres_server: EmbeddedPostgres) -> str:
+    """One database for all tests of this folder; each looks only at the calls for its own video."""
+    postgres_server.ensure_database("compute_tests", template=TEMPLATE)
+    return postgres_server.url("compute_tests")
+
+
+@pytest.fixture(scope="session")
+def ledger(ledger_url: str) -> Iterator[PostgresCatalog]:
+    """The ledger: a catalog in real Postgres."""
+    with PostgresCatalog(ledger_url) as catalog:
+        yield catalog
 
 
 @pytest.fixture
@@ -78,18 +94,25 @@ class StoredVideo:
         return (self.keys.video, self.keys.tenant_id, self.keys.video_id)
 
 
+def rows_of(ledger: PostgresCatalog, video: StoredVideo) -> list[ComputeCall]:
+    """The ledger's rows for one video, oldest first."""
+    return list(ledger.list_compute_calls(video_id=video.keys.video_id).items)
+
+
 AddVideo = Callable[..., StoredVideo]
 
 
 @pytest.fixture
-def add_video(store: ObjectStore, postgres_catalog: PostgresCatalog) -> AddVideo:
+def add_video(store: ObjectStore, ledger: PostgresCatalog) -> AddVideo:
     """Puts a video into the bucket and the catalog; by default a few bytes, for calls that do not decode them."""
 
-    def add(content: bytes | Path = b"not decoded by these tests") -> StoredVideo:
-        keys = VideoKeys(str(LOCAL_TENANT_ID), str(uuid4()))
+    def add(
+        content: bytes | Path = b"not decoded by these tests", *, tenant_id: str = str(LOCAL_TENANT_ID)
+    ) -> StoredVideo:
+        keys = VideoKeys(tenant_id, str(uuid4()))
         data = content.read_bytes() if isinstance(content, Path) else content
         store.upload_file(keys.video, data)
-        postgres_catalog.create_video(keys.tenant_id, "clip.mp4", video_id=keys.video_id)
+        ledger.create_video(keys.tenant_id, "clip.mp4", video_id=keys.video_id)
         return StoredVideo(keys, data)
 
     return add
@@ -101,12 +124,12 @@ def video(add_video: AddVideo) -> StoredVideo:
 
 
 @pytest.fixture
-def make_backend(store: ObjectStore, postgres_catalog: PostgresCatalog, modal_server: ModalServer) -> MakeBackend:
+def make_backend(store: ObjectStore, ledger: PostgresCatalog, modal_server: ModalServer) -> MakeBackend:
     """Makes backends as runs would: each with a run id of its own unless one is given."""
 
     def make(**options: Any) -> ModalCompute:
         options = {"run_id": str(uuid4()), "limits": QUICK, "video_seconds": lambda video_id: 20.0, **options}
-        return ModalCompute(store, options.pop("ledger", postgres_catalog), **options)
+        return ModalCompute(store, ledger, **options)
 
     return make
 

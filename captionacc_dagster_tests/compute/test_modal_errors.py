@@ -19,7 +19,7 @@ from captionacc_dagster.compute.base import (
 from captionacc_dagster.compute.code_version import code_version
 from captionacc_dagster.compute.envelope import CallReply, RemoteFailure, Worker
 from captionacc_dagster.compute.modal_backend import ModalCompute
-from captionacc_dagster_tests.compute.conftest import StoredVideo, extract_result, reply_with
+from captionacc_dagster_tests.compute.conftest import StoredVideo, extract_result, reply_with, rows_of
 from captionacc_dagster_tests.compute.modal_server import Fault, ModalServer, Outcome
 
 pytestmark = [pytest.mark.integration, pytest.mark.recovery]
@@ -81,7 +81,7 @@ def test_what_a_call_can_come_to(
 
 
 def test_a_cancellation_raised_by_the_container_is_no_interruption_of_ours(
-    modal_server: ModalServer, backend: ModalCompute, video: StoredVideo, postgres_catalog: PostgresCatalog
+    modal_server: ModalServer, backend: ModalCompute, video: StoredVideo, ledger: PostgresCatalog
 ) -> None:
     from modal.exception import InputCancellation
 
@@ -89,7 +89,7 @@ def test_a_cancellation_raised_by_the_container_is_no_interruption_of_ours(
     with pytest.raises(ComputeError, match="cancelled on Modal's side") as caught:
         backend.extract_frames_and_ocr(*video.where)
     assert not caught.value.retryable
-    assert postgres_catalog.list_compute_calls().items[0].state == "cancelled"
+    assert rows_of(ledger, video)[0].state == "cancelled"
 
 
 @pytest.mark.parametrize("name", ["FunctionGet", "FunctionMap"])
@@ -112,7 +112,7 @@ def test_what_making_a_call_can_come_to(
     modal_server: ModalServer,
     backend: ModalCompute,
     video: StoredVideo,
-    postgres_catalog: PostgresCatalog,
+    ledger: PostgresCatalog,
     name: str,
     status: Status,
     kind: type[ComputeError],
@@ -122,7 +122,7 @@ def test_what_making_a_call_can_come_to(
     with pytest.raises(kind, match=says):
         backend.extract_frames_and_ocr(*video.where)
     assert modal_server.calls == {}
-    [row] = postgres_catalog.list_compute_calls().items
+    [row] = rows_of(ledger, video)
     # what time may heal stays open, so that the next try goes on with it
     assert row.state == ("intent" if kind is ComputeUnavailable else "failed")
 
