@@ -3,14 +3,12 @@
 from dagster import AssetSelection, define_asset_job, in_process_executor
 
 from captionacc_dagster.orchestration.flows import FLOW_ASSETS, Flow
-from captionacc_dagster.orchestration.partitions import videos_partitions
 
 
 def _flow_job(flow: Flow, assets: frozenset[str], description: str):  # noqa: ANN202 - Dagster keeps the type private
     return define_asset_job(
         flow.value,
         selection=AssetSelection.assets(*sorted(assets)),
-        partitions_def=videos_partitions,
         executor_def=in_process_executor,
         description=description,
         tags={"captionacc/flow": flow.value},

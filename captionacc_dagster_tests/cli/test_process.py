@@ -1,0 +1,279 @@
+"""``captionacc process``: files in, captions out, and a clear word on what cannot be processed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from captionacc_dagster.captioning.evaluation import evaluate_files
+from captionacc_dagster.catalog.embedded import EmbeddedPostgres, open_catalog
+from captionacc_dagster.cli.process import ProcessError, check_readable
+from captionacc_dagster_tests.cli.conftest import Run
+from captionacc_dagster_tests.small_clips import CAPTIONS, RATE, make_clip
+
+pytestmark = pytest.mark.e2e
+
+REAL_CLIP = Path(__file__).parents[3] / "shared/data/clips/anime-3s.mp4"
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_clip(tmp_path_factory.mktemp("clips") / "news.mp4")
+
+
+def found(path: Path) -> list[tuple[int, int, str]]:
+    captions = json.loads(path.read_text(encoding="utf-8"))["captions"]
+    return [(caption["start_frame"], caption["end_frame"], caption["text"]) for caption in captions]
+
+
+def ids(listing: str) -> list[str]:
+    return re.findall(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", listing)
+
+
+class TestOneFile:
+    def test_captions_come_out_exact_in_every_format(self, run: Run, clip: Path, tmp_path: Path) -> None:
+        result = run("process", clip, "-o", tmp_path / "out", "-f", "srt,vtt,ass,json")
+        assert result.returncode == 0, result.stderr
+        assert found(tmp_path / "out" / "news.json") == list(CAPTIONS)
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+            "news.ass",
+            "news.json",
+            "news.srt",
+            "news.vtt",
+        ]
+        for kind in ("srt", "vtt", "ass"):
+            report = evaluate_files(tmp_path / "out" / f"news.{kind}", tmp_path / "out" / "news.json", RATE)
+            assert len(report.matches) == len(CAPTIONS)
+            assert not report.phantoms
+            assert all(match.timed and match.cer == 0 for match in report.matches)
+        assert "Good evening." in result.stdout
+        assert str(tmp_path / "out" / "news.srt") in result.stdout
+
+    def test_again_gives_the_same_without_a_second_row(self, run: Run, clip: Path, tmp_path: Path) -> None:
+        for folder in ("one", "two"):
+            assert run("process", clip, "-o", tmp_path / folder).returncode == 0
+        assert run("process", clip, "-o", tmp_path / "three", "--again").returncode == 0
+        one = (tmp_path / "one" / "news.srt").read_bytes()
+        assert one == (tmp_path / "two" / "news.srt").read_bytes() == (tmp_path / "three" / "news.srt").read_bytes()
+        assert Counter(run("status").stdout.split())["news.mp4"] == 1
+
+    def test_changed_content_is_a_new_video(self, run: Run, tmp_path: Path) -> None:
+        before = set(ids(run("status").stdout))
+        for seed in (11, 12):
+            make_clip(tmp_path / "same-name.mp4", frames=50, seed=seed, captions=[(5, 45, "Hello there.")])
+            assert run("process", tmp_path / "same-name.mp4").returncode == 0
+            assert "Hello there." in (tmp_path / "same-name.srt").read_text(encoding="utf-8")
+        assert len(set(ids(run("status").stdout)) - before) == 2
+
+    def test_a_crop_region_overrides_the_layout(self, run: Run, tmp_path: Path) -> None:
+        make_clip(tmp_path / "region.mp4", seed=5)
+        nowhere = run("process", tmp_path / "region.mp4", "-f", "json", "--crop-region", "0.1,0.05,0.9,0.3")
+        assert nowhere.returncode == 0, nowhere.stderr
+        assert found(tmp_path / "region.json") == []
+        there = run("process", tmp_path / "region.mp4", "-f", "json", "--crop-region", "0.05,0.78,0.95,0.97")
+        assert there.returncode == 0, there.stderr
+        assert [text for _, _, text in found(tmp_path / "region.json")] == [text for _, _, text in CAPTIONS]
+
+    def test_a_video_without_text_has_no_captions_and_no_error(self, run: Run, tmp_path: Path) -> None:
+        make_clip(tmp_path / "silent.mp4", captions=(), frames=75)
+        result = run("process", tmp_path / "silent.mp4", "-f", "srt,json")
+        assert result.returncode == 0, result.stderr
+        assert found(tmp_path / "silent.json") == []
+        assert (tmp_path / "silent.srt").read_text(encoding="utf-8").strip() == ""
+
+    def test_the_story_is_told_in_order(self, run: Run, clip: Path) -> None:
+        video = next(line for line in run("status").stdout.splitlines() if "news.mp4" in line).split()[0]
+        story = run("status", video).stdout
+        order = ["uploaded", "requested", "succeeded", "layout approved", "cropped frames version active"]
+        places = [story.index(word) for word in order]
+        assert places == sorted(places)
+
+    def test_export_writes_what_process_wrote(self, run: Run, clip: Path, tmp_path: Path) -> None:
+        run("process", clip, "-o", tmp_path / "out")
+        video = next(line for line in run("status").stdout.splitlines() if "news.mp4" in line).split()[0]
+        assert run("export", video, "-o", tmp_path / "again").returncode == 0
+        assert (tmp_path / "again" / "news.srt").read_bytes() == (tmp_path / "out" / "news.srt").read_bytes()
+
+    @pytest.mark.skipif(not REAL_CLIP.exists(), reason="the shared clip is not part of the repository")
+    def test_the_real_clip(self, run: Run, tmp_path: Path) -> None:
+        result = run("process", REAL_CLIP, "-o", tmp_path, "-f", "json")
+        assert result.returncode == 0, result.stderr
+        report = evaluate_files(tmp_path / "anime-3s.json", REAL_CLIP.with_suffix(".json"))
+        assert len(report.matches) == 3
+        assert not report.phantoms
+        assert not report.missed
+        assert all(match.predicted.text == match.truth.text for match in report.matches)
+        assert all(abs(match.start_error) <= 1 and abs(match.end_error) <= 1 for match in report.matches)
+
+
+@pytest.fixture(scope="module")
+def bad_files(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> dict[str, Path]:
+    """One file of each kind that is no whole video, by a name that says what it is."""
+    folder = tmp_path_factory.mktemp("bad")
+    whole = clip.read_bytes()
+    (folder / "text.mp4").write_text("this is no video\n" * 50)
+    (folder / "empty.mp4").write_bytes(b"")
+    (folder / "directory.mp4").mkdir()
+    (folder / "no-index.mp4").write_bytes(whole[: len(whole) // 2])
+    make_clip(folder / "audio.m4a", audio_only=True).rename(folder / "audio.mp4")
+    return {
+        "missing.mp4": folder / "missing.mp4",
+        **{path.name: path for path in folder.iterdir()},
+    }
+
+
+class TestBadInput:
+    def test_each_is_refused_by_name_and_the_others_go_through(
+        self, run: Run, clip: Path, bad_files: dict[str, Path], tmp_path: Path, home: Path
+    ) -> None:
+        good = shutil.copy(clip, tmp_path / "good.mp4")
+        result = run("process", *bad_files.values(), good, "-o", tmp_path / "out", "-f", "json")
+        assert result.returncode == 1
+        assert found(tmp_path / "out" / "good.json") == list(CAPTIONS)
+        assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.json"]
+        assert "Traceback" not in result.stdout + result.stderr
+        refusals = [line for line in result.stderr.splitlines() if line.startswith("captionacc:")]
+        assert len(refusals) == len(bad_files)
+        for name, reason in {
+            "missing.mp4": "no such file",
+            "empty.mp4": "empty",
+            "directory.mp4": "directory",
+            "text.mp4": "",
+            "no-index.mp4": "",
+            "audio.mp4": "no video",
+        }.items():
+            line = next(line for line in refusals if name in line)
+            assert len(line.split(name, 1)[1]) > len(": ")
+            assert reason in line
+
+    def test_what_failed_is_in_the_catalog_with_its_reason_and_nothing_is_stored(
+        self, run: Run, bad_files: dict[str, Path], home: Path
+    ) -> None:
+        result = run("process", bad_files["text.mp4"], bad_files["no-index.mp4"])
+        assert result.returncode == 1
+        with open_catalog(EmbeddedPostgres(home)) as catalog:
+            failed = {video.filename: video for video in catalog.iter_videos(statuses=["error"])}
+            for name in ("text.mp4", "no-index.mp4"):
+                video = failed[name]
+                assert video.error_details is not None
+                assert name in str(video.error_details["message"])
+                assert not list((home / "objects").rglob(f"*{video.id}*/*"))
+                requests = catalog.list_processing_requests(video_id=video.id)
+                assert {request.state for request in requests.items} == {"failed"}
+
+    def test_a_video_cut_in_the_middle_gives_what_is_left_of_it(self, run: Run, tmp_path: Path) -> None:
+        whole = make_clip(tmp_path / "whole.mkv", seed=3)
+        data = whole.read_bytes()
+        (tmp_path / "cut.mkv").write_bytes(data[: len(data) * 6 // 10])
+        result = run("process", tmp_path / "cut.mkv", "-f", "json")
+        assert result.returncode == 0, result.stderr
+        captions = found(tmp_path / "cut.json")
+        assert captions[0] == CAPTIONS[0]
+
+    @pytest.mark.parametrize(
+        ("arguments", "word"),
+        [
+            (["--crop-region", "0.5,0.5,0.4,0.9"], "crop"),
+            (["--crop-region", "1,2,3"], "crop"),
+            (["--crop-region", "0,0,nan,1"], "crop"),
+            (["--format", "doc"], "doc"),
+            (["--format", ","], "format"),
+        ],
+    )
+    def test_a_wrong_option_is_one_line(self, run: Run, clip: Path, arguments: list[str], word: str) -> None:
+        result = run("process", clip, *arguments)
+        assert result.returncode == 1
+        assert word in result.stderr
+        assert len(result.stderr.strip().splitlines()) == 1
+
+    def test_a_folder_that_cannot_be_written_is_named(self, run: Run, clip: Path, tmp_path: Path) -> None:
+        (tmp_path / "taken").write_text("a file")
+        result = run("process", clip, "-o", tmp_path / "taken")
+        assert result.returncode == 1
+        assert "taken" in result.stderr
+        assert "Traceback" not in result.stderr
+
+    @pytest.mark.unit
+    def test_an_unreadable_file_is_refused(self, tmp_path: Path) -> None:
+        secret = tmp_path / "secret.mp4"
+        secret.write_bytes(b"x")
+        secret.chmod(0)
+        user = os.geteuid()
+        if user == 0:  # root reads everything; somebody else does not
+            tmp_path.chmod(0o711)
+            os.seteuid(65534)
+        try:
+            with pytest.raises(ProcessError, match="cannot be read"):
+                check_readable(secret)
+        finally:
+            os.seteuid(user)
+
+    def test_an_unknown_video_is_one_line(self, run: Run) -> None:
+        result = run("export", "00000000-0000-4000-8000-00000000dead")
+        assert result.returncode == 1
+        assert "no video" in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+class TestOtherCommands:
+    def test_upload_leaves_a_request_and_prints_the_id(self, run: Run, tmp_path: Path, home: Path) -> None:
+        make_clip(tmp_path / "later.mp4", frames=30, seed=21)
+        result = run("upload", tmp_path / "later.mp4")
+        assert result.returncode == 0, result.stderr
+        (video,) = ids(result.stdout)
+        with open_catalog(EmbeddedPostgres(home)) as catalog:
+            (request,) = catalog.list_processing_requests(video_id=video).items
+            assert (request.state, request.flow) == ("pending", "video_initial_processing")
+            assert catalog.get_video_metadata(video).status == "waiting"
+        assert run("process", tmp_path / "later.mp4").returncode == 0
+        with open_catalog(EmbeddedPostgres(home)) as catalog:
+            states = {request.state for request in catalog.list_processing_requests(video_id=video).items}
+            assert states == {"succeeded"}
+
+    def test_doctor_is_content_with_the_embedded_system(self, run: Run) -> None:
+        result = run("doctor")
+        assert result.returncode == 0, result.stdout
+        assert "problem" not in result.stdout
+
+    def test_doctor_names_what_is_wrong(self, run: Run) -> None:
+        result = run("doctor", DATABASE_URL="postgresql://127.0.0.1:1/nowhere", WEBHOOK_SECRET="short")
+        assert result.returncode == 1
+        problems = [line for line in result.stdout.splitlines() if line.startswith("problem")]
+        assert [line.split()[1] for line in problems] == ["catalog", "webhooks"]
+
+    def test_a_wrong_setting_is_named(self, run: Run) -> None:
+        result = run("status", SUPABASE_URL="http://127.0.0.1:1")
+        assert result.returncode == 1
+        assert "SUPABASE_SERVICE_ROLE_KEY" in result.stderr
+        assert "Traceback" not in result.stderr
+
+    def test_migrating_twice_changes_nothing(self, run: Run) -> None:
+        run("db", "migrate")
+        result = run("db", "migrate")
+        assert result.returncode == 0
+        assert "up to date" in result.stdout
+
+
+def test_the_demo_gets_every_caption_right(run: Run, tmp_path: Path) -> None:
+    result = run("demo", "-o", tmp_path / "demo")
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert "9 of 9 captions exactly right" in " ".join(result.stdout.split())
+
+
+def test_progress_bars_show_rate_and_time_left() -> None:
+    from captionacc_dagster.cli.progress import ProgressBars
+
+    console = Console(record=True, force_terminal=True, width=120)
+    with ProgressBars(console) as bars:
+        bars.report("captions", 30, 100)
+        bars.report("captions", 60, 100)
+    text = console.export_text()
+    assert "captions" in text
+    assert "60/100" in text

@@ -1,0 +1,51 @@
+"""Small videos for tests of everything around the engine: a few seconds, a caption or two."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+WIDTH, HEIGHT, RATE = 480, 270, 25
+CAPTIONS = ((10, 40, "Good evening."), (50, 90, "This is the news."))
+
+
+def make_clip(
+    path: Path,
+    captions: Sequence[tuple[int, int, str]] = CAPTIONS,
+    *,
+    frames: int = 100,
+    seed: int = 1,
+    audio_only: bool = False,
+) -> Path:
+    """Write an H.264 clip: captions ``(first frame, frame after the last, text)`` over a moving texture."""
+    with av.open(str(path), "w") as container:
+        if audio_only:
+            stream = container.add_stream("aac", rate=44100)
+            tone = av.AudioFrame.from_ndarray(np.zeros((1, 44100), np.float32), format="fltp", layout="mono")
+            tone.sample_rate = 44100
+            container.mux(stream.encode(tone))
+        else:
+            stream = container.add_stream("libx264", rate=RATE, options={"preset": "ultrafast", "crf": "20"})
+            stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+            for picture in _pictures(captions, frames, seed):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    return path
+
+
+def _pictures(captions: Sequence[tuple[int, int, str]], frames: int, seed: int):
+    texture = np.random.default_rng(seed).integers(40, 120, (34, 80, 3), np.uint8)
+    scenery = np.asarray(Image.fromarray(texture).resize((WIDTH * 2, HEIGHT), Image.Resampling.BICUBIC))
+    font = ImageFont.load_default(size=22)
+    for number in range(frames):
+        image = Image.fromarray(scenery[:, number * 3 % WIDTH :][:, :WIDTH])
+        for start, end, text in captions:
+            if start <= number < end:
+                ImageDraw.Draw(image).text(
+                    (WIDTH // 2, HEIGHT - 34), text, font=font, anchor="mm", stroke_width=2, stroke_fill="black"
+                )
+        yield np.asarray(image)

@@ -1,0 +1,82 @@
+"""The graph as Dagster loads it: no asset, job or sensor changes without this test noticing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from dagster import AssetKey
+
+from captionacc_dagster.definitions import defs
+from captionacc_dagster.orchestration.flows import FLOW_ASSETS
+
+pytestmark = pytest.mark.unit
+
+ROOT = Path(__file__).parents[1]
+HEAVY = ("av", "cv2", "onnxruntime", "rapidocr", "modal", "supabase", "boto3", "botocore")
+
+
+def test_the_assets_and_what_they_rest_on() -> None:
+    graph = defs.resolve_asset_graph()
+    assert {
+        key.to_user_string(): sorted(parent.to_user_string() for parent in graph.get(key).parent_keys)
+        for key in graph.get_all_asset_keys()
+    } == {
+        "raw_video": [],
+        "full_frames": ["raw_video"],
+        "ocr_db": ["raw_video"],
+        "layout_db": ["raw_video"],
+        "cropped_frames": ["layout_db"],
+        "caption_frame_extents": ["layout_db"],
+        "captions_db": ["caption_frame_extents"],
+        "subtitles": ["captions_db"],
+    }
+
+
+def test_every_asset_says_what_it_is_and_whose() -> None:
+    graph = defs.resolve_asset_graph()
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert node.description, key
+        assert node.owners == ["team:captions"]
+        assert node.kinds
+        assert node.partitions_def is not None
+        assert node.partitions_def.name == "videos"
+
+
+def test_the_jobs_and_their_assets() -> None:
+    assert {
+        job.name: {key.to_user_string() for key in job.asset_layer.selected_asset_keys}
+        for job in (defs.resolve_job_def(name) for name in ("video_initial_processing", "crop_and_infer", "caption_ocr"))
+    } == {
+        **{flow.value: set(assets) for flow, assets in FLOW_ASSETS.items()},
+        "caption_ocr": {"captions_db", "subtitles"},
+    }
+
+
+def test_a_flow_covers_every_asset_once() -> None:
+    covered = [name for assets in FLOW_ASSETS.values() for name in assets]
+    keys = defs.resolve_asset_graph().get_all_asset_keys()
+    assert sorted(covered) == sorted(key.to_user_string() for key in keys)
+    assert all(AssetKey(name) in keys for name in covered)
+
+
+def test_loading_the_code_location_stays_light() -> None:
+    program = (
+        "import sys, json; import captionacc_dagster.definitions;"
+        f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert json.loads(result.stdout) == []
+
+
+def test_no_registry_and_no_url_in_the_lock() -> None:
+    assert "://" not in (ROOT / "requirements.lock").read_text(encoding="utf-8")
+
+
+def test_definitions_only_gathers() -> None:
+    source = (ROOT / "captionacc_dagster" / "definitions.py").read_text(encoding="utf-8")
+    assert len(source.splitlines()) <= 50
