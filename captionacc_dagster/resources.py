@@ -5,6 +5,7 @@ Assets and sensors name the abstract types (``ResourceParam[Catalog]``); which i
 
 from __future__ import annotations
 
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING
 from dagster import InitResourceContext, resource
 
 from captionacc_dagster.catalog.base import Catalog
-from captionacc_dagster.compute.base import ComputeBackend, Progress
+from captionacc_dagster.catalog.calls import Retries
+from captionacc_dagster.compute.base import ComputeBackend, ComputeMisconfigured, Progress
 from captionacc_dagster.settings import Settings, get_settings
 from captionacc_dagster.storage.base import ObjectStore
 
@@ -31,22 +33,33 @@ def compute_pool(settings: Settings | None = None) -> str:
     return LOCAL_POOL if (settings or get_settings()).compute == "local" else MODAL_POOL
 
 
-def open_catalog(settings: Settings | None = None) -> Catalog:
-    """Open the catalog that the settings choose; the embedded one is started and migrated when need be."""
+def open_catalog(
+    settings: Settings | None = None, *, retries: Retries | None = None, connect_timeout_s: float = 10.0
+) -> Catalog:
+    """Open the catalog that the settings choose; the embedded one is started and migrated when need be.
+
+    ``retries`` and ``connect_timeout_s`` say how patient it is while it is away; by default as a run needs it.
+    """
     settings = settings or get_settings()
     if settings.supabase_url and settings.supabase_service_role_key:
         from captionacc_dagster.catalog.supabase import SupabaseCatalog
 
         return SupabaseCatalog(
-            settings.supabase_url, settings.supabase_service_role_key.get_secret_value(), settings.supabase_schema
+            settings.supabase_url,
+            settings.supabase_service_role_key.get_secret_value(),
+            settings.supabase_schema,
+            retries=retries,
         )
     from captionacc_dagster.catalog.postgres import PostgresCatalog
 
     if settings.database_url:
-        return PostgresCatalog(settings.database_url.get_secret_value())
+        url = settings.database_url.get_secret_value()
+        return PostgresCatalog(url, retries=retries, connect_timeout_s=connect_timeout_s)
     from captionacc_dagster.catalog import embedded
 
-    return embedded.open_catalog(embedded.EmbeddedPostgres(settings.home))
+    server = embedded.EmbeddedPostgres(settings.home)
+    embedded.open_catalog(server).close()
+    return PostgresCatalog(server.url(), retries=retries, connect_timeout_s=connect_timeout_s)
 
 
 def open_store(settings: Settings | None = None) -> ObjectStore:
@@ -77,9 +90,43 @@ def _engine(name: str, language: str | None) -> OcrEngine:
     return create_engine(name, lang=language)
 
 
-def open_compute(store: ObjectStore, settings: Settings | None = None) -> ComputeBackend:
-    """Open the compute backend that the settings choose."""
+def open_compute(
+    store: ObjectStore,
+    catalog: Catalog,
+    settings: Settings | None = None,
+    *,
+    run_id: str = "",
+    log: Logger | None = None,
+) -> ComputeBackend:
+    """Open the compute backend that the settings choose.
+
+    Args:
+        catalog: where a remote backend keeps its ledger.
+        run_id: the run that will wait for remote calls.
+        log: the run's log, in which a remote backend tells how its calls go.
+
+    Raises:
+        ComputeMisconfigured: Modal is chosen, but its containers could not reach the object store.
+    """
     settings = settings or get_settings()
+    if settings.compute == "modal":
+        if settings.storage_kind == "local":
+            raise ComputeMisconfigured(
+                "CAPTIONACC_COMPUTE is modal, but Modal cannot reach a folder of this machine: set WASABI_BUCKET "
+                "and its keys (docs/modal.md)"
+            )
+        from captionacc_dagster.compute.envelope import EngineChoice
+        from captionacc_dagster.compute.modal_backend import ModalCompute
+
+        return ModalCompute(
+            store,
+            catalog,
+            video_seconds=lambda video_id: catalog.get_video_metadata(video_id).duration_seconds,
+            run_id=run_id,
+            environment=os.environ.get("MODAL_ENVIRONMENT", ""),
+            engine=EngineChoice(name=settings.ocr_engine, lang=settings.ocr_language),
+            log=log,
+        )
     from captionacc_dagster.compute.local import LocalCompute
 
     return LocalCompute(store, lambda: _engine(settings.ocr_engine, settings.ocr_language))
@@ -98,10 +145,15 @@ def store_resource(context: InitResourceContext) -> ObjectStore:
     return open_store()
 
 
-@resource(description="The compute backend, on the same object store as everything else.")
+@resource(
+    description="The compute backend, on the same object store and catalog as everything else.",
+    required_resource_keys={"catalog", "store"},
+)
 def compute_resource(context: InitResourceContext) -> ComputeBackend:
     """Open the compute backend; models and connections come when first needed."""
-    return open_compute(open_store())
+    return open_compute(
+        context.resources.store, context.resources.catalog, run_id=context.run_id or "", log=context.log
+    )
 
 
 class ProgressReporter(ABC):

@@ -228,7 +228,7 @@ class Workshop:
             resources={
                 "catalog": self.catalog,
                 "store": self.store,
-                "compute": open_compute(self.store, self.settings),
+                "compute": open_compute(self.store, self.catalog, self.settings, run_id=run_id),
                 "progress": bars,
             },
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
