@@ -1,26 +1,126 @@
-"""``python -m benchmarks.captions``: renders the clips."""
+"""``python -m benchmarks.captions``: renders the clips, runs the systems on them, prints and writes the results."""
 
 from __future__ import annotations
 
 import argparse
+import json
+import multiprocessing
 import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.captions.clips import clips_of
-from benchmarks.captions.render import render_clips
+from benchmarks.captions.fonts import FontMissingError
+from benchmarks.captions.measure import SYSTEMS, measure
+from benchmarks.captions.render import Clip, render_clips
+from benchmarks.captions.report import (
+    Judged,
+    Totals,
+    clips_table,
+    failures,
+    goals_table,
+    judge,
+    machine,
+    profile_table,
+)
+
+_RESULTS = Path(__file__).with_name("RESULTS.md")
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.captions", description=__doc__)
+    parser.add_argument("--part", choices=("dev", "final", "all"), default="dev")
+    parser.add_argument("--clips", nargs="+", default=[], help="only clips whose name contains one of these")
+    parser.add_argument("--systems", default=",".join(SYSTEMS), help="comma separated, of: " + ", ".join(SYSTEMS))
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that render")
+    parser.add_argument("--failures", action="store_true", help="tell every failing caption with its neighbours")
+    parser.add_argument("--render-only", action="store_true", help="only make the clips, print their paths")
+    parser.add_argument("--write", action="store_true", help=f"write {_RESULTS.name} and results.json beside it")
+    return parser.parse_args()
+
+
+def bench_folder() -> Path:
+    """Where clips are kept: ``CAPTIONACC_BENCH``, by default ``.captionacc/bench``."""
+    return Path(os.environ.get("CAPTIONACC_BENCH", ".captionacc/bench"))
+
+
+def _run(clips: Sequence[Clip], system: str) -> list[Judged]:
+    """Measure a system on every clip, one after the other in a process of its own."""
+    judged = []
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for clip in clips:
+            row = judge(clip, pool.submit(measure, clip.name, clip.video, system).result())
+            scores, cost = row.report.scores, row.measured.cost
+            print(
+                f"{system:9}{clip.name:34} {scores.matches:3d} of {scores.truths:3d}  F1 {scores.f1:.3f}  strict "
+                f"{scores.strict_f1:.3f}  CER {scores.cer_all:.4f}  {cost.cpu_s:6.1f} CPU-s  "
+                f"{cost.cpu_s / row.measured.decode_cpu_s:5.1f} x decode",
+                file=sys.stderr,
+                flush=True,
+            )
+            if row.measured.error:
+                print(row.measured.error, file=sys.stderr)
+            judged.append(row)
+    return judged
+
+
+def _document(results: dict[str, list[Judged]], part: str) -> str:
+    totals = {system: Totals.of(rows) for system, rows in results.items()}
+    first = next(iter(totals.values()))
+    video = sum(row.seconds for row in first.judged)
+    sections = [
+        "# Results of the caption benchmark",
+        f"Made by `python -m benchmarks.captions --part {part} --write` on {datetime.now(UTC):%Y-%m-%d}: "
+        f"{len(first.judged)} clips, {first.scores.truths} captions, {video:.0f} s of video. Defaults only; the "
+        "engine finds the caption region by itself. What counts as right is written in docs/benchmark.md.",
+        machine(),
+        "## Goals",
+        goals_table(totals),
+        "CER is normalised (white space, full and half width, case and punctuation apart); raw CER is not. CPU is that "
+        "of the whole of `process` without loading models, against decoding every frame once with PyAV right before.",
+    ]
+    for system, rows in results.items():
+        sections += [f"## {system.capitalize()}: clip by clip", clips_table(rows)]
+        if system == "engine":
+            sections += ["### Where its time goes", profile_table(totals[system])]
+            told = [line for row in rows for line in failures(row) if " text " not in line]
+            sections += ["### What it got wrong", "```\n" + "\n".join(told or ["nothing"]) + "\n```"]
+    return "\n\n".join(sections) + "\n"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.captions", description=__doc__)
-    parser.add_argument("--part", choices=("dev", "final", "all"), default="dev")
-    parser.add_argument("--clips", nargs="*", default=[], help="only clips whose name contains one of these")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--render-only", action="store_true")
-    options = parser.parse_args()
-    folder = Path(os.environ.get("CAPTIONACC_BENCH", ".captionacc/bench")) / "clips"
-    specs = [s for s in clips_of(options.part) if not options.clips or any(name in s.name for name in options.clips)]
-    for clip in render_clips(specs, folder, options.jobs):
-        print(clip.video)
+    options = _options()
+    specs = [
+        spec for spec in clips_of(options.part) if not options.clips or any(name in spec.name for name in options.clips)
+    ]
+    if not specs:
+        sys.exit(f"no clip of part {options.part} is called {' or '.join(options.clips)}")
+    systems = options.systems.split(",")
+    if unknown := set(systems) - set(SYSTEMS):
+        sys.exit(f"unknown system {', '.join(sorted(unknown))}: there are {', '.join(SYSTEMS)}")
+    try:
+        clips = render_clips(specs, bench_folder() / "clips", options.jobs)
+    except FontMissingError as error:
+        sys.exit(str(error))
+    if options.render_only:
+        print("\n".join(str(clip.video) for clip in clips))
+        return
+    results = {system: _run(clips, system) for system in systems}
+    document = _document(results, options.part)
+    print(document)
+    if options.failures:
+        for rows in results.values():
+            print("\n".join(line for row in rows for line in failures(row)))
+    if options.write:
+        _RESULTS.write_text(document, encoding="utf-8")
+        content = {system: [asdict(row.measured) for row in rows] for system, rows in results.items()}
+        _RESULTS.with_name("results.json").write_text(
+            json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8"
+        )
 
 
 if __name__ == "__main__":

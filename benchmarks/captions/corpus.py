@@ -22,14 +22,15 @@ def _of_language(name: str, language: str) -> list[tuple[str, ...]]:
 class Deck:
     """Draws lines of a language in an order of its own; starts again when all are used.
 
-    ``zh-en`` gives two lines: Chinese over English.
+    ``zh-en`` gives two lines: Chinese over English. Sentences of more than ``longest`` characters are left out.
     """
 
-    def __init__(self, language: str, rng: random.Random) -> None:
+    def __init__(self, language: str, rng: random.Random, longest: int = 1000) -> None:
         if language == "zh-en":
             self._sentences = ["\n".join(row) for row in _rows("zh-en.tsv")]
         else:
             self._sentences = [row[0] for row in _rows(f"{language}.txt")]
+        self._sentences = [text for text in self._sentences if len(text) <= longest]
         spoken = "zh" if language == "zh-en" else language
         self._tiny = [row[0] for row in _of_language("tiny.tsv", spoken)]
         self._neighbours = [(row[0], row[1]) for row in _of_language("neighbours.tsv", spoken)]

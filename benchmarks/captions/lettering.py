@@ -118,7 +118,7 @@ class Letterer:
         )
         pixels = {name: np.asarray(layer.crop(outer), np.float32) for name, layer in layers.items()}
         alpha = pixels["colour"][..., 3] / np.float32(255)
-        under = np.zeros_like(alpha)
+        under = np.zeros(alpha.shape, np.float32)
         if self.look.style == "thin":
             alpha = alpha * np.float32(0.82)
         elif self.look.style == "plain":
@@ -128,8 +128,8 @@ class Letterer:
             inset = margin // 2
             under[inset : alpha.shape[0] - inset, inset : alpha.shape[1] - inset] = 0.55
         # What lies under the glyphs (shadow or box) is black, so it only darkens the straight colour.
-        whole = alpha + under * (1 - alpha)
-        share = np.divide(alpha, whole, out=np.zeros_like(alpha), where=whole > 0)[..., None]
+        whole = (alpha + under * (1 - alpha)).astype(np.float32)
+        share = np.divide(alpha, whole, out=np.zeros(alpha.shape, np.float32), where=whole > 0)[..., None]
         return Patch(
             outer[0], outer[1], pixels["colour"][..., :3] * share, whole, pixels["highlighted"][..., :3] * share, box
         )

@@ -26,6 +26,10 @@ EVENTS = {
 }
 
 
+# Characters of a column that fits the picture's height.
+_LONGEST_VERTICAL = 9
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One caption of the truth, in native frames, half-open; the fades lie inside ``drawn``.
@@ -61,7 +65,7 @@ class _Writer:
     def __init__(self, track: TrackSpec, rate: float, rng: random.Random) -> None:
         self.rate = rate
         self.rng = rng
-        self.deck = Deck(track.language, rng)
+        self.deck = Deck(track.language, rng, _LONGEST_VERTICAL if track.position in ("left", "right") else 1000)
         self.at = 0
         self.events: list[Event] = []
         self.waiting = 0

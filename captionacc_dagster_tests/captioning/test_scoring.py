@@ -30,15 +30,8 @@ pytestmark = pytest.mark.unit
 RATE = 25
 
 
-def truth(start, end, text, **facts):
-    return TrueCaption(
-        start_s=start / RATE,
-        end_s=end / RATE,
-        start_frame=start,
-        end_frame=end,
-        text=text,
-        **({"track": "bottom"} | facts),
-    )
+def truth(start: int, end: int, text: str, track: str = "bottom") -> TrueCaption:
+    return TrueCaption(start_s=start / RATE, end_s=end / RATE, start_frame=start, end_frame=end, text=text, track=track)
 
 
 def guess(start, end, text):

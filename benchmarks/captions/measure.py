@@ -1,0 +1,162 @@
+"""Runs the engine, the baseline and plain decoding on a clip, and measures what each of them costs."""
+
+from __future__ import annotations
+
+import resource
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from captionacc_dagster.captioning.scoring import PredictedCaption
+
+if TYPE_CHECKING:
+    from benchmarks.captions.baseline import NaiveBaseline
+    from captionacc_dagster.captioning.ocr import OcrEngine
+
+SYSTEMS = ("engine", "baseline")
+
+
+@dataclass(slots=True)
+class Cost:
+    """What a run cost: CPU seconds of the process with all its threads and ended children, wall seconds, MiB."""
+
+    cpu_s: float
+    wall_s: float
+    peak_rss_mib: float
+
+
+@dataclass(slots=True)
+class Measured:
+    """What a system found in a clip, and what that cost.
+
+    Attributes:
+        decode_cpu_s: CPU seconds of decoding every frame, in the same process right before.
+        recognitions: text lines read.
+        stages: seconds of work by stage.
+        regions: boxes of the tracks the engine found: name → (left, top, right, bottom).
+        error: why it failed, as a traceback.
+    """
+
+    clip: str
+    system: str
+    cost: Cost
+    decode_cpu_s: float
+    captions: list[PredictedCaption] = field(default_factory=list)
+    recognitions: int = 0
+    stages: dict[str, float] = field(default_factory=dict)
+    regions: dict[str, tuple[float, float, float, float]] = field(default_factory=dict)
+    error: str | None = None
+
+
+def _cpu_s() -> float:
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
+def _forget_peak() -> None:
+    """Start the kernel's count of the peak RSS anew (Linux)."""
+    refs = Path("/proc/self/clear_refs")
+    if refs.exists():
+        refs.write_text("5")
+
+
+def peak_rss_mib() -> float:
+    """Peak resident memory of this process since `_forget_peak`, in MiB."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def measured_cost(work: Callable[[], Any]) -> Cost:
+    """Do some work and say what it cost."""
+    _forget_peak()
+    cpu, wall = _cpu_s(), time.perf_counter()
+    work()
+    return Cost(_cpu_s() - cpu, time.perf_counter() - wall, peak_rss_mib())
+
+
+def decode_all(video: Path) -> int:
+    """Decode every frame with PyAV and do nothing with it; gives their number."""
+    import av
+
+    with av.open(str(video)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def measure(clip: str, video: Path, system: str) -> Measured:
+    """Run a system on a clip, after decoding it once; a failure of the system is part of the result."""
+    prepare = {"engine": _engine, "baseline": _baseline}[system]
+    prepare()
+    decode = measured_cost(lambda: decode_all(video))
+    result = Measured(clip, system, decode, decode.cpu_s)
+    run = {"engine": _run_engine, "baseline": _run_baseline}[system]
+
+    def work() -> None:
+        try:
+            run(video, result)
+        except Exception:  # noqa: BLE001 -- whatever goes wrong belongs into the report
+            result.error = traceback.format_exc()
+
+    result.cost = measured_cost(work)
+    return result
+
+
+@cache
+def _engine() -> OcrEngine:
+    """Load the engine's models, and use them once so that the first clip does not pay for it."""
+    import numpy as np
+
+    from captionacc_dagster.captioning.ocr import create_engine
+
+    engine = create_engine()
+    engine.read(np.zeros((64, 256, 3), np.uint8))
+    engine.recognise([np.zeros((32, 128, 3), np.uint8)])
+    return engine
+
+
+@cache
+def _baseline() -> NaiveBaseline:
+    from benchmarks.captions.baseline import NaiveBaseline
+
+    return NaiveBaseline()
+
+
+def _run_engine(video: Path, result: Measured) -> None:
+    from captionacc_dagster.captioning.extents import find_captions
+    from captionacc_dagster.captioning.layout import find_layout, read_full_frames
+    from captionacc_dagster.captioning.video import probe
+
+    clock = time.perf_counter
+    engine = _engine()
+    began = clock()
+    facts = probe(video)
+    frames = [ocr for _, ocr in read_full_frames(facts, engine)]
+    sampled = clock()
+    layout = find_layout(facts, engine, frames)
+    laid_out = clock()
+    with tempfile.TemporaryDirectory(prefix="captionacc-bench-") as folder:
+        timeline = find_captions(facts, layout, engine, chunks_dir=Path(folder))
+    result.captions = [
+        PredictedCaption(
+            start_s=caption.start_s,
+            end_s=caption.end_s,
+            start_frame=caption.start_frame,
+            end_frame=caption.end_frame,
+            text=caption.text,
+        )
+        for caption in timeline.captions
+    ]
+    result.recognitions = timeline.ocr_recognitions
+    result.regions = {track.name: track.region.as_tuple() for track in layout.tracks}
+    result.stages = {"full_frames": sampled - began, "layout": laid_out - sampled} | dict(timeline.seconds)
+
+
+def _run_baseline(video: Path, result: Measured) -> None:
+    result.captions, result.recognitions = _baseline().find(video)

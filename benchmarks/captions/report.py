@@ -1,0 +1,245 @@
+"""Turns measurements into the table of goals, the table of clips, the profile and the list of failures."""
+
+from __future__ import annotations
+
+import math
+import os
+import platform
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.captions.measure import Measured
+from benchmarks.captions.render import Clip
+from captionacc_dagster.captioning.evaluation import read_truth
+from captionacc_dagster.captioning.scoring import (
+    Match,
+    PredictedCaption,
+    Report,
+    Scores,
+    TrueCaption,
+    edit_distance,
+    plain,
+    score,
+    summarise,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A measurement with its score; ``height`` is the video's smaller side, ``seconds`` its length."""
+
+    measured: Measured
+    report: Report
+    height: int
+    seconds: float
+
+
+def judge(clip: Clip, measured: Measured) -> Judged:
+    """Score a measurement against the clip's truth."""
+    import json
+
+    truth, _ = read_truth(clip.truth)
+    video = json.loads(clip.truth.read_text(encoding="utf-8"))["video"]
+    return Judged(
+        measured, score(measured.captions, truth), min(video["width"], video["height"]), float(video["duration_s"])
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """All clips of one system together."""
+
+    scores: Scores
+    judged: tuple[Judged, ...]
+
+    @classmethod
+    def of(cls, judged: Sequence[Judged]) -> Totals:
+        """Take clips together."""
+        return cls(summarise([row.report for row in judged]), tuple(judged))
+
+    def cpu_ratio(self, height: int | None = None) -> float:
+        """CPU against decoding every frame once, over the clips of a height or all; NaN without any."""
+        rows = [row for row in self.judged if height is None or row.height == height]
+        decode = sum(row.measured.decode_cpu_s for row in rows)
+        return sum(row.measured.cost.cpu_s for row in rows) / decode if decode else math.nan
+
+    @property
+    def recognitions(self) -> float:
+        """Lines read per caption found."""
+        return sum(row.measured.recognitions for row in self.judged) / max(1, self.scores.predictions)
+
+    @property
+    def empty_phantoms(self) -> int:
+        """Phantoms in clips without captions."""
+        return sum(len(row.report.phantoms) for row in self.judged if not row.report.matches and not row.report.missed)
+
+    @property
+    def peak_rss_mib(self) -> float:
+        """The most memory any clip took."""
+        return max((row.measured.cost.peak_rss_mib for row in self.judged), default=math.nan)
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """One line of the table of goals."""
+
+    name: str
+    wanted: str
+    value: Callable[[Totals], float]
+    reached: Callable[[float], bool]
+    shown: str = "{:.4f}"
+
+
+GOALS = (
+    Goal("events F1", "≥ 0.98", lambda t: t.scores.f1, lambda v: v >= 0.98),
+    Goal("strict F1", "≥ 0.96", lambda t: t.scores.strict_f1, lambda v: v >= 0.96),
+    Goal("boundary error on cuts, median (frames)", "0", lambda t: t.scores.cuts.median, lambda v: v == 0, "{:g}"),
+    Goal("boundary error on cuts, p95 (frames)", "≤ 1", lambda t: t.scores.cuts.p95, lambda v: v <= 1, "{:g}"),
+    Goal("boundary error on fades, p95 (frames)", "≤ 2", lambda t: t.scores.fades.p95, lambda v: v <= 2, "{:g}"),
+    Goal("CER, matched only", "≤ 0.005", lambda t: t.scores.cer_matched, lambda v: v <= 0.005),
+    Goal("CER, with misses and phantoms", "≤ 0.012", lambda t: t.scores.cer_all, lambda v: v <= 0.012),
+    Goal("CER raw, matched only", "(≤ 0.005)", lambda t: t.scores.cer_raw_matched, lambda v: v <= 0.005),
+    Goal("CER raw, with misses and phantoms", "(≤ 0.012)", lambda t: t.scores.cer_raw_all, lambda v: v <= 0.012),
+    Goal("phantoms per 100 captions", "≤ 1", lambda t: t.scores.phantoms_per_hundred, lambda v: v <= 1, "{:.2f}"),
+    Goal("phantoms in clips without captions", "0", lambda t: t.empty_phantoms, lambda v: v == 0, "{:g}"),
+    Goal("captions of 0.5 s and less found", "≥ 0.95", lambda t: t.scores.short_recall, lambda v: v >= 0.95),
+    Goal("one-character neighbours merged", "0", lambda t: t.scores.neighbours_merged, lambda v: v == 0, "{:g}"),
+    Goal("CPU against decode, 720p", "≤ 2.5", lambda t: t.cpu_ratio(720), lambda v: v <= 2.5, "{:.2f}"),
+    Goal("CPU against decode, 1080p", "≤ 2.5", lambda t: t.cpu_ratio(1080), lambda v: v <= 2.5, "{:.2f}"),
+    Goal("OCR recognitions per caption", "≤ 2", lambda t: t.recognitions, lambda v: v <= 2, "{:.2f}"),
+)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    head, *body = (f"| {' | '.join(row)} |" for row in rows)
+    return "\n".join([head, "|" + " --- |" * len(rows[0]), *body])
+
+
+def goals_table(totals: dict[str, Totals]) -> str:
+    """Give the goals against what each system reached, as Markdown."""
+    systems = list(totals)
+    rows = [["", "goal", *systems, "reached"]]
+    for goal in GOALS:
+        values = {name: goal.value(total) for name, total in totals.items()}
+        shown = ["–" if math.isnan(value) else goal.shown.format(value) for value in values.values()]
+        engine = values.get("engine", math.nan)
+        verdict = "–" if math.isnan(engine) else "yes" if goal.reached(engine) else "**no**"
+        rows.append([goal.name, goal.wanted, *shown, verdict])
+    return _table(rows)
+
+
+def clips_table(judged: Sequence[Judged]) -> str:
+    """Give one line a clip, as Markdown."""
+    head = "clip,captions,found,F1,strict F1,cuts p95,fades p95,CER,CER all,phantoms,reads,CPU s,× decode,wall s,MiB"
+    rows: list[list[str]] = [[*head.split(",")]]
+    for row in judged:
+        scores, cost = row.report.scores, row.measured.cost
+        ratio = cost.cpu_s / row.measured.decode_cpu_s if row.measured.decode_cpu_s else math.nan
+        rows.append(
+            [
+                row.measured.clip + (" (failed)" if row.measured.error else ""),
+                str(scores.truths),
+                str(scores.matches),
+                f"{scores.f1:.3f}",
+                f"{scores.strict_f1:.3f}",
+                f"{scores.cuts.p95:g}",
+                f"{scores.fades.p95:g}",
+                f"{scores.cer_matched:.4f}",
+                f"{scores.cer_all:.4f}",
+                str(scores.phantoms),
+                str(row.measured.recognitions),
+                f"{cost.cpu_s:.1f}",
+                f"{ratio:.1f}",
+                f"{cost.wall_s:.1f}",
+                f"{cost.peak_rss_mib:.0f}",
+            ]
+        )
+    return _table(rows)
+
+
+def profile_table(totals: Totals) -> str:
+    """Give where the engine's time goes, by stage, as Markdown."""
+    stages: dict[str, float] = {}
+    for row in totals.judged:
+        for stage, seconds in row.measured.stages.items():
+            stages[stage] = stages.get(stage, 0.0) + seconds
+    video = sum(row.seconds for row in totals.judged)
+    whole = sum(stages.values()) or 1.0
+    rows = [["stage", "seconds", "ms per second of video", "share"]]
+    rows += [
+        [stage, f"{seconds:.1f}", f"{1000 * seconds / video:.1f}", f"{100 * seconds / whole:.0f} %"]
+        for stage, seconds in stages.items()
+    ]
+    return _table(rows)
+
+
+def failures(row: Judged) -> list[str]:
+    """Tell everything that is wrong in a clip, in order of time, each caption with its neighbours."""
+    report = row.report
+    lines: list[tuple[int, str, TrueCaption | PredictedCaption]] = []
+    predicted = sorted(row.measured.captions, key=lambda caption: caption.start_frame)
+    for caption in report.missed:
+        lines.append((caption.start_frame, f"missed   {_quote(caption)}", caption))
+    for guess in report.phantoms:
+        lines.append((guess.start_frame, f"phantom  {_quote(guess)}", guess))
+    for match in report.matches:
+        if not match.strict or match.predicted.text != match.truth.text:
+            lines.append(
+                (match.truth.start_frame, f"{_fault(match)} {_quote(match.truth)}{_reading(match)}", match.truth)
+            )
+    told = []
+    for _, line, caption in sorted(lines, key=lambda entry: entry[0]):
+        told.append(f"{row.measured.clip} {caption.start_s:7.3f} {line}")
+        if not line.startswith("text"):
+            told += [f"{'':12}predicted {_quote(near)}" for near in predicted if _near(near, caption)]
+    return told
+
+
+def _fault(match: Match) -> str:
+    if match.timed:
+        return "TEXT    " if not match.strict else "text    "
+    return f"timing {match.start_error:+d}/{match.end_error:+d}"
+
+
+def _reading(match: Match) -> str:
+    if match.predicted.text == match.truth.text:
+        return ""
+    edits = edit_distance(plain(match.predicted.text), plain(match.truth.text))
+    return f" read {match.predicted.text!r} ({edits} edits)"
+
+
+def _near(guess: PredictedCaption, caption: TrueCaption | PredictedCaption) -> bool:
+    return guess.start_frame < caption.end_frame + 6 and guess.end_frame > caption.start_frame - 6
+
+
+def _quote(caption: TrueCaption | PredictedCaption) -> str:
+    fades = ""
+    if isinstance(caption, TrueCaption) and (caption.fade_in_frames or caption.fade_out_frames):
+        fades = f" fade {caption.fade_in_frames}/{caption.fade_out_frames}"
+    return f"[{caption.start_frame}, {caption.end_frame}){fades} {caption.text!r}"
+
+
+def machine() -> str:
+    """Describe the machine and the versions, one line each."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        cpu = names[0] if names else cpu
+    packages = ("av", "numpy", "onnxruntime", "opencv-python-headless", "rapidocr")
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
+    ).stdout.strip()
+    return "\n".join(
+        [
+            f"- machine: {cpu}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
+            f"- Python {platform.python_version()}, {versions}",
+            f"- commit {commit or 'unknown'}",
+        ]
+    )
