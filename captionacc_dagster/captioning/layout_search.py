@@ -26,15 +26,14 @@ from captionacc_dagster.captioning.video import VideoFacts, scaled_size
 _SIDE = 512  # pixels of the longer side in which lines are searched when their height is not known
 _COARSE_SIDE, _FINE_SIDE = 384, 960  # the same for large and for small text
 _LINE_PIXELS = 18  # height of a line's box at which the detector is sure of it
-_SKIPPING_CODECS = ("h264", "hevc", "mpeg4", "mpeg2video", "vc1")  # FFmpeg can leave B frames out of these
 _MOST_SAMPLES = 120
-_SPACING_S = 1.2  # between samples, unless the video is long or very short
+_SPACING_S = 0.8  # between samples, unless the video is long or very short
 _WHOLE_S = 3.6  # between samples that are searched whole
 _SUSPECTS = 2  # samples searched whole because of lines that stand where no track is
 _MOSAIC_HEIGHT = 640  # pixels of bands that are searched at once
 _RULE = 8  # black pixels between the bands of a mosaic
-_SECOND_LINE = 1.3  # line heights round a track of one line in which further lines are searched,
-_SAME_LINES = 0.5  # and round one of several
+_SECOND_LINE = 1.3  # line heights beside a track of one line in which a second one is searched
+_SAME_LINES = 0.6  # line heights in which it is looked round otherwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +181,13 @@ class LayoutSearch:
     def _reach(self, track: FoundTrack) -> tuple[float, float]:
         """Give how far to look round a track (fractions): for a second line where only one was seen."""
         line_height = float(np.median([row.height for row in track.rows]))
-        room = (_SECOND_LINE if len(track.rows) == 1 else _SAME_LINES) * line_height
         across = self.size[1]
-        return (track.rows[0].low - room) / across, (max(row.high for row in track.rows) + room) / across
+        low, high = track.rows[0].low, max(row.high for row in track.rows)
+        if len(track.rows) > 1:
+            above = below = _SAME_LINES
+        else:  # lines are added above a caption at the bottom, and below one at the top
+            above, below = (_SECOND_LINE, _SAME_LINES) if low + high > across else (_SAME_LINES, _SECOND_LINE)
+        return (low - above * line_height) / across, (high + below * line_height) / across
 
     def _suspects(self, tracks: Sequence[FoundTrack]) -> list[Sample]:
         """Choose samples in which something stands like a line of the tracks where no track is."""
@@ -221,10 +224,7 @@ class LayoutSearch:
 
 
 def sample_times(facts: VideoFacts, known: Sequence[float]) -> list[float]:
-    """Choose when to sample: at keyframes, at the times that are known already, and evenly between them.
-
-    Where the decoder can leave no frames out, only the first part after each keyframe is sampled.
-    """
+    """Choose when to sample: at keyframes, at the times that are known already, and evenly between them."""
     spacing = max(_SPACING_S, facts.duration_s / _MOST_SAMPLES)
     if facts.duration_s < 8 * spacing:
         spacing = max(0.3, facts.duration_s / 8)
@@ -235,8 +235,7 @@ def sample_times(facts: VideoFacts, known: Sequence[float]) -> list[float]:
     times: list[float] = []
     for start, end in itertools.pairwise([*fixed, facts.duration_s]):
         parts = max(1, round((end - start) / spacing))
-        reached = parts if facts.codec in _SKIPPING_CODECS or parts < 3 else -(-parts // 2)
-        times += [start + part * (end - start) / parts for part in range(reached)]
+        times += [start + part * (end - start) / parts for part in range(parts)]
     return times
 
 

@@ -26,7 +26,8 @@ _STROKE = 20  # grey levels by which a stroke differs from its surroundings
 _CORE = 160  # thumb pixels of a long line that are followed
 _SCENE_STANDS = 0.6  # share of all strokes that stand still from which on the scene does not move
 _FAINT = 2.0  # standard deviation below which a patch has no strokes to follow
-_FOLLOWED = 0.45  # correlation from which on the same strokes are found again
+_FOLLOWED = 0.45  # correlation from which on the same strokes are found again at their place,
+_FOLLOWED_AWAY = 0.6  # and elsewhere
 _MOVED = 1.3  # thumb pixels from which on it counts as moved
 
 
@@ -129,9 +130,10 @@ def stillness(sample: Sample, bbox: BBox) -> float:
     top, left = max(0, y0 - _REACH), max(0, x0 - _REACH)
     around = sample.later[top : min(height, y1 + _REACH), left : min(width, x1 + _REACH)]
     _, best, _, (x, y) = cv2.minMaxLoc(cv2.matchTemplate(around, patch, cv2.TM_CCOEFF_NORMED))
-    if best < _FOLLOWED:
+    moved = float(np.hypot(x + left - x0, y + top - y0)) > _MOVED
+    if best < (_FOLLOWED_AWAY if moved else _FOLLOWED):
         return 0.5
-    if float(np.hypot(x + left - x0, y + top - y0)) > _MOVED:
+    if moved:
         return 0.0
     return 0.5 if sample.scene_stands else 1.0
 

@@ -233,13 +233,22 @@ def find_tracks(rows: Sequence[Row], size: tuple[int, int], duration_s: float) -
             weak.append(row)
     tracks: list[FoundTrack] = []
     for row, anchor, confidence in sorted(strong, key=lambda entry: -entry[2]):
+        if any(row.vertical == track.vertical and _covers(row, track) for track in tracks):
+            continue  # the same text, found together with its surroundings
         home = next((track for track in tracks if _adjoins(row, track)), None)
         if home is None:
             tracks.append(FoundTrack([row], anchor, confidence))
         else:
             home.rows = sorted([*home.rows, row], key=lambda entry: entry.low)
     for row in weak:
-        home = next((track for track in tracks if _adjoins(row, track) and _aligned(row, track, size)), None)
+        home = next(
+            (
+                track
+                for track in tracks
+                if _adjoins(row, track) and not _covers(row, track) and _aligned(row, track, size)
+            ),
+            None,
+        )
         if home is not None:
             home.rows = sorted([*home.rows, row], key=lambda entry: entry.low)
     return tracks
@@ -263,7 +272,7 @@ def _row_confidence(row: Row, anchor: str | None, size: tuple[int, int], duratio
     # A single text may be a sign; in the middle and near an edge, it is a caption.
     place = (row.low + row.high) / 2 / (size[0] if row.vertical else size[1])
     if in_the_middle and (place > 0.7 or place < 0.25):
-        return 0.6 if duration_s < 15 or standing >= 2 else 0.45
+        return 0.6 if duration_s < 15 or standing >= 2 else 0.5 if standing else 0.4
     return 0.2
 
 
@@ -276,6 +285,14 @@ def _adjoins(row: Row, track: FoundTrack) -> bool:
         if gap <= _LEADING * smaller and larger <= 2.2 * smaller:
             return True
     return False
+
+
+def _covers(row: Row, track: FoundTrack) -> bool:
+    """Tell whether a row lies over rows of the track instead of beside them."""
+    return any(
+        min(row.high, other.high) - max(row.low, other.low) > 0.4 * min(row.height, other.height)
+        for other in track.rows
+    )
 
 
 def _aligned(row: Row, track: FoundTrack, size: tuple[int, int]) -> bool:
