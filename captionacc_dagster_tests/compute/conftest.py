@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -36,6 +36,12 @@ QUICK = WaitLimits(
     cancel_s=5,
     intent_s=0.5,
 )
+
+
+def limits(**changes: Any) -> WaitLimits:
+    """``QUICK`` with changes."""
+    return replace(QUICK, **changes)
+
 
 MakeBackend = Callable[..., ModalCompute]
 

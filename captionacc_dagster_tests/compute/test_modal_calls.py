@@ -6,7 +6,6 @@ import _thread
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -21,11 +20,11 @@ from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.compute.base import ComputeTimeout, ComputeUnavailable, QuotaExceeded
 from captionacc_dagster.compute.modal_backend import ModalCompute, reconcile
 from captionacc_dagster_tests.compute.conftest import (
-    QUICK,
     AddVideo,
     MakeBackend,
     StoredVideo,
     extract_result,
+    limits,
     reply_with,
     rows_of,
 )
@@ -35,10 +34,6 @@ pytestmark = pytest.mark.integration
 
 ANSWER = Outcome("reply", reply_with(extract_result))
 SLOW_ANSWER = Outcome("reply", reply_with(extract_result), after_s=1.0)
-
-
-def limits(**changes: Any) -> Any:
-    return replace(QUICK, **changes)
 
 
 def test_a_call_is_in_the_ledger_with_its_id_and_its_end(

@@ -17,7 +17,7 @@ def main() -> None:
     args, kwargs = pickle.loads(sys.stdin.buffer.read())
     try:
         function = getattr(importlib.import_module(module_name), function_name)
-        end = ("result", function.get_raw_f()(*args, **kwargs))
+        end = ("result", function.local(*args, **kwargs))
     except BaseException as error:  # noqa: BLE001 - a container reports everything
         end = ("error", (error, traceback.format_exc()))
     answer.write(pickle.dumps(end))

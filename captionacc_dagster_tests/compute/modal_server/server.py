@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import grpclib.server
-from modal._utils.grpc_utils import custom_detail_codec  # noqa: TID253 - the test's own server
+from modal._utils.grpc_utils import custom_detail_codec
 from modal_proto import api_pb2
 
 from captionacc_dagster.compute.envelope import FunctionName
