@@ -186,9 +186,6 @@ def _clock(milliseconds: int, separator: str) -> str:
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{separator}{rest:03d}"
 
 
-# --- where a cue stands ---
-
-
 @dataclass(frozen=True, slots=True)
 class _Place:
     """Where the cues of one track stand: ``row`` and ``column`` are 0, 1, 2 from the top left."""
@@ -226,9 +223,6 @@ def _place(boxes: list[BBox], found: list[tuple[BBox, int]], width: int, height:
     else:
         column = 0 if spreads[0] <= spreads[2] and centre < 0.55 else 2 if centre > 0.55 else 1
     return _Place(row, column, whole, vertical)
-
-
-# --- SRT ---
 
 
 def _format_srt(cues: Sequence[AnyCue]) -> str:
@@ -283,9 +277,6 @@ def _srt_heads(lines: list[str]) -> Iterator[tuple[int, int]]:
             yield at, at + 1
 
 
-# --- WebVTT ---
-
-
 def _format_vtt(cues: Sequence[AnyCue], width: int, height: int) -> str:
     places = _places(cues, width, height)
     blocks = ["WEBVTT\n"]
@@ -336,8 +327,6 @@ def _vtt_block(lines: list[str], begin: int, end: int, name: str) -> Iterator[Cu
     text = html.unescape(_VTT_TAG.sub("", "\n".join(lines[timing + 1 : end])))
     yield Cue(start_s=start_s, end_s=end_s, text="\n".join(text_lines(text)))
 
-
-# --- ASS ---
 
 _ASS_HEAD = """[Script Info]
 ScriptType: v4.00+
@@ -441,9 +430,6 @@ def _ass_dialogue(line: str, columns: list[str], name: str, number: int) -> Cue 
     return Cue(start_s=times[0], end_s=times[1], text="\n".join(text_lines(_ass_unescape(values["text"]))))
 
 
-# --- JSON ---
-
-
 def _format_json(cues: Sequence[AnyCue], video: Mapping[str, Any]) -> str:
     return (
         json.dumps({"video": video, "captions": [_json_caption(cue) for cue in cues]}, ensure_ascii=False, indent=2)
@@ -498,5 +484,7 @@ def _cue_of(row: Any) -> Cue:
         raise TypeError("has a text that is not a string")
     optional = {key: row.get(key) for key in ("start_frame", "end_frame", "confidence", "track")}
     box = row.get("bbox")
+    if box is not None and not isinstance(box, dict):
+        raise TypeError("has a bbox that is not an object with left, top, right and bottom")
     bbox = None if box is None else BBox(*(float(box[side]) for side in ("left", "top", "right", "bottom")))
     return Cue(start_s=start_s, end_s=end_s, text=row["text"], bbox=bbox, **optional)
