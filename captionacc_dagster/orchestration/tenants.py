@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 from captionacc_dagster.catalog.base import Catalog
+from captionacc_dagster.catalog.calls import Retries
 from captionacc_dagster.catalog.errors import InvalidValue, NotFound
 from captionacc_dagster.orchestration.priority import TenantTier
 from captionacc_dagster.resources import open_catalog
@@ -136,4 +137,5 @@ class CatalogTenants:
 
 def catalog_directory() -> TenantDirectory:
     """Give a directory over the catalog that the settings name; it is opened when first asked."""
-    return TenantDirectory(lambda: CatalogTenants(open_catalog()))
+    # Impatient: whoever submits a run waits for the answer, and what is not known now is corrected later.
+    return TenantDirectory(lambda: CatalogTenants(open_catalog(retries=Retries(attempts=1), connect_timeout_s=3.0)))

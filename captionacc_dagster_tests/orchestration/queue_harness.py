@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
-import psycopg
 import yaml
 from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
@@ -23,7 +24,9 @@ from dagster._core.test_utils import create_run_for_test, instance_for_test
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
+from captionacc_dagster.catalog.embedded import EmbeddedPostgres
 from captionacc_dagster.orchestration.run_coordinator import PriorityAwareRunCoordinator
+from captionacc_dagster.orchestration.run_tags import queue_tags
 from captionacc_dagster.orchestration.tenants import TenantDirectory
 
 EMBEDDED_YAML = Path(__file__).parents[2] / "deploy" / "embedded" / "dagster.yaml"
@@ -62,6 +65,12 @@ class Workspace:
         return None
 
 
+def remote_origin(job: str) -> RemoteJobOrigin:
+    """Give the origin that a submitted run must name; nothing is ever loaded from it."""
+    location = InProcessCodeLocationOrigin(LoadableTargetOrigin(python_file="none.py"), location_name=None)
+    return RemoteJobOrigin(RemoteRepositoryOrigin(location, "repository"), job)
+
+
 class Queue:
     """An instance, its coordinator and its queue daemon."""
 
@@ -74,17 +83,25 @@ class Queue:
         coordinator.directory = TenantDirectory(lambda: tenants)
 
     def submit(self, job: str = "video_initial_processing", tags: Mapping[str, str] | None = None) -> DagsterRun:
-        location = InProcessCodeLocationOrigin(LoadableTargetOrigin(python_file="none.py"), location_name=None)
-        origin = RemoteJobOrigin(RemoteRepositoryOrigin(location, "repository"), job)
-        run = create_run_for_test(
+        """Submit a run, as the UI, a sensor or a backfill does."""
+        run = self._make_run(job, DagsterRunStatus.NOT_STARTED, tags or {})
+        return self.instance.run_coordinator.submit_run(SubmitRunContext(run, workspace=None))  # pyright: ignore
+
+    def put(self, job: str, tags: Mapping[str, str]) -> DagsterRun:
+        """Put a run into the queue without the events of its submission, tagged as the coordinator tags."""
+        run = self._make_run(job, DagsterRunStatus.QUEUED, tags)
+        self.instance.add_run_tags(run.run_id, queue_tags(run, self.fresh_directory(self.tenants), datetime.now(UTC)))
+        return run
+
+    def _make_run(self, job: str, status: DagsterRunStatus, tags: Mapping[str, str]) -> DagsterRun:
+        return create_run_for_test(
             self.instance,
             job,
-            tags=dict(tags or {}),
-            status=DagsterRunStatus.NOT_STARTED,
-            remote_job_origin=origin,
+            tags=dict(tags),
+            status=status,
+            remote_job_origin=remote_origin(job),
             asset_graph=AssetGraph.from_assets([]),
         )
-        return self.instance.run_coordinator.submit_run(SubmitRunContext(run, workspace=None))  # pyright: ignore
 
     def dequeue(self) -> list[str]:
         """Run one pass of the daemon and give the ids of the runs it started, in order."""
@@ -95,7 +112,7 @@ class Queue:
 
     def finish(self, run_id: str) -> None:
         event = DagsterEvent(DagsterEventType.RUN_SUCCESS.value, "queued_job")
-        self.instance.report_dagster_event(event, run_id=run_id)
+        self.instance.run_storage.handle_run_event(run_id, event)
 
     @staticmethod
     def fresh_directory(tenants: KnownTenants) -> TenantDirectory:
@@ -120,21 +137,37 @@ OpenQueue = Callable[..., AbstractContextManager[Queue]]
 
 
 @contextmanager
+def quick_queue(run_limits: Mapping[str, Any] | None = None) -> Iterator[Queue]:
+    """Open a queue on SQLite with one file for the events of all runs: for a thousand runs."""
+    storages = {
+        "run_storage": ("dagster._core.storage.runs", "SqliteRunStorage"),
+        "event_log_storage": ("dagster._core.storage.event_log", "ConsolidatedSqliteEventLogStorage"),
+        "schedule_storage": ("dagster._core.storage.schedules", "SqliteScheduleStorage"),
+    }
+    with TemporaryDirectory() as folder:
+        config = dagster_config(run_limits) | {
+            kind: {"module": module, "class": name, "config": {"base_dir": folder}}
+            for kind, (module, name) in storages.items()
+        }
+        with _opened(config) as queue:
+            yield queue
+
+
+@contextmanager
 def sqlite_queue(run_limits: Mapping[str, Any] | None = None) -> Iterator[Queue]:
     """Open a queue on an instance of its own, on SQLite."""
     with _opened(dagster_config(run_limits)) as queue:
         yield queue
 
 
-def postgres_queue(server_url: str) -> OpenQueue:
+def postgres_queue(server: EmbeddedPostgres) -> OpenQueue:
     """Give an opener of queues whose instances each have a fresh database on that server."""
 
     @contextmanager
     def opened(run_limits: Mapping[str, Any] | None = None) -> Iterator[Queue]:
         name = f"dagster_{uuid4().hex}"
-        with psycopg.connect(server_url, autocommit=True) as connection:
-            connection.execute(f'create database "{name}"'.encode())
-        url = server_url.replace("@/postgres", f"@/{name}").replace("postgresql://", "postgresql+psycopg2://")
+        server.ensure_database(name)
+        url = server.url(name).replace("postgresql://", "postgresql+psycopg2://")
         with _opened(dagster_config(run_limits) | {"storage": {"postgres": {"postgres_url": url}}}) as queue:
             yield queue
 

@@ -1,0 +1,372 @@
+"""The sensors against a real catalog and a real instance; the queue daemon is not needed here."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from dagster import (
+    DagsterEvent,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    SensorDefinition,
+    SensorResult,
+    build_sensor_context,
+)
+from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, PARENT_RUN_ID_TAG, WILL_RETRY_TAG
+from dagster._core.test_utils import create_run_for_test, instance_for_test
+
+from captionacc_dagster.catalog.calls import Retries
+from captionacc_dagster.catalog.errors import CatalogUnavailable
+from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, ProcessingRequest, Video
+from captionacc_dagster.catalog.postgres import PostgresCatalog
+from captionacc_dagster.orchestration import sensors
+from captionacc_dagster.orchestration.priority import DAGSTER_PRIORITY_TAG, REQUEST_TAG
+from captionacc_dagster.orchestration.workers import WORKER_TAG, sign_in, this_worker
+from captionacc_dagster.settings import get_settings
+from captionacc_dagster.storage.keys import VideoKeys
+from captionacc_dagster.storage.local import LocalObjectStore
+from captionacc_dagster_tests.orchestration.queue_harness import remote_origin
+from captionacc_dagster_tests.small_clips import make_clip
+
+pytestmark = pytest.mark.integration
+
+
+class Floor:
+    """An instance, a catalog and a store, and one evaluation of a sensor on them."""
+
+    def __init__(self, instance: DagsterInstance, catalog: PostgresCatalog, url: str, home: Path) -> None:
+        self.instance = instance
+        self.catalog = catalog
+        self.url = url
+        self.store = LocalObjectStore(home / "objects")
+        self.cursors: dict[str, str | None] = {}
+
+    def tick(self, definition: SensorDefinition, *, make_runs: bool = True) -> SensorResult:
+        """Evaluate once; like the daemon, keep the cursor and make the runs unless told not to."""
+        with build_sensor_context(
+            instance=self.instance,
+            cursor=self.cursors.get(definition.name),
+            resources={"catalog": self.catalog, "store": self.store},
+        ) as context:
+            result: Any = definition(context)
+        assert isinstance(result, SensorResult)
+        for added in result.dynamic_partitions_requests or []:
+            self.instance.add_dynamic_partitions(added.partitions_def_name, list(added.partition_keys))
+        for request in (result.run_requests or []) if make_runs else []:
+            self.run(request.job_name or "", request.tags, DagsterRunStatus.QUEUED)
+        self.cursors[definition.name] = result.cursor
+        return result
+
+    def run(self, job: str, tags: Mapping[str, str], status: DagsterRunStatus) -> DagsterRun:
+        return create_run_for_test(
+            self.instance,
+            job,
+            tags=dict(tags),
+            status=status,
+            remote_job_origin=remote_origin(job),
+            asset_graph=AssetGraph.from_assets([]),
+        )
+
+    def video(self, name: str = "a.mp4") -> Video:
+        return self.catalog.create_video(LOCAL_TENANT_ID, name).video
+
+    def request_of(self, video: Video) -> ProcessingRequest:
+        return self.catalog.list_processing_requests(video_id=video.id).items[-1]
+
+    def run_of(self, video: Video) -> DagsterRun:
+        runs = self.instance.get_runs()
+        return next(run for run in runs if run.tags.get("dagster/partition") == str(video.id))
+
+    def end(self, run: DagsterRun, status: DagsterRunStatus) -> None:
+        kind = {
+            DagsterRunStatus.SUCCESS: DagsterEventType.RUN_SUCCESS,
+            DagsterRunStatus.FAILURE: DagsterEventType.RUN_FAILURE,
+            DagsterRunStatus.CANCELED: DagsterEventType.RUN_CANCELED,
+        }[status]
+        self.instance.report_dagster_event(
+            DagsterEvent(kind.value, run.job_name, message="the worker went up in smoke"), run_id=run.run_id
+        )
+
+    def sql(self, statement: str) -> None:
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute(statement.encode())
+
+
+@pytest.fixture
+def floor(postgres_catalog: PostgresCatalog, catalog_url: str, tmp_path: Path) -> Iterator[Floor]:
+    with instance_for_test() as instance:
+        yield Floor(instance, postgres_catalog, catalog_url, tmp_path)
+
+
+def test_pending_requests_become_runs_once(floor: Floor) -> None:
+    videos = [floor.video(f"{number}.mp4") for number in range(3)]
+    first = floor.tick(sensors.new_videos)
+    assert len(first.run_requests or []) == 3
+    assert set(floor.instance.get_dynamic_partitions("videos")) == {str(video.id) for video in videos}
+    run = floor.run_of(videos[0])
+    assert run.tags[DAGSTER_PRIORITY_TAG] == "90"
+    assert run.tags[REQUEST_TAG] == str(floor.request_of(videos[0]).id)
+    assert floor.request_of(videos[0]).state == "pending"
+
+    second = floor.tick(sensors.new_videos)
+    assert (second.run_requests or []) == []
+    assert second.skip_reason
+    assert "3 earlier ones have their runs" in (second.skip_reason.skip_message or "")
+    for video in videos:
+        request = floor.request_of(video)
+        assert (request.state, request.run_id, request.priority) == ("launched", floor.run_of(video).run_id, 90)
+    third = floor.tick(sensors.new_videos)
+    assert third.skip_reason
+    assert third.skip_reason.skip_message == "no pending request of video_initial_processing"
+
+
+def test_a_request_whose_run_was_not_made_comes_again_under_the_same_run_key(floor: Floor) -> None:
+    video = floor.video()
+    first = floor.tick(sensors.new_videos, make_runs=False)
+    second = floor.tick(sensors.new_videos)
+    keys = [[request.run_key for request in tick.run_requests or []] for tick in (first, second)]
+    assert keys[0] == keys[1] == [f"{floor.request_of(video).id}:0"]
+
+
+def test_a_run_made_by_a_launcher_that_died_is_noted_not_doubled(floor: Floor) -> None:
+    video = floor.video()
+    request = floor.request_of(video)
+    assert floor.catalog.claim_processing_request(request.id, "api:1")
+    assert (floor.tick(sensors.new_videos).run_requests or []) == [], "claimed by somebody else"
+    tags = {"dagster/partition": str(video.id), REQUEST_TAG: str(request.id), DAGSTER_PRIORITY_TAG: "90"}
+    run = floor.run("video_initial_processing", tags, DagsterRunStatus.QUEUED)
+    floor.sql("update captionacc.processing_requests set claim_expires_at = now() - interval '1 second'")
+    assert (floor.tick(sensors.new_videos).run_requests or []) == []
+    assert floor.request_of(video).run_id == run.run_id
+
+
+def test_at_most_a_hundred_a_tick_and_only_its_own_flow(floor: Floor) -> None:
+    for number in range(103):
+        floor.video(f"{number}.mp4")
+    assert (floor.tick(sensors.approved_layouts).run_requests or []) == []
+    assert len(floor.tick(sensors.new_videos, make_runs=False).run_requests or []) == 100
+
+
+def test_a_catalog_that_is_away_leaves_the_cursor(floor: Floor) -> None:
+    floor.video()
+    floor.tick(sensors.new_videos)
+    before = dict(floor.cursors)
+    nowhere = "postgresql://postgres@/none?host=/nowhere"
+    floor.catalog = PostgresCatalog(nowhere, retries=Retries(attempts=1), connect_timeout_s=0.5)
+    for definition in (sensors.new_videos, sensors.reconcile):
+        with pytest.raises(Exception, match="no connection to the catalog") as failure:
+            floor.tick(definition)
+        assert _causes(failure.value, CatalogUnavailable)
+    assert floor.cursors == before
+
+
+def _causes(error: BaseException | None, kind: type[BaseException]) -> bool:
+    while error is not None:
+        if isinstance(error, kind):
+            return True
+        error = error.__cause__
+    return False
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "video_status"),
+    [
+        (DagsterRunStatus.SUCCESS, "succeeded", "processing"),
+        (DagsterRunStatus.FAILURE, "failed", "error"),
+        (DagsterRunStatus.CANCELED, "cancelled", "error"),
+    ],
+)
+def test_outcomes_reach_the_catalog_once(floor: Floor, status: DagsterRunStatus, state: str, video_status: str) -> None:
+    video = floor.video()
+    floor.tick(sensors.new_videos)
+    run = floor.run_of(video)
+    floor.catalog.update_video_status(video.id, "processing")
+    floor.end(run, status)
+    # Not even noted as launched yet: the run ended before the next tick.
+    floor.tick(sensors.run_outcomes)
+    request = floor.request_of(video)
+    assert (request.state, request.run_id) == (state, run.run_id)
+    row = floor.catalog.get_video_metadata(video.id)
+    assert row.status == video_status
+    if status is not DagsterRunStatus.SUCCESS:
+        assert row.layout_status == "error"
+        assert row.error_details
+        assert row.error_details["run_id"] == run.run_id
+        message = {"failed": "the worker went up in smoke", "cancelled": "the run was cancelled"}[state]
+        assert row.error_details["message"] == message
+    again = floor.tick(sensors.run_outcomes)
+    assert again.skip_reason
+    assert again.skip_reason.skip_message == "no run has ended"
+
+
+def test_a_crashed_run_hands_its_request_to_its_retry(floor: Floor) -> None:
+    video = floor.video()
+    floor.tick(sensors.new_videos)
+    run = floor.run_of(video)
+    floor.instance.add_run_tags(run.run_id, {WILL_RETRY_TAG: "true"})
+    floor.end(run, DagsterRunStatus.FAILURE)
+    floor.tick(sensors.run_outcomes)
+    assert floor.request_of(video).state == "launched"
+    retry = floor.run("video_initial_processing", {**run.tags, PARENT_RUN_ID_TAG: run.run_id}, DagsterRunStatus.QUEUED)
+    floor.instance.add_run_tags(run.run_id, {AUTO_RETRY_RUN_ID_TAG: retry.run_id})
+    floor.tick(sensors.run_outcomes)
+    assert (floor.request_of(video).state, floor.request_of(video).run_id) == ("launched", retry.run_id)
+    floor.end(retry, DagsterRunStatus.SUCCESS)
+    floor.tick(sensors.run_outcomes)
+    assert floor.request_of(video).state == "succeeded"
+
+
+def test_an_older_runs_failure_does_not_touch_what_a_newer_run_owns(floor: Floor) -> None:
+    video = floor.video()
+    floor.tick(sensors.new_videos)
+    floor.tick(sensors.new_videos)
+    owner = floor.run_of(video)
+    stray = floor.run("video_initial_processing", owner.tags, DagsterRunStatus.QUEUED)
+    floor.end(stray, DagsterRunStatus.FAILURE)
+    floor.tick(sensors.run_outcomes)
+    assert (floor.request_of(video).state, floor.request_of(video).run_id) == ("launched", owner.run_id)
+    assert floor.catalog.get_video_metadata(video.id).status == "waiting"
+
+
+def test_reconcile_requeues_a_request_whose_run_is_gone(floor: Floor) -> None:
+    video = floor.video()
+    floor.tick(sensors.new_videos)
+    floor.tick(sensors.new_videos)
+    floor.instance.delete_run(floor.run_of(video).run_id)
+    floor.sql("update captionacc.processing_requests set launched_at = launched_at - interval '1 hour'")
+    floor.tick(sensors.reconcile)
+    assert floor.request_of(video).state == "pending"
+    again = floor.tick(sensors.new_videos)
+    assert [request.run_key for request in again.run_requests or []] == [f"{floor.request_of(video).id}:1"]
+
+
+def test_reconcile_writes_an_outcome_that_was_missed(floor: Floor) -> None:
+    video = floor.video()
+    floor.tick(sensors.new_videos)
+    floor.tick(sensors.new_videos)
+    floor.end(floor.run_of(video), DagsterRunStatus.FAILURE)
+    floor.sql("update captionacc.processing_requests set launched_at = launched_at - interval '1 hour'")
+    floor.tick(sensors.reconcile)
+    assert floor.request_of(video).state == "failed"
+    assert floor.catalog.get_video_metadata(video.id).status == "error"
+
+
+def test_reconcile_ends_a_run_whose_process_is_gone_and_frees_its_locks(floor: Floor) -> None:
+    video = floor.video()
+    tags = {"dagster/partition": str(video.id)}
+    alive = floor.run("crop_and_infer", tags, DagsterRunStatus.STARTED)
+    sign_in(floor.instance, alive)
+    host, _, _ = this_worker().partition(":")
+    dead = floor.run("crop_and_infer", {**tags, WORKER_TAG: f"{host}:4194300:1.00"}, DagsterRunStatus.STARTED)
+    elsewhere = floor.run("crop_and_infer", {**tags, WORKER_TAG: "another-host:1:1.00"}, DagsterRunStatus.STARTED)
+    assert floor.catalog.acquire_server_lock(video.id, "captions", dead.run_id)
+    assert floor.catalog.acquire_server_lock(video.id, "layout", alive.run_id)
+    floor.tick(sensors.reconcile)
+    statuses = [floor.instance.get_run_by_id(run.run_id) for run in (alive, dead, elsewhere)]
+    assert [run.status for run in statuses if run] == [
+        DagsterRunStatus.STARTED,
+        DagsterRunStatus.FAILURE,
+        DagsterRunStatus.STARTED,
+    ]
+    assert [lock.database_name for lock in floor.catalog.list_locks()] == ["layout"]
+
+
+def test_reconcile_fails_and_cleans_interrupted_versions(floor: Floor) -> None:
+    video = floor.video()
+    keys = VideoKeys(str(video.tenant_id), str(video.id))
+    dead = floor.run("crop_and_infer", {}, DagsterRunStatus.STARTED)
+    version = floor.catalog.next_cropped_frames_version(video.id, dead.run_id)
+    chunk, extents = keys.chunk(version, 16, 0), keys.extents_db(version)
+    for key in (chunk, extents):
+        floor.store.upload_file(key, b"half")
+    floor.end(dead, DagsterRunStatus.FAILURE)
+    age = "update captionacc.cropped_frames_versions set created_at = created_at - interval '3 days'"
+    floor.sql(age)
+    floor.tick(sensors.reconcile)
+    assert [row.state for row in floor.catalog.list_cropped_frames_versions(video.id)] == ["failed"]
+    floor.sql(age.replace("created_at", "ended_at"))
+    floor.tick(sensors.reconcile)
+    assert floor.store.list_files(keys.client_prefix) == []
+    assert not floor.store.file_exists(extents)
+    (row,) = floor.catalog.list_cropped_frames_versions(video.id)
+    assert row.cleaned_at
+
+
+def test_reconcile_marks_a_video_that_nothing_works_on(floor: Floor) -> None:
+    video = floor.video()
+    floor.catalog.finish_processing_request(floor.request_of(video).id, "cancelled")
+    floor.catalog.update_video_status(video.id, "processing")
+    floor.tick(sensors.reconcile)
+    assert floor.catalog.get_video_metadata(video.id).status == "processing", "not before it has settled"
+    floor.sql("alter table captionacc.videos disable trigger user")
+    floor.sql("update captionacc.videos set updated_at = updated_at - interval '1 hour'")
+    floor.tick(sensors.reconcile)
+    row = floor.catalog.get_video_metadata(video.id)
+    assert row.status == "error"
+    assert "interrupted" in str(row.error_details)
+
+
+def test_aging_as_a_sensor(floor: Floor) -> None:
+    video = floor.video()
+    floor.sql("update captionacc.processing_requests set requested_at = requested_at - interval '90 minutes'")
+    floor.tick(sensors.new_videos)
+    run = floor.run_of(video)
+    assert run.tags[DAGSTER_PRIORITY_TAG] == "91"
+    floor.instance.add_run_tags(run.run_id, {DAGSTER_PRIORITY_TAG: "90"})
+    with build_sensor_context(instance=floor.instance, resources={"catalog": floor.catalog}) as context:
+        skip: Any = sensors.priority_aging(context)
+    assert skip.skip_message == "1 of 1 queued runs have a new priority"
+    assert floor.run_of(video).tags[DAGSTER_PRIORITY_TAG] == "91"
+
+
+@pytest.fixture
+def inbox_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    folder = tmp_path / "inbox"
+    monkeypatch.setenv("CAPTIONACC_INBOX", str(folder))
+    get_settings.cache_clear()
+    yield folder
+    get_settings.cache_clear()
+
+
+def test_a_file_in_the_inbox_becomes_a_video(floor: Floor, inbox_folder: Path) -> None:
+    assert "there is no folder" in _said(floor)
+    inbox_folder.mkdir()
+    assert _said(floor) == "the inbox is empty"
+    clip = make_clip(inbox_folder / "Clip one.mp4", frames=12)
+    (inbox_folder / "notes.mp4").write_text("not a video")
+    (inbox_folder / "coming.mp4.part").write_bytes(b"...")
+    assert _said(floor) == "0 files taken, 2 waiting"
+    with clip.open("ab") as stream:
+        stream.write(b"\0")
+    assert _said(floor) == "1 files taken, 1 waiting", "the growing one waits"
+    assert _said(floor) == "1 files taken, 0 waiting"
+    (video,) = floor.catalog.list_videos().items
+    assert (video.filename, video.source) == ("Clip one.mp4", "inbox")
+    assert floor.store.file_exists(VideoKeys(str(video.tenant_id), str(video.id)).video)
+    assert sorted(path.name for path in inbox_folder.rglob("*") if path.is_file()) == [
+        "Clip one.mp4",
+        "coming.mp4.part",
+        "notes.mp4",
+        "notes.mp4.reason.txt",
+    ]
+    assert len(floor.tick(sensors.new_videos).run_requests or []) == 1
+
+    shutil.copy(inbox_folder / "done" / "Clip one.mp4", inbox_folder / "the same again.mp4")
+    _said(floor)
+    _said(floor)
+    assert len(floor.catalog.list_videos().items) == 1
+    assert (inbox_folder / "done" / "the same again.mp4").is_file()
+
+
+def _said(floor: Floor) -> str:
+    skip = floor.tick(sensors.inbox).skip_reason
+    assert skip
+    return skip.skip_message or ""
