@@ -173,11 +173,13 @@ def read_captions(path: Path) -> list[StoredCaption]:
     """
     with open_database(path) as connection:
         return [
-            _stored(row) for row in connection.execute("SELECT * FROM captions ORDER BY start_ms, end_ms, bbox_top, id")
+            stored_caption(row)
+            for row in connection.execute("SELECT * FROM captions ORDER BY start_ms, end_ms, bbox_top, id")
         ]
 
 
-def _stored(row: sqlite3.Row) -> StoredCaption:
+def stored_caption(row: sqlite3.Row) -> StoredCaption:
+    """Read one row of the table ``captions``."""
     values = {name: row[name] for name in _COLUMNS}
     for name in ("caption_frame_extents_pending", "text_pending"):
         values[name] = bool(values[name])

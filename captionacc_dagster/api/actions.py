@@ -1,0 +1,88 @@
+"""What people do to a video's workflow: approve, complete, try again."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Header
+
+from captionacc_dagster.api.auth import CallerDependency, VideoDependency
+from captionacc_dagster.api.errors import responses
+from captionacc_dagster.api.launcher import CLAIM_SECONDS, LaunchDelayed, new_claimer
+from captionacc_dagster.api.services import Services, ServicesDependency
+from captionacc_dagster.api.views import ApproveLayout, Job, VideoView
+from captionacc_dagster.catalog.models import ProcessingRequest
+
+router = APIRouter(prefix="/videos/{video_id}/actions", tags=["actions"])
+
+_CHANGE = responses(400, 401, 403, 404, 409, 413, 422, 429, 503)
+IdempotencyKey = Annotated[
+    str | None,
+    Header(pattern=r"^[A-Za-z0-9._:-]{1,100}$", description="Calls with the same key are one; for repeating safely."),
+]
+
+
+def launched_job(services: Services, request: ProcessingRequest, claimer: str) -> Job:
+    """Launch a request that this claimer tried to take, and give its job; with Dagster away it stays pending."""
+    try:
+        launched = services.launcher.launch(request, claimer)
+    except LaunchDelayed:
+        current = services.catalog.get_processing_request(request.id)
+        return Job(jobId=current.run_id or str(current.id), status=current.state)
+    state = "launched" if request.state == "pending" else request.state
+    return Job(jobId=launched.run_id, status=state)
+
+
+@router.post("/approve-layout", summary="Approve the layout", responses=_CHANGE)
+def approve_layout(
+    services: ServicesDependency,
+    caller: CallerDependency,
+    video: VideoDependency,
+    body: ApproveLayout,
+    idempotency_key: IdempotencyKey = None,
+) -> Job:
+    """Store where captions stand and look for them; 409 while the video is being processed.
+
+    With Dagster away the answer is the same with the status `pending`, and the work begins once it is back.
+    """
+    claimer = new_claimer()
+    request = services.catalog.approve_layout(
+        video.id,
+        body.crop_region.as_tuple() if body.crop_region is not None else video.crop_region,
+        user_id=caller.user_id,
+        request_key=f"approve:{video.id}:{idempotency_key}" if idempotency_key else None,
+        claimer=claimer,
+        lease_s=CLAIM_SECONDS,
+    )
+    return launched_job(services, request, claimer)
+
+
+@router.post("/retry", summary="Try again what failed", responses=_CHANGE)
+def retry(
+    services: ServicesDependency,
+    caller: CallerDependency,
+    video: VideoDependency,
+    idempotency_key: IdempotencyKey = None,
+) -> Job:
+    """Start the first stage that failed once more; 409 when nothing has failed."""
+    claimer = new_claimer()
+    request = services.catalog.retry_video(
+        video.id,
+        user_id=caller.user_id,
+        request_key=f"retry:{video.id}:{idempotency_key}" if idempotency_key else None,
+        claimer=claimer,
+        lease_s=CLAIM_SECONDS,
+    )
+    return launched_job(services, request, claimer)
+
+
+@router.post("/complete-boundaries", summary="Complete the boundaries", responses=_CHANGE)
+def complete_boundaries(services: ServicesDependency, video: VideoDependency) -> VideoView:
+    """Say that every caption begins and ends where it should; the text's turn begins."""
+    return VideoView.of(services.catalog.complete_boundaries(video.id))
+
+
+@router.post("/complete-text", summary="Complete the text", responses=_CHANGE)
+def complete_text(services: ServicesDependency, video: VideoDependency) -> VideoView:
+    """Say that every caption says what it should; the boundaries must be done."""
+    return VideoView.of(services.catalog.complete_text(video.id))

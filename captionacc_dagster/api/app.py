@@ -1,0 +1,90 @@
+"""The HTTP API: ``uvicorn captionacc_dagster.api.app:app``, or ``captionacc api``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from anyio.to_thread import run_sync
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
+from starlette.middleware.cors import CORSMiddleware
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
+
+from captionacc_dagster import __version__
+from captionacc_dagster.api import actions, caption_edits, health, videos, webhooks
+from captionacc_dagster.api.errors import add_error_handlers
+from captionacc_dagster.api.middleware import BodyLimitMiddleware, ClientLimitMiddleware, RequestMiddleware
+from captionacc_dagster.api.services import Services
+from captionacc_dagster.settings import Settings, get_settings
+
+_DESCRIPTION = """Videos in, captions out: webhooks that start the processing of a video, the actions of the people who
+look after it, and what was found.
+
+Errors are `{"detail": …}`; every answer carries `X-Request-ID`. Times are half-open and in milliseconds on the video's
+own clock. A video, caption or job of another tenant is 404, as if it did not exist."""
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """Make the application; nothing is opened before the first request that needs it."""
+    settings = settings or get_settings()
+    services = Services(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        await run_sync(services.close)
+
+    app = FastAPI(
+        title="captionacc",
+        version=__version__,
+        description=_DESCRIPTION,
+        lifespan=lifespan,
+        generate_unique_id_function=_operation_id,
+        redoc_url=None,
+    )
+    app.state.services = services
+    for module in (health, webhooks, actions, videos, caption_edits):
+        app.include_router(module.router)
+    add_error_handlers(app)
+    _describe(app)
+
+    # The last one added sees a request first.
+    app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes)
+    app.add_middleware(ClientLimitMiddleware, services=services)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Range"],
+            expose_headers=["ETag", "Content-Range", "Retry-After", "X-Request-ID"],
+        )
+    app.add_middleware(RequestMiddleware)
+    if settings.trusted_proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)  # pyright: ignore
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name
+
+
+def _describe(app: FastAPI) -> None:
+    """Add to the description what FastAPI cannot find out: the webhook's body, which is read before it is trusted."""
+
+    def openapi() -> dict[str, object]:
+        if app.openapi_schema is None:
+            schema = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+            body = webhooks.WebhookRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+            schemas = schema["components"]["schemas"]
+            schemas |= body.pop("$defs", {})
+            schemas["WebhookRequest"] = body
+            app.openapi_schema = schema
+        return app.openapi_schema
+
+    app.openapi = openapi  # pyright: ignore[reportAttributeAccessIssue]
+
+
+app = create_app()

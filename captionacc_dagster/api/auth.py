@@ -1,0 +1,182 @@
+"""Who may come in: webhooks by secret and signature, people by their Supabase token and profile."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, NoReturn
+from uuid import UUID
+
+from fastapi import Depends
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from pydantic import SecretStr
+from starlette.datastructures import Headers
+
+from captionacc_dagster.api.errors import ApiError, unavailable
+from captionacc_dagster.api.request_log import current_facts
+from captionacc_dagster.api.services import Services, ServicesDependency
+from captionacc_dagster.api.tokens import InvalidToken, KeysUnavailable
+from captionacc_dagster.catalog.models import Role, Video
+
+SIGNATURE_AGE_S = 300
+_LONGEST_ID = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A person, as their profile has them."""
+
+    user_id: UUID
+    tenant_id: UUID
+    role: Role
+
+
+_user_token = HTTPBearer(scheme_name="userToken", description="A Supabase user token.", auto_error=False)
+_webhook_secret = HTTPBearer(scheme_name="webhookSecret", description="A webhook secret.", auto_error=False)
+UserToken = Annotated[HTTPAuthorizationCredentials | None, Depends(_user_token)]
+WebhookSecret = Annotated[HTTPAuthorizationCredentials | None, Depends(_webhook_secret)]
+
+
+def is_one_of(given: str, secrets: Iterable[SecretStr]) -> bool:
+    """Compare with every secret in constant time, so that no answer's time says how much of one was right."""
+    found = False
+    for secret in secrets:
+        found |= hmac.compare_digest(given.encode("utf-8", "replace"), secret.get_secret_value().encode())
+    return found
+
+
+class BadSignature(Exception):
+    """A webhook that is not signed as it should be; the message says what is wrong."""
+
+
+def check_signature(headers: Headers, body: bytes, secrets: Iterable[SecretStr], now: float | None = None) -> str:
+    """Check a signature of the form https://www.standardwebhooks.com and give the delivery's id.
+
+    Raises:
+        BadSignature: headers are missing, the time is more than five minutes off, or no signature is right.
+    """
+    delivery, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
+    if not delivery or len(delivery) > _LONGEST_ID or not timestamp.isdecimal() or len(timestamp) > 12:
+        raise BadSignature("webhook-id or webhook-timestamp is missing or malformed")
+    if abs((time.time() if now is None else now) - int(timestamp)) > SIGNATURE_AGE_S:
+        raise BadSignature("webhook-timestamp is more than five minutes off")
+    signed = f"{delivery}.{timestamp}.".encode() + body
+    given = [part.partition(",")[2] for part in headers.get("webhook-signature", "").split() if part[:3] == "v1,"]
+    found = False
+    for secret in secrets:
+        expected = base64.b64encode(hmac.new(_signing_key(secret), signed, hashlib.sha256).digest())
+        for signature in given[:10]:
+            found |= hmac.compare_digest(expected, signature.encode("utf-8", "replace"))
+    if not found:
+        raise BadSignature("webhook-signature is not right")
+    return delivery
+
+
+def _signing_key(secret: SecretStr) -> bytes:
+    text = secret.get_secret_value().removeprefix("v1,")
+    if not text.startswith("whsec_"):
+        return text.encode()
+    try:
+        return base64.b64decode(text.removeprefix("whsec_"), validate=True)
+    except binascii.Error:
+        return text.encode()
+
+
+def refuse_webhook(services: Services, event: str, detail: str) -> NoReturn:
+    """Write the refusal down and refuse.
+
+    Raises:
+        ApiError: 401, or 429 when this client was refused too often.
+    """
+    services.audit.record(event)
+    services.limits.count_failure(current_facts().client_ip)
+    raise ApiError(401, f"Unauthorized: {detail}", {"WWW-Authenticate": "Bearer"})
+
+
+def check_webhook_secret(services: Services, given: HTTPAuthorizationCredentials | None) -> None:
+    """Check the bearer secret of a webhook.
+
+    Raises:
+        ApiError: 401 without the right secret.
+    """
+    if given is None or not given.credentials:
+        refuse_webhook(services, "webhook_no_secret", "a bearer secret is needed")
+    if not is_one_of(given.credentials, services.settings.webhook_secret):
+        refuse_webhook(services, "webhook_bad_secret", "the secret is not right")
+
+
+def get_caller(services: ServicesDependency, given: UserToken) -> Caller:
+    """Give the person whose token this is; their tenant comes from their profile, never from the request."""
+    facts = current_facts()
+    if given is None or not given.credentials:
+        _refuse_person(services, "no_token", "a user token is needed")
+    try:
+        user = services.tokens.verify(given.credentials)
+    except InvalidToken as error:
+        _refuse_person(services, "bad_token", str(error))
+    except KeysUnavailable as error:
+        raise unavailable(str(error)) from error
+    facts.user_id = user.user_id
+    profile = services.catalog.find_user_profile(user.user_id)
+    if profile is None:
+        services.audit.record("no_profile")
+        raise ApiError(403, "this account belongs to no tenant")
+    facts.tenant_id = profile.tenant_id
+    if profile.approval_status != "approved":
+        services.audit.record("account_not_approved", details={"approval_status": profile.approval_status})
+        raise ApiError(403, f"this account is not approved ({profile.approval_status})")
+    try:
+        services.limits.admit_tenant(profile.tenant_id)
+    except ApiError:
+        services.audit.record("rate_limited", details={"limit": "tenant"})
+        raise
+    return Caller(profile.id, profile.tenant_id, profile.role)
+
+
+def _refuse_person(services: Services, event: str, detail: str) -> NoReturn:
+    services.audit.record(event)
+    services.limits.count_failure(current_facts().client_ip)
+    raise ApiError(401, detail, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
+
+
+CallerDependency = Annotated[Caller, Depends(get_caller)]
+
+
+def get_owner(services: ServicesDependency, caller: CallerDependency) -> Caller:
+    """Give the caller when they own their tenant.
+
+    Raises:
+        ApiError: 403 for a member.
+    """
+    if caller.role != "owner":
+        services.audit.record("owner_needed")
+        raise ApiError(403, "only an owner of the tenant may do this")
+    return caller
+
+
+OwnerDependency = Annotated[Caller, Depends(get_owner)]
+
+
+def get_own_video(video_id: UUID, services: ServicesDependency, caller: CallerDependency) -> Video:
+    """Give the video when it is the caller's tenant's; another tenant's is as if it did not exist.
+
+    Raises:
+        ApiError: 404.
+    """
+    facts = current_facts()
+    facts.video_id = video_id
+    video = services.catalog.get_videos([video_id]).get(video_id)
+    if video is None:
+        raise ApiError(404, "no such video")
+    if video.tenant_id != caller.tenant_id:
+        services.audit.record("foreign_video", severity="critical", video_id=video_id)
+        raise ApiError(404, "no such video")
+    return video
+
+
+VideoDependency = Annotated[Video, Depends(get_own_video)]

@@ -1,0 +1,227 @@
+"""People's edits of captions: under the lock that the machine takes too, so that neither overwrites the other."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+
+from fastapi import APIRouter, Header, Response
+from fastapi import Path as PathParameter
+
+from captionacc_dagster.api.actions import IdempotencyKey, launched_job
+from captionacc_dagster.api.auth import Caller, CallerDependency, VideoDependency
+from captionacc_dagster.api.conditional import has_tag
+from captionacc_dagster.api.errors import ApiError, responses
+from captionacc_dagster.api.launcher import CLAIM_SECONDS, new_claimer
+from captionacc_dagster.api.request_log import current_request_id
+from captionacc_dagster.api.services import Services, ServicesDependency
+from captionacc_dagster.api.videos import captions_tag, no_captions, stored_captions
+from captionacc_dagster.api.views import (
+    AddCaption,
+    CaptionView,
+    ConfirmCaptions,
+    CorrectCaption,
+    Edited,
+    Job,
+    MergeCaptions,
+    SplitCaption,
+)
+from captionacc_dagster.captioning.caption_edits import UNCHANGED, CaptionEditor, CaptionNotFound, edit_captions
+from captionacc_dagster.captioning.captions_database import StoredCaption, read_captions
+from captionacc_dagster.catalog.models import Video
+from captionacc_dagster.orchestration.subtitle_files import download_captions, publish_captions, publish_subtitles
+from captionacc_dagster.storage.errors import ObjectNotFound
+
+router = APIRouter(prefix="/videos/{video_id}", tags=["captions"])
+_log = logging.getLogger(__name__)
+
+LOCK_SECONDS = 60.0
+WAIT_FOR_EDITOR_SECONDS = 3.0
+_PAUSE_SECONDS = 0.1
+
+_EDIT = responses(400, 401, 403, 404, 409, 412, 413, 422, 423, 429, 503)
+CaptionNumber = Annotated[int, PathParameter(ge=1, le=(1 << 63) - 1)]
+IfMatch = Annotated[
+    str | None, Header(max_length=500, description="`ETag` of the captions; the edit is refused when they changed.")
+]
+Edit = Callable[[CaptionEditor], Sequence[StoredCaption]]
+
+
+@router.post("/captions", status_code=201, summary="Add a caption", responses=_EDIT)
+def add_caption(
+    services: ServicesDependency,
+    caller: CallerDependency,
+    video: VideoDependency,
+    body: AddCaption,
+    answer: Response,
+    if_match: IfMatch = None,
+) -> Edited:
+    """Add a caption that the machine missed."""
+    return _edit(services, caller, video, answer, if_match, lambda e: [e.add(body.start_ms, body.end_ms, body.text)])
+
+
+@router.patch("/captions/{caption_id}", summary="Correct a caption", responses=_EDIT)
+def correct_caption(
+    services: ServicesDependency,
+    caller: CallerDependency,
+    video: VideoDependency,
+    caption_id: CaptionNumber,
+    body: CorrectCaption,
+    answer: Response,
+    if_match: IfMatch = None,
+) -> Edited:
+    """Change times, text or notes; the caption counts as confirmed from then on."""
+    given = body.model_dump(exclude_unset=True)
+    texts = {name: given.get(name, UNCHANGED) for name in ("text", "text_status", "text_notes")}
+    times = {name: given.get(name) for name in ("start_ms", "end_ms", "state")}
+    return _edit(services, caller, video, answer, if_match, lambda e: [e.correct(caption_id, **times, **texts)])
+
+
+@router.post("/captions/confirm", summary="Confirm captions", responses=_EDIT)
+def confirm_captions(
+    services: ServicesDependency,
+    caller: CallerDependency,
+    video: VideoDependency,
+    body: ConfirmCaptions,
+    answer: Response,
+    if_match: IfMatch = None,
+) -> Edited:
+    """Say that captions begin and end where they should; the machine never changes them again."""
+    return _edit(services, caller, video, answer, if_match, lambda e: e.confirm(body.caption_ids))
+
+
+@router.post("/captions/merge", summary="Merge captions", responses=_EDIT)
+def merge_captions(
+    services: ServicesDependency,
+    caller: CallerDependency,
+    video: VideoDependency,
+    body: MergeCaptions,
+    answer: Response,
+    if_match: IfMatch = None,
+) -> Edited:
+    """Make one caption of several; the earliest keeps its number."""
+    return _edit(services, caller, video, answer, if_match, lambda e: [e.merge(body.caption_ids, body.text)])
+
+
+@router.post("/captions/{caption_id}/split", summary="Split a caption", responses=_EDIT)
+def split_caption(
+    services: ServicesDependency,
+    caller: CallerDependency,
+    video: VideoDependency,
+    caption_id: CaptionNumber,
+    body: SplitCaption,
+    answer: Response,
+    if_match: IfMatch = None,
+) -> Edited:
+    """Make two captions of one; the first keeps its number."""
+    return _edit(services, caller, video, answer, if_match, lambda e: e.split(caption_id, body.at_ms, body.texts))
+
+
+@router.delete("/captions/{caption_id}", summary="Delete a caption", responses=_EDIT)
+def delete_caption(
+    services: ServicesDependency,
+    caller: CallerDependency,
+    video: VideoDependency,
+    caption_id: CaptionNumber,
+    answer: Response,
+    if_match: IfMatch = None,
+) -> Edited:
+    """Say that there is no caption: it is shown no more, and the machine does not find it again."""
+    return _edit(services, caller, video, answer, if_match, lambda e: [e.delete(caption_id)])
+
+
+@router.post("/captions/{caption_id}/request-ocr", summary="Read a caption anew", responses=_EDIT)
+def request_ocr(
+    services: ServicesDependency,
+    caller: CallerDependency,
+    video: VideoDependency,
+    caption_id: CaptionNumber,
+    idempotency_key: IdempotencyKey = None,
+) -> Job:
+    """Have the machine read a caption once more; what a person typed stays."""
+    if all(row.id != caption_id for row in stored_captions(services, video)):
+        raise CaptionNotFound(f"no caption {caption_id}")
+    key = f"ocr:{video.id}:{caption_id}:{idempotency_key}" if idempotency_key else None
+    return _read_anew(services, caller, video, [caption_id], key)
+
+
+def _read_anew(
+    services: Services, caller: Caller, video: Video, caption_ids: Sequence[int], key: str | None = None
+) -> Job:
+    request = services.catalog.request_caption_ocr(video.id, caption_ids, user_id=caller.user_id, request_key=key)
+    claimer = new_claimer()
+    claimed = services.catalog.claim_processing_request(request.id, claimer, lease_s=CLAIM_SECONDS)
+    return launched_job(services, claimed or services.catalog.get_processing_request(request.id), claimer)
+
+
+def _edit(
+    services: Services, caller: Caller, video: Video, answer: Response, if_match: str | None, edit: Edit
+) -> Edited:
+    """Download, edit and publish under the lock, then ask for exactly the readings that the edit made necessary."""
+    with TemporaryDirectory(prefix="captionacc-api-") as name, _locked(services, caller, video) as renew:
+        if if_match is not None and not has_tag(if_match, captions_tag(services, video)):
+            raise ApiError(412, "the captions were changed meanwhile; read them again")
+        try:
+            path = download_captions(services.store, video, Path(name))
+        except ObjectNotFound:
+            raise no_captions(video) from None
+        duration = video.duration_seconds
+        frame_rate = services.settings.cropped_frame_rate
+        with edit_captions(path, frame_rate, None if duration is None else round(duration * 1000)) as editor:
+            changed = list(edit(editor))
+            unread, text_pending = editor.unread, editor.text_pending
+        rows = read_captions(path)
+        renew()
+        publish_captions(services.store, video, path)
+        publish_subtitles(services.store, video, rows)
+        _record(services, video, rows, open_text=text_pending or bool(unread))
+        answer.headers["ETag"] = captions_tag(services, video)
+    job = _read_anew(services, caller, video, unread) if unread and video.cropped_frames_version is not None else None
+    return Edited(captions=[CaptionView.of(row) for row in changed], ocr_job=job)
+
+
+def _record(services: Services, video: Video, rows: Sequence[StoredCaption], *, open_text: bool) -> None:
+    count = sum(row.caption_frame_extents_state != "gap" for row in rows)
+    if count != video.caption_count:
+        services.catalog.update_video_metadata(video.id, {"caption_count": count})
+    if open_text and video.text_status == "done":
+        services.catalog.update_video_status(video.id, text_status="review")
+
+
+@contextmanager
+def _locked(services: Services, caller: Caller, video: Video) -> Iterator[Callable[[], None]]:
+    """Hold the lock of the captions; gives what makes sure that it is still held.
+
+    Raises:
+        ApiError: 423 while somebody else holds it.
+    """
+    catalog, holder = services.catalog, f"api:{current_request_id()}:{new_claimer()}"
+    deadline = time.monotonic() + WAIT_FOR_EDITOR_SECONDS
+    while not catalog.acquire_server_lock(
+        video.id, "captions", holder, LOCK_SECONDS, lock_type="client", user_id=caller.user_id
+    ):
+        others = [lock for lock in catalog.list_locks(video.id) if lock.database_name == "captions"]
+        # Another person's edit takes a moment, a run minutes.
+        if any(lock.lock_type == "server" for lock in others) or time.monotonic() > deadline:
+            left = min((lock.expires_at - datetime.now(UTC)).total_seconds() for lock in others) if others else 1
+            wait_s = max(1, min(30, round(left)))
+            raise ApiError(423, "the captions are being changed by somebody else", {"Retry-After": str(wait_s)})
+        time.sleep(_PAUSE_SECONDS)
+
+    def renew() -> None:
+        if not catalog.renew_server_lock(video.id, "captions", holder, LOCK_SECONDS):
+            raise ApiError(423, "the lock of the captions was lost; nothing was changed", {"Retry-After": "1"})
+
+    try:
+        yield renew
+    finally:
+        try:
+            catalog.release_server_lock(video.id, "captions", holder)
+        except Exception as error:  # noqa: BLE001 - the edit is done or refused; the lock ends by itself
+            _log.warning("the lock of video %s ends by itself: %s", video.id, error)

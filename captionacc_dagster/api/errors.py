@@ -1,0 +1,156 @@
+"""How refusals and failures look on the wire: always ``{"detail": …}``, with a request id when it is our fault."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from captionacc_dagster.api.request_log import current_request_id
+from captionacc_dagster.captioning.caption_edits import CaptionNotFound, InvalidEdit
+from captionacc_dagster.captioning.databases import DatabaseError
+from captionacc_dagster.catalog.errors import CatalogError, CatalogUnavailable, Conflict, InvalidValue, NotFound
+from captionacc_dagster.storage.errors import ObjectNotFound, StorageError
+from captionacc_dagster.storage.keys import InvalidKey
+
+_log = logging.getLogger(__name__)
+
+RETRY_AFTER_S = 5
+
+
+class ErrorBody(BaseModel):
+    """Every error but a validation error."""
+
+    detail: str = Field(examples=["no such video"])
+
+
+class InvalidField(BaseModel):
+    """One thing that is wrong with a request."""
+
+    loc: list[str | int] = Field(examples=[["body", "crop_region", "crop_left"]])
+    msg: str = Field(examples=["Input should be greater than or equal to 0"])
+    type: str = Field(examples=["greater_than_equal"])
+
+
+class ValidationErrorBody(BaseModel):
+    """A request that does not fit its schema, field by field, or as a whole."""
+
+    detail: list[InvalidField] | str
+
+
+class ApiError(Exception):
+    """A refusal: its status, one line for the caller, and headers."""
+
+    def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.headers = dict(headers or {})
+
+
+def unavailable(detail: str, retry_after_s: int = RETRY_AFTER_S) -> ApiError:
+    """Give the error of a part that is away for now."""
+    return ApiError(503, detail, {"Retry-After": str(retry_after_s)})
+
+
+def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Give the error answers of an endpoint for its OpenAPI description."""
+    texts = {
+        400: "Malformed.",
+        401: "No valid credentials.",
+        403: "The account may not do this, or waits for approval.",
+        404: "There is no such thing, or it is another tenant's.",
+        409: "The state of the video does not allow this.",
+        412: "It was changed meanwhile (`If-Match`).",
+        413: "The body is too large.",
+        416: "The range lies outside.",
+        423: "Somebody else is changing it; try again after `Retry-After` seconds.",
+        429: "Too many requests; try again after `Retry-After` seconds.",
+        503: "A part of the service is away; try again after `Retry-After` seconds.",
+    }
+    found: dict[int | str, dict[str, Any]] = {
+        status: {"description": texts[status], "model": ErrorBody} for status in statuses if status != 422
+    }
+    if 422 in statuses:
+        found[422] = {"description": "A value is not allowed; the field is named.", "model": ValidationErrorBody}
+    return found
+
+
+def fields_of(errors: list[Any] | tuple[Any, ...]) -> list[dict[str, Any]]:
+    """Give pydantic's findings without the caller's own values, which may be anything."""
+    return [
+        {
+            "loc": [part if isinstance(part, int) else _readable(part) for part in error["loc"]],
+            "msg": _readable(error["msg"]),
+            "type": error["type"],
+        }
+        for error in errors[:20]
+    ]
+
+
+def _readable(text: object) -> str:
+    """Give text that can be encoded."""
+    return str(text)[:300].encode("utf-8", "replace").decode()
+
+
+def _answer(status: int, detail: object, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    return JSONResponse({"detail": detail}, status, dict(headers or {}))
+
+
+def _of_catalog(error: CatalogError) -> JSONResponse:
+    if isinstance(error, CatalogUnavailable):
+        _log.warning("catalog unavailable: %s", error)
+        return _answer(503, "the catalog is away; try again", {"Retry-After": str(RETRY_AFTER_S)})
+    if isinstance(error, NotFound):
+        return _answer(404, error.message)
+    if isinstance(error, Conflict):
+        return _answer(409, error.message)
+    if isinstance(error, InvalidValue):
+        return _answer(422, error.message)
+    return _internal(error)
+
+
+def _of_storage(error: StorageError) -> JSONResponse:
+    if isinstance(error, ObjectNotFound):
+        return _answer(404, "there is no such file")
+    _log.warning("store: %s: %s", type(error).__name__, error)
+    return _answer(503, "the object store is away; try again", {"Retry-After": str(RETRY_AFTER_S)})
+
+
+def _internal(error: Exception) -> JSONResponse:
+    _log.error("unexpected %s", type(error).__name__, exc_info=error)
+    return _answer(500, f"internal error; it is logged under request id {current_request_id()}")
+
+
+Handler = Callable[[Request, Exception], Awaitable[JSONResponse]]
+
+
+def _handler(kind: type[Exception], answer: Callable[[Any], JSONResponse]) -> tuple[type[Exception], Handler]:
+    async def handle(request: Request, error: Exception) -> JSONResponse:
+        return answer(error)
+
+    return kind, handle
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Make every error of our own an answer."""
+    handlers = [
+        _handler(ApiError, lambda error: _answer(error.status, error.detail, error.headers)),
+        _handler(StarletteHTTPException, lambda error: _answer(error.status_code, error.detail, error.headers)),
+        _handler(RequestValidationError, lambda error: _answer(422, fields_of(error.errors()))),
+        _handler(CatalogError, _of_catalog),
+        _handler(StorageError, _of_storage),
+        _handler(CaptionNotFound, lambda error: _answer(404, str(error))),
+        _handler(InvalidEdit, lambda error: _answer(422, str(error))),
+        _handler(InvalidKey, lambda error: _answer(422, str(error))),
+        _handler(DatabaseError, lambda error: _internal(error)),
+        _handler(Exception, _internal),
+    ]
+    for kind, handle in handlers:
+        app.add_exception_handler(kind, handle)

@@ -1,0 +1,189 @@
+"""From a row of the outbox to its run, at once: under the same claim that the sensors take, so that each request
+becomes one run whoever comes first."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import NoReturn
+from uuid import uuid4
+
+from captionacc_dagster.api.dagster_client import AnswerLost, DagsterAway, DagsterClient, RunRefused
+from captionacc_dagster.catalog.base import Catalog
+from captionacc_dagster.catalog.errors import CatalogError, Conflict, NotFound
+from captionacc_dagster.catalog.models import ProcessingRequest, error_details
+from captionacc_dagster.catalog.requests import CLAIM_LEASE_S
+from captionacc_dagster.orchestration.requests import KnownRun, plan_requests
+
+_log = logging.getLogger(__name__)
+
+# Far longer than Dagster is ever waited for: when a lost launch's claim ends, its run is there to be found, or never.
+CLAIM_SECONDS = 300.0
+LOOK_FOR_SECONDS = 6.0
+WAIT_FOR_OTHERS_SECONDS = 6.0
+_PAUSE_SECONDS = 0.2
+
+
+class LaunchDelayed(Exception):
+    """The request is kept and will run, but nobody can say its run yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """The run of a request."""
+
+    run_id: str
+    priority: int | None
+
+
+def new_claimer() -> str:
+    """Name one attempt to launch, as the outbox's claims name it."""
+    return f"api:{uuid4()}"
+
+
+class Launcher:
+    """Launches requests that the caller holds a claim of.
+
+    Args:
+        open_catalog: gives the outbox.
+        dagster: where runs are made.
+        look_for_s: how long a run whose making was not answered is looked for.
+        wait_s: how long a request that somebody else is launching is waited for.
+    """
+
+    def __init__(
+        self,
+        open_catalog: Callable[[], Catalog],
+        dagster: DagsterClient,
+        *,
+        look_for_s: float = LOOK_FOR_SECONDS,
+        wait_s: float = WAIT_FOR_OTHERS_SECONDS,
+    ) -> None:
+        self._open_catalog = open_catalog
+        self._dagster = dagster
+        self._look_for_s = look_for_s
+        self._wait_s = wait_s
+
+    def launch(self, request: ProcessingRequest, claimer: str) -> Launched:
+        """Give the run of a request: made now when ``claimer`` holds it, or the one that somebody else made.
+
+        Args:
+            request: the row as it was just read.
+            claimer: who asks; the claim was tried together with the read, for ``CLAIM_SECONDS``.
+
+        Raises:
+            LaunchDelayed: Dagster is away or has not answered; the request waits in the outbox.
+            CatalogError: the catalog is away.
+        """
+        if request.state != "pending":
+            return self._launched(request)
+        if request.claimed_by != claimer:
+            return self._wait_for(request)
+        try:
+            run = self._make(request)
+        except DagsterAway as error:
+            _log.warning("request %s waits: %s", request.id, error)
+            self._release(request, claimer, error)
+            raise LaunchDelayed(str(error)) from error
+        except AnswerLost as error:
+            # The claim stays: were it given back, a sensor could make a second run before this one is seen.
+            _log.warning("request %s waits, nobody knows whether its run was made: %s", request.id, error)
+            raise LaunchDelayed(str(error)) from error
+        self._note(request, claimer, run)
+        return Launched(run.run_id, run.priority)
+
+    def _make(self, request: ProcessingRequest) -> KnownRun:
+        known = None if _never_lost(request) else self._dagster.find_run(str(request.id))
+        plans = plan_requests([request], [known.run] if known is not None and known.is_submitted else [])
+        if plans.to_note:
+            return plans.to_note[0]
+        try:
+            return self._dagster.launch(plans.to_run[0])
+        except RunRefused as error:
+            return self._look_for(request, 0.0) or self._give_up(str(error))
+        except AnswerLost as error:
+            run = self._look_for(request, self._look_for_s)
+            if run is None:
+                raise AnswerLost(f"{error}, and no run carries the request's tag") from error
+            return run
+
+    @staticmethod
+    def _give_up(reason: str) -> NoReturn:
+        raise DagsterAway(reason)
+
+    def _look_for(self, request: ProcessingRequest, seconds: float) -> KnownRun | None:
+        """Find the run that may have been made.
+
+        Raises:
+            DagsterAway: it was made but never queued, and is removed.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            stuck: str | None = None
+            with suppress(DagsterAway):
+                found = self._dagster.find_run(str(request.id))
+                if found is not None and found.is_submitted:
+                    return found.run
+                stuck = found.run.run_id if found is not None else None
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(_PAUSE_SECONDS)
+        if stuck is not None:
+            self._dagster.delete_run(stuck)
+            raise DagsterAway(f"run {stuck} did not enter the queue")
+        return None
+
+    def _note(self, request: ProcessingRequest, claimer: str, run: KnownRun) -> None:
+        try:
+            self._open_catalog().launch_processing_request(request.id, claimer, run.run_id, priority=run.priority)
+        except (Conflict, NotFound) as error:
+            _log.error("run %s of request %s could not be noted: %s", run.run_id, request.id, error)
+        except CatalogError as error:
+            # The run itself, or the sensor after the claim's end, says so once the catalog is back.
+            _log.warning("run %s of request %s is not noted yet: %s", run.run_id, request.id, error)
+
+    def _release(self, request: ProcessingRequest, claimer: str, reason: Exception) -> None:
+        try:
+            self._open_catalog().release_processing_request(request.id, claimer, error_details=error_details(reason))
+        except CatalogError as error:
+            _log.warning("the claim of request %s ends by itself: %s", request.id, error)
+
+    def _wait_for(self, request: ProcessingRequest) -> Launched:
+        """Wait until whoever holds the request has launched it."""
+        deadline = time.monotonic() + self._wait_s
+        while time.monotonic() < deadline:
+            time.sleep(_PAUSE_SECONDS)
+            current = self._open_catalog().get_processing_request(request.id)
+            if current.state != "pending":
+                return self._launched(current)
+            if current.claimed_by is None:
+                break
+        try:
+            found = self._dagster.find_run(str(request.id))
+        except DagsterAway as error:
+            raise LaunchDelayed(str(error)) from error
+        if found is None or not found.is_submitted:
+            raise LaunchDelayed("the request waits in the outbox")
+        return Launched(found.run.run_id, found.run.priority)
+
+    @staticmethod
+    def _launched(request: ProcessingRequest) -> Launched:
+        if request.run_id is None:
+            raise LaunchDelayed(f"the request is {request.state}")
+        return Launched(request.run_id, request.priority)
+
+
+def _never_lost(request: ProcessingRequest) -> bool:
+    """Say whether no run of a request can exist that nobody noted.
+
+    Whoever claims a request gives it back only when it has no run, or loses it when the lease is over; this one is
+    too young for that. All three times are the catalog's own.
+    """
+    if request.attempts > 0 or request.claim_expires_at is None:
+        return False
+    claimed_at = request.claim_expires_at - timedelta(seconds=CLAIM_SECONDS)
+    return claimed_at - request.requested_at < timedelta(seconds=CLAIM_LEASE_S)

@@ -1,0 +1,152 @@
+"""What happens to every request before its endpoint: an id, a log line, headers, limits of rate and size."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from uuid import uuid4
+
+from anyio.to_thread import run_sync
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from captionacc_dagster.api.errors import ApiError
+from captionacc_dagster.api.request_log import RequestFacts, set_current
+from captionacc_dagster.api.services import Services
+
+_log = logging.getLogger("captionacc_dagster.api.requests")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+SECURITY_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+# The page of the API's description loads its viewer from elsewhere.
+DOCUMENTATION = ("/docs", "/redoc")
+
+
+class RequestMiddleware:
+    """Gives each request an id and a line in the log, and each answer its headers."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = Headers(scope=scope).get("x-request-id", "")
+        client = scope.get("client")
+        facts = RequestFacts(
+            request_id=given if _REQUEST_ID.fullmatch(given) else uuid4().hex,
+            method=scope["method"],
+            path=scope["path"][:300],
+            client_ip=client[0] if client else "unknown",
+        )
+        set_current(facts)
+        scope.setdefault("state", {})["facts"] = facts
+        began = time.perf_counter()
+        status = 500
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = facts.request_id
+                for name, value in SECURITY_HEADERS.items():
+                    if not (name == "Content-Security-Policy" and scope["path"].startswith(DOCUMENTATION)):
+                        headers.setdefault(name, value)
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_headers)
+        finally:
+            fields = {
+                "method": facts.method,
+                "path": facts.path,
+                "status": status,
+                "milliseconds": round((time.perf_counter() - began) * 1000, 1),
+                "client_ip": facts.client_ip,
+                "refusal": facts.refusal,
+            }
+            _log.info("%s %s %s", facts.method, json.dumps(facts.path), status, extra={"fields": fields})
+
+
+class ClientLimitMiddleware:
+    """Refuses clients that send too much, before anything of the request is read; ``/health`` is always answered."""
+
+    def __init__(self, app: ASGIApp, services: Services) -> None:
+        self.app = app
+        self._services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http" and scope["path"] not in ("/health", "/ready"):
+            try:
+                await self._services.limits.admit_client(scope["state"]["facts"].client_ip)
+            except ApiError as error:
+                await run_sync(lambda: self._services.audit.record("rate_limited", details={"limit": "client"}))
+                await _refuse(send, error)
+                return
+        await self.app(scope, receive, send)
+
+
+class BodyLimitMiddleware:
+    """Refuses bodies above the limit: by their announced length, or while they come in."""
+
+    def __init__(self, app: ASGIApp, max_bytes: int) -> None:
+        self.app = app
+        self._max_bytes = max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        too_large = ApiError(413, f"the body is larger than {self._max_bytes} bytes", {"Connection": "close"})
+        length = Headers(scope=scope).get("content-length", "0")
+        if not length.isdecimal() or int(length) > self._max_bytes:
+            await _refuse(send, too_large)
+            return
+        seen = 0
+        started = False
+
+        async def counted() -> Message:
+            nonlocal seen
+            message = await receive()
+            seen += len(message.get("body", b""))
+            if seen > self._max_bytes:
+                raise _TooLarge
+            return message
+
+        async def noted(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self.app(scope, counted, noted)
+        except _TooLarge:
+            if not started:
+                await _refuse(send, too_large)
+
+
+class _TooLarge(BaseException):
+    """Passes the endpoint's own handling of errors."""
+
+
+async def _refuse(send: Send, error: ApiError) -> None:
+    body = json.dumps({"detail": error.detail}).encode()
+    headers = {"content-type": "application/json", "content-length": str(len(body)), **error.headers}
+    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
+    await send({"type": "http.response.start", "status": error.status, "headers": raw})
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,102 @@
+"""How many requests a client or a tenant may make; counted in this process, in Redis, or in Postgres."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import math
+import time
+from uuid import UUID
+
+from anyio.to_thread import run_sync
+from limits import RateLimitItem, parse
+from limits.errors import StorageError
+from limits.storage import MemoryStorage, Storage, storage_from_string
+from limits.strategies import MovingWindowRateLimiter
+
+from captionacc_dagster.api import rate_limit_postgres as _registers_postgres  # noqa: F401
+from captionacc_dagster.api.errors import ApiError
+from captionacc_dagster.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+
+def client_key(address: str) -> str:
+    """Give what a client is counted under: its address, and for IPv6 its network, for it owns all of that."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return "unknown"
+    if parsed.version == 6:
+        if parsed.ipv4_mapped is not None:
+            return str(parsed.ipv4_mapped)
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return str(parsed)
+
+
+class RateLimits:
+    """Moving windows by client and by tenant. While their store is away everybody is admitted."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._storage: Storage = storage_from_string(settings.rate_limit_storage, wrap_exceptions=True)  # pyright: ignore
+        self._limiter = MovingWindowRateLimiter(self._storage)
+        self._client = parse(settings.rate_limit_client)
+        self._webhooks = parse(settings.rate_limit_webhooks)
+        self._tenant = parse(settings.rate_limit_tenant)
+        self._failures = parse(settings.rate_limit_failures)
+
+    async def admit_client(self, address: str) -> None:
+        """Count a request of this client.
+
+        Raises:
+            ApiError: 429 with ``Retry-After``.
+        """
+        await self._async_hit(self._client, "client", client_key(address))
+
+    async def admit_webhook(self, address: str) -> None:
+        """Count a webhook of this client whose secret was right.
+
+        Raises:
+            ApiError: 429 with ``Retry-After``.
+        """
+        await self._async_hit(self._webhooks, "webhook", client_key(address))
+
+    def admit_tenant(self, tenant_id: UUID) -> None:
+        """Count a request of this tenant's users.
+
+        Raises:
+            ApiError: 429 with ``Retry-After``.
+        """
+        self._hit(self._tenant, "tenant", str(tenant_id))
+
+    def count_failure(self, address: str) -> None:
+        """Count refused credentials of this client, so that nobody can try many.
+
+        Raises:
+            ApiError: 429 with ``Retry-After``; those with the right ones are still admitted.
+        """
+        self._hit(self._failures, "failure", client_key(address))
+
+    def is_worth_a_row(self, event: str, address: str) -> bool:
+        """Say whether an event of this client is written down: a flood of them must not fill the log."""
+        try:
+            return self._limiter.hit(self._failures, "audit", event, client_key(address))
+        except StorageError:
+            return True
+
+    async def _async_hit(self, item: RateLimitItem, *identifiers: str) -> None:
+        if isinstance(self._storage, MemoryStorage):
+            self._hit(item, *identifiers)
+        else:
+            await run_sync(self._hit, item, *identifiers)
+
+    def _hit(self, item: RateLimitItem, *identifiers: str) -> None:
+        try:
+            if self._limiter.hit(item, *identifiers):
+                return
+            reset = self._limiter.get_window_stats(item, *identifiers).reset_time
+        except StorageError as error:
+            _log.warning("requests are not counted: %s", type(error.storage_error).__name__)
+            return
+        wait_s = max(1, math.ceil(reset - time.time()))
+        raise ApiError(429, f"too many requests; try again in {wait_s} s", {"Retry-After": str(wait_s)})

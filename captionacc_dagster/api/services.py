@@ -1,0 +1,99 @@
+"""What the endpoints work with, opened when first needed, so that the API starts while everything else is away."""
+
+from __future__ import annotations
+
+import threading
+from typing import Annotated
+
+import psycopg
+from fastapi import Depends, Request
+
+from captionacc_dagster.api.audit import Audit
+from captionacc_dagster.api.dagster_client import DagsterClient
+from captionacc_dagster.api.launcher import Launcher
+from captionacc_dagster.api.local_access import LOCAL_ISSUER, local_secret
+from captionacc_dagster.api.rate_limits import RateLimits
+from captionacc_dagster.api.tokens import PublishedKeys, TokenVerifier
+from captionacc_dagster.catalog.base import Catalog
+from captionacc_dagster.catalog.calls import Retries
+from captionacc_dagster.catalog.errors import CatalogUnavailable
+from captionacc_dagster.resources import open_catalog, open_store
+from captionacc_dagster.settings import Settings
+from captionacc_dagster.storage.base import ObjectStore
+
+# A caller waits for the answer, so that patience is short; whoever called tries again.
+CATALOG_RETRIES = Retries(attempts=2, base_s=0.1, cap_s=0.2)
+CATALOG_TIMEOUT_S = 3.0
+
+
+class Services:
+    """Catalog, store, Dagster, and the guards at the door."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.limits = RateLimits(settings)
+        self.audit = Audit(lambda: self.catalog, self.limits)
+        self.dagster = DagsterClient(settings.dagster_url)
+        self.launcher = Launcher(lambda: self.catalog, self.dagster)
+        self._opening = threading.Lock()
+        self._catalog: Catalog | None = None
+        self._store: ObjectStore | None = None
+        self._tokens: TokenVerifier | None = None
+
+    @property
+    def catalog(self) -> Catalog:
+        """The catalog.
+
+        Raises:
+            CatalogUnavailable: it cannot be opened now.
+        """
+        if self._catalog is not None:
+            return self._catalog
+        with self._opening:
+            if self._catalog is None:
+                try:
+                    self._catalog = open_catalog(
+                        self.settings, retries=CATALOG_RETRIES, connect_timeout_s=CATALOG_TIMEOUT_S
+                    )
+                except (psycopg.Error, OSError) as error:
+                    raise CatalogUnavailable(f"the catalog cannot be opened: {type(error).__name__}") from error
+            return self._catalog
+
+    @property
+    def store(self) -> ObjectStore:
+        """The object store."""
+        if self._store is None:
+            self._store = open_store(self.settings)
+        return self._store
+
+    @property
+    def tokens(self) -> TokenVerifier:
+        """What checks user tokens."""
+        if self._tokens is None:
+            self._tokens = _token_verifier(self.settings)
+        return self._tokens
+
+    def close(self) -> None:
+        """Give back every connection."""
+        self.dagster.close()
+        if self._catalog is not None:
+            self._catalog.close()
+
+
+def _token_verifier(settings: Settings) -> TokenVerifier:
+    secret = settings.supabase_jwt_secret.get_secret_value() if settings.supabase_jwt_secret else None
+    auth = f"{settings.supabase_url.rstrip('/')}/auth/v1" if settings.supabase_url else None
+    keys_url = settings.supabase_jwks_url or (f"{auth}/.well-known/jwks.json" if auth else None)
+    issuer = settings.jwt_issuer or auth
+    if secret is None and keys_url is None and settings.catalog_kind == "embedded":
+        secret, issuer = local_secret(settings), issuer or LOCAL_ISSUER
+    keys = PublishedKeys(keys_url) if keys_url else None
+    return TokenVerifier(secret=secret, keys=keys, audience=settings.jwt_audience, issuer=issuer)
+
+
+def get_services(request: Request) -> Services:
+    """Give the services of the application that serves the request."""
+    return request.app.state.services
+
+
+ServicesDependency = Annotated[Services, Depends(get_services)]

@@ -1,0 +1,183 @@
+"""Who is calling: Supabase user tokens, checked against a shared secret or the project's published keys."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+import httpx
+import jwt
+from jwt import PyJWK
+from jwt.exceptions import PyJWTError
+
+_log = logging.getLogger(__name__)
+
+# Only these, and of a published key only the one that belongs to its type.
+ASYMMETRIC: Final = frozenset({"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA"})
+LEEWAY_S = 10
+_LONGEST_TOKEN = 8192
+_MOST_KEYS = 50
+
+
+class InvalidToken(Exception):
+    """A token that proves nothing; the message says why and holds nothing of it."""
+
+
+class KeysUnavailable(Exception):
+    """The published keys cannot be fetched and none are known."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenUser:
+    """Whom a token names."""
+
+    user_id: UUID
+
+
+class PublishedKeys:
+    """The project's keys by id (JWKS), kept for ten minutes and fetched again when an unknown id comes.
+
+    Args:
+        url: where they are published.
+        keep_s: how long they are kept.
+        refetch_s: seconds between two fetches for unknown ids, so that nobody can make us fetch at will.
+        clock: seconds that only go forward.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        keep_s: float = 600.0,
+        refetch_s: float = 30.0,
+        timeout_s: float = 5.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._url = url
+        self._keep_s = keep_s
+        self._refetch_s = refetch_s
+        self._timeout_s = timeout_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._keys: Mapping[str, PyJWK] = {}
+        self._fetched_at = float("-inf")
+        self._tried_at = float("-inf")
+
+    def find(self, key_id: str) -> PyJWK | None:
+        """Give the key of this id; None when it is not published.
+
+        Raises:
+            KeysUnavailable: they were never fetched and cannot be now.
+        """
+        known = self._keys.get(key_id)
+        if known is not None and self._clock() - self._fetched_at <= self._keep_s:
+            return known
+        with self._lock:
+            now = self._clock()
+            known = self._keys.get(key_id)
+            expired = now - self._fetched_at > self._keep_s
+            if (known is None or expired) and now - self._tried_at > self._refetch_s:
+                self._tried_at = now
+                self._fetch(now)
+                known = self._keys.get(key_id)
+            if self._fetched_at == float("-inf"):
+                raise KeysUnavailable("the keys of user tokens cannot be fetched")
+            return known
+
+    def _fetch(self, now: float) -> None:
+        try:
+            answer = httpx.get(self._url, timeout=self._timeout_s, follow_redirects=False)
+            answer.raise_for_status()
+            published = answer.json()["keys"]
+            keys = {}
+            for entry in published[:_MOST_KEYS]:
+                key = _usable(entry)
+                if key is not None:
+                    keys[entry["kid"]] = key
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            # Those known stay good: a new token may wait, the old ones must not fail.
+            _log.warning("the keys of user tokens could not be fetched: %s", type(error).__name__)
+            return
+        self._keys = keys
+        self._fetched_at = now
+
+
+def _usable(entry: Mapping[str, Any]) -> PyJWK | None:
+    """Give a public key that signs; None for all else, shared secrets above all."""
+    if entry.get("kty") == "oct" or entry.get("use", "sig") != "sig" or not isinstance(entry.get("kid"), str):
+        return None
+    try:
+        key = PyJWK(dict(entry))
+    except PyJWTError:
+        return None
+    return key if key.algorithm_name in ASYMMETRIC else None
+
+
+class TokenVerifier:
+    """Checks user tokens.
+
+    Args:
+        secret: of HS256 tokens; None: such tokens are refused.
+        keys: of asymmetric tokens; None: such tokens are refused.
+        audience: what ``aud`` must name.
+        issuer: what ``iss`` must be; None: it is not checked.
+    """
+
+    def __init__(self, *, secret: str | None, keys: PublishedKeys | None, audience: str, issuer: str | None) -> None:
+        self._secret = secret
+        self._keys = keys
+        self._audience = audience
+        self._issuer = issuer
+
+    def verify(self, token: str) -> TokenUser:
+        """Give whom a token names.
+
+        Raises:
+            InvalidToken: it is malformed, forged, expired, not valid yet, or for somebody else.
+            KeysUnavailable: the keys cannot be fetched.
+        """
+        if len(token) > _LONGEST_TOKEN:
+            raise InvalidToken("the token is too long")
+        try:
+            header = jwt.get_unverified_header(token)
+        except (PyJWTError, ValueError, RecursionError):
+            raise InvalidToken("the token is malformed") from None
+        key, algorithm = self._key_of(header)
+        try:
+            claims = jwt.decode(
+                token,
+                key,
+                algorithms=[algorithm],
+                audience=self._audience,
+                issuer=self._issuer,
+                leeway=LEEWAY_S,
+                options={"require": ["exp", "sub", "aud"], "verify_iat": False},
+            )
+        except (PyJWTError, ValueError, TypeError, RecursionError) as error:
+            raise InvalidToken(f"the token is not valid: {type(error).__name__}") from None
+        if claims.get("role", "authenticated") != "authenticated":
+            raise InvalidToken("the token is no user's")
+        try:
+            return TokenUser(UUID(claims["sub"]))
+        except (ValueError, AttributeError, TypeError):
+            raise InvalidToken("the token names no user") from None
+
+    def _key_of(self, header: Mapping[str, Any]) -> tuple[Any, str]:
+        """Choose key and algorithm; what the token says of itself only picks among ours."""
+        algorithm = header.get("alg")
+        if algorithm == "HS256" and self._secret is not None:
+            return self._secret, "HS256"
+        key_id = header.get("kid")
+        if algorithm not in ASYMMETRIC or self._keys is None or not isinstance(key_id, str):
+            raise InvalidToken("the token's algorithm is not accepted")
+        found = self._keys.find(key_id)
+        if found is None:
+            raise InvalidToken("the token's key is not known")
+        if found.algorithm_name != algorithm:
+            raise InvalidToken("the token's algorithm is not its key's")
+        return found.key, found.algorithm_name

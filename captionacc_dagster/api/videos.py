@@ -1,0 +1,210 @@
+"""Reads: videos, their captions and subtitles, jobs, and what the tenant's owner may see besides."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated
+from urllib.parse import quote
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+from pydantic import AfterValidator
+
+from captionacc_dagster.api.auth import CallerDependency, OwnerDependency, VideoDependency
+from captionacc_dagster.api.conditional import entity_tag, tagged_answer
+from captionacc_dagster.api.errors import ApiError, responses
+from captionacc_dagster.api.request_log import current_facts
+from captionacc_dagster.api.services import Services, ServicesDependency
+from captionacc_dagster.api.views import (
+    CaptionList,
+    CaptionView,
+    JobDetails,
+    SecurityEventPage,
+    SecurityEventView,
+    VideoPage,
+    VideoView,
+    error_message,
+)
+from captionacc_dagster.api.webhooks import no_control_characters
+from captionacc_dagster.captioning.captions_database import ExtentsState, StoredCaption, read_captions
+from captionacc_dagster.captioning.subtitles import Format
+from captionacc_dagster.catalog.errors import NotFound
+from captionacc_dagster.catalog.models import ProcessingRequest, Video, VideoStatus
+from captionacc_dagster.orchestration.subtitle_files import download_captions, subtitle_text, video_keys
+from captionacc_dagster.storage.base import content_type_of
+from captionacc_dagster.storage.errors import ObjectNotFound
+
+router = APIRouter(tags=["videos"])
+
+_READ = responses(401, 403, 404, 422, 429, 503)
+Limit = Annotated[int, Query(ge=1, le=500, description="How many at most.")]
+Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")]
+FileName = Annotated[str, Query(min_length=1, max_length=1024), AfterValidator(no_control_characters)]
+
+
+@router.get("/videos", summary="List videos", responses=responses(401, 403, 422, 429, 503))
+def list_videos(
+    services: ServicesDependency,
+    caller: CallerDependency,
+    status: Annotated[list[VideoStatus] | None, Query(max_length=4)] = None,
+    filename: FileName | None = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> VideoPage:
+    """Give the videos of the caller's tenant, newest first."""
+    page = services.catalog.list_videos(
+        tenant_id=caller.tenant_id, statuses=status, filename=filename, cursor=cursor, limit=limit
+    )
+    return VideoPage(videos=[VideoView.of(video) for video in page.items], next_cursor=page.next_cursor)
+
+
+@router.get("/videos/{video_id}", summary="Read a video", responses=_READ)
+def read_video(video: VideoDependency) -> VideoView:
+    """Give a video and how far its processing has come."""
+    return VideoView.of(video)
+
+
+@router.delete("/videos/{video_id}", status_code=204, summary="Delete a video", responses=_READ)
+def delete_video(services: ServicesDependency, owner: OwnerDependency, video: VideoDependency) -> None:
+    """Hide a video at once; its files are removed after seven days. For owners of the tenant."""
+    services.catalog.delete_video(video.id)
+    services.audit.record("video_deleted", severity="info")
+
+
+@router.get(
+    "/videos/{video_id}/captions",
+    summary="Read captions",
+    response_model=CaptionList,
+    responses={**_READ, 304: {"description": "Unchanged (`If-None-Match`)."}},
+)
+def list_captions(
+    request: Request,
+    services: ServicesDependency,
+    video: VideoDependency,
+    state: Annotated[
+        list[ExtentsState] | None, Query(max_length=4, description="By default all but `gap`, which are deleted ones.")
+    ] = None,
+) -> Response:
+    """Give a video's captions in order of time; their `ETag` is what edits take as `If-Match`."""
+    wanted = set(state) if state else {"predicted", "confirmed", "issue"}
+
+    def make() -> bytes:
+        rows = [row for row in stored_captions(services, video) if row.caption_frame_extents_state in wanted]
+        return CaptionList(captions=[CaptionView.of(row) for row in rows]).model_dump_json().encode()
+
+    return tagged_answer(request, captions_tag(services, video), make, "application/json")
+
+
+@router.get(
+    "/videos/{video_id}/subtitles.{kind}",
+    summary="Read subtitles",
+    response_class=Response,
+    responses={
+        **responses(401, 403, 404, 416, 422, 429, 503),
+        200: {
+            "description": "The file.",
+            "content": {
+                name: {"schema": {"type": "string"}}
+                for name in ("application/x-subrip", "text/vtt", "text/x-ssa", "application/json")
+            },
+        },
+        206: {"description": "A part of it (`Range`)."},
+        304: {"description": "Unchanged (`If-None-Match`)."},
+    },
+)
+def read_subtitles(request: Request, services: ServicesDependency, video: VideoDependency, kind: Format) -> Response:
+    """Give the captions as SRT, WebVTT, ASS or JSON, with what people corrected."""
+    tag = entity_tag(captions_tag(services, video), kind, video.filename, video.frame_rate, video.width, video.height)
+    name = f"{Path(video.filename).stem}.{kind}"
+    disposition = f"inline; filename=\"captions.{kind}\"; filename*=UTF-8''{quote(name, safe='')}"
+    return tagged_answer(
+        request,
+        tag,
+        lambda: subtitle_text(video, stored_captions(services, video), kind).encode(),
+        content_type_of(f"captions.{kind}"),
+        {"Content-Disposition": disposition},
+    )
+
+
+@router.get("/jobs/{job_id}", summary="Read a job", responses=_READ, tags=["actions"])
+def read_job(services: ServicesDependency, caller: CallerDependency, job_id: UUID) -> JobDetails:
+    """Say how a piece of work goes on, by the id that an action answered with or by its run's."""
+    request = _find_request(services, job_id)
+    if request is None or request.tenant_id != caller.tenant_id:
+        if request is not None:
+            services.audit.record("foreign_job", severity="critical")
+        raise ApiError(404, "no such job")
+    current_facts().video_id = request.video_id
+    return JobDetails(
+        jobId=request.run_id or str(request.id),
+        status=request.state,
+        flow=request.flow,
+        video_id=request.video_id,
+        run_id=request.run_id,
+        requested_at=request.requested_at,
+        launched_at=request.launched_at,
+        finished_at=request.finished_at,
+        error=error_message(request.error_details),
+    )
+
+
+def _find_request(services: Services, job_id: UUID) -> ProcessingRequest | None:
+    found = services.catalog.find_processing_request(run_id=str(job_id))
+    if found is not None:
+        return found
+    try:
+        return services.catalog.get_processing_request(job_id)
+    except NotFound:
+        return None
+
+
+@router.get(
+    "/security-events", summary="Read the security log", responses=responses(401, 403, 422, 429, 503), tags=["security"]
+)
+def list_security_events(
+    services: ServicesDependency,
+    owner: OwnerDependency,
+    event: Annotated[str | None, Query(pattern=r"^[a-z_]{1,64}$")] = None,
+    cursor: Cursor = None,
+    limit: Limit = 50,
+) -> SecurityEventPage:
+    """Give what was refused in the caller's tenant, newest first. For owners of the tenant."""
+    page = services.catalog.list_security_events(tenant_id=owner.tenant_id, event=event, cursor=cursor, limit=limit)
+    shown = set(SecurityEventView.model_fields)
+    return SecurityEventPage(
+        events=[SecurityEventView(**entry.model_dump(include=shown)) for entry in page.items],
+        next_cursor=page.next_cursor,
+    )
+
+
+def stored_captions(services: Services, video: Video) -> list[StoredCaption]:
+    """Give the rows of a video's ``captions.db`` in order of time.
+
+    Raises:
+        ApiError: 404 when there is none yet.
+    """
+    with TemporaryDirectory(prefix="captionacc-api-") as folder:
+        try:
+            return read_captions(download_captions(services.store, video, Path(folder)))
+        except ObjectNotFound:
+            raise no_captions(video) from None
+
+
+def captions_tag(services: Services, video: Video) -> str:
+    """Give the entity tag of a video's captions as they are stored now.
+
+    Raises:
+        ApiError: 404 when there are none yet.
+    """
+    try:
+        info = services.store.stat(video_keys(video).captions_db)
+    except ObjectNotFound:
+        raise no_captions(video) from None
+    return entity_tag(info.etag, info.size, info.modified)
+
+
+def no_captions(video: Video) -> ApiError:
+    """Give the error of a video that has no captions yet."""
+    return ApiError(404, f"this video has no captions yet: boundaries are in state {video.boundaries_status}")

@@ -1,0 +1,293 @@
+"""What the API shows of videos, captions and jobs, and what it takes; every size is bounded."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+from uuid import UUID
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr, model_validator
+
+from captionacc_dagster.captioning.captions_database import ExtentsState, OcrStatus, StoredCaption
+from captionacc_dagster.catalog.models import (
+    Flow,
+    Json,
+    RequestState,
+    Severity,
+    Video,
+    VideoStatus,
+    WorkflowStatus,
+)
+
+# A day; SQLite and every player take more, no caption lasts longer.
+_LONGEST_MS = 86_400_000 * 10
+_MOST_CAPTIONS = 1000
+
+Milliseconds = Annotated[StrictInt, Field(ge=0, le=_LONGEST_MS)]
+CaptionId = Annotated[StrictInt, Field(ge=1, le=(1 << 63) - 1)]
+CaptionIds = Annotated[list[CaptionId], Field(min_length=1, max_length=_MOST_CAPTIONS)]
+
+
+def _printable(text: str) -> str:
+    if any(character < " " and character not in "\n\t" for character in text):
+        raise ValueError("control characters are not allowed")
+    return text
+
+
+CaptionText = Annotated[StrictStr, Field(min_length=1, max_length=5000), AfterValidator(_printable)]
+Note = Annotated[StrictStr, Field(max_length=2000), AfterValidator(_printable)]
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class CropRegionBody(_Body):
+    """Where captions stand: fractions of the picture from the top left."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={"examples": [{"crop_left": 0.1, "crop_top": 0.78, "crop_right": 0.9, "crop_bottom": 0.95}]},
+    )
+
+    crop_left: float = Field(ge=0, le=1, allow_inf_nan=False)
+    crop_top: float = Field(ge=0, le=1, allow_inf_nan=False)
+    crop_right: float = Field(ge=0, le=1, allow_inf_nan=False)
+    crop_bottom: float = Field(ge=0, le=1, allow_inf_nan=False)
+
+    @model_validator(mode="after")
+    def _has_area(self) -> Self:
+        if self.crop_left >= self.crop_right or self.crop_top >= self.crop_bottom:
+            raise ValueError("the region has no area: crop_left < crop_right and crop_top < crop_bottom are needed")
+        return self
+
+    def as_tuple(self) -> tuple[float, float, float, float]:
+        """Give left, top, right, bottom."""
+        return self.crop_left, self.crop_top, self.crop_right, self.crop_bottom
+
+
+class ApproveLayout(_Body):
+    """Approve where captions stand."""
+
+    type: Literal["crop-and-infer-caption-frame-extents"]
+    crop_region: CropRegionBody | None = Field(default=None, description="By default the region that was found.")
+
+
+class Job(BaseModel):
+    """A piece of work that was asked for; `GET /jobs/{jobId}` says how it goes on."""
+
+    jobId: str = Field(description="The run, or the request while it has none yet.")  # noqa: N815 - the wire's name
+    status: RequestState = Field(description="`pending` while it waits for a run, then as the run.")
+
+
+class JobDetails(Job):
+    """A piece of work and how it goes on."""
+
+    flow: Flow
+    video_id: UUID
+    run_id: str | None
+    requested_at: datetime
+    launched_at: datetime | None
+    finished_at: datetime | None
+    error: str | None
+
+
+class CropRegionView(BaseModel):
+    """Where captions stand."""
+
+    crop_left: float
+    crop_top: float
+    crop_right: float
+    crop_bottom: float
+
+
+class VideoView(BaseModel):
+    """A video and how far its processing has come."""
+
+    id: UUID
+    filename: str
+    lang: str | None
+    status: VideoStatus
+    layout_status: WorkflowStatus
+    boundaries_status: WorkflowStatus
+    text_status: WorkflowStatus
+    error: str | None = Field(description="What went wrong first, in one line.")
+    crop_region: CropRegionView | None
+    layout_confidence: float | None
+    layout_approved_at: datetime | None
+    duration_seconds: float | None
+    frame_rate: float | None
+    width: int | None
+    height: int | None
+    video_codec: str | None
+    caption_count: int | None
+    cropped_frames_version: int | None
+    file_size_bytes: int | None
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, video: Video) -> VideoView:
+        """Show a row."""
+        values = video.model_dump(include=set(cls.model_fields) - {"error", "crop_region"})
+        region = video.crop_region
+        return cls(
+            **values,
+            error=_first_error(video),
+            crop_region=None
+            if region is None
+            else CropRegionView(crop_left=region[0], crop_top=region[1], crop_right=region[2], crop_bottom=region[3]),
+        )
+
+
+def _first_error(video: Video) -> str | None:
+    for status, details in (
+        (video.status, video.error_details),
+        (video.layout_status, video.layout_error_details),
+        (video.boundaries_status, video.boundaries_error_details),
+        (video.text_status, video.text_error_details),
+    ):
+        if status == "error":
+            return error_message(details) or "processing failed"
+    return None
+
+
+def error_message(details: Json | None) -> str | None:
+    """Give the line of an error's details that is for everybody."""
+    message = (details or {}).get("message")
+    return message if isinstance(message, str) else None
+
+
+class VideoPage(BaseModel):
+    """Some videos, newest first."""
+
+    videos: list[VideoView]
+    next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null: these were the last.")
+
+
+class CaptionView(BaseModel):
+    """A caption: half-open times on the video's own clock, and what it says."""
+
+    id: int
+    start_ms: int
+    end_ms: int
+    start_frame_index: int = Field(description="Cropped frames, ten a second by default.")
+    end_frame_index: int
+    text: str = Field(description="What a person typed, or else what the machine read.")
+    typed_text: str | None
+    ocr_text: str | None
+    ocr_confidence: float | None
+    ocr_status: OcrStatus
+    ocr_error: str | None
+    state: ExtentsState
+    text_pending: bool = Field(description="Its times changed since its text was typed.")
+    text_status: str | None
+    text_notes: str | None
+    track: str
+    updated_at: str
+
+    @classmethod
+    def of(cls, row: StoredCaption) -> CaptionView:
+        """Show a row."""
+        return cls(
+            id=row.id,
+            start_ms=row.start_ms,
+            end_ms=row.end_ms,
+            start_frame_index=row.start_frame_index,
+            end_frame_index=row.end_frame_index,
+            text=row.shown_text,
+            typed_text=row.text,
+            ocr_text=row.caption_ocr,
+            ocr_confidence=row.caption_ocr_confidence,
+            ocr_status=row.caption_ocr_status,
+            ocr_error=row.caption_ocr_error,
+            state=row.caption_frame_extents_state,
+            text_pending=row.text_pending,
+            text_status=row.text_status,
+            text_notes=row.text_notes,
+            track=row.track,
+            updated_at=row.updated_at,
+        )
+
+
+class CaptionList(BaseModel):
+    """A video's captions in order of time."""
+
+    captions: list[CaptionView]
+
+
+class Edited(CaptionList):
+    """The captions that an edit changed, and the reading that it asked for."""
+
+    ocr_job: Job | None = Field(description="The machine reads these captions anew; null when it need not.")
+
+
+class CorrectCaption(_Body):
+    """What is to change; what is not named stays. `text: null` takes a typed text away."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"text": "What are you doing here?"}]})
+
+    start_ms: Milliseconds | None = None
+    end_ms: Milliseconds | None = None
+    text: CaptionText | None = None
+    state: ExtentsState | None = None
+    text_status: Annotated[StrictStr, Field(max_length=40), AfterValidator(_printable)] | None = None
+    text_notes: Note | None = None
+
+
+class AddCaption(_Body):
+    """A caption that the machine missed; without a text the machine reads it."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"start_ms": 1000, "end_ms": 2500}]})
+
+    start_ms: Milliseconds
+    end_ms: Milliseconds
+    text: CaptionText | None = None
+
+
+class SplitCaption(_Body):
+    """Where one caption becomes two; without texts the machine reads both anew."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"at_ms": 1700}]})
+
+    at_ms: Milliseconds
+    texts: tuple[CaptionText, CaptionText] | None = None
+
+
+class MergeCaptions(_Body):
+    """Captions that are one; without a text the machine reads it anew."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"caption_ids": [3, 4]}]})
+
+    caption_ids: Annotated[list[CaptionId], Field(min_length=2, max_length=_MOST_CAPTIONS)]
+    text: CaptionText | None = None
+
+
+class ConfirmCaptions(_Body):
+    """Captions that begin and end where they should."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"caption_ids": [1, 2, 3]}]})
+
+    caption_ids: CaptionIds
+
+
+class SecurityEventView(BaseModel):
+    """A refusal or another event that the tenant's owner should know of."""
+
+    id: UUID
+    event: str
+    severity: Severity
+    user_id: UUID | None
+    video_id: UUID | None
+    client_ip: str | None
+    request_id: str | None
+    method: str | None
+    path: str | None
+    created_at: datetime
+
+
+class SecurityEventPage(BaseModel):
+    """Some events, newest first."""
+
+    events: list[SecurityEventView]
+    next_cursor: str | None

@@ -1,0 +1,64 @@
+"""A video's subtitle files, made from its captions: after the machine read them, and after a person changed them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from captionacc_dagster.captioning import captions_database, databases
+from captionacc_dagster.captioning.captions_database import StoredCaption
+from captionacc_dagster.captioning.subtitles import FORMATS, Format, format_subtitles
+from captionacc_dagster.catalog.models import Video
+from captionacc_dagster.storage.base import ObjectStore
+from captionacc_dagster.storage.keys import VideoKeys
+
+# For frame numbers of a video whose rate nobody measured.
+_USUAL_FRAME_RATE = 25.0
+
+
+def video_keys(video: Video) -> VideoKeys:
+    """Give the keys of a video's objects."""
+    return VideoKeys(str(video.tenant_id), str(video.id))
+
+
+def video_facts(video: Video) -> dict[str, object]:
+    """Give what the JSON file says of the video itself."""
+    return {
+        "id": str(video.id),
+        "filename": video.filename,
+        "duration_s": video.duration_seconds,
+        "frame_rate": video.frame_rate,
+        "width": video.width,
+        "height": video.height,
+    }
+
+
+def subtitle_text(video: Video, rows: Iterable[StoredCaption], kind: Format) -> str:
+    """Give the text of one subtitle file."""
+    captions = captions_database.to_captions(rows, video.frame_rate or _USUAL_FRAME_RATE)
+    return format_subtitles(captions, kind, video_facts(video))
+
+
+def publish_subtitles(store: ObjectStore, video: Video, rows: Iterable[StoredCaption]) -> dict[Format, str]:
+    """Write a video's subtitle files in every format and give their texts."""
+    kept = list(rows)
+    texts: dict[Format, str] = {kind: subtitle_text(video, kept, kind) for kind in FORMATS}
+    for kind, text in texts.items():
+        store.publish(video_keys(video).subtitles(kind), text.encode())
+    return texts
+
+
+def download_captions(store: ObjectStore, video: Video, folder: Path) -> Path:
+    """Download a video's ``captions.db`` into a folder.
+
+    Raises:
+        ObjectNotFound: it has none yet.
+        DatabaseError: the object is no such database.
+    """
+    packed = store.download_file(video_keys(video).captions_db, folder / "captions.db.gz")
+    return databases.decompress(packed, folder / "captions.db")
+
+
+def publish_captions(store: ObjectStore, video: Video, path: Path) -> None:
+    """Put a ``captions.db`` in the place of the one so far."""
+    store.publish(video_keys(video).captions_db, databases.compress(path, path.with_name("captions-published.db.gz")))
