@@ -10,15 +10,18 @@ from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.glyphs import (
     InkModel,
+    InkStyle,
     Mask,
     Plane,
     compare_ink,
     model_ink,
+    synchrony,
     visibility,
 )
-from captionacc_dagster.captioning.segments import MIN_INK, Segment
+from captionacc_dagster.captioning.segments import AWAY, MIN_INK, SYNCHRONOUS, Segment
 
 HALF = 0.5
+_MOSTLY = 0.6  # the same text keeps at least this share of its ink
 
 
 @dataclass(slots=True)
@@ -48,11 +51,18 @@ def find_boundary(first: Segment, second: Segment, line_px: float) -> Boundary:
     numbers = np.array([index for index, _ in around])
     frames = [strip for _, strip in around]
     least = MIN_INK * line_px**2
-    common = first.model.ink & second.model.ink & ~change.lost & ~change.gained
-    if not change.is_change:
-        return _gap_in(first, common, numbers, frames, cut, line_px, change.share)
+    kept = first.model.ink & second.model.ink & ~change.lost & ~change.gained
+    if kept.sum() >= max(least, _MOSTLY * min(first.model.ink.sum(), second.model.ink.sum())):
+        gap = _gap_in(first, kept, numbers, frames, cut, line_px)
+        if gap is not None:
+            return gap
+        beside = [strip for index, strip in around if cut - 2 <= index < cut + 2]
+        together = synchrony(beside, first.model, second.model, change, line_px, at_once=True)
+        return Boundary(cut, cut, together < SYNCHRONOUS, change.share)
     old, new = change.lost, change.gained
     has_old, has_new = bool(old.sum() >= least), bool(new.sum() >= least)
+    if not has_old and not has_new:
+        return Boundary(cut, cut, True, change.share)
     end = start = cut
     seen_old = visibility(frames, first.model, old, line_px) if has_old else None
     seen_new = visibility(frames, second.model, new, line_px) if has_new else None
@@ -74,17 +84,12 @@ def _gap_in(
     frames: Sequence[Plane],
     cut: int,
     line_px: float,
-    share: float,
-) -> Boundary:
+) -> Boundary | None:
     """Look for frames near the cut on which the ink that both sides share is away."""
-    if common.sum() < MIN_INK * line_px**2:
-        return Boundary(cut, cut, True, share)
     seen = visibility(frames, first.model, common, line_px)
-    near = np.abs(numbers - cut) <= 4
-    away = near & (seen < 0.4)
-    if not away.any():
-        return Boundary(cut, cut, True, share)
-    lowest = int(np.argmin(np.where(near, seen, np.inf)))
+    lowest = int(np.argmin(seen))
+    if seen[lowest] >= AWAY or seen[:lowest].max(initial=0.0) < HALF or seen[lowest:].max() < HALF:
+        return None
     left, right = lowest, lowest
     while left > 0 and seen[left - 1] < HALF:
         left -= 1
@@ -123,7 +128,7 @@ def _settle(
     return cut, cut
 
 
-def join(first: Segment, second: Segment, line_px: float) -> Segment:
+def join(first: Segment, second: Segment, line_px: float, styles: Sequence[InkStyle] = ()) -> Segment:
     """Make one segment of two neighbours that show the same ink."""
     frames = [*first.model.frames, *second.model.frames]
     if len(frames) > 9:
@@ -131,7 +136,7 @@ def join(first: Segment, second: Segment, line_px: float) -> Segment:
     pictures = [*first.pictures, *second.pictures]
     if len(pictures) > 8:
         pictures = [pictures[number] for number in np.linspace(0, len(pictures) - 1, 8).round().astype(int)]
-    return Segment(first.start, second.end, model_ink(frames, line_px), pictures, first.around_start)
+    return Segment(first.start, second.end, model_ink(frames, line_px, styles), pictures, first.around_start)
 
 
 def own_ink(model: InkModel, background: InkModel | None) -> Mask:

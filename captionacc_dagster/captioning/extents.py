@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -13,7 +14,7 @@ import numpy as np
 from captionacc_dagster.captioning.boundaries import find_boundary, join, own_ink
 from captionacc_dagster.captioning.chunks import ChunkWriter
 from captionacc_dagster.captioning.geometry import BBox
-from captionacc_dagster.captioning.glyphs import InkModel, Mask
+from captionacc_dagster.captioning.glyphs import InkModel, Mask, Plane, measure_style, model_ink
 from captionacc_dagster.captioning.labels import PairResult, label_pairs
 from captionacc_dagster.captioning.layout import Layout, Track
 from captionacc_dagster.captioning.ocr import OcrEngine
@@ -28,6 +29,8 @@ __all__ = ["PairResult", "Timeline", "find_captions"]
 Progress = Callable[[str, int, int], None]
 
 _PROGRESS_FRAMES = 50
+_GLIMPSE_FRAMES = 5
+_PATIENCE_S = 8.0  # how long the first frames wait for a sight of the text
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,16 +82,67 @@ class _TrackReader:
     _start: int = 0
     _start_share: float = 1.0
     _background: InkModel | None = None
+    _sightings: list[tuple[float, BBox]] = field(default_factory=list)
+    _glimpse: tuple[BBox, list[Plane]] | None = None
+    _waiting: list[Plane] | None = field(default_factory=list)
+    patience: int = 0
 
     def push(self, frame: NativeFrame) -> None:
-        for segment in self.follower.push(frame.luma(self.region)):
+        """Take the next frame; the first ones wait until it is known what the text looks like."""
+        picture = frame.luma(self.region)
+        if picture.base is not None:
+            picture = picture.copy()  # a view would keep the whole decoded frame alive
+        self._look(frame.time_s, picture)
+        if self._waiting is not None:
+            self._waiting.append(picture)
+            if not self.follower.styles and len(self._waiting) < self.patience:
+                return
+            self._release()
+            return
+        for segment in self.follower.push(picture):
             self._take(segment)
 
     def finish(self) -> None:
+        self._release()
         for segment in self.follower.finish():
             self._take(segment)
         if self._current is not None:
             self._read(self._current, self._current.end, 1.0)
+
+    def _release(self) -> None:
+        waiting, self._waiting = self._waiting or [], None
+        for picture in waiting:
+            for segment in self.follower.push(picture):
+                self._take(segment)
+
+    def _look(self, time_s: float, picture: Plane) -> None:
+        """Learn what the text looks like where the layout saw some."""
+        if self._glimpse is not None:
+            box, strips = self._glimpse
+            strips.append(self.follower.shrink(picture))
+            if len(strips) >= _GLIMPSE_FRAMES:
+                self._glimpse = None
+                style = measure_style(model_ink(strips, self.follower.line_px), self._inside(box, strips[0].shape))
+                if style is not None:
+                    self.follower.add_style(style)
+        while self._sightings and self._sightings[0][0] <= time_s + 1e-3:
+            seen_s, box = self._sightings.pop(0)
+            if self._glimpse is None and seen_s >= time_s - 0.1:
+                self._glimpse = (box, [self.follower.shrink(picture)])
+
+    def _inside(self, box: BBox, shape: tuple[int, ...]) -> Mask:
+        """Mark a box of the picture in a strip."""
+        region = self.region
+        inside = np.zeros(shape, bool)
+        inside[
+            max(0, int((box.top - region.top) / region.height * shape[0])) : max(
+                0, int(np.ceil((box.bottom - region.top) / region.height * shape[0]))
+            ),
+            max(0, int((box.left - region.left) / region.width * shape[1])) : max(
+                0, int(np.ceil((box.right - region.left) / region.width * shape[1]))
+            ),
+        ] = True
+        return inside
 
     def _take(self, segment: Segment) -> None:
         if self._current is None:
@@ -96,7 +150,7 @@ class _TrackReader:
             return
         boundary = find_boundary(self._current, segment, self.follower.line_px)
         if boundary.is_same:
-            self._current = join(self._current, segment, self.follower.line_px)
+            self._current = join(self._current, segment, self.follower.line_px, self.follower.styles)
             return
         self._read(self._current, boundary.end, boundary.share)
         self._current, self._start, self._start_share = segment, boundary.start, boundary.share
@@ -110,7 +164,14 @@ class _TrackReader:
         line_px = self.follower.line_px
         if ink.sum() >= MIN_INK * line_px**2:
             began = time.thread_time()
-            reading = read_caption(self.engine, segment.pictures, ink, line_px, vertical=self.track.vertical)
+            reading = read_caption(
+                self.engine,
+                segment.pictures,
+                ink,
+                line_px,
+                vertical=self.track.vertical,
+                seams=self._seams(ink.shape),
+            )
             self.ocr_seconds += time.thread_time() - began
             self.recognitions += reading.recognitions
         if not reading.text:
@@ -130,22 +191,23 @@ class _TrackReader:
         else:
             self.found.append(found)
 
+    def _seams(self, shape: tuple[int, ...]) -> list[float]:
+        """Give where in a strip the track's lines meet, pixels."""
+        vertical, region = self.track.vertical, self.region
+        start, extent = (region.left, region.width) if vertical else (region.top, region.height)
+        size = shape[1] if vertical else shape[0]
+        return [
+            ((upper[1] + lower[0]) / 2 - start) / extent * size for upper, lower in itertools.pairwise(self.track.lines)
+        ]
+
     def _caption_ink(self, ink: Mask) -> Mask:
         """Leave out boxes of other text inside the region."""
         if not self.track.avoid:
             return ink
-        ink = ink.copy()
-        height, width = ink.shape
+        outside = np.ones(ink.shape, bool)
         for box in self.track.avoid:
-            left = (box[0] - self.region.left) / self.region.width
-            right = (box[2] - self.region.left) / self.region.width
-            top = (box[1] - self.region.top) / self.region.height
-            bottom = (box[3] - self.region.top) / self.region.height
-            ink[
-                max(0, int(top * height)) : max(0, int(np.ceil(bottom * height))),
-                max(0, int(left * width)) : max(0, int(np.ceil(right * width))),
-            ] = False
-        return ink
+            outside &= ~self._inside(BBox(*box), ink.shape)
+        return ink & outside
 
     def _bbox(self, ink: Mask) -> BBox:
         """Give the box of some ink in the picture."""
@@ -198,7 +260,7 @@ def find_captions(
     """
     if not frame_rate > 0:
         raise ValueError(f"a frame rate must be positive, got {frame_rate}")
-    readers = [_reader(facts, track, engine) for track in layout.tracks]
+    readers = [_reader(facts, layout, track, engine) for track in layout.tracks]
     times: list[float] = []
     sampled = 0
     shown: list[int] = []
@@ -249,12 +311,24 @@ def find_captions(
     )
 
 
-def _reader(facts: VideoFacts, track: Track, engine: OcrEngine) -> _TrackReader:
+def _reader(facts: VideoFacts, layout: Layout, track: Track, engine: OcrEngine) -> _TrackReader:
     x0, y0, x1, y1 = pixel_rectangle(track.region, facts.width, facts.height)
     region = BBox(x0 / facts.width, y0 / facts.height, x1 / facts.width, y1 / facts.height)
     side = facts.width if track.vertical else facts.height
     follower = TrackFollower(max(8.0, track.line_height * side), facts.frame_rate)
-    return _TrackReader(track, region, engine, follower, (y1 - y0, x1 - x0))
+    reader = _TrackReader(track, region, engine, follower, (y1 - y0, x1 - x0))
+    reader.patience = round(_PATIENCE_S * facts.frame_rate)
+    reader._sightings = sorted(
+        ((seen.timestamp_s, seen.bbox) for seen in layout.evidence if _share_inside(seen.bbox, region) > 0.8),
+        key=lambda sighting: sighting[0],
+    )
+    return reader
+
+
+def _share_inside(box: BBox, region: BBox) -> float:
+    width = min(box.right, region.right) - max(box.left, region.left)
+    height = min(box.bottom, region.bottom) - max(box.top, region.top)
+    return max(0.0, width) * max(0.0, height) / max(1e-9, box.width * box.height)
 
 
 def _sample(writer: ChunkWriter | None, frame: NativeFrame, region: BBox, index: int) -> None:

@@ -14,16 +14,89 @@ from numpy.typing import NDArray
 
 LINE_PX = 30  # strokes of ordinary fonts are then two to four pixels wide
 STEADY_LEVELS = 18  # a pixel stands still while it stays this near its level, in 8-bit levels
+STYLED_SPREAD_LEVELS = 18  # the same for strokes that have the level of the text
 CONTRAST_LEVELS = 22  # ink differs at least this much from the mean of its surroundings
 SHARP_CONTRAST_LEVELS = 30  # the same for ink that comes or goes at once, judged without averaging
 SHARP_STEP_LEVELS = 40  # such ink changes by this much from one frame to the next
 MIN_CHANGED_SHARE = 0.35  # of the ink in a window as large as a narrow character
-MIN_CHANGED_AREA = 0.05  # of that window's area
+MIN_CHANGED_AREA = 0.04  # of that window's area
 _MOST_WINDOWS = 12
+_BRIGHT_RATHER = 6.0
+_SAME_STYLE_LEVELS = 28
+_MOST_STYLES = 3
+_LEAST_STROKES = 40  # pixels of strokes from which a style can be told
+_MOST_OF_THE_WAY = 0.55
+_RELATIVE_CONTRAST = 0.4  # ink of one caption has about the same contrast: less than this share is no text
 SPREAD_LEVELS = 11  # mean deviation of ink over the frames of one caption, at most
 
 Plane = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class InkStyle:
+    """How the strokes of a track look: brighter (1) or darker (-1) than around them, and their level.
+
+    ``tolerance`` is how far the level of a stroke may lie from ``level``, in 8-bit levels.
+    """
+
+    sign: int
+    level: float
+    tolerance: float
+
+    def matches(self, level: NDArray[np.float32], relief: NDArray[np.float32]) -> Mask:
+        """Say where a picture looks like a stroke, bool ``(height, width)``."""
+        return (relief * self.sign > 0) & (np.abs(level - self.level) <= self.tolerance)
+
+
+def measure_style(model: InkModel, inside: Mask) -> InkStyle | None:
+    """Measure how the strokes of some text look.
+
+    Args:
+        model: what stood still while the text did.
+        inside: bool ``(height, width)``, the box in which a line of text was found.
+    """
+    best: InkStyle | None = None
+    best_count = 0.0
+    for sign in (1, -1):
+        strokes = model.ink & inside & (model.relief * sign > 0)
+        count = int(strokes.sum())
+        if count < _LEAST_STROKES:
+            continue
+        # Only the middle of the strokes has the level of the text: take those that stand out most.
+        relief = np.abs(model.relief[strokes])
+        levels = model.level[strokes][relief >= np.percentile(relief, 50)]
+        middle = float(np.median(levels))
+        spread = float(np.median(np.abs(levels - middle)))
+        # White with a dark outline looks like dark on white; it is by far the more common of the two.
+        weight = count / (4 + spread) * (_BRIGHT_RATHER if sign > 0 else 1.0)
+        if weight > best_count:
+            best_count = weight
+            best = InkStyle(sign, middle, float(np.clip(12 + 4 * spread, 36, 60)))
+    return best
+
+
+def common_styles(measured: Sequence[InkStyle]) -> tuple[InkStyle, ...]:
+    """Give the styles that several measurements share, the most frequent first; the only ones when none do."""
+    groups: list[list[InkStyle]] = []
+    for style in measured:
+        for group in groups:
+            middle = float(np.median([member.level for member in group]))
+            if group[0].sign == style.sign and abs(middle - style.level) <= _SAME_STYLE_LEVELS:
+                group.append(style)
+                break
+        else:
+            groups.append([style])
+    groups.sort(key=len, reverse=True)
+    shared = [group for group in groups if len(group) >= max(2, 0.2 * len(measured))] or groups[:1]
+    return tuple(
+        InkStyle(
+            group[0].sign,
+            float(np.median([member.level for member in group])),
+            float(np.median([member.tolerance for member in group])),
+        )
+        for group in shared[:_MOST_STYLES]
+    )
 
 
 class StrokeMeter:
@@ -35,6 +108,7 @@ class StrokeMeter:
 
     def __init__(self, line_px: float, hold: int) -> None:
         self.hold = hold
+        self.styles: tuple[InkStyle, ...] = ()
         self._cell = max(4, round(line_px / 2))
         self._window = odd(line_px * 0.37)
         self._previous: Plane | None = None
@@ -89,7 +163,14 @@ class StrokeMeter:
         import cv2
 
         around = cv2.blur(strip, (self._window, self._window))
-        return cv2.compare(cv2.absdiff(strip, around), SHARP_CONTRAST_LEVELS, cv2.CMP_GE)
+        ink = cv2.compare(cv2.absdiff(strip, around), SHARP_CONTRAST_LEVELS, cv2.CMP_GE)
+        if not self.styles:
+            return ink
+        matching: Plane | None = None
+        for style in self.styles:
+            near = cv2.inRange(strip, style.level - style.tolerance, style.level + style.tolerance)
+            matching = near if matching is None else cv2.bitwise_or(matching, near)
+        return cv2.bitwise_and(ink, matching)
 
     def _cells(self, strip: Plane) -> tuple[int, int]:
         height, width = strip.shape
@@ -119,8 +200,8 @@ class InkModel:
     frames: tuple[Plane, ...]
 
 
-def model_ink(frames: Sequence[Plane], line_px: float) -> InkModel:
-    """Find the ink of some frames that show the same caption (or none)."""
+def model_ink(frames: Sequence[Plane], line_px: float, styles: Sequence[InkStyle] = ()) -> InkModel:
+    """Find the ink of some frames that show the same caption (or none); only of given styles if any are."""
     import cv2
 
     level = np.zeros(frames[0].shape, np.float32)
@@ -129,7 +210,12 @@ def model_ink(frames: Sequence[Plane], line_px: float) -> InkModel:
     level /= len(frames)
     spread = mean_distance(frames, level)
     relief = high_pass(level, line_px)
-    ink = (spread <= SPREAD_LEVELS) & (np.abs(relief) >= CONTRAST_LEVELS)
+    ink = (spread <= (STYLED_SPREAD_LEVELS if styles else SPREAD_LEVELS)) & (np.abs(relief) >= CONTRAST_LEVELS)
+    if styles:
+        strokes = ink & np.logical_or.reduce([style.matches(level, relief) for style in styles])
+        # Outlines and soft edges belong to the stroke they surround.
+        reach = cv2.dilate(strokes.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
+        ink = strokes | (ink & reach & (spread <= SPREAD_LEVELS))
     return InkModel(level, relief, ink, tuple(frames))
 
 
@@ -180,13 +266,16 @@ def compare_ink(before: InkModel, after: InkModel, line_px: float) -> InkChange:
     """Compare two stretches of frames by the ink that each of them has, wherever the picture behind went."""
     import cv2
 
+    least = _RELATIVE_CONTRAST * max(_typical_contrast(before), _typical_contrast(after))
+    old = before.ink & (np.abs(before.relief) >= least)
+    new = after.ink & (np.abs(after.relief) >= least)
     needed = np.maximum(STEADY_LEVELS, 0.5 * np.maximum(np.abs(before.relief), np.abs(after.relief)))
-    lost = _strokes(before.ink & (mean_distance(after.frames, before.level) > needed))
-    gained = _strokes(after.ink & (mean_distance(before.frames, after.level) > needed))
+    lost = _strokes(old & (mean_distance(after.frames, before.level) > needed))
+    gained = _strokes(new & (mean_distance(before.frames, after.level) > needed))
     size = character_window(line_px)
     border = cv2.BORDER_CONSTANT
     changed = cv2.boxFilter((lost | gained).astype(np.float32), -1, size, borderType=border)
-    ink = cv2.boxFilter((before.ink | after.ink).astype(np.float32), -1, size, borderType=border)
+    ink = cv2.boxFilter((old | new).astype(np.float32), -1, size, borderType=border)
     share = changed / np.maximum(ink, 1e-6)
     strong = np.where((changed >= MIN_CHANGED_AREA) & (share >= MIN_CHANGED_SHARE), changed, 0.0)
     windows: list[tuple[int, int]] = []
@@ -198,7 +287,7 @@ def compare_ink(before: InkModel, after: InkModel, line_px: float) -> InkChange:
         strong[max(0, row - size[1]) : row + size[1] + 1, max(0, column - size[0]) : column + size[0] + 1] = 0
     return InkChange(
         share=float(share[windows[0]]) if windows else float(share.max()),
-        total=float((lost | gained).sum() / max(1, (before.ink | after.ink).sum())),
+        total=float((lost | gained).sum() / max(1, (old | new).sum())),
         lost=lost,
         gained=gained,
         windows=tuple(windows),
@@ -210,12 +299,22 @@ def character_window(line_px: float) -> tuple[int, int]:
     return odd(line_px * 0.5), odd(line_px * 0.8)
 
 
-def synchrony(frames: Sequence[Plane], before: InkModel, after: InkModel, change: InkChange, line_px: float) -> float:
+def synchrony(
+    frames: Sequence[Plane], before: InkModel, after: InkModel, change: InkChange, line_px: float, *, at_once: bool
+) -> float:
     """Say how much the changed pixels of one character changed together, 0..1: the best of its windows.
 
     Glyphs come and go as a whole, at once or in one fade; what merely moves through the strip changes
-    pixel by pixel. It is the share of the variance of the pixels' way from the one level to the other, over the frames,
-    that one common curve explains.
+    pixel by pixel.
+
+    Args:
+        frames: strips around the change; the one in the middle is the first after it.
+        before: what stood before.
+        after: what stands after.
+        change: how they differ.
+        line_px: height of a line.
+        at_once: the change is at the middle frame. Then it is the share of the pixels that take most of their way
+            there; else the share of the variance of the pixels' ways, over the frames, that one common curve explains.
     """
     width, height = character_window(line_px)
     best = 0.0
@@ -227,13 +326,23 @@ def synchrony(frames: Sequence[Plane], before: InkModel, after: InkModel, change
         step = high - low
         step = np.where(np.abs(step) < 12, np.where(step < 0, -12, 12), step)
         ways = np.stack([(frame[rows, columns][mask] - low) / step for frame in frames])
+        if at_once:
+            middle = len(frames) // 2
+            best = max(best, float(np.mean(ways[middle] - ways[middle - 1] >= _MOST_OF_THE_WAY)))
+            continue
         np.clip(ways, -0.5, 1.5, out=ways)
         total = float(np.mean((ways - 0.5) ** 2))
         rest = float(np.mean((ways - ways.mean(axis=1, keepdims=True)) ** 2))
-        spread = float(np.ptp(ways.mean(axis=1)))
-        if spread > 0.5 and total > 0:
+        if float(np.ptp(ways.mean(axis=1))) > 0.5 and total > 0:
             best = max(best, 1 - rest / total)
     return best
+
+
+def _typical_contrast(model: InkModel) -> float:
+    """Give the contrast of the strongest tenth of some ink: that of the text, where there is text."""
+    if not model.ink.any():
+        return 0.0
+    return float(np.percentile(np.abs(model.relief[model.ink]), 90))
 
 
 def _strokes(mask: Mask) -> Mask:

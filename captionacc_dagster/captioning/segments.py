@@ -15,15 +15,18 @@ import numpy as np
 from captionacc_dagster.captioning.glyphs import (
     LINE_PX,
     InkModel,
+    InkStyle,
     Plane,
     StrokeMeter,
+    common_styles,
     compare_ink,
     model_ink,
     synchrony,
     visibility,
 )
 
-CANDIDATE_SHARE = 0.12  # of a character cell's pixels
+CANDIDATE_SHARE = 0.12  # of a character cell's pixels,
+STYLED_CANDIDATE_SHARE = 0.05  # and of those that have the level of the text, where that is known
 _HOLD_S = 0.15  # ink stands at least this long
 _NEAR_S = 0.27  # how far to look to both sides of a sharp change: the shortest caption takes 0.3 s
 _FAR_S = 0.8  # how far to look where the change is not sharp
@@ -34,9 +37,10 @@ _KEPT_STRIPS = 24  # samples of a segment, small
 _KEPT_PICTURES = 8  # samples of a segment at full size, to read it from
 _MODEL_FRAMES = 9
 _SEEN_FRAMES = 9
-_SYNCHRONOUS = 0.75
+SYNCHRONOUS = 0.75
 _STRONG = 0.45
-_AWAY = 0.4  # a caption shows less of itself than this only when it is gone
+_KEPT_STYLES = 15
+AWAY = 0.4  # a caption shows less of itself than this only when it is gone
 MIN_INK = 0.03  # of a squared line height: an ellipsis has about this much ink
 
 
@@ -114,6 +118,23 @@ class TrackFollower:
         self._pictures = Sampler(_KEPT_PICTURES)
         self._start = 0
         self._around_start: list[tuple[int, Plane]] = []
+        self.styles: tuple[InkStyle, ...] = ()
+        self._measured: list[InkStyle] = []
+
+    def add_style(self, style: InkStyle) -> None:
+        """Learn from text that was seen what ink looks like."""
+        self._measured = [*self._measured, style][-_KEPT_STYLES:]
+        self.styles = self._meter.styles = common_styles(self._measured)
+
+    def shrink(self, picture: Plane) -> Plane:
+        """Scale a picture of the strip to the size at which its ink is looked at."""
+        if self.scale >= 1.0:
+            return picture
+        import cv2
+
+        return np.asarray(
+            cv2.resize(picture, None, fx=self.scale, fy=self.scale, interpolation=cv2.INTER_AREA), np.uint8
+        )
 
     def push(self, picture: Plane) -> list[Segment]:
         """Take the next frame's strip at full size; give the segments that ended."""
@@ -121,7 +142,7 @@ class TrackFollower:
         self._count += 1
         if picture.base is not None:
             picture = picture.copy()  # a view would keep the whole decoded frame alive
-        strip = self._shrink(picture)
+        strip = self.shrink(picture)
         self._recent.append((index, strip))
         self._recent_pictures.append((index, picture))
         self._strips.offer(index, strip)
@@ -147,13 +168,6 @@ class TrackFollower:
             done.append(self._close(self._count))
         return done
 
-    def _shrink(self, picture: Plane) -> Plane:
-        if self.scale >= 1.0:
-            return picture
-        import cv2
-
-        return cv2.resize(picture, None, fx=self.scale, fy=self.scale, interpolation=cv2.INTER_AREA)
-
     def _judge(self, index: int) -> list[Segment]:
         """Cut before a frame if the ink differs on its two sides, or is away for a moment."""
         changes = self._changes
@@ -162,7 +176,7 @@ class TrackFollower:
         is_peak = here >= changes.get(index - 1, 0.0) and here > changes.get(index + 1, 0.0)
         if index - self._start < 2:
             return []
-        if here >= CANDIDATE_SHARE and is_peak:
+        if here >= (STYLED_CANDIDATE_SHARE if self.styles else CANDIDATE_SHARE) and is_peak:
             self._judged = index
             until = self._until(index)
             left = self._model(index - self._far, index - 1)
@@ -176,7 +190,8 @@ class TrackFollower:
                 return [self._close(index)]
         elif index - self._judged >= self._round:
             self._judged = index
-            left = self._model(index - self._far, index - self._skipped)
+            # the first frames of a segment may still be fading, or empty
+            left = self._model(max(index - self._far, self._start + 3), index - self._skipped, least=self._hold)
             right = self._model(index + self._skipped, self._until(index))
             if self._differs(left, right, index - 2 * self._skipped, index + 2 * self._skipped, least=0.5):
                 return [self._close(index)]
@@ -195,23 +210,24 @@ class TrackFollower:
         if not change.is_change or change.total < least:
             return False
         frames = [strip for i, strip in self._recent if start <= i < end]
-        return synchrony(frames, left, right, change, self.line_px) >= _SYNCHRONOUS
+        together = synchrony(frames, left, right, change, self.line_px, at_once=least == 0.0)
+        return together >= SYNCHRONOUS
 
-    def _model(self, start: int, end: int) -> InkModel | None:
-        """Model the ink of the frames ``start`` to ``end``, None when there are fewer than two."""
+    def _model(self, start: int, end: int, least: int = 2) -> InkModel | None:
+        """Model the ink of the frames ``start`` to ``end``, None when there are too few."""
         frames = [strip for i, strip in self._recent if max(start, self._start) <= i < end]
-        if len(frames) < 2:
+        if len(frames) < least:
             return None
         if len(frames) > _SEEN_FRAMES:
             frames = [frames[n] for n in np.linspace(0, len(frames) - 1, _SEEN_FRAMES).round().astype(int)]
-        return model_ink(frames, self.line_px)
+        return model_ink(frames, self.line_px, self.styles)
 
     def _is_away(self, left: InkModel, index: int) -> bool:
         """Say whether the ink of the frames before is gone for a moment from this frame on."""
         if left.ink.sum() < MIN_INK * self.line_px**2:
             return False
         near = [strip for i, strip in self._recent if index <= i <= index + 3]
-        return bool(visibility(near, left, left.ink, self.line_px).min() < _AWAY)
+        return bool(visibility(near, left, left.ink, self.line_px).min() < AWAY)
 
     def _close(self, end: int) -> Segment:
         strips = self._strips.cut(end, self._recent)
@@ -219,7 +235,7 @@ class TrackFollower:
         segment = Segment(
             start=self._start,
             end=end,
-            model=model_ink(_middle(strips, self._start, end, self._hold), self.line_px),
+            model=model_ink(_middle(strips, self._start, end, self._hold), self.line_px, self.styles),
             pictures=_middle(pictures, self._start, end, self._hold),
             around_start=self._around_start,
         )

@@ -40,18 +40,24 @@ def fold(text: str) -> str:
     return "".join(character for character in folded if not character.isspace())
 
 
-def split_lines(ink: Mask, line_px: float, *, vertical: bool = False) -> list[tuple[int, int, int, int]]:
+def split_lines(
+    ink: Mask, line_px: float, *, vertical: bool = False, seams: Sequence[float] = ()
+) -> list[tuple[int, int, int, int]]:
     """Find the lines of some ink: ``(x0, y0, x1, y1)`` in pixels, half-open, in reading order.
 
     Args:
         ink: bool ``(height, width)``.
         line_px: height of a line (width of a column).
         vertical: lines are columns, read from right to left.
+        seams: rows (columns) near which two lines may meet, pixels.
     """
     if vertical:
-        boxes = split_lines(ink.T, line_px)
+        boxes = split_lines(ink.T, line_px, seams=seams)
         return [(y0, x0, y1, x1) for x0, y0, x1, y1 in reversed(boxes)]
-    bands = _bands(ink.sum(axis=1), line_px)
+    profile = ink.sum(axis=1)
+    for seam in seams:
+        profile = _opened(profile, seam, line_px)
+    bands = _bands(profile, line_px)
     boxes = []
     for top, bottom in bands:
         columns = np.flatnonzero(ink[top:bottom].sum(axis=0))
@@ -60,21 +66,36 @@ def split_lines(ink: Mask, line_px: float, *, vertical: bool = False) -> list[tu
     return boxes
 
 
+def _opened(profile: NDArray[np.int_], seam: float, line_px: float) -> NDArray[np.int_]:
+    """Clear the row between two lines that meet near a seam, if there is ink of both and little between them."""
+    low, high = max(1, round(seam - 0.25 * line_px)), min(len(profile) - 1, round(seam + 0.25 * line_px) + 1)
+    if low >= high:
+        return profile
+    row = low + int(np.argmin(profile[low:high]))
+    reach = round(0.8 * line_px)
+    sides = min(profile[max(0, row - reach) : row].max(initial=0), profile[row + 1 : row + reach].max(initial=0))
+    if profile[row] > 0.5 * sides:
+        return profile
+    opened = profile.copy()
+    opened[row] = -1
+    return opened
+
+
 def _bands(profile: NDArray[np.int_], line_px: float) -> list[tuple[int, int]]:
     """Part rows with ink into bands of about one line each."""
-    rows = np.flatnonzero(profile > 0)
+    rows = np.flatnonzero(profile > 0)  # a row below 0 parts two lines
     if not rows.size:
         return []
     bands = [[int(rows[0]), int(rows[0]) + 1]]
     for row in rows[1:].tolist():
-        if row - bands[-1][1] <= 0.12 * line_px:
+        if row - bands[-1][1] <= 0.12 * line_px and not (profile[bands[-1][1] : row] < 0).any():
             bands[-1][1] = row + 1
         else:
             bands.append([row, row + 1])
     parted: list[tuple[int, int]] = []
     for top, bottom in bands:
         parted.extend(_part(profile, top, bottom, line_px))
-    return _gathered(parted, line_px)
+    return _gathered(parted, np.flatnonzero(profile < 0), line_px)
 
 
 def _part(profile: NDArray[np.int_], top: int, bottom: int, line_px: float) -> list[tuple[int, int]]:
@@ -88,11 +109,12 @@ def _part(profile: NDArray[np.int_], top: int, bottom: int, line_px: float) -> l
     return [(top, cut), *_part(profile, cut, bottom, line_px)]
 
 
-def _gathered(bands: list[tuple[int, int]], line_px: float) -> list[tuple[int, int]]:
+def _gathered(bands: list[tuple[int, int]], partings: NDArray[np.int_], line_px: float) -> list[tuple[int, int]]:
     """Join what is too low to be a line (accents, dots) with the line next to it."""
     joined: list[tuple[int, int]] = []
     for top, bottom in bands:
-        if joined and bottom - joined[-1][0] <= 1.2 * line_px:
+        parted = bool(joined) and bool(((partings >= joined[-1][1]) & (partings <= top)).any())
+        if joined and not parted and bottom - joined[-1][0] <= 1.2 * line_px:
             joined[-1] = (joined[-1][0], bottom)
         else:
             joined.append((top, bottom))
@@ -106,6 +128,7 @@ def read_caption(
     line_px: float,
     *,
     vertical: bool = False,
+    seams: Sequence[float] = (),
 ) -> Reading:
     """Read the caption that some frames share.
 
@@ -115,8 +138,9 @@ def read_caption(
         ink: the caption's own ink, at any scale.
         line_px: height of a line at the scale of ``ink``.
         vertical: its lines are columns.
+        seams: where two lines may meet, pixels at the scale of ``ink``.
     """
-    boxes = split_lines(ink, line_px, vertical=vertical)
+    boxes = split_lines(ink, line_px, vertical=vertical, seams=seams)
     if not boxes or not pictures:
         return NOTHING
     scale = pictures[0].shape[0] / ink.shape[0]
