@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 from uuid import UUID
@@ -14,8 +16,9 @@ from rich.markup import escape
 
 from captionacc_dagster import __version__
 from captionacc_dagster.captioning.geometry import CropRegion
-from captionacc_dagster.captioning.subtitles import FORMATS, Format
+from captionacc_dagster.captioning.subtitles import FORMATS, Format, SubtitleError
 from captionacc_dagster.catalog.errors import CatalogError
+from captionacc_dagster.cli.errors import ProcessError
 from captionacc_dagster.settings import Settings, get_settings
 from captionacc_dagster.storage.errors import StorageError
 
@@ -48,6 +51,17 @@ def fail(message: str) -> NoReturn:
     """Say in one line what is wrong and end with exit code 1."""
     err.print(f"[red]captionacc:[/red] {escape(message)}", highlight=False, soft_wrap=True)
     raise typer.Exit(1)
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """End with one line and exit code 1 on what a person, a server or a disk can cause."""
+    try:
+        yield
+    except (ProcessError, CatalogError, StorageError, SubtitleError) as error:
+        fail(str(error))
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
 
 
 def settings() -> Settings:
@@ -95,11 +109,11 @@ def process(
     again: Annotated[bool, typer.Option("--again", help="Process anew what is already done.")] = False,
 ) -> None:
     """Find the captions of video files and write subtitles; everything runs here, nothing to configure."""
-    from captionacc_dagster.cli.process import ProcessError, captions_table, open_workshop
+    from captionacc_dagster.cli.process import captions_table, open_workshop
 
     chosen, region = parse_formats(formats), parse_region(crop_region)
     failed = 0
-    with open_workshop(settings(), err) as workshop:
+    with errors_in_one_line(), open_workshop(settings(), err) as workshop:
         for file in videos:
             try:
                 outcome = workshop.process(
@@ -129,13 +143,10 @@ def demo(
 ) -> None:
     """Make a clip with captions, find them, and say how many came out right."""
     from captionacc_dagster.cli.demo import run_demo
-    from captionacc_dagster.cli.process import ProcessError
 
-    try:
+    with errors_in_one_line():
         if not run_demo(settings(), out, output_dir):
             raise typer.Exit(1)
-    except (ProcessError, CatalogError, StorageError) as error:
-        fail(str(error))
 
 
 @app.command()
@@ -144,10 +155,10 @@ def upload(
     lang: Language = None,
 ) -> None:
     """Add videos: their rows, objects and partitions. A running daemon (`captionacc up`) processes them."""
-    from captionacc_dagster.cli.process import ProcessError, open_workshop
+    from captionacc_dagster.cli.process import open_workshop
 
     failed = 0
-    with open_workshop(settings(), err) as workshop:
+    with errors_in_one_line(), open_workshop(settings(), err) as workshop:
         for file in videos:
             try:
                 video = workshop.upload(file, language=lang)
@@ -166,12 +177,9 @@ def approve(video: VideoId, crop_region: Region = None) -> None:
     from captionacc_dagster.resources import open_catalog
 
     region = parse_region(crop_region)
-    try:
-        with open_catalog(settings()) as catalog:
-            row = catalog.get_video_metadata(video)
-            catalog.approve_layout(video, region.as_tuple() if region else row.crop_region)
-    except CatalogError as error:
-        fail(str(error))
+    with errors_in_one_line(), open_catalog(settings()) as catalog:
+        row = catalog.get_video_metadata(video)
+        catalog.approve_layout(video, region.as_tuple() if region else row.crop_region)
     out.print(f"approved; `captionacc status {video}` tells how it goes on", highlight=False)
 
 
@@ -180,11 +188,8 @@ def retry(video: VideoId) -> None:
     """Ask once more for the stage of a video that failed."""
     from captionacc_dagster.resources import open_catalog
 
-    try:
-        with open_catalog(settings()) as catalog:
-            request = catalog.retry_video(video)
-    except CatalogError as error:
-        fail(str(error))
+    with errors_in_one_line(), open_catalog(settings()) as catalog:
+        request = catalog.retry_video(video)
     out.print(f"asked for {request.flow}; `captionacc status {video}` tells how it goes on", highlight=False)
 
 
@@ -197,14 +202,11 @@ def status(
     from captionacc_dagster.cli.status import show_story, show_videos
     from captionacc_dagster.resources import open_catalog
 
-    try:
-        with open_catalog(settings()) as catalog:
-            if video is None:
-                show_videos(catalog, out, limit)
-            else:
-                show_story(catalog, out, video)
-    except CatalogError as error:
-        fail(str(error))
+    with errors_in_one_line(), open_catalog(settings()) as catalog:
+        if video is None:
+            show_videos(catalog, out, limit)
+        else:
+            show_story(catalog, out, video)
 
 
 @app.command()
@@ -214,17 +216,14 @@ def export(
     formats: Formats = "srt",
 ) -> None:
     """Write a video's subtitles, with what people corrected."""
-    from captionacc_dagster.cli.process import ProcessError, export_subtitles
+    from captionacc_dagster.cli.process import export_subtitles
     from captionacc_dagster.resources import open_catalog, open_store
 
     chosen = parse_formats(formats)
-    try:
-        with open_catalog(settings()) as catalog:
-            row = catalog.get_video_metadata(video)
-            for path in export_subtitles(open_store(settings()), row, Path(row.filename).stem, output_dir, chosen):
-                out.print(str(path), highlight=False, soft_wrap=True)
-    except (ProcessError, CatalogError, StorageError) as error:
-        fail(str(error))
+    with errors_in_one_line(), open_catalog(settings()) as catalog:
+        row = catalog.get_video_metadata(video)
+        for path in export_subtitles(open_store(settings()), row, Path(row.filename).stem, output_dir, chosen):
+            out.print(str(path), highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -237,12 +236,9 @@ def evaluate(
 ) -> None:
     """Compare captions with the truth: found, missed, phantoms, boundary errors, character error rate."""
     from captionacc_dagster.captioning.evaluation import evaluate_files, format_report
-    from captionacc_dagster.captioning.subtitles import SubtitleError
 
-    try:
+    with errors_in_one_line():
         out.print(format_report(evaluate_files(predicted, truth, frame_rate=frame_rate)), highlight=False, markup=False)
-    except (SubtitleError, OSError) as error:
-        fail(str(error))
 
 
 @app.command()
@@ -265,15 +261,39 @@ def up(
     raise typer.Exit(run_services(settings(), out, host=host, port=port))
 
 
+@app.command()
+def api(
+    port: Annotated[int, typer.Option("--port", "-p", help="Port of the API.")] = 8000,
+    host: Annotated[str, typer.Option("--host", help="Address it listens on.")] = "127.0.0.1",
+) -> None:
+    """Start the HTTP API alone, until Ctrl-C: webhooks, actions, captions and subtitles."""
+    from captionacc_dagster.api.server import serve
+
+    serve(settings(), host=host, port=port)
+
+
+@app.command()
+def token(
+    hours: Annotated[float, typer.Option("--hours", min=0.01, max=8760, help="How long it is valid.")] = 24.0,
+) -> None:
+    """Print a token of the local user, for calling the API of this machine."""
+    from captionacc_dagster.api.local_access import local_token
+    from captionacc_dagster.resources import open_catalog
+
+    try:
+        with open_catalog(settings()) as catalog:
+            typer.echo(local_token(settings(), catalog, hours=hours))
+    except (CatalogError, ValueError) as error:
+        fail(str(error))
+
+
 @db_app.command("migrate")
 def db_migrate() -> None:
     """Bring the catalog's schema to this version."""
     from captionacc_dagster.cli.database import migrate_catalog
 
-    try:
+    with errors_in_one_line():
         applied = migrate_catalog(settings())
-    except CatalogError as error:
-        fail(str(error))
     out.print("\n".join(f"applied {name}" for name in applied) or "the schema is up to date", highlight=False)
 
 
@@ -282,10 +302,8 @@ def db_stop() -> None:
     """Stop the embedded Postgres, whoever uses it."""
     from captionacc_dagster.catalog.embedded import EmbeddedPostgres
 
-    try:
+    with errors_in_one_line():
         stopped = EmbeddedPostgres(settings().home).stop()
-    except CatalogError as error:
-        fail(str(error))
     out.print("stopped" if stopped else "it was not running", highlight=False)
 
 

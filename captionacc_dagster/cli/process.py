@@ -24,6 +24,7 @@ from captionacc_dagster.captioning.geometry import CropRegion
 from captionacc_dagster.captioning.subtitles import Cue, Format, read_subtitles
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, ProcessingRequest, Video, error_details
+from captionacc_dagster.cli.errors import ProcessError
 from captionacc_dagster.cli.progress import ProgressBars
 from captionacc_dagster.orchestration.flows import Flow
 from captionacc_dagster.orchestration.partitions import videos_partitions
@@ -39,10 +40,6 @@ COMMAND_TAG = "captionacc/command"
 READ_BYTES = 1 << 20
 # Files larger than this take long enough to show that they are read or copied.
 SHOWN_FROM = 100 * MB
-
-
-class ProcessError(Exception):
-    """One file that could not be processed; the message is one line that names it and says why."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from rich.console import Console
 
 from captionacc_dagster.captioning.evaluation import evaluate_files
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres, open_catalog
-from captionacc_dagster.cli.process import ProcessError, check_readable
+from captionacc_dagster.cli.errors import ProcessError
+from captionacc_dagster.cli.process import check_readable
 from captionacc_dagster_tests.cli.conftest import Run
 from captionacc_dagster_tests.small_clips import CAPTIONS, RATE, make_clip
 
@@ -89,6 +90,7 @@ class TestOneFile:
         assert (tmp_path / "silent.srt").read_text(encoding="utf-8").strip() == ""
 
     def test_the_story_is_told_in_order(self, run: Run, clip: Path) -> None:
+        run("process", clip)
         video = next(line for line in run("status").stdout.splitlines() if "news.mp4" in line).split()[0]
         story = run("status", video).stdout
         order = ["uploaded", "requested", "succeeded", "layout approved", "cropped frames version active"]
