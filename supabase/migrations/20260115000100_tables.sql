@@ -306,3 +306,17 @@ end $$;
 
 create trigger request_initial_processing after insert on captionacc.videos
 for each row when (new.status = 'waiting') execute function captionacc.request_initial_processing();
+
+-- A deleted video needs nothing that has not begun.
+create function captionacc.cancel_pending_requests() returns trigger
+language plpgsql security definer set search_path = '' as $$
+begin
+    update captionacc.processing_requests
+    set state = 'cancelled', finished_at = clock_timestamp(), claimed_by = null, claim_expires_at = null
+    where video_id = new.id and state = 'pending';
+    return new;
+end $$;
+
+create trigger cancel_pending_requests after update of deleted_at on captionacc.videos
+for each row when (old.deleted_at is null and new.deleted_at is not null)
+execute function captionacc.cancel_pending_requests();

@@ -90,6 +90,7 @@ create policy owner_read on captionacc.security_audit_log for select to authenti
     using (tenant_id = (select captionacc.current_tenant_id()) and (select captionacc.is_tenant_owner()));
 
 revoke all on function captionacc.current_tenant_id(), captionacc.is_tenant_owner(),
-    captionacc.set_updated_at(), captionacc.request_initial_processing() from public, anon, authenticated;
+    captionacc.set_updated_at(), captionacc.request_initial_processing(), captionacc.cancel_pending_requests()
+    from public, anon, authenticated;
 grant execute on function captionacc.current_tenant_id(), captionacc.is_tenant_owner()
     to authenticated, service_role;

@@ -176,13 +176,10 @@ exception when check_violation then
     raise exception 'a value of the video breaks the rule %', rule using errcode = '22023';
 end $$;
 
--- Hides the video at once and drops what has not started; its objects are removed by whoever purges it.
+-- Hides the video at once (a trigger drops what has not started); its objects go with whoever purges it.
 create function captionacc.delete_video(p_video_id uuid) returns boolean
 language plpgsql set search_path = '' as $$
 begin
-    update captionacc.processing_requests set state = 'cancelled', finished_at = clock_timestamp(),
-        claimed_by = null, claim_expires_at = null
-    where video_id = p_video_id and state = 'pending';
     update captionacc.videos set deleted_at = clock_timestamp() where id = p_video_id and deleted_at is null;
     return found;
 end $$;
