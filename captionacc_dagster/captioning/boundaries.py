@@ -21,6 +21,7 @@ from captionacc_dagster.captioning.glyphs import (
 from captionacc_dagster.captioning.segments import AWAY, MIN_INK, SYNCHRONOUS, Segment
 
 HALF = 0.5
+_ADDED = 0.25  # with less change than this, a character must have taken the place of another
 _MOSTLY = 0.6  # the same text keeps at least this share of its ink
 
 
@@ -57,6 +58,8 @@ def find_boundary(first: Segment, second: Segment, line_px: float) -> Boundary:
         if gap is not None:
             return gap
         beside = [strip for index, strip in around if cut - 2 <= index < cut + 2]
+        if change.total < _ADDED:
+            change = change.replacing(line_px)
         together = synchrony(beside, first.model, second.model, change, line_px, at_once=True)
         return Boundary(cut, cut, together < SYNCHRONOUS, change.share)
     old, new = change.lost, change.gained
@@ -66,6 +69,8 @@ def find_boundary(first: Segment, second: Segment, line_px: float) -> Boundary:
     end = start = cut
     seen_old = visibility(frames, first.model, old, line_px) if has_old else None
     seen_new = visibility(frames, second.model, new, line_px) if has_new else None
+    if seen_old is not None and seen_new is None:  # it may fade: then all of it counts
+        seen_old = visibility(frames, first.model, first.model.ink, line_px)
     if seen_old is not None:
         end = _step(numbers, seen_old >= HALF, cut)
     if seen_new is not None:
@@ -99,14 +104,18 @@ def _gap_in(
 
 
 def _step(numbers: NDArray[np.int_], before: NDArray[np.bool_], cut: int) -> int:
-    """Give the frame number that best parts a run of True from the run of False after it.
+    """Give the frame number near ``cut`` that best parts frames that are True from those after it.
 
-    Frames on the wrong side are counted; among equals the one nearest to ``cut`` wins.
+    Frames on the wrong side count for as much as they are near; distance from ``cut`` counts a little.
     """
-    wrong = np.concatenate([[0], np.cumsum(~before)]) + np.concatenate([np.cumsum(before[::-1])[::-1], [0]])
+    reach = 4
+    padded = np.concatenate([np.full(reach, before[0]), before, np.full(reach, before[-1])])
     places = np.concatenate([numbers, [numbers[-1] + 1]])
-    best = np.flatnonzero(wrong == wrong.min())
-    return int(places[best[np.argmin(np.abs(places[best] - cut))]])
+    cost = np.abs(places - cut) * 0.15
+    for place in range(len(places)):
+        left, right = padded[place : place + reach], padded[place + reach : place + 2 * reach]
+        cost[place] += np.sum(~left) + np.sum(right) + 2 * (not left[-1]) + 2 * (right.size > 0 and bool(right[0]))
+    return int(places[int(np.argmin(cost))])
 
 
 def _settle(

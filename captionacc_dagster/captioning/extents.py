@@ -30,6 +30,7 @@ Progress = Callable[[str, int, int], None]
 
 _PROGRESS_FRAMES = 50
 _GLIMPSE_FRAMES = 5
+_SHORTEST_S = 0.2  # nobody can read less
 _PATIENCE_S = 8.0  # how long the first frames wait for a sight of the text
 
 
@@ -86,6 +87,7 @@ class _TrackReader:
     _glimpse: tuple[BBox, list[Plane]] | None = None
     _waiting: list[Plane] | None = field(default_factory=list)
     patience: int = 0
+    shortest: int = 1
 
     def push(self, frame: NativeFrame) -> None:
         """Take the next frame; the first ones wait until it is known what the text looks like."""
@@ -162,7 +164,7 @@ class _TrackReader:
         ink = self._caption_ink(own_ink(segment.model, self._background))
         reading = NOTHING
         line_px = self.follower.line_px
-        if ink.sum() >= MIN_INK * line_px**2:
+        if ink.sum() >= MIN_INK * line_px**2 and end - self._start >= self.shortest:
             began = time.thread_time()
             reading = read_caption(
                 self.engine,
@@ -318,6 +320,7 @@ def _reader(facts: VideoFacts, layout: Layout, track: Track, engine: OcrEngine) 
     follower = TrackFollower(max(8.0, track.line_height * side), facts.frame_rate)
     reader = _TrackReader(track, region, engine, follower, (y1 - y0, x1 - x0))
     reader.patience = round(_PATIENCE_S * facts.frame_rate)
+    reader.shortest = round(_SHORTEST_S * facts.frame_rate)
     reader._sightings = sorted(
         ((seen.timestamp_s, seen.bbox) for seen in layout.evidence if _share_inside(seen.bbox, region) > 0.8),
         key=lambda sighting: sighting[0],

@@ -25,6 +25,7 @@ _BRIGHT_RATHER = 6.0
 _SAME_STYLE_LEVELS = 28
 _MOST_STYLES = 3
 _LEAST_STROKES = 40  # pixels of strokes from which a style can be told
+_REPLACED = 0.15
 _MOST_OF_THE_WAY = 0.55
 _RELATIVE_CONTRAST = 0.4  # ink of one caption has about the same contrast: less than this share is no text
 SPREAD_LEVELS = 11  # mean deviation of ink over the frames of one caption, at most
@@ -260,6 +261,18 @@ class InkChange:
     def is_change(self) -> bool:
         """Whether at least one character differs."""
         return bool(self.windows)
+
+    def replacing(self, line_px: float) -> InkChange:
+        """Give only the windows in which ink went and other ink came: one character for another."""
+        width, height = character_window(line_px)
+        kept = []
+        for row, column in self.windows:
+            rows = slice(max(0, row - height // 2), row + height // 2 + 1)
+            columns = slice(max(0, column - width // 2), column + width // 2 + 1)
+            lost, gained = int(self.lost[rows, columns].sum()), int(self.gained[rows, columns].sum())
+            if min(lost, gained) >= _REPLACED * (lost + gained):
+                kept.append((row, column))
+        return InkChange(self.share, self.total, self.lost, self.gained, tuple(kept))
 
 
 def compare_ink(before: InkModel, after: InkModel, line_px: float) -> InkChange:

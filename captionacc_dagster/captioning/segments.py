@@ -193,7 +193,7 @@ class TrackFollower:
             # the first frames of a segment may still be fading, or empty
             left = self._model(max(index - self._far, self._start + 3), index - self._skipped, least=self._hold)
             right = self._model(index + self._skipped, self._until(index))
-            if self._differs(left, right, index - 2 * self._skipped, index + 2 * self._skipped, least=0.5):
+            if self._differs(left, right, index - 2 * self._skipped, index + 2 * self._skipped, least=0.25):
                 return [self._close(index)]
         return []
 

@@ -13,6 +13,7 @@ from captionacc_dagster.captioning.glyphs import Mask, Plane
 from captionacc_dagster.captioning.ocr import OcrEngine, Recognition
 
 SURE = 0.9  # a reading from here on is not read again
+_FEW = 2  # a line of so few characters must be read twice alike
 PLAUSIBLE = 0.6  # below this a reading is no text
 _ALIKE = str.maketrans({"O": "0", "o": "0", "I": "1", "l": "1", "|": "1", "，": ",", "。": ".", "：": ":"})
 # Characters that recognisers mix up between the scripts; simplified on the right.
@@ -145,26 +146,46 @@ def read_caption(
         return NOTHING
     scale = pictures[0].shape[0] / ink.shape[0]
     boxes = [_padded(box, line_px, scale, pictures[0].shape) for box in boxes]
-    best: list[Recognition] = []
+    fusions = _fusions(pictures)
+    readings: list[list[Recognition]] = [[] for _ in boxes]
     recognitions = 0
-    for fused in _fusions(pictures):
-        lines = [_line_picture(fused[y0:y1, x0:x1]) for x0, y0, x1, y1 in boxes]
-        todo = [n for n in range(len(lines)) if not best or best[n].confidence < SURE]
-        found = engine.recognise([lines[n] for n in todo])
-        recognitions += len(todo)
-        if not best:
-            best = list(found)
-        for number, recognition in zip(todo, found, strict=True):
-            if _worth(recognition) > _worth(best[number]):
-                best[number] = recognition
-        if all(line.confidence >= SURE for line in best) or all(line.confidence < 0.2 for line in best):
+    for fused in fusions:
+        todo = [number for number, read in enumerate(readings) if _is_doubtful(read)]
+        if not todo:
             break
-    kept = [line for line in best if line.text.strip() and line.confidence >= PLAUSIBLE]
+        lines = [_line_picture(fused[y0:y1, x0:x1]) for x0, y0, x1, y1 in (boxes[number] for number in todo)]
+        recognitions += len(lines)
+        for number, recognition in zip(todo, engine.recognise(lines), strict=True):
+            readings[number].append(recognition)
+    kept = [line for line in (_chosen(read) for read in readings) if line is not None]
     if not kept:
         return Reading("", 0.0, recognitions)
     letters = sum(len(line.text) for line in kept)
     confidence = sum(line.confidence * len(line.text) for line in kept) / letters
     return Reading("\n".join(line.text.strip() for line in kept), confidence, recognitions)
+
+
+def _is_doubtful(read: Sequence[Recognition]) -> bool:
+    """Say whether a line should be read again."""
+    if not read:
+        return True
+    best = max(map(_worth, read))
+    if len(read) > 1 and max(len(line.text) for line in read) == 0:
+        return False
+    return best < SURE or (len(read) == 1 and len(read[0].text.strip()) <= _FEW)
+
+
+def _chosen(read: Sequence[Recognition]) -> Recognition | None:
+    """Choose among the readings of one line; None when it is no text."""
+    best = max(read, key=_worth)
+    if not best.text.strip() or best.confidence < PLAUSIBLE:
+        return None
+    if len(best.text.strip()) <= _FEW and len(read) > 1:
+        # Texture is read as this or that character, each time another one.
+        alike = sum(fold(line.text) == fold(best.text) for line in read)
+        if alike < 2:
+            return None
+    return best
 
 
 def _worth(recognition: Recognition) -> float:
