@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Literal
+from uuid import UUID
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -75,6 +76,11 @@ class Settings(BaseSettings):
         description="Endpoint of the store; unset: Wasabi's for the region.",
     )
 
+    tenant_id: UUID = Field(
+        default=UUID("00000000-0000-4000-8000-000000000001"),
+        description="Whose videos the command line and the inbox add; the default is the embedded system's tenant.",
+    )
+
     # processing
     compute: Literal["local", "modal"] = Field(default="local", description="Where the heavy steps run.")
     ocr_engine: Literal["rapidocr", "google_vision"] = Field(default="rapidocr", description="Which engine reads text.")
@@ -86,9 +92,6 @@ class Settings(BaseSettings):
         description="Whether a layout is approved without a person: always, when confident, or never. "
         "Embedded commands (process, demo) always approve.",
     )
-    auto_approve_confidence: float = Field(
-        default=0.8, ge=0, le=1, description="Layout confidence from which `confident` approves."
-    )
 
     # HTTP
     webhook_secret: Annotated[list[SecretStr], NoDecode] = Field(
@@ -99,7 +102,7 @@ class Settings(BaseSettings):
     webhook_signing_secret: Annotated[list[SecretStr], NoDecode] = Field(
         default_factory=list,
         validation_alias=_usual_name("WEBHOOK_SIGNING_SECRET"),
-        description="Signing secrets of the webhooks (Standard Webhooks), comma separated; set: unsigned ones are refused.",
+        description="Signing secrets of the webhooks, comma separated; set: unsigned ones are refused.",
     )
     supabase_jwt_secret: SecretStr | None = Field(
         default=None,

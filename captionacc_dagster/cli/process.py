@@ -23,7 +23,7 @@ from captionacc_dagster.assets.metadata import clock
 from captionacc_dagster.captioning.geometry import CropRegion
 from captionacc_dagster.captioning.subtitles import Cue, Format, read_subtitles
 from captionacc_dagster.catalog.base import Catalog
-from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, ProcessingRequest, Video, error_details
+from captionacc_dagster.catalog.models import ProcessingRequest, Video, error_details
 from captionacc_dagster.cli.errors import ProcessError
 from captionacc_dagster.cli.progress import ProgressBars
 from captionacc_dagster.orchestration.flows import Flow
@@ -129,7 +129,7 @@ class Workshop:
 
         check_readable(file)
         made = self.catalog.create_video(
-            LOCAL_TENANT_ID,
+            self.settings.tenant_id,
             file.name,
             content_hash=content_hash(file, bars),
             file_size_bytes=file.stat().st_size,
