@@ -101,7 +101,8 @@ class GoogleVisionEngine:
         except OcrError:
             raise
         except Exception as error:
-            raise OcrError(f"Google Vision failed: {str(error).splitlines()[0] if str(error) else error!r}") from error
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            raise OcrError(f"Google Vision failed: {reason}") from error
         for answer in answers:
             if answer.error.message:
                 raise OcrError(f"Google Vision refused an image: {answer.error.message}")

@@ -114,8 +114,8 @@ def cut_line(image: NDArray[np.uint8], line: LineBox) -> NDArray[np.uint8]:
     down = max(1, round(float(max(np.ptp(corners[[0, 3]], axis=0).max(), np.ptp(corners[1:3], axis=0).max()))))
     slope = max(abs(corners[1, 1] - corners[0, 1]), abs(corners[2, 1] - corners[3, 1]))
     if slope <= 0.06 * across and slope <= 0.5 * down:  # level enough: cutting is exact, warping blurs
-        x0, y0 = np.maximum(np.floor(corners.min(axis=0)), 0).astype(int)
-        x1, y1 = np.ceil(corners.max(axis=0)).astype(int)
+        x0, y0 = np.maximum(np.floor(corners.min(axis=0) + 1e-3), 0).astype(int)
+        x1, y1 = np.ceil(corners.max(axis=0) - 1e-3).astype(int)
         return image[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]
     target = np.asarray([(0, 0), (across, 0), (across, down), (0, down)], np.float32)
     turn = cv2.getPerspectiveTransform(corners.astype(np.float32), target)

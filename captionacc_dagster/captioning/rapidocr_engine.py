@@ -37,6 +37,8 @@ _SMALLEST = 3  # pixels of the short side of a line in the searched picture
 _LINE_HEIGHT = 48  # pixels, the recogniser's input
 _NARROWEST = 64  # pixels, narrower lines are padded
 _WIDEST = 3200
+_LOST_SPACE = 0.1  # probability from which on a space that was not the likeliest symbol is one
+_FIRST_IDEOGRAPH = "\u2e80"
 _BATCH = 8  # lines at once on a GPU; on a CPU, lines one by one cost the same and need no padding
 _COMMON_CODES = {"zh": "ch", "zh-cn": "ch", "zh-hans": "ch", "zh-tw": "chinese_cht", "zh-hant": "chinese_cht"} | {
     "ja": "japan",
@@ -227,17 +229,35 @@ def _decoded(probabilities: NDArray[np.float32], characters: tuple[str, ...], sh
     steps = np.flatnonzero(chosen)
     if not len(steps):
         return Recognition("", 0.0)
-    confidences = probabilities[steps, best[steps]]
-    symbols = [characters[number] for number in best[steps]]
-    centres = np.minimum((steps + 0.5) / (len(probabilities) * share), 1.0)
-    # A symbol of the model may be several code points; each takes the symbol's confidence.
-    spread = [(char, number) for number, symbol in enumerate(symbols) for char in symbol]
+    read = [(characters[best[step]], float(probabilities[step, best[step]]), float(step)) for step in steps]
+    confidence = float(np.mean([certainty for _, certainty, _ in read]))
+    read = _with_lost_spaces(read, probabilities[:, len(characters) - 1])
+    # A symbol of the model may be several code points; each takes the symbol's confidence and place.
+    spread = [(certainty, step) for symbol, certainty, step in read for _ in symbol]
     return Recognition(
-        text="".join(symbols),
-        confidence=float(confidences.mean()),
-        characters=tuple(float(confidences[number]) for _, number in spread),
-        positions=tuple(float(centres[number]) for _, number in spread),
+        text="".join(symbol for symbol, _, _ in read),
+        confidence=confidence,
+        characters=tuple(certainty for certainty, _ in spread),
+        positions=tuple(min((step + 0.5) / (len(probabilities) * share), 1.0) for _, step in spread),
     )
+
+
+def _with_lost_spaces(
+    read: list[tuple[str, float, float]], space: NDArray[np.float32]
+) -> list[tuple[str, float, float]]:
+    """Put back spaces between Latin letters that lost a step to the letter beside them.
+
+    A narrow space shares its step with its neighbours, and only the likeliest symbol of a step is read.
+    """
+    complete = read[:1]
+    for symbol, confidence, step in read[1:]:
+        before, _, step_before = complete[-1]
+        if " " not in (before, symbol) and max(before, symbol) < _FIRST_IDEOGRAPH:
+            chance = float(space[int(step_before) : int(step) + 1].max())
+            if chance >= _LOST_SPACE:
+                complete.append((" ", chance, (step_before + step) / 2))
+        complete.append((symbol, confidence, step))
+    return complete
 
 
 def _detector(threads: int) -> _Model:

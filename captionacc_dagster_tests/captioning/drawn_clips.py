@@ -6,10 +6,14 @@ from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+if TYPE_CHECKING:
+    from av.video.stream import VideoStream
 
 Picture = NDArray[np.uint8]
 LOSSLESS = {"qp": "0", "preset": "ultrafast"}
@@ -36,7 +40,8 @@ def write_clip(
         stream = None
         for number, picture in enumerate(pictures):
             if stream is None:
-                stream = output.add_stream(codec, rate=rate, options=options or {"preset": "veryfast", "crf": "23"})
+                settings = {"preset": "veryfast", "crf": "23"} if options is None else options
+                stream = cast("VideoStream", output.add_stream(codec, rate=rate, options=settings))
                 stream.height, stream.width = picture.shape[:2]
                 stream.pix_fmt = pixel_format
                 stream.codec_context.gop_size = gop
