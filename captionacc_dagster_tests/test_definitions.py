@@ -12,6 +12,7 @@ from dagster import AssetKey
 
 from captionacc_dagster.definitions import defs
 from captionacc_dagster.orchestration.flows import FLOW_ASSETS
+from captionacc_dagster.orchestration.partitions import videos_partitions
 
 pytestmark = pytest.mark.unit
 
@@ -43,8 +44,7 @@ def test_every_asset_says_what_it_is_and_whose() -> None:
         assert node.description, key
         assert node.owners == ["team:captions"]
         assert node.kinds
-        assert node.partitions_def is not None
-        assert node.partitions_def.name == "videos"
+        assert node.partitions_def == videos_partitions
 
 
 def test_the_jobs_and_their_assets() -> None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from captionacc_dagster.catalog.base import Catalog
-from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, error_details
+from captionacc_dagster.catalog.models import error_details
+from captionacc_dagster.settings import get_settings
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.keys import VideoKeys
 
@@ -85,7 +86,7 @@ def _take(path: Path, catalog: Catalog, store: ObjectStore) -> str:
         content_hash = hashlib.file_digest(stream, "sha256").hexdigest()
     # Claimed, so that nobody starts the video before its object is there.
     made = catalog.create_video(
-        LOCAL_TENANT_ID,
+        get_settings().tenant_id,
         path.name,
         content_hash=content_hash,
         file_size_bytes=path.stat().st_size,
