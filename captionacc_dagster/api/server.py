@@ -1,0 +1,27 @@
+"""Runs the API in this process until it is told to stop; requests that were begun are finished first."""
+
+from __future__ import annotations
+
+import uvicorn
+
+from captionacc_dagster.api.app import create_app
+from captionacc_dagster.api.request_log import log_as_json
+from captionacc_dagster.settings import Settings
+
+FINISH_SECONDS = 30
+
+
+def serve(settings: Settings, *, host: str, port: int) -> None:
+    """Serve HTTP on this address until SIGINT or SIGTERM."""
+    log_as_json()
+    uvicorn.run(
+        create_app(settings),
+        host=host,
+        port=port,
+        # The application logs each request itself, without the query, and knows which proxies to believe.
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_graceful_shutdown=FINISH_SECONDS,
+    )

@@ -1,0 +1,97 @@
+"""The API over a real catalog and store, with Dagster away, in a stand-in, or real."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from pydantic import SecretStr
+
+from captionacc_dagster.api.app import create_app
+from captionacc_dagster.catalog.postgres import PostgresCatalog
+from captionacc_dagster.settings import Settings
+from captionacc_dagster_tests.api.dagster_stack import DagsterStack, dagster_stack
+from captionacc_dagster_tests.api.dagster_stand_in import StandIn, dagster_stand_in
+from captionacc_dagster_tests.api.world import ISSUER, JWT_SECRET, WEBHOOK_SECRET, World
+from captionacc_dagster_tests.servers import free_port
+
+MakeClient = Callable[..., TestClient]
+
+
+def api_settings(home: Path, database_url: str, **changes: Any) -> Settings:
+    """Settings of an API under test, whatever the environment says."""
+    values: dict[str, Any] = {
+        "home": home,
+        "database_url": SecretStr(database_url),
+        "supabase_url": None,
+        "wasabi_bucket": None,
+        "webhook_secret": [SecretStr(WEBHOOK_SECRET)],
+        "webhook_signing_secret": [],
+        "supabase_jwt_secret": SecretStr(JWT_SECRET),
+        "jwt_issuer": ISSUER,
+        # Nobody listens there.
+        "dagster_url": f"http://127.0.0.1:{free_port()}",
+        "rate_limit_webhooks": "100000/minute",
+        "rate_limit_client": "100000/minute",
+        "rate_limit_tenant": "100000/minute",
+        "rate_limit_failures": "100000/minute",
+        **changes,
+    }
+    return Settings(_env_file=None, **values)  # pyright: ignore[reportCallIssue]
+
+
+@pytest.fixture
+def settings(tmp_path: Path, catalog_url: str) -> Settings:
+    """Settings with Dagster away."""
+    return api_settings(tmp_path, catalog_url)
+
+
+@pytest.fixture
+def world(settings: Settings, postgres_catalog: PostgresCatalog, catalog_url: str) -> World:
+    """Makes tenants, people and videos."""
+    return World(settings, postgres_catalog, catalog_url)
+
+
+@pytest.fixture
+def make_client(settings: Settings) -> Iterator[MakeClient]:
+    """Makes clients of an API with these settings changed: ``make_client(dagster_url=…)``."""
+    opened: list[TestClient] = []
+
+    def make(address: str = "203.0.113.7", **changes: Any) -> TestClient:
+        app = create_app(settings.model_copy(update=changes))
+        client = TestClient(app, raise_server_exceptions=False, client=(address, 50000))
+        opened.append(client.__enter__())
+        return client
+
+    yield make
+    for client in opened:
+        client.__exit__(None, None, None)
+
+
+@pytest.fixture
+def client(make_client: MakeClient) -> TestClient:
+    """A client of an API without Dagster."""
+    return make_client()
+
+
+@pytest.fixture
+def dagster() -> Iterator[StandIn]:
+    """Dagster as a stand-in whose behaviour the test chooses."""
+    with dagster_stand_in() as state:
+        yield state
+
+
+@pytest.fixture
+def stand_in_client(make_client: MakeClient, dagster: StandIn) -> TestClient:
+    """A client of an API with that Dagster."""
+    return make_client(dagster_url=dagster.url)
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[DagsterStack]:
+    """Real Dagster: webserver and code server over an embedded home; no daemon unless a test starts it."""
+    with dagster_stack() as running:
+        yield running
