@@ -60,7 +60,7 @@ up: $(STAMP) ## Start Dagster's UI and daemon on the embedded data, until Ctrl-C
 	@$(BIN)/captionacc up
 
 bench: $(STAMP) ## Measure captions found: our engine and a naive baseline, side by side
-	$(BIN)/python -m benchmarks.captions $(ARGS)
+	$(BIN)/python -m benchmarks.captions --part final --install-fonts --write $(ARGS)
 
 clean: ## Remove the environment and caches (not .captionacc, your data)
 	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache

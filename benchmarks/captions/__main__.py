@@ -14,8 +14,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmarks.captions.clips import clips_of
-from benchmarks.captions.fonts import FontMissingError
+from benchmarks.captions.font_packages import require_fonts
 from benchmarks.captions.measure import SYSTEMS, measure
+from benchmarks.captions.memory import check_memory, format_check
 from benchmarks.captions.render import Clip, render_clips
 from benchmarks.captions.report import (
     Judged,
@@ -27,6 +28,7 @@ from benchmarks.captions.report import (
     machine,
     profile_table,
 )
+from benchmarks.captions.sheets import draw_sheet
 
 _RESULTS = Path(__file__).with_name("RESULTS.md")
 
@@ -39,6 +41,11 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that render")
     parser.add_argument("--failures", action="store_true", help="tell every failing caption with its neighbours")
     parser.add_argument("--render-only", action="store_true", help="only make the clips, print their paths")
+    parser.add_argument("--install-fonts", action="store_true", help="install missing fonts with apt-get")
+    parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="draw a contact sheet of each clip (PNG)")
+    parser.add_argument(
+        "--memory", type=float, metavar="MINUTES", help="only check the memory: the first clip, repeated to this length"
+    )
     parser.add_argument("--write", action="store_true", help=f"write {_RESULTS.name} and results.json beside it")
     return parser.parse_args()
 
@@ -103,18 +110,27 @@ def main() -> None:
     if unknown := set(systems) - set(SYSTEMS):
         sys.exit(f"unknown system {', '.join(sorted(unknown))}: there are {', '.join(SYSTEMS)}")
     try:
-        clips = render_clips(specs, bench_folder() / "clips", options.jobs)
-    except FontMissingError as error:
+        require_fonts(specs, install=options.install_fonts)
+    except RuntimeError as error:
         sys.exit(str(error))
+    clips = render_clips(specs, bench_folder() / "clips", options.jobs)
     if options.render_only:
         print("\n".join(str(clip.video) for clip in clips))
         return
+    if options.memory:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            check = pool.submit(check_memory, clips[0], options.memory, bench_folder() / "long").result()
+        print(format_check(check))
+        sys.exit(check.measured.error)
     results = {system: _run(clips, system) for system in systems}
     document = _document(results, options.part)
     print(document)
     if options.failures:
         for rows in results.values():
             print("\n".join(line for row in rows for line in failures(row)))
+    if options.sheets is not None and "engine" in results:
+        for clip, row in zip(clips, results["engine"], strict=True):
+            draw_sheet(clip, row, options.sheets / f"{clip.name}.png")
     if options.write:
         _RESULTS.write_text(document, encoding="utf-8")
         content = {system: [asdict(row.measured) for row in rows] for system, rows in results.items()}

@@ -1,0 +1,52 @@
+"""Installs the Debian packages with the fonts the clips are lettered with: system-wide as root, else into the home."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from benchmarks.captions.fonts import APT_PACKAGES, missing_fonts
+from benchmarks.captions.specs import ClipSpec
+
+_HOME_FONTS = Path("~/.local/share/fonts/captionacc-bench")
+# Of distractors, signs and contact sheets.
+_ALWAYS = {"dejavu", "dejavu-bold", "liberation-bold", "noto-sc"}
+
+
+def require_fonts(specs: list[ClipSpec], *, install: bool) -> None:
+    """See that every font is there, installing the packages when ``install`` is set.
+
+    Raises:
+        RuntimeError: fonts are missing; says with which command they are installed.
+    """
+    wanted = {track.look.font for spec in specs for track in spec.tracks} | _ALWAYS
+    missing = missing_fonts(wanted)
+    if missing and install and shutil.which("apt-get"):
+        _install()
+        missing = missing_fonts(wanted)
+    if missing:
+        raise RuntimeError(
+            f"fonts are missing ({', '.join(missing)}); on Debian and Ubuntu: apt-get install {' '.join(APT_PACKAGES)}; "
+            f"without root: --install-fonts, or put the fonts under ~/.local/share/fonts"
+        )
+
+
+def _install() -> None:
+    if os.geteuid() == 0:
+        subprocess.run(["apt-get", "update", "-qq"], check=False)
+        subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *APT_PACKAGES], check=True)
+        return
+    unpack_packages(_HOME_FONTS.expanduser())
+
+
+def unpack_packages(folder: Path) -> None:
+    """Fetch the packages and unpack them under a folder, which needs no root."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as cache:
+        Path(cache).chmod(0o755)
+        subprocess.run(["apt-get", "download", "-qq", *APT_PACKAGES], cwd=cache, check=True)
+        for package in sorted(Path(cache).glob("*.deb")):
+            subprocess.run(["dpkg", "-x", str(package), str(folder)], check=True)

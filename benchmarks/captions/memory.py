@@ -1,0 +1,95 @@
+"""Checks that memory stays flat: a clip repeated into a long video, the engine watched while it works on it."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.captions.measure import Measured, measure
+from benchmarks.captions.render import Clip
+
+_EVERY_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryCheck:
+    """What a long video took: its length in minutes, MiB by tenth of the run, and the engine's measurement."""
+
+    clip: str
+    minutes: float
+    file_mib: float
+    tenths_mib: tuple[float, ...]
+    measured: Measured
+
+
+def repeat_clip(clip: Clip, minutes: float, folder: Path) -> Path:
+    """Write a video of the clip's packets over and over, without encoding anything anew."""
+    import av
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{clip.name}-{minutes:g}min{clip.video.suffix}"
+    if path.exists():
+        return path
+    unfinished = path.with_name("unfinished" + path.suffix)
+    with av.open(str(clip.video)) as source, av.open(str(unfinished), "w") as target:
+        stream = source.streams.video[0]
+        copy = target.add_stream_from_template(stream)
+        packets = [packet for packet in source.demux(stream) if packet.pts is not None]
+        times = sorted(int(packet.pts or 0) for packet in packets)
+        length = times[-1] - times[0] + (packets[-1].duration or times[-1] - times[-2])
+        base = float(stream.time_base or 0)
+        rounds = max(1, round(minutes * 60 / (length * base)))
+        stamps = [(packet.pts or 0, packet.dts or 0) for packet in packets]
+        for number in range(rounds):
+            for packet, (pts, dts) in zip(packets, stamps, strict=True):
+                packet.pts, packet.dts = pts + number * length, dts + number * length
+                packet.stream = copy
+                target.mux(packet)
+    unfinished.replace(path)
+    return path
+
+
+def check_memory(clip: Clip, minutes: float, folder: Path) -> MemoryCheck:
+    """Run the engine on a long video and sample its memory; to be called in a process of its own."""
+    video = repeat_clip(clip, minutes, folder)
+    samples: list[float] = []
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(_EVERY_S):
+            samples.append(_rss_mib())
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        measured = measure(video.name, video, "engine")
+    finally:
+        done.set()
+        watcher.join()
+    count = len(samples)
+    tenths = [samples[count * at // 10 : count * (at + 1) // 10] for at in range(10)]
+    return MemoryCheck(
+        clip.name,
+        minutes,
+        video.stat().st_size / 2**20,
+        tuple(max(tenth) for tenth in tenths if tenth),
+        measured,
+    )
+
+
+def _rss_mib() -> float:
+    """Resident memory of this process now, in MiB (Linux)."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS:"))
+    return int(line.split()[1]) / 1024
+
+
+def format_check(check: MemoryCheck) -> str:
+    """Tell a memory check as text."""
+    cost = check.measured.cost
+    tenths = " ".join(f"{mib:.0f}" for mib in check.tenths_mib)
+    return (
+        f"{check.minutes:g} minutes of {check.clip} ({check.file_mib:.0f} MiB): peak {cost.peak_rss_mib:.0f} MiB, "
+        f"{len(check.measured.captions)} captions, {cost.cpu_s:.0f} CPU-s "
+        f"({cost.cpu_s / check.measured.decode_cpu_s:.2f} x decode), {cost.wall_s:.0f} s; MiB by tenth of the run (decoding first): {tenths}"
+    )
