@@ -28,9 +28,10 @@ def require_fonts(specs: list[ClipSpec], *, install: bool) -> None:
         _install()
         missing = missing_fonts(wanted)
     if missing:
+        packages = " ".join(APT_PACKAGES)
         raise RuntimeError(
-            f"fonts are missing ({', '.join(missing)}); on Debian and Ubuntu: apt-get install {' '.join(APT_PACKAGES)}; "
-            f"without root: --install-fonts, or put the fonts under ~/.local/share/fonts"
+            f"fonts are missing ({', '.join(missing)}); on Debian and Ubuntu: apt-get install {packages}; "
+            "without root: --install-fonts, or put the fonts under ~/.local/share/fonts"
         )
 
 

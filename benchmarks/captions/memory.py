@@ -88,8 +88,9 @@ def format_check(check: MemoryCheck) -> str:
     """Tell a memory check as text."""
     cost = check.measured.cost
     tenths = " ".join(f"{mib:.0f}" for mib in check.tenths_mib)
+    ratio = cost.cpu_s / check.measured.decode_cpu_s
     return (
         f"{check.minutes:g} minutes of {check.clip} ({check.file_mib:.0f} MiB): peak {cost.peak_rss_mib:.0f} MiB, "
-        f"{len(check.measured.captions)} captions, {cost.cpu_s:.0f} CPU-s "
-        f"({cost.cpu_s / check.measured.decode_cpu_s:.2f} x decode), {cost.wall_s:.0f} s; MiB by tenth of the run (decoding first): {tenths}"
+        f"{len(check.measured.captions)} captions, {cost.cpu_s:.0f} CPU-s ({ratio:.2f} x decode), "
+        f"{cost.wall_s:.0f} s; MiB by tenth of the run (decoding first): {tenths}"
     )
