@@ -52,9 +52,9 @@ format: $(STAMP) ## Put the code in order
 	$(BIN)/ruff format .
 
 lock: $(STAMP) ## Write requirements.lock anew from pyproject.toml
-	$(BIN)/python -m pip install -q uv
-	$(BIN)/python -m uv pip compile -q pyproject.toml --extra modal --extra supabase --extra dev --universal --python-version 3.11 \
-		--no-emit-index-url --no-emit-find-links --no-annotate --no-header -o requirements.lock
+	@command -v uv >/dev/null 2>&1 || $(BIN)/python -m pip install -q uv
+	PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip compile -q pyproject.toml --extra modal --extra supabase --extra dev --universal \
+		--python-version 3.11 --no-emit-index-url --no-emit-find-links --no-annotate --no-header -o requirements.lock
 
 up: $(STAMP) ## Start Dagster's UI and daemon on the embedded data, until Ctrl-C
 	@$(BIN)/captionacc up
