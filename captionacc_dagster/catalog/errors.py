@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class CatalogError(Exception):
     """The catalog refused or failed; ``str()`` is one line.
@@ -10,7 +12,10 @@ class CatalogError(Exception):
         message: what the server (or its client) said.
         hint: the server's advice, or None.
         code: SQLSTATE, PostgREST code or HTTP status, or None.
+        retryable: whether the same call may succeed later.
     """
+
+    retryable: ClassVar[bool] = False
 
     def __init__(self, message: str, *, hint: str | None = None, code: str | None = None) -> None:
         self.message = " ".join(message.split())
@@ -37,6 +42,8 @@ class InvalidValue(CatalogError):
 
 class CatalogUnavailable(CatalogError):
     """The catalog cannot be reached or is not ready; the same call may succeed later."""
+
+    retryable: ClassVar[bool] = True
 
 
 # PostgREST passes SQLSTATEs on and has codes of its own (PGRST…); a gateway before it only an HTTP status.

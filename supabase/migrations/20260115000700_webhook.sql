@@ -2,7 +2,7 @@
 -- names an address. Without either nothing happens; the outbox row is there in any case.
 --   select vault.create_secret('https://host/webhooks/supabase/videos', 'captionacc_webhook_url');
 --   select vault.create_secret('the bearer secret', 'captionacc_webhook_secret');
---   select vault.create_secret('the signing key', 'captionacc_webhook_hmac_key');  -- optional
+--   select vault.create_secret('the signing secret', 'captionacc_webhook_signing_secret');  -- optional
 
 -- RFC 2104 with SHA-256, from what Postgres has without an extension.
 create function captionacc.hmac_sha256(p_message bytea, p_key bytea) returns bytea
@@ -22,18 +22,20 @@ begin
     return sha256(outer_key || sha256(inner_key || p_message));
 end $$;
 
--- Headers: Authorization: Bearer <secret>; X-CaptionAcc-Timestamp: seconds since 1970; X-CaptionAcc-Nonce: a
--- UUID; X-CaptionAcc-Signature: v1=<hex HMAC-SHA256 of "timestamp.nonce.body">.
-create function captionacc.webhook_headers(p_body text, p_secret text, p_hmac_key text, p_timestamp text,
-    p_nonce text)
+-- The bearer secret, and a signature as https://www.standardwebhooks.com has it: HMAC-SHA256 of
+-- "id.timestamp.body" in base64; a signing secret with whsec_ before it is base64 itself.
+create function captionacc.webhook_headers(p_body text, p_secret text, p_signing_secret text, p_id text,
+    p_timestamp text)
 returns jsonb language sql immutable set search_path = '' as $$
     select jsonb_strip_nulls(jsonb_build_object(
         'Content-Type', 'application/json',
         'Authorization', 'Bearer ' || p_secret,
-        'X-CaptionAcc-Timestamp', p_timestamp,
-        'X-CaptionAcc-Nonce', p_nonce,
-        'X-CaptionAcc-Signature', 'v1=' || encode(captionacc.hmac_sha256(
-            convert_to(p_timestamp || '.' || p_nonce || '.' || p_body, 'UTF8'), convert_to(p_hmac_key, 'UTF8')), 'hex')
+        'webhook-id', p_id,
+        'webhook-timestamp', p_timestamp,
+        'webhook-signature', 'v1,' || encode(captionacc.hmac_sha256(
+            convert_to(p_id || '.' || p_timestamp || '.' || p_body, 'UTF8'),
+            case when starts_with(p_signing_secret, 'whsec_') then decode(substr(p_signing_secret, 7), 'base64')
+                 else convert_to(p_signing_secret, 'UTF8') end), 'base64')
     ))
 $$;
 
@@ -43,7 +45,7 @@ language plpgsql security definer set search_path = '' as $$
 declare
     address text;
     secret text;
-    hmac_key text;
+    signing_secret text;
     body jsonb;
 begin
     if not exists (select 1 from pg_catalog.pg_proc p join pg_catalog.pg_namespace n on n.oid = p.pronamespace
@@ -53,8 +55,8 @@ begin
     end if;
     execute 'select max(decrypted_secret) filter (where name = ''captionacc_webhook_url''),'
             ' max(decrypted_secret) filter (where name = ''captionacc_webhook_secret''),'
-            ' max(decrypted_secret) filter (where name = ''captionacc_webhook_hmac_key'')'
-            ' from vault.decrypted_secrets' into address, secret, hmac_key;
+            ' max(decrypted_secret) filter (where name = ''captionacc_webhook_signing_secret'')'
+            ' from vault.decrypted_secrets' into address, secret, signing_secret;
     if address is null or secret is null then
         return new;
     end if;
@@ -62,8 +64,8 @@ begin
                                'record', to_jsonb(new), 'old_record', null);
     execute 'select net.http_post(url := $1, body := $2, headers := $3)'
         using address, body, captionacc.webhook_headers(
-            body::text, secret, hmac_key, extract(epoch from clock_timestamp())::bigint::text,
-            gen_random_uuid()::text);
+            body::text, secret, signing_secret, gen_random_uuid()::text,
+            extract(epoch from clock_timestamp())::bigint::text);
     return new;
 exception when others then
     raise warning 'the webhook of video % was not sent: %', new.id, sqlerrm;
