@@ -51,8 +51,9 @@ def _options() -> argparse.Namespace:
 
 
 def bench_folder() -> Path:
-    """Where clips are kept: ``CAPTIONACC_BENCH``, by default ``.captionacc/bench``."""
-    return Path(os.environ.get("CAPTIONACC_BENCH", ".captionacc/bench"))
+    """Where clips are kept: ``CAPTIONACC_BENCH``, by default ``captionacc-bench`` in the user's cache folder."""
+    chosen = os.environ.get("CAPTIONACC_BENCH")
+    return Path(chosen or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "captionacc-bench")
 
 
 def _run(clips: Sequence[Clip], system: str) -> list[Judged]:
