@@ -13,6 +13,7 @@ from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.models import Video, error_details
 from captionacc_dagster.compute.base import BadInput, ComputeBackend
 from captionacc_dagster.compute.results import CropBox, CropInferResult
+from captionacc_dagster.orchestration.approval import may_be_approved
 from captionacc_dagster.orchestration.partitions import videos_partitions
 from captionacc_dagster.resources import ProgressReporter, compute_pool
 from captionacc_dagster.settings import get_settings
@@ -62,25 +63,28 @@ def caption_extents(
     with run.stage("boundaries"):
         _make_sure_of_approval(run)
         run.begin()
-        video = run.video
-        version = catalog.next_cropped_frames_version(run.video_id, context.run_id)
-        try:
-            result = compute.crop_and_infer_caption_frame_extents(
-                run.keys.video,
-                run.keys.tenant_id,
-                run.keys.video_id,
-                crop_box(video),
-                version,
-                get_settings().cropped_frame_rate,
-                progress=progress.watch(context.log),
+        with run.locked("layout") as lock:
+            video = run.video
+            version = catalog.next_cropped_frames_version(run.video_id, context.run_id)
+            try:
+                result = compute.crop_and_infer_caption_frame_extents(
+                    run.keys.video,
+                    run.keys.tenant_id,
+                    run.keys.video_id,
+                    crop_box(video),
+                    version,
+                    get_settings().cropped_frame_rate,
+                    progress=progress.watch(context.log),
+                )
+            except Exception as error:
+                if not run.will_retry(error):
+                    details = error_details(error, run_id=context.run_id)
+                    catalog.fail_cropped_frames_version(run.video_id, version, details)
+                raise
+            lock.check()
+            catalog.activate_cropped_frames_version(
+                run.video_id, version, storage_prefix=result.cropped_frames_prefix, frame_count=result.frame_count
             )
-        except Exception as error:
-            if not run.will_retry(error):
-                catalog.fail_cropped_frames_version(run.video_id, version, error_details(error, run_id=context.run_id))
-            raise
-        catalog.activate_cropped_frames_version(
-            run.video_id, version, storage_prefix=result.cropped_frames_prefix, frame_count=result.frame_count
-        )
         yield from _materializations(run, store, result)
 
 
@@ -102,11 +106,9 @@ def _make_sure_of_approval(run: VideoRun) -> None:
     video = run.video
     if video.layout_approved_at is not None:
         return
-    tenant = run.catalog.get_tenant(video.tenant_id)
-    confidence = video.layout_confidence or 0.0
-    if not tenant.auto_approve_layout or confidence < tenant.auto_approve_min_confidence:
+    if not may_be_approved(video, run.catalog.get_tenant(video.tenant_id), get_settings().auto_approve_layout):
         raise BadInput(
-            f"{video.filename}: its layout waits for approval (confidence {confidence:.2f}); "
+            f"{video.filename}: its layout waits for approval (confidence {video.layout_confidence or 0.0:.2f}); "
             f"look at it and run `captionacc approve {video.id}`"
         )
     run.catalog.approve_layout(

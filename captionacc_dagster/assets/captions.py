@@ -3,19 +3,30 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dagster import AssetExecutionContext, Config, MaterializeResult, MetadataValue, ResourceParam, asset
+from dagster import (
+    AssetCheckSpec,
+    AssetExecutionContext,
+    Config,
+    MaterializeResult,
+    MetadataValue,
+    ResourceParam,
+    asset,
+)
 from pydantic import Field
 
 from captionacc_dagster.assets.caption_extents import crop_box
 from captionacc_dagster.assets.lifecycle import TRANSIENT_RETRIES, VideoRun
 from captionacc_dagster.assets.metadata import captions_table
+from captionacc_dagster.assets.partial_work import check_readable, read_check
 from captionacc_dagster.captioning import captions_database, databases
 from captionacc_dagster.captioning.captions_database import Reading, StoredCaption
 from captionacc_dagster.captioning.subtitles import FORMATS, format_subtitles
 from captionacc_dagster.catalog.base import Catalog
-from captionacc_dagster.compute.base import BadInput, ComputeBackend
+from captionacc_dagster.compute.base import BadInput, ComputeBackend, Progress
 from captionacc_dagster.compute.results import CaptionSpan
+from captionacc_dagster.orchestration.flows import Flow
 from captionacc_dagster.orchestration.partitions import videos_partitions
+from captionacc_dagster.orchestration.priority import FLOW_TAG
 from captionacc_dagster.resources import ProgressReporter, compute_pool
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster.storage.base import ObjectStore
@@ -39,6 +50,7 @@ class CaptionsConfig(Config):
     retry_policy=TRANSIENT_RETRIES,
     pool=compute_pool(),
     code_version="1",
+    check_specs=[AssetCheckSpec("every_caption_read", asset="captions_db", description="Every caption could be read.")],
 )
 def captions_db(
     context: AssetExecutionContext,
@@ -53,30 +65,57 @@ def captions_db(
     with run.stage("text"), TemporaryDirectory(prefix="captionacc-") as folder:
         if config.caption_ids:
             run.begin()
-        path = Path(folder) / "captions.db"
-        previous = _download(run, store, Path(folder))
-        if config.caption_ids:
-            to_read = _chosen(run, previous, path, config.caption_ids)
-        else:
-            _take_over_extents(run, store, previous, path)
-            to_read = [row for row in captions_database.read_captions(path) if row.caption_ocr_status == "queued"]
-        spans = [CaptionSpan(caption_id=row.id, start_ms=row.start_ms, end_ms=row.end_ms) for row in to_read]
-        results = compute.generate_caption_ocr(
-            run.keys.video,
-            run.keys.tenant_id,
-            run.keys.video_id,
-            crop_box(run.video),
-            run.video.cropped_frames_version or 0,
-            spans,
-            progress=progress.watch(context.log),
-        )
-        captions_database.write_readings(
-            path, (Reading(r.caption_id, r.ocr_text, r.confidence, r.error) for r in results)
-        )
-        store.publish(run.keys.captions_db, databases.compress(path, path.with_name("captions.db.gz")))
-        rows = captions_database.read_captions(path)
-        _record(run, rows)
-        return _result(run, rows, failed=sum(r.error is not None for r in results), read=len(results))
+        with run.locked("captions") as lock:
+            path = Path(folder) / "captions.db"
+            previous = _download(run, store, Path(folder))
+            if config.caption_ids:
+                to_read = _chosen(run, previous, path, config.caption_ids)
+            else:
+                _take_over_extents(run, store, previous, path)
+                to_read = [row for row in captions_database.read_captions(path) if row.caption_ocr_status == "queued"]
+            try:
+                readings = _read(run, compute, to_read, progress.watch(context.log))
+            except Exception as error:
+                if config.caption_ids and not run.will_retry(error):
+                    _note_unread(run, store, path, to_read, error)
+                raise
+            captions_database.write_readings(path, readings)
+            lock.check()
+            store.publish(run.keys.captions_db, databases.compress(path, path.with_name("captions.db.gz")))
+            rows = captions_database.read_captions(path)
+            _record(run, rows)
+        return _result(run, rows, readings)
+
+
+def _read(
+    run: VideoRun, compute: ComputeBackend, rows: list[StoredCaption], progress: Progress | None
+) -> list[Reading]:
+    """Read the captions; a few that cannot be read carry their error.
+
+    Raises:
+        UnreadableText: most of them cannot be read.
+    """
+    results = compute.generate_caption_ocr(
+        run.keys.video,
+        run.keys.tenant_id,
+        run.keys.video_id,
+        crop_box(run.video),
+        run.video.cropped_frames_version or 0,
+        [CaptionSpan(caption_id=row.id, start_ms=row.start_ms, end_ms=row.end_ms) for row in rows],
+        progress=progress,
+    )
+    errors = [result.error for result in results if result.error is not None]
+    check_readable(run.video.filename, "captions", len(errors), len(results), errors[0] if errors else None)
+    return [Reading(r.caption_id, r.ocr_text, r.confidence, r.error) for r in results]
+
+
+def _note_unread(run: VideoRun, store: ObjectStore, path: Path, rows: list[StoredCaption], error: Exception) -> None:
+    """Write into the captions that were asked for why they could not be read; what they said before stays."""
+    reason = str(error) or type(error).__name__
+    captions_database.write_readings(
+        path, (Reading(row.id, row.caption_ocr or "", row.caption_ocr_confidence or 0.0, reason) for row in rows)
+    )
+    store.publish(run.keys.captions_db, databases.compress(path, path.with_name("captions.db.gz")))
 
 
 def _download(run: VideoRun, store: ObjectStore, work: Path) -> Path | None:
@@ -122,18 +161,20 @@ def _record(run: VideoRun, rows: list[StoredCaption]) -> None:
         )
 
 
-def _result(run: VideoRun, rows: list[StoredCaption], *, failed: int, read: int) -> MaterializeResult:
+def _result(run: VideoRun, rows: list[StoredCaption], readings: list[Reading]) -> MaterializeResult:
+    failed = sum(reading.error is not None for reading in readings)
     captions = captions_database.to_captions(rows, run.video.frame_rate or 25.0)
     return MaterializeResult(
         metadata={
             "captions": len(captions),
             "confirmed": sum(row.caption_frame_extents_state == "confirmed" for row in rows),
-            "read": read,
+            "read": len(readings),
             "failed": failed,
             "mean_confidence": sum(c.confidence for c in captions) / len(captions) if captions else 0.0,
             "table": captions_table(captions),
             "key": MetadataValue.path(run.keys.captions_db),
-        }
+        },
+        check_results=[read_check("every_caption_read", failed, len(readings))],
     )
 
 
@@ -150,7 +191,8 @@ def subtitles(
     context: AssetExecutionContext, catalog: ResourceParam[Catalog], store: ResourceParam[ObjectStore]
 ) -> MaterializeResult:
     """The captions as SRT, WebVTT, ASS and JSON: what players, editors and other programs take."""
-    run = VideoRun(context, catalog, "crop_and_infer")
+    flow = Flow(context.run.tags.get(FLOW_TAG, Flow.CROP_AND_INFER))
+    run = VideoRun(context, catalog, flow.value)
     with run.stage("text"), TemporaryDirectory(prefix="captionacc-") as folder:
         path = _download(run, store, Path(folder))
         if path is None:

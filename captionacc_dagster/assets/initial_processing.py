@@ -4,10 +4,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dagster import AssetExecutionContext, AssetSpec, MaterializeResult, MetadataValue, ResourceParam, multi_asset
+from dagster import (
+    AssetCheckSpec,
+    AssetExecutionContext,
+    AssetSpec,
+    MaterializeResult,
+    MetadataValue,
+    ResourceParam,
+    multi_asset,
+)
 
 from captionacc_dagster.assets.lifecycle import TRANSIENT_RETRIES, VideoRun
 from captionacc_dagster.assets.metadata import contact_sheet, layout_picture, picture
+from captionacc_dagster.assets.partial_work import check_readable, read_check
 from captionacc_dagster.captioning import databases
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.catalog.base import Catalog
@@ -53,6 +62,7 @@ def _spec(name: str, description: str, kinds: set[str]) -> AssetSpec:
         ),
     ],
     partitions_def=videos_partitions,
+    check_specs=[AssetCheckSpec("every_frame_read", asset="ocr_db", description="Every full frame could be read.")],
     name="initial_processing",
     retry_policy=TRANSIENT_RETRIES,
     pool=compute_pool(),
@@ -74,6 +84,7 @@ def initial_processing(
             get_settings().full_frame_rate,
             progress=progress.watch(context.log),
         )
+        check_readable(run.video.filename, "frames", result.failed_ocr_count, result.frame_count)
         _record(run, result)
         yield from _materializations(run, store, result)
         run.succeed()
@@ -136,6 +147,7 @@ def _materializations(run: VideoRun, store: ObjectStore, result: ExtractResult) 
             "failed_frames": result.failed_ocr_count,
             "key": MetadataValue.path(result.ocr_db_key),
         },
+        check_results=[read_check("every_frame_read", result.failed_ocr_count, result.frame_count)],
     )
     every_box = [box for found in boxes.values() for box in found]
     every_box += [(found.bbox, region is not None and _inside(found.bbox, region)) for found in layout.evidence]

@@ -6,16 +6,20 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from dagster import AssetExecutionContext, Backoff, Failure, Jitter, RetryPolicy
 from dagster._core.errors import DagsterExecutionInterruptedError
 
 from captionacc_dagster.catalog.base import Catalog
-from captionacc_dagster.catalog.errors import CatalogError, CatalogUnavailable
-from captionacc_dagster.catalog.models import Flow, Video, error_details
-from captionacc_dagster.compute.base import BadInput, ComputeError
+from captionacc_dagster.catalog.errors import CatalogError, CatalogUnavailable, NotFound
+from captionacc_dagster.catalog.models import DatabaseName, Flow, ProcessingRequest, Video, error_details
+from captionacc_dagster.compute.base import ComputeError
+from captionacc_dagster.orchestration.locks import HeldLock, LockLost, server_lock
+from captionacc_dagster.orchestration.outcomes import adopt_request
+from captionacc_dagster.orchestration.priority import REQUEST_TAG
+from captionacc_dagster.orchestration.workers import sign_in
 from captionacc_dagster.storage.errors import StorageError
 from captionacc_dagster.storage.keys import VideoKeys
 
@@ -60,33 +64,64 @@ class VideoRun:
         return VideoKeys(str(self.video.tenant_id), str(self.video.id))
 
     def begin(self) -> None:
-        """Take the video's open request of this flow, if any, so that nobody starts the same work beside us."""
+        """Make this run the one that works on the video's request, if there is one.
+
+        Raises:
+            Failure: another run that is still at work has the request this one was made for.
+        """
+        named = self.context.run.tags.get(REQUEST_TAG)
+        if named is not None and adopt_request(self.catalog, self.context.run) is None:
+            self._refuse_a_double(named)
         pending = self.catalog.list_processing_requests(states=["pending"], video_id=self.video_id, flows=[self.flow])
         for request in pending.items:
             if self.catalog.claim_processing_request(request.id, self.context.run_id) is not None:
                 self.catalog.launch_processing_request(request.id, self.context.run_id, self.context.run_id)
 
+    def _refuse_a_double(self, request_id: str) -> None:
+        try:
+            request = self.catalog.get_processing_request(request_id)
+        except NotFound:
+            return
+        other = self.context.instance.get_run_by_id(request.run_id) if request.run_id else None
+        if request.state == "launched" and other is not None and not other.is_finished:
+            raise Failure(f"run {other.run_id} works on request {request_id} already", allow_retries=False)
+
     def succeed(self) -> None:
         """End this run's request, if it had one."""
-        request = self.catalog.find_processing_request(run_id=self.context.run_id)
-        if request is not None and request.is_open and request.flow == self.flow:
+        for request in self._own_requests():
             self.catalog.finish_processing_request(request.id, "succeeded", run_id=self.context.run_id)
+
+    def _own_requests(self) -> list[ProcessingRequest]:
+        launched = self.catalog.list_processing_requests(states=["launched"], video_id=self.video_id, flows=[self.flow])
+        return [request for request in launched.items if request.run_id == self.context.run_id]
+
+    @contextmanager
+    def locked(self, database: DatabaseName) -> Iterator[HeldLock]:
+        """Hold the server lock of one of the video's databases; :meth:`HeldLock.check` it before putting anything in
+        place."""
+        with server_lock(self.catalog, self.video_id, database, self.context.run_id) as lock:
+            # What was read before the lock was ours may be old.
+            self.__dict__.pop("video", None)
+            yield lock
 
     @contextmanager
     def stage(self, failing: Failing) -> Iterator[None]:
         """Turn what goes wrong inside into a written reason, and into a failure that is retried only if that helps."""
         try:
+            sign_in(self.context.instance, self.context.run)
             yield
-        except (Failure, DagsterExecutionInterruptedError):
+        except Failure:
             raise
+        except (DagsterExecutionInterruptedError, KeyboardInterrupt) as interruption:
+            # Dagster applies the retry policy to an interruption too: a cancelled run would begin its work anew.
+            raise Failure("the run was interrupted", allow_retries=False) from interruption
         except Exception as error:
             if self.will_retry(error):
                 self.context.log.warning("%s: %s; trying again", type(error).__name__, error)
                 raise
             self._write_failure(error, failing)
-            if isinstance(error, BadInput | ComputeError | StorageError | CatalogError):
-                raise Failure(str(error), allow_retries=False) from error
-            raise
+            # The cause is shown with its traceback; without this, Dagster would retry what cannot heal.
+            raise Failure(str(error) or type(error).__name__, allow_retries=False) from error
 
     def will_retry(self, error: Exception) -> bool:
         """Say whether the step is tried again after this error."""
@@ -94,13 +129,14 @@ class VideoRun:
 
     def _write_failure(self, error: Exception, failing: Failing) -> None:
         details = error_details(error, run_id=self.context.run_id)
-        changes: dict[str, object] = {f"{failing}_status": "error", f"{failing}_error_details": details}
+        changes: dict[str, Any] = {f"{failing}_status": "error", f"{failing}_error_details": details}
         if failing == "layout":
             changes |= {"status": "error", "error_details": details}
         try:
-            self.catalog.update_video_status(self.video_id, **changes)
-            request = self.catalog.find_processing_request(run_id=self.context.run_id)
-            if request is not None and request.is_open:
+            # Captions that could not be read anew say so themselves; the others are as good as before.
+            if self.flow != "caption_ocr":
+                self.catalog.update_video_status(self.video_id, **changes)
+            for request in self._own_requests():
                 self.catalog.finish_processing_request(
                     request.id, "failed", run_id=self.context.run_id, error_details=details
                 )
@@ -113,4 +149,4 @@ def _may_heal(error: Exception) -> bool:
     """Say whether trying again makes sense."""
     if isinstance(error, ComputeError | StorageError):
         return error.retryable
-    return isinstance(error, CatalogUnavailable)
+    return isinstance(error, CatalogUnavailable | LockLost | ConnectionError | TimeoutError)

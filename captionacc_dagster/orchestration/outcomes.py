@@ -20,12 +20,24 @@ from dagster._core.storage.tags import (
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.errors import Conflict, InvalidValue, NotFound
 from captionacc_dagster.catalog.models import ProcessingRequest, RequestEnd, Video
+from captionacc_dagster.orchestration.approval import Mode, approve_by_itself
 from captionacc_dagster.orchestration.flows import Flow, flow_of_run
 from captionacc_dagster.orchestration.priority import DAGSTER_PRIORITY_TAG, REQUEST_TAG, VIDEO_TAG
 
 FINISHED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 
-Recorded = Literal["nothing to do", "waits for its retry", "handed to its retry", "succeeded", "failed", "cancelled"]
+Recorded = Literal[
+    "nothing to do",
+    "waits for its retry",
+    "handed to its retry",
+    "succeeded",
+    "layout approved",
+    "failed",
+    "cancelled",
+]
+
+# A run inside a command: what comes after it is the command's business.
+COMMAND_TAG = "captionacc/command"
 
 _ENDS: dict[DagsterRunStatus, RequestEnd] = {
     DagsterRunStatus.SUCCESS: "succeeded",
@@ -77,8 +89,10 @@ def note_launch(catalog: Catalog, request: ProcessingRequest, run: DagsterRun) -
     )
 
 
-def record_outcome(catalog: Catalog, instance: DagsterInstance, run: DagsterRun) -> Recorded:
-    """Write how a finished run ended, where its own last step could not.
+def record_outcome(
+    catalog: Catalog, instance: DagsterInstance, run: DagsterRun, *, approval: Mode = "never"
+) -> Recorded:
+    """Write how a finished run ended, where its own last step could not, and approve the layout it found if it may.
 
     Raises:
         CatalogUnavailable: the catalog is away; call again.
@@ -104,6 +118,10 @@ def record_outcome(catalog: Catalog, instance: DagsterInstance, run: DagsterRun)
     if end == "succeeded":
         for request in requests:
             catalog.finish_processing_request(request.id, end, run_id=run.run_id)
+        if run.job_name == Flow.VIDEO_INITIAL_PROCESSING and COMMAND_TAG not in run.tags:
+            video = catalog.get_videos([video_id]).get(video_id)
+            if video and approve_by_itself(catalog, video, approval, occasion=run.run_id):
+                return "layout approved"
         return end if requests else "nothing to do"
     details = failure_details(instance, run)
     written = _write_statuses(catalog, video_id, run, requests, details)

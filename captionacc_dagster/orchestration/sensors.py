@@ -187,7 +187,7 @@ def run_outcomes(context: SensorEvaluationContext, catalog: ResourceParam[Catalo
         if datetime.now(UTC) > deadline:
             break
         try:
-            recorded: str = record_outcome(catalog, context.instance, run)
+            recorded: str = record_outcome(catalog, context.instance, run, approval=get_settings().auto_approve_layout)
         except CatalogUnavailable:
             raise
         except CatalogError as error:
