@@ -21,8 +21,8 @@ from captionacc_dagster.captioning.glyphs import (
 from captionacc_dagster.captioning.segments import AWAY, MIN_INK, SYNCHRONOUS, Segment
 
 HALF = 0.5
-_ADDED = 0.25  # with less change than this, a character must have taken the place of another
-_MOSTLY = 0.6  # the same text keeps at least this share of its ink
+_ADDED = 0.4  # with less change than this, a character must have taken the place of another
+_MOSTLY = 0.5  # the same text keeps at least this share of its ink
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ def find_boundary(first: Segment, second: Segment, line_px: float) -> Boundary:
     frames = [strip for _, strip in around]
     least = MIN_INK * line_px**2
     kept = first.model.ink & second.model.ink & ~change.lost & ~change.gained
-    if kept.sum() >= max(least, _MOSTLY * min(first.model.ink.sum(), second.model.ink.sum())):
+    if kept.sum() >= max(least, _MOSTLY * max(first.model.ink.sum(), second.model.ink.sum())):
         gap = _gap_in(first, kept, numbers, frames, cut, line_px)
         if gap is not None:
             return gap

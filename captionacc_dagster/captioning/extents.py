@@ -21,7 +21,7 @@ from captionacc_dagster.captioning.ocr import OcrEngine
 from captionacc_dagster.captioning.pictures import pixel_rectangle
 from captionacc_dagster.captioning.segments import MIN_INK, Segment, TrackFollower
 from captionacc_dagster.captioning.subtitles import Caption, sort_cues
-from captionacc_dagster.captioning.text import NOTHING, Reading, fold, read_caption
+from captionacc_dagster.captioning.text import NOTHING, Anchor, Reading, fold, read_caption
 from captionacc_dagster.captioning.video import NativeFrame, VideoFacts, native_frames
 
 __all__ = ["PairResult", "Timeline", "find_captions"]
@@ -173,6 +173,7 @@ class _TrackReader:
                 line_px,
                 vertical=self.track.vertical,
                 seams=self._seams(ink.shape),
+                anchor=self._anchor(ink.shape),
             )
             self.ocr_seconds += time.thread_time() - began
             self.recognitions += reading.recognitions
@@ -201,6 +202,16 @@ class _TrackReader:
         return [
             ((upper[1] + lower[0]) / 2 - start) / extent * size for upper, lower in itertools.pairwise(self.track.lines)
         ]
+
+    def _anchor(self, shape: tuple[int, ...]) -> Anchor | None:
+        """Give where the track's text stands in its strip, pixels; unknown where a person drew the region."""
+        if not self.track.lines:
+            return None
+        size = shape[0] if self.track.vertical else shape[1]
+        # The layout leaves half a line beside the side that stays.
+        room = 0.5 * self.follower.line_px
+        position = {"left": room, "right": size - room}.get(self.track.anchor, size / 2)
+        return Anchor(self.track.anchor, position)
 
     def _caption_ink(self, ink: Mask) -> Mask:
         """Leave out boxes of other text inside the region."""
@@ -237,6 +248,41 @@ def replace_extent(first: _Found, second: _Found) -> _Found:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A stretch of a video that is followed on its own.
+
+    Attributes:
+        start_s, end_s: what is looked at, seconds; None: to the end.
+        first_sample, end_sample: the cropped frames that are its own, half-open; None: to the end.
+    """
+
+    start_s: float = 0.0
+    end_s: float | None = None
+    first_sample: int = 0
+    end_sample: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Followed:
+    """What was seen in a window; frames count from its first.
+
+    Attributes:
+        captions: of every track, track by track.
+        times: of every native frame, seconds.
+        shown: the native frame that each of its own cropped frames shows.
+        end_s: the moment at which its last frame ends.
+        recognitions, seconds: see :class:`Timeline`.
+    """
+
+    captions: list[Caption]
+    times: list[float]
+    shown: list[int]
+    end_s: float
+    recognitions: int
+    seconds: dict[str, float]
+
+
 def find_captions(
     facts: VideoFacts,
     layout: Layout,
@@ -260,36 +306,58 @@ def find_captions(
         VideoError: the file can no longer be opened.
         ValueError: ``frame_rate`` is not positive.
     """
+    seen = follow(facts, layout, engine, frame_rate, chunks_dir=chunks_dir, progress=progress)
+    spans = [
+        [(c.start_frame, c.end_frame, c.extent_confidence) for c in seen.captions if c.track == track.name]
+        for track in layout.tracks
+    ]
+    return Timeline(
+        captions=tuple(sort_cues(seen.captions)),
+        pairs=tuple(label_pairs(spans, seen.shown)),
+        cropped_frame_count=len(seen.shown),
+        native_frame_count=len(seen.times),
+        ocr_recognitions=seen.recognitions,
+        seconds=seen.seconds,
+    )
+
+
+def follow(
+    facts: VideoFacts,
+    layout: Layout,
+    engine: OcrEngine,
+    frame_rate: float,
+    *,
+    window: Window = Window(),  # noqa: B008 - frozen
+    chunks_dir: Path | None = None,
+    progress: Progress | None = None,
+) -> Followed:
+    """Follow the tracks through a window of a video; arguments and errors as of :func:`find_captions`."""
     if not frame_rate > 0:
         raise ValueError(f"a frame rate must be positive, got {frame_rate}")
     readers = [_reader(facts, layout, track, engine) for track in layout.tracks]
     times: list[float] = []
-    sampled = 0
     shown: list[int] = []
     began = time.process_time()
     main_began = time.thread_time()
-    region = layout.crop_region
+    expected = max(
+        1, round((min(window.end_s or facts.duration_s, facts.duration_s) - window.start_s) * facts.frame_rate)
+    )
     with ExitStack() as stack:
         writer = None
-        if chunks_dir is not None and region is not None:
+        if chunks_dir is not None and layout.crop_region is not None:
             writer = stack.enter_context(ChunkWriter(chunks_dir, frame_rate))
+        sampler = _CroppedFrames(layout.crop_region, window, frame_rate, writer, shown)
         previous: NativeFrame | None = None
-        for frame in native_frames(facts):
+        for frame in native_frames(facts, start_s=window.start_s, end_s=window.end_s):
             times.append(frame.time_s)
-            while region is not None and previous is not None and sampled / frame_rate < frame.time_s - 1e-6:
-                _sample(writer, previous, region, sampled)
-                shown.append(previous.index)
-                sampled += 1
+            sampler.show(previous, until_s=frame.time_s)
             for reader in readers:
                 reader.push(frame)
             previous = frame
             if progress is not None and frame.index % _PROGRESS_FRAMES == 0:
-                progress("captions", min(frame.index, facts.frame_count), facts.frame_count)
-        end_s = _end(times, facts)
-        while region is not None and previous is not None and sampled / frame_rate < end_s - 1e-6:
-            _sample(writer, previous, region, sampled)
-            shown.append(previous.index)
-            sampled += 1
+                progress("captions", min(frame.index, expected), expected)
+        end_s = _end(times, facts, window)
+        sampler.show(previous, until_s=end_s)
         for reader in readers:
             reader.finish()
     if progress is not None:
@@ -297,13 +365,12 @@ def find_captions(
     ocr = sum(reader.ocr_seconds for reader in readers)
     encode = writer.seconds if writer is not None else 0.0
     analysis = time.thread_time() - main_began - ocr
-    captions = [caption for reader in readers for caption in _captions(reader, times, end_s)]
-    return Timeline(
-        captions=tuple(sort_cues(captions)),
-        pairs=tuple(label_pairs([_spans(reader) for reader in readers], shown)),
-        cropped_frame_count=sampled,
-        native_frame_count=len(times),
-        ocr_recognitions=sum(reader.recognitions for reader in readers),
+    return Followed(
+        captions=[caption for reader in readers for caption in _captions(reader, times, end_s)],
+        times=times,
+        shown=shown,
+        end_s=end_s,
+        recognitions=sum(reader.recognitions for reader in readers),
         seconds={
             "decode": max(0.0, time.process_time() - began - analysis - ocr - encode),
             "analysis": analysis,
@@ -311,6 +378,28 @@ def find_captions(
             "encode": encode,
         },
     )
+
+
+@dataclass(slots=True)
+class _CroppedFrames:
+    """Samples the crop region evenly: each cropped frame shows what stands there at its moment."""
+
+    region: BBox | None
+    window: Window
+    frame_rate: float
+    writer: ChunkWriter | None
+    shown: list[int]
+
+    def show(self, frame: NativeFrame | None, *, until_s: float) -> None:
+        """Take ``frame`` for all cropped frames that are due before ``until_s``."""
+        if self.region is None or frame is None:
+            return
+        while (number := self.window.first_sample + len(self.shown)) / self.frame_rate < until_s - 1e-6:
+            if self.window.end_sample is not None and number >= self.window.end_sample:
+                return
+            if self.writer is not None:
+                self.writer.write(number, frame.yuv420(self.region))
+            self.shown.append(frame.index)
 
 
 def _reader(facts: VideoFacts, layout: Layout, track: Track, engine: OcrEngine) -> _TrackReader:
@@ -334,19 +423,15 @@ def _share_inside(box: BBox, region: BBox) -> float:
     return max(0.0, width) * max(0.0, height) / max(1e-9, box.width * box.height)
 
 
-def _sample(writer: ChunkWriter | None, frame: NativeFrame, region: BBox, index: int) -> None:
-    if writer is not None:
-        writer.write(index, frame.yuv420(region))
-
-
-def _end(times: list[float], facts: VideoFacts) -> float:
+def _end(times: list[float], facts: VideoFacts, window: Window) -> float:
     """Give the moment at which the last frame ends."""
     if not times:
         return facts.duration_s
     step = 1 / facts.frame_rate
     if len(times) > 1:
         step = max(times[-1] - times[-2], 1e-3)
-    return max(facts.duration_s, times[-1] + min(step, 1 / facts.frame_rate))
+    last = times[-1] + min(step, 1 / facts.frame_rate)
+    return max(facts.duration_s, last) if window.end_s is None else last
 
 
 def _captions(reader: _TrackReader, times: list[float], end_s: float) -> list[Caption]:
@@ -364,7 +449,3 @@ def _captions(reader: _TrackReader, times: list[float], end_s: float) -> list[Ca
         )
         for item in reader.found
     ]
-
-
-def _spans(reader: _TrackReader) -> list[tuple[int, int, float]]:
-    return [(item.start, item.end, item.extent_confidence) for item in reader.found]

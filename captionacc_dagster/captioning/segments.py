@@ -7,7 +7,7 @@ least one character. What lies between two cuts is one segment: a caption, or no
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -33,9 +33,9 @@ _FAR_S = 0.8  # how far to look where the change is not sharp
 _SKIPPED_S = 0.2  # and what to leave out there, for it may be fading
 _ROUND_S = 0.25  # how often to look where nothing sharp happens
 _FADE_S = 0.5  # the longest fade followed
-_KEPT_STRIPS = 24  # samples of a segment, small
+_KEPT_STRIPS = 10  # samples of a segment, small
 _KEPT_PICTURES = 8  # samples of a segment at full size, to read it from
-_MODEL_FRAMES = 9
+_FADING = 24  # frames of a segment at whose ends it may be fading, counted together
 _SEEN_FRAMES = 9
 SYNCHRONOUS = 0.75
 _STRONG = 0.45
@@ -61,14 +61,15 @@ class Sampler:
             self.step *= 2
             self.items = [item for item in self.items if item[0] % self.step == 0]
 
-    def cut(self, index: int, recent: Iterable[tuple[int, Plane]]) -> list[tuple[int, Plane]]:
-        """Give the sample before ``index`` away and start again with the recent frames from there on."""
-        before = [item for item in self.items if item[0] < index] or self.items[:1]
+    def cut(self, start: int, end: int, recent: Sequence[tuple[int, Plane]]) -> list[Plane]:
+        """Give up to `capacity` frames of ``start`` to ``end`` away, and start again with the frames after them."""
+        before = {number: frame for number, frame in self.items if number < end}
+        before |= {number: frame for number, frame in recent if start <= number < end}
         self.items, self.step = [], 1
         for number, frame in recent:
-            if number >= index:
+            if number >= end:
                 self.offer(number, frame)
-        return before
+        return _middle(sorted(before.items(), key=lambda item: item[0]), start, end, self.capacity)
 
 
 @dataclass(slots=True)
@@ -186,8 +187,9 @@ class TrackFollower:
             ):
                 if self._differs(before, after, index - 2, index + 2):
                     return [self._close(index)]
-            if left is not None and self._is_away(left, index):
-                return [self._close(index)]
+            away = self._away_from(left, index) if left is not None else None
+            if away is not None:
+                return [self._close(away)]
         elif index - self._judged >= self._round:
             self._judged = index
             # the first frames of a segment may still be fading, or empty
@@ -222,21 +224,22 @@ class TrackFollower:
             frames = [frames[n] for n in np.linspace(0, len(frames) - 1, _SEEN_FRAMES).round().astype(int)]
         return model_ink(frames, self.line_px, self.styles)
 
-    def _is_away(self, left: InkModel, index: int) -> bool:
-        """Say whether the ink of the frames before is gone for a moment from this frame on."""
+    def _away_from(self, left: InkModel, index: int) -> int | None:
+        """Give the first frame near this one from which on the ink of the frames before is gone for a moment."""
         if left.ink.sum() < MIN_INK * self.line_px**2:
-            return False
-        near = [strip for i, strip in self._recent if index <= i <= index + 3]
-        return bool(visibility(near, left, left.ink, self.line_px).min() < AWAY)
+            return None
+        near = [(i, strip) for i, strip in self._recent if max(index - 2, self._start + 2) <= i <= index + 3]
+        seen = visibility([strip for _, strip in near], left, left.ink, self.line_px)
+        return next((i for (i, _), share in zip(near, seen, strict=True) if share < AWAY), None)
 
     def _close(self, end: int) -> Segment:
-        strips = self._strips.cut(end, self._recent)
-        pictures = self._pictures.cut(end, self._recent_pictures)
+        strips = self._strips.cut(self._start, end, self._recent)
+        pictures = self._pictures.cut(self._start, end, self._recent_pictures)
         segment = Segment(
             start=self._start,
             end=end,
-            model=model_ink(_middle(strips, self._start, end, self._hold), self.line_px, self.styles),
-            pictures=_middle(pictures, self._start, end, self._hold),
+            model=model_ink(strips, self.line_px, self.styles),
+            pictures=pictures,
             around_start=self._around_start,
         )
         self._start = end
@@ -244,12 +247,12 @@ class TrackFollower:
         return segment
 
 
-def _middle(items: Sequence[tuple[int, Plane]], start: int, end: int, margin: int) -> list[Plane]:
-    """Give up to `_MODEL_FRAMES` even samples, away from the ends where there is room."""
-    margin = min(margin, (end - start) // 4)
+def _middle(items: Sequence[tuple[int, Plane]], start: int, end: int, most: int) -> list[Plane]:
+    """Give up to ``most`` even samples, away from the ends, where a caption may fade."""
+    margin = (end - start) // 4 if end - start < _FADING else _FADING // 4
     inner = [frame for index, frame in items if start + margin <= index < end - margin]
     frames = inner or [frame for _, frame in items]
-    if len(frames) > _MODEL_FRAMES:
-        chosen = np.linspace(0, len(frames) - 1, _MODEL_FRAMES).round().astype(int)
+    if len(frames) > most:
+        chosen = np.linspace(0, len(frames) - 1, most).round().astype(int)
         frames = [frames[number] for number in chosen]
     return frames

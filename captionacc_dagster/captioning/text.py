@@ -13,7 +13,9 @@ from captionacc_dagster.captioning.glyphs import Mask, Plane
 from captionacc_dagster.captioning.ocr import OcrEngine, Recognition
 
 SURE = 0.9  # a reading from here on is not read again
+SURE_OF_FEW = 0.75
 _FEW = 2  # a line of so few characters must be read twice alike
+HOPEFUL = 0.3  # below this it is not worth another look
 PLAUSIBLE = 0.6  # below this a reading is no text
 _ALIKE = str.maketrans({"O": "0", "o": "0", "I": "1", "l": "1", "|": "1", "，": ",", "。": ".", "：": ":"})
 # Characters that recognisers mix up between the scripts; simplified on the right.
@@ -21,6 +23,24 @@ _SIMPLIFIED = str.maketrans(
     "決淨凈裡裏後來個們這說時對為會過還樣點開關門間問見現話語請讓認識誰謝遠進運頭東車馬長書電買賣錢愛國學當聽覺麼無與從動氣處實發經給幾機應條業樂",
     "决净净里里后来个们这说时对为会过还样点开关门间问见现话语请让认识谁谢远进运头东车马长书电买卖钱爱国学当听觉么无与从动气处实发经给几机应条业乐",
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """What stays in its place when the text of a track changes.
+
+    Attributes:
+        side: ``left``, ``center`` or ``right``.
+        position: where that side of the text is, pixels.
+    """
+
+    side: str
+    position: float
+
+    def distance(self, start: float, end: float) -> float:
+        """Give how far a text from ``start`` to ``end`` is off, pixels."""
+        at = {"left": start, "right": end}.get(self.side, (start + end) / 2)
+        return abs(at - self.position)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +62,12 @@ def fold(text: str) -> str:
 
 
 def split_lines(
-    ink: Mask, line_px: float, *, vertical: bool = False, seams: Sequence[float] = ()
+    ink: Mask,
+    line_px: float,
+    *,
+    vertical: bool = False,
+    seams: Sequence[float] = (),
+    anchor: Anchor | None = None,
 ) -> list[tuple[int, int, int, int]]:
     """Find the lines of some ink: ``(x0, y0, x1, y1)`` in pixels, half-open, in reading order.
 
@@ -51,9 +76,10 @@ def split_lines(
         line_px: height of a line (width of a column).
         vertical: lines are columns, read from right to left.
         seams: rows (columns) near which two lines may meet, pixels.
+        anchor: where the text stands in its line; what is far from it is left out.
     """
     if vertical:
-        boxes = split_lines(ink.T, line_px, seams=seams)
+        boxes = split_lines(ink.T, line_px, seams=seams, anchor=anchor)
         return [(y0, x0, y1, x1) for x0, y0, x1, y1 in reversed(boxes)]
     profile = ink.sum(axis=1)
     for seam in seams:
@@ -61,10 +87,30 @@ def split_lines(
     bands = _bands(profile, line_px)
     boxes = []
     for top, bottom in bands:
-        columns = np.flatnonzero(ink[top:bottom].sum(axis=0))
-        if columns.size:
-            boxes.append((int(columns[0]), top, int(columns[-1]) + 1, bottom))
+        extent = _extent(ink[top:bottom].sum(axis=0), line_px, anchor)
+        if extent is not None:
+            boxes.append((extent[0], top, extent[1], bottom))
     return boxes
+
+
+def _extent(profile: NDArray[np.int_], line_px: float, anchor: Anchor | None) -> tuple[int, int] | None:
+    """Give from where to where a line runs, without what stands far away from the rest of it."""
+    columns = np.flatnonzero(profile)
+    if not columns.size:
+        return None
+    parts = np.split(columns, np.flatnonzero(np.diff(columns) > 1.2 * line_px) + 1)
+    if anchor is None:
+        return int(columns[0]), int(columns[-1]) + 1
+    ink = np.array([profile[part].sum() for part in parts], float)
+    best, extent = -np.inf, None
+    for first in range(len(parts)):
+        for last in range(first, len(parts)):
+            start, end = int(parts[first][0]), int(parts[last][-1]) + 1
+            off = anchor.distance(start, end)
+            worth = ink[first : last + 1].sum() / ink.sum() - off / (2 * line_px + 0.5 * (end - start))
+            if off <= max(1.2 * line_px, 0.15 * (end - start)) and worth > best:
+                best, extent = worth, (start, end)
+    return extent
 
 
 def _opened(profile: NDArray[np.int_], seam: float, line_px: float) -> NDArray[np.int_]:
@@ -130,6 +176,7 @@ def read_caption(
     *,
     vertical: bool = False,
     seams: Sequence[float] = (),
+    anchor: Anchor | None = None,
 ) -> Reading:
     """Read the caption that some frames share.
 
@@ -140,8 +187,9 @@ def read_caption(
         line_px: height of a line at the scale of ``ink``.
         vertical: its lines are columns.
         seams: where two lines may meet, pixels at the scale of ``ink``.
+        anchor: where the text stands in its line, at that scale.
     """
-    boxes = split_lines(ink, line_px, vertical=vertical, seams=seams)
+    boxes = split_lines(ink, line_px, vertical=vertical, seams=seams, anchor=anchor)
     if not boxes or not pictures:
         return NOTHING
     scale = pictures[0].shape[0] / ink.shape[0]
@@ -170,9 +218,9 @@ def _is_doubtful(read: Sequence[Recognition]) -> bool:
     if not read:
         return True
     best = max(map(_worth, read))
-    if len(read) > 1 and max(len(line.text) for line in read) == 0:
-        return False
-    return best < SURE or (len(read) == 1 and len(read[0].text.strip()) <= _FEW)
+    if len(read) == 1:
+        return HOPEFUL <= best < SURE or 0 < len(read[0].text.strip()) <= _FEW
+    return len(read) == 2 and PLAUSIBLE <= best < SURE
 
 
 def _chosen(read: Sequence[Recognition]) -> Recognition | None:
@@ -183,7 +231,7 @@ def _chosen(read: Sequence[Recognition]) -> Recognition | None:
     if len(best.text.strip()) <= _FEW and len(read) > 1:
         # Texture is read as this or that character, each time another one.
         alike = sum(fold(line.text) == fold(best.text) for line in read)
-        if alike < 2:
+        if alike < 2 or best.confidence < SURE_OF_FEW:
             return None
     return best
 
@@ -193,12 +241,11 @@ def _worth(recognition: Recognition) -> float:
 
 
 def _fusions(pictures: Sequence[Plane]) -> list[Plane]:
-    """Fuse frames in different ways, the most promising first: mean, median, the middle frame alone."""
-    stack = np.stack(pictures)
+    """Fuse frames in different ways, the most promising first: their mean, then single frames."""
     if len(pictures) < 3:
-        return [pictures[len(pictures) // 2]]
-    mean = stack.mean(axis=0, dtype=np.float32).astype(np.uint8)
-    return [mean, pictures[len(pictures) // 2]]
+        return [pictures[0], pictures[-1]]
+    mean = np.stack(pictures).mean(axis=0, dtype=np.float32).astype(np.uint8)
+    return [mean, pictures[len(pictures) // 2], pictures[-1]]
 
 
 def _line_picture(luma: Plane) -> NDArray[np.uint8]:
