@@ -327,7 +327,7 @@ def follow(
     engine: OcrEngine,
     frame_rate: float,
     *,
-    window: Window = Window(),  # noqa: B008 - frozen
+    window: Window = Window(),
     chunks_dir: Path | None = None,
     progress: Progress | None = None,
 ) -> Followed:

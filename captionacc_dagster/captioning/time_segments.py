@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from captionacc_dagster.captioning.chunks import FRAMES_PER_CHUNK, LEVELS
-from captionacc_dagster.captioning.extents import Progress, Timeline
+from captionacc_dagster.captioning.extents import Progress, Timeline, Window, follow
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.labels import label_pairs
 from captionacc_dagster.captioning.layout import Layout
@@ -119,8 +119,6 @@ def find_part(
     Raises:
         VideoError: the file can no longer be opened.
     """
-    from captionacc_dagster.captioning.extents import Window, follow
-
     window = Window(
         start_s=max(0.0, own_start_s - LEAD_S),
         end_s=None if own_end_s is None else own_end_s + TAIL_S,

@@ -279,11 +279,15 @@ def frames_near(reader: VideoReader, times: Sequence[float], *, tolerance_s: flo
         yield previous
 
 
-def native_frames(facts: VideoFacts, *, threads: int | None = None) -> Iterator[NativeFrame]:
+def native_frames(
+    facts: VideoFacts, *, start_s: float = 0.0, end_s: float | None = None, threads: int | None = None
+) -> Iterator[NativeFrame]:
     """Decode every frame once, in a thread of its own, ahead of whoever looks at the frames.
 
-    Memory is bounded by a few frames however long the video is. ``threads`` is the decoder's own number
-    of threads (default: one, the cheapest in CPU time, up to two cores; more on larger machines).
+    Memory is bounded by a few frames however long the video is. With ``start_s`` and ``end_s`` only frames
+    with ``start_s <= time < end_s`` are given, ``index`` counting from the first of them. ``threads`` is the
+    decoder's own number of threads (default: one, the cheapest in CPU time, up to two cores; more on larger
+    machines).
 
     Raises:
         VideoError: the file can no longer be opened.
@@ -292,7 +296,7 @@ def native_frames(facts: VideoFacts, *, threads: int | None = None) -> Iterator[
     stopped = threading.Event()
     worker = threading.Thread(
         target=_decode_ahead,
-        args=(facts, threads or _decoder_threads(), batches, stopped),
+        args=(facts, (start_s, end_s), threads or _decoder_threads(), batches, stopped),
         name="decode",
         daemon=True,
     )
@@ -312,6 +316,7 @@ def native_frames(facts: VideoFacts, *, threads: int | None = None) -> Iterator[
 
 def _decode_ahead(
     facts: VideoFacts,
+    stretch: tuple[float, float | None],
     threads: int,
     batches: queue.Queue[list[NativeFrame] | BaseException | None],
     stopped: threading.Event,
@@ -319,7 +324,7 @@ def _decode_ahead(
     try:
         with VideoReader(facts, threads=threads) as reader:
             batch: list[NativeFrame] = []
-            for frame in reader.frames():
+            for frame in _frames_of(reader, *stretch):
                 batch.append(frame)
                 if len(batch) == _BATCH:
                     batches.put(batch)
@@ -330,6 +335,19 @@ def _decode_ahead(
         batches.put(None)
     except BaseException as error:  # noqa: BLE001 -- handed over: it is raised where the frames are used
         batches.put(error)
+
+
+def _frames_of(reader: VideoReader, start_s: float, end_s: float | None) -> Iterator[NativeFrame]:
+    """Decode one stretch; from its start the frames are numbered anew."""
+    frames = reader.frames() if start_s <= 0 else reader.frames_from(start_s)
+    index = 0
+    for frame in frames:
+        if end_s is not None and frame.time_s >= end_s:
+            return
+        if frame.time_s >= start_s or start_s <= 0:
+            frame.index = index
+            yield frame
+            index += 1
 
 
 def _decoder_threads() -> int:
