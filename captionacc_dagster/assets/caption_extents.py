@@ -65,7 +65,7 @@ def caption_extents(
         run.begin()
         with run.locked("layout") as lock:
             video = run.video
-            version = catalog.next_cropped_frames_version(run.video_id, context.run_id)
+            version = catalog.next_cropped_frames_version(run.video_id, context.run.run_id)
             try:
                 result = compute.crop_and_infer_caption_frame_extents(
                     run.keys.video,
@@ -78,7 +78,7 @@ def caption_extents(
                 )
             except Exception as error:
                 if not run.will_retry(error):
-                    details = error_details(error, run_id=context.run_id)
+                    details = error_details(error, run_id=context.run.run_id)
                     catalog.fail_cropped_frames_version(run.video_id, version, details)
                 raise
             lock.check()
@@ -115,8 +115,8 @@ def _make_sure_of_approval(run: VideoRun) -> None:
         video.id,
         video.crop_region,
         approval="automatic",
-        claimer=run.context.run_id,
-        request_key=f"crop_and_infer:{run.context.run_id}",
+        claimer=run.context.run.run_id,
+        request_key=f"crop_and_infer:{run.context.run.run_id}",
     )
 
 

@@ -74,8 +74,8 @@ class VideoRun:
             self._refuse_a_double(named)
         pending = self.catalog.list_processing_requests(states=["pending"], video_id=self.video_id, flows=[self.flow])
         for request in pending.items:
-            if self.catalog.claim_processing_request(request.id, self.context.run_id) is not None:
-                self.catalog.launch_processing_request(request.id, self.context.run_id, self.context.run_id)
+            if self.catalog.claim_processing_request(request.id, self.context.run.run_id) is not None:
+                self.catalog.launch_processing_request(request.id, self.context.run.run_id, self.context.run.run_id)
 
     def _refuse_a_double(self, request_id: str) -> None:
         try:
@@ -89,17 +89,17 @@ class VideoRun:
     def succeed(self) -> None:
         """End this run's request, if it had one."""
         for request in self._own_requests():
-            self.catalog.finish_processing_request(request.id, "succeeded", run_id=self.context.run_id)
+            self.catalog.finish_processing_request(request.id, "succeeded", run_id=self.context.run.run_id)
 
     def _own_requests(self) -> list[ProcessingRequest]:
         launched = self.catalog.list_processing_requests(states=["launched"], video_id=self.video_id, flows=[self.flow])
-        return [request for request in launched.items if request.run_id == self.context.run_id]
+        return [request for request in launched.items if request.run_id == self.context.run.run_id]
 
     @contextmanager
     def locked(self, database: DatabaseName) -> Iterator[HeldLock]:
         """Hold the server lock of one of the video's databases; :meth:`HeldLock.check` it before putting anything in
         place."""
-        with server_lock(self.catalog, self.video_id, database, self.context.run_id) as lock:
+        with server_lock(self.catalog, self.video_id, database, self.context.run.run_id) as lock:
             # What was read before the lock was ours may be old.
             self.__dict__.pop("video", None)
             yield lock
@@ -128,7 +128,7 @@ class VideoRun:
         return _may_heal(error) and self.context.retry_number < TRANSIENT_RETRIES.max_retries
 
     def _write_failure(self, error: Exception, failing: Failing) -> None:
-        details = error_details(error, run_id=self.context.run_id)
+        details = error_details(error, run_id=self.context.run.run_id)
         changes: dict[str, Any] = {f"{failing}_status": "error", f"{failing}_error_details": details}
         if failing == "layout":
             changes |= {"status": "error", "error_details": details}
@@ -138,7 +138,7 @@ class VideoRun:
                 self.catalog.update_video_status(self.video_id, **changes)
             for request in self._own_requests():
                 self.catalog.finish_processing_request(
-                    request.id, "failed", run_id=self.context.run_id, error_details=details
+                    request.id, "failed", run_id=self.context.run.run_id, error_details=details
                 )
         except CatalogError as unwritten:
             # The sensor run_outcomes writes it once the catalog is back.

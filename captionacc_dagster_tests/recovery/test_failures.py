@@ -1,0 +1,211 @@
+"""What fails while a video is processed: retried when time may heal it, said clearly when not, nothing left behind."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from dagster import AssetCheckSeverity
+
+from captionacc_dagster.captioning import databases
+from captionacc_dagster.compute.base import BadInput, ComputeUnavailable
+from captionacc_dagster.compute.results import ExtractResult
+from captionacc_dagster.orchestration.flows import Flow
+from captionacc_dagster.orchestration.priority import REQUEST_TAG
+from captionacc_dagster_tests.recovery.conftest import Workshop, failing
+
+pytestmark = pytest.mark.recovery
+
+INITIAL, CROP, OCR = Flow.VIDEO_INITIAL_PROCESSING, Flow.CROP_AND_INFER, Flow.CAPTION_OCR
+
+
+def request_state(workshop: Workshop, video_id: object, flow: Flow) -> str:
+    rows = workshop.catalog.list_processing_requests(video_id=video_id, flows=[flow.value]).items  # pyright: ignore
+    return rows[-1].state
+
+
+def test_a_whole_video_leaves_statuses_numbers_and_nothing_else(workshop: Workshop) -> None:
+    video = workshop.upload()
+    assert workshop.run(INITIAL, video).success
+    row = workshop.catalog.get_video_metadata(video.id)
+    assert (row.status, row.layout_status) == ("active", "annotate")
+    assert row.processing_duration_seconds
+    assert row.processing_duration_seconds > 0
+    assert request_state(workshop, video.id, INITIAL) == "succeeded"
+    workshop.approve(video)
+    assert workshop.run(CROP, video).success
+    row = workshop.catalog.get_video_metadata(video.id)
+    assert (row.layout_status, row.boundaries_status, row.text_status) == ("done", "annotate", "annotate")
+    assert row.caption_count == 1
+    workshop.nothing_is_left_behind()
+
+
+def test_a_backend_that_is_away_is_tried_again_with_growing_delays(workshop: Workshop, no_waiting: list[float]) -> None:
+    video = workshop.upload()
+    workshop.script += [failing(ComputeUnavailable("no GPU is free")) for _ in range(3)]
+    assert workshop.run(INITIAL, video).success
+    assert workshop.compute.calls == 4
+    assert workshop.catalog.get_video_metadata(video.id).status == "active"
+    assert len(no_waiting) == 3
+    assert no_waiting == sorted(no_waiting)
+    workshop.nothing_is_left_behind()
+
+
+def test_a_backend_that_stays_away_fails_after_its_retries(workshop: Workshop, no_waiting: list[float]) -> None:
+    video = workshop.upload()
+    workshop.script += [failing(ComputeUnavailable("GPU timeout")) for _ in range(9)]
+    result = workshop.run(INITIAL, video)
+    assert not result.success
+    assert workshop.compute.calls == 5
+    row = workshop.catalog.get_video_metadata(video.id)
+    assert (row.status, row.layout_status) == ("error", "error")
+    assert row.error_details
+    assert (row.error_details["message"], row.error_details["run_id"]) == ("GPU timeout", result.run_id)
+    assert request_state(workshop, video.id, INITIAL) == "failed"
+    workshop.nothing_is_left_behind()
+
+    workshop.script.clear()
+    workshop.catalog.retry_video(video.id)
+    assert workshop.run(INITIAL, video).success
+    row = workshop.catalog.get_video_metadata(video.id)
+    assert (row.status, row.error_details, row.layout_error_details) == ("active", None, None)
+
+
+def test_bad_input_is_not_tried_again(workshop: Workshop, no_waiting: list[float]) -> None:
+    video = workshop.upload()
+    workshop.script.append(failing(BadInput("clip.mp4: has no picture")))
+    assert not workshop.run(INITIAL, video).success
+    assert (workshop.compute.calls, no_waiting) == (1, [])
+    assert request_state(workshop, video.id, INITIAL) == "failed"
+
+
+def test_an_error_nobody_foresaw_is_said_and_not_tried_again(workshop: Workshop, no_waiting: list[float]) -> None:
+    video = workshop.upload()
+    workshop.script.append(failing(ZeroDivisionError("division by zero")))
+    result = workshop.run(INITIAL, video)
+    assert not result.success
+    assert no_waiting == []
+    row = workshop.catalog.get_video_metadata(video.id)
+    assert row.error_details
+    assert row.error_details["error_type"] == "ZeroDivisionError"
+
+
+def test_a_failed_version_is_marked_and_the_next_run_makes_a_new_one(workshop: Workshop) -> None:
+    video = workshop.upload()
+    assert workshop.run(INITIAL, video).success
+    workshop.approve(video)
+    workshop.script.append(failing(BadInput("clip.mp4: cannot be decoded")))
+    assert not workshop.run(CROP, video).success
+    row = workshop.catalog.get_video_metadata(video.id)
+    assert (row.boundaries_status, row.cropped_frames_version) == ("error", None)
+    workshop.catalog.retry_video(video.id)
+    assert workshop.run(CROP, video).success
+    states = [version.state for version in workshop.catalog.list_cropped_frames_versions(video.id)]
+    assert states == ["failed", "active"]
+    workshop.nothing_is_left_behind()
+
+
+@pytest.mark.parametrize(("failed", "succeeds"), [(1, True), (2, True), (3, False)])
+def test_frames_whose_ocr_failed(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, failed: int, succeeds: bool
+) -> None:
+    video = workshop.upload()
+    real = workshop.compute.extract_frames_and_ocr
+
+    def partly(*args: object, **kwargs: object) -> ExtractResult:
+        return real(*args, **kwargs).model_copy(update={"failed_ocr_count": failed, "frame_count": 4})
+
+    monkeypatch.setattr(workshop.compute, "extract_frames_and_ocr", partly)
+    result = workshop.run(INITIAL, video)
+    assert result.success is succeeds
+    row = workshop.catalog.get_video_metadata(video.id)
+    if succeeds:
+        assert row.failed_ocr_count == failed
+        (check,) = result.get_asset_check_evaluations()
+        assert (check.passed, check.severity) == (False, AssetCheckSeverity.WARN)
+    else:
+        assert row.error_details
+        assert row.error_details["message"] == "clip.mp4: OCR failed on 3 of 4 frames"
+
+
+def test_a_second_run_for_a_request_that_another_run_works_on_does_nothing(workshop: Workshop) -> None:
+    video = workshop.upload()
+    (request,) = workshop.catalog.list_processing_requests(video_id=video.id).items
+    tags = {REQUEST_TAG: str(request.id)}
+    doubles = []
+
+    def start_a_double() -> None:
+        doubles.append(workshop.run(INITIAL, video, tags=tags))
+
+    workshop.script.append(start_a_double)
+    first = workshop.run(INITIAL, video, tags=tags)
+    assert (first.success, doubles[0].success) == (True, False)
+    assert workshop.compute.calls == 1
+    row = workshop.catalog.get_video_metadata(video.id)
+    assert (row.status, row.error_details) == ("active", None)
+    assert workshop.catalog.get_processing_request(request.id).run_id == first.run_id
+    workshop.nothing_is_left_behind()
+
+
+def test_running_everything_again_changes_nothing_that_a_person_did(workshop: Workshop, tmp_path: Path) -> None:
+    video = workshop.upload()
+    assert workshop.run(INITIAL, video).success
+    workshop.approve(video)
+    assert workshop.run(CROP, video).success
+    keys = workshop.keys(video)
+    path = databases.decompress(
+        workshop.store.download_file(keys.captions_db, tmp_path / "captions.db.gz"), tmp_path / "captions.db"
+    )
+    with sqlite3.connect(path) as connection:
+        connection.execute(
+            "update captions set text = 'Good evening!', text_status = 'confirmed',"
+            " caption_frame_extents_state = 'confirmed'"
+        )
+        before = connection.execute("select id, start_ms, end_ms, text from captions").fetchall()
+    connection.close()
+    workshop.store.publish(keys.captions_db, databases.compress(path, tmp_path / "edited.db.gz"))
+    objects = workshop.store.list_files(keys.client_prefix)
+
+    workshop.approve(video)
+    assert workshop.run(CROP, video).success
+    path = databases.decompress(
+        workshop.store.download_file(keys.captions_db, tmp_path / "again.db.gz"), tmp_path / "again.db"
+    )
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("select id, start_ms, end_ms, text from captions").fetchall() == before
+    connection.close()
+    assert b"Good evening!" in workshop.store.download_to_bytes(keys.subtitles("srt"))
+    old, new = keys.cropped_frames_prefix(1), keys.cropped_frames_prefix(2)
+    again = workshop.store.list_files(keys.client_prefix)
+    assert [key.replace(new, old) for key in again if not key.startswith(old)] == objects
+
+
+def test_chosen_captions_that_cannot_be_read_say_why_and_keep_their_text(workshop: Workshop, tmp_path: Path) -> None:
+    video = workshop.upload()
+    assert workshop.run(INITIAL, video).success
+    workshop.approve(video)
+    assert workshop.run(CROP, video).success
+    workshop.catalog.request_caption_ocr(video.id, [1])
+    workshop.script.append(failing(BadInput("the crop region is empty")))
+    config = {"ops": {"captions_db": {"config": {"caption_ids": [1]}}}}
+    assert not workshop.run(OCR, video, run_config=config).success
+    path = databases.decompress(
+        workshop.store.download_file(workshop.keys(video).captions_db, tmp_path / "c.db.gz"), tmp_path / "c.db"
+    )
+    with sqlite3.connect(path) as connection:
+        (row,) = connection.execute("select caption_ocr, caption_ocr_status, caption_ocr_error from captions")
+    connection.close()
+    assert row == ("Good evening.", "error", "the crop region is empty")
+    assert workshop.catalog.get_video_metadata(video.id).text_status == "annotate"
+    assert request_state(workshop, video.id, OCR) == "failed"
+    workshop.nothing_is_left_behind()
+
+
+def test_failures_are_counted(workshop: Workshop) -> None:
+    video = workshop.upload()
+    workshop.script.append(failing(BadInput("clip.mp4: has no picture")))
+    workshop.run(INITIAL, video)
+    metrics = workshop.catalog.get_metrics()
+    assert metrics.videos == {"error": 1}
+    assert [(count.state, count.flow, count.count) for count in metrics.requests] == [("failed", INITIAL, 1)]
