@@ -22,6 +22,7 @@ from captionacc_dagster.captioning.segments import AWAY, MIN_INK, SYNCHRONOUS, S
 
 HALF = 0.5
 _ADDED = 0.4  # with less change than this, a character must have taken the place of another
+_WEAK = 0.6  # with less than this share of its neighbour's ink, the same text is fading
 _MOSTLY = 0.5  # the same text keeps at least this share of its ink
 
 
@@ -53,7 +54,7 @@ def find_boundary(first: Segment, second: Segment, line_px: float) -> Boundary:
     frames = [strip for _, strip in around]
     least = MIN_INK * line_px**2
     kept = first.model.ink & second.model.ink & ~change.lost & ~change.gained
-    if kept.sum() >= max(least, _MOSTLY * max(first.model.ink.sum(), second.model.ink.sum())):
+    if kept.sum() >= max(least, _MOSTLY * _comparable(first.model, second.model)):
         gap = _gap_in(first, kept, numbers, frames, cut, line_px)
         if gap is not None:
             return gap
@@ -80,6 +81,12 @@ def find_boundary(first: Segment, second: Segment, line_px: float) -> Boundary:
     elif end != start:
         end, start = _settle(numbers, seen_old, seen_new, end, start)
     return Boundary(end, start, False, change.share)
+
+
+def _comparable(first: InkModel, second: InkModel) -> float:
+    """Give the amount of ink that both would share if they showed the same."""
+    one, other = sorted((float(first.ink.sum()), float(second.ink.sum())))
+    return max(one, 0.4 * other)
 
 
 def _gap_in(
@@ -139,13 +146,25 @@ def _settle(
 
 def join(first: Segment, second: Segment, line_px: float, styles: Sequence[InkStyle] = ()) -> Segment:
     """Make one segment of two neighbours that show the same ink."""
-    frames = [*first.model.frames, *second.model.frames]
-    if len(frames) > 9:
-        frames = [frames[number] for number in np.linspace(0, len(frames) - 1, 9).round().astype(int)]
-    pictures = [*first.pictures, *second.pictures]
-    if len(pictures) > 8:
-        pictures = [pictures[number] for number in np.linspace(0, len(pictures) - 1, 8).round().astype(int)]
+    inks = float(first.model.ink.sum()), float(second.model.ink.sum())
+    if min(inks) < _WEAK * max(inks):  # one of them fades
+        stronger = first if inks[0] > inks[1] else second
+        return Segment(first.start, second.end, stronger.model, stronger.pictures, first.around_start)
+    share = (first.end - first.start) / (second.end - first.start)
+    frames = _mixed(first.model.frames, second.model.frames, share)
+    pictures = _mixed(first.pictures, second.pictures, share)
     return Segment(first.start, second.end, model_ink(frames, line_px, styles), pictures, first.around_start)
+
+
+def _mixed(one: Sequence[Plane], other: Sequence[Plane], share: float) -> list[Plane]:
+    """Choose even samples of two lists, ``share`` of them from the first."""
+    most = max(len(one), len(other))
+    first = min(len(one), max(1, round(share * most)))
+    second = min(len(other), max(1, most - first))
+    return [
+        *(one[number] for number in np.linspace(0, len(one) - 1, first).round().astype(int)),
+        *(other[number] for number in np.linspace(0, len(other) - 1, second).round().astype(int)),
+    ]
 
 
 def own_ink(model: InkModel, background: InkModel | None) -> Mask:
