@@ -109,9 +109,13 @@ class Workshop:
         Raises:
             ProcessError: the file cannot be read or is no video.
         """
+        # Claimed until the object is there: a sensor that starts the run before that would not find it.
+        claimer = f"upload:{uuid4()}"
         with ProgressBars(self.errors) as bars:
-            video = self.register(file, bars, language=language)
+            video = self.register(file, bars, language=language, claimer=claimer)
             self._store_object(file, video, bars)
+        for request in self.catalog.list_processing_requests(states=["pending"], video_id=video.id).items:
+            self.catalog.release_processing_request(request.id, claimer)
         return video
 
     def register(
