@@ -20,7 +20,15 @@ from captionacc_dagster.captioning.sightings import (
     standing_share,
     take_samples,
 )
-from captionacc_dagster.captioning.tracks import FoundTrack, box_of, find_fixtures, find_rows, find_tracks, merged_boxes
+from captionacc_dagster.captioning.tracks import (
+    FoundTrack,
+    box_of,
+    find_fixtures,
+    find_rows,
+    find_tracks,
+    merged_boxes,
+    overlap,
+)
 from captionacc_dagster.captioning.video import VideoFacts, scaled_size
 
 _SIDE = 512  # pixels of the longer side in which lines are searched when their height is not known
@@ -29,6 +37,10 @@ _LINE_PIXELS = 18  # height of a line's box at which the detector is sure of it
 _MOST_SAMPLES = 120
 _SPACING_S = 0.8  # between samples, unless the video is long or very short
 _WHOLE_S = 3.6  # between samples that are searched whole
+_SHORT_S = 12.0  # a video so short is sampled throughout
+_SETTLED_TEXTS = 4  # different captions seen after which keyframes are enough
+_TELLING, _TELLING_SHARE = 3, 0.8  # captions seen, and share of them that show as standing strokes
+_COMPARED = 6  # other samples with which the strokes of one are compared
 _SUSPECTS = 2  # samples searched whole because of lines that stand where no track is
 _MOSAIC_HEIGHT = 640  # pixels of bands that are searched at once
 _RULE = 8  # black pixels between the bands of a mosaic
@@ -68,6 +80,7 @@ class LayoutSearch:
         self.samples: list[Sample] = []
         self.sightings: list[Sighting] = []
         self.fixtures: list[BBox] = []
+        self._stood: dict[int, list[tuple[BBox, float]]] = {}
 
     def run(self) -> list[FoundTrack]:
         """Search until the tracks are sure, or everything was looked at.
@@ -75,22 +88,36 @@ class LayoutSearch:
         Raises:
             VideoError: the video can no longer be opened.
         """
-        times = sample_times(self._facts, list(self._known))
-        for sample in take_samples(self._facts, times, self._side):
-            self.samples.append(sample)
-            self._report(len(self.samples), 2 * len(times))
-        self._use_known()
+        near = keyframe_times(self._facts, list(self._known))
+        between = times_between(self._facts, near)
+        steps = len(near) + len(between) + 1
+        self._take(near, steps)
         self._search_whole(self._spread(_WHOLE_S))
         tracks = self._tracks()
-        if not tracks:
-            self._search_whole(self._spread(_WHOLE_S / 2))
+        if not self._is_settled(tracks):
+            self._take(between, steps)
+            self._search_whole(self._spread(_WHOLE_S if tracks else _WHOLE_S / 2))
             tracks = self._tracks()
-        if tracks:
-            self._search_bands(tracks)
-        self._search_whole(self._suspects(tracks))
-        tracks = self._tracks()
-        self._report(2 * len(times), 2 * len(times))
+            if tracks:
+                self._search_bands(tracks)
+            self._search_whole(self._suspects(tracks))
+            tracks = self._tracks()
+        self._report(steps, steps)
         return tracks
+
+    def _take(self, times: Sequence[float], steps: int) -> None:
+        for sample in take_samples(self._facts, times, self._side):
+            self.samples.append(sample)
+            self._report(len(self.samples), steps)
+        self.samples.sort(key=lambda sample: sample.time_s)
+        self._use_known()
+
+    def _is_settled(self, tracks: Sequence[FoundTrack]) -> bool:
+        """Tell whether samples at keyframes are enough: many texts, and second lines have been seen."""
+        if self._facts.duration_s < _SHORT_S or len(tracks) != 1:
+            return False
+        (track,) = tracks
+        return len(track.rows) > 1 and max(row.distinct for row in track.rows) >= _SETTLED_TEXTS
 
     def _report(self, done: int, total: int) -> None:
         if self._progress is not None:
@@ -136,11 +163,17 @@ class LayoutSearch:
         return find_tracks(rows, self.size, self._facts.duration_s)
 
     def _search_bands(self, tracks: Sequence[FoundTrack]) -> None:
-        """Search the samples left over near the tracks only, many bands stacked into one picture."""
+        """Search the samples left over near the tracks only, many bands stacked into one picture.
+
+        Where the strokes of captions show by themselves, only samples are searched in which they stand farther
+        out than was seen before.
+        """
         rest = [sample for sample in self.samples if not sample.searched]
         if any(track.vertical for track in tracks):
             self._search_whole(rest)
             return
+        if self._strokes_tell(tracks):
+            rest = [sample for sample in rest if sample.scene_stands or self._stands_out(sample, tracks)]
         for mosaic, bands in self._mosaics(rest, tracks):
             height, width = mosaic.shape[:2]
             for line in self._engine.detect(mosaic, long_side=max(height, width)):
@@ -189,6 +222,44 @@ class LayoutSearch:
             above, below = (_SECOND_LINE, _SAME_LINES) if low + high > across else (_SAME_LINES, _SECOND_LINE)
         return (low - above * line_height) / across, (high + below * line_height) / across
 
+    def _strokes_tell(self, tracks: Sequence[FoundTrack]) -> bool:
+        """Tell whether the captions seen so far, and enough of them, show as standing strokes."""
+        shown = []
+        for row in (row for track in tracks for row in track.rows):
+            for line in row.lines:
+                sample = self.samples[line.sample]
+                if sample.searched and not sample.scene_stands:
+                    box = box_of(row.vertical, line.start, line.end, line.low, line.high, self.size)
+                    shown.append(any(overlap(stands, box) > 0.5 for stands, _ in self._standing(sample)))
+        return len(shown) >= _TELLING and float(np.mean(shown)) >= _TELLING_SHARE
+
+    def _stands_out(self, sample: Sample, tracks: Sequence[FoundTrack]) -> bool:
+        """Tell whether strokes stand near a track, but farther out than any of its lines."""
+        width, height = self.size
+        for track in tracks:
+            low, high = self._reach(track)
+            lines = [line for row in track.rows for line in row.lines]
+            room = 0.7 * float(np.median([line.height for line in lines]))
+            start = (min(line.start for line in lines) - room) / width
+            end = (max(line.end for line in lines) + room) / width
+            top = (track.rows[0].low - 0.5 * room) / height
+            bottom = (max(row.high for row in track.rows) + 0.5 * room) / height
+            for box, _ in self._standing(sample):
+                near = low < box.bottom and box.top < high
+                inside = box.left > start and box.right < end and box.top > top and box.bottom < bottom
+                if near and not inside:
+                    return True
+        return False
+
+    def _standing(self, sample: Sample) -> list[tuple[BBox, float]]:
+        """Give the standing lines of a sample, found once."""
+        found = self._stood.get(id(sample))
+        if found is None:
+            others = [other for other in self.samples if abs(other.time_s - sample.time_s) >= 1.0]
+            found = standing_lines(sample, others[:: max(1, len(others) // _COMPARED)]) if others else []
+            self._stood[id(sample)] = found
+        return found
+
     def _suspects(self, tracks: Sequence[FoundTrack]) -> list[Sample]:
         """Choose samples in which something stands like a line of the tracks where no track is."""
         reaches = [self._reach(track) for track in tracks if not track.vertical]
@@ -196,12 +267,11 @@ class LayoutSearch:
         density = self._stroke_density(tracks)
         ranked = []
         for sample in self.samples:
-            others = [other for other in self.samples if abs(other.time_s - sample.time_s) >= 1.0]
-            if sample.searched or sample.scene_stands or not others:
+            if sample.searched or sample.scene_stands:
                 continue
             weights = [
                 weight
-                for box, weight in standing_lines(sample, others)
+                for box, weight in self._standing(sample)
                 if not any(low < (box.top + box.bottom) / 2 < high for low, high in reaches)
                 and weight / (box.width * box.height) >= 0.6 * density
                 and (not heights or 0.4 * min(heights) <= box.height <= 1.6 * max(heights))
@@ -223,20 +293,28 @@ class LayoutSearch:
         return float(np.median(densities)) if densities else 0.0
 
 
-def sample_times(facts: VideoFacts, known: Sequence[float]) -> list[float]:
-    """Choose when to sample: at keyframes, at the times that are known already, and evenly between them."""
-    spacing = max(_SPACING_S, facts.duration_s / _MOST_SAMPLES)
-    if facts.duration_s < 8 * spacing:
-        spacing = max(0.3, facts.duration_s / 8)
-    fixed: list[float] = []
-    for time_s in sorted({0.0, *facts.keyframes_s, *known}):
-        if time_s < facts.duration_s and (time_s in known or not fixed or time_s - fixed[-1] >= 0.5 * spacing):
-            fixed.append(time_s)
+def keyframe_times(facts: VideoFacts, known: Sequence[float]) -> list[float]:
+    """Give the times that cost little to sample: keyframes, and frames that are known already."""
+    spacing = _spacing(facts)
     times: list[float] = []
-    for start, end in itertools.pairwise([*fixed, facts.duration_s]):
-        parts = max(1, round((end - start) / spacing))
-        times += [start + part * (end - start) / parts for part in range(parts)]
+    for time_s in sorted({0.0, *facts.keyframes_s, *known}):
+        if time_s < facts.duration_s and (time_s in known or not times or time_s - times[-1] >= 0.5 * spacing):
+            times.append(time_s)
     return times
+
+
+def times_between(facts: VideoFacts, near: Sequence[float]) -> list[float]:
+    """Fill the gaps between some times evenly."""
+    times: list[float] = []
+    for start, end in itertools.pairwise([*near, facts.duration_s]):
+        parts = max(1, round((end - start) / _spacing(facts)))
+        times += [start + part * (end - start) / parts for part in range(1, parts)]
+    return times
+
+
+def _spacing(facts: VideoFacts) -> float:
+    spacing = max(_SPACING_S, facts.duration_s / _MOST_SAMPLES)
+    return max(0.3, facts.duration_s / 8) if facts.duration_s < 8 * spacing else spacing
 
 
 def _moved(line: LineBox, band: _Band, mosaic_height: int) -> LineBox:

@@ -215,7 +215,10 @@ def anchor_of(rows: Sequence[Row], along: float) -> str | None:
         "left": float(np.median(np.abs(starts - np.median(starts)))),
         "right": float(np.median(np.abs(ends - np.median(ends)))),
     }
-    best = min(spreads, key=lambda key: (spreads[key] > slack, spreads[key] - (0.3 * slack if key == "center" else 0)))
+    middle = float(np.median((starts + ends) / 2))
+    if spreads["center"] <= slack and abs(middle - along / 2) <= _CENTERED * along:
+        return "center"
+    best = min(spreads, key=lambda key: spreads[key])
     return best if spreads[best] <= slack else None
 
 
