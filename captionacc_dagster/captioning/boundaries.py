@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.glyphs import (
+    InkChange,
     InkModel,
     InkStyle,
     Mask,
@@ -21,6 +22,7 @@ from captionacc_dagster.captioning.glyphs import (
 from captionacc_dagster.captioning.segments import AWAY, MIN_INK, SYNCHRONOUS, Segment
 
 HALF = 0.5
+_OVERSHOOT = 1.5  # no caption shows more of itself than about all
 _ADDED = 0.4  # with less change than this, a character must have taken the place of another
 _WEAK = 0.6  # with less than this share of its neighbour's ink, the same text is fading
 _MOSTLY = 0.5  # the same text keeps at least this share of its ink
@@ -63,6 +65,13 @@ def find_boundary(first: Segment, second: Segment, line_px: float) -> Boundary:
             change = change.replacing(line_px)
         together = synchrony(beside, first.model, second.model, change, line_px, at_once=True)
         return Boundary(cut, cut, together < SYNCHRONOUS, change.share)
+    fading = _fading(first, second, change, around, line_px)
+    if fading is second:
+        return Boundary(cut, cut, True, change.share)
+    if fading is first:
+        seen = visibility(frames, second.model, second.model.ink, line_px)
+        start = _step(numbers, seen < HALF, cut)
+        return Boundary(start, start, False, change.share)
     old, new = change.lost, change.gained
     has_old, has_new = bool(old.sum() >= least), bool(new.sum() >= least)
     if not has_old and not has_new:
@@ -81,6 +90,24 @@ def find_boundary(first: Segment, second: Segment, line_px: float) -> Boundary:
     elif end != start:
         end, start = _settle(numbers, seen_old, seen_new, end, start)
     return Boundary(end, start, False, change.share)
+
+
+def _fading(
+    first: Segment, second: Segment, change: InkChange, around: Sequence[tuple[int, Plane]], line_px: float
+) -> Segment | None:
+    """Give the neighbour that is but the fade of the other: half of that one is to be seen on both sides."""
+    cut = second.start
+    beside = [strip for index, strip in around if cut - 2 <= index < cut + 2]
+    if len(beside) < 4 or synchrony(beside, first.model, second.model, change, line_px, at_once=True) >= SYNCHRONOUS:
+        return None
+    longest = max(index for index, _ in around) - cut
+    for brief, lasting in ((second, first), (first, second)):
+        ink = lasting.model.ink
+        if brief.end - brief.start <= longest and ink.sum() >= MIN_INK * line_px**2:
+            seen = visibility(beside, lasting.model, ink, line_px)
+            if seen.min() >= HALF and seen.max() <= _OVERSHOOT:
+                return brief
+    return None
 
 
 def _comparable(first: InkModel, second: InkModel) -> float:

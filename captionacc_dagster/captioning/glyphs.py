@@ -1,7 +1,7 @@
 """Ink: the pixels of glyphs, told from the picture behind them because they stand still and contrast with it.
 
-Everything works on small luma strips, ``(height, width)`` uint8, scaled so that a line of text is about
-`LINE_PX` pixels high.
+Everything works on small luma strips, ``(height, width)`` uint8, scaled so that a line of text is
+`LINE_PX` pixels high or a little more.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-LINE_PX = 30  # strokes of ordinary fonts are then two to four pixels wide
+LINE_PX = 27  # the smallest: strokes of ordinary fonts are then two to four pixels wide
 STEADY_LEVELS = 18  # a pixel stands still while it stays this near its level, in 8-bit levels
 STYLED_SPREAD_LEVELS = 18  # the same for strokes that have the level of the text
 CONTRAST_LEVELS = 22  # ink differs at least this much from the mean of its surroundings
