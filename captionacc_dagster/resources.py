@@ -127,9 +127,17 @@ def open_compute(
             engine=EngineChoice(name=settings.ocr_engine, lang=settings.ocr_language),
             log=log,
         )
+    from captionacc_dagster.captioning.ocr import create_engine
     from captionacc_dagster.compute.local import LocalCompute
+    from captionacc_dagster.compute.processes import Workers, usable_processes
 
-    return LocalCompute(store, lambda: _engine(settings.ocr_engine, settings.ocr_language))
+    count = usable_processes()
+    worker_engine = partial(create_engine, settings.ocr_engine, threads=1, lang=settings.ocr_language)
+    return LocalCompute(
+        store,
+        lambda: _engine(settings.ocr_engine, settings.ocr_language),
+        workers=Workers(worker_engine, count) if count > 1 else None,
+    )
 
 
 @resource(description="The catalog, open for as long as a run or a sensor tick lasts.")

@@ -257,9 +257,12 @@ def call_key(
 ) -> str:
     """Name a call by what decides its result: SHA-256 (hex) over the canonical JSON of all of it.
 
+    The version of cropped frames is no part of it: the next run has another, and finds the call of the one that died.
+
     Args:
         captions: the spans when ``arguments`` only say where they lie.
     """
+    unnamed = {"captions", "captions_ref", *({"version"} if isinstance(arguments, CropInferArguments) else ())}
     content = {
         "contract": CONTRACT_VERSION,
         "app": app,
@@ -269,7 +272,7 @@ def call_key(
         "video_id": video_id,
         "engine": engine.model_dump(mode="json"),
         "sources": dict(sources),
-        "arguments": arguments.model_dump(mode="json", exclude={"captions", "captions_ref"}),
+        "arguments": arguments.model_dump(mode="json", exclude=unnamed),
         "captions": [span.model_dump(mode="json") for span in captions] if captions is not None else None,
     }
     return hashlib.sha256(canonical_json(content)).hexdigest()

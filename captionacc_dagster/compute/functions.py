@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from captionacc_dagster.captioning.layout import FrameOcr, Layout
     from captionacc_dagster.captioning.ocr import OcrEngine
     from captionacc_dagster.captioning.video import VideoFacts
+    from captionacc_dagster.compute.processes import Workers
 
 JPEG_QUALITY = 85
 
@@ -99,25 +100,38 @@ def crop_and_infer_caption_frame_extents(
     *,
     store: ObjectStore,
     engine: OcrEngine,
+    workers: Workers | None = None,
     run_id: str = "",
     progress: Progress | None = None,
 ) -> CropInferResult:
     """Crop the region, find when each caption begins and ends, and read it, in one pass over the video.
 
-    Writes the chunks of ``cropped_frames_v{version}`` and, last, ``caption_frame_extents_v{version}.db``.
+    Writes the chunks of ``cropped_frames_v{version}`` and, last, ``caption_frame_extents_v{version}.db``. With
+    ``workers`` a long video is cut into time segments that they follow side by side.
 
     Raises:
         BadInput: the video or its layout is missing, or the video cannot be decoded.
     """
     from captionacc_dagster.captioning.extents import find_captions
+    from captionacc_dagster.compute.processes import find_captions_in_processes
 
     started, started_at = time.monotonic(), databases.now_text()
     keys = VideoKeys(tenant_id, video_id)
     with opened(store, video_key, keys) as (facts, work):
         layout = layout_for(store, keys, facts, crop_region, work)
         chunks_dir = work / "chunks"
-        timeline = find_captions(facts, layout, engine, frame_rate=frame_rate, chunks_dir=chunks_dir, progress=progress)
-        records.forget_completed(store, keys, records.crop_infer_outputs(version))
+        timeline = workers and find_captions_in_processes(
+            facts,
+            layout,
+            workers.create_engine,
+            frame_rate,
+            processes=workers.count,
+            chunks_dir=chunks_dir,
+            progress=progress,
+        )
+        if timeline is None:
+            timeline = find_captions(facts, layout, engine, frame_rate, chunks_dir=chunks_dir, progress=progress)
+        records.forget_completed(store, keys, records.CROP_INFER_OUTPUTS)
         prefix = keys.cropped_frames_prefix(version)
         store.publish_prefix(
             prefix,

@@ -19,6 +19,7 @@ from captionacc_dagster.storage.base import ObjectStore
 
 if TYPE_CHECKING:
     from captionacc_dagster.captioning.ocr import OcrEngine
+    from captionacc_dagster.compute.processes import Workers
 
 
 class LocalCompute(ComputeBackend):
@@ -26,9 +27,17 @@ class LocalCompute(ComputeBackend):
 
     name = "local"
 
-    def __init__(self, store: ObjectStore, create_engine: Callable[[], OcrEngine]) -> None:
+    def __init__(
+        self, store: ObjectStore, create_engine: Callable[[], OcrEngine], *, workers: Workers | None = None
+    ) -> None:
+        """Say where the objects are and what reads.
+
+        Args:
+            workers: processes that follow the time segments of a long video side by side; None: this one alone.
+        """
         self._store = store
         self._create_engine = create_engine
+        self._workers = workers
 
     @cached_property
     def _engine(self) -> OcrEngine:
@@ -69,6 +78,7 @@ class LocalCompute(ComputeBackend):
             frame_rate,
             store=self._store,
             engine=self._engine,
+            workers=self._workers,
             progress=progress,
         )
 

@@ -44,6 +44,7 @@ from captionacc_dagster.compute.results import (
     SegmentResult,
 )
 from captionacc_dagster.compute.segmented import SEGMENT_SECONDS, join_segments, time_segments
+from captionacc_dagster.compute.versions import take_over, take_over_chunks
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.errors import ObjectNotFound
 from captionacc_dagster.storage.keys import VideoKeys
@@ -155,8 +156,10 @@ class ModalCompute(ComputeBackend):
         ]
         replies = self._done(calls, progress)
         if not segments:
-            return self._read(CropInferResult, replies[0])
+            return take_over(self._store, keys, self._read(CropInferResult, replies[0]), version)
         parts = [self._read(SegmentResult, reply) for reply in replies]
+        for made in {part.version for part in parts} - {version}:
+            take_over_chunks(self._store, keys, made, version)
         return join_segments(tenant_id, video_id, version, frame_rate, parts, store=self._store, run_id=self._run_id)
 
     def generate_caption_ocr(

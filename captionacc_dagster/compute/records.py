@@ -24,19 +24,19 @@ from captionacc_dagster.storage.keys import VideoKeys
 _WRITTEN_LAST = ("layout_db_key", "caption_frame_extents_db_key", "part_key")
 
 EXTRACT_OUTPUTS = "extract_frames_and_ocr"
+CROP_INFER_OUTPUTS = "crop_and_infer"
 
 
-def crop_infer_outputs(version: int, segment: TimeSegment | None = None) -> str:
-    """Name the outputs of one version of the cropped frames, or of one time segment of them."""
-    name = f"crop_and_infer_v{version}"
-    return name if segment is None else f"{name}.segment_{segment.index}_of_{segment.count}"
+def segment_outputs(segment: TimeSegment) -> str:
+    """Name what one time segment leaves."""
+    return f"{CROP_INFER_OUTPUTS}.segment_{segment.index}_of_{segment.count}"
 
 
 def outputs_of(request: CallRequest) -> str:
     """Name the set of outputs that a call writes: calls that write the same objects share the name."""
     arguments = request.arguments
     if isinstance(arguments, CropInferArguments):
-        return crop_infer_outputs(arguments.version, arguments.segment)
+        return CROP_INFER_OUTPUTS if arguments.segment is None else segment_outputs(arguments.segment)
     if isinstance(arguments, CaptionOcrArguments):
         return f"caption_ocr_{request.call_key[:32]}"
     return EXTRACT_OUTPUTS
@@ -81,11 +81,8 @@ def read_result(store: ObjectStore, reply: CallReply) -> Any:
 
 
 def forget_completed(store: ObjectStore, keys: VideoKeys, outputs: str) -> None:
-    """Take back the records of these outputs and of their segments, before they are written anew."""
-    own = keys.compute_record(outputs)
-    for key in store.list_files(keys.compute_prefix):
-        if key == own or key.startswith(f"{keys.compute_prefix}{outputs}.segment_"):
-            store.delete_file(key)
+    """Take back the record of these outputs, before they are written anew."""
+    store.delete_file(keys.compute_record(outputs))
 
 
 def write_input(store: ObjectStore, keys: VideoKeys, name: str, value: Mapping[str, Any]) -> ObjectRef:

@@ -58,7 +58,7 @@ def crop_and_infer_segment(
     """
     started = time.monotonic()
     keys = VideoKeys(tenant_id, video_id)
-    outputs = records.crop_infer_outputs(version, segment)
+    outputs = records.segment_outputs(segment)
     with opened(store, video_key, keys) as (facts, work):
         layout = layout_for(store, keys, facts, crop_region, work)
         records.forget_completed(store, keys, outputs)
@@ -112,7 +112,7 @@ def join_segments(
     except ObjectNotFound as error:
         raise BadInput(f"{error}; run caption_frame_extents again") from error
     timeline = join_parts(parts)
-    records.forget_completed(store, keys, records.crop_infer_outputs(version))
+    records.forget_completed(store, keys, records.CROP_INFER_OUTPUTS)
     seconds = time.monotonic() - started + sum(result.processing_duration_seconds for result in results)
     run = databases.RunFacts(run_id, version, started_at, seconds)
     with TemporaryDirectory(prefix="captionacc-") as folder:

@@ -188,6 +188,29 @@ class TestPaidOnce:
         assert store.file_exists(again.layout_db_key)
         assert len(store.list_files(again.full_frames_key)) == again.frame_count
 
+    @pytest.mark.recovery
+    def test_the_next_run_has_another_version_and_takes_over_what_was_made(
+        self,
+        make_backend: MakeBackend,
+        video: StoredVideo,
+        modal_server: ModalServer,
+        store: ObjectStore,
+        tmp_path: Path,
+    ) -> None:
+        make_backend().extract_frames_and_ocr(*video.where, 1.0)
+        first = make_backend().crop_and_infer_caption_frame_extents(*video.where, REGION, 1)
+        second = make_backend().crop_and_infer_caption_frame_extents(*video.where, REGION, 2)
+        assert len(modal_server.calls_of("crop_and_infer_caption_frame_extents")) == 1
+        assert (first.version, second.version) == (1, 2)
+        names = [
+            [key.removeprefix(result.cropped_frames_prefix) for key in store.list_files(result.cropped_frames_prefix)]
+            for result in (first, second)
+        ]
+        assert names[0]
+        assert names[0] == names[1]
+        query = "SELECT cropped_frames_version FROM run_metadata"
+        assert tables(store, second.caption_frame_extents_db_key, tmp_path, query) == [[(2,)]]
+
 
 class TestLargeMessages:
     def test_many_captions_travel_as_objects(

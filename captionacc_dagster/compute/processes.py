@@ -1,0 +1,93 @@
+"""The time segments of a long video on one machine: each followed in a process of its own, as Modal does remotely."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from captionacc_dagster.captioning.extents import Progress, Timeline
+from captionacc_dagster.captioning.time_segments import Part, cut_times, find_part, join_parts
+
+if TYPE_CHECKING:
+    from captionacc_dagster.captioning.layout import Layout
+    from captionacc_dagster.captioning.ocr import OcrEngine
+    from captionacc_dagster.captioning.video import VideoFacts
+
+# Shorter pieces would spend more time on what they see twice and on loading models than they save.
+SHORTEST_SEGMENT_S = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """Processes that may be used: how many at once, and what makes the OCR engine in each (picklable)."""
+
+    create_engine: Callable[[], OcrEngine]
+    count: int
+
+
+def usable_processes() -> int:
+    """Say how many processes are worth it here: half the cores (decoding has a thread of its own), 1 up to two."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // 2)
+
+
+def find_captions_in_processes(
+    facts: VideoFacts,
+    layout: Layout,
+    create_engine: Callable[[], OcrEngine],
+    frame_rate: float,
+    *,
+    processes: int,
+    chunks_dir: Path | None = None,
+    shortest_s: float = SHORTEST_SEGMENT_S,
+    progress: Progress | None = None,
+) -> Timeline | None:
+    """Find every caption of a long video, its time segments side by side; None when it is too short to be cut.
+
+    Args:
+        create_engine: makes the OCR engine in each process; must be picklable.
+        processes: how many segments at once.
+        shortest_s: how long a segment is at least, about, seconds.
+
+    Raises:
+        VideoError: the file can no longer be opened.
+    """
+    cuts = cut_times(facts.duration_s, frame_rate, max(shortest_s, facts.duration_s / processes))
+    if processes < 2 or not cuts:
+        return None
+    starts, ends = [0.0, *cuts], [*cuts, None]
+    # Threads of ONNX Runtime and of the decoder do not survive a fork.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        parts: list[Future[Part]] = [
+            pool.submit(_find_part, facts, layout, create_engine, frame_rate, start, end, chunks_dir)
+            for start, end in zip(starts, ends, strict=True)
+        ]
+        try:
+            for done, part in enumerate(as_completed(parts), start=1):
+                part.result()
+                if progress is not None:
+                    progress("captions", done, len(parts))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return join_parts([part.result() for part in parts])
+
+
+def _find_part(
+    facts: VideoFacts,
+    layout: Layout,
+    create_engine: Callable[[], OcrEngine],
+    frame_rate: float,
+    start_s: float,
+    end_s: float | None,
+    chunks_dir: Path | None,
+) -> Part:
+    return find_part(
+        facts, layout, create_engine(), frame_rate, own_start_s=start_s, own_end_s=end_s, chunks_dir=chunks_dir
+    )
