@@ -173,7 +173,9 @@ class TokenVerifier:
         if algorithm == "HS256" and self._secret is not None:
             return self._secret, "HS256"
         key_id = header.get("kid")
-        if algorithm not in ASYMMETRIC or self._keys is None or not isinstance(key_id, str):
+        if self._keys is None or not isinstance(algorithm, str) or not isinstance(key_id, str):
+            raise InvalidToken("the token's algorithm is not accepted")
+        if algorithm not in ASYMMETRIC:
             raise InvalidToken("the token's algorithm is not accepted")
         found = self._keys.find(key_id)
         if found is None:

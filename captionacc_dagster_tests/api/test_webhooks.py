@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 from fastapi.testclient import TestClient
 
@@ -212,8 +213,6 @@ def test_a_run_that_a_dead_claimer_made_is_found_by_its_tag(
 
 
 def _grow_older(world: World, minutes: int) -> None:
-    import psycopg
-
     with psycopg.connect(world.database_url, autocommit=True) as connection:
         connection.execute(
             "update captionacc.processing_requests set requested_at = requested_at - make_interval(mins => %s)",
@@ -308,13 +307,12 @@ def test_a_retry_that_somebody_asked_for_is_not_started_by_an_old_delivery(
 
 
 def test_a_video_that_needs_no_processing_is_ignored(stand_in_client: TestClient, world: World) -> None:
-    import psycopg
-
     tenant, video_id = world.tenant(), uuid4()
     body = webhook_body(tenant, video_id)
     with psycopg.connect(world.database_url, autocommit=True) as connection:
         connection.execute(
-            "insert into captionacc.videos (id, tenant_id, filename, storage_key, status) values (%s, %s, 'a', %s, 'active')",
+            "insert into captionacc.videos (id, tenant_id, filename, storage_key, status)"
+            " values (%s, %s, 'a', %s, 'active')",
             (video_id, tenant, body["record"]["storage_key"]),
         )
 
