@@ -1,6 +1,6 @@
 """The cropped frames, and the frames at which captions begin and end: one compute call."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -85,7 +85,7 @@ def caption_extents(
             catalog.activate_cropped_frames_version(
                 run.video_id, version, storage_prefix=result.cropped_frames_prefix, frame_count=result.frame_count
             )
-        yield from _materializations(run, store, result)
+        yield from _materializations(run, store, result, compute.call_metadata())
 
 
 def crop_box(video: Video) -> CropBox | None:
@@ -120,7 +120,9 @@ def _make_sure_of_approval(run: VideoRun) -> None:
     )
 
 
-def _materializations(run: VideoRun, store: ObjectStore, result: CropInferResult) -> Iterator[MaterializeResult]:
+def _materializations(
+    run: VideoRun, store: ObjectStore, result: CropInferResult, call: Mapping[str, str | int | float | bool]
+) -> Iterator[MaterializeResult]:
     with TemporaryDirectory(prefix="captionacc-") as folder:
         path = store.download_file(result.caption_frame_extents_db_key, Path(folder) / "extents.db")
         captions = databases.read_extents_database(path)
@@ -145,6 +147,7 @@ def _materializations(run: VideoRun, store: ObjectStore, result: CropInferResult
             "ocr_recognitions": result.ocr_recognitions,
             "processing_seconds": seconds,
             **{f"cpu_seconds_{stage}": value for stage, value in result.stage_seconds.items()},
+            **call,
             **{f"label_{label}": count for label, count in result.label_counts.items()},
             "timeline": picture(timeline_picture(captions, duration), "captions along the video"),
             "key": MetadataValue.path(result.caption_frame_extents_db_key),

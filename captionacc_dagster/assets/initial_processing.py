@@ -1,6 +1,6 @@
 """Full frames, what is written in them, and where captions stand: one compute call."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -86,7 +86,7 @@ def initial_processing(
         )
         check_readable(run.video.filename, "frames", result.failed_ocr_count, result.frame_count)
         _record(run, result)
-        yield from _materializations(run, store, result)
+        yield from _materializations(run, store, result, compute.call_metadata())
         run.succeed()
 
 
@@ -115,7 +115,9 @@ def _record(run: VideoRun, result: ExtractResult) -> None:
     run.catalog.update_video_status(run.video_id, status="active", error_details=None, layout_status="annotate")
 
 
-def _materializations(run: VideoRun, store: ObjectStore, result: ExtractResult) -> Iterator[MaterializeResult]:
+def _materializations(
+    run: VideoRun, store: ObjectStore, result: ExtractResult, call: Mapping[str, str | int | float | bool]
+) -> Iterator[MaterializeResult]:
     import cv2
     import numpy as np
 
@@ -162,6 +164,7 @@ def _materializations(run: VideoRun, store: ObjectStore, result: ExtractResult) 
             "confidence": layout.confidence,
             "processing_seconds": result.processing_duration_seconds,
             "key": MetadataValue.path(result.layout_db_key),
+            **call,
             "layout": picture(layout_picture(frames[len(frames) // 2][0], every_box, region), "layout"),
         },
     )
