@@ -15,8 +15,7 @@ import pytest
 from psycopg import sql
 
 from captionacc_dagster.catalog.base import Catalog
-from captionacc_dagster.catalog.embedded import EmbeddedPostgres, open_catalog
-from captionacc_dagster.catalog.models import LOCAL_ACCESS_TIER, LOCAL_TENANT_ID, LOCAL_TENANT_NAME
+from captionacc_dagster.catalog.embedded import EmbeddedPostgres, ensure_local_tenant, open_catalog
 from captionacc_dagster.catalog.postgres import PostgresCatalog
 
 if TYPE_CHECKING:
@@ -101,7 +100,7 @@ def supabase_lite(running_supabase_lite: SupabaseLite) -> Iterator[SupabaseLite]
             " cascade"
         )
     with PostgresCatalog(running_supabase_lite.database_url) as catalog:
-        catalog.ensure_tenant(LOCAL_TENANT_ID, LOCAL_TENANT_NAME, LOCAL_ACCESS_TIER, auto_approve_layout=True)
+        ensure_local_tenant(catalog, running_supabase_lite.database_url)
 
 
 @pytest.fixture

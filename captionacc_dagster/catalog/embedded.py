@@ -26,10 +26,11 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
-from captionacc_dagster.catalog.embedded_keeper import forget_dead_server, server_pid
+from captionacc_dagster.catalog.base import Catalog
+from captionacc_dagster.catalog.embedded_keeper import forget_dead_server, remove_socket_folder, server_pid
 from captionacc_dagster.catalog.errors import CatalogUnavailable
 from captionacc_dagster.catalog.migrate import migrate
-from captionacc_dagster.catalog.models import LOCAL_ACCESS_TIER, LOCAL_TENANT_ID, LOCAL_TENANT_NAME
+from captionacc_dagster.catalog.models import LOCAL_ACCESS_TIER, LOCAL_TENANT_ID, LOCAL_TENANT_NAME, LOCAL_USER_ID
 from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.catalog.server_account import ServerAccount, server_account
 
@@ -44,6 +45,8 @@ _KEEPER = Path(__file__).with_name("embedded_keeper.py")
 
 _held: dict[Path, int] = {}
 _held_guard = threading.Lock()
+# Kept, so that none is reported as forgotten: they end by themselves.
+_keepers: list[subprocess.Popen[bytes]] = []
 
 
 class EmbeddedPostgresError(CatalogUnavailable):
@@ -187,6 +190,7 @@ class EmbeddedPostgres:
             if running:
                 mode = "fast" if self._durable else "immediate"
                 self._run("pg_ctl", "stop", "-D", str(self.data), "-m", mode, "-w", "-t", "60")
+                remove_socket_folder(self.folder, self.socket_folder)
             self.release()
         return running
 
@@ -273,7 +277,7 @@ class EmbeddedPostgres:
         if self.version >= 18:
             settings["io_method"] = "sync"
         if not self._durable:
-            settings.update(fsync="off", synchronous_commit="off", full_page_writes="off")
+            settings.update(fsync="off", full_page_writes="off")
         return "".join(f"{name} = '{value.replace(chr(39), chr(39) * 2)}'\n" for name, value in settings.items())
 
     def _launch(self, account: ServerAccount) -> None:
@@ -333,7 +337,7 @@ class EmbeddedPostgres:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 return
-        subprocess.Popen(
+        keeper = subprocess.Popen(
             [
                 sys.executable, "-I", "-S", str(_KEEPER), str(self.folder), str(self.socket_folder),
                 str(binaries(self.version)), str(account.uid), str(account.gid),
@@ -345,6 +349,7 @@ class EmbeddedPostgres:
             env=_clean_environment(),
             start_new_session=True,
         )  # fmt: skip
+        _keepers.append(keeper)
 
 
 def _clean_environment() -> dict[str, str]:
@@ -353,13 +358,19 @@ def _clean_environment() -> dict[str, str]:
     return {**kept, "LC_ALL": "C"}
 
 
-def open_catalog(server: EmbeddedPostgres) -> PostgresCatalog:
-    """Start or join the server, bring its catalog to this version's schema, and give it.
+def ensure_local_tenant(catalog: Catalog, url: str) -> None:
+    """Make the tenant :data:`LOCAL_TENANT_ID`, whose layouts are approved automatically, and its owner."""
+    catalog.ensure_tenant(LOCAL_TENANT_ID, LOCAL_TENANT_NAME, LOCAL_ACCESS_TIER, auto_approve_layout=True)
+    if catalog.find_user_profile(LOCAL_USER_ID) is None:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute("insert into auth.users (id) values (%s) on conflict do nothing", (LOCAL_USER_ID,))
+        catalog.set_user_profile(LOCAL_USER_ID, LOCAL_TENANT_ID, role="owner", approval_status="approved")
 
-    The tenant :data:`LOCAL_TENANT_ID` is there afterwards; its layouts are approved automatically.
-    """
+
+def open_catalog(server: EmbeddedPostgres) -> PostgresCatalog:
+    """Start or join the server, bring its catalog to this version's schema, and give it with the local tenant."""
     server.start()
     migrate(server.url())
     catalog = PostgresCatalog(server.url())
-    catalog.ensure_tenant(LOCAL_TENANT_ID, LOCAL_TENANT_NAME, LOCAL_ACCESS_TIER, auto_approve_layout=True)
+    ensure_local_tenant(catalog, server.url())
     return catalog

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import BinaryIO
 
 # Long enough for a command that follows the last one to find the server running.
 LINGER_S = 2.0
@@ -56,6 +57,13 @@ def forget_dead_server(data: Path, socket: Path) -> None:
             lines.write(f"{_NOBODYS_PID}\n{rest}")
             lines.truncate()
         (socket / ".s.PGSQL.5432.lock").unlink(missing_ok=True)
+
+
+def remove_socket_folder(folder: Path, socket: Path) -> None:
+    """Take away the socket's folder of a server that has ended, where it had to lie outside the server's own."""
+    if socket.parent != folder:
+        with contextlib.suppress(OSError):
+            socket.rmdir()
 
 
 class Keeper:
@@ -117,18 +125,24 @@ class Keeper:
                 log = str(self.folder / "postgres.log")
                 self.run("pg_ctl", "start", "-D", str(self.folder / "data"), "-l", log, "-w", "-t", "60", "-s")
 
-    def end_if_unused(self) -> bool:
-        """Stop the server when nobody uses it; True when it is down."""
+    def end_if_unused(self, own_lock: BinaryIO) -> bool:
+        """Stop the server when nobody uses it; True when it is down, and then the keeper's lock is given up.
+
+        That happens before the next starter is let in, who would otherwise take a leaving keeper for one that stays.
+        """
         with (self.folder / "start.lock").open("rb") as start:
             fcntl.flock(start, fcntl.LOCK_EX)
             if self.in_use():
                 return False
-            if self.pid() is None:
-                return True
-            if self.connections():
-                return False
-            self.run("pg_ctl", "stop", "-D", str(self.folder / "data"), "-m", "fast", "-w", "-t", "60")
-            return self.pid() is None
+            if self.pid() is not None:
+                if self.connections():
+                    return False
+                self.run("pg_ctl", "stop", "-D", str(self.folder / "data"), "-m", "fast", "-w", "-t", "60")
+                if self.pid() is not None:
+                    return False
+            remove_socket_folder(self.folder, self.socket)
+            own_lock.close()
+            return True
 
     def watch(self) -> None:
         """Wait for the last user to go, end the server, and go too."""
@@ -138,7 +152,7 @@ class Keeper:
             except BlockingIOError:
                 return
             unused_polls = 0
-            while unused_polls * POLL_S <= LINGER_S or not self.end_if_unused():
+            while unused_polls * POLL_S <= LINGER_S or not self.end_if_unused(own):
                 time.sleep(POLL_S)
                 if self.in_use():
                     unused_polls = 0

@@ -29,6 +29,8 @@ Severity = Literal["info", "warning", "critical"]
 LOCAL_TENANT_ID: Final = UUID("00000000-0000-4000-8000-000000000001")
 """The one tenant of an embedded catalog, made by :func:`captionacc_dagster.catalog.embedded.open_catalog`."""
 LOCAL_TENANT_NAME: Final = "local"
+LOCAL_USER_ID: Final = UUID("00000000-0000-4000-8000-000000000002")
+"""Its owner: the person at the machine."""
 LOCAL_ACCESS_TIER: Final = "enterprise"
 """Its access tier: a person's own machine has no quota."""
 

@@ -48,7 +48,7 @@ class PostgresCatalog(Catalog):
         url: str,
         *,
         pool_size: int = 4,
-        connect_timeout_s: float = 10.0,
+        connect_timeout_s: float = 3.0,
         retries: Retries | None = None,
     ) -> None:
         super().__init__(retries)

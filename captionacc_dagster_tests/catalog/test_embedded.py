@@ -24,7 +24,7 @@ from captionacc_dagster.catalog.embedded import (
     binaries,
     open_catalog,
 )
-from captionacc_dagster.catalog.models import LOCAL_TENANT_ID
+from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, LOCAL_USER_ID
 
 pytestmark = pytest.mark.integration
 
@@ -75,6 +75,9 @@ def test_one_start_gives_both_databases_and_the_local_tenant(home: Path) -> None
     with open_catalog(server) as catalog:
         assert catalog.get_tenant_tier(LOCAL_TENANT_ID) == "enterprise"
         assert catalog.get_tenant(LOCAL_TENANT_ID).auto_approve_layout
+        owner = catalog.find_user_profile(LOCAL_USER_ID)
+        assert owner is not None
+        assert (owner.tenant_id, owner.role, owner.approval_status) == (LOCAL_TENANT_ID, "owner", "approved")
     with psycopg.connect(server.url("dagster")) as connection:
         version = connection.execute("show server_version_num").fetchone()
         assert version is not None
@@ -115,8 +118,8 @@ def test_a_home_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         EmbeddedPostgres(tmp_path / "file").start()
 
 
-def test_a_path_too_long_for_a_socket_works(tmp_path: Path) -> None:
-    deep = tmp_path.joinpath(*["quite-a-long-folder-name"] * 6)
+def test_a_path_too_long_for_a_socket_works(home: Path) -> None:
+    deep = home.joinpath(*["quite-a-long-folder-name"] * 6)
     server = EmbeddedPostgres(deep, durable=False)
     assert not server.socket_folder.is_relative_to(deep)
     try:
@@ -126,6 +129,7 @@ def test_a_path_too_long_for_a_socket_works(tmp_path: Path) -> None:
             assert connection.execute("select 1").fetchone() == (1,)
     finally:
         server.stop()
+    assert not server.socket_folder.exists()
 
 
 @pytest.mark.security
@@ -225,8 +229,9 @@ def test_an_interrupted_installation_is_begun_anew(home: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can try another account")
-def test_an_ordinary_user_runs_it_under_their_own_account(tmp_path: Path) -> None:
-    home = Path(tempfile.mkdtemp(prefix="ca-user-"))
+def test_an_ordinary_user_runs_it_under_their_own_account(home: Path) -> None:
+    home.mkdir()
+    home.parent.chmod(0o711)
     os.chown(home, 65534, 65534)
     program = "import os\n" + USER.replace("sys.stdin.readline()", "print(os.stat(server.data).st_uid); server.stop()")
     done = subprocess.run(

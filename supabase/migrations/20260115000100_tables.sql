@@ -118,6 +118,7 @@ create unique index videos_content_idx on captionacc.videos (tenant_id, content_
 create index videos_listing_idx on captionacc.videos (tenant_id, created_at desc, id desc)
     where deleted_at is null;
 create index videos_newest_idx on captionacc.videos (created_at desc, id desc) where deleted_at is null;
+create index videos_deleted_idx on captionacc.videos (deleted_at, id) where deleted_at is not null;
 create index videos_uploaded_by_idx on captionacc.videos (uploaded_by) where uploaded_by is not null;
 create index videos_approved_by_idx on captionacc.videos (layout_approved_by)
     where layout_approved_by is not null;
