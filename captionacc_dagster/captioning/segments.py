@@ -111,7 +111,7 @@ class TrackFollower:
         self._meter = StrokeMeter(self.line_px, self._hold)
         delay = self._far + self._hold + 4
         self._recent: deque[tuple[int, Plane]] = deque(maxlen=self._far + delay)
-        self._recent_pictures: deque[tuple[int, Plane]] = deque(maxlen=delay)
+        self._recent_pictures: deque[tuple[int, Plane]] = deque(maxlen=delay + self._near)
         self._judged = 0
         self._changes: dict[int, float] = {}
         self._next = 0  # the first frame not yet judged

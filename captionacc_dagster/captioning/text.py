@@ -98,7 +98,7 @@ def _extent(profile: NDArray[np.int_], line_px: float, anchor: Anchor | None) ->
     columns = np.flatnonzero(profile)
     if not columns.size:
         return None
-    parts = np.split(columns, np.flatnonzero(np.diff(columns) > 1.2 * line_px) + 1)
+    parts = np.split(columns, np.flatnonzero(np.diff(columns) > 0.55 * line_px) + 1)
     if anchor is None:
         return int(columns[0]), int(columns[-1]) + 1
     ink = np.array([profile[part].sum() for part in parts], float)
