@@ -12,6 +12,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from benchmarks.captions.clips import clips_of
 from benchmarks.captions.font_packages import require_fonts
@@ -31,6 +32,9 @@ from benchmarks.captions.report import (
 from benchmarks.captions.sheets import draw_sheet
 
 _RESULTS = Path(__file__).with_name("RESULTS.md")
+# Kept between runs and told in RESULTS.md: the last memory check, and by hand what is left and why.
+_MEMORY = Path(__file__).with_name("memory.md")
+_LIMITS = Path(__file__).with_name("limits.md")
 
 
 def _options() -> argparse.Namespace:
@@ -91,6 +95,9 @@ def _document(results: dict[str, list[Judged]], part: str) -> str:
         "CER is normalised (white space, full and half width, case and punctuation apart); raw CER is not. CPU is that "
         "of the whole of `process` without loading models, against decoding every frame once with PyAV right before.",
     ]
+    for title, kept in (("Memory on a long video", _MEMORY), ("What is left, and why", _LIMITS)):
+        if kept.exists():
+            sections += [f"## {title}", kept.read_text(encoding="utf-8").strip()]
     for system, rows in results.items():
         sections += [f"## {system.capitalize()}: clip by clip", clips_table(rows)]
         if system == "engine":
@@ -98,6 +105,22 @@ def _document(results: dict[str, list[Judged]], part: str) -> str:
             told = [line for row in rows for line in failures(row) if " text " not in line]
             sections += ["### What it got wrong", "```\n" + "\n".join(told or ["nothing"]) + "\n```"]
     return "\n\n".join(sections) + "\n"
+
+
+def _machine_readable(results: dict[str, list[Judged]]) -> str:
+    """Give scores and measurements as JSON; what there was nothing to count for is null."""
+
+    def without_nan(values: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: without_nan(value) if isinstance(value, dict) else None if value != value else value
+            for name, value in values.items()
+        }
+
+    content = {
+        system: {"scores": without_nan(asdict(Totals.of(rows).scores)), "clips": [asdict(row.measured) for row in rows]}
+        for system, rows in results.items()
+    }
+    return json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
 
 
 def main() -> None:
@@ -122,6 +145,8 @@ def main() -> None:
         with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
             check = pool.submit(check_memory, clips[0], options.memory, bench_folder() / "long").result()
         print(format_check(check))
+        if options.write:
+            _MEMORY.write_text(format_check(check) + "\n", encoding="utf-8")
         sys.exit(check.measured.error)
     results = {system: _run(clips, system) for system in systems}
     document = _document(results, options.part)
@@ -134,10 +159,7 @@ def main() -> None:
             draw_sheet(clip, row, options.sheets / f"{clip.name}.png")
     if options.write:
         _RESULTS.write_text(document, encoding="utf-8")
-        content = {system: [asdict(row.measured) for row in rows] for system, rows in results.items()}
-        _RESULTS.with_name("results.json").write_text(
-            json.dumps(content, ensure_ascii=False, indent=1), encoding="utf-8"
-        )
+        _RESULTS.with_name("results.json").write_text(_machine_readable(results), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -239,6 +239,7 @@ def machine() -> str:
     return "\n".join(
         [
             f"- machine: {cpu}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
+            f"- memory: {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
             f"- Python {platform.python_version()}, {versions}",
             f"- commit {commit or 'unknown'}",
         ]
