@@ -129,7 +129,7 @@ class System:
         arrived = self.gates / f"arrived-{stage}-{video_id}"
         return int(arrived.read_text()) if arrived.exists() and arrived.read_text() else None
 
-    def wait_for(self, what: str, condition: Callable[[], object], seconds: float = 240) -> None:
+    def wait_for(self, what: str, condition: Callable[[], object], seconds: float = 600) -> None:
         """Wait until the condition holds.
 
         Raises:

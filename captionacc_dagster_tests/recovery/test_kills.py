@@ -15,7 +15,7 @@ from captionacc_dagster_tests.recovery.gated_definitions import STAGES
 from captionacc_dagster_tests.recovery.system import System
 from captionacc_dagster_tests.small_clips import make_clip
 
-pytestmark = [pytest.mark.recovery, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.recovery, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_daemon_code_server_and_postgres_killed(system: System, clip: Path) -> N
     later = system.upload(clip)
     system.start_code_server()
     for video in (orphan, later):
-        system.wait_for("videos after the code server's death", lambda v=video: system.is_done(v), 300)
+        system.wait_for("videos after the code server's death", lambda v=video: system.is_done(v))
 
     robbed = system.upload(clip, held_at=["captions_db"])
     system.wait_for("a run to begin", lambda: system.worker_at("captions_db", robbed.id))
@@ -78,7 +78,7 @@ def test_daemon_code_server_and_postgres_killed(system: System, clip: Path) -> N
     os.kill(postmaster, signal.SIGKILL)
     system.open_gate("captions_db", robbed.id)
     system.server.start()
-    system.wait_for("the video after Postgres' death", lambda: system.is_done(robbed), 300)
+    system.wait_for("the video after Postgres' death", lambda: system.is_done(robbed))
     system.nothing_is_left_behind()
 
 
@@ -88,7 +88,7 @@ def test_thirty_uploads_and_a_poisoned_one_at_once(system: System, clip: Path, t
     bad = system.upload(poison)
     videos = [system.upload(clip) for _ in range(30)]
     for video in videos:
-        system.wait_for("thirty videos", lambda v=video: system.is_done(v), 800)
+        system.wait_for("thirty videos", lambda v=video: system.is_done(v), 1500)
     row = system.catalog.get_video_metadata(bad.id)
     assert row.status == "error"
     assert row.error_details
