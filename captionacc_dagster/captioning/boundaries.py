@@ -25,7 +25,7 @@ HALF = 0.5
 _OVERSHOOT = 1.5  # no caption shows more of itself than about all
 _ADDED = 0.4  # with less change than this, a character must have taken the place of another
 _WEAK = 0.6  # with less than this share of its neighbour's ink, the same text is fading
-_MOSTLY = 0.5  # the same text keeps at least this share of its ink
+_MOSTLY = 0.54  # the same text keeps at least this share of its ink
 
 
 @dataclass(slots=True)
@@ -54,9 +54,16 @@ def find_boundary(first: Segment, second: Segment, line_px: float) -> Boundary:
         return Boundary(cut, cut, False, change.share)
     numbers = np.array([index for index, _ in around])
     frames = [strip for _, strip in around]
+    fading = _fading(first, second, change, around, line_px)
+    if fading is second:
+        return Boundary(cut, cut, True, change.share)
+    if fading is first:
+        seen = visibility(frames, second.model, second.model.ink, line_px)
+        start = _step(numbers, seen < HALF, cut)
+        return Boundary(start, start, start <= first.start + 1, change.share)
     least = MIN_INK * line_px**2
     kept = first.model.ink & second.model.ink & ~change.lost & ~change.gained
-    if kept.sum() >= max(least, _MOSTLY * _comparable(first.model, second.model)):
+    if kept.sum() >= max(least, _MOSTLY * (first.model.ink.sum() + second.model.ink.sum()) / 2):
         gap = _gap_in(first, kept, numbers, frames, cut, line_px)
         if gap is not None:
             return gap
@@ -65,13 +72,6 @@ def find_boundary(first: Segment, second: Segment, line_px: float) -> Boundary:
             change = change.replacing(line_px)
         together = synchrony(beside, first.model, second.model, change, line_px, at_once=True)
         return Boundary(cut, cut, together < SYNCHRONOUS, change.share)
-    fading = _fading(first, second, change, around, line_px)
-    if fading is second:
-        return Boundary(cut, cut, True, change.share)
-    if fading is first:
-        seen = visibility(frames, second.model, second.model.ink, line_px)
-        start = _step(numbers, seen < HALF, cut)
-        return Boundary(start, start, False, change.share)
     old, new = change.lost, change.gained
     has_old, has_new = bool(old.sum() >= least), bool(new.sum() >= least)
     if not has_old and not has_new:
@@ -108,12 +108,6 @@ def _fading(
             if seen.min() >= HALF and seen.max() <= _OVERSHOOT:
                 return brief
     return None
-
-
-def _comparable(first: InkModel, second: InkModel) -> float:
-    """Give the amount of ink that both would share if they showed the same."""
-    one, other = sorted((float(first.ink.sum()), float(second.ink.sum())))
-    return max(one, 0.4 * other)
 
 
 def _gap_in(

@@ -16,6 +16,8 @@ SURE = 0.9  # a reading from here on is not read again
 SURE_OF_FEW = 0.75
 _FEW = 2  # a line of so few characters must be read twice alike
 HOPEFUL = 0.3  # below this it is not worth another look
+CERTAIN = 0.95  # then even a line with much room for its characters is one
+_WIDEST_CHARACTER = 1.5  # line heights
 PLAUSIBLE = 0.6  # below this a reading is no text
 _ALIKE = str.maketrans({"O": "0", "o": "0", "I": "1", "l": "1", "|": "1", "，": ",", "。": ".", "：": ":"})
 # Characters that recognisers mix up between the scripts; simplified on the right.
@@ -110,6 +112,23 @@ def _extent(profile: NDArray[np.int_], line_px: float, anchor: Anchor | None) ->
             worth = ink[first : last + 1].sum() / ink.sum() - off / (2 * line_px + 0.5 * (end - start))
             if off <= max(1.2 * line_px, 0.15 * (end - start)) and worth > best:
                 best, extent = worth, (start, end)
+    return _without_specks(profile, extent, line_px, anchor) if extent else None
+
+
+def _without_specks(
+    profile: NDArray[np.int_], extent: tuple[int, int], line_px: float, anchor: Anchor
+) -> tuple[int, int]:
+    """Leave out specks at the ends of a line if it stands better without them."""
+    start, end = extent
+    columns = start + np.flatnonzero(profile[start:end])
+    parts = np.split(columns, np.flatnonzero(np.diff(columns) > 0.2 * line_px) + 1)
+    little = 0.03 * float(profile[start:end].sum())
+    for part, rest in ((parts[0], parts[1:]), (parts[-1], parts[:-1])):
+        if not rest or len(part) > 0.45 * line_px or profile[part].sum() > little:
+            continue
+        without = (int(rest[0][0]), int(rest[-1][-1]) + 1)
+        if anchor.distance(*without) + 0.1 * line_px < anchor.distance(start, end):
+            return without
     return extent
 
 
@@ -205,7 +224,13 @@ def read_caption(
         recognitions += len(lines)
         for number, recognition in zip(todo, engine.recognise(lines), strict=True):
             readings[number].append(recognition)
-    kept = [line for line in (_chosen(read) for read in readings) if line is not None]
+    line_full = line_px * scale
+    widths = [((y1 - y0) if vertical else (x1 - x0)) / line_full - 0.5 for x0, y0, x1, y1 in boxes]
+    kept = [
+        line
+        for line in (_chosen(read, width) for read, width in zip(readings, widths, strict=True))
+        if line is not None
+    ]
     if not kept:
         return Reading("", 0.0, recognitions)
     letters = sum(len(line.text) for line in kept)
@@ -223,10 +248,12 @@ def _is_doubtful(read: Sequence[Recognition]) -> bool:
     return len(read) == 2 and PLAUSIBLE <= best < SURE
 
 
-def _chosen(read: Sequence[Recognition]) -> Recognition | None:
-    """Choose among the readings of one line; None when it is no text."""
+def _chosen(read: Sequence[Recognition], width: float) -> Recognition | None:
+    """Choose among the readings of a line as wide as ``width`` line heights; None when it is no text."""
     best = max(read, key=_worth)
     if not best.text.strip() or best.confidence < PLAUSIBLE:
+        return None
+    if width > _WIDEST_CHARACTER * len(best.text.strip()) + 0.5 and best.confidence < CERTAIN:
         return None
     if len(best.text.strip()) <= _FEW and len(read) > 1:
         # Texture is read as this or that character, each time another one.

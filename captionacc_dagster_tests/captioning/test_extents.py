@@ -207,11 +207,7 @@ def test_labels_follow_the_captions(tmp_path: Path, engine: OcrEngine):
     }
     for pair in timeline.pairs:
         total = (
-            pair.prob_same
-            + pair.prob_different
-            + pair.prob_empty_empty
-            + pair.prob_empty_valid
-            + pair.prob_valid_empty
+            pair.prob_same + pair.prob_different + pair.prob_empty_empty + pair.prob_empty_valid + pair.prob_valid_empty
         )
         assert total == pytest.approx(1.0)
         assert pair.confidence == getattr(pair, f"prob_{pair.label}")
