@@ -13,7 +13,7 @@ _DECIDING = ("captioning", "compute/envelope.py", "compute/functions.py", "compu
 
 @lru_cache(maxsize=1)
 def code_version() -> str:
-    """Give ``{release}+{hash}``; equal on both sides exactly when both would compute the same."""
+    """Give ``{release}-{hash}``; equal on both sides exactly when both would compute the same."""
     package = Path(captionacc_dagster.__file__).parent
     digest = hashlib.sha256()
     for name in _DECIDING:
@@ -21,4 +21,4 @@ def code_version() -> str:
         for source in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             digest.update(source.relative_to(package).as_posix().encode() + b"\0")
             digest.update(hashlib.sha256(source.read_bytes()).digest())
-    return f"{captionacc_dagster.__version__}+{digest.hexdigest()[:12]}"
+    return f"{captionacc_dagster.__version__}-{digest.hexdigest()[:12]}"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import modal  # noqa: TID253 - only Modal and `captionacc modal` import this module
 
+from captionacc_dagster.compute.code_version import code_version
 from captionacc_dagster.compute.envelope import EngineChoice, FunctionName
 from captionacc_dagster.compute.modal_image import (
     CHECK_COMMAND,
@@ -19,7 +20,7 @@ from captionacc_dagster.compute.modal_image import (
     image_requirements,
     lock_file,
 )
-from captionacc_dagster.compute.modal_spec import APP_NAME, FUNCTIONS, STORAGE_SECRET, STORAGE_SECRET_KEYS
+from captionacc_dagster.compute.modal_spec import APP_NAME, FUNCTIONS, STORAGE_SECRET, STORAGE_SECRET_KEYS, VERSION_TAG
 
 if TYPE_CHECKING:
     from captionacc_dagster.captioning.ocr import OcrEngine
@@ -51,6 +52,7 @@ def _deployed(name: FunctionName) -> dict[str, Any]:
 app = modal.App(
     APP_NAME,
     image=_image(),
+    tags={VERSION_TAG: code_version()},
     secrets=[modal.Secret.from_name(STORAGE_SECRET, required_keys=list(STORAGE_SECRET_KEYS))],
 )
 

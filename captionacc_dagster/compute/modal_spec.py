@@ -10,6 +10,7 @@ from captionacc_dagster.compute.envelope import FunctionName, TimeSegment
 
 APP_NAME = "captionacc-processing"
 STORAGE_SECRET = "captionacc-storage"  # noqa: S105 - its name
+VERSION_TAG = "code_version"
 DEPLOY_COMMAND = "captionacc modal deploy"
 
 # Names of the environment variables that the secret must hold.

@@ -105,7 +105,7 @@ def test_a_killed_run_is_taken_up_by_the_next_one_and_pays_once(
     modal_server.free_gpus()
     second = start_run(video)
     assert second.wait(240) == 0, "".join(path.read_text(errors="replace") for path in tmp_path.glob("run-*.log"))
-    assert list(modal_server.calls) == [call.id]
+    assert list(modal_server.calls) == [call.id], rows_of(ledger, video)
     assert modal_server.count("FunctionMap") == 1
     [row] = rows_of(ledger, video)
     assert (row.state, row.attempts, row.external_call_id) == ("succeeded", 1, call.id)

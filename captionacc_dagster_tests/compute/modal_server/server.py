@@ -31,6 +31,7 @@ class ModalServer:
         requests: every request that came, with its name, in order; a client's own retries are there too.
         calls: function calls by id.
         apps: name → id of the deployed apps; ours is there from the start.
+        app_tags: the tags of the app that was deployed last.
         modules: function name → the module that holds it.
         secrets: name → the keys a secret holds.
         container_env: the environment of the containers, the secret's content included.
@@ -42,6 +43,7 @@ class ModalServer:
         self.apps: dict[str, str] = {APP_NAME: "ap-1"}
         self.modules: dict[str, str] = dict.fromkeys(FUNCTIONS, APP_MODULE)
         self.function_ids: dict[str, str] = {}
+        self.app_tags: dict[str, str] = {}
         self.definitions: dict[str, Any] = {}
         self.mounted: set[str] = set()
         self.image_commands: list[str] = []

@@ -118,6 +118,14 @@ class Servicer:
         app_id = f"ap-{next(self._numbers)}"
         return api_pb2.AppCreateResponse(app_id=app_id, app_page_url=f"http://127.0.0.1/apps/{app_id}")
 
+    async def AppGetOrCreate(self, request: Any) -> Any:  # noqa: N802
+        if request.app_name not in self._server.apps:
+            raise GRPCError(Status.NOT_FOUND, f"App '{request.app_name}' not found")
+        return api_pb2.AppGetOrCreateResponse(app_id=self._server.apps[request.app_name])
+
+    async def AppGetTags(self, request: Any) -> Any:  # noqa: N802
+        return api_pb2.AppGetTagsResponse(tags=self._server.app_tags)
+
     async def AppGetLayout(self, request: Any) -> Any:  # noqa: N802
         return api_pb2.AppGetLayoutResponse(app_layout=api_pb2.AppLayout(function_ids=self._server.function_ids))
 
@@ -130,6 +138,7 @@ class Servicer:
     async def AppPublish(self, request: Any) -> Any:  # noqa: N802
         self._server.apps[request.name] = request.app_id
         self._server.function_ids.update(request.function_ids)
+        self._server.app_tags = dict(request.tags)
         return api_pb2.AppPublishResponse(url=f"http://127.0.0.1/apps/{request.app_id}", deployed_at=time.time())
 
     # --- what an app is made of -------------------------------------------------------------------------------------
