@@ -19,6 +19,7 @@ from captionacc_dagster.captioning.geometry import CropRegion
 from captionacc_dagster.captioning.subtitles import FORMATS, Format, SubtitleError
 from captionacc_dagster.catalog.errors import CatalogError
 from captionacc_dagster.cli.errors import ProcessError
+from captionacc_dagster.cli.modal import modal_app
 from captionacc_dagster.settings import Settings, get_settings
 from captionacc_dagster.storage.errors import StorageError
 
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 db_app = typer.Typer(help="The catalog's database.", no_args_is_help=True)
 app.add_typer(db_app, name="db")
+app.add_typer(modal_app, name="modal")
 
 out = Console()
 err = Console(stderr=True)
