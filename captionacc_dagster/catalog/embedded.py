@@ -134,7 +134,7 @@ class EmbeddedPostgres:
         Raises:
             EmbeddedPostgresError: it cannot be started; the message ends with what the server said.
         """
-        account = server_account()
+        account = server_account(self.data)
         self._make_folder(account)
         with self._start_lock():
             self._hold()
@@ -145,19 +145,22 @@ class EmbeddedPostgres:
                     self._launch(account)
                 self._ensure_databases()
                 self._watch(account)
+            except psycopg.OperationalError as error:
+                self.release()
+                raise EmbeddedPostgresError(f"{self.folder}: {error}") from error
             except BaseException:
                 self.release()
                 raise
         return self
 
     def is_running(self) -> bool:
-        """Whether the server answers."""
+        """Whether the server answers; one that starts or recovers is waited for."""
         try:
             with psycopg.connect(self.url("postgres"), connect_timeout=10):
                 return True
         except psycopg.OperationalError as error:
-            # A server that is starting or recovering is running; whoever started it waits for it.
-            return server_pid(self.data) is not None and "starting up" in str(error) and self._wait_until_ready()
+            # FATAL: the server itself has answered.
+            return server_pid(self.data) is not None and "FATAL" in str(error) and self._wait_until_ready()
 
     def ensure_database(self, name: str, *, template: str | None = None) -> None:
         """Make a database when it is not there."""
@@ -228,7 +231,7 @@ class EmbeddedPostgres:
                 env=_clean_environment(),
                 check=False,
                 timeout=timeout,
-                **server_account().as_subprocess(),
+                **server_account(self.data).as_subprocess(),
             )
             if done.returncode != 0:
                 output.seek(0)
@@ -322,7 +325,9 @@ class EmbeddedPostgres:
             try:
                 with psycopg.connect(self.url("postgres"), connect_timeout=10):
                     return True
-            except psycopg.OperationalError:
+            except psycopg.OperationalError as error:
+                if "too many clients" in str(error):
+                    return True
                 time.sleep(0.1)
         return False
 

@@ -69,15 +69,23 @@ class ServerAccount:
                     path.chmod(wanted)
 
 
-@cache
-def server_account() -> ServerAccount:
-    """Give this process's own account, or as root that of ``postgres`` or a user made for it.
+def server_account(data: Path) -> ServerAccount:
+    """Give this process's own account, or as root the owner of the data, or for new data another account.
 
     Raises:
-        CatalogUnavailable: root without such a user, and none can be made.
+        CatalogUnavailable: root without such an account, and none can be made.
     """
     if os.geteuid() != 0:
         return ServerAccount(os.geteuid(), os.getegid(), own_account=True)
+    with contextlib.suppress(FileNotFoundError):
+        status = data.stat()
+        if status.st_uid != 0:
+            return ServerAccount(status.st_uid, status.st_gid, own_account=False)
+    return _account_for_root()
+
+
+@cache
+def _account_for_root() -> ServerAccount:
     for name in _NAMES:
         with contextlib.suppress(KeyError):
             entry = pwd.getpwnam(name)

@@ -24,6 +24,7 @@ from captionacc_dagster.catalog.embedded import (
     binaries,
     open_catalog,
 )
+from captionacc_dagster.catalog.embedded_keeper import server_pid
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, LOCAL_USER_ID
 
 pytestmark = pytest.mark.integration
@@ -52,7 +53,7 @@ def start_user(home: Path) -> subprocess.Popen[str]:
     )
 
 
-def server_pid(user: subprocess.Popen[str]) -> int:
+def pid_told_by(user: subprocess.Popen[str]) -> int:
     assert user.stdout is not None
     return int(user.stdout.readline())
 
@@ -63,11 +64,36 @@ def is_alive(pid: int) -> bool:
     return False
 
 
+def strange_folder() -> tempfile.TemporaryDirectory[str]:
+    """Not pytest's folder: with root's tests another session may close that to Postgres' account."""
+    return tempfile.TemporaryDirectory(prefix="ca ho,me ", ignore_cleanup_errors=True)
+
+
 @pytest.fixture
 def home() -> Iterator[Path]:
-    with tempfile.TemporaryDirectory(prefix="ca ho,me ", ignore_cleanup_errors=True) as folder:
-        yield Path(folder) / "with spaces, commas, 'quotes' and ümläuts"
-        EmbeddedPostgres(Path(folder) / "with spaces, commas, 'quotes' and ümläuts").stop()
+    """A home where nothing was ever started, with a name that is hard to quote."""
+    with strange_folder() as folder:
+        yield (path := Path(folder) / "with spaces, commas, 'quotes' and ümläuts")
+        EmbeddedPostgres(path).stop()
+
+
+@pytest.fixture(scope="module")
+def installed() -> Iterator[Path]:
+    """A cluster with a migrated catalog that is down."""
+    with strange_folder() as folder:
+        server = EmbeddedPostgres(Path(folder), durable=False)
+        open_catalog(server).close()
+        EmbeddedPostgres(Path(folder)).stop()
+        yield server.data
+
+
+@pytest.fixture
+def used_home(home: Path, installed: Path) -> Path:
+    """A home that was used before, which saves making the cluster."""
+    folder = EmbeddedPostgres(home).folder
+    folder.mkdir(parents=True)
+    subprocess.run(["cp", "-a", str(installed), str(folder)], check=True)
+    return home
 
 
 def test_one_start_gives_both_databases_and_the_local_tenant(home: Path) -> None:
@@ -87,12 +113,12 @@ def test_one_start_gives_both_databases_and_the_local_tenant(home: Path) -> None
     assert not server.stop()
 
 
-def test_data_outlives_the_server(home: Path) -> None:
-    server = EmbeddedPostgres(home, durable=False)
+def test_data_outlives_the_server(used_home: Path) -> None:
+    server = EmbeddedPostgres(used_home, durable=False)
     with open_catalog(server) as catalog:
         video = catalog.create_video(LOCAL_TENANT_ID, "a.mp4").video
     server.stop()
-    with open_catalog(EmbeddedPostgres(home, durable=False)) as catalog:
+    with open_catalog(EmbeddedPostgres(used_home, durable=False)) as catalog:
         assert catalog.get_video_metadata(video.id) == video
 
 
@@ -132,28 +158,40 @@ def test_a_path_too_long_for_a_socket_works(home: Path) -> None:
     assert not server.socket_folder.exists()
 
 
+def test_a_server_with_no_connection_left_is_told_and_not_restarted(used_home: Path) -> None:
+    server = EmbeddedPostgres(used_home, durable=False).start()
+    pid = server_pid(server.data)
+    with contextlib.ExitStack() as connections, pytest.raises(EmbeddedPostgresError, match="too many clients"):
+        for _ in range(300):
+            with contextlib.suppress(psycopg.OperationalError):
+                connections.enter_context(psycopg.connect(server.url()))
+        EmbeddedPostgres(used_home, durable=False).start()
+    assert server.start().is_running()
+    assert server_pid(server.data) == pid
+
+
 @pytest.mark.security
-def test_only_the_owner_can_reach_it(home: Path) -> None:
-    server = EmbeddedPostgres(home, durable=False).start()
+def test_only_the_owner_can_reach_it(used_home: Path) -> None:
+    server = EmbeddedPostgres(used_home, durable=False).start()
     assert stat.S_IMODE(server.folder.stat().st_mode) == 0o700
     assert stat.S_IMODE((server.socket_folder / ".s.PGSQL.5432").stat().st_mode) == 0o700
     with psycopg.connect(server.url()) as connection:
         assert connection.execute("show listen_addresses").fetchone() == ("",)
 
 
-def test_processes_that_start_at_once_share_one_server(home: Path) -> None:
-    users = [start_user(home) for _ in range(6)]
-    pids = {server_pid(user) for user in users}
+def test_processes_that_start_at_once_share_one_server(used_home: Path) -> None:
+    users = [start_user(used_home) for _ in range(6)]
+    pids = {pid_told_by(user) for user in users}
     assert len(pids) == 1
     for user in users:
         user.communicate("go\n", timeout=30)
         assert user.returncode == 0
 
 
-def test_it_ends_with_its_last_user_even_a_killed_one(home: Path) -> None:
-    first, second = start_user(home), start_user(home)
-    pid = server_pid(first)
-    assert server_pid(second) == pid
+def test_it_ends_with_its_last_user_even_a_killed_one(used_home: Path) -> None:
+    first, second = start_user(used_home), start_user(used_home)
+    pid = pid_told_by(first)
+    assert pid_told_by(second) == pid
     first.communicate("go\n", timeout=30)
     # Longer than the keeper lingers: the second user alone keeps the server up.
     time.sleep(3.5)
@@ -161,15 +199,15 @@ def test_it_ends_with_its_last_user_even_a_killed_one(home: Path) -> None:
     second.kill()
     second.communicate()
     until(lambda: not is_alive(pid))
-    assert not (EmbeddedPostgres(home).data / "postmaster.pid").exists()
+    assert not (EmbeddedPostgres(used_home).data / "postmaster.pid").exists()
 
 
-def test_a_forked_child_keeps_it_up(home: Path) -> None:
+def test_a_forked_child_keeps_it_up(used_home: Path) -> None:
     program = USER.replace("sys.stdin.readline()", "import os\nif os.fork() == 0: sys.stdin.readline()")
     parent = subprocess.Popen(
-        [sys.executable, "-c", program, str(home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", program, str(used_home)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    pid = server_pid(parent)
+    pid = pid_told_by(parent)
     assert parent.wait(30) == 0
     time.sleep(3.5)
     assert is_alive(pid)
@@ -177,10 +215,10 @@ def test_a_forked_child_keeps_it_up(home: Path) -> None:
     until(lambda: not is_alive(pid))
 
 
-def test_an_open_connection_keeps_it_up(home: Path) -> None:
-    user = start_user(home)
-    pid = server_pid(user)
-    with psycopg.connect(EmbeddedPostgres(home).url()) as connection:
+def test_an_open_connection_keeps_it_up(used_home: Path) -> None:
+    user = start_user(used_home)
+    pid = pid_told_by(user)
+    with psycopg.connect(EmbeddedPostgres(used_home).url()) as connection:
         user.communicate("go\n", timeout=30)
         time.sleep(3.5)
         assert is_alive(pid)
@@ -189,8 +227,8 @@ def test_an_open_connection_keeps_it_up(home: Path) -> None:
 
 
 @pytest.mark.recovery
-def test_a_killed_server_comes_back_under_its_users_and_loses_nothing(home: Path) -> None:
-    server = EmbeddedPostgres(home)
+def test_a_killed_server_comes_back_under_its_users_and_loses_nothing(used_home: Path) -> None:
+    server = EmbeddedPostgres(used_home)
     with open_catalog(server) as catalog:
         video = catalog.create_video(LOCAL_TENANT_ID, "a.mp4").video
         pid = int((server.data / "postmaster.pid").read_text().split()[0])
@@ -201,20 +239,20 @@ def test_a_killed_server_comes_back_under_its_users_and_loses_nothing(home: Path
 
 
 @pytest.mark.recovery
-def test_the_next_start_recovers_what_was_killed_with_its_keeper(home: Path) -> None:
-    user = start_user(home)
-    pid = server_pid(user)
+def test_the_next_start_recovers_what_was_killed_with_its_keeper(used_home: Path) -> None:
+    user = start_user(used_home)
+    pid = pid_told_by(user)
     keepers = [
         process.pid
         for process in psutil.process_iter(["cmdline"])
-        if str(EmbeddedPostgres(home).folder) in (process.info["cmdline"] or ())
+        if str(EmbeddedPostgres(used_home).folder) in (process.info["cmdline"] or ())
     ]
     assert len(keepers) == 1
     for victim in (keepers[0], pid, user.pid):
         os.kill(victim, signal.SIGKILL)
     user.communicate()
     until(lambda: not is_alive(pid))
-    server = EmbeddedPostgres(home, durable=False).start()
+    server = EmbeddedPostgres(used_home, durable=False).start()
     assert server.is_running()
 
 
