@@ -24,8 +24,10 @@ _THICKEST = 0.22  # of the picture's shorter side: no line of text is thicker
 _REACH = 24  # thumb pixels that text may move between the two pictures and be followed
 _STROKE = 20  # grey levels by which a stroke differs from its surroundings
 _CORE = 160  # thumb pixels of a long line that are followed
-_SCENE_STANDS = 0.6  # share of all strokes that stand still from which on the scene does not move
-_FAINT = 2.0  # standard deviation below which a patch has no strokes to follow
+_SCENE_STANDS = 0.5  # correlation from which on the scene does not move
+_SURROUND = 15  # thumb pixels to each side that count as surroundings, together
+_FLAT = 0.25  # variance below which the scene has nothing that could be seen to move
+_FAINT = 2.0  # standard deviation below which there are no strokes to follow
 _FOLLOWED = 0.45  # correlation from which on the same strokes are found again at their place,
 _FOLLOWED_AWAY = 0.6  # and elsewhere
 _MOVED = 1.3  # thumb pixels from which on it counts as moved
@@ -80,7 +82,7 @@ def take_samples(facts: VideoFacts, times: Sequence[float], side: int) -> Iterat
         for frame, later in _pairs(reader, times):
             second = None if later is None else strokes(later.scaled_luma(*thumb_size))
             first = strokes(frame.scaled_luma(*thumb_size))
-            stands = second is None or _share_standing(first, second) >= _SCENE_STANDS
+            stands = second is None or _scene_stands(first, second)
             yield Sample(frame.time_s, first, second, frame.scaled_rgb(*search_size), stands)
 
 
@@ -160,7 +162,7 @@ def strokes(luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Give what differs from its surroundings, ``(h, w)`` uint8 around 128: strokes stay, shading goes."""
     import cv2
 
-    return np.asarray(cv2.addWeighted(luma, 1.0, cv2.blur(luma, (15, 15)), -1.0, 128.0), np.uint8)
+    return np.asarray(cv2.addWeighted(luma, 1.0, cv2.blur(luma, (_SURROUND, _SURROUND)), -1.0, 128.0), np.uint8)
 
 
 def standing_lines(sample: Sample, others: Sequence[Sample]) -> list[tuple[BBox, float]]:
@@ -207,12 +209,15 @@ def _standing(sample: Sample) -> NDArray[np.bool_] | None:
     return None if sample.later is None else _standing_at(sample.strokes, sample.later)
 
 
-def _share_standing(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> float:
-    """Give the share of the strokes of a picture that are in another one too."""
+def _scene_stands(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
+    """Tell whether what is behind the text stands still: correlate two pictures without their standing strokes."""
     import cv2
 
-    strong = int(np.count_nonzero(cv2.absdiff(one, np.full_like(one, 128)) >= _STROKE))
-    return float(np.count_nonzero(_standing_at(one, other))) / max(1, strong)
+    # Text shows as far as the blur reaches that its surroundings were measured with.
+    behind = cv2.dilate(_standing_at(one, other).astype(np.uint8), np.ones((_SURROUND, _SURROUND), np.uint8)) == 0
+    first, second = (cv2.blur(picture, (3, 3))[behind].astype(np.float32) - 128 for picture in (one, other))
+    energy = float(np.sqrt((first @ first) * (second @ second)))
+    return energy < _FLAT * len(first) or float(first @ second) >= _SCENE_STANDS * energy
 
 
 def _standing_at(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.bool_]:

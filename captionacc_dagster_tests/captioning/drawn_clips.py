@@ -40,7 +40,7 @@ def write_clip(
         stream = None
         for number, picture in enumerate(pictures):
             if stream is None:
-                settings = {"preset": "veryfast", "crf": "23"} if options is None else options
+                settings = {"preset": "superfast", "crf": "23"} if options is None else options
                 stream = cast("VideoStream", output.add_stream(codec, rate=rate, options=settings))
                 stream.height, stream.width = picture.shape[:2]
                 stream.pix_fmt = pixel_format
