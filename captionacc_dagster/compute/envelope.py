@@ -19,8 +19,8 @@ from captionacc_dagster.compute.results import CaptionSpan, CropBox
 
 CONTRACT_VERSION = 1
 MAX_MESSAGE_BYTES = 8192
-_MAX_TRACEBACK = 3000
-_MAX_TEXT = 1000
+_MAX_TRACEBACK_BYTES = 4000
+_MAX_TEXT_BYTES = 1500
 
 FunctionName = Literal["extract_frames_and_ocr", "crop_and_infer_caption_frame_extents", "generate_caption_ocr"]
 ErrorKind = Literal["bad_input", "unavailable", "contract", "failed"]
@@ -189,12 +189,11 @@ class RemoteFailure(_Message):
             kind = "contract"
         else:
             kind = "unavailable" if retryable else "failed"
-        text = "".join(traceback.format_exception(error))
         return cls(
             kind=kind,
-            type=type(error).__name__,
-            message=(str(error) or type(error).__name__)[:_MAX_TEXT],
-            traceback=text if len(text) <= _MAX_TRACEBACK else f"…{text[-_MAX_TRACEBACK:]}",
+            type=type(error).__name__[:100],
+            message=_shortened(str(error) or type(error).__name__, _MAX_TEXT_BYTES),
+            traceback=_shortened("".join(traceback.format_exception(error)), _MAX_TRACEBACK_BYTES, keep_end=True),
             retryable=retryable,
         )
 
@@ -281,6 +280,14 @@ def call_key(
 def canonical_json(value: object) -> bytes:
     """Write JSON in the one way that equal values share: sorted keys, no spaces, UTF-8."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def _shortened(text: str, limit: int, *, keep_end: bool = False) -> str:
+    """Cut a text down to what takes up to ``limit`` bytes in a message."""
+    while len(canonical_json(text)) > limit:
+        kept = len(text) * 4 // 5
+        text = text[-kept:] if keep_end else text[:kept]
+    return text
 
 
 def _sized(message: dict[str, Any], what: str) -> dict[str, Any]:
