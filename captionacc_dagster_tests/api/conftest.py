@@ -6,11 +6,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
 from captionacc_dagster.api.app import create_app
+from captionacc_dagster.catalog.embedded import EmbeddedPostgres
+from captionacc_dagster.catalog.models import LOCAL_ACCESS_TIER, LOCAL_TENANT_ID, LOCAL_TENANT_NAME
 from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.settings import Settings
 from captionacc_dagster_tests.api.dagster_stack import DagsterStack, dagster_stack
@@ -41,6 +44,25 @@ def api_settings(home: Path, database_url: str, **changes: Any) -> Settings:
         **changes,
     }
     return Settings(_env_file=None, **values)  # pyright: ignore[reportCallIssue]
+
+
+@pytest.fixture(scope="session")
+def api_database(postgres_server: EmbeddedPostgres) -> str:
+    """One database for all tests of the API: making one for each takes longer than most of them."""
+    postgres_server.ensure_database("api_tests", template="captionacc")
+    return postgres_server.url("api_tests")
+
+
+@pytest.fixture
+def catalog_url(api_database: str) -> str:
+    """The libpq URL of a migrated catalog with the local tenant and nothing else."""
+    with psycopg.connect(api_database, autocommit=True) as connection:
+        for table in ("captionacc.tenants", "captionacc.webhook_deliveries", "captionacc.security_audit_log"):
+            connection.execute(f"delete from {table}".encode())
+        connection.execute("delete from auth.users")
+    with PostgresCatalog(api_database) as catalog:
+        catalog.ensure_tenant(LOCAL_TENANT_ID, LOCAL_TENANT_NAME, LOCAL_ACCESS_TIER, auto_approve_layout=True)
+    return api_database
 
 
 @pytest.fixture
