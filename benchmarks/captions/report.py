@@ -15,6 +15,7 @@ from benchmarks.captions.measure import Measured
 from benchmarks.captions.render import Clip
 from captionacc_dagster.captioning.evaluation import read_truth
 from captionacc_dagster.captioning.scoring import (
+    BoundaryErrors,
     Match,
     PredictedCaption,
     Report,
@@ -131,6 +132,10 @@ def goals_table(totals: dict[str, Totals]) -> str:
     return _table(rows)
 
 
+def _frames(errors: BoundaryErrors) -> str:
+    return f"{errors.p95:g}" if errors.count else "–"
+
+
 def clips_table(judged: Sequence[Judged]) -> str:
     """Give one line a clip, as Markdown."""
     head = "clip,captions,found,F1,strict F1,cuts p95,fades p95,CER,CER all,phantoms,reads,CPU s,× decode,wall s,MiB"
@@ -145,8 +150,8 @@ def clips_table(judged: Sequence[Judged]) -> str:
                 str(scores.matches),
                 f"{scores.f1:.3f}",
                 f"{scores.strict_f1:.3f}",
-                f"{scores.cuts.p95:g}",
-                f"{scores.fades.p95:g}",
+                _frames(scores.cuts),
+                _frames(scores.fades),
                 f"{scores.cer_matched:.4f}",
                 f"{scores.cer_all:.4f}",
                 str(scores.phantoms),
