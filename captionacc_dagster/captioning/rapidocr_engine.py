@@ -37,6 +37,8 @@ _SMALLEST = 3  # pixels of the short side of a line in the searched picture
 _LINE_HEIGHT = 48  # pixels, the recogniser's input
 _NARROWEST = 64  # pixels, narrower lines are padded
 _WIDEST = 3200
+_COLUMN = 1.6  # a line this many times higher than wide may be a column of characters
+_CLOSEST, _WIDEST_PITCH = 0.5, 1.3  # of a column's width: how far its characters may be apart
 _LOST_SPACE = 0.1  # probability from which on a space that was not the likeliest symbol is one
 _FIRST_IDEOGRAPH = "\u2e80"
 _BATCH = 8  # lines at once on a GPU; on a CPU, lines one by one cost the same and need no padding
@@ -93,22 +95,23 @@ class RapidOcrEngine:
         return _lines_of(found)
 
     def recognise(self, line_images: Sequence[NDArray[np.uint8]]) -> list[Recognition]:
-        """Read located lines. Columns (higher than twice their width) are laid flat first."""
+        """Read located lines. What is clearly higher than wide is read as it is and as a column laid flat."""
         model = _recogniser(self._threads, self._lang)
-        inputs = [_line_input(image) for image in line_images]
-        order = sorted(range(len(inputs)), key=lambda number: inputs[number].shape[2])
-        results: dict[int, Recognition] = {}
+        inputs = [(number, variant) for number, image in enumerate(line_images) for variant in _line_inputs(image)]
+        inputs.sort(key=lambda entry: entry[1].shape[2])
+        results = [Recognition("", 0.0)] * len(line_images)
         size = _BATCH if model.on_gpu else 1
-        for start in range(0, len(order), size):
-            numbers = order[start : start + size]
-            widest = max(inputs[number].shape[2] for number in numbers)
-            batch = np.zeros((len(numbers), 3, _LINE_HEIGHT, widest), np.float32)
-            for row, number in enumerate(numbers):
-                batch[row, :, :, : inputs[number].shape[2]] = inputs[number]
-            for number, probabilities in zip(numbers, model.run(batch), strict=True):
-                share = inputs[number].shape[2] / widest
-                results[number] = _decoded(probabilities, model.characters, share)
-        return [results[number] for number in range(len(inputs))]
+        for start in range(0, len(inputs), size):
+            chosen = inputs[start : start + size]
+            widest = max(line.shape[2] for _, line in chosen)
+            batch = np.zeros((len(chosen), 3, _LINE_HEIGHT, widest), np.float32)
+            for row, (_, line) in enumerate(chosen):
+                batch[row, :, :, : line.shape[2]] = line
+            for (number, line), probabilities in zip(chosen, model.run(batch), strict=True):
+                read = _decoded(probabilities, model.characters, line.shape[2] / widest)
+                if read.confidence > results[number].confidence:
+                    results[number] = read
+        return results
 
     def read(self, image: NDArray[np.uint8]) -> list[TextBox]:
         """Find and read the lines of a picture, in the detector's order."""
@@ -181,11 +184,16 @@ def _clockwise(corners: NDArray[np.floating]) -> NDArray[np.floating]:
     return np.stack([left[0], right[0], right[1], left[1]])
 
 
+def _line_inputs(image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    """Give what the recogniser takes for a line, ``(3, 48, width)``: two variants when it may be a column."""
+    height, width = image.shape[:2]
+    if height <= _COLUMN * width:
+        return [_line_input(image)]
+    return [_line_input(image), _line_input(_laid_flat(image))]
+
+
 def _line_input(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     height, width = image.shape[:2]
-    if height > 2 * width:
-        image = _laid_flat(image)
-        height, width = image.shape[:2]
     across = min(max(1, -(-width * _LINE_HEIGHT // height)), _WIDEST)
     line = _normalised(image, (across, _LINE_HEIGHT))
     if across >= _NARROWEST:
@@ -198,27 +206,42 @@ def _line_input(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 def _laid_flat(column: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Cut a column of upright characters between them and set them side by side.
 
-    The cuts follow the quietest rows near every multiple of the column's width.
+    Characters of a column have one pitch; the right one puts the cuts where the rows are quiet.
     """
     height, width = column.shape[:2]
     luma = column.mean(axis=2)
     unrest = np.abs(np.diff(luma, axis=1)).mean(axis=1)
-    count = max(2, round(height / width))
-    pitch = height / count
-    reach = max(1, int(pitch * 0.2))
-    cuts = [0]
-    for number in range(1, count):
-        middle = round(number * pitch)
-        rows = np.arange(max(cuts[-1] + 1, middle - reach), min(height - 1, middle + reach) + 1)
-        cuts.append(int(rows[np.argmin(unrest[rows] + 0.05 * np.abs(rows - middle))]))
-    cuts.append(height)
-    tallest = int(max(np.diff(cuts)))
+    quiet = np.minimum(unrest, np.minimum(np.roll(unrest, 1), np.roll(unrest, -1)))
+    grids = [
+        (float(quiet[np.minimum(np.arange(start, height, pitch), height - 1).astype(int)].mean()), pitch, start)
+        for pitch in np.arange(max(8.0, _CLOSEST * width), _WIDEST_PITCH * width + 1, 0.5)
+        for start in np.arange(0.0, pitch, 1.0)
+    ]
+    # Every second gap is as quiet as every gap: among the quiet grids the closest is meant.
+    best = min(cost for cost, _, _ in grids) + 0.12 * float(unrest.mean())
+    _, pitch, start = min((grid for grid in grids if grid[0] <= best), key=lambda grid: (grid[1], grid[0]))
+    cuts = [0, *np.arange(start, height, pitch).round().astype(int).tolist(), height]
+    left, right = _text_columns(luma, pitch)
+    size = int(np.ceil(pitch))
     cells = []
     for top, bottom in itertools.pairwise(cuts):
-        cell = column[top:bottom]
-        missing = tallest - (bottom - top)
+        cell = column[top:bottom, left:right][-size:]
+        at_an_end = top == 0 or bottom == height
+        if at_an_end and (bottom - top < 0.4 * pitch or luma[top:bottom].std() < 0.35 * luma.std()):
+            continue  # the margin above the first or below the last character
+        missing = size - len(cell)
         cells.append(np.pad(cell, ((missing // 2, missing - missing // 2), (0, 0), (0, 0)), mode="edge"))
-    return np.concatenate(cells, axis=1)
+    return np.concatenate(cells, axis=1) if cells else column
+
+
+def _text_columns(luma: NDArray[np.floating], pitch: float) -> tuple[int, int]:
+    """Find the busiest columns as wide as a character is high: margins beside the text are left out."""
+    width = luma.shape[1]
+    across = min(width, int(np.ceil(1.08 * pitch)))
+    busy = np.abs(np.diff(luma, axis=0)).mean(axis=0)
+    sums = np.convolve(busy, np.ones(across), "valid")
+    left = int(np.argmax(sums))
+    return left, left + across
 
 
 def _decoded(probabilities: NDArray[np.float32], characters: tuple[str, ...], share: float) -> Recognition:

@@ -83,11 +83,19 @@ def test_doubtful_readings_have_a_low_confidence(engine):
     assert noisy.confidence < 0.7 < 0.95 < plain.confidence
 
 
-def test_a_column_of_upright_characters_is_read_downwards(engine):
-    column = flat(40, 44, 240)
+@pytest.mark.parametrize("margin", [0, 8, 14])
+def test_a_column_of_upright_characters_is_read_downwards(engine, margin: int):
+    column = flat(40, 44 + 2 * margin, 240 + 2 * margin)
     for number, letter in enumerate("HOTEL"):
-        write_text(column, letter, (0.5, (number + 0.5) / 5), 36)
+        write_text(column, letter, (0.5, (margin + 48 * (number + 0.5)) / (240 + 2 * margin)), 36)
     assert engine.recognise([column])[0].text == "HOTEL"
+
+
+@pytest.mark.parametrize("letter", ["1", "!"])
+def test_a_single_narrow_character_is_no_column(engine, letter: str):
+    picture = flat(40, 24, 60)
+    write_text(picture, letter, (0.5, 0.5), 44)
+    assert engine.recognise([picture])[0].text == letter
 
 
 def test_a_slanted_line_is_cut_upright(engine):
