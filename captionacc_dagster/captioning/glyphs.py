@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 LINE_PX = 27  # the smallest: strokes of ordinary fonts are then two to four pixels wide
 STEADY_LEVELS = 18  # a pixel stands still while it stays this near its level, in 8-bit levels
+_SPREAD_OF_CONTRAST = 0.3
+_WIDEST_SPREAD_LEVELS = 40
 STYLED_SPREAD_LEVELS = 18  # the same for strokes that have the level of the text
 CONTRAST_LEVELS = 22  # ink differs at least this much from the mean of its surroundings
 SHARP_CONTRAST_LEVELS = 30  # the same for ink that comes or goes at once, judged without averaging
@@ -211,12 +213,16 @@ def model_ink(frames: Sequence[Plane], line_px: float, styles: Sequence[InkStyle
     level /= len(frames)
     spread = mean_distance(frames, level)
     relief = high_pass(level, line_px)
-    ink = (spread <= (STYLED_SPREAD_LEVELS if styles else SPREAD_LEVELS)) & (np.abs(relief) >= CONTRAST_LEVELS)
+    contrast = np.abs(relief)
+    ink = (spread <= SPREAD_LEVELS) & (contrast >= CONTRAST_LEVELS)
     if styles:
-        strokes = ink & np.logical_or.reduce([style.matches(level, relief) for style in styles])
+        # Strokes may change their colour while they stand, as in karaoke, but never lose their contrast.
+        lasting = spread <= np.clip(_SPREAD_OF_CONTRAST * contrast, STYLED_SPREAD_LEVELS, _WIDEST_SPREAD_LEVELS)
+        strokes = lasting & (contrast >= CONTRAST_LEVELS)
+        strokes &= np.logical_or.reduce([style.matches(level, relief) for style in styles])
         # Outlines and soft edges belong to the stroke they surround.
         reach = cv2.dilate(strokes.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
-        ink = strokes | (ink & reach & (spread <= SPREAD_LEVELS))
+        ink = strokes | (ink & reach)
     return InkModel(level, relief, ink, tuple(frames))
 
 
