@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psycopg
 import pytest
 from fastapi.testclient import TestClient
@@ -117,3 +118,10 @@ def stack() -> Iterator[DagsterStack]:
     """Real Dagster: webserver and code server over an embedded home; no daemon unless a test starts it."""
     with dagster_stack() as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def stack_api(stack: DagsterStack) -> Iterator[httpx.Client]:
+    """The API under uvicorn beside that Dagster."""
+    with stack.api() as url, httpx.Client(base_url=url, timeout=60) as client:
+        yield client

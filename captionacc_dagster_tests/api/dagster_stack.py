@@ -17,7 +17,6 @@ from typing import Any
 
 import httpx
 import psycopg
-from dagster import DagsterInstance, DagsterRun
 
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres, open_catalog
 from captionacc_dagster.catalog.postgres import PostgresCatalog
@@ -40,6 +39,16 @@ def wait_until(condition: Callable[[], Any], seconds: float, what: str, every_s:
     return answer
 
 
+@dataclass(frozen=True)
+class SeenRun:
+    """A run as Dagster's webserver shows it."""
+
+    run_id: str
+    job_name: str
+    status: str
+    tags: dict[str, str]
+
+
 @dataclass
 class DagsterStack:
     """A running webserver over a code server, and how to start the rest."""
@@ -55,18 +64,27 @@ class DagsterStack:
     def dagster_url(self) -> str:
         return f"http://127.0.0.1:{self.dagster_port}"
 
-    def instance(self) -> DagsterInstance:
-        return DagsterInstance.from_config(str(self.settings.dagster_home))
-
-    def runs(self) -> list[DagsterRun]:
-        with self.instance() as instance:
-            return list(instance.get_runs())
+    def runs(self, **tags: str) -> list[SeenRun]:
+        """Every run with these tags (``video="…"`` is the tag ``captionacc/video``), newest first."""
+        wanted = [{"key": f"captionacc/{name}", "value": value} for name, value in tags.items()]
+        query = (
+            "query ($filter: RunsFilter) { runsOrError(filter: $filter, limit: 2000)"
+            " { ... on Runs { results { runId status jobName tags { key value } } } } }"
+        )
+        found = self._ask(query, filter={"tags": wanted})["runsOrError"]["results"]
+        return [
+            SeenRun(run["runId"], run["jobName"], run["status"], {tag["key"]: tag["value"] for tag in run["tags"]})
+            for run in found
+        ]
 
     def forget_runs(self) -> None:
         """Remove every run, so that a daemon has nothing old to do."""
-        with self.instance() as instance:
-            for run in instance.get_runs():
-                instance.delete_run(run.run_id)
+        for run in self.runs():
+            self._ask("mutation ($run: String!) { deleteRun(runId: $run) { __typename } }", run=run.run_id)
+
+    def _ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        body = {"query": query, "variables": variables}
+        return httpx.post(f"{self.dagster_url}/graphql", json=body, timeout=60).raise_for_status().json()["data"]
 
     @contextmanager
     def webserver(self) -> Iterator[None]:

@@ -10,7 +10,6 @@ from uuid import uuid4
 
 import httpx
 import pytest
-from dagster import DagsterRunStatus
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
@@ -32,11 +31,11 @@ SOON = 180.0
 
 
 @pytest.fixture(scope="module")
-def api(stack: DagsterStack) -> Iterator[httpx.Client]:
+def api(stack: DagsterStack, stack_api: httpx.Client) -> Iterator[httpx.Client]:
     """The API under uvicorn, with Dagster's daemon running."""
     stack.forget_runs()
-    with stack.daemon(), stack.api() as url, httpx.Client(base_url=url, timeout=60) as client:
-        yield client
+    with stack.daemon():
+        yield stack_api
 
 
 class Story:
@@ -97,9 +96,9 @@ def test_a_webhook_becomes_subtitles(story: Story, stack: DagsterStack) -> None:
     video = story.video()
     assert (video["width"], video["height"], video["frame_rate"]) == (WIDTH, HEIGHT, RATE)
     assert (video["boundaries_status"], video["text_status"], video["caption_count"]) == ("annotate", "annotate", 2)
-    runs = [run for run in stack.runs() if run.tags["captionacc/video"] == str(story.video_id)]
+    runs = stack.runs(video=str(story.video_id))
     assert sorted(run.job_name for run in runs) == ["crop_and_infer", "video_initial_processing"]
-    assert {run.status for run in runs} == {DagsterRunStatus.SUCCESS}
+    assert {run.status for run in runs} == {"SUCCESS"}
     # Sent again, it starts nothing.
     assert story.send().status_code == 409
 
@@ -153,7 +152,7 @@ def test_what_dagster_could_not_be_told_runs_later_and_once(stack: DagsterStack,
     run_id = wait_until(
         lambda: stack.world.catalog.get_processing_request(request.id).run_id, SOON, "the request's run"
     )
-    runs = [run for run in stack.runs() if run.tags.get("captionacc/request") == str(request.id)]
+    runs = stack.runs(request=str(request.id))
     assert [run.run_id for run in runs] == [run_id]
     assert accepted.status_code in (202, 503)
     if accepted.status_code == 202:
@@ -176,7 +175,7 @@ def test_sensors_and_webhooks_make_one_run_each(stack: DagsterStack, api: httpx.
 
     assert [answer.status_code for answer in answers] == [202] * 3
     for answer, video in zip(answers, videos, strict=True):
-        runs = [run for run in stack.runs() if run.tags.get("captionacc/video") == str(video.id)]
+        runs = stack.runs(video=str(video.id))
         assert [run.run_id for run in runs] == [answer.json()["flow_run_id"]]
         assert int(runs[0].tags["dagster/priority"]) == answer.json()["priority"] == 90
 
