@@ -22,6 +22,7 @@ from captionacc_dagster.captioning.glyphs import (
 from captionacc_dagster.captioning.segments import AWAY, MIN_INK, SYNCHRONOUS, Segment
 
 HALF = 0.5
+_STANDING = 0.75  # a caption that stands shows at least this share of itself
 _OVERSHOOT = 1.5  # no caption shows more of itself than about all
 _ADDED = 0.4  # with less change than this, a character must have taken the place of another
 _WEAK = 0.6  # with less than this share of its neighbour's ink, the same text is fading
@@ -37,16 +38,25 @@ class Boundary:
         start: first native frame that shows the second, ``start >= end``.
         is_same: whether both are the same ink with nothing between: then there is no boundary at all.
         share: how much of the ink differs, 0..1.
+        born: bool ``(height, width)``, ink that the second brought; None where that is not known.
     """
 
     end: int
     start: int
     is_same: bool
     share: float
+    born: Mask | None = None
 
 
-def find_boundary(first: Segment, second: Segment, line_px: float) -> Boundary:
-    """Place the cut between two neighbours exactly, or find that there is none."""
+def find_boundary(first: Segment, second: Segment, line_px: float, born: Mask | None = None) -> Boundary:
+    """Place the cut between two neighbours exactly, or find that there is none.
+
+    Args:
+        first: a segment.
+        second: the one after it.
+        line_px: height of a line.
+        born: ink that the first brought when it came: while it stands, so does the caption.
+    """
     around = second.around_start
     cut = second.start
     change = compare_ink(first.model, second.model, line_px)
@@ -54,6 +64,8 @@ def find_boundary(first: Segment, second: Segment, line_px: float) -> Boundary:
         return Boundary(cut, cut, False, change.share)
     numbers = np.array([index for index, _ in around])
     frames = [strip for _, strip in around]
+    if born is not None and _stands(first, second, born, change, around, line_px):
+        return Boundary(cut, cut, True, change.share)
     fading = _fading(first, second, change, around, line_px)
     if fading is second:
         return Boundary(cut, cut, True, change.share)
@@ -89,7 +101,29 @@ def find_boundary(first: Segment, second: Segment, line_px: float) -> Boundary:
         end = start = start if seen_old is None else end
     elif end != start:
         end, start = _settle(numbers, seen_old, seen_new, end, start)
-    return Boundary(end, start, False, change.share)
+    return Boundary(end, start, False, change.share, new if has_new else None)
+
+
+def _stands(
+    first: Segment,
+    second: Segment,
+    born: Mask,
+    change: InkChange,
+    around: Sequence[tuple[int, Plane]],
+    line_px: float,
+) -> bool:
+    """Say whether the ink that came with a caption stands on after a cut, whatever else changes there."""
+    cut = second.start
+    after = [strip for index, strip in around if cut <= index < second.end]
+    own = born & first.model.ink
+    if own.sum() < 2 * MIN_INK * line_px**2 or len(after) < 4:
+        return False
+    seen = visibility(after, first.model, own, line_px)
+    if seen.min() < _STANDING or seen.max() > _OVERSHOOT:
+        return False
+    beside = [strip for index, strip in around if cut - 2 <= index < cut + 2]
+    replaced = change.replacing(line_px).touching(own, line_px)
+    return synchrony(beside, first.model, second.model, replaced, line_px, at_once=True) < SYNCHRONOUS
 
 
 def _fading(
@@ -186,6 +220,19 @@ def _mixed(one: Sequence[Plane], other: Sequence[Plane], share: float) -> list[P
         *(one[number] for number in np.linspace(0, len(one) - 1, first).round().astype(int)),
         *(other[number] for number in np.linspace(0, len(other) - 1, second).round().astype(int)),
     ]
+
+
+def earliest_sight(segment: Segment, ink: Mask, start: int, limit: int, line_px: float) -> int:
+    """Give the first frame, back to ``limit``, from which on the ink is to be seen up to ``start``."""
+    before = [(index, strip) for index, strip in segment.around_start if limit <= index < start]
+    if not before:
+        return start
+    seen = visibility([strip for _, strip in before], segment.model, ink, line_px)
+    for (index, _), share in zip(reversed(before), reversed(seen.tolist()), strict=True):
+        if not _STANDING <= share <= _OVERSHOOT:
+            break
+        start = index
+    return start
 
 
 def own_ink(model: InkModel, background: InkModel | None) -> Mask:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from captionacc_dagster.captioning.boundaries import find_boundary, join, own_ink
+from captionacc_dagster.captioning.boundaries import earliest_sight, find_boundary, join, own_ink
 from captionacc_dagster.captioning.chunks import ChunkWriter
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.glyphs import InkModel, Mask, Plane, measure_style, model_ink
@@ -83,6 +83,7 @@ class _TrackReader:
     _start: int = 0
     _start_share: float = 1.0
     _background: InkModel | None = None
+    _born: Mask | None = None
     _sightings: list[tuple[float, BBox]] = field(default_factory=list)
     _glimpse: tuple[BBox, list[Plane]] | None = None
     _waiting: list[Plane] | None = field(default_factory=list)
@@ -150,12 +151,13 @@ class _TrackReader:
         if self._current is None:
             self._current = segment
             return
-        boundary = find_boundary(self._current, segment, self.follower.line_px)
+        boundary = find_boundary(self._current, segment, self.follower.line_px, self._born)
         if boundary.is_same:
             self._current = join(self._current, segment, self.follower.line_px, self.follower.styles)
             return
         self._read(self._current, boundary.end, boundary.share)
         self._current, self._start, self._start_share = segment, boundary.start, boundary.share
+        self._born = boundary.born
 
     def _read(self, segment: Segment, end: int, end_share: float) -> None:
         """Read a segment; one that says nothing shows what the picture is without a caption."""
@@ -180,8 +182,10 @@ class _TrackReader:
         if not reading.text:
             self._background = segment.model
             return
+        limit = self.found[-1].end if self.found else 0
+        start = earliest_sight(segment, ink, self._start, limit, line_px)
         found = _Found(
-            start=self._start,
+            start=start,
             end=end,
             reading=reading,
             bbox=self._bbox(ink),

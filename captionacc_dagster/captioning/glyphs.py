@@ -280,6 +280,18 @@ class InkChange:
                 kept.append((row, column))
         return InkChange(self.share, self.total, self.lost, self.gained, tuple(kept))
 
+    def touching(self, ink: Mask, line_px: float) -> InkChange:
+        """Give only the windows that hold some of this ink."""
+        width, height = character_window(line_px)
+        kept = tuple(
+            (row, column)
+            for row, column in self.windows
+            if ink[
+                max(0, row - height // 2) : row + height // 2 + 1, max(0, column - width // 2) : column + width // 2 + 1
+            ].any()
+        )
+        return InkChange(self.share, self.total, self.lost, self.gained, kept)
+
 
 def compare_ink(before: InkModel, after: InkModel, line_px: float) -> InkChange:
     """Compare two stretches of frames by the ink that each of them has, wherever the picture behind went."""

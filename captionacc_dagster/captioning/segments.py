@@ -191,7 +191,7 @@ class TrackFollower:
             away = self._away_from(left, index) if left is not None else None
             if away is not None:
                 return [self._close(away)]
-        elif index - self._judged >= self._round:
+        elif index - self._judged >= self._round and not self._is_sharp_soon(index):
             self._judged = index
             # the first frames of a segment may still be fading, or empty
             left = self._model(max(index - self._far, self._start + 3), index - self._skipped, least=self._hold)
@@ -199,6 +199,12 @@ class TrackFollower:
             if self._differs(left, right, index - 2 * self._skipped, index + 2 * self._skipped, least=0.25):
                 return [self._close(index)]
         return []
+
+    def _is_sharp_soon(self, index: int) -> bool:
+        """Say whether ink changes at once within the frames that a slow change would be looked for in."""
+        least = STYLED_CANDIDATE_SHARE if self.styles else CANDIDATE_SHARE
+        frames = range(index + 1, index + self._skipped + 1)
+        return any(self._changes.get(i, 0.0) >= 2 * least for i in frames)
 
     def _until(self, index: int) -> int:
         """Give the end of the stretch after a frame in which nothing else changes at once."""
