@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import sqlalchemy as db
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+from dagster._core.storage.runs.schema import RunsTable, RunTagsTable
+from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
+from dagster._serdes import deserialize_value, serialize_value
 
 from captionacc_dagster.orchestration.priority import (
     BASE_PRIORITY_TAG,
     DAGSTER_PRIORITY_TAG,
+    Retag,
     runs_to_retag,
 )
 from captionacc_dagster.orchestration.run_tags import corrected_tags, is_provisional, queue_tags
 from captionacc_dagster.orchestration.tenants import TenantDirectory
 
+BATCH = 200
 QUEUED = RunsFilter(statuses=[DagsterRunStatus.QUEUED])
 
 
@@ -34,7 +40,7 @@ def age_queued_runs(
     directory: TenantDirectory,
     now: datetime,
     *,
-    limit: int = 1000,
+    limit: int = 5000,
     seconds: float = 10.0,
     page_size: int = 500,
     clock: Callable[[], float] = time.monotonic,
@@ -51,28 +57,64 @@ def age_queued_runs(
             changes[run.run_id] = corrected_tags(run, directory, now) or {}
         elif BASE_PRIORITY_TAG not in run.tags:
             changes[run.run_id] = queue_tags(run, directory, now)
-    # What is known by now first; then all others by age.
-    pending = [(run_id, tags) for run_id, tags in changes.items() if tags]
-    aged = runs_to_retag(((run.run_id, run.tags) for run in runs if not changes.get(run.run_id)), now)
-    pending += [(retag.run_id, {DAGSTER_PRIORITY_TAG: str(retag.priority)}) for retag in aged]
-
     deadline = clock() + seconds
     written = looked_at = 0
-    for run_id, tags in pending[:limit]:
+    # What is known by now first; then all others by age, each batch over one connection.
+    known = [(run_id, tags) for run_id, tags in changes.items() if tags]
+    for run_id, tags in known[:limit]:
         if clock() > deadline:
             break
+        instance.add_run_tags(run_id, tags)
+        written += 1
         looked_at += 1
-        written += _retag(instance, run_id, tags)
-    return AgingOutcome(len(runs), written, len(pending) - looked_at)
+    aged = runs_to_retag(((run.run_id, run.tags) for run in runs if not changes.get(run.run_id)), now)
+    for batch in _batches(aged[: max(limit - len(known), 0)], BATCH):
+        if clock() > deadline:
+            break
+        looked_at += len(batch)
+        written += write_priorities(instance, {retag.run_id: str(retag.priority) for retag in batch})
+    return AgingOutcome(len(runs), written, len(known) + len(aged) - looked_at)
 
 
-def _retag(instance: DagsterInstance, run_id: str, tags: dict[str, str]) -> bool:
-    # A run that has left the queue meanwhile is not touched: its launcher writes tags of its own just then.
-    run = instance.get_run_by_id(run_id)
-    if run is None or run.status != DagsterRunStatus.QUEUED:
-        return False
-    instance.add_run_tags(run_id, tags)
-    return True
+def write_priorities(instance: DagsterInstance, priorities: Mapping[str, str]) -> int:
+    """Write ``dagster/priority`` of runs that are still in the queue; give how many were written.
+
+    A run that somebody else changes at the same moment (the daemon that launches it writes tags of its own) is left
+    as it is: Dagster's own ``add_run_tags`` could undo the other's change, and opens several connections for each run.
+    """
+    storage = instance.run_storage
+    assert isinstance(storage, SqlRunStorage)
+    written = 0
+    with storage.connect() as connection:
+        query = db.select(RunsTable.c.run_id, RunsTable.c.run_body).where(
+            RunsTable.c.run_id.in_(list(priorities)), RunsTable.c.status == DagsterRunStatus.QUEUED.value
+        )
+        for run_id, body in connection.execute(query).fetchall():
+            run = deserialize_value(body, DagsterRun)
+            aged = run.with_tags({**run.tags, DAGSTER_PRIORITY_TAG: priorities[run_id]})
+            changed = connection.execute(
+                RunsTable.update()
+                .where(
+                    RunsTable.c.run_id == run_id,
+                    RunsTable.c.status == DagsterRunStatus.QUEUED.value,
+                    RunsTable.c.run_body == body,
+                )
+                .values(run_body=serialize_value(aged))
+            )
+            if not changed.rowcount:
+                continue
+            connection.execute(
+                RunTagsTable.update()
+                .where(RunTagsTable.c.run_id == run_id, RunTagsTable.c.key == DAGSTER_PRIORITY_TAG)
+                .values(value=priorities[run_id])
+            )
+            written += 1
+    return written
+
+
+def _batches(retags: Sequence[Retag], size: int) -> Iterator[Sequence[Retag]]:
+    for start in range(0, len(retags), size):
+        yield retags[start : start + size]
 
 
 def _queued_runs(instance: DagsterInstance, page_size: int) -> Iterator[DagsterRun]:

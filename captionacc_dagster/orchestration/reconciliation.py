@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from dagster import DagsterInstance, DagsterRun, RunsFilter
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
@@ -25,6 +25,7 @@ from captionacc_dagster.storage.keys import VideoKeys
 # A request is launched a moment before its run is seen by everybody, and a run's end a moment before its outcome.
 SETTLING = timedelta(seconds=30)
 STALE_VERSION = timedelta(minutes=10)
+UNSEEN_CALL = timedelta(hours=2)
 KEEP_ENDED_VERSION = timedelta(hours=24)
 KEEP_DELETED_VIDEO = timedelta(days=7)
 KEEP_WEBHOOK_DELIVERY = timedelta(days=7)
@@ -70,6 +71,7 @@ def reconcile_all(
         _forgotten_locks(instance, catalog),
         _interrupted_versions(instance, catalog, store, now),
         _forgotten_videos(instance, catalog, now),
+        _forgotten_calls(catalog),
     )
     for step in steps:
         for line in step:
@@ -182,6 +184,17 @@ def _forgotten_videos(instance: DagsterInstance, catalog: Catalog, now: datetime
         except (NotFound, CatalogError):
             continue
         yield f"video {video.id}: nothing works on it; marked as failed"
+
+
+def _forgotten_calls(catalog: Catalog) -> Iterator[str]:
+    """Remote calls that nobody waits for cost money until they are ended."""
+    if not catalog.list_compute_calls(waiter_unseen_since=datetime.now(UTC) - UNSEEN_CALL, limit=1).items:
+        return
+    # Modal is an extra: loaded only where its calls are in the ledger.
+    from captionacc_dagster.compute import modal_backend
+
+    for call_id in modal_backend.reconcile(catalog, unseen_for=UNSEEN_CALL):
+        yield f"remote call {call_id or 'that was never handed over'}: nobody waits for it; cancelled"
 
 
 def _has_live_run(instance: DagsterInstance, video_id: str) -> bool:
