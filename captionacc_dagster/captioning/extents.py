@@ -14,7 +14,7 @@ import numpy as np
 from captionacc_dagster.captioning.boundaries import earliest_sight, find_boundary, join, own_ink
 from captionacc_dagster.captioning.chunks import ChunkWriter
 from captionacc_dagster.captioning.geometry import BBox
-from captionacc_dagster.captioning.glyphs import InkModel, Mask, Plane, measure_style, model_ink
+from captionacc_dagster.captioning.glyphs import InkModel, Mask, Plane, measure_styles, model_ink
 from captionacc_dagster.captioning.labels import PairResult, label_pairs
 from captionacc_dagster.captioning.layout import Layout, Track
 from captionacc_dagster.captioning.ocr import OcrEngine
@@ -125,8 +125,8 @@ class _TrackReader:
             strips.append(self.follower.shrink(picture))
             if len(strips) >= _GLIMPSE_FRAMES:
                 self._glimpse = None
-                style = measure_style(model_ink(strips, self.follower.line_px), self._inside(box, strips[0].shape))
-                if style is not None:
+                inside = self._inside(box, strips[0].shape)
+                for style in measure_styles(model_ink(strips, self.follower.line_px), inside):
                     self.follower.add_style(style)
         while self._sightings and self._sightings[0][0] <= time_s + 1e-3:
             seen_s, box = self._sightings.pop(0)

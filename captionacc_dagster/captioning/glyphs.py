@@ -26,6 +26,8 @@ _MOST_WINDOWS = 12
 _BRIGHT_RATHER = 6.0
 _SAME_STYLE_LEVELS = 28
 _MOST_STYLES = 3
+_SECOND_SHARE = 0.2
+_SECOND_SPREAD_LEVELS = 9
 _LEAST_STROKES = 40  # pixels of strokes from which a style can be told
 _REPLACED = 0.15
 _MOST_OF_THE_WAY = 0.55
@@ -52,14 +54,14 @@ class InkStyle:
         return (relief * self.sign > 0) & (np.abs(level - self.level) <= self.tolerance)
 
 
-def measure_style(model: InkModel, inside: Mask) -> InkStyle | None:
-    """Measure how the strokes of some text look.
+def measure_styles(model: InkModel, inside: Mask) -> list[InkStyle]:
+    """Measure how the strokes of some text look: one style, or two where part of it has another colour.
 
     Args:
         model: what stood still while the text did.
         inside: bool ``(height, width)``, the box in which a line of text was found.
     """
-    best: InkStyle | None = None
+    best: list[InkStyle] = []
     best_count = 0.0
     for sign in (1, -1):
         strokes = model.ink & inside & (model.relief * sign > 0)
@@ -75,8 +77,18 @@ def measure_style(model: InkModel, inside: Mask) -> InkStyle | None:
         weight = count / (4 + spread) * (_BRIGHT_RATHER if sign > 0 else 1.0)
         if weight > best_count:
             best_count = weight
-            best = InkStyle(sign, middle, float(np.clip(12 + 4 * spread, 36, 60)))
+            style = InkStyle(sign, middle, float(np.clip(12 + 4 * spread, 36, 60)))
+            best = [style, *_second_style(style, levels)]
     return best
+
+
+def _second_style(style: InkStyle, levels: NDArray[np.float32]) -> list[InkStyle]:
+    others = levels[np.abs(levels - style.level) > style.tolerance]
+    if len(others) < max(_LEAST_STROKES, _SECOND_SHARE * len(levels)):
+        return []
+    middle = float(np.median(others))
+    spread = float(np.median(np.abs(others - middle)))
+    return [InkStyle(style.sign, middle, 36.0)] if spread <= _SECOND_SPREAD_LEVELS else []
 
 
 def common_styles(measured: Sequence[InkStyle]) -> tuple[InkStyle, ...]:
