@@ -211,6 +211,15 @@ def test_a_layout_approved_anew_after_the_run(catalog: Catalog) -> None:
     assert catalog.get_video_metadata(video.id).crop_region == (0.0, 0.0, 1.0, 0.5)
 
 
+def test_a_video_without_captions_is_approved_without_a_region(catalog: Catalog) -> None:
+    video = active_video(catalog)
+    catalog.update_video_metadata(video.id, {"crop_left": 0.0, "crop_top": 0.5, "crop_right": 1.0, "crop_bottom": 1.0})
+    request = catalog.approve_layout(video.id, None, approval="automatic")
+    assert request.payload == {"crop_region": dict.fromkeys(("crop_left", "crop_top", "crop_right", "crop_bottom"))}
+    approved = catalog.get_video_metadata(video.id)
+    assert (approved.crop_region, approved.layout_status) == (None, "done")
+
+
 def test_a_layout_that_cannot_be_approved(catalog: Catalog) -> None:
     waiting = catalog.create_video(LOCAL_TENANT_ID, "a.mp4").video
     with pytest.raises(Conflict, match="cannot be approved yet"):
