@@ -1,0 +1,122 @@
+"""The learned glyph mask: how likely each pixel of a strip is the stroke of a caption that stands still.
+
+A small convolutional network (training/glyph_mask/) looks at statistics of a few frames; ONNX Runtime runs it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+CHANNELS = 5
+LINE_PX = 28.0  # the network was taught lines of about this height
+LARGEST_LINE_PX = 34.0
+STRIDE = 4  # heights and widths that the network takes are multiples of this
+_SURROUNDINGS_PX = 21
+_MODEL = "glyph_mask.onnx"
+_lock = threading.Lock()
+
+Plane = NDArray[np.uint8]
+Map = NDArray[np.float32]
+
+
+def statistics(frames: Sequence[Plane]) -> tuple[Map, Map, Plane, Plane]:
+    """Give mean, mean absolute deviation (both float32), lowest and highest luma (uint8) of frames ``(h, w)``."""
+    import cv2
+
+    mean = np.zeros(frames[0].shape, np.float32)
+    low, high = frames[0], frames[0]
+    for frame in frames:
+        cv2.accumulate(frame, mean)
+    for frame in frames[1:]:
+        low, high = np.asarray(cv2.min(low, frame), np.uint8), np.asarray(cv2.max(high, frame), np.uint8)
+    mean /= len(frames)
+    middle = cv2.convertScaleAbs(mean)
+    deviation = np.zeros(mean.shape, np.float32)
+    for frame in frames:
+        cv2.accumulate(cv2.absdiff(frame, middle), deviation)
+    deviation /= len(frames)
+    return mean, deviation, low, high
+
+
+def channels(mean: Map, deviation: Map, low: Plane, high: Plane) -> Map:
+    """Give what the network sees, float32 ``(CHANNELS, h, w)``, all about -4..4.
+
+    The level itself, its relief above its surroundings, its mean deviation, and how far it ever rose and fell.
+    """
+    import cv2
+
+    size = (_SURROUNDINGS_PX, _SURROUNDINGS_PX)
+    relief = mean - cv2.blur(mean, size)
+    seen = np.empty((CHANNELS, *mean.shape), np.float32)
+    seen[0] = (mean - 128) / 64
+    np.clip(relief / 24, -4, 4, out=seen[1])
+    np.clip(deviation / 12, 0, 4, out=seen[2])
+    np.clip((high - mean) / 24, 0, 4, out=seen[3])
+    np.clip((mean - low) / 24, 0, 4, out=seen[4])
+    return seen
+
+
+@cache
+def _session(threads: int) -> InferenceSession:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    content = (files("captionacc_dagster.captioning") / "models" / _MODEL).read_bytes()
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def stroke_map(frames: Sequence[Plane], line_px: float, *, threads: int = 1) -> Map:
+    """Give the strokes that stood in some frames.
+
+    Args:
+        frames: one look at a strip, two or more uint8 ``(h, w)`` of the same size.
+        line_px: height of a line of text in them; they are looked at so scaled that it is about `LINE_PX`.
+        threads: of ONNX Runtime; the session of a number of threads is made once in a process.
+
+    Returns:
+        float32 ``(h, w)``, 0..1: the probability that a stroke covers the pixel for most of the frames.
+    """
+    import cv2
+
+    with _lock:
+        session = _session(threads)
+    seen = channels(*_scaled(statistics(frames), line_px))
+    height, width = seen.shape[1:]
+    padded = np.pad(seen, ((0, 0), (0, -height % STRIDE), (0, -width % STRIDE)), mode="edge")
+    (found,) = session.run(["strokes"], {"window": padded[None]})
+    strokes = np.ascontiguousarray(np.asarray(found, np.float32)[0, 0, :height, :width])
+    if strokes.shape == frames[0].shape:
+        return strokes
+    shape = frames[0].shape
+    return np.asarray(cv2.resize(strokes, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def _scaled(planes: tuple[Map, Map, Plane, Plane], line_px: float) -> tuple[Map, Map, Plane, Plane]:
+    """Scale the statistics of a strip with larger text than the network was taught."""
+    import cv2
+
+    if line_px <= LARGEST_LINE_PX:
+        return planes
+    scale = LINE_PX / line_px
+    height, width = planes[0].shape
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    mean, deviation, low, high = (cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in planes)
+    return (
+        np.asarray(mean, np.float32),
+        np.asarray(deviation, np.float32),
+        np.asarray(low, np.uint8),
+        np.asarray(high, np.uint8),
+    )

@@ -1,0 +1,1 @@
+"""The glyph mask network: made-up windows of captions, training, export and its score."""
