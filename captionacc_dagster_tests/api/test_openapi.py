@@ -18,6 +18,13 @@ from captionacc_dagster_tests.api.world import WEBHOOK_HEADERS, World
 
 pytestmark = pytest.mark.integration
 
+_UNHURRIED = (
+    HealthCheck.too_slow,
+    HealthCheck.data_too_large,
+    HealthCheck.filter_too_much,
+    HealthCheck.large_base_example,
+)
+
 
 def _readable(headers: Any) -> dict[str, str]:
     """Leave out what a client could not send."""
@@ -26,7 +33,7 @@ def _readable(headers: Any) -> dict[str, str]:
 
 def _operations() -> list[Any]:
     schema = schemathesis.openapi.from_dict(create_app(Settings(_env_file=None)).openapi())  # pyright: ignore
-    return [result.ok() for result in schema.get_all_operations()]
+    return [result.ok() for result in schema.get_all_operations()]  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @pytest.fixture(scope="module")
@@ -42,8 +49,8 @@ def test_nothing_breaks(stand_in_client: TestClient, world: World, operation: An
     headers = WEBHOOK_HEADERS if operation.path.startswith("/webhooks") else person.headers
     statuses = set()
 
-    @given(case=strategies.one_of(operation.as_strategy(generation_mode=mode) for mode in GenerationMode))
-    @settings(max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @given(case=strategies.one_of(*[operation.as_strategy(generation_mode=mode) for mode in GenerationMode]))
+    @settings(max_examples=15, deadline=None, derandomize=True, database=None, suppress_health_check=_UNHURRIED)
     def call(case: Any) -> None:
         if "video_id" in (case.path_parameters or {}) and case.method != "DELETE":
             case.path_parameters["video_id"] = str(video.id)

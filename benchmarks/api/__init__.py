@@ -1,0 +1,1 @@
+"""How quickly webhooks become runs."""

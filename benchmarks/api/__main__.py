@@ -1,0 +1,52 @@
+"""``python -m benchmarks.api``: webhooks against a real API, Postgres and Dagster, all of them on this machine.
+
+Prints a table and the targets of the test plan; nothing is asserted (the load tests do that).
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+import psutil
+
+from benchmarks.api.load import HEADER, Load, send_wave
+from captionacc_dagster_tests.api.dagster_stack import DagsterStack, connections_of, dagster_stack
+from captionacc_dagster_tests.api.world import WEBHOOK_SECRET
+
+WAVES = (("10 at once", 10, 10), ("50 at once", 50, 50), ("500 in a row", 500, 1))
+
+
+def main() -> None:
+    """Start everything, send the waves, print what came back."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="50 in a row instead of 500")
+    quick = parser.parse_args().quick
+    waves = [(name.replace("500", "50"), min(count, 50), width) for name, count, width in WAVES] if quick else WAVES
+    with dagster_stack() as stack, stack.api() as url:
+        print(f"two runs to warm up, then {len(waves)} waves; load average {psutil.getloadavg()[0]:.1f}")
+        _wave(stack, url, "warm-up", 2, 1)
+        print(HEADER)
+        for name, count, width in waves:
+            print(_wave(stack, url, name, count, width).line(), flush=True)
+        print("targets of the test plan: p95 < 1000 ms, 50 at once < 5 s, < 500 MB more, connections flat")
+        began = time.perf_counter()
+        queued = sum(run.status == "QUEUED" for run in stack.runs())
+        print(f"{queued} runs wait in Dagster's queue (listed in {time.perf_counter() - began:.1f} s)")
+
+
+def _wave(stack: DagsterStack, url: str, name: str, count: int, width: int) -> Load:
+    tenants = [stack.world.tenant(tier) for tier in ("trial", "active", "enterprise")]
+    return send_wave(
+        name,
+        url,
+        WEBHOOK_SECRET,
+        tenants,
+        count,
+        width,
+        connections=lambda: connections_of(stack.world.database_url, "captionacc"),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,73 @@
+"""Many webhooks at once: every one accepted, every priority right, one run each.
+
+How quickly they are answered is the benchmark's matter (``python -m benchmarks.api``).
+"""
+
+from __future__ import annotations
+
+import httpx
+import psycopg
+import pytest
+
+from benchmarks.api.load import Load, send_wave
+from captionacc_dagster_tests.api.dagster_stack import DagsterStack, connections_of
+from captionacc_dagster_tests.api.world import WEBHOOK_SECRET
+
+pytestmark = [pytest.mark.load, pytest.mark.timeout(600)]
+
+# The API's pool and the test's own.
+MOST_CONNECTIONS = 8
+TIERS = {"trial": 50, "active": 70, "enterprise": 90}
+
+
+def _wave(stack: DagsterStack, url: str, count: int, at_once: int) -> Load:
+    tenants = {stack.world.tenant(tier): priority for tier, priority in TIERS.items()}
+    load = send_wave(
+        "test",
+        url,
+        WEBHOOK_SECRET,
+        list(tenants),
+        count,
+        at_once,
+        connections=lambda: connections_of(stack.world.database_url, "captionacc"),
+    )
+    assert [answer.status for answer in load.answers] == [202] * count
+    assert [answer.priority for answer in load.answers] == [tenants[answer.tenant_id] for answer in load.answers]
+    _assert_one_run_each(stack, load)
+    assert load.memory_peak_mb - load.memory_before_mb < 50
+    assert load.connections_peak <= MOST_CONNECTIONS
+    return load
+
+
+def _assert_one_run_each(stack: DagsterStack, load: Load) -> None:
+    videos = {str(answer.video_id): answer.run_id for answer in load.answers}
+    runs = [run for run in stack.runs() if run.tags.get("captionacc/video") in videos]
+    assert sorted(run.tags["captionacc/video"] for run in runs) == sorted(videos)
+    assert {run.tags["captionacc/video"]: run.run_id for run in runs} == videos
+    assert {run.status for run in runs} == {"QUEUED"}
+    with psycopg.connect(stack.world.database_url, autocommit=True) as connection:
+        rows = connection.execute(
+            "select video_id::text, run_id, state from captionacc.processing_requests where video_id = any(%s::uuid[])",
+            (list(videos),),
+        ).fetchall()
+    assert {video_id: run_id for video_id, run_id, _ in rows} == videos
+    assert {state for *_, state in rows} == {"launched"}
+
+
+@pytest.fixture(scope="module")
+def url(stack: DagsterStack, stack_api: httpx.Client) -> str:
+    stack.forget_runs()
+    return str(stack_api.base_url).rstrip("/")
+
+
+def test_ten_webhooks_at_once(stack: DagsterStack, url: str) -> None:
+    _wave(stack, url, 10, 10)
+
+
+def test_fifty_webhooks_at_once(stack: DagsterStack, url: str) -> None:
+    _wave(stack, url, 50, 50)
+
+
+@pytest.mark.slow
+def test_five_hundred_webhooks_in_a_row(stack: DagsterStack, url: str) -> None:
+    _wave(stack, url, 500, 2)
