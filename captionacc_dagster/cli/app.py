@@ -255,12 +255,13 @@ def doctor() -> None:
 @app.command()
 def up(
     port: Annotated[int, typer.Option("--port", "-p", help="Port of Dagster's UI.")] = 3000,
-    host: Annotated[str, typer.Option("--host", help="Address it listens on.")] = "127.0.0.1",
+    api_port: Annotated[int, typer.Option("--api-port", help="Port of the HTTP API.")] = 8000,
+    host: Annotated[str, typer.Option("--host", help="Address they listen on.")] = "127.0.0.1",
 ) -> None:
-    """Start what is needed to look around: embedded Postgres, Dagster's UI and daemon, until Ctrl-C."""
+    """Start what is needed to look around: embedded Postgres, Dagster's UI and daemon, the API, until Ctrl-C."""
     from captionacc_dagster.cli.services import run_services
 
-    raise typer.Exit(run_services(settings(), out, host=host, port=port))
+    raise typer.Exit(run_services(settings(), out, host=host, port=port, api_port=api_port))
 
 
 @app.command()

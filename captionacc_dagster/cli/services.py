@@ -7,8 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from types import FrameType
+import threading
+from typing import BinaryIO
 
 from rich.console import Console
 
@@ -19,70 +19,69 @@ from captionacc_dagster.settings import Settings
 STOP_SECONDS = 20.0
 
 
-def run_services(settings: Settings, console: Console, *, host: str, port: int) -> int:
-    """Run Dagster's webserver and daemon over the embedded Postgres until Ctrl-C or SIGTERM; give the exit code."""
-    if _is_taken(host, port):
-        console.print(f"[red]port {port} of {host} is in use[/red]; choose another: captionacc up --port N")
-        return 1
+def run_services(settings: Settings, console: Console, *, host: str, port: int, api_port: int) -> int:
+    """Run Dagster's webserver and daemon, and the API, until Ctrl-C or SIGTERM; give the exit code."""
+    for taken, option in ((port, "--port"), (api_port, "--api-port")):
+        if _is_taken(host, taken):
+            console.print(f"[red]port {taken} of {host} is in use[/red]; choose another: captionacc up {option} N")
+            return 1
+    # What listens on every address is reached on this machine's own.
+    reached = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
     environment = {
         **os.environ,
         "DAGSTER_HOME": os.environ.get("DAGSTER_HOME") or str(prepare_dagster_home(settings)),
         "CAPTIONACC_HOME": str(settings.home),
+        "CAPTIONACC_DAGSTER_URL": f"http://{reached}:{port}",
     }
     settings.inbox_dir.mkdir(parents=True, exist_ok=True)
-    with open_catalog(settings) as catalog:
+    api_log = settings.home / "api" / "api.log"
+    api_log.parent.mkdir(parents=True, exist_ok=True)
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    with open_catalog(settings) as catalog, api_log.open("ab") as log:
         waiting = len(catalog.list_processing_requests(states=["pending"]).items)
-        stopping = False
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            nonlocal stopping
-            stopping = True
-
-        signal.signal(signal.SIGINT, stop)
-        signal.signal(signal.SIGTERM, stop)
-        dagster = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "dagster",
-                "dev",
-                "-m",
-                "captionacc_dagster.definitions",
-                "-h",
-                host,
-                "-p",
-                str(port),
-                "--log-level",
-                "warning",
-            ],
-            env=environment,
-            # A group of its own: Ctrl-C reaches us alone, and we end the children in order.
-            start_new_session=True,
-        )
+        dagster = ["-m", "dagster", "dev", "-m", "captionacc_dagster.definitions", "--log-level", "warning"]
+        api = ["-c", "from captionacc_dagster.cli import main; main()", "api"]
+        services = {
+            "the API": _start([*api, "--host", host, "--port", str(api_port)], environment, log),
+            "Dagster": _start([*dagster, "-h", host, "-p", str(port)], environment, None),
+        }
         console.print(f"Dagster UI   http://{host}:{port}")
+        console.print(f"API          http://{host}:{api_port}/docs  (log: {api_log})", highlight=False, soft_wrap=True)
         console.print(f"Inbox        {settings.inbox_dir}  (drop a video here)", highlight=False, soft_wrap=True)
         console.print(f"Data         {settings.home}  ({waiting} requests waiting)", highlight=False, soft_wrap=True)
         console.print("Ctrl-C stops everything.")
-        while not stopping and dagster.poll() is None:
-            time.sleep(0.2)
-        return _end(dagster, console, stopping)
-
-
-def _end(process: subprocess.Popen[bytes], console: Console, asked: bool) -> int:
-    """Ask the services to stop, wait, and make sure."""
-    if process.poll() is None:
+        while not stopping.wait(0.2):
+            ended = [name for name, process in services.items() if process.poll() is not None]
+            if ended:
+                console.print(f"[red]{ended[0]} ended by itself with code {services[ended[0]].returncode}[/red]")
+                break
         console.print("stopping ...")
+        for process in services.values():
+            _end(process)
+    if not stopping.is_set():
+        return 1
+    console.print("stopped")
+    return 0
+
+
+def _start(arguments: list[str], environment: dict[str, str], log: BinaryIO | None) -> subprocess.Popen[bytes]:
+    # A group of its own: Ctrl-C reaches us alone, and we end the children in order.
+    return subprocess.Popen(
+        [sys.executable, *arguments], env=environment, stdout=log, stderr=log, start_new_session=True
+    )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask a service to stop, wait, and make sure."""
+    if process.poll() is None:
         process.send_signal(signal.SIGINT)
         try:
             process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    if not asked:
-        console.print(f"[red]Dagster ended by itself with code {process.returncode}[/red]")
-        return process.returncode or 1
-    console.print("stopped")
-    return 0
 
 
 def _is_taken(host: str, port: int) -> bool:
