@@ -29,7 +29,7 @@ class FunctionSpec:
         scaledown_window_s: how long an idle container is kept (and paid), seconds.
         cpu: physical cores; memory_mib: memory.
         base_s: seconds of work whatever the video's length; per_video_s: seconds for each second of video.
-            Both measured on two CPU cores (docs/modal.md), so that an estimate is on the high side.
+            Estimates on the high side: a CPU alone needs about half of that (docs/modal.md).
     """
 
     gpus: tuple[str, ...]

@@ -26,6 +26,7 @@ from captionacc_dagster_tests.small_clips import CAPTIONS, RATE, make_clip
 
 pytestmark = pytest.mark.integration
 
+WORDS = ("One", "Two", "Three", "Four", "Five")
 REGION = CropBox(crop_left=0.1, crop_top=0.8, crop_right=0.9, crop_bottom=0.97)
 
 
@@ -210,6 +211,50 @@ class TestPaidOnce:
         assert names[0] == names[1]
         query = "SELECT cropped_frames_version FROM run_metadata"
         assert tables(store, second.caption_frame_extents_db_key, tmp_path, query) == [[(2,)]]
+
+
+class TestSegments:
+    @pytest.fixture(scope="class")
+    def long_clip(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+        captions = [(20 + 60 * n, 65 + 60 * n, f"{word} and more.") for n, word in enumerate(WORDS)]
+        return make_clip(tmp_path_factory.mktemp("clips") / "long.mp4", captions, frames=330, seed=2)
+
+    def test_a_long_video_is_cut_and_joined_and_each_piece_is_paid_once(
+        self,
+        make_backend: MakeBackend,
+        add_video: AddVideo,
+        long_clip: Path,
+        modal_server: ModalServer,
+        store: ObjectStore,
+        ledger: PostgresCatalog,
+        tmp_path: Path,
+    ) -> None:
+        video = add_video(long_clip)
+        local = LocalCompute(store, lambda: create_engine("rapidocr", threads=1))
+        local.extract_frames_and_ocr(*video.where, 1.0)
+        whole = local.crop_and_infer_caption_frame_extents(*video.where, REGION, 1, 100.0)
+        cut = {"video_seconds": lambda video_id: 13.2, "segment_s": 5.0, "limits": limits(run_s=240, queue_s=240)}
+        pieces = make_backend(**cut).crop_and_infer_caption_frame_extents(*video.where, REGION, 2, 100.0)
+        calls = modal_server.calls_of("crop_and_infer_caption_frame_extents")
+        assert len(calls) == len(rows_of(ledger, video)) == 3
+        query = "SELECT start_frame_index, end_frame_index, start_ms, end_ms FROM extents ORDER BY start_ms"
+        found = [tables(store, result.caption_frame_extents_db_key, tmp_path, query)[0] for result in (whole, pieces)]
+        assert found[0] == found[1]
+        assert len(found[0]) == len(WORDS)
+        assert (pieces.frame_count, pieces.native_frame_count, pieces.label_counts) == (
+            whole.frame_count,
+            whole.native_frame_count,
+            whole.label_counts,
+        )
+        names = [
+            [key.removeprefix(result.cropped_frames_prefix) for key in store.list_files(result.cropped_frames_prefix)]
+            for result in (whole, pieces)
+        ]
+        assert names[0] == names[1]
+        again = make_backend(**cut)
+        assert again.crop_and_infer_caption_frame_extents(*video.where, REGION, 2, 100.0).version == 2
+        assert again.call_metadata()["modal/reused"] is True
+        assert len(modal_server.calls_of("crop_and_infer_caption_frame_extents")) == 3
 
 
 class TestLargeMessages:
