@@ -20,6 +20,7 @@ _SIMILAR_HEIGHT = 1.5
 _SAME_TEXT = 0.55  # correlation of strokes from which on two samples show the same text
 _FIXTURE_APART_S = 1.0  # samples closer than this say nothing about what stays
 _LEADING = 1.0  # line heights that may lie between two lines of one track
+_CHANGES_OFTEN = 4  # different texts at one place that are captions even where nothing can be seen to stand
 _CENTERED = 0.035  # of the width: how far a centred line's centre may lie off
 
 
@@ -271,7 +272,9 @@ def _row_confidence(row: Row, anchor: str | None, size: tuple[int, int], duratio
     if row.distinct >= 2:
         seen_to_stand = standing >= 2 or (standing >= 1 and in_the_middle)
         confidence = 0.55 + 0.06 * row.distinct + 0.15 * in_the_middle + 0.1 * seen_to_stand
-        return min(0.99, confidence) if seen_to_stand or in_the_middle else min(0.45, confidence)
+        # Over a scene that stands itself nothing can be seen to stand; text that changes often there is no sign.
+        often = moving == 0 and row.distinct >= _CHANGES_OFTEN
+        return min(0.99, confidence) if seen_to_stand or in_the_middle or often else min(0.45, confidence)
     # A single text may be a sign; in the middle and near an edge, it is a caption.
     place = (row.low + row.high) / 2 / (size[0] if row.vertical else size[1])
     if in_the_middle and (place > 0.7 or place < 0.25):
