@@ -317,7 +317,7 @@ def _read_anew(
     engine: OcrEngine,
     progress: Progress | None,
 ) -> dict[int, CaptionOcrResult]:
-    from captionacc_dagster.captioning.text import read_spans
+    from captionacc_dagster.captioning.spans import read_spans
 
     with opened(store, video_key, keys) as (facts, work):
         layout = layout_for(store, keys, facts, crop_region, work)

@@ -110,7 +110,7 @@ def test_an_edit_is_read_anew_by_the_machine(story: Story) -> None:
     answer = story.call("PATCH", f"/captions/{first['id']}", {"end_ms": first["end_ms"] - 40})
 
     job = story.finished_job(answer.json()["ocr_job"]["jobId"])
-    assert (job["status"], job["flow"]) == ("succeeded", "caption_ocr")
+    assert (job["status"], job["flow"]) == ("succeeded", "caption_ocr"), job
     read, typed = story.call("GET", "/captions").json()["captions"]
     assert (read["ocr_status"], read["end_ms"]) == ("completed", first["end_ms"] - 40)
     assert SequenceMatcher(None, read["text"], first["text"]).ratio() > 0.8
