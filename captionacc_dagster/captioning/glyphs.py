@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,6 +115,13 @@ def common_styles(measured: Sequence[InkStyle]) -> tuple[InkStyle, ...]:
     )
 
 
+def _opencv() -> Any:
+    """Give OpenCV untyped: its stubs know no comparison with a number."""
+    import cv2
+
+    return cv2
+
+
 class StrokeMeter:
     """Measures, frame after frame, how much ink appears and how much goes in the strip's character cells.
 
@@ -139,9 +147,9 @@ class StrokeMeter:
 
         The change is the largest share of one character cell's pixels that appeared or went, 0..2.
         """
-        import cv2
+        cv2 = _opencv()
 
-        if self._level is None or self._age is None or self._ink is None or self._one is None:
+        if self._level is None or self._previous is None or self._age is None or self._ink is None or self._one is None:
             self._level = strip.copy()
             self._age = np.zeros_like(strip)
             self._one = np.ones_like(strip)
@@ -175,7 +183,7 @@ class StrokeMeter:
         return rest
 
     def _contrasting(self, strip: Plane) -> Plane:
-        import cv2
+        cv2 = _opencv()
 
         around = cv2.blur(strip, (self._window, self._window))
         ink = cv2.compare(cv2.absdiff(strip, around), SHARP_CONTRAST_LEVELS, cv2.CMP_GE)
@@ -192,7 +200,7 @@ class StrokeMeter:
         return max(1, round(height / self._cell)), max(1, round(width / self._cell))
 
     def _shares(self, mask: Plane) -> NDArray[np.float32]:
-        import cv2
+        cv2 = _opencv()
 
         rows, columns = self._cells(mask)
         return cv2.resize(mask, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
@@ -246,7 +254,8 @@ def mean_distance(frames: Sequence[Plane], level: NDArray[np.float32]) -> NDArra
     distance = np.zeros(level.shape, np.float32)
     for frame in frames:
         cv2.accumulate(cv2.absdiff(frame, target), distance)
-    return distance / len(frames)
+    distance /= len(frames)
+    return distance
 
 
 def high_pass(level: NDArray[np.float32], line_px: float) -> NDArray[np.float32]:
@@ -254,7 +263,7 @@ def high_pass(level: NDArray[np.float32], line_px: float) -> NDArray[np.float32]
     import cv2
 
     window = odd(line_px * 0.7)
-    return level - cv2.blur(level, (window, window))
+    return np.asarray(level - cv2.blur(level, (window, window)), np.float32)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ HOPEFUL = 0.3  # below this it is not worth another look
 CERTAIN = 0.95  # then even a line with much room for its characters is one
 _WIDEST_CHARACTER = 1.5  # line heights
 PLAUSIBLE = 0.6  # below this a reading is no text
-_ALIKE = str.maketrans({"O": "0", "o": "0", "I": "1", "l": "1", "|": "1", "，": ",", "。": ".", "：": ":"})
+_ALIKE = str.maketrans({"o": "0", "i": "1", "l": "1", "|": "1", "，": ",", "。": ".", "：": ":"})
 # Characters that recognisers mix up between the scripts; simplified on the right.
 _SIMPLIFIED = str.maketrans(
     "決淨凈裡裏後來個們這說時對為會過還樣點開關門間問見現話語請讓認識誰謝遠進運頭東車馬長書電買賣錢愛國學當聽覺麼無與從動氣處實發經給幾機應條業樂",
@@ -59,7 +59,8 @@ NOTHING = Reading("", 0.0, 0)
 
 def fold(text: str) -> str:
     """Fold what recognisers mix up: width, case, O and 0, l and I and 1, script variants, white space."""
-    folded = unicodedata.normalize("NFKC", text).translate(_SIMPLIFIED).translate(_ALIKE).casefold()
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    folded = folded.translate(_SIMPLIFIED).translate(_ALIKE)
     return "".join(character for character in folded if not character.isspace())
 
 

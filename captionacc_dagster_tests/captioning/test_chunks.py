@@ -1,0 +1,63 @@
+"""WebM chunks: three levels that share no frame, VP9, frames at their own times."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from captionacc_dagster.captioning.chunks import ChunkWriter, level_of
+
+pytestmark = pytest.mark.integration
+
+
+def planes(level: int, width: int = 96, height: int = 32):
+    chroma = np.full((height // 2, width // 2), 128, np.uint8)
+    return np.full((height, width), level, np.uint8), chroma, chroma
+
+
+def frames_of(path: Path) -> list[tuple[float, int]]:
+    import av
+
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert stream.codec_context.codec.canonical_name == "vp9"
+        assert stream.codec_context.pix_fmt == "yuv420p"
+        return [
+            (float(frame.pts * frame.time_base), round(float(frame.to_ndarray(format="gray").mean())))
+            for frame in container.decode(stream)
+            if frame.pts is not None and frame.time_base is not None
+        ]
+
+
+def test_the_levels_hold_every_frame_once(tmp_path: Path):
+    with ChunkWriter(tmp_path, 10.0) as writer:
+        for index in range(100):
+            writer.write(index, planes(40 + index))
+    found: dict[int, int] = {}
+    for level in (16, 4, 1):
+        for path in sorted((tmp_path / f"modulo_{level}").iterdir()):
+            frames = frames_of(path)
+            assert len(frames) <= 32
+            indices = [round(time_s * 10) for time_s, _ in frames]
+            assert path.name == f"chunk_{indices[0]:010d}.webm"
+            assert all(level_of(index) == level for index in indices)
+            for index, (_, grey) in zip(indices, frames, strict=True):
+                assert index not in found
+                found[index] = grey
+    assert sorted(found) == list(range(100))
+    assert all(found[index] < found[index + 20] for index in range(80))
+    assert len(list((tmp_path / "modulo_1").iterdir())) == 3
+
+
+@pytest.mark.parametrize(("index", "level"), [(0, 16), (16, 16), (4, 4), (8, 4), (1, 1), (18, 1), (32, 16)])
+def test_each_frame_has_its_level(index: int, level: int):
+    assert level_of(index) == level
+
+
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path):
+    with pytest.raises(FileNotFoundError), ChunkWriter(tmp_path, 10.0) as writer:
+        (tmp_path / "modulo_16").rmdir()
+        for index in range(40):
+            writer.write(index, planes(index))

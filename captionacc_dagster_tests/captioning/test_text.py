@@ -1,0 +1,116 @@
+"""Cutting lines out of ink, and choosing among readings: what is text, what is texture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from captionacc_dagster.captioning.ocr import LineBox, Recognition, TextBox
+from captionacc_dagster.captioning.text import NOTHING, Anchor, fold, read_caption, split_lines
+
+pytestmark = pytest.mark.unit
+
+LINE = 30.0
+
+
+class ScriptedReader:
+    """Gives prepared readings one after the other, and counts."""
+
+    name = "scripted"
+
+    def __init__(self, *readings: Recognition) -> None:
+        self.readings = list(readings)
+        self.calls = 0
+
+    def recognise(self, line_images: Sequence[NDArray[np.uint8]]) -> list[Recognition]:
+        self.calls += len(line_images)
+        return [self.readings.pop(0) for _ in line_images]
+
+    def detect(self, image: NDArray[np.uint8], *, long_side: int | None = None) -> list[LineBox]:
+        raise AssertionError("located lines need no detection")
+
+    def read(self, image: NDArray[np.uint8]) -> list[TextBox]:
+        raise AssertionError("located lines need no detection")
+
+
+def ink(*boxes: tuple[int, int, int, int], size: tuple[int, int] = (80, 400)) -> NDArray[np.bool_]:
+    mask = np.zeros(size, bool)
+    for x0, y0, x1, y1 in boxes:
+        mask[y0:y1, x0:x1:2] = True
+        mask[y0:y1, x1 - 1] = True
+    return mask
+
+
+def pictures(count: int = 5) -> list[NDArray[np.uint8]]:
+    return [np.full((80, 400), 10 * number, np.uint8) for number in range(count)]
+
+
+def test_lines_come_from_top_to_bottom_and_columns_from_right_to_left():
+    two = ink((50, 5, 350, 30), (100, 40, 300, 66))
+    assert split_lines(two, LINE) == [(50, 5, 350, 30), (100, 40, 300, 66)]
+    assert split_lines(two.T, LINE, vertical=True) == [(40, 100, 66, 300), (5, 50, 30, 350)]
+
+
+def test_accents_and_dots_belong_to_their_line():
+    assert split_lines(ink((60, 2, 70, 6), (50, 10, 350, 32)), LINE) == [(50, 2, 350, 32)]
+
+
+def test_lines_that_touch_are_parted_at_their_seam():
+    touching = ink((50, 5, 350, 38), (100, 38, 300, 70))
+    touching[37] = False
+    touching[37, 60:80] = True
+    assert len(split_lines(touching, LINE, seams=[38.0])) == 2
+
+
+def test_what_stands_far_from_the_text_is_left_out():
+    with_logo = ink((120, 5, 280, 30), (370, 5, 395, 30))
+    assert split_lines(with_logo, LINE, anchor=Anchor("center", 200.0)) == [(120, 5, 280, 30)]
+    assert split_lines(with_logo, LINE, anchor=Anchor("left", 120.0))[0][0] == 120
+    assert split_lines(ink((10, 5, 60, 30)), LINE, anchor=Anchor("center", 200.0)) == []
+
+
+def test_a_sure_reading_is_taken_at_once():
+    reader = ScriptedReader(Recognition("We left at noon", 0.98))
+    reading = read_caption(reader, pictures(), ink((100, 20, 300, 50)), LINE)
+    assert (reading.text, reading.recognitions, reader.calls) == ("We left at noon", 1, 1)
+    assert reading.confidence == pytest.approx(0.98)
+
+
+def test_a_doubtful_reading_is_read_again_and_the_surer_one_taken():
+    reader = ScriptedReader(Recognition("We 1eft", 0.7), Recognition("We left", 0.96))
+    reading = read_caption(reader, pictures(), ink((100, 20, 300, 50)), LINE)
+    assert (reading.text, reading.recognitions) == ("We left", 2)
+
+
+def test_few_characters_must_be_read_twice_alike():
+    mask = ink((180, 20, 220, 50))
+    alike = ScriptedReader(Recognition("?!", 0.8), Recognition("?!", 0.9))
+    assert read_caption(alike, pictures(), mask, LINE).text == "?!"
+    unlike = ScriptedReader(Recognition("V", 0.8), Recognition("7", 0.85), Recognition("L", 0.8))
+    assert read_caption(unlike, pictures(), mask, LINE).text == ""
+
+
+def test_a_line_with_far_too_much_room_for_its_characters_is_texture():
+    reader = ScriptedReader(*[Recognition("ERVZ", 0.8)] * 3)
+    assert read_caption(reader, pictures(), ink((20, 20, 380, 50)), LINE).text == ""
+
+
+def test_without_ink_nothing_is_read():
+    reader = ScriptedReader()
+    assert read_caption(reader, pictures(), np.zeros((80, 400), bool), LINE) == NOTHING
+    assert reader.calls == 0
+
+
+@given(st.text(alphabet="OoIl|01 abcéñÑü，。：！决決净凈裡", max_size=30))
+def test_folding_twice_changes_nothing_more(text: str):
+    assert fold(fold(text)) == fold(text)
+
+
+def test_folding_joins_what_recognisers_mix_up():
+    assert fold("決定 O l，") == fold("决定0 1,")
+    assert fold("Sunrise") != fold("Sunset")
