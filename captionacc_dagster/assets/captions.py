@@ -20,13 +20,14 @@ from captionacc_dagster.assets.metadata import captions_table
 from captionacc_dagster.assets.partial_work import check_readable, read_check
 from captionacc_dagster.captioning import captions_database, databases
 from captionacc_dagster.captioning.captions_database import Reading, StoredCaption
-from captionacc_dagster.captioning.subtitles import FORMATS, format_subtitles
+from captionacc_dagster.captioning.subtitles import FORMATS
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.compute.base import BadInput, ComputeBackend, Progress
 from captionacc_dagster.compute.results import CaptionSpan
 from captionacc_dagster.orchestration.flows import Flow
 from captionacc_dagster.orchestration.partitions import videos_partitions
 from captionacc_dagster.orchestration.priority import FLOW_TAG
+from captionacc_dagster.orchestration.subtitle_files import publish_subtitles
 from captionacc_dagster.resources import ProgressReporter, compute_pool
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster.storage.base import ObjectStore
@@ -197,10 +198,9 @@ def subtitles(
         path = _download(run, store, Path(folder))
         if path is None:
             raise BadInput(f"{run.video.filename}: has no captions yet; run captions_db first")
-        captions = captions_database.to_captions(captions_database.read_captions(path), run.video.frame_rate or 25.0)
-        texts = {kind: format_subtitles(captions, kind, video_facts(run)) for kind in FORMATS}
-        for kind, text in texts.items():
-            store.publish(run.keys.subtitles(kind), text.encode())
+        rows = captions_database.read_captions(path)
+        captions = captions_database.to_captions(rows, run.video.frame_rate or 25.0)
+        texts = publish_subtitles(store, run.video, rows)
         run.succeed()
         return MaterializeResult(
             metadata={
@@ -209,16 +209,3 @@ def subtitles(
                 **{f"{kind}_key": MetadataValue.path(run.keys.subtitles(kind)) for kind in FORMATS},
             }
         )
-
-
-def video_facts(run: VideoRun) -> dict[str, object]:
-    """Give what the JSON file says of the video itself."""
-    video = run.video
-    return {
-        "id": str(video.id),
-        "filename": video.filename,
-        "duration_s": video.duration_seconds,
-        "frame_rate": video.frame_rate,
-        "width": video.width,
-        "height": video.height,
-    }
