@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 
 from anyio.to_thread import run_sync
 from fastapi import FastAPI
@@ -87,4 +88,13 @@ def _describe(app: FastAPI) -> None:
     app.openapi = openapi  # pyright: ignore[reportAttributeAccessIssue]
 
 
-app = create_app()
+@cache
+def _default_app() -> FastAPI:
+    return create_app()
+
+
+def __getattr__(name: str) -> FastAPI:
+    # Made when a server asks for it: importing this module reads no settings.
+    if name == "app":
+        return _default_app()
+    raise AttributeError(name)

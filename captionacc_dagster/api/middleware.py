@@ -90,7 +90,7 @@ class ClientLimitMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
-        if scope["type"] == "http" and scope["path"] not in ("/health", "/ready"):
+        if scope["type"] == "http" and scope["path"] != "/health":
             try:
                 await self._services.limits.admit_client(scope["state"]["facts"].client_ip)
             except ApiError as error:
