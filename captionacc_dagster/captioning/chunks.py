@@ -22,7 +22,8 @@ _QUEUED = 16
 _OPTIONS = {
     "deadline": "realtime",
     "cpu-used": "8",
-    "crf": "36",
+    "crf": "42",
+    "aq-mode": "0",
     "b": "0",
     "row-mt": "0",
     "lag-in-frames": "0",
