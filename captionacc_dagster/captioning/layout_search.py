@@ -97,6 +97,7 @@ class LayoutSearch:
         tracks = self._tracks()
         if not self._is_settled(tracks):
             self._take(between, steps)
+            self._stood.clear()  # there is more now to compare with
             self._search_whole(self._spread(_WHOLE_S if tracks else _WHOLE_S / 2))
             tracks = self._tracks()
             if tracks:
@@ -231,7 +232,7 @@ class LayoutSearch:
                 sample = self.samples[line.sample]
                 if sample.searched and not sample.scene_stands:
                     box = box_of(row.vertical, line.start, line.end, line.low, line.high, self.size)
-                    shown.append(any(overlap(stands, box) > 0.5 for stands, _ in self._standing(sample)))
+                    shown.append(any(overlap(box, stands) > 0.5 for stands, _ in self._standing(sample)))
         return len(shown) >= _TELLING and float(np.mean(shown)) >= _TELLING_SHARE
 
     def _stands_out(self, sample: Sample, tracks: Sequence[FoundTrack]) -> bool:
@@ -274,6 +275,7 @@ class LayoutSearch:
                 weight
                 for box, weight in self._standing(sample)
                 if not any(low < (box.top + box.bottom) / 2 < high for low, high in reaches)
+                and not any(overlap(box, fixed) > 0.3 for fixed in self.fixtures)
                 and weight / (box.width * box.height) >= 0.6 * density
                 and (not heights or 0.4 * min(heights) <= box.height <= 1.6 * max(heights))
             ]

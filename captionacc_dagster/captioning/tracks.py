@@ -21,6 +21,7 @@ _SAME_TEXT = 0.55  # correlation of strokes from which on two samples show the s
 _FIXTURE_APART_S = 1.0  # samples closer than this say nothing about what stays
 _LEADING = 1.0  # line heights that may lie between two lines of one track
 _CHANGES_OFTEN = 4  # different texts at one place that are captions even where nothing can be seen to stand
+_WEAK_LEADING = 0.45  # the same where one of them alone would be no caption
 _CENTERED = 0.035  # of the width: how far a centred line's centre may lie off
 
 
@@ -249,7 +250,7 @@ def find_tracks(rows: Sequence[Row], size: tuple[int, int], duration_s: float) -
             (
                 track
                 for track in tracks
-                if _adjoins(row, track) and not _covers(row, track) and _aligned(row, track, size)
+                if _adjoins(row, track, _WEAK_LEADING) and not _covers(row, track) and _aligned(row, track, size)
             ),
             None,
         )
@@ -282,13 +283,13 @@ def _row_confidence(row: Row, anchor: str | None, size: tuple[int, int], duratio
     return 0.2
 
 
-def _adjoins(row: Row, track: FoundTrack) -> bool:
+def _adjoins(row: Row, track: FoundTrack, leading: float = _LEADING) -> bool:
     if row.vertical != track.vertical:
         return False
     for other in track.rows:
         gap = max(other.low - row.high, row.low - other.high)
         smaller, larger = sorted((row.height, other.height))
-        if gap <= _LEADING * smaller and larger <= 2.2 * smaller:
+        if gap <= leading * smaller and larger <= 2.2 * smaller:
             return True
     return False
 
