@@ -29,6 +29,7 @@ def _spec(name: str, description: str, kinds: set[str]) -> AssetSpec:
         kinds=kinds,
         owners=["team:captions"],
         code_version="1",
+        skippable=True,  # a refused one has none
     )
 
 

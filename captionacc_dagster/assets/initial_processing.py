@@ -5,6 +5,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from dagster import (
+    AssetCheckResult,
+    AssetCheckSeverity,
     AssetCheckSpec,
     AssetExecutionContext,
     AssetSpec,
@@ -39,6 +41,7 @@ def _spec(name: str, description: str, kinds: set[str]) -> AssetSpec:
         kinds=kinds,
         owners=["team:captions"],
         code_version="1",
+        skippable=True,  # a refused one has none
     )
 
 
@@ -73,7 +76,7 @@ def initial_processing(
     store: ResourceParam[ObjectStore],
     compute: ResourceParam[ComputeBackend],
     progress: ResourceParam[ProgressReporter],
-) -> Iterator[MaterializeResult]:
+) -> Iterator[MaterializeResult | AssetCheckResult]:
     """Sample full frames, read them and find the layout, in one compute call."""
     run = VideoRun(context, catalog, "video_initial_processing")
     with run.stage("layout"):
@@ -88,6 +91,14 @@ def initial_processing(
         _record(run, result)
         yield from _materializations(run, store, result, compute.call_metadata())
         run.succeed()
+        return
+    yield AssetCheckResult(
+        check_name="every_frame_read",
+        asset_key="ocr_db",
+        passed=False,
+        severity=AssetCheckSeverity.WARN,
+        description="nothing was read: the tenant's limit does not allow it",
+    )
 
 
 def _record(run: VideoRun, result: ExtractResult) -> None:

@@ -15,7 +15,7 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.errors import CatalogError, CatalogUnavailable, NotFound
 from captionacc_dagster.catalog.models import DatabaseName, Flow, ProcessingRequest, Video, error_details
-from captionacc_dagster.compute.base import ComputeError
+from captionacc_dagster.compute.base import ComputeError, QuotaExceeded
 from captionacc_dagster.orchestration.locks import HeldLock, LockLost, server_lock
 from captionacc_dagster.orchestration.outcomes import adopt_request
 from captionacc_dagster.orchestration.priority import REQUEST_TAG
@@ -106,7 +106,10 @@ class VideoRun:
 
     @contextmanager
     def stage(self, failing: Failing) -> Iterator[None]:
-        """Turn what goes wrong inside into a written reason, and into a failure that is retried only if that helps."""
+        """Turn what goes wrong inside into a written reason, and into a failure that is retried only if that helps.
+
+        A quota that does not allow the work is no failure: the video and its request say so, and the block ends here.
+        """
         try:
             sign_in(self.context.instance, self.context.run)
             yield
@@ -115,11 +118,16 @@ class VideoRun:
         except (DagsterExecutionInterruptedError, KeyboardInterrupt) as interruption:
             # Dagster applies the retry policy to an interruption too: a cancelled run would begin its work anew.
             raise Failure("the run was interrupted", allow_retries=False) from interruption
+        except QuotaExceeded as refusal:
+            self.context.log.warning("refused: %s", refusal)
+            self._write_failure(refusal, failing, "cancelled")
+            if failing == "text":  # the captions are there already, only their reading was refused
+                raise Failure(str(refusal), allow_retries=False) from refusal
         except Exception as error:
             if self.will_retry(error):
                 self.context.log.warning("%s: %s; trying again", type(error).__name__, error)
                 raise
-            self._write_failure(error, failing)
+            self._write_failure(error, failing, "failed")
             # The cause is shown with its traceback; without this, Dagster would retry what cannot heal.
             raise Failure(str(error) or type(error).__name__, allow_retries=False) from error
 
@@ -127,7 +135,7 @@ class VideoRun:
         """Say whether the step is tried again after this error."""
         return _may_heal(error) and self.context.retry_number < TRANSIENT_RETRIES.max_retries
 
-    def _write_failure(self, error: Exception, failing: Failing) -> None:
+    def _write_failure(self, error: Exception, failing: Failing, end: Literal["failed", "cancelled"]) -> None:
         details = error_details(error, run_id=self.context.run.run_id)
         changes: dict[str, Any] = {f"{failing}_status": "error", f"{failing}_error_details": details}
         if failing == "layout":
@@ -138,7 +146,7 @@ class VideoRun:
                 self.catalog.update_video_status(self.video_id, **changes)
             for request in self._own_requests():
                 self.catalog.finish_processing_request(
-                    request.id, "failed", run_id=self.context.run.run_id, error_details=details
+                    request.id, end, run_id=self.context.run.run_id, error_details=details
                 )
         except CatalogError as unwritten:
             # The sensor run_outcomes writes it once the catalog is back.

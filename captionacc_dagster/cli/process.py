@@ -234,9 +234,12 @@ class Workshop:
             },
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         )
-        if not result.success:
+        row = self.catalog.get_video_metadata(video.id)
+        details = (row.layout_error_details, row.boundaries_error_details)
+        refused = any(found is not None and found.get("run_id") == result.run_id for found in details)
+        if not result.success or refused:
             raise ProcessError(self._reason(video, result))
-        return self.catalog.get_video_metadata(video.id)
+        return row
 
     def _reason(self, video: Video, result: ExecuteInProcessResult) -> str:
         row = self.catalog.get_video_metadata(video.id)

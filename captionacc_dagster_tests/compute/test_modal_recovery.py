@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 from dagster import AssetKey, DagsterInstance
 
@@ -131,3 +132,28 @@ def test_a_run_that_is_interrupted_cancels_its_call(
     [call] = modal_server.calls.values()
     assert (call.cancelled, call.containers_terminated) == (True, True)
     assert rows_of(ledger, video)[0].state == "cancelled"
+
+
+def test_a_refused_video_is_no_failed_run(
+    modal_server: ModalServer,
+    start_run: Start,
+    add_video: AddVideo,
+    ledger: PostgresCatalog,
+    ledger_url: str,
+    tmp_path: Path,
+) -> None:
+    tenant_id = str(uuid4())
+    ledger.ensure_tenant(tenant_id, "limited", "demo")
+    with psycopg.connect(ledger_url) as connection:
+        connection.execute("update captionacc.tenants set processing_minutes_limit = 0 where id = %s", (tenant_id,))
+    video = add_video(make_clip(tmp_path / "news.mp4"), tenant_id=tenant_id)
+    run = start_run(video)
+    logs = "".join(path.read_text(errors="replace") for path in tmp_path.glob("run-*.log"))
+    assert run.wait(120) == 0, logs
+    row = ledger.get_video_metadata(video.keys.video_id)
+    assert (row.status, row.layout_status) == ("error", "error")
+    assert row.layout_error_details is not None
+    assert row.layout_error_details["error_type"] == "QuotaExceeded"
+    assert "of 0 minutes of this month are used" in str(row.layout_error_details["message"])
+    assert [call.state for call in rows_of(ledger, video)] == ["refused"]
+    assert modal_server.calls == {}
