@@ -116,13 +116,15 @@ def api_process(folder: Path, environment: dict[str, str], *, log: str = "api.lo
     """Run the API alone under uvicorn and give its URL."""
     port = free_port()
     command = [str(Path(sys.executable).with_name("captionacc")), "api", "--port", str(port)]
-    with _process(command, folder / log, environment):
+    with _process(command, folder / log, environment, stop_s=30.0):
         _wait_for_http(f"http://127.0.0.1:{port}/health", folder / log)
         yield f"http://127.0.0.1:{port}"
 
 
 @contextmanager
-def _process(command: list[str], log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def _process(
+    command: list[str], log: Path, environment: dict[str, str], *, stop_s: float = 5.0
+) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("ab") as output:
         process = subprocess.Popen(
             command, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=REPOSITORY, start_new_session=True
@@ -132,7 +134,7 @@ def _process(command: list[str], log: Path, environment: dict[str, str]) -> Iter
     finally:
         process.send_signal(signal.SIGINT)
         try:
-            process.wait(15)
+            process.wait(stop_s)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
