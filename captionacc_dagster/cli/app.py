@@ -202,13 +202,15 @@ def status(
 ) -> None:
     """List the videos, or tell one video's story in order of time."""
     from captionacc_dagster.cli.status import show_story, show_videos
+    from captionacc_dagster.orchestration.instance import open_instance
     from captionacc_dagster.resources import open_catalog
 
     with errors_in_one_line(), open_catalog(settings()) as catalog:
         if video is None:
             show_videos(catalog, out, limit)
         else:
-            show_story(catalog, out, video)
+            with open_instance(settings()) as instance:
+                show_story(catalog, instance, out, video)
 
 
 @app.command()

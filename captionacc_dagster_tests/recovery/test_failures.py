@@ -13,6 +13,7 @@ from captionacc_dagster.compute.base import BadInput, ComputeUnavailable
 from captionacc_dagster.compute.results import ExtractResult
 from captionacc_dagster.orchestration.flows import Flow
 from captionacc_dagster.orchestration.priority import REQUEST_TAG
+from captionacc_dagster.orchestration.story import tell_story
 from captionacc_dagster_tests.recovery.conftest import Workshop, failing
 
 pytestmark = pytest.mark.recovery
@@ -200,6 +201,28 @@ def test_chosen_captions_that_cannot_be_read_say_why_and_keep_their_text(worksho
     assert workshop.catalog.get_video_metadata(video.id).text_status == "annotate"
     assert request_state(workshop, video.id, OCR) == "failed"
     workshop.nothing_is_left_behind()
+
+
+def test_a_videos_story_tells_stages_and_errors_in_order_of_time(workshop: Workshop, no_waiting: list[float]) -> None:
+    video = workshop.upload()
+    workshop.script += [failing(ComputeUnavailable("no GPU is free")), failing(BadInput("clip.mp4: has no picture"))]
+    workshop.run(INITIAL, video)
+    story = tell_story(workshop.catalog, workshop.instance, video.id)
+    assert [event.at for event in story] == sorted(event.at for event in story)
+    told = [(event.event, event.details.get("stage")) for event in story]
+    wanted = [
+        ("uploaded", None),
+        ("requested", None),
+        ("run started", None),
+        ("stage started", "raw_video"),
+        ("stage done", "raw_video"),
+        ("stage will be tried again", "initial_processing"),
+        ("stage failed", "initial_processing"),
+        ("run failed", None),
+    ]
+    assert [step for step in told if step in wanted] == wanted
+    failed = next(event for event in story if event.event == "stage failed")
+    assert "has no picture" in str(failed.details["error"])
 
 
 def test_failures_are_counted(workshop: Workshop) -> None:
