@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from captionacc_dagster.captioning.glyphs import (
     InkChange,
     InkModel,
-    InkStyle,
     Mask,
     Plane,
     compare_ink,
@@ -199,7 +198,7 @@ def _settle(
     return cut, cut
 
 
-def join(first: Segment, second: Segment, line_px: float, styles: Sequence[InkStyle] = ()) -> Segment:
+def join(first: Segment, second: Segment, line_px: float) -> Segment:
     """Make one segment of two neighbours that show the same ink."""
     inks = float(first.model.ink.sum()), float(second.model.ink.sum())
     if min(inks) < _WEAK * max(inks):  # one of them fades
@@ -208,7 +207,7 @@ def join(first: Segment, second: Segment, line_px: float, styles: Sequence[InkSt
     share = (first.end - first.start) / (second.end - first.start)
     frames = _mixed(first.model.frames, second.model.frames, share)
     pictures = _mixed(first.pictures, second.pictures, share)
-    return Segment(first.start, second.end, model_ink(frames, line_px, styles), pictures, first.around_start)
+    return Segment(first.start, second.end, model_ink(frames, line_px), pictures, first.around_start)
 
 
 def _mixed(one: Sequence[Plane], other: Sequence[Plane], share: float) -> list[Plane]:

@@ -153,7 +153,7 @@ class _TrackReader:
             return
         boundary = find_boundary(self._current, segment, self.follower.line_px, self._born)
         if boundary.is_same:
-            self._current = join(self._current, segment, self.follower.line_px, self.follower.styles)
+            self._current = join(self._current, segment, self.follower.line_px)
             return
         self._read(self._current, boundary.end, boundary.share)
         self._current, self._start, self._start_share = segment, boundary.start, boundary.share

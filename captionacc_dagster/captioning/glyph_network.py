@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 CHANNELS = 5
-LINE_PX = 28.0  # the network was taught lines of about this height
-LARGEST_LINE_PX = 34.0
+LINE_PX = 36.0  # lines as the layout measures them: text of about 26 px, as the network was taught
+LARGEST_LINE_PX = 46.0
 STRIDE = 4  # heights and widths that the network takes are multiples of this
 _SURROUNDINGS_PX = 21
 _MODEL = "glyph_mask.onnx"

@@ -1,4 +1,4 @@
-"""Ink: the pixels of glyphs, told from the picture behind them because they stand still and contrast with it.
+"""Ink: the pixels of glyphs as the learned mask finds them, and how the ink of two stretches of frames differs.
 
 Everything works on small luma strips, ``(height, width)`` uint8, scaled so that a line of text is
 `LINE_PX` pixels high or a little more.
@@ -13,16 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from captionacc_dagster.captioning.glyph_network import stroke_map
+
+LIKELY = 0.4  # from this probability on a pixel is the stroke of a caption
 LINE_PX = 27  # the smallest: strokes of ordinary fonts are then two to four pixels wide
 STEADY_LEVELS = 18  # a pixel stands still while it stays this near its level, in 8-bit levels
-_SPREAD_OF_CONTRAST = 0.3
-_WIDEST_SPREAD_LEVELS = 40
-STYLED_SPREAD_LEVELS = 18  # the same for strokes that have the level of the text
-CONTRAST_LEVELS = 22  # ink differs at least this much from the mean of its surroundings
 SHARP_CONTRAST_LEVELS = 30  # the same for ink that comes or goes at once, judged without averaging
 SHARP_STEP_LEVELS = 40  # such ink changes by this much from one frame to the next
-MIN_CHANGED_SHARE = 0.35  # of the ink in a window as large as a narrow character
-MIN_CHANGED_AREA = 0.028  # of that window's area
+MIN_CHANGED_SHARE = 0.18  # of the ink in a window as large as a narrow character
+MIN_CHANGED_AREA = 0.015  # of that window's area
 _MOST_WINDOWS = 12
 _BRIGHT_RATHER = 6.0
 _SAME_STYLE_LEVELS = 28
@@ -30,10 +29,9 @@ _MOST_STYLES = 3
 _SECOND_SHARE = 0.2
 _SECOND_SPREAD_LEVELS = 9
 _LEAST_STROKES = 40  # pixels of strokes from which a style can be told
-_REPLACED = 0.15
+_REPLACED = 0.03
 _MOST_OF_THE_WAY = 0.55
 _RELATIVE_CONTRAST = 0.4  # ink of one caption has about the same contrast: less than this share is no text
-SPREAD_LEVELS = 11  # mean deviation of ink over the frames of one caption, at most
 
 Plane = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -49,10 +47,6 @@ class InkStyle:
     sign: int
     level: float
     tolerance: float
-
-    def matches(self, level: NDArray[np.float32], relief: NDArray[np.float32]) -> Mask:
-        """Say where a picture looks like a stroke, bool ``(height, width)``."""
-        return (relief * self.sign > 0) & (np.abs(level - self.level) <= self.tolerance)
 
 
 def measure_styles(model: InkModel, inside: Mask) -> list[InkStyle]:
@@ -213,7 +207,7 @@ class InkModel:
     Attributes:
         level: mean luma, float32 ``(height, width)``.
         relief: ``level`` less the mean of its surroundings, float32.
-        ink: bool, steady and contrasting.
+        ink: bool, strokes of a caption that stood for most of the frames.
         frames: the strips it was made from.
     """
 
@@ -223,26 +217,16 @@ class InkModel:
     frames: tuple[Plane, ...]
 
 
-def model_ink(frames: Sequence[Plane], line_px: float, styles: Sequence[InkStyle] = ()) -> InkModel:
-    """Find the ink of some frames that show the same caption (or none); only of given styles if any are."""
+def model_ink(frames: Sequence[Plane], line_px: float) -> InkModel:
+    """Find the ink of some frames that show the same caption (or none)."""
     import cv2
 
     level = np.zeros(frames[0].shape, np.float32)
     for frame in frames:
         cv2.accumulate(frame, level)
     level /= len(frames)
-    spread = mean_distance(frames, level)
     relief = high_pass(level, line_px)
-    contrast = np.abs(relief)
-    ink = (spread <= SPREAD_LEVELS) & (contrast >= CONTRAST_LEVELS)
-    if styles:
-        # Strokes may change their colour while they stand, as in karaoke, but never lose their contrast.
-        lasting = spread <= np.clip(_SPREAD_OF_CONTRAST * contrast, STYLED_SPREAD_LEVELS, _WIDEST_SPREAD_LEVELS)
-        strokes = lasting & (contrast >= CONTRAST_LEVELS)
-        strokes &= np.logical_or.reduce([style.matches(level, relief) for style in styles])
-        # Outlines and soft edges belong to the stroke they surround.
-        reach = cv2.dilate(strokes.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool)
-        ink = strokes | (ink & reach)
+    ink = stroke_map(frames, line_px) >= LIKELY
     return InkModel(level, relief, ink, tuple(frames))
 
 

@@ -229,7 +229,7 @@ class TrackFollower:
             return None
         if len(frames) > _SEEN_FRAMES:
             frames = [frames[n] for n in np.linspace(0, len(frames) - 1, _SEEN_FRAMES).round().astype(int)]
-        return model_ink(frames, self.line_px, self.styles)
+        return model_ink(frames, self.line_px)
 
     def _away_from(self, left: InkModel, index: int) -> int | None:
         """Give the first frame near this one from which on the ink of the frames before is gone for a moment."""
@@ -245,7 +245,7 @@ class TrackFollower:
         segment = Segment(
             start=self._start,
             end=end,
-            model=model_ink(strips, self.line_px, self.styles),
+            model=model_ink(strips, self.line_px),
             pictures=pictures,
             around_start=self._around_start,
         )
