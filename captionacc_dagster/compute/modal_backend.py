@@ -33,8 +33,9 @@ from captionacc_dagster.compute.envelope import (
     canonical_json,
 )
 from captionacc_dagster.compute.functions import captions_read_before
-from captionacc_dagster.compute.modal_calls import Deployment, RemoteCall, WaitLimits, cancel_by_id, wait_for
+from captionacc_dagster.compute.modal_calls import Deployment, RemoteCall, WaitLimits, cancel_by_id
 from captionacc_dagster.compute.modal_spec import APP_NAME, DEPLOY_COMMAND, assumed_duration, estimated_minutes
+from captionacc_dagster.compute.modal_wait import wait_for
 from captionacc_dagster.compute.results import (
     CaptionOcrResult,
     CaptionSpan,

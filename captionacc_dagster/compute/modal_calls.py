@@ -6,7 +6,6 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,7 +19,6 @@ from captionacc_dagster.compute.base import (
     ComputeMisconfigured,
     ComputeTimeout,
     ComputeUnavailable,
-    Progress,
     QuotaExceeded,
 )
 from captionacc_dagster.compute.envelope import CallReply, CallRequest, EnvelopeError, RemoteFailure
@@ -439,45 +437,6 @@ class RemoteCall:
             "run_id": self._run_id or None,
             "time": datetime.now(UTC).isoformat(),
         }
-
-
-def wait_for(calls: Sequence[RemoteCall], limits: WaitLimits, progress: Progress | None = None) -> list[CallReply]:
-    """Make all calls, wait until each has its reply, and give the replies in the same order.
-
-    An interruption (the run is cancelled) cancels what is still open. A retryable error leaves it alone, so that the
-    next run takes it up again; any other error cancels it, since nobody will want it.
-    """
-    stage = calls[0].request.function.replace("_", " ") + " on Modal"
-    reported = time.monotonic()
-    try:
-        for call in calls:
-            call.start()
-        waiting = [call for call in calls if call.reply is None]
-        while waiting:
-            for call in waiting:
-                call.poll(limits.poll_s / len(waiting))
-            waiting = [call for call in waiting if call.reply is None]
-            if progress is not None:
-                progress(stage, len(calls) - len(waiting), len(calls))
-            if time.monotonic() - reported >= limits.report_s:
-                reported = time.monotonic()
-                for call in waiting:
-                    call.tell()
-    except ComputeError as error:
-        if not error.retryable:
-            _cancel_all(calls, f"another part failed: {error}")
-        raise
-    except Exception:
-        raise
-    except BaseException:
-        _cancel_all(calls, "the run was cancelled")
-        raise
-    return [call.reply for call in calls if call.reply is not None]
-
-
-def _cancel_all(calls: Sequence[RemoteCall], reason: str) -> None:
-    for call in calls:
-        call.cancel(reason)
 
 
 def cancel_by_id(call_id: str, log: logging.Logger) -> bool:
