@@ -50,7 +50,9 @@ def test_every_asset_says_what_it_is_and_whose() -> None:
 def test_the_jobs_and_their_assets() -> None:
     assert {
         job.name: {key.to_user_string() for key in job.asset_layer.selected_asset_keys}
-        for job in (defs.resolve_job_def(name) for name in ("video_initial_processing", "crop_and_infer", "caption_ocr"))
+        for job in (
+            defs.resolve_job_def(name) for name in ("video_initial_processing", "crop_and_infer", "caption_ocr")
+        )
     } == {
         **{flow.value: set(assets) for flow, assets in FLOW_ASSETS.items()},
         "caption_ocr": {"captions_db", "subtitles"},

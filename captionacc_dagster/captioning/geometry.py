@@ -70,8 +70,8 @@ class CropRegion(BBox):
 
     def to_pixels(self, width: int, height: int) -> tuple[int, int, int, int]:
         """Give ``(x0, y0, x1, y1)`` in whole pixels, half-open, at least one pixel each way."""
-        x0 = min(int(math.floor(self.left * width)), width - 1)
-        y0 = min(int(math.floor(self.top * height)), height - 1)
-        x1 = max(x0 + 1, min(width, int(math.ceil(self.right * width))))
-        y1 = max(y0 + 1, min(height, int(math.ceil(self.bottom * height))))
+        x0 = min(math.floor(self.left * width), width - 1)
+        y0 = min(math.floor(self.top * height), height - 1)
+        x1 = max(x0 + 1, min(width, math.ceil(self.right * width)))
+        y1 = max(y0 + 1, min(height, math.ceil(self.bottom * height)))
         return x0, y0, x1, y1
