@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 FRAMES_PER_CHUNK = 32
 LEVELS = (16, 4, 1)
+_LONG_SIDE = 576  # pixels: a 20th of 1080p is still 16 pixels high, and encoding costs by the pixel
 _QUEUED = 16
 _OPTIONS = {
     "deadline": "realtime",
@@ -42,7 +43,7 @@ class ChunkWriter:
     """Encodes cropped frames in a thread of its own. Use as a context manager.
 
     Files are ``modulo_{level}/chunk_{first_frame:010d}.webm``; a frame's time stamp in its file is its own
-    time in the video.
+    time in the video. Pictures are scaled down to 576 pixels of the longer side.
 
     Args:
         folder: where the three level folders are made.
@@ -90,6 +91,7 @@ class ChunkWriter:
         self.seconds = time.thread_time()
 
     def _encode(self, index: int, planes: Planes) -> None:
+        planes = _bounded(planes)
         level = level_of(index)
         chunk = self._open.get(level)
         if chunk is None:
@@ -126,6 +128,24 @@ class _Chunk:
         for packet in self._stream.encode(None):
             self._container.mux(packet)
         self._container.close()
+
+
+def _bounded(planes: Planes) -> Planes:
+    """Scale the planes so that the luma's longer side is at most ``_LONG_SIDE``; its sides stay even."""
+    import cv2
+
+    height, width = planes[0].shape
+    scale = _LONG_SIDE / max(height, width)
+    if scale >= 1:
+        return planes
+    across, down = max(1, round(width * scale / 2)), max(1, round(height * scale / 2))
+    # Half and more needs no averaging, which costs four times as much.
+    interpolation = cv2.INTER_LINEAR if scale >= 0.5 else cv2.INTER_AREA
+    luma, cb, cr = (
+        np.asarray(cv2.resize(plane, size, interpolation=interpolation), np.uint8)
+        for plane, size in zip(planes, ((2 * across, 2 * down), (across, down), (across, down)), strict=True)
+    )
+    return luma, cb, cr
 
 
 def _video_frame(planes: Planes) -> av.VideoFrame:

@@ -51,6 +51,26 @@ def test_the_levels_hold_every_frame_once(tmp_path: Path):
     assert len(list((tmp_path / "modulo_1").iterdir())) == 3
 
 
+@pytest.mark.parametrize(
+    ("size", "coded"),
+    [((1024, 80), (576, 44)), ((1536, 122), (576, 46)), ((90, 1000), (52, 576)), ((576, 40), (576, 40))],
+)
+def test_large_pictures_are_scaled_to_even_sizes(tmp_path: Path, size: tuple[int, int], coded: tuple[int, int]):
+    import av
+
+    with ChunkWriter(tmp_path, 10.0) as writer:
+        for index in range(40):
+            writer.write(index, planes(100, *size))
+    chunks = sorted(tmp_path.rglob("*.webm"))
+    assert len(chunks) == 3
+    for path in chunks:
+        with av.open(str(path)) as container:
+            packets = [packet for packet in container.demux(video=0) if packet.size]
+            frame = packets[0].decode()[0]
+        assert packets[0].is_keyframe
+        assert (frame.width, frame.height) == coded
+
+
 @pytest.mark.parametrize(("index", "level"), [(0, 16), (16, 16), (4, 4), (8, 4), (1, 1), (18, 1), (32, 16)])
 def test_each_frame_has_its_level(index: int, level: int):
     assert level_of(index) == level
