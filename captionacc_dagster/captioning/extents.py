@@ -31,6 +31,8 @@ Progress = Callable[[str, int, int], None]
 _PROGRESS_FRAMES = 50
 _GLIMPSE_FRAMES = 5
 _SHORTEST_S = 0.2  # nobody can read less
+_FADE_S = 0.6  # the longest fade that is read as a caption of its own
+_FAINT = 0.6  # and how much of the caption's ink it has at most
 _PATIENCE_S = 8.0  # how long the first frames wait for a sight of the text
 
 
@@ -65,6 +67,7 @@ class _Found:
     bbox: BBox
     extent_confidence: float
     doubtful_start: bool
+    ink: int
 
 
 @dataclass(slots=True)
@@ -89,6 +92,7 @@ class _TrackReader:
     _waiting: list[Plane] | None = field(default_factory=list)
     patience: int = 0
     shortest: int = 1
+    longest_fade: int = 0
 
     def push(self, frame: NativeFrame) -> None:
         """Take the next frame; the first ones wait until it is known what the text looks like."""
@@ -191,10 +195,11 @@ class _TrackReader:
             bbox=self._bbox(ink),
             extent_confidence=min(self._start_share, end_share),
             doubtful_start=True,
+            ink=int(ink.sum()),
         )
         last = self.found[-1] if self.found else None
         if last and last.end == found.start and fold(last.reading.text) == fold(reading.text):
-            self.found[-1] = replace_extent(last, found)
+            self.found[-1] = join_found(last, found, self.longest_fade)
         else:
             self.found.append(found)
 
@@ -239,16 +244,26 @@ class _TrackReader:
         )
 
 
-def replace_extent(first: _Found, second: _Found) -> _Found:
-    """Join two readings of one caption; the surer one says what it reads."""
+def join_found(first: _Found, second: _Found, longest_fade: int) -> _Found:
+    """Join two readings of one caption; the surer one says what it reads.
+
+    A brief one with far less ink is a fade of the other: the boundary between them, where half of the caption is to be
+    seen, then stays its end.
+    """
     surer = first if first.reading.confidence >= second.reading.confidence else second
+    start, end = first.start, second.end
+    if first.ink < _FAINT * second.ink and first.end - first.start <= longest_fade:
+        start = second.start
+    elif second.ink < _FAINT * first.ink and second.end - second.start <= longest_fade:
+        end = first.end
     return replace(
         surer,
-        start=first.start,
-        end=second.end,
+        start=start,
+        end=end,
         bbox=first.bbox.union(second.bbox),
         extent_confidence=min(first.extent_confidence, second.extent_confidence),
         doubtful_start=first.doubtful_start,
+        ink=max(first.ink, second.ink),
     )
 
 
@@ -414,6 +429,7 @@ def _reader(facts: VideoFacts, layout: Layout, track: Track, engine: OcrEngine) 
     reader = _TrackReader(track, region, engine, follower, (y1 - y0, x1 - x0))
     reader.patience = round(_PATIENCE_S * facts.frame_rate)
     reader.shortest = round(_SHORTEST_S * facts.frame_rate)
+    reader.longest_fade = round(_FADE_S * facts.frame_rate)
     reader._sightings = sorted(
         ((seen.timestamp_s, seen.bbox) for seen in layout.evidence if _share_inside(seen.bbox, region) > 0.8),
         key=lambda sighting: sighting[0],

@@ -41,7 +41,7 @@ SYNCHRONOUS = 0.75
 _STRONG = 0.45
 _KEPT_STYLES = 15
 AWAY = 0.4  # a caption shows less of itself than this only when it is gone
-MIN_INK = 0.03  # of a squared line height: an ellipsis has about this much ink
+MIN_INK = 0.012  # of a squared line height: an ellipsis has somewhat more
 
 
 @dataclass(slots=True)

@@ -38,7 +38,7 @@ def _word(rng: random.Random) -> str:
 
 def made_up_text(rng: random.Random, *, cjk: bool | None = None) -> str:
     """Make up a line of text, Latin or Chinese, or a punctuation mark alone."""
-    if rng.random() < 0.06:
+    if rng.random() < 0.12:
         return rng.choice(_SYMBOLS)
     if cjk if cjk is not None else rng.random() < 0.4:
         line = "".join(rng.choice(_ideographs()) for _ in range(rng.randint(1, 12)))

@@ -64,11 +64,11 @@ def _style(size: int, behind: float, rng: random.Random) -> _Style:
     column = rng.random() < 0.05
     outline, shadow, box = 0, 0.0, 0.0
     alpha = 1.0
-    if look < 0.45:
+    if look < 0.4:
         outline = max(1, round(size * rng.uniform(0.04, 0.1)))
-    elif look < 0.65:
+    elif look < 0.58:
         shadow = rng.uniform(0.02, 0.1)
-    elif look < 0.8:
+    elif look < 0.73:
         box = rng.uniform(0.3, 0.95)
     else:
         alpha = rng.uniform(0.55, 1.0)
@@ -164,7 +164,7 @@ def _motion(rng: random.Random) -> _Motion:
     path, scale = np.zeros((FRAMES, 2), np.float32), np.ones(FRAMES, np.float32)
     kind = rng.random()
     if kind > 0.24:
-        speed = 10 ** rng.uniform(-0.9, 1.0)
+        speed = 10 ** rng.uniform(-0.9, 1.15)
         angle = rng.choice((0.0, np.pi, rng.uniform(0, 2 * np.pi)))
         path = frames[:, None] * np.array([np.cos(angle), np.sin(angle)], np.float32) * np.float32(speed)
     if kind > 0.82:
