@@ -415,7 +415,7 @@ def read_pairs(path: Path) -> list[PairResult]:
 
 def label_counts(pairs: Iterable[PairResult]) -> dict[str, int]:
     """Count how often each label was given."""
-    counts = dict.fromkeys(LABELS, 0)
+    counts: dict[str, int] = dict.fromkeys(LABELS, 0)
     for pair in pairs:
         counts[pair.label] += 1
     return counts
