@@ -31,7 +31,7 @@ _SECOND_SPREAD_LEVELS = 9
 _LEAST_STROKES = 40  # pixels of strokes from which a style can be told
 _REPLACED = 0.03
 _MOST_OF_THE_WAY = 0.55
-_RELATIVE_CONTRAST = 0.2  # ink of one caption has about the same contrast: less than this share is no text
+_RELATIVE_CONTRAST = 0.4  # ink of one caption has about the same contrast: less than this share is no text
 
 Plane = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -386,7 +386,7 @@ def _strokes(mask: Mask) -> Mask:
     import cv2
 
     near = cv2.boxFilter(mask.astype(np.float32), -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
-    return mask & (near >= 3)
+    return mask & (near >= 4)
 
 
 def visibility(
