@@ -22,7 +22,7 @@ from captionacc_dagster.assets.partial_work import check_readable, read_check
 from captionacc_dagster.captioning import databases
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.catalog.base import Catalog
-from captionacc_dagster.compute.base import ComputeBackend
+from captionacc_dagster.compute.base import BadInput, ComputeBackend
 from captionacc_dagster.compute.results import ExtractResult
 from captionacc_dagster.orchestration.partitions import videos_partitions
 from captionacc_dagster.resources import ProgressReporter, compute_pool
@@ -143,6 +143,8 @@ def _materializations(
     frames = []
     for key in shown:
         image = cv2.imdecode(np.frombuffer(store.download_to_bytes(key), np.uint8), cv2.IMREAD_COLOR)
+        if image is None:
+            raise BadInput(f"{key}: is no readable JPEG")
         index = int(key.rpartition("_")[2].removesuffix(".jpg"))
         frames.append((cv2.cvtColor(image, cv2.COLOR_BGR2RGB), boxes.get(index, [])))
     yield MaterializeResult(

@@ -33,7 +33,7 @@ def picture(image: NDArray[np.uint8], alt: str) -> MarkdownMetadataValue:
     quality = 80
     bgr = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     while True:
-        data = base64.b64encode(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]).decode()
+        data = base64.b64encode(cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()).decode()
         if len(data) <= MAX_PICTURE_BYTES - 200:
             return MetadataValue.md(f"![{alt}](data:image/jpeg;base64,{data})")
         if quality > 50:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import socket
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +11,6 @@ from pathlib import Path
 from types import TracebackType
 from uuid import uuid4
 
-import psutil
 from dagster import DagsterInstance, ExecuteInProcessResult
 from rich.console import Console
 from rich.markup import escape
@@ -27,7 +24,9 @@ from captionacc_dagster.catalog.models import ProcessingRequest, Video, error_de
 from captionacc_dagster.cli.errors import ProcessError
 from captionacc_dagster.cli.progress import ProgressBars
 from captionacc_dagster.orchestration.flows import Flow
+from captionacc_dagster.orchestration.outcomes import COMMAND_TAG
 from captionacc_dagster.orchestration.partitions import videos_partitions
+from captionacc_dagster.orchestration.workers import is_gone
 from captionacc_dagster.resources import open_catalog, open_compute, open_store
 from captionacc_dagster.settings import Settings
 from captionacc_dagster.storage.base import ObjectStore
@@ -35,8 +34,6 @@ from captionacc_dagster.storage.errors import ObjectNotFound
 from captionacc_dagster.storage.keys import VideoKeys
 
 MB = 1_000_000
-# Host and process of the command that runs a run itself, so that a later one can tell whether it still does.
-COMMAND_TAG = "captionacc/command"
 READ_BYTES = 1 << 20
 # Files larger than this take long enough to show that they are read or copied.
 SHOWN_FROM = 100 * MB
@@ -205,8 +202,7 @@ class Workshop:
         run = self.instance.get_run_by_id(run_id)
         if run is None or run.is_finished:
             return True
-        host, _, process = run.tags.get(COMMAND_TAG, "").rpartition(":")
-        if host != socket.gethostname() or psutil.pid_exists(int(process)):
+        if not is_gone(run):
             return False
         self.instance.report_run_failed(run, "The command that ran it has ended.")
         return True
@@ -225,7 +221,7 @@ class Workshop:
             partition_key=str(video.id),
             raise_on_error=False,
             run_id=run_id,
-            tags={COMMAND_TAG: f"{socket.gethostname()}:{os.getpid()}"},
+            tags={COMMAND_TAG: "process"},
             resources={
                 "catalog": self.catalog,
                 "store": self.store,
