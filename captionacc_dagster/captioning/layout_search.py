@@ -42,6 +42,7 @@ _SHORT_S = 12.0  # a video so short is sampled throughout
 _SETTLED_TEXTS = 4  # different captions seen after which keyframes are enough
 _TELLING, _TELLING_SHARE = 3, 0.8  # captions seen, and share of them that show as standing strokes
 _COMPARED = 6  # other samples with which the strokes of one are compared
+_FEW_KEYFRAMES = 5  # with fewer samples at keyframes all are taken in one go: each time costs decoding anew
 _SUSPECTS = 2  # samples searched whole because of lines that stand where no track is
 _MOSAIC_HEIGHT = 640  # pixels of bands that are searched at once
 _RULE = 8  # black pixels between the bands of a mosaic
@@ -82,6 +83,7 @@ class LayoutSearch:
         self.sightings: list[Sighting] = []
         self.fixtures: list[BBox] = []
         self._stood: dict[int, list[tuple[BBox, float]]] = {}
+        self._banded: set[int] = set()  # samples searched near the tracks
 
     def run(self) -> list[FoundTrack]:
         """Search until the tracks are sure, or everything was looked at.
@@ -91,21 +93,33 @@ class LayoutSearch:
         """
         near = keyframe_times(self._facts, list(self._known))
         between = times_between(self._facts, near)
+        if len(near) < _FEW_KEYFRAMES:
+            near, between = sorted([*near, *between]), []
         steps = len(near) + len(between) + 1
         self._take(near, steps)
         self._search_whole(self._spread(_WHOLE_S))
         tracks = self._tracks()
-        if not self._is_settled(tracks):
-            self._take(between, steps)
-            self._stood.clear()  # there is more now to compare with
-            self._search_whole(self._spread(_WHOLE_S if tracks else _WHOLE_S / 2))
-            tracks = self._tracks()
-            if tracks:
-                self._search_bands(tracks)
-            self._search_whole(self._suspects(tracks))
-            tracks = self._tracks()
+        for part in in_two_parts(near, between):
+            if self._is_settled(tracks):
+                break
+            self._take(part, steps)
+            tracks = self._searched_further(tracks)
+        else:
+            if not self._is_settled(tracks):
+                self._search_whole(self._suspects(tracks))
+                tracks = self._tracks()
         self._report(steps, steps)
         return tracks
+
+    def _searched_further(self, tracks: list[FoundTrack]) -> list[FoundTrack]:
+        """Search new samples: some whole, the others near the tracks."""
+        self._stood.clear()  # there is more now to compare with
+        self._search_whole(self._spread(_WHOLE_S if tracks else _WHOLE_S / 2))
+        tracks = self._tracks()
+        if not tracks:
+            return tracks
+        self._search_bands(tracks)
+        return self._tracks()
 
     def _take(self, times: Sequence[float], steps: int) -> None:
         for sample in take_samples(self._facts, times, self._side):
@@ -170,12 +184,13 @@ class LayoutSearch:
         Where the strokes of captions show by themselves, only samples are searched in which they stand farther
         out than was seen before.
         """
-        rest = [sample for sample in self.samples if not sample.searched]
+        rest = [sample for sample in self.samples if not sample.searched and id(sample) not in self._banded]
         if any(track.vertical for track in tracks):
             self._search_whole(rest)
             return
         if self._strokes_tell(tracks):
             rest = [sample for sample in rest if sample.scene_stands or self._stands_out(sample, tracks)]
+        self._banded.update(id(sample) for sample in rest)
         for mosaic, bands in self._mosaics(rest, tracks):
             height, width = mosaic.shape[:2]
             for line in self._engine.detect(mosaic, long_side=max(height, width)):
@@ -315,6 +330,17 @@ def times_between(facts: VideoFacts, near: Sequence[float]) -> list[float]:
         parts = max(1, round((end - start) / _spacing(facts)))
         times += [start + part * (end - start) / parts for part in range(1, parts)]
     return times
+
+
+def in_two_parts(near: Sequence[float], between: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Part the times between some others so that the first part is spread over the video, and costs half.
+
+    What lies between two keyframes stays together, as reaching its end means decoding all of it.
+    """
+    parts: tuple[list[float], list[float]] = ([], [])
+    for time_s in between:
+        parts[(bisect.bisect(near, time_s) - 1) % 2].append(time_s)
+    return parts
 
 
 def _spacing(facts: VideoFacts) -> float:
