@@ -34,6 +34,7 @@ from captionacc_dagster.captioning.video import VideoFacts, scaled_size
 
 _SIDE = 512  # pixels of the longer side in which lines are searched when their height is not known
 _COARSE_SIDE, _FINE_SIDE = 384, 960  # the same for large and for small text
+_STEP = 32  # pixels: odd sizes take twice as long to scale to
 _LINE_PIXELS = 18  # height of a line's box at which the detector is sure of it
 _MOST_SAMPLES = 100  # in a long video; at keyframes up to twice as many, each takes a megabyte
 _SPACING_S = 0.8  # between samples, unless the video is long or very short
@@ -145,7 +146,7 @@ class LayoutSearch:
         if not heights:
             return _SIDE
         tall = float(np.percentile(heights, 25)) * self._facts.height / max(self._facts.width, self._facts.height)
-        return int(np.clip(_LINE_PIXELS / tall, _COARSE_SIDE, _FINE_SIDE))
+        return round(float(np.clip(_LINE_PIXELS / tall, _COARSE_SIDE, _FINE_SIDE)) / _STEP) * _STEP
 
     def _use_known(self) -> None:
         for sample in self.samples:

@@ -12,6 +12,7 @@ from captionacc_dagster.captioning.geometry import BBox
 
 if TYPE_CHECKING:
     import av
+    from av.video.reformatter import VideoReformatter
 
 # Luma weights (red, blue) of the three matrices in use: ITU-R BT.601, BT.709, BT.2020.
 _LUMA_WEIGHTS = {1: (0.2126, 0.0722), 9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
@@ -38,10 +39,15 @@ class Picture:
         rotation: clockwise turn for display in degrees: 0, 90, 180 or 270.
         size: ``(width, height)`` as displayed that every crop refers to. A stream that changes its
             resolution half-way is scaled to it.
+        scaler: shared by the pictures of a stream, for one thread at a time: setting one up costs as much as
+            scaling a picture.
     """
 
-    def __init__(self, frame: av.VideoFrame, rotation: int, size: tuple[int, int]) -> None:
+    def __init__(
+        self, frame: av.VideoFrame, rotation: int, size: tuple[int, int], scaler: VideoReformatter | None = None
+    ) -> None:
         self._frame = frame
+        self._scaler = scaler
         self._rotation = rotation
         self._size = size
 
@@ -97,8 +103,11 @@ class Picture:
 
     def scaled_rgb(self, width: int, height: int) -> NDArray[np.uint8]:
         """Give the whole picture scaled, ``(height, width, 3)`` RGB uint8; scaled before it is converted."""
+        from av.video.reformatter import VideoReformatter
+
         across = self._rotation in (90, 270)
-        frame = self._frame.reformat(
+        frame = (self._scaler or VideoReformatter()).reformat(
+            self._frame,
             width=height if across else width,
             height=width if across else height,
             format="rgb24",

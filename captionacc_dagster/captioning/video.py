@@ -167,7 +167,10 @@ class VideoReader:
 
     def __init__(self, facts: VideoFacts, *, skip: str = "DEFAULT", deblock: bool = True, threads: int = 1) -> None:
         self.facts = facts
+        from av.video.reformatter import VideoReformatter
+
         self._decoder = (skip, deblock, threads)
+        self._scaler = VideoReformatter()
         self._open()
 
     def _open(self) -> None:
@@ -225,7 +228,7 @@ class VideoReader:
             if index and time_s <= last:  # a damaged time stamp: keep the order of display
                 time_s = last + min(step, float(facts.time_base))
             last = time_s
-            yield NativeFrame(index, time_s, Picture(frame, facts.rotation, (facts.width, facts.height)))
+            yield NativeFrame(index, time_s, Picture(frame, facts.rotation, (facts.width, facts.height), self._scaler))
 
 
 def sample_frames(facts: VideoFacts, rate: float, *, long_side: int | None = None) -> Iterator[SampledFrame]:
