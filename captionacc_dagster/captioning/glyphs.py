@@ -1,7 +1,7 @@
 """Ink: the pixels of glyphs as the learned mask finds them, and how the ink of two stretches of frames differs.
 
-Everything works on small luma strips, ``(height, width)`` uint8, scaled so that a line of text is
-`LINE_PX` pixels high or a little more.
+Everything works on small luma strips, ``(height, width)`` uint8, scaled so that a line of text, as the layout
+measures it, is `LINE_PX` pixels high or less.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from captionacc_dagster.captioning.glyph_network import stroke_map
 
 LIKELY = 0.4  # from this probability on a pixel is the stroke of a caption
-LINE_PX = 27  # the smallest: strokes of ordinary fonts are then two to four pixels wide
+LINE_PX = 36  # at most: text is then about 26 pixels high, its strokes two to four wide
 STEADY_LEVELS = 18  # a pixel stands still while it stays this near its level, in 8-bit levels
 SHARP_CONTRAST_LEVELS = 30  # the same for ink that comes or goes at once, judged without averaging
 SHARP_STEP_LEVELS = 40  # such ink changes by this much from one frame to the next

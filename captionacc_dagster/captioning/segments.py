@@ -99,9 +99,8 @@ class TrackFollower:
     """
 
     def __init__(self, line_px: float, frame_rate: float) -> None:
-        # Whole steps: averaging whole blocks of pixels is several times as quick as any other scaling.
-        self._step = max(1, int(line_px / LINE_PX))
-        self.line_px = line_px / self._step
+        self._scale = min(1.0, LINE_PX / line_px)
+        self.line_px = line_px * self._scale
         self._hold = max(3, round(_HOLD_S * frame_rate))
         self._near = max(self._hold + 1, round(_NEAR_S * frame_rate))
         self._far = max(self._near + 2, round(_FAR_S * frame_rate))
@@ -130,13 +129,19 @@ class TrackFollower:
 
     def shrink(self, picture: Plane) -> Plane:
         """Scale a picture of the strip to the size at which its ink is looked at."""
-        if self._step == 1:
+        if self._scale == 1:
             return picture
         import cv2
 
-        height, width = max(1, picture.shape[0] // self._step), max(1, picture.shape[1] // self._step)
-        whole = picture[: height * self._step, : width * self._step]
-        return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        # Averaging whole blocks of pixels is several times as quick as any other scaling that leaves none out.
+        block = max(1, int(1 / self._scale))
+        height, width = picture.shape[0] // block, picture.shape[1] // block
+        if block > 1:
+            whole = picture[: height * block, : width * block]
+            picture = np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+        rest = self._scale * block
+        size = max(1, round(width * rest)), max(1, round(height * rest))
+        return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR), np.uint8)
 
     def push(self, picture: Plane) -> list[Segment]:
         """Take the next frame's strip at full size; give the segments that ended."""
