@@ -23,6 +23,7 @@ from captionacc_dagster.captioning.segments import AWAY, MIN_INK, SYNCHRONOUS, S
 HALF = 0.5
 _STANDING = 0.75  # a caption that stands shows at least this share of itself
 _OVERSHOOT = 1.5  # no caption shows more of itself than about all
+_AT_ONCE = 0.9  # of an added stroke's pixels change together
 _ADDED = 0.4  # with less change than this, a character must have taken the place of another
 _WEAK = 0.6  # with less than this share of its neighbour's ink, the same text is fading
 _MOSTLY = 0.54  # the same text keeps at least this share of its ink
@@ -80,7 +81,7 @@ def find_boundary(first: Segment, second: Segment, line_px: float, born: Mask | 
             return gap
         beside = [strip for index, strip in around if cut - 2 <= index < cut + 2]
         if change.total < _ADDED:
-            change = change.replacing(line_px)
+            return Boundary(cut, cut, not _is_other_character(first, second, change, beside, line_px), change.share)
         together = synchrony(beside, first.model, second.model, change, line_px, at_once=True)
         return Boundary(cut, cut, together < SYNCHRONOUS, change.share)
     old, new = change.lost, change.gained
@@ -121,8 +122,19 @@ def _stands(
     if seen.min() < _STANDING or seen.max() > _OVERSHOOT:
         return False
     beside = [strip for index, strip in around if cut - 2 <= index < cut + 2]
-    replaced = change.replacing(line_px).touching(own, line_px)
-    return synchrony(beside, first.model, second.model, replaced, line_px, at_once=True) < SYNCHRONOUS
+    return not _is_other_character(first, second, change.touching(own, line_px), beside, line_px)
+
+
+def _is_other_character(
+    first: Segment, second: Segment, change: InkChange, beside: Sequence[Plane], line_px: float
+) -> bool:
+    """Say whether a character took the place of another at a cut, or a stroke was added to one that stays."""
+    replaced = change.replacing(line_px)
+    if synchrony(beside, first.model, second.model, replaced, line_px, at_once=True) >= SYNCHRONOUS:
+        return True
+    stays = first.model.ink & second.model.ink & ~change.lost & ~change.gained
+    extended = change.extending(stays, line_px)
+    return synchrony(beside, first.model, second.model, extended, line_px, at_once=True) >= _AT_ONCE
 
 
 def _fading(

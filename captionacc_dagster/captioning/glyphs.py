@@ -30,6 +30,7 @@ _SECOND_SHARE = 0.2
 _SECOND_SPREAD_LEVELS = 9
 _LEAST_STROKES = 40  # pixels of strokes from which a style can be told
 _REPLACED = 0.03
+_ATTACHED = 0.2  # of the pixels of an added stroke
 _MOST_OF_THE_WAY = 0.55
 _RELATIVE_CONTRAST = 0.4  # ink of one caption has about the same contrast: less than this share is no text
 
@@ -282,6 +283,23 @@ class InkChange:
             columns = slice(max(0, column - width // 2), column + width // 2 + 1)
             lost, gained = int(self.lost[rows, columns].sum()), int(self.gained[rows, columns].sum())
             if min(lost, gained) >= _REPLACED * (lost + gained):
+                kept.append((row, column))
+        return InkChange(self.share, self.total, self.lost, self.gained, tuple(kept))
+
+    def extending(self, stays: Mask, line_px: float) -> InkChange:
+        """Give only the windows in which a stroke was added to a character that stays, or taken from it (hat, bat)."""
+        import cv2
+
+        width, height = character_window(line_px)
+        changed = self.lost | self.gained
+        near = cv2.dilate(stays.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        kept = []
+        for row, column in self.windows:
+            rows = slice(max(0, row - height // 2), row + height // 2 + 1)
+            columns = slice(max(0, column - width // 2), column + width // 2 + 1)
+            pixels = int(changed[rows, columns].sum())
+            beside = int((changed & near)[rows, columns].sum())
+            if beside >= _ATTACHED * pixels and stays[rows, columns].sum() >= pixels:
                 kept.append((row, column))
         return InkChange(self.share, self.total, self.lost, self.gained, tuple(kept))
 

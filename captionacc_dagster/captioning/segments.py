@@ -39,6 +39,8 @@ _FADING = 24  # frames of a segment at whose ends it may be fading, counted toge
 _SEEN_FRAMES = 9
 SYNCHRONOUS = 0.75
 _STRONG = 0.45
+_QUIET_SHARE = 0.02  # a candidate too where nothing else changes,
+_STANDING_OUT = 3  # times less
 _KEPT_STYLES = 15
 AWAY = 0.4  # a caption shows less of itself than this only when it is gone
 MIN_INK = 0.012  # of a squared line height: an ellipsis has somewhat more
@@ -183,7 +185,9 @@ class TrackFollower:
         is_peak = here >= changes.get(index - 1, 0.0) and here > changes.get(index + 1, 0.0)
         if index - self._start < 2:
             return []
-        if here >= (STYLED_CANDIDATE_SHARE if self.styles else CANDIDATE_SHARE) and is_peak:
+        if is_peak and (
+            here >= (STYLED_CANDIDATE_SHARE if self.styles else CANDIDATE_SHARE) or self._stands_out(index)
+        ):
             self._judged = index
             until = self._until(index)
             left = self._model(index - self._far, index - 1)
@@ -204,6 +208,12 @@ class TrackFollower:
             if self._differs(left, right, index - 2 * self._skipped, index + 2 * self._skipped, least=0.25):
                 return [self._close(index)]
         return []
+
+    def _stands_out(self, index: int) -> bool:
+        """Say whether ink of the text's level changes, if only a little, while nothing else does."""
+        here = self._changes.get(index, 0.0)
+        beside = (share for i, share in self._changes.items() if 0 < abs(i - index) <= self._hold)
+        return bool(self.styles) and here >= max(_QUIET_SHARE, _STANDING_OUT * max(beside, default=here))
 
     def _is_sharp_soon(self, index: int) -> bool:
         """Say whether ink changes at once within the frames that a slow change would be looked for in."""
