@@ -33,6 +33,7 @@ _GLIMPSE_FRAMES = 5
 _SHORTEST_S = 0.2  # nobody can read less
 _FADE_S = 0.6  # the longest fade that is read as a caption of its own
 _FAINT = 0.6  # and how much of the caption's ink it has at most
+_GLIMPSED = 0.1  # of the caption's ink: some of its letters, seen in its fade
 _PATIENCE_S = 8.0  # how long the first frames wait for a sight of the text
 
 
@@ -198,7 +199,7 @@ class _TrackReader:
             ink=int(ink.sum()),
         )
         last = self.found[-1] if self.found else None
-        if last and last.end == found.start and fold(last.reading.text) == fold(reading.text):
+        if last and last.end == found.start and is_same_caption(last, found, self.longest_fade):
             self.found[-1] = join_found(last, found, self.longest_fade)
         else:
             self.found.append(found)
@@ -244,13 +245,28 @@ class _TrackReader:
         )
 
 
+def is_same_caption(first: _Found, second: _Found, longest_fade: int) -> bool:
+    """Say whether two readings without a gap are of one caption: the same text, or a few letters of it in its fade."""
+    texts = fold(first.reading.text), fold(second.reading.text)
+    if texts[0] == texts[1]:
+        return True
+    return any(
+        len(part) > 0
+        and part in whole
+        and brief.end - brief.start <= longest_fade
+        and brief.ink < _GLIMPSED * lasting.ink
+        for brief, lasting, part, whole in ((first, second, *texts), (second, first, *reversed(texts)))
+    )
+
+
 def join_found(first: _Found, second: _Found, longest_fade: int) -> _Found:
-    """Join two readings of one caption; the surer one says what it reads.
+    """Join two readings of one caption; the longer one, of two alike the surer one, says what it reads.
 
     A brief one with far less ink is a fade of the other: the boundary between them, where half of the caption is to be
     seen, then stays its end.
     """
-    surer = first if first.reading.confidence >= second.reading.confidence else second
+    worth = [(len(fold(found.reading.text)), found.reading.confidence) for found in (first, second)]
+    surer = first if worth[0] >= worth[1] else second
     start, end = first.start, second.end
     if first.ink < _FAINT * second.ink and first.end - first.start <= longest_fade:
         start = second.start
