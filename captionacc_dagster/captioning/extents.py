@@ -31,6 +31,7 @@ Progress = Callable[[str, int, int], None]
 _PROGRESS_FRAMES = 50
 _GLIMPSE_FRAMES = 5
 _SHORTEST_S = 0.2  # nobody can read less
+_LETTER_S = 0.3  # a single letter that stands for less is an edge of the picture
 _FADE_S = 0.6  # the longest fade that is read as a caption of its own
 _FAINT = 0.6  # and how much of the caption's ink it has at most
 _GLIMPSED = 0.1  # of the caption's ink: some of its letters, seen in its fade
@@ -184,6 +185,8 @@ class _TrackReader:
             )
             self.ocr_seconds += time.thread_time() - began
             self.recognitions += reading.recognitions
+            if len(fold(reading.text)) == 1 and end - self._start < self.shortest * _LETTER_S / _SHORTEST_S:
+                reading = NOTHING
         if not reading.text:
             self._background = segment.model
             return
