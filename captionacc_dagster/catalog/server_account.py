@@ -77,7 +77,7 @@ def server_account(data: Path) -> ServerAccount:
     """
     if os.geteuid() != 0:
         return ServerAccount(os.geteuid(), os.getegid(), own_account=True)
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         status = data.stat()
         if status.st_uid != 0:
             return ServerAccount(status.st_uid, status.st_gid, own_account=False)

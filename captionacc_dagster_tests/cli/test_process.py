@@ -89,9 +89,10 @@ class TestOneFile:
         assert found(tmp_path / "silent.json") == []
         assert (tmp_path / "silent.srt").read_text(encoding="utf-8").strip() == ""
 
-    def test_the_story_is_told_in_order(self, run: Run, clip: Path) -> None:
-        run("process", clip)
-        video = next(line for line in run("status").stdout.splitlines() if "news.mp4" in line).split()[0]
+    def test_the_story_is_told_in_order(self, run: Run, tmp_path: Path) -> None:
+        make_clip(tmp_path / "story.mp4", frames=60, seed=31)
+        run("process", tmp_path / "story.mp4")
+        video = next(line for line in run("status").stdout.splitlines() if "story.mp4" in line).split()[0]
         story = run("status", video).stdout
         order = ["uploaded", "requested", "succeeded", "layout approved", "cropped frames version active"]
         places = [story.index(word) for word in order]
