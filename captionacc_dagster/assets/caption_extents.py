@@ -1,13 +1,15 @@
 """The cropped frames, and the frames at which captions begin and end: one compute call."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dagster import AssetExecutionContext, AssetSpec, MaterializeResult, MetadataValue, ResourceParam, multi_asset
+from dagster import AssetExecutionContext, MaterializeResult, MetadataValue, ResourceParam, multi_asset
 
 from captionacc_dagster.assets.lifecycle import TRANSIENT_RETRIES, VideoRun
 from captionacc_dagster.assets.metadata import picture, timeline_picture
+from captionacc_dagster.assets.specs import compute_output
 from captionacc_dagster.captioning import databases
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.models import Video, error_details
@@ -19,18 +21,7 @@ from captionacc_dagster.resources import ProgressReporter, compute_pool
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster.storage.base import ObjectStore
 
-
-def _spec(name: str, description: str, kinds: set[str]) -> AssetSpec:
-    return AssetSpec(
-        name,
-        deps=["layout_db"],
-        description=description,
-        group_name="crop_and_infer",
-        kinds=kinds,
-        owners=["team:captions"],
-        code_version="1",
-        skippable=True,  # a refused one has none
-    )
+_spec = partial(compute_output, made_from="layout_db", flow="crop_and_infer")
 
 
 @multi_asset(

@@ -1,6 +1,7 @@
 """Full frames, what is written in them, and where captions stand: one compute call."""
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,7 +10,6 @@ from dagster import (
     AssetCheckSeverity,
     AssetCheckSpec,
     AssetExecutionContext,
-    AssetSpec,
     MaterializeResult,
     MetadataValue,
     ResourceParam,
@@ -19,6 +19,7 @@ from dagster import (
 from captionacc_dagster.assets.lifecycle import TRANSIENT_RETRIES, VideoRun
 from captionacc_dagster.assets.metadata import contact_sheet, layout_picture, picture
 from captionacc_dagster.assets.partial_work import check_readable, read_check
+from captionacc_dagster.assets.specs import compute_output
 from captionacc_dagster.captioning import databases
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.catalog.base import Catalog
@@ -32,17 +33,7 @@ from captionacc_dagster.storage.base import ObjectStore
 MAX_SHEET_FRAMES = 9
 
 
-def _spec(name: str, description: str, kinds: set[str]) -> AssetSpec:
-    return AssetSpec(
-        name,
-        deps=["raw_video"],
-        description=description,
-        group_name="video_initial_processing",
-        kinds=kinds,
-        owners=["team:captions"],
-        code_version="1",
-        skippable=True,  # a refused one has none
-    )
+_spec = partial(compute_output, made_from="raw_video", flow="video_initial_processing")
 
 
 @multi_asset(
