@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from captionacc_dagster.captioning.databases import (
     cropped_frames_of,
@@ -44,6 +44,7 @@ CREATE TABLE captions(
     track TEXT NOT NULL DEFAULT '', bbox_left REAL, bbox_top REAL, bbox_right REAL, bbox_bottom REAL);
 CREATE INDEX captions_by_time ON captions(start_ms, end_ms);
 """
+SCHEMAS: Final = {"captions.db": _SCHEMA}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from captionacc_dagster import __version__
 from captionacc_dagster.captioning.extents import Timeline
@@ -308,6 +308,14 @@ CREATE TABLE extents(
     bbox_left REAL NOT NULL, bbox_top REAL NOT NULL, bbox_right REAL NOT NULL, bbox_bottom REAL NOT NULL,
     text TEXT NOT NULL, text_confidence REAL NOT NULL);
 """
+
+
+# The SQL of each file, by the file's name.
+SCHEMAS: Final = {
+    "raw-ocr.db": _OCR_SCHEMA,
+    "layout.db": _LAYOUT_SCHEMA,
+    "caption_frame_extents_v{N}.db": _EXTENTS_SCHEMA,
+}
 
 
 @dataclass(frozen=True, slots=True)
