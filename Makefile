@@ -9,13 +9,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
+WORKERS ?= 2
 
-.PHONY: help setup demo test test-slow lint format lock up bench clean
+.PHONY: help setup demo test test-slow lint format lock docs up bench clean
 
 help: ## Say what can be made
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(STAMP) ## Install everything into .venv (done by every other target)
+setdocs: $(STAMP) ## Write docs/reference anew from the code
+	$(BIN)/python -m docs.make_reference
+
+up: $(STAMP) ## Install everything into .venv (done by every other target)
 
 # uv is used when it is there or pip can fetch it; plain pip does the same, slower.
 $(STAMP): requirements.lock pyproject.toml
@@ -36,7 +40,7 @@ demo: $(STAMP) ## Make a clip, find its captions, and say how many were right
 	@$(BIN)/captionacc demo
 
 test: $(STAMP) ## Run the default tests (under ten minutes on two cores)
-	$(PYTEST) -m "not slow" $(ARGS)
+	$(PYTEST) -m "not slow" -n $(WORKERS) --dist loadgroup $(ARGS)
 
 test-slow: $(STAMP) ## Run the tests that take longer
 	$(PYTEST) -m slow $(ARGS)
@@ -55,6 +59,9 @@ lock: $(STAMP) ## Write requirements.lock anew from pyproject.toml
 	@command -v uv >/dev/null 2>&1 || $(BIN)/python -m pip install -q uv
 	PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip compile -q pyproject.toml --extra modal --extra supabase --extra dev --universal \
 		--python-version 3.11 --no-emit-index-url --no-emit-find-links --no-annotate --no-header -o requirements.lock
+
+docs: $(STAMP) ## Write docs/reference anew from the code
+	$(BIN)/python -m docs.make_reference
 
 up: $(STAMP) ## Start Dagster's UI and daemon on the embedded data, until Ctrl-C
 	@$(BIN)/captionacc up

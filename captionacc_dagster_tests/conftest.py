@@ -27,6 +27,16 @@ _numbers = itertools.count(1)
 
 MakeDatabase = Callable[[], str]
 
+# Fixtures that start whole systems, used in more than one file: their tests stay on one worker, so that each starts once.
+_ONE_WORKER = ("stack", "home", "running_system")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep a file's tests on one worker of pytest-xdist (``--dist loadgroup``), and those that share a system."""
+    for item in items:
+        shared = next((name for name in _ONE_WORKER if name in getattr(item, "fixturenames", ())), None)
+        item.add_marker(pytest.mark.xdist_group(f"shares-{shared}" if shared else item.path.stem))
+
 
 def _server(version: int) -> Iterator[EmbeddedPostgres]:
     # Not pytest's folder: a socket's path must be short, and this one is gone at the end.

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from captionacc_dagster.captioning.scoring import PredictedCaption, TrueCaption, score
+from captionacc_dagster.captioning.subtitles import write_subtitles
 from captionacc_dagster.cli.demo_clip import FRAME_RATE, make_demo_clip
 from captionacc_dagster.cli.process import captions_table, open_workshop
 from captionacc_dagster.settings import Settings
@@ -21,6 +22,7 @@ def run_demo(settings: Settings, console: Console, output_dir: Path) -> bool:
     """
     console.print(f"Drawing a clip with captions: {output_dir / 'harbour.mp4'} ...", highlight=False)
     clip = make_demo_clip(output_dir / "harbour.mp4")
+    write_subtitles(output_dir / "harbour.truth.srt", clip.captions)
     started = time.monotonic()
     with open_workshop(settings, Console(stderr=True)) as workshop:
         outcome = workshop.process(clip.path, output_dir=output_dir, formats=["srt", "vtt", "ass", "json"], again=True)
