@@ -27,7 +27,7 @@ _numbers = itertools.count(1)
 
 MakeDatabase = Callable[[], str]
 
-# Fixtures that start whole systems, used in more than one file: their tests stay on one worker, so that each starts once.
+# Fixtures that start whole systems, used in several files: their tests stay on one worker, so that each starts once.
 _ONE_WORKER = ("stack", "home", "running_system")
 
 
