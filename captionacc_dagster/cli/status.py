@@ -22,19 +22,20 @@ def show_videos(catalog: Catalog, console: Console, limit: int) -> None:
     if not page.items:
         console.print("no videos yet: `captionacc process VIDEO` or `captionacc upload VIDEO`", highlight=False)
         return
-    table = Table(header_style="bold", box=SIMPLE_HEAD)
+    # Eighty columns hold an id and all the rest on one line, or a long name and state on two.
+    table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("video", no_wrap=True)
-    table.add_column("file", overflow="fold")
+    table.add_column("file", overflow="fold", ratio=1, min_width=11)
     table.add_column("length", justify="right", no_wrap=True)
-    table.add_column("state", overflow="fold")
-    table.add_column("captions", justify="right")
+    table.add_column("captions", justify="right", no_wrap=True)
+    table.add_column("state", overflow="fold", ratio=1, min_width=11)
     for video in page.items:
         table.add_row(
             str(video.id),
             escape(video.filename),
             clock(video.duration_seconds) if video.duration_seconds else "",
-            _state(video),
             "" if video.caption_count is None else str(video.caption_count),
+            _state(video),
         )
     console.print(table)
     if page.next_cursor is not None:
