@@ -11,6 +11,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, JsonValue
 
 VideoStatus = Literal["waiting", "processing", "active", "error"]
 WorkflowStatus = Literal["wait", "annotate", "done", "review", "error"]
+VideoStage = Literal["working", "attention", "done", "failed"]
+"""What is to be done with a video: by the machine, by a person, nothing more, or to be tried again."""
 Flow = Literal["video_initial_processing", "crop_and_infer", "caption_ocr"]
 RequestState = Literal["pending", "launched", "succeeded", "failed", "cancelled"]
 RequestEnd = Literal["succeeded", "failed", "cancelled"]
@@ -141,6 +143,19 @@ class Video(Row):
     deleted_at: Timestamp | None
 
     @property
+    @property
+    def stage(self) -> VideoStage:
+        """What is to be done with it; the SQL function ``video_stage`` says the same."""
+        if "error" in (self.status, self.layout_status, self.boundaries_status, self.text_status):
+            return "failed"
+        if self.status != "active" or self.layout_status == "wait":
+            return "working"
+        if self.layout_status != "done":
+            return "attention"
+        if self.boundaries_status == "wait":
+            return "working"
+        return "done" if self.boundaries_status == "done" and self.text_status == "done" else "attention"
+
     def crop_region(self) -> tuple[float, float, float, float] | None:
         """``(left, top, right, bottom)`` in 0..1, or None while there is none."""
         left, top, right, bottom = self.crop_left, self.crop_top, self.crop_right, self.crop_bottom

@@ -29,6 +29,7 @@ from captionacc_dagster.catalog.models import (
     UserProfile,
     Video,
     VideoSource,
+    VideoStage,
     VideoStatus,
 )
 
@@ -201,6 +202,30 @@ class VideoMethods(CatalogCalls):
             p_limit=count + 1,
         )
         return page_of([(video.created_at, video.id, video) for video in rows], count)
+            p_before_id=before_id,
+            p_limit=count + 1,
+        )
+        return page_of([(video.created_at, video.id, video) for video in rows], count)
+
+    def search_videos(
+        self,
+        tenant_id: Id,
+        *,
+        text: str | None = None,
+        stage: VideoStage | None = None,
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> Page[Video]:
+        """Give a page of a tenant's videos, newest first: those with ``text`` in their name, in this stage."""
+        before_at, before_id = read_cursor(cursor)
+        count = min(max(limit, 1), 500)
+        rows = self._rows(
+            Video,
+            "search_videos",
+            p_tenant_id=as_uuid(tenant_id, "tenant id"),
+            p_text=text or None,
+            p_stage=stage,
+            p_before_created_at=before_at,
 
     def iter_videos(
         self,

@@ -285,3 +285,63 @@ def test_a_storys_lines_are_in_order_of_time(catalog: Catalog) -> None:
     failure = story[-1].details["error"]
     assert isinstance(failure, dict)
     assert failure["message"] == "torn"
+
+
+STAGES = {
+    "waiting": ({}, "working"),
+    "looking": ({"status": "processing"}, "working"),
+    "layout": ({"status": "active", "layout_status": "annotate"}, "attention"),
+    "finding": ({"status": "active", "layout_status": "done"}, "working"),
+    "captions": (
+        {"status": "active", "layout_status": "done", "boundaries_status": "annotate", "text_status": "annotate"},
+        "attention",
+    ),
+    "text": (
+        {"status": "active", "layout_status": "done", "boundaries_status": "done", "text_status": "review"},
+        "attention",
+    ),
+    "done": (
+        {"status": "active", "layout_status": "done", "boundaries_status": "done", "text_status": "done"},
+        "done",
+    ),
+    "failed": ({"status": "error", "layout_status": "error"}, "failed"),
+    "failed later": ({"status": "active", "layout_status": "done", "boundaries_status": "error"}, "failed"),
+}
+
+
+def test_videos_are_found_by_what_is_to_be_done(catalog: Catalog) -> None:
+    for name, (changes, _) in STAGES.items():
+        video = add_video(catalog, f"{name}.mp4")
+        if changes:
+            catalog.update_video_metadata(video.id, changes)
+
+    found = {
+        stage: {video.filename.removesuffix(".mp4") for video in page.items}
+        for stage in ("working", "attention", "done", "failed")
+        for page in [catalog.search_videos(LOCAL_TENANT_ID, stage=stage)]
+    }
+
+    assert found == {
+        stage: {name for name, (_, its) in STAGES.items() if its == stage}
+        for stage in ("working", "attention", "done", "failed")
+    }
+    assert {video.filename.removesuffix(".mp4"): video.stage for video in catalog.iter_videos()} == {
+        name: stage for name, (_, stage) in STAGES.items()
+    }
+
+
+def test_videos_are_found_by_a_part_of_their_name(catalog: Catalog) -> None:
+    for name in ("Evening News 1.mp4", "evening news 2.mkv", "100%_sure.mp4", "100 percent sure.mp4"):
+        add_video(catalog, name)
+    add_video(catalog, "Evening News.mp4", catalog.ensure_tenant(uuid4(), "other", "trial").id)
+
+    def names(text: str) -> list[str]:
+        return [video.filename for video in catalog.search_videos(LOCAL_TENANT_ID, text=text).items]
+
+    assert names("evening NEWS") == ["evening news 2.mkv", "Evening News 1.mp4"]
+    assert names("%_") == ["100%_sure.mp4"]
+    assert names("\\") == []
+    assert len(names("")) == 4
+    first = catalog.search_videos(LOCAL_TENANT_ID, limit=3)
+    rest = catalog.search_videos(LOCAL_TENANT_ID, limit=3, cursor=first.next_cursor)
+    assert (len(first.items), len(rest.items), rest.next_cursor) == (3, 1, None)
