@@ -13,8 +13,10 @@ from captionacc_dagster.catalog.models import (
     ComputeCall,
     ComputeEnd,
     ComputeState,
+    FlowRun,
     SecurityEvent,
     Severity,
+    Total,
 )
 
 
@@ -230,8 +232,20 @@ class LedgerMethods(CatalogCalls):
         )
         return page_of([(entry.created_at, entry.id, entry) for entry in rows], count)
 
+    def record_flow_run(self, run: FlowRun, totals: Iterable[Total]) -> bool:
+        """Note how a run ended and add ``totals`` to the catalog's; False, and nothing added, when it is known."""
+        return self._call(
+            "record_flow_run",
+            **{f"p_{name}": value for name, value in run.model_dump().items()},
+            p_totals=[total.model_dump() for total in totals],
+        )
+
+    def purge_flow_runs(self, ended_before: datetime) -> int:
+        """Forget runs that ended before then; what they added to the totals stays. Gives how many."""
+        return self._call("purge_flow_runs", p_ended_before=ended_before)
+
     def get_metrics(self) -> CatalogMetrics:
-        """Count videos, requests, locks, compute calls and deliveries."""
+        """Count videos, open requests, locks and open compute calls, and give the totals."""
         return CatalogMetrics.model_validate(self._call("catalog_metrics"))
 
     def ping(self) -> None:

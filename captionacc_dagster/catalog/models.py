@@ -16,6 +16,7 @@ VideoStage = Literal["working", "attention", "done", "failed"]
 Flow = Literal["video_initial_processing", "crop_and_infer", "caption_ocr"]
 RequestState = Literal["pending", "launched", "succeeded", "failed", "cancelled"]
 RequestEnd = Literal["succeeded", "failed", "cancelled"]
+RunOutcome = Literal["succeeded", "failed", "cancelled", "restarted"]
 Tier = Literal["free", "premium", "enterprise"]
 DatabaseName = Literal["layout", "captions"]
 LockType = Literal["server", "client"]
@@ -143,7 +144,6 @@ class Video(Row):
     deleted_at: Timestamp | None
 
     @property
-    @property
     def stage(self) -> VideoStage:
         """What is to be done with it; the SQL function ``video_stage`` says the same."""
         if "error" in (self.status, self.layout_status, self.boundaries_status, self.text_status):
@@ -156,6 +156,7 @@ class Video(Row):
             return "working"
         return "done" if self.boundaries_status == "done" and self.text_status == "done" else "attention"
 
+    @property
     def crop_region(self) -> tuple[float, float, float, float] | None:
         """``(left, top, right, bottom)`` in 0..1, or None while there is none."""
         left, top, right, bottom = self.crop_left, self.crop_top, self.crop_right, self.crop_bottom
@@ -290,7 +291,7 @@ class StoryEvent(Row):
 
 
 class RequestCount(Row):
-    """How many requests there are of one state, flow and tier."""
+    """How many open requests there are of one state, flow and tier."""
 
     state: RequestState
     flow: Flow
@@ -306,15 +307,39 @@ class LockCount(Row):
     expired: int
 
 
+class Total(Row):
+    """A number that only grows, and what it is a number of; as an increment, what is added to it."""
+
+    metric: str
+    labels: dict[str, str]
+    value: float
+
+
+class FlowRun(Row):
+    """How a run ended: times, seconds of each of its steps, and what went wrong."""
+
+    run_id: str
+    flow: Flow
+    outcome: RunOutcome
+    tier: Tier
+    video_id: UUID | None
+    queued_at: Timestamp | None
+    started_at: Timestamp | None
+    ended_at: Timestamp
+    stage_seconds: dict[str, float]
+    ocr_failures: int
+    retries: int
+    error_type: str | None
+
+
 class CatalogMetrics(Row):
-    """Counts of the whole catalog at one moment."""
+    """The whole catalog at one moment: videos by status, open requests, locks, open calls, and totals since ever."""
 
     videos: dict[VideoStatus, int]
     requests: tuple[RequestCount, ...]
     locks: LockCount
     compute_calls: dict[ComputeState, int]
-    webhooks: dict[str, int]
-    failed_ocr_frames: int
+    totals: tuple[Total, ...]
 
 
 def error_details(error: BaseException | str, *, run_id: str | None = None) -> dict[str, Any]:

@@ -18,7 +18,9 @@ from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.calls import Retries
 from captionacc_dagster.catalog.errors import CatalogError, CatalogUnavailable, from_code
 
-_JSON_PARAMETERS = frozenset({"p_changes", "p_error_details", "p_input", "p_result", "p_details"})
+_JSON_PARAMETERS = frozenset(
+    {"p_changes", "p_error_details", "p_input", "p_result", "p_details", "p_stage_seconds", "p_totals"}
+)
 
 
 def _configure(connection: psycopg.Connection[Any]) -> None:

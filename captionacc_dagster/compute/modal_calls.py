@@ -208,7 +208,7 @@ class RemoteCall:
             self._answered()
             self._finish(message)
 
-    def cancel(self, reason: str) -> None:
+    def cancel(self, reason: str, error_type: str = "Cancelled") -> None:
         """Cancel the call on Modal, waiting a bounded time, and write that down."""
         if self._row is None or self._is_over:
             return
@@ -221,7 +221,7 @@ class RemoteCall:
                 self._log.warning(
                     "%s: Modal has not confirmed the cancellation in %g s", self.what, self._limits.cancel_s
                 )
-        self._end("cancelled", error_details=self._details("Cancelled", reason))
+        self._end("cancelled", error_details=self._details(error_type, reason))
 
     def tell(self) -> None:
         """Log in one line whether the call is queued or running, for how long, and where to look."""
@@ -325,7 +325,7 @@ class RemoteCall:
         run_limit = spec.timeout_s + spec.startup_timeout_s + 120.0 if limits.run_s is None else limits.run_s
         if self._running_from is not None:
             if now - self._running_from > run_limit:
-                self.cancel(f"it ran for more than {run_limit:.0f} s")
+                self.cancel(f"it ran for more than {run_limit:.0f} s", ComputeTimeout.__name__)
                 raise ComputeTimeout(f"{self.what}: still running after {run_limit:.0f} s; it was cancelled")
         elif now - self._queued_from > limits.queue_s + (0.0 if self._graph_seen else run_limit):
             raise ComputeUnavailable(

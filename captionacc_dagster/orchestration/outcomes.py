@@ -97,7 +97,7 @@ def record_outcome(
     Raises:
         CatalogUnavailable: the catalog is away; call again.
     """
-    video_id = _video_id(run)
+    video_id = video_of_run(run)
     if video_id is None or run.status not in FINISHED:
         return "nothing to do"
     adopt_request(catalog, run)
@@ -197,7 +197,8 @@ def _flow(run: DagsterRun) -> Flow | None:
     return flow_of_run(run.job_name, [key.path[-1] for key in run.asset_selection or ()])
 
 
-def _video_id(run: DagsterRun) -> UUID | None:
+def video_of_run(run: DagsterRun) -> UUID | None:
+    """Give the video a run works on; None when it names none."""
     try:
         return UUID(run.tags.get(VIDEO_TAG) or run.tags.get(PARTITION_NAME_TAG) or "")
     except ValueError:

@@ -29,6 +29,7 @@ UNSEEN_CALL = timedelta(hours=2)
 KEEP_ENDED_VERSION = timedelta(hours=24)
 KEEP_DELETED_VIDEO = timedelta(days=7)
 KEEP_WEBHOOK_DELIVERY = timedelta(days=7)
+KEEP_FLOW_RUN = timedelta(days=90)
 KEEP_TEMPORARY = timedelta(days=1)
 
 
@@ -93,6 +94,8 @@ def clean_up(instance: DagsterInstance, catalog: Catalog, store: ObjectStore, no
         lines.append(f"deleted video {video.id} is removed with its {count} objects")
     if forgotten := catalog.purge_webhook_deliveries(now - KEEP_WEBHOOK_DELIVERY):
         lines.append(f"{forgotten} old webhook deliveries are forgotten")
+    if forgotten := catalog.purge_flow_runs(now - KEEP_FLOW_RUN):
+        lines.append(f"{forgotten} runs of long ago are forgotten; the totals keep them")
     if swept := store.sweep_temporary(KEEP_TEMPORARY):
         lines.append(f"{swept} leftovers of interrupted uploads are removed")
     return lines

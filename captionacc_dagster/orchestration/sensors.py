@@ -34,6 +34,7 @@ from captionacc_dagster.orchestration.partitions import videos_partitions
 from captionacc_dagster.orchestration.priority import DAGSTER_PRIORITY_TAG, REQUEST_TAG
 from captionacc_dagster.orchestration.reconciliation import clean_up, reconcile_all
 from captionacc_dagster.orchestration.requests import KnownRun, RunPlan, plan_requests
+from captionacc_dagster.orchestration.run_figures import record_run_figures
 from captionacc_dagster.orchestration.tenants import CatalogTenants, TenantDirectory
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster.storage.base import ObjectStore
@@ -164,7 +165,7 @@ def inbox(
 @sensor(
     minimum_interval_seconds=5,
     default_status=DefaultSensorStatus.RUNNING,
-    description="Writes how runs ended into the catalog: request, statuses, error.",
+    description="Writes how runs ended into the catalog: request, statuses, error, and what it adds to the metrics.",
 )
 def run_outcomes(context: SensorEvaluationContext, catalog: ResourceParam[Catalog]) -> SensorResult:
     """Look at the runs that ended since the last tick, and a little before, oldest end first."""
@@ -188,6 +189,7 @@ def run_outcomes(context: SensorEvaluationContext, catalog: ResourceParam[Catalo
             break
         try:
             recorded: str = record_outcome(catalog, context.instance, run, approval=get_settings().auto_approve_layout)
+            record_run_figures(catalog, context.instance, run)
         except CatalogUnavailable:
             raise
         except CatalogError as error:

@@ -21,6 +21,8 @@ TABLES = (
     "compute_calls",
     "webhook_deliveries",
     "security_audit_log",
+    "flow_runs",
+    "metric_totals",
 )
 
 

@@ -29,7 +29,7 @@ OWNER_SEES = {
 MEMBER_SEES = {**OWNER_SEES, "security_audit_log": 0}
 PENDING_SEES = {**dict.fromkeys(OWNER_SEES, 0), "access_tiers": 4, "user_profiles": 1}
 STRANGER_SEES = {**dict.fromkeys(OWNER_SEES, 0), "access_tiers": 4}
-HIDDEN = ("compute_calls", "webhook_deliveries")
+HIDDEN = ("compute_calls", "webhook_deliveries", "flow_runs", "metric_totals")
 
 
 @pytest.fixture
