@@ -14,10 +14,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks.captions import kept
 from benchmarks.captions.clips import clips_of
 from benchmarks.captions.font_packages import require_fonts
-from benchmarks.captions.measure import SYSTEMS, measure
-from benchmarks.captions.memory import check_memory, format_check
+from benchmarks.captions.measure import SYSTEMS, Measured, measure
+from benchmarks.captions.memory import MemoryCheck, check_memory, memory_table
 from benchmarks.captions.render import Clip, render_clips
 from benchmarks.captions.report import (
     Judged,
@@ -48,8 +49,13 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--install-fonts", action="store_true", help="install missing fonts with apt-get")
     parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="draw a contact sheet of each clip (PNG)")
     parser.add_argument(
-        "--memory", type=float, metavar="MINUTES", help="only check the memory: the first clip, repeated to this length"
+        "--memory",
+        type=float,
+        nargs="+",
+        metavar="MINUTES",
+        help="only check the memory: the first clip, repeated to each of these lengths",
     )
+    parser.add_argument("--fresh", action="store_true", help="measure the baseline again where it is kept")
     parser.add_argument("--write", action="store_true", help=f"write {_RESULTS.name} and results.json beside it")
     return parser.parse_args()
 
@@ -60,12 +66,23 @@ def bench_folder() -> Path:
     return Path(chosen or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "captionacc-bench")
 
 
-def _run(clips: Sequence[Clip], system: str) -> list[Judged]:
+def _measured(pool: ProcessPoolExecutor, clip: Clip, system: str, *, fresh: bool) -> Measured:
+    """Measure a system on a clip, or take what was kept of the baseline."""
+    folder = bench_folder() / "baseline"
+    if system == "baseline" and not fresh and (known := kept.load(folder, clip.video)):
+        return known
+    measured = pool.submit(measure, clip.name, clip.video, system).result()
+    if system == "baseline":
+        kept.store(folder, clip.video, measured)
+    return measured
+
+
+def _run(clips: Sequence[Clip], system: str, *, fresh: bool) -> list[Judged]:
     """Measure a system on every clip, one after the other in a process of its own."""
     judged = []
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         for clip in clips:
-            row = judge(clip, pool.submit(measure, clip.name, clip.video, system).result())
+            row = judge(clip, _measured(pool, clip, system, fresh=fresh))
             scores, cost = row.report.scores, row.measured.cost
             print(
                 f"{system:9}{clip.name:34} {scores.matches:3d} of {scores.truths:3d}  F1 {scores.f1:.3f}  strict "
@@ -78,6 +95,22 @@ def _run(clips: Sequence[Clip], system: str) -> list[Judged]:
                 print(row.measured.error, file=sys.stderr)
             judged.append(row)
     return judged
+
+
+def _check_memory(clip: Clip, lengths: Sequence[float], *, write: bool) -> None:
+    """Check the memory on videos of some lengths, in minutes; with ``write`` the table is kept for RESULTS.md."""
+    checks: list[MemoryCheck] = []
+    table = ""
+    for minutes in lengths:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            check = pool.submit(check_memory, clip, minutes, bench_folder() / "long").result()
+        if check.measured.error:
+            sys.exit(check.measured.error)
+        checks.append(check)
+        table = memory_table(checks)
+        if write:
+            _MEMORY.write_text(table + "\n", encoding="utf-8")
+    print(table)
 
 
 def _document(results: dict[str, list[Judged]], part: str) -> str:
@@ -95,9 +128,9 @@ def _document(results: dict[str, list[Judged]], part: str) -> str:
         "CER is normalised (white space, full and half width, case and punctuation apart); raw CER is not. CPU is that "
         "of the whole of `process` without loading models, against decoding every frame once with PyAV right before.",
     ]
-    for title, kept in (("Memory on a long video", _MEMORY), ("What is left, and why", _LIMITS)):
-        if kept.exists():
-            sections += [f"## {title}", kept.read_text(encoding="utf-8").strip()]
+    for title, path in (("Memory on a long video", _MEMORY), ("What is left, and why", _LIMITS)):
+        if path.exists():
+            sections += [f"## {title}", path.read_text(encoding="utf-8").strip()]
     for system, rows in results.items():
         sections += [f"## {system.capitalize()}: clip by clip", clips_table(rows)]
         if system == "engine":
@@ -142,13 +175,9 @@ def main() -> None:
         print("\n".join(str(clip.video) for clip in clips))
         return
     if options.memory:
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-            check = pool.submit(check_memory, clips[0], options.memory, bench_folder() / "long").result()
-        print(format_check(check))
-        if options.write:
-            _MEMORY.write_text(format_check(check) + "\n", encoding="utf-8")
-        sys.exit(check.measured.error)
-    results = {system: _run(clips, system) for system in systems}
+        _check_memory(clips[0], options.memory, write=options.write)
+        return
+    results = {system: _run(clips, system, fresh=options.fresh) for system in systems}
     document = _document(results, options.part)
     print(document)
     if options.failures:

@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,9 +38,10 @@ class Measured:
     Attributes:
         decode_cpu_s: CPU seconds of decoding every frame, in the same process right before.
         recognitions: text lines read.
-        stages: seconds of work by stage.
+        stages: CPU seconds by stage.
         regions: boxes of the tracks the engine found: name → (left, top, right, bottom).
         error: why it failed, as a traceback.
+        measured_at: when it was measured, UTC, as ``2026-01-31 12:00``.
     """
 
     clip: str
@@ -51,6 +53,7 @@ class Measured:
     stages: dict[str, float] = field(default_factory=dict)
     regions: dict[str, tuple[float, float, float, float]] = field(default_factory=dict)
     error: str | None = None
+    measured_at: str = ""
 
 
 def _cpu_s() -> float:
@@ -95,7 +98,7 @@ def measure(clip: str, video: Path, system: str) -> Measured:
     prepare = {"engine": _engine, "baseline": _baseline}[system]
     prepare()
     decode = measured_cost(lambda: decode_all(video))
-    result = Measured(clip, system, decode, decode.cpu_s)
+    result = Measured(clip, system, decode, decode.cpu_s, measured_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M}")
     run = {"engine": _run_engine, "baseline": _run_baseline}[system]
 
     def work() -> None:
@@ -133,14 +136,13 @@ def _run_engine(video: Path, result: Measured) -> None:
     from captionacc_dagster.captioning.layout import find_layout, read_full_frames
     from captionacc_dagster.captioning.video import probe
 
-    clock = time.perf_counter
     engine = _engine()
-    began = clock()
+    began = _cpu_s()
     facts = probe(video)
     frames = [ocr for _, ocr in read_full_frames(facts, engine)]
-    sampled = clock()
+    sampled = _cpu_s()
     layout = find_layout(facts, engine, frames)
-    laid_out = clock()
+    laid_out = _cpu_s()
     with tempfile.TemporaryDirectory(prefix="captionacc-bench-") as folder:
         timeline = find_captions(facts, layout, engine, chunks_dir=Path(folder))
     result.captions = [

@@ -8,9 +8,8 @@ import platform
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
-from pathlib import Path
 
+from benchmarks.captions.kept import cpu_name, versions
 from benchmarks.captions.measure import Measured
 from benchmarks.captions.render import Clip
 from captionacc_dagster.captioning.evaluation import read_truth
@@ -229,23 +228,14 @@ def _quote(caption: TrueCaption | PredictedCaption) -> str:
 
 def machine() -> str:
     """Describe the machine and the versions, one line each."""
-    cpu = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        names = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
-        ]
-        cpu = names[0] if names else cpu
-    packages = ("av", "numpy", "onnxruntime", "opencv-python-headless", "rapidocr")
-    versions = ", ".join(f"{name} {version(name)}" for name in packages)
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
     ).stdout.strip()
     return "\n".join(
         [
-            f"- machine: {cpu}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
+            f"- machine: {cpu_name()}, {os.cpu_count()} cores, {platform.system()} {platform.release()}",
             f"- memory: {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
-            f"- Python {platform.python_version()}, {versions}",
+            f"- Python {platform.python_version()}, {versions()}",
             f"- commit {commit or 'unknown'}",
         ]
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -201,34 +202,40 @@ class StrokeMeter:
         return cv2.resize(mask, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class InkModel:
-    """What stood still over some frames.
+    """What stood still over some frames; what the network says of it is asked for at the first look at ``ink``.
 
     Attributes:
         level: mean luma, float32 ``(height, width)``.
-        relief: ``level`` less the mean of its surroundings, float32.
-        ink: bool, strokes of a caption that stood for most of the frames.
         frames: the strips it was made from.
+        line_px: height of a line in them.
     """
 
     level: NDArray[np.float32]
-    relief: NDArray[np.float32]
-    ink: Mask
     frames: tuple[Plane, ...]
+    line_px: float
+
+    @cached_property
+    def relief(self) -> NDArray[np.float32]:
+        """``level`` less the mean of its surroundings, float32."""
+        return high_pass(self.level, self.line_px)
+
+    @cached_property
+    def ink(self) -> Mask:
+        """Strokes of a caption that stood for most of the frames, bool."""
+        return np.asarray(stroke_map(self.frames, self.line_px) >= LIKELY)
 
 
 def model_ink(frames: Sequence[Plane], line_px: float) -> InkModel:
-    """Find the ink of some frames that show the same caption (or none)."""
+    """Model the ink of some frames that show the same caption (or none)."""
     import cv2
 
     level = np.zeros(frames[0].shape, np.float32)
     for frame in frames:
         cv2.accumulate(frame, level)
     level /= len(frames)
-    relief = high_pass(level, line_px)
-    ink = stroke_map(frames, line_px) >= LIKELY
-    return InkModel(level, relief, ink, tuple(frames))
+    return InkModel(level, tuple(frames), line_px)
 
 
 def mean_distance(frames: Sequence[Plane], level: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -318,18 +325,64 @@ class InkChange:
 
 def compare_ink(before: InkModel, after: InkModel, line_px: float) -> InkChange:
     """Compare two stretches of frames by the ink that each of them has, wherever the picture behind went."""
+    return _compare(before, after, _apart(before, after), line_px)
+
+
+def find_change(
+    before: InkModel, after: InkModel, line_px: float, beside: Sequence[Plane] = (), together: float = 0.0
+) -> InkChange | None:
+    """Compare two stretches of frames, without looking for ink where no character can have changed.
+
+    Args:
+        before: what stood before.
+        after: what stands after.
+        line_px: height of a line.
+        beside: the frames around the change; the one in the middle is the first after it.
+        together: the share of a character's changed pixels that have to change at that frame.
+
+    Returns:
+        None where no character changed, or where it cannot have changed at once.
+    """
+    apart = _apart(before, after)
+    size = character_window(line_px)
+    changeable = _strokes(apart[0]) | _strokes(apart[1])
+    least = MIN_CHANGED_AREA
+    if len(beside) > 1:
+        middle = len(beside) // 2
+        step = _steps(before.level, after.level)
+        way = (beside[middle].astype(np.float32) - beside[middle - 1]) / step
+        changeable &= way >= 0.99 * _MOST_OF_THE_WAY
+        least *= 0.99 * together
+    if float(_density(changeable, size).max()) < least:
+        return None
+    change = _compare(before, after, apart, line_px)
+    return change if change.is_change else None
+
+
+def _apart(before: InkModel, after: InkModel) -> tuple[Mask, Mask]:
+    """Mark where the frames after differ from what stood before, and those before from what stands after."""
+    needed = np.maximum(STEADY_LEVELS, 0.5 * np.maximum(np.abs(before.relief), np.abs(after.relief)))
+    return (
+        np.asarray(mean_distance(after.frames, before.level) > needed),
+        np.asarray(mean_distance(before.frames, after.level) > needed),
+    )
+
+
+def _density(mask: Mask, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Give the share of the pixels of a window ``(width, height)`` around each pixel that a mask marks."""
     import cv2
 
+    return np.asarray(cv2.boxFilter(mask.astype(np.float32), -1, size, borderType=cv2.BORDER_CONSTANT), np.float32)
+
+
+def _compare(before: InkModel, after: InkModel, apart: tuple[Mask, Mask], line_px: float) -> InkChange:
     least = _RELATIVE_CONTRAST * max(_typical_contrast(before), _typical_contrast(after))
     old = before.ink & (np.abs(before.relief) >= least)
     new = after.ink & (np.abs(after.relief) >= least)
-    needed = np.maximum(STEADY_LEVELS, 0.5 * np.maximum(np.abs(before.relief), np.abs(after.relief)))
-    lost = _strokes(old & (mean_distance(after.frames, before.level) > needed))
-    gained = _strokes(new & (mean_distance(before.frames, after.level) > needed))
+    lost, gained = _strokes(old & apart[0]), _strokes(new & apart[1])
     size = character_window(line_px)
-    border = cv2.BORDER_CONSTANT
-    changed = cv2.boxFilter((lost | gained).astype(np.float32), -1, size, borderType=border)
-    ink = cv2.boxFilter((old | new).astype(np.float32), -1, size, borderType=border)
+    changed = _density(lost | gained, size)
+    ink = _density(old | new, size)
     share = changed / np.maximum(ink, 1e-6)
     strong = np.where((changed >= MIN_CHANGED_AREA) & (share >= MIN_CHANGED_SHARE), changed, 0.0)
     windows: list[tuple[int, int]] = []
@@ -377,8 +430,7 @@ def synchrony(
         columns = slice(max(0, column - width // 2), column + width // 2 + 1)
         mask = (change.lost | change.gained)[rows, columns]
         low, high = before.level[rows, columns][mask], after.level[rows, columns][mask]
-        step = high - low
-        step = np.where(np.abs(step) < 12, np.where(step < 0, -12, 12), step)
+        step = _steps(low, high)
         ways = np.stack([(frame[rows, columns][mask] - low) / step for frame in frames])
         if at_once:
             middle = len(frames) // 2
@@ -390,6 +442,12 @@ def synchrony(
         if float(np.ptp(ways.mean(axis=1))) > 0.5 and total > 0:
             best = max(best, 1 - rest / total)
     return best
+
+
+def _steps(low: NDArray[np.float32], high: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give how far pixels go from one level to another, at least 12 levels."""
+    step = high - low
+    return np.where(np.abs(step) < 12, np.where(step < 0, -12, 12), step)
 
 
 def _typical_contrast(model: InkModel) -> float:

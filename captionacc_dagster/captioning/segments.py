@@ -19,7 +19,7 @@ from captionacc_dagster.captioning.glyphs import (
     Plane,
     StrokeMeter,
     common_styles,
-    compare_ink,
+    find_change,
     model_ink,
     synchrony,
     visibility,
@@ -38,6 +38,7 @@ _KEPT_PICTURES = 8  # samples of a segment at full size, to read it from
 _FADING = 24  # frames of a segment at whose ends it may be fading, counted together
 _SEEN_FRAMES = 9
 SYNCHRONOUS = 0.75
+_LEAST_OF_ALL = 0.25  # of the ink has to change in a fade
 _STRONG = 0.45
 _QUIET_SHARE = 0.02  # a candidate too where nothing else changes,
 _STANDING_OUT = 3  # times less
@@ -114,6 +115,7 @@ class TrackFollower:
         self._recent: deque[tuple[int, Plane]] = deque(maxlen=self._far + delay)
         self._recent_pictures: deque[tuple[int, Plane]] = deque(maxlen=delay + self._near)
         self._judged = 0
+        self._models: dict[tuple[int, int], InkModel] = {}  # of the frame that is judged
         self._changes: dict[int, float] = {}
         self._next = 0  # the first frame not yet judged
         self._count = 0
@@ -185,27 +187,20 @@ class TrackFollower:
         is_peak = here >= changes.get(index - 1, 0.0) and here > changes.get(index + 1, 0.0)
         if index - self._start < 2:
             return []
+        self._models.clear()
         if is_peak and (
             here >= (STYLED_CANDIDATE_SHARE if self.styles else CANDIDATE_SHARE) or self._stands_out(index)
         ):
             self._judged = index
-            until = self._until(index)
+            if self._changes_at_once(index):
+                return [self._close(index)]
             left = self._model(index - self._far, index - 1)
-            for before, after in (
-                (left, self._model(index + 1, until)),
-                (self._model(index - self._near, index - 1), self._model(index + 1, min(until, index + self._near))),
-            ):
-                if self._differs(before, after, index - 2, index + 2):
-                    return [self._close(index)]
             away = self._away_from(left, index) if left is not None else None
             if away is not None:
                 return [self._close(away)]
         elif index - self._judged >= self._round and not self._is_sharp_soon(index):
             self._judged = index
-            # the first frames of a segment may still be fading, or empty
-            left = self._model(max(index - self._far, self._start + 3), index - self._skipped, least=self._hold)
-            right = self._model(index + self._skipped, self._until(index))
-            if self._differs(left, right, index - 2 * self._skipped, index + 2 * self._skipped, least=0.25):
+            if self._changes_slowly(index):
                 return [self._close(index)]
         return []
 
@@ -226,25 +221,48 @@ class TrackFollower:
         frames = range(index + 2, index + self._far)
         return next((i for i in frames if self._changes.get(i, 0.0) >= _STRONG), index + self._far)
 
-    def _differs(self, left: InkModel | None, right: InkModel | None, start: int, end: int, least: float = 0.0) -> bool:
-        """Say whether a character changed as a whole between ``start`` and ``end``, and this share of all ink."""
+    def _changes_at_once(self, index: int) -> bool:
+        """Say whether a character changed as a whole at a frame, seen over a longer or a shorter stretch."""
+        until = self._until(index)
+        beside = [strip for i, strip in self._recent if index - 2 <= i < index + 2]
+        for first, end in (
+            (index - self._far, until),
+            (index - self._near, min(until, index + self._near)),
+        ):
+            left = self._model(first, index - 1)
+            right = self._model(index + 1, end) if left is not None else None
+            if left is None or right is None:
+                continue
+            change = find_change(left, right, self.line_px, beside, SYNCHRONOUS)
+            if change and synchrony(beside, left, right, change, self.line_px, at_once=True) >= SYNCHRONOUS:
+                return True
+        return False
+
+    def _changes_slowly(self, index: int) -> bool:
+        """Say whether some characters, and much of the ink, changed together around a frame, in a fade."""
+        # the first frames of a segment may still be fading, or empty
+        left = self._model(max(index - self._far, self._start + 3), index - self._skipped, least=self._hold)
+        right = self._model(index + self._skipped, self._until(index)) if left is not None else None
         if left is None or right is None:
             return False
-        change = compare_ink(left, right, self.line_px)
-        if not change.is_change or change.total < least:
+        change = find_change(left, right, self.line_px)
+        if change is None or change.total < _LEAST_OF_ALL:
             return False
-        frames = [strip for i, strip in self._recent if start <= i < end]
-        together = synchrony(frames, left, right, change, self.line_px, at_once=least == 0.0)
-        return together >= SYNCHRONOUS
+        reach = 2 * self._skipped
+        frames = [strip for i, strip in self._recent if index - reach <= i < index + reach]
+        return synchrony(frames, left, right, change, self.line_px, at_once=False) >= SYNCHRONOUS
 
     def _model(self, start: int, end: int, least: int = 2) -> InkModel | None:
         """Model the ink of the frames ``start`` to ``end``, None when there are too few."""
-        frames = [strip for i, strip in self._recent if max(start, self._start) <= i < end]
-        if len(frames) < least:
-            return None
-        if len(frames) > _SEEN_FRAMES:
-            frames = [frames[n] for n in np.linspace(0, len(frames) - 1, _SEEN_FRAMES).round().astype(int)]
-        return model_ink(frames, self.line_px)
+        stretch = max(start, self._start), end
+        if stretch not in self._models:
+            frames = [strip for i, strip in self._recent if stretch[0] <= i < end]
+            if len(frames) < least:
+                return None
+            if len(frames) > _SEEN_FRAMES:
+                frames = [frames[n] for n in np.linspace(0, len(frames) - 1, _SEEN_FRAMES).round().astype(int)]
+            self._models[stretch] = model_ink(frames, self.line_px)
+        return self._models[stretch]
 
     def _away_from(self, left: InkModel, index: int) -> int | None:
         """Give the first frame near this one from which on the ink of the frames before is gone for a moment."""
