@@ -16,10 +16,7 @@ WORKERS ?= 2
 help: ## Say what can be made
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setdocs: $(STAMP) ## Write docs/reference anew from the code
-	$(BIN)/python -m docs.make_reference
-
-up: $(STAMP) ## Install everything into .venv (done by every other target)
+setup: $(STAMP) ## Install everything into .venv (done by every other target)
 
 # uv is used when it is there or pip can fetch it; plain pip does the same, slower.
 $(STAMP): requirements.lock pyproject.toml
@@ -60,8 +57,9 @@ lock: $(STAMP) ## Write requirements.lock anew from pyproject.toml
 	PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip compile -q pyproject.toml --extra modal --extra supabase --extra dev --universal \
 		--python-version 3.11 --no-emit-index-url --no-emit-find-links --no-annotate --no-header -o requirements.lock
 
-docs: $(STAMP) ## Write docs/reference anew from the code
+docs: $(STAMP) ## Write docs/reference and the pictures anew from the code
 	$(BIN)/python -m docs.make_reference
+	$(BIN)/python -m docs.make_pictures
 
 up: $(STAMP) ## Start Dagster's UI and daemon on the embedded data, until Ctrl-C
 	@$(BIN)/captionacc up

@@ -1,0 +1,74 @@
+"""What the documents name exists: the tests of the test plan, the commands, the files they link to."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+
+from captionacc_dagster.cli.app import app
+
+pytestmark = pytest.mark.unit
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+
+
+def test_every_test_named_in_the_test_plan_exists() -> None:
+    sources = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "captionacc_dagster_tests").rglob("*.py"))
+    known = set(re.findall(r"def (test_\w+)", sources)) | {
+        path.stem for path in (ROOT / "captionacc_dagster_tests").rglob("test_*.py")
+    }
+    plan = (ROOT / "docs" / "test-plan.md").read_text(encoding="utf-8")
+    named = {
+        name
+        for line in plan.splitlines()
+        if line.startswith("|") and line.count("|") >= 3
+        for name in re.findall(r"\btest_\w+", line.split("|", 2)[2])
+    }
+    assert len(named) > 100
+    assert sorted(named - known) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:|#|data:)([^)#\s]+)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def _commands(command: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], set[str]]:
+    """Give every command's path with its options."""
+    if not hasattr(command, "commands"):
+        return {path: {name for parameter in command.params for name in parameter.opts} | {"--help"}}
+    return {
+        key: value for name, sub in command.commands.items() for key, value in _commands(sub, (*path, name)).items()
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_and_options_named_in_the_pages_exist(page: Path) -> None:
+    known = _commands(typer.main.get_command(app))
+    for line in re.findall(
+        r"(?:^|`|\$\(|/)captionacc ((?:[a-z-]+ ?)[^`\n|;)#]*)", page.read_text(encoding="utf-8"), re.M
+    ):
+        words = line.split()
+        path = next((key for key in known if tuple(words[: len(key)]) == key), None)
+        assert path is not None or {key[0] for key in known if len(key) > 1} & {words[0]}, (
+            f"{page.name}: captionacc {line}"
+        )
+        if path is not None:
+            options = {word.split("=")[0] for word in words if word.startswith("-")}
+            assert options <= known[path], f"{page.name}: captionacc {line}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_make_targets_and_modules_named_in_the_pages_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M))
+    assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.M)) <= targets
+    for module in re.findall(r"python -m ((?:benchmarks|training|docs)[\w.]*)", text):
+        assert importlib.util.find_spec(module) is not None, f"{page.name}: python -m {module}"
