@@ -1,6 +1,6 @@
-"""Dagster's own storage on the embedded Postgres, started when an instance first needs it.
+"""Dagster's own storage on Postgres: the embedded one, started when an instance first needs it, or any other.
 
-Named in ``deploy/embedded/dagster.yaml``, so that ``captionacc``, ``dagster dev`` and ``dagster asset`` all work on
+Named in ``deploy/*/dagster.yaml``. The embedded one makes ``captionacc``, ``dagster dev`` and ``dagster asset`` work on
 the same data without a server to start first.
 """
 
@@ -12,12 +12,78 @@ from typing import Any
 from dagster import StringSource
 from dagster._config.config_schema import UserConfigSchema
 from dagster._serdes import ConfigurableClassData
-from dagster_postgres import DagsterPostgresStorage
+from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage, PostgresRunStorage
+from dagster_postgres.utils import create_pg_engine, pg_url_from_config, set_pg_statement_timeout
+from sqlalchemy import Engine, event
 
 from captionacc_dagster.settings import get_settings
 
+# As many as the API asks for at a time. Dagster itself keeps one, and opens and closes another for every one more.
+_KEPT_CONNECTIONS = 8
 
-class EmbeddedPostgresStorage(DagsterPostgresStorage):
+
+def _pooled_engine(url: str, statement_timeout: int, pool_recycle: int, max_overflow: int) -> Engine:
+    engine = create_pg_engine(
+        url,
+        isolation_level="AUTOCOMMIT",
+        pool_size=_KEPT_CONNECTIONS,
+        pool_recycle=pool_recycle,
+        max_overflow=max_overflow,
+    )
+    event.listen(engine, "connect", lambda connection, _: set_pg_statement_timeout(connection, statement_timeout))
+    return engine
+
+
+class _RunStorage(PostgresRunStorage):
+    """Runs, for a webserver that makes many at once."""
+
+    _has_run_stats_index_cols = False
+
+    def optimize_for_webserver(self, statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:
+        """Keep connections."""
+        self._engine = _pooled_engine(self.postgres_url, statement_timeout, pool_recycle, max_overflow)
+
+    def has_run_stats_index_cols(self) -> bool:
+        """Look once: Dagster reads the table's columns from the database each time that it reads a run."""
+        if not self._has_run_stats_index_cols:
+            self._has_run_stats_index_cols = super().has_run_stats_index_cols()
+        return self._has_run_stats_index_cols
+
+
+class _EventLogStorage(PostgresEventLogStorage):
+    """Events, for a webserver that makes many runs at once."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self._tables: set[str] = set()
+        super().__init__(*arguments, **named)
+
+    def optimize_for_webserver(self, statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:
+        """Keep connections."""
+        self._engine = _pooled_engine(self.postgres_url, statement_timeout, pool_recycle, max_overflow)
+
+    def has_table(self, table_name: str) -> bool:
+        """Look once; tables do not go away."""
+        if table_name not in self._tables and super().has_table(table_name):
+            self._tables.add(table_name)
+        return table_name in self._tables
+
+
+class WebserverPostgresStorage(DagsterPostgresStorage):
+    """Dagster's own Postgres storage, configured like it, that costs the database a third for each run that the
+    webserver makes (``docs/api.md``)."""
+
+    def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(postgres_url, inst_data=inst_data)
+        self._run_storage = _RunStorage(postgres_url)
+        self._event_log_storage = _EventLogStorage(postgres_url)
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> WebserverPostgresStorage:
+        """Connect to the database that the configuration names, as ``storage: postgres`` does."""
+        return cls(pg_url_from_config(config_value), inst_data)
+
+
+class EmbeddedPostgresStorage(WebserverPostgresStorage):
     """Run, event log and schedule storage in the database ``dagster`` of the embedded Postgres."""
 
     @classmethod
@@ -37,4 +103,4 @@ class EmbeddedPostgresStorage(DagsterPostgresStorage):
         server.start()
         # SQLAlchemy 2.1 takes psycopg 3 for a plain postgresql:// URL, on which Dagster's NOTIFY fails.
         url = server.url("dagster").replace("postgresql://", "postgresql+psycopg2://", 1)
-        return cls(postgres_url=url, inst_data=inst_data)
+        return cls(url, inst_data)
