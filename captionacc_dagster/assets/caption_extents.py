@@ -10,6 +10,7 @@ from dagster import AssetExecutionContext, MaterializeResult, MetadataValue, Res
 from captionacc_dagster.assets.lifecycle import TRANSIENT_RETRIES, VideoRun
 from captionacc_dagster.assets.metadata import picture, timeline_picture
 from captionacc_dagster.assets.specs import compute_output
+from captionacc_dagster.assets.stored import describe_object, describe_prefix
 from captionacc_dagster.captioning import databases
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.models import Video, error_details
@@ -124,8 +125,9 @@ def _materializations(
         metadata={
             "version": result.version,
             "frames": result.frame_count,
-            "chunks": len(store.list_files(result.cropped_frames_prefix)),
+            "sampled_per_second": get_settings().cropped_frame_rate,
             "prefix": MetadataValue.path(result.cropped_frames_prefix),
+            **describe_prefix(store, result.cropped_frames_prefix),
         },
     )
     seconds = result.processing_duration_seconds
@@ -143,5 +145,6 @@ def _materializations(
             **{f"label_{label}": count for label, count in result.label_counts.items()},
             "timeline": picture(timeline_picture(captions, duration), "captions along the video"),
             "key": MetadataValue.path(result.caption_frame_extents_db_key),
+            **describe_object(store, result.caption_frame_extents_db_key),
         },
     )

@@ -3,21 +3,12 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dagster import (
-    AssetCheckSpec,
-    AssetExecutionContext,
-    Config,
-    MaterializeResult,
-    MetadataValue,
-    ResourceParam,
-    asset,
-)
+from dagster import AssetExecutionContext, Config, MaterializeResult, MetadataValue, ResourceParam, asset
 from pydantic import Field
 
 from captionacc_dagster.assets.caption_extents import crop_box
 from captionacc_dagster.assets.lifecycle import TRANSIENT_RETRIES, VideoRun
 from captionacc_dagster.assets.metadata import captions_table
-from captionacc_dagster.assets.partial_work import check_readable, read_check
 from captionacc_dagster.captioning import captions_database, databases
 from captionacc_dagster.captioning.captions_database import Reading, StoredCaption
 from captionacc_dagster.captioning.subtitles import FORMATS
@@ -51,7 +42,6 @@ class CaptionsConfig(Config):
     retry_policy=TRANSIENT_RETRIES,
     pool=compute_pool(),
     code_version="1",
-    check_specs=[AssetCheckSpec("every_caption_read", asset="captions_db", description="Every caption could be read.")],
 )
 def captions_db(
     context: AssetExecutionContext,
@@ -91,11 +81,7 @@ def captions_db(
 def _read(
     run: VideoRun, compute: ComputeBackend, rows: list[StoredCaption], progress: Progress | None
 ) -> list[Reading]:
-    """Read the captions; a few that cannot be read carry their error.
-
-    Raises:
-        UnreadableText: most of them cannot be read.
-    """
+    """Read the captions; those that cannot be read carry their error, and keep what was read before."""
     results = compute.generate_caption_ocr(
         run.keys.video,
         run.keys.tenant_id,
@@ -105,17 +91,21 @@ def _read(
         [CaptionSpan(caption_id=row.id, start_ms=row.start_ms, end_ms=row.end_ms) for row in rows],
         progress=progress,
     )
-    errors = [result.error for result in results if result.error is not None]
-    check_readable(run.video.filename, "captions", len(errors), len(results), errors[0] if errors else None)
-    return [Reading(r.caption_id, r.ocr_text, r.confidence, r.error) for r in results]
+    by_id = {row.id: row for row in rows}
+    return [
+        Reading(r.caption_id, r.ocr_text, r.confidence) if r.error is None else _unread(by_id[r.caption_id], r.error)
+        for r in results
+    ]
+
+
+def _unread(row: StoredCaption, reason: str) -> Reading:
+    """Note why a caption could not be read; what it said before stays."""
+    return Reading(row.id, row.caption_ocr or "", row.caption_ocr_confidence or 0.0, reason)
 
 
 def _note_unread(run: VideoRun, store: ObjectStore, path: Path, rows: list[StoredCaption], error: Exception) -> None:
-    """Write into the captions that were asked for why they could not be read; what they said before stays."""
-    reason = str(error) or type(error).__name__
-    captions_database.write_readings(
-        path, (Reading(row.id, row.caption_ocr or "", row.caption_ocr_confidence or 0.0, reason) for row in rows)
-    )
+    """Write into the captions that were asked for why they could not be read."""
+    captions_database.write_readings(path, (_unread(row, str(error) or type(error).__name__) for row in rows))
     store.publish(run.keys.captions_db, databases.compress(path, path.with_name("captions.db.gz")))
 
 
@@ -175,7 +165,6 @@ def _result(run: VideoRun, rows: list[StoredCaption], readings: list[Reading]) -
             "table": captions_table(captions),
             "key": MetadataValue.path(run.keys.captions_db),
         },
-        check_results=[read_check("every_caption_read", failed, len(readings))],
     )
 
 
@@ -201,7 +190,6 @@ def subtitles(
         rows = captions_database.read_captions(path)
         captions = captions_database.to_captions(rows, run.video.frame_rate or 25.0)
         texts = publish_subtitles(store, run.video, rows)
-        run.succeed()
         return MaterializeResult(
             metadata={
                 "captions": len(captions),

@@ -5,21 +5,12 @@ from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from dagster import (
-    AssetCheckResult,
-    AssetCheckSeverity,
-    AssetCheckSpec,
-    AssetExecutionContext,
-    MaterializeResult,
-    MetadataValue,
-    ResourceParam,
-    multi_asset,
-)
+from dagster import AssetExecutionContext, MaterializeResult, MetadataValue, ResourceParam, multi_asset
 
 from captionacc_dagster.assets.lifecycle import TRANSIENT_RETRIES, VideoRun
 from captionacc_dagster.assets.metadata import contact_sheet, layout_picture, picture
-from captionacc_dagster.assets.partial_work import check_readable, read_check
 from captionacc_dagster.assets.specs import compute_output
+from captionacc_dagster.assets.stored import describe_object, describe_prefix, frame_indices
 from captionacc_dagster.captioning import databases
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.catalog.base import Catalog
@@ -56,7 +47,6 @@ _spec = partial(compute_output, made_from="raw_video", flow="video_initial_proce
         ),
     ],
     partitions_def=videos_partitions,
-    check_specs=[AssetCheckSpec("every_frame_read", asset="ocr_db", description="Every full frame could be read.")],
     name="initial_processing",
     retry_policy=TRANSIENT_RETRIES,
     pool=compute_pool(),
@@ -67,7 +57,7 @@ def initial_processing(
     store: ResourceParam[ObjectStore],
     compute: ResourceParam[ComputeBackend],
     progress: ResourceParam[ProgressReporter],
-) -> Iterator[MaterializeResult | AssetCheckResult]:
+) -> Iterator[MaterializeResult]:
     """Sample full frames, read them and find the layout, in one compute call."""
     run = VideoRun(context, catalog, "video_initial_processing")
     with run.stage("layout"):
@@ -78,18 +68,8 @@ def initial_processing(
             get_settings().full_frame_rate,
             progress=progress.watch(context.log),
         )
-        check_readable(run.video.filename, "frames", result.failed_ocr_count, result.frame_count)
         _record(run, result)
         yield from _materializations(run, store, result, compute.call_metadata())
-        run.succeed()
-        return
-    yield AssetCheckResult(
-        check_name="every_frame_read",
-        asset_key="ocr_db",
-        passed=False,
-        severity=AssetCheckSeverity.WARN,
-        description="nothing was read: the tenant's limit does not allow it",
-    )
 
 
 def _record(run: VideoRun, result: ExtractResult) -> None:
@@ -136,13 +116,15 @@ def _materializations(
         image = cv2.imdecode(np.frombuffer(store.download_to_bytes(key), np.uint8), cv2.IMREAD_COLOR)
         if image is None:
             raise BadInput(f"{key}: is no readable JPEG")
-        index = int(key.rpartition("_")[2].removesuffix(".jpg"))
+        [index] = frame_indices([key])
         frames.append((cv2.cvtColor(image, cv2.COLOR_BGR2RGB), boxes.get(index, [])))
     yield MaterializeResult(
         asset_key="full_frames",
         metadata={
             "frames": result.frame_count,
+            "sampled_per_second": get_settings().full_frame_rate,
             "prefix": MetadataValue.path(result.full_frames_key),
+            **describe_prefix(store, result.full_frames_key),
             "contact_sheet": picture(contact_sheet(frames, region), "full frames with boxes and crop region"),
         },
     )
@@ -152,8 +134,8 @@ def _materializations(
             "boxes": result.ocr_box_count,
             "failed_frames": result.failed_ocr_count,
             "key": MetadataValue.path(result.ocr_db_key),
+            **describe_object(store, result.ocr_db_key),
         },
-        check_results=[read_check("every_frame_read", result.failed_ocr_count, result.frame_count)],
     )
     every_box = [box for found in boxes.values() for box in found]
     every_box += [(found.bbox, region is not None and _inside(found.bbox, region)) for found in layout.evidence]
@@ -168,6 +150,7 @@ def _materializations(
             "confidence": layout.confidence,
             "processing_seconds": result.processing_duration_seconds,
             "key": MetadataValue.path(result.layout_db_key),
+            **describe_object(store, result.layout_db_key),
             **call,
             "layout": picture(layout_picture(frames[len(frames) // 2][0], every_box, region), "layout"),
         },

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, Literal
 from uuid import UUID
 
-from dagster import AssetExecutionContext, Backoff, Failure, Jitter, RetryPolicy
+from dagster import AssetCheckExecutionContext, AssetExecutionContext, Backoff, Failure, Jitter, RetryPolicy
 from dagster._core.errors import DagsterExecutionInterruptedError
 
 from captionacc_dagster.catalog.base import Catalog
@@ -34,7 +34,7 @@ Failing = Literal["layout", "boundaries", "text"]
 class VideoRun:
     """One run's work on one video."""
 
-    context: AssetExecutionContext
+    context: AssetExecutionContext | AssetCheckExecutionContext
     catalog: Catalog
     flow: Flow
 
@@ -43,8 +43,10 @@ class VideoRun:
         """The video: the run's partition key.
 
         Raises:
-            Failure: the key is no video id.
+            Failure: the key is no video id, or the run has none (checks that are run by themselves).
         """
+        if not self.context.has_partition_key:
+            raise Failure("for which video? Materialize one partition: its checks run with it", allow_retries=False)
         try:
             return UUID(self.context.partition_key)
         except ValueError:
@@ -111,7 +113,7 @@ class VideoRun:
         A quota that does not allow the work is no failure: the video and its request say so, and the block ends here.
         """
         try:
-            sign_in(self.context.instance, self.context.run)
+            sign_in(self.context.instance, self.context.run, self.catalog)
             yield
         except Failure:
             raise

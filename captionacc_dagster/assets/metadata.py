@@ -24,6 +24,7 @@ TILE_WIDTH = 300
 IN_COLOUR = (40, 200, 90)
 OUT_COLOUR = (235, 90, 70)
 REGION_COLOUR = (255, 190, 0)
+_MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\`*_[]|~"} | {"\n": " "})
 
 
 def picture(image: NDArray[np.uint8], alt: str) -> MarkdownMetadataValue:
@@ -154,6 +155,12 @@ def captions_table(captions: Sequence[Caption], limit: int = 200) -> MarkdownMet
     if len(captions) > limit:
         lines.append(f"\n… and {len(captions) - limit} more")
     return MetadataValue.md("\n".join(lines))
+
+
+def bullet_list(lines: Sequence[str], limit: int = 50) -> str:
+    """Give lines as a Markdown list, what they quote kept from being read as Markdown or HTML."""
+    shown = [f"- {html.escape(line).translate(_MARKDOWN)}" for line in lines[:limit]]
+    return "\n".join([*shown, f"- … and {len(lines) - limit} more"] if len(lines) > limit else shown)
 
 
 def clock(seconds: float) -> str:

@@ -1,5 +1,6 @@
 """The uploaded file: it is there, it is the tenant's own, and it can be played."""
 
+import hashlib
 from tempfile import TemporaryDirectory
 
 from dagster import AssetExecutionContext, MaterializeResult, MetadataValue, ResourceParam, asset
@@ -43,8 +44,10 @@ def raw_video(
 def _inspect(run: VideoRun, store: ObjectStore) -> MaterializeResult:
     from captionacc_dagster.captioning.video import VideoError, probe, sample_frames
 
-    size = store.stat(run.keys.video).size
+    info = store.stat(run.keys.video)
     with TemporaryDirectory(prefix="captionacc-") as work, store.open_local(run.keys.video, work) as path:
+        with path.open("rb") as stream:
+            sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         try:
             facts = probe(path)
             poster = next(iter(sample_frames(facts, min(1.0, 3.0 / facts.duration_s))), None)
@@ -54,7 +57,8 @@ def _inspect(run: VideoRun, store: ObjectStore) -> MaterializeResult:
     run.catalog.update_video_metadata(
         run.video_id,
         {
-            "file_size_bytes": size,
+            # What was announced stays, for the check that compares it with what came.
+            "file_size_bytes": run.video.file_size_bytes or info.size,
             "duration_seconds": facts.duration_s,
             "frame_rate": facts.frame_rate,
             "width": facts.width,
@@ -67,7 +71,9 @@ def _inspect(run: VideoRun, store: ObjectStore) -> MaterializeResult:
     metadata = {
         "file": MetadataValue.text(run.video.filename),
         "key": MetadataValue.path(run.keys.video),
-        "size_bytes": size,
+        "size_bytes": info.size,
+        "sha256": sha256,
+        "etag": info.etag,
         "duration": clock(facts.duration_s),
         "duration_seconds": facts.duration_s,
         "size": f"{facts.width} x {facts.height}",

@@ -1,6 +1,10 @@
-"""What the outputs of one compute call have in common as assets."""
+"""What assets have in common: how the outputs of one compute call are described, and where their code is."""
 
-from dagster import AssetSpec
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from dagster import AssetSpec, BetaWarning, with_source_code_references
 
 
 def compute_output(name: str, description: str, kinds: set[str], *, made_from: str, flow: str) -> AssetSpec:
@@ -23,3 +27,11 @@ def compute_output(name: str, description: str, kinds: set[str], *, made_from: s
         code_version="1",
         skippable=True,  # a refused one has none
     )
+
+
+def with_code_references(assets: Sequence[Any]) -> Sequence[Any]:
+    """Let Dagster's UI name the file and line that make each asset."""
+    with warnings.catch_warnings():
+        # Said at every start of every command otherwise; without the references nothing else would change.
+        warnings.simplefilter("ignore", BetaWarning)
+        return with_source_code_references(assets)

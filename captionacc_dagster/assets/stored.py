@@ -1,0 +1,103 @@
+"""What is stored of a video and what was recorded of it, as the checks compare them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from dagster import AssetKey, AssetRecordsFilter, DagsterInstance
+
+from captionacc_dagster.captioning import captions_database, databases
+from captionacc_dagster.captioning.captions_database import StoredCaption
+from captionacc_dagster.captioning.subtitles import FORMATS, Format
+from captionacc_dagster.catalog.models import Video
+from captionacc_dagster.orchestration.subtitle_files import download_captions, subtitle_text, video_keys
+from captionacc_dagster.storage.base import ObjectStore
+from captionacc_dagster.storage.errors import ObjectNotFound
+
+# A person's edit puts the database and then the subtitles in place: between the two they differ for a moment.
+EDIT_SECONDS = 1.0
+EDITS_WAITED_FOR = 3
+
+
+def describe_object(store: ObjectStore, key: str) -> dict[str, int | str]:
+    """Give ``size_bytes`` and ``sha256`` of an object, as they are recorded when it is made."""
+    return {"size_bytes": store.stat(key).size, "sha256": store.sha256(key)}
+
+
+def describe_prefix(store: ObjectStore, prefix: str) -> dict[str, int]:
+    """Give ``objects`` and ``size_bytes`` of what lies under a prefix."""
+    sizes = [info.size for info in store.iterate(prefix)]
+    return {"objects": len(sizes), "size_bytes": sum(sizes)}
+
+
+def recorded_metadata(instance: DagsterInstance, asset: str, video: Video) -> Mapping[str, Any]:
+    """Give the plain values that were recorded when a video's asset was last materialized; empty when never."""
+    records = instance.fetch_materializations(
+        AssetRecordsFilter(asset_key=AssetKey(asset), asset_partitions=[str(video.id)]), limit=1
+    ).records
+    materialization = records[0].asset_materialization if records else None
+    if materialization is None:
+        return {}
+    return {name: value.value for name, value in materialization.metadata.items()}
+
+
+def frame_indices(keys: Sequence[str]) -> list[int]:
+    """Read the frame indices out of the keys of full frames."""
+    return [int(key.rpartition("_")[2].removesuffix(".jpg")) for key in keys]
+
+
+def read_captions(store: ObjectStore, video: Video) -> list[StoredCaption]:
+    """Give the rows of a video's captions database.
+
+    Raises:
+        ObjectNotFound: it has none yet.
+    """
+    with TemporaryDirectory(prefix="captionacc-") as folder:
+        return captions_database.read_captions(download_captions(store, video, Path(folder)))
+
+
+def read_subtitles(store: ObjectStore, video: Video) -> tuple[dict[Format, str], dict[Format, str]]:
+    """Give a video's subtitle files as they are stored, and as its captions database gives them."""
+    texts: dict[Format, str] = {}
+    meant: dict[Format, str] = {}
+    for attempt in range(1 + EDITS_WAITED_FOR):
+        if attempt:
+            time.sleep(EDIT_SECONDS)
+        texts = _stored_subtitles(store, video)
+        rows = read_captions(store, video)
+        meant = {kind: subtitle_text(video, rows, kind) for kind in FORMATS}
+        if texts == meant:
+            break
+    return texts, meant
+
+
+def _stored_subtitles(store: ObjectStore, video: Video) -> dict[Format, str]:
+    texts: dict[Format, str] = {}
+    for kind in FORMATS:
+        try:
+            texts[kind] = store.download_to_bytes(video_keys(video).subtitles(kind)).decode(errors="replace")
+        except ObjectNotFound:
+            continue
+    return texts
+
+
+def read_layout(store: ObjectStore, video: Video) -> tuple[databases.Layout, int]:
+    """Give a video's layout and the number of text boxes in its database."""
+    with TemporaryDirectory(prefix="captionacc-") as folder:
+        work = Path(folder)
+        packed = store.download_file(video_keys(video).layout_db, work / "layout.db.gz")
+        path = databases.decompress(packed, work / "layout.db")
+        boxes = sum(len(found) for found in databases.read_boxes(path).values())
+        return databases.read_layout_database(path), boxes
+
+
+def read_ocr(store: ObjectStore, video: Video) -> list[databases.FrameOcr]:
+    """Give what OCR read in a video's full frames."""
+    with TemporaryDirectory(prefix="captionacc-") as folder:
+        work = Path(folder)
+        packed = store.download_file(video_keys(video).ocr_db, work / "raw-ocr.db.gz")
+        return databases.read_ocr_database(databases.decompress(packed, work / "raw-ocr.db"))

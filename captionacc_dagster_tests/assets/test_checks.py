@@ -1,0 +1,259 @@
+"""The checks as the jobs run them: on what is stored, stopping what comes after, told in the video's row."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from dagster import AssetCheckExecutionContext, ExecuteInProcessResult
+
+from captionacc_dagster.assets import checks
+from captionacc_dagster.assets.check_rules import Verdict
+from captionacc_dagster.assets.lifecycle import VideoRun
+from captionacc_dagster.captioning import databases
+from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, Video
+from captionacc_dagster.compute.results import CropInferResult
+from captionacc_dagster.orchestration.flows import Flow
+from captionacc_dagster_tests.recovery.conftest import Workshop
+from captionacc_dagster_tests.small_clips import make_clip
+
+pytestmark = pytest.mark.integration
+
+INITIAL, CROP, OCR = Flow.VIDEO_INITIAL_PROCESSING, Flow.CROP_AND_INFER, Flow.CAPTION_OCR
+
+
+def names(specs: Iterable[Any]) -> set[str]:
+    return {f"{spec.asset_key.to_user_string()}:{spec.name}" for spec in specs}
+
+
+def outcomes(result: ExecuteInProcessResult) -> dict[str, bool]:
+    return {
+        f"{found.asset_key.to_user_string()}:{found.check_name}": found.passed
+        for found in result.get_asset_check_evaluations()
+    }
+
+
+def steps_run(result: ExecuteInProcessResult) -> set[str]:
+    return {str(event.step_key) for event in result.all_events if event.is_step_start}
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Judges one video as the checks do."""
+
+    workshop: Workshop
+    video: Video
+
+    @property
+    def run(self) -> VideoRun:
+        context = SimpleNamespace(
+            instance=self.workshop.instance, partition_key=str(self.video.id), has_partition_key=True
+        )
+        return VideoRun(cast(AssetCheckExecutionContext, context), self.workshop.catalog, "crop_and_infer")
+
+    def everything(self) -> dict[str, Verdict]:
+        """Give every verdict that can be given without a run."""
+        run, store = self.run, self.workshop.store
+        judged = [
+            *checks.judge_raw_video(run, store),
+            *checks.judge_frames(run, store),
+            *checks.judge_layout(run, store),
+            *checks.judge_cropped_frames(run, store, 1),
+            *checks.judge_extents(run, store, 1),
+            *checks.judge_captions(run.video, store),
+            *checks.judge_subtitles(run, store),
+        ]
+        return {f"{asset}:{name}": verdict for asset, name, verdict in judged}
+
+    def change(self, key: str, statement: str, folder: Path) -> None:
+        """Change one of the video's databases."""
+        store = self.workshop.store
+        path = store.download_file(key, folder / "object")
+        if key.endswith(".gz"):
+            path = databases.decompress(path, folder / "database")
+        with sqlite3.connect(path) as connection:
+            connection.execute(statement)
+        connection.close()
+        store.publish(key, databases.compress(path, folder / "packed") if key.endswith(".gz") else path)
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("captionacc_dagster.assets.stored.EDIT_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("at_once")
+def test_the_jobs_run_the_checks_and_the_checks_see_what_is_wrong(workshop: Workshop, tmp_path: Path) -> None:
+    video = workshop.upload()
+    first = workshop.run(INITIAL, video)
+    assert first.success
+    assert set(outcomes(first)) == names(checks.RAW_VIDEO_CHECKS) | names(checks.LAYOUT_CHECKS)
+    assert [name for name, passed in outcomes(first).items() if not passed] == ["layout_db:layout_is_confident"]
+    workshop.approve(video)
+    second = workshop.run(CROP, video)
+    assert second.success
+    captions = names(checks.CAPTIONS_CHECKS) | names(checks.SUBTITLES_CHECKS)
+    assert set(outcomes(second)) == names(checks.EXTENTS_CHECKS) | captions
+    assert [name for name, passed in outcomes(second).items() if not passed] == []
+    workshop.catalog.request_caption_ocr(video.id, [1])
+    third = workshop.run(OCR, video, run_config={"ops": {"captions_db": {"config": {"caption_ids": [1]}}}})
+    assert third.success
+    assert set(outcomes(third)) == captions
+    workshop.nothing_is_left_behind()
+    _see_what_is_wrong(Judge(workshop, video), tmp_path)
+
+
+def _see_what_is_wrong(judge: Judge, folder: Path) -> None:
+    """Damage one object after the other: exactly the checks that should see it do, and name it."""
+    store, keys = judge.workshop.store, judge.workshop.keys(judge.video)
+    frame, chunk = keys.full_frame(0), keys.chunk(1, 16, 0)
+
+    def change(key: str, statement: str) -> Callable[[], None]:
+        return lambda: judge.change(key, statement, folder)
+
+    overlap = (
+        "INSERT INTO extents SELECT NULL, start_frame_index, end_frame_index, start_ms + 80, end_ms, confidence,"
+        " native_start_frame + 2, native_end_frame, track, bbox_left, bbox_top, bbox_right, bbox_bottom, text,"
+        " text_confidence FROM extents"
+    )
+    extents, captions = "caption_frame_extents", keys.captions_db
+    damages: list[tuple[str, Callable[[], object], dict[str, str]]] = [
+        (
+            frame,
+            lambda: store.delete_file(frame),
+            {
+                "full_frames:objects_as_recorded": "objects: recorded 1, stored 0",
+                "full_frames:every_frame_is_there": "frame 0: no picture is stored",
+            },
+        ),
+        (
+            keys.ocr_db,
+            change(keys.ocr_db, "UPDATE frames SET ocr_status = 'error', error = 'out of memory'"),
+            {"ocr_db:object_as_recorded": "sha256", "ocr_db:every_frame_read": "frame 0: out of memory"},
+        ),
+        (
+            keys.layout_db,
+            change(keys.layout_db, "DELETE FROM boxes"),
+            {"layout_db:object_as_recorded": "size_bytes", "layout_db:boxes_agree": "0 in layout.db"},
+        ),
+        (
+            chunk,
+            lambda: store.delete_file(chunk),
+            {
+                "cropped_frames:objects_as_recorded": "objects",
+                "cropped_frames:every_chunk_is_there": "modulo_16/chunk_0000000000.webm: is missing",
+            },
+        ),
+        (
+            keys.extents_db(1),
+            change(keys.extents_db(1), overlap),
+            {
+                f"{extents}:object_as_recorded": "sha256",
+                f"{extents}:extents_in_order": "caption 2 (0.480-2.000 s): overlaps caption 1 in track bottom",
+                f"{extents}:labels_agree": "the extents say",
+            },
+        ),
+        (
+            keys.extents_db(1),
+            change(keys.extents_db(1), "UPDATE pair_results SET predicted_label = 'same' WHERE frame1_index = 0"),
+            {f"{extents}:object_as_recorded": "sha256", f"{extents}:labels_agree": "label same"},
+        ),
+        (
+            captions,
+            change(captions, "UPDATE captions SET caption_ocr_status = 'error', caption_ocr_error = 'blurred'"),
+            {"captions_db:every_caption_read": "caption 1: blurred"},
+        ),
+        (
+            captions,
+            change(captions, "UPDATE captions SET end_ms = 99000"),
+            {
+                "captions_db:captions_in_order": "caption 1 (0.400-99.000 s): reaches out of the video",
+                "captions_db:lengths_plausible": "stands 98.60 s",
+                "subtitles:equal_the_captions": "captions.srt: caption 1",
+            },
+        ),
+        (
+            captions,
+            change(captions, "UPDATE captions SET caption_ocr = 'G00d', caption_ocr_confidence = 0.4"),
+            {"captions_db:text_is_confident": "0.40", "subtitles:equal_the_captions": "G00d"},
+        ),
+        (
+            captions,
+            change(captions, "UPDATE captions SET text = hex(zeroblob(60))"),
+            {"captions_db:reading_speed_plausible": "120 characters", "subtitles:equal_the_captions": "captions.vtt"},
+        ),
+        (
+            keys.subtitles("vtt"),
+            lambda: store.delete_file(keys.subtitles("vtt")),
+            {"subtitles:equal_the_captions": "captions.vtt: is not stored"},
+        ),
+        (
+            keys.video,
+            lambda: store.upload_file(keys.video, b"something else"),
+            {"raw_video:object_as_recorded": "size_bytes"},
+        ),
+    ]
+    before = {name: verdict.kept for name, verdict in judge.everything().items()}
+    assert [name for name, kept in before.items() if not kept] == ["layout_db:layout_is_confident"]
+    for key, damage, expected in damages:
+        whole = store.download_to_bytes(key)
+        damage()
+        found = {name: verdict for name, verdict in judge.everything().items() if not verdict.kept and before[name]}
+        assert set(found) == set(expected), key
+        assert [text for name, text in expected.items() if text not in " | ".join(found[name].wrong)] == []
+        store.publish(key, whole)
+        if key == keys.video:
+            break  # written anew it has another etag, so that it is read again
+    assert judge.everything()["raw_video:object_as_recorded"].kept
+
+
+def test_another_file_than_was_announced_is_not_processed(workshop: Workshop) -> None:
+    path = make_clip(workshop.folder / "clip.mp4", frames=30)
+    video = workshop.catalog.create_video(
+        LOCAL_TENANT_ID, "clip.mp4", content_hash="ab" * 32, file_size_bytes=path.stat().st_size
+    ).video
+    workshop.store.upload_from_path(workshop.keys(video).video, path)
+    workshop.instance.add_dynamic_partitions("videos", [str(video.id)])
+    result = workshop.run(INITIAL, video)
+    assert not result.success
+    assert outcomes(result) == {"raw_video:keys_belong_to_tenant": True, "raw_video:object_as_recorded": False}
+    assert steps_run(result) == {"raw_video", "raw_video_checks"}
+    assert workshop.compute.calls == 0
+    row = workshop.catalog.get_video_metadata(video.id)
+    assert (row.status, row.layout_status) == ("error", "error")
+    assert row.error_details
+    assert row.error_details["error_type"] == "CheckFailed"
+    assert row.error_details["message"].startswith(f"clip.mp4: sha256: recorded {'ab' * 32}, stored ")
+    assert row.error_details["run_id"] == result.run_id
+    workshop.nothing_is_left_behind()
+
+
+def test_extents_that_overlap_become_no_captions(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    video = workshop.upload()
+    assert workshop.run(INITIAL, video).success
+    workshop.approve(video)
+    real = workshop.compute.crop_and_infer_caption_frame_extents
+
+    def overlapping(*args: Any, **kwargs: Any) -> CropInferResult:
+        result = real(*args, **kwargs)
+        Judge(workshop, video).change(
+            result.caption_frame_extents_db_key, "UPDATE extents SET end_ms = start_ms - 40", workshop.folder
+        )
+        return result
+
+    monkeypatch.setattr(workshop.compute, "crop_and_infer_caption_frame_extents", overlapping)
+    result = workshop.run(CROP, video)
+    assert not result.success
+    assert steps_run(result) == {"caption_extents", "extents_checks"}
+    assert outcomes(result)["caption_frame_extents:extents_in_order"] is False
+    row = workshop.catalog.get_video_metadata(video.id)
+    assert (row.status, row.boundaries_status, row.text_status) == ("active", "error", "wait")
+    assert row.boundaries_error_details
+    assert row.boundaries_error_details["message"].startswith("clip.mp4: caption 1 (0.400-0.360 s): ends before")
+    assert not workshop.store.file_exists(workshop.keys(video).captions_db)
+    workshop.nothing_is_left_behind()
