@@ -77,6 +77,10 @@ class VideoMethods(CatalogCalls):
             TenantQuota, "tenant_quota", f"tenant {tenant_id}", p_tenant_id=as_uuid(tenant_id, "tenant id")
         )
 
+    def get_tenant_run_limits(self) -> dict[str, int]:
+        """Give the tenants that have a limit of concurrent runs of their own: tenant id → runs."""
+        return dict(self._call("tenant_run_limits"))
+
     def find_user_profile(self, user_id: Id) -> UserProfile | None:
         """Give a user's profile, or None."""
         return self._first(UserProfile, "get_user_profile", p_user_id=as_uuid(user_id, "user id"))
@@ -202,10 +206,6 @@ class VideoMethods(CatalogCalls):
             p_limit=count + 1,
         )
         return page_of([(video.created_at, video.id, video) for video in rows], count)
-            p_before_id=before_id,
-            p_limit=count + 1,
-        )
-        return page_of([(video.created_at, video.id, video) for video in rows], count)
 
     def search_videos(
         self,
@@ -226,6 +226,10 @@ class VideoMethods(CatalogCalls):
             p_text=text or None,
             p_stage=stage,
             p_before_created_at=before_at,
+            p_before_id=before_id,
+            p_limit=count + 1,
+        )
+        return page_of([(video.created_at, video.id, video) for video in rows], count)
 
     def iter_videos(
         self,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import BinaryIO
 
 from rich.console import Console
@@ -16,11 +20,90 @@ from captionacc_dagster.orchestration.instance import prepare_dagster_home
 from captionacc_dagster.resources import open_catalog
 from captionacc_dagster.settings import Settings
 
+LOCATION = "captionacc"
 STOP_SECONDS = 20.0
+CODE_SERVER_STOP_SECONDS = 5.0
+_LOOK_SECONDS = 0.2
+
+
+class ServiceEnded(Exception):
+    """One of the services is gone, and the others are nothing without it."""
+
+
+class Services:
+    """Child processes, each with what it started in a group of its own: Ctrl-C reaches us alone."""
+
+    def __init__(self, environment: dict[str, str], stopping: threading.Event) -> None:
+        self._environment = environment
+        self._stopping = stopping
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, name: str, arguments: list[str], log: BinaryIO | None = None) -> None:
+        """Start a Python program of this installation; without a log it writes where we write."""
+        self._processes[name] = subprocess.Popen(
+            [sys.executable, *arguments], env=self._environment, stdout=log, stderr=log, start_new_session=True
+        )
+
+    def wait_for_socket(self, path: Path) -> bool:
+        """Wait until something listens there; False when we are to stop instead.
+
+        Raises:
+            ServiceEnded: a service ended before.
+        """
+        while not self._stopping.wait(_LOOK_SECONDS):
+            self.check()
+            with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
+                probe.connect(str(path))
+                return True
+        return False
+
+    def wait_for_stop(self) -> None:
+        """Wait until we are to stop.
+
+        Raises:
+            ServiceEnded: a service ended by itself.
+        """
+        while not self._stopping.wait(_LOOK_SECONDS):
+            self.check()
+
+    def check(self) -> None:
+        """Make sure that all are alive.
+
+        Raises:
+            ServiceEnded: one is not.
+        """
+        for name, process in self._processes.items():
+            if (code := process.poll()) is not None:
+                how = f"with code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
+                raise ServiceEnded(f"{name} ended by itself {how}")
+
+    def stop(self, names: list[str], seconds: float) -> None:
+        """Ask services to stop, wait, and make sure that neither they nor what they started is left.
+
+        A run at work is killed, not interrupted: an interrupted one has failed, a killed one is taken up again.
+        """
+        processes = [self._processes[name] for name in names if name in self._processes]
+        for process in processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+        deadline = time.monotonic() + seconds
+        for process in processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(max(deadline - time.monotonic(), 0.0))
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+API, CODE_SERVER, WEBSERVER, DAEMON = "the API", "Dagster's code server", "Dagster's webserver", "Dagster's daemon"
 
 
 def run_services(settings: Settings, console: Console, *, host: str, port: int, api_port: int) -> int:
-    """Run Dagster's webserver and daemon, and the API, until Ctrl-C or SIGTERM; give the exit code."""
+    """Run Dagster's webserver and daemon over one code server, and the API, until Ctrl-C or SIGTERM.
+
+    Returns:
+        The exit code: 0 when it was stopped, 1 when it could not start or a service ended by itself.
+    """
     for taken, option in ((port, "--port"), (api_port, "--api-port")):
         if _is_taken(host, taken):
             console.print(f"[red]port {taken} of {host} is in use[/red]; choose another: captionacc up {option} N")
@@ -39,49 +122,57 @@ def run_services(settings: Settings, console: Console, *, host: str, port: int, 
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
-    with open_catalog(settings) as catalog, api_log.open("ab") as log:
+    services = Services(environment, stopping)
+    code = 0
+    with (
+        open_catalog(settings) as catalog,
+        api_log.open("ab") as log,
+        TemporaryDirectory(prefix="captionacc-") as folder,
+    ):
         waiting = len(catalog.list_processing_requests(states=["pending"]).items)
-        dagster = ["-m", "dagster", "dev", "-m", "captionacc_dagster.definitions", "--log-level", "warning"]
-        api = ["-c", "from captionacc_dagster.cli import main; main()", "api"]
-        services = {
-            "the API": _start([*api, "--host", host, "--port", str(api_port)], environment, log),
-            "Dagster": _start([*dagster, "-h", host, "-p", str(port)], environment, None),
-        }
+        console.print(f"Review page  http://{host}:{api_port}/review", highlight=False)
         console.print(f"Dagster UI   http://{host}:{port}")
         console.print(f"API          http://{host}:{api_port}/docs  (log: {api_log})", highlight=False, soft_wrap=True)
         console.print(f"Inbox        {settings.inbox_dir}  (drop a video here)", highlight=False, soft_wrap=True)
         console.print(f"Data         {settings.home}  ({waiting} requests waiting)", highlight=False, soft_wrap=True)
         console.print("Ctrl-C stops everything.")
-        while not stopping.wait(0.2):
-            ended = [name for name, process in services.items() if process.poll() is not None]
-            if ended:
-                console.print(f"[red]{ended[0]} ended by itself with code {services[ended[0]].returncode}[/red]")
-                break
-        console.print("stopping ...")
-        for process in services.values():
-            _end(process)
-    if not stopping.is_set():
-        return 1
-    console.print("stopped")
-    return 0
-
-
-def _start(arguments: list[str], environment: dict[str, str], log: BinaryIO | None) -> subprocess.Popen[bytes]:
-    # A group of its own: Ctrl-C reaches us alone, and we end the children in order.
-    return subprocess.Popen(
-        [sys.executable, *arguments], env=environment, stdout=log, stderr=log, start_new_session=True
-    )
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ask a service to stop, wait, and make sure."""
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
         try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            _start(services, Path(folder), host, port, api_port, log)
+            services.wait_for_stop()
+        except ServiceEnded as ending:
+            console.print(f"[red]{ending}[/red]")
+            code = 1
+        finally:
+            console.print("stopping ...")
+            services.stop([API, WEBSERVER, DAEMON], STOP_SECONDS)
+            services.stop([CODE_SERVER], CODE_SERVER_STOP_SECONDS)
+    console.print("stopped")
+    return code
+
+
+def _start(services: Services, folder: Path, host: str, port: int, api_port: int, log: BinaryIO) -> None:
+    """Start them in the order in which they need each other.
+
+    Raises:
+        ServiceEnded: one of them ended meanwhile.
+    """
+    quiet = ["--log-level", "warning"]
+    # A socket in a folder of our own, not a port: who reaches the code server can have it run anything.
+    code = folder / "code.sock"
+    module = ["-m", "captionacc_dagster.definitions", "--location-name", LOCATION]
+    services.start(CODE_SERVER, ["-m", "dagster", "code-server", "start", *module, "--socket", str(code), *quiet])
+    api = ["-c", "from captionacc_dagster.cli import main; main()", "api"]
+    services.start(API, [*api, "--host", host, "--port", str(api_port)], log)
+    if not services.wait_for_socket(code):
+        return
+    workspace = folder / "workspace.yaml"
+    workspace.write_text(
+        f"load_from:\n  - grpc_server: {{socket: {code}, location_name: {LOCATION}}}\n", encoding="utf-8"
+    )
+    served = ["-w", str(workspace), *quiet]
+    webserver = ["-m", "dagster_webserver", "-h", host, "-p", str(port), "--dagster-log-level", "warning"]
+    services.start(WEBSERVER, [*webserver, *served])
+    services.start(DAEMON, ["-m", "dagster._daemon", "run", *served])
 
 
 def _is_taken(host: str, port: int) -> bool:

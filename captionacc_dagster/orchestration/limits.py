@@ -1,16 +1,20 @@
 """How much may run at once: run limits of the queue and slots of the compute pools.
 
-Run limits are in ``dagster.yaml``, single ones overridden by the environment; pool slots are in the instance.
+Run limits are in ``dagster.yaml``, single ones overridden by the environment, a tenant's own in the catalog; pool slots
+are in the instance.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from dagster import DagsterInstance
+import sqlalchemy as db
+from dagster import DagsterInstance, DagsterRunStatus
 from dagster._core.run_coordinator.queued_run_coordinator import RunQueueConfig
+from dagster._core.storage.runs.schema import RunsTable, RunTagsTable
+from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 
 from captionacc_dagster.orchestration.priority import FLOW_TAG, TENANT_TAG
 from captionacc_dagster.resources import LOCAL_POOL, MODAL_POOL
@@ -34,6 +38,50 @@ def override_run_limits(
         limits = _replaced(limits, {"key": FLOW_TAG, "value": str(flow), "limit": limit})
     most = config.max_concurrent_runs if overall is None else overall
     return config._replace(max_concurrent_runs=most, tag_concurrency_limits=limits)
+
+
+def with_tenant_limits(
+    config: RunQueueConfig, own: Mapping[str, int], waiting: Callable[[], Iterable[str]]
+) -> RunQueueConfig:
+    """Put tenants' own limits in the place of the one for all tenants.
+
+    Dagster holds a run back that is over any limit, so a tenant that may have more than the others cannot be named
+    beside a limit for all: that one is raised to the highest, and the other tenants that wait are named with theirs.
+
+    Args:
+        config: with or without a limit per tenant.
+        own: tenants with a limit of their own: tenant id → runs.
+        waiting: gives the tenants that have queued runs; asked only when some tenant may have more than the others.
+    """
+    if not own:
+        return config
+    limits = list(config.tag_concurrency_limits)
+    named = dict(own)
+    everybody = next((limit for limit in limits if limit["key"] == TENANT_TAG and _is_per_value(limit)), None)
+    if everybody is not None and (highest := max(own.values())) > everybody["limit"]:
+        limits = _replaced(limits, {**everybody, "limit": highest})
+        named = dict.fromkeys(waiting(), everybody["limit"]) | named
+    limits += [{"key": TENANT_TAG, "value": tenant, "limit": limit} for tenant, limit in sorted(named.items())]
+    return config._replace(tag_concurrency_limits=limits)
+
+
+def waiting_tenants(instance: DagsterInstance) -> list[str]:
+    """Give the tenants of the queued runs."""
+    storage = instance.run_storage
+    assert isinstance(storage, SqlRunStorage)
+    query = (
+        db.select(RunTagsTable.c.value)
+        .distinct()
+        .join(RunsTable, RunsTable.c.run_id == RunTagsTable.c.run_id)
+        .where(RunsTable.c.status == DagsterRunStatus.QUEUED.value, RunTagsTable.c.key == TENANT_TAG)
+    )
+    with storage.connect() as connection:
+        return [tenant for (tenant,) in connection.execute(query).fetchall()]
+
+
+def _is_per_value(limit: Mapping[str, Any]) -> bool:
+    value = limit.get("value")
+    return isinstance(value, Mapping) and bool(value.get("applyLimitPerUniqueValue"))
 
 
 def _replaced(limits: Sequence[Mapping[str, Any]], new: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -14,14 +14,15 @@ from dagster._core.run_coordinator import SubmitRunContext
 from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordinator, RunQueueConfig
 from dagster._serdes import ConfigurableClassData
 
-from captionacc_dagster.orchestration.limits import override_run_limits
+from captionacc_dagster.orchestration.limits import override_run_limits, waiting_tenants, with_tenant_limits
+from captionacc_dagster.orchestration.queue_order import order_by_request_time
 from captionacc_dagster.orchestration.run_tags import queue_tags
 from captionacc_dagster.orchestration.tenants import TenantDirectory, catalog_directory
 from captionacc_dagster.settings import get_settings
 
 
 class PriorityAwareRunCoordinator(QueuedRunCoordinator):
-    """A queue whose order is tenant tier and waiting time, and whose limits the environment may override.
+    """A queue whose order is tenant tier and waiting time, and whose limits the environment and tenants may override.
 
     ``dagster.yaml`` configures it like Dagster's own ``QueuedRunCoordinator``.
     """
@@ -42,6 +43,7 @@ class PriorityAwareRunCoordinator(QueuedRunCoordinator):
             **config,
         )
         self.directory = directory or catalog_directory()
+        order_by_request_time()
 
     @classmethod
     def from_config_value(
@@ -51,14 +53,16 @@ class PriorityAwareRunCoordinator(QueuedRunCoordinator):
         return cls(inst_data=inst_data, **config_value)
 
     def get_run_queue_config(self) -> RunQueueConfig:
-        """Give the limits of ``dagster.yaml`` with those that the settings override."""
+        """Give the limits of ``dagster.yaml`` with those that the settings override and the tenants' own."""
         settings = get_settings()
-        return override_run_limits(
+        config = override_run_limits(
             super().get_run_queue_config(),
             overall=settings.max_concurrent_runs,
             per_tenant=settings.max_concurrent_runs_per_tenant,
             per_flow=settings.max_concurrent_runs_per_flow,
         )
+        own = self.directory.run_limits()
+        return with_tenant_limits(config, own, lambda: waiting_tenants(self._instance))
 
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:
         """Tag the run and put it into the queue; a run that cannot be tagged is queued all the same."""

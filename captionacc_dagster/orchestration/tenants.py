@@ -1,4 +1,4 @@
-"""Which tenant a video belongs to and which tier the tenant has, for processes that only queue runs.
+"""Which tenant a video belongs to, which tier and limit the tenant has, for processes that only queue runs.
 
 The run coordinator asks from the webserver and the daemon for every run it queues, so answers are kept for a
 short time, and a catalog that is away is left alone for a while instead of holding up every submission.
@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.calls import Retries
@@ -25,6 +25,8 @@ KEEP_SECONDS = 60.0
 LEAVE_ALONE_SECONDS = 15.0
 MOST_KEPT = 10_000
 
+Answer = TypeVar("Answer")
+
 
 class TenantSource(Protocol):
     """Where tenants are known: the catalog."""
@@ -35,6 +37,10 @@ class TenantSource(Protocol):
 
     def tier_of_tenant(self, tenant_id: str) -> str:
         """Give the tier's name; a tenant nobody knows is ``free``."""
+        ...
+
+    def run_limits(self) -> Mapping[str, int]:
+        """Give the tenants that have a limit of concurrent runs of their own: tenant id → runs."""
         ...
 
 
@@ -68,6 +74,7 @@ class TenantDirectory:
         self._clock = clock
         self._source: TenantSource | None = None
         self._kept: dict[tuple[str, str], tuple[float, str | None]] = {}
+        self._run_limits: tuple[float, Mapping[str, int]] = (float("-inf"), {})
         self._leave_alone_until = float("-inf")
         self._lock = threading.Lock()
 
@@ -91,13 +98,36 @@ class TenantDirectory:
             logger.warning("catalog away, tier taken as free: %s: %s", type(error).__name__, error)
             return Tenancy(tenant_id, TenantTier.FREE, TierSource.UNAVAILABLE)
 
+    def run_limits(self) -> Mapping[str, int]:
+        """Give the tenants' own limits of concurrent runs; while the catalog is away, those known last."""
+        asked_at, limits = self._run_limits
+        now = self._clock()
+        if now - asked_at >= KEEP_SECONDS:
+            try:
+                limits = self._answer(lambda source: source.run_limits())
+                self._run_limits = (now, limits)
+            except Exception as error:  # noqa: BLE001 - whatever the catalog's driver raises, the queue goes on
+                logger.warning("catalog away, limits stay as they were: %s: %s", type(error).__name__, error)
+        return limits
+
     def _ask(self, kind: str, key: str, question: Callable[[TenantSource], str | None]) -> str | None:
         now = self._clock()
         with self._lock:
             kept = self._kept.get((kind, key))
-            if kept and now - kept[0] < KEEP_SECONDS:
-                return kept[1]
-            if now < self._leave_alone_until:
+        if kept and now - kept[0] < KEEP_SECONDS:
+            return kept[1]
+        answer = self._answer(question)
+        with self._lock:
+            if len(self._kept) >= MOST_KEPT:
+                self._kept.clear()
+            # A video that is not there yet may come the next moment.
+            if answer is not None:
+                self._kept[(kind, key)] = (now, answer)
+        return answer
+
+    def _answer(self, question: Callable[[TenantSource], Answer]) -> Answer:
+        with self._lock:
+            if self._clock() < self._leave_alone_until:
                 raise ConnectionError("the catalog did not answer a moment ago")
         try:
             source = self._source or self._open_source()
@@ -109,11 +139,6 @@ class TenantDirectory:
             raise
         with self._lock:
             self._source = source
-            if len(self._kept) >= MOST_KEPT:
-                self._kept.clear()
-            # A video that is not there yet may come the next moment.
-            if answer is not None:
-                self._kept[(kind, key)] = (now, answer)
         return answer
 
 
@@ -133,6 +158,10 @@ class CatalogTenants:
     def tier_of_tenant(self, tenant_id: str) -> str:
         """Give the tier's name."""
         return self._catalog.get_tenant_tier(tenant_id)
+
+    def run_limits(self) -> Mapping[str, int]:
+        """Give the tenants that have a limit of their own."""
+        return self._catalog.get_tenant_run_limits()
 
 
 def catalog_directory() -> TenantDirectory:

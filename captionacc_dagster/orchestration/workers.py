@@ -9,9 +9,15 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import psutil
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+
+from captionacc_dagster.catalog.base import Catalog
+from captionacc_dagster.orchestration.priority import BASE_PRIORITY_TAG
+from captionacc_dagster.orchestration.run_tags import queue_tags
+from captionacc_dagster.orchestration.tenants import CatalogTenants, TenantDirectory
 
 WORKER_TAG = "captionacc/worker"
 _WORKING = [DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
@@ -23,11 +29,20 @@ def this_worker() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{process.create_time():.2f}"
 
 
-def sign_in(instance: DagsterInstance, run: DagsterRun) -> None:
-    """Write into the run's tags that this process works on it."""
+def sign_in(instance: DagsterInstance, run: DagsterRun, catalog: Catalog) -> None:
+    """Write into the run's tags that this process works on it.
+
+    A run that never was in the queue (``dagster asset materialize``, ``captionacc process``) gets the tags of its
+    tenant here, so that it is found and counted as every other.
+    """
+    # The run as it was when the process began knows nothing of what an earlier stage wrote.
+    run = instance.get_run_by_id(run.run_id) or run
     worker = this_worker()
-    if run.tags.get(WORKER_TAG) != worker:
-        instance.add_run_tags(run.run_id, {WORKER_TAG: worker})
+    tags = {} if run.tags.get(WORKER_TAG) == worker else {WORKER_TAG: worker}
+    if BASE_PRIORITY_TAG not in run.tags:
+        tags |= queue_tags(run, TenantDirectory(lambda: CatalogTenants(catalog)), datetime.now(UTC))
+    if tags:
+        instance.add_run_tags(run.run_id, tags)
 
 
 def is_gone(run: DagsterRun) -> bool:

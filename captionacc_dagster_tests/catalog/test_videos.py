@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
+import psycopg
 import pytest
 
 from captionacc_dagster.catalog.base import Catalog
@@ -345,3 +346,15 @@ def test_videos_are_found_by_a_part_of_their_name(catalog: Catalog) -> None:
     first = catalog.search_videos(LOCAL_TENANT_ID, limit=3)
     rest = catalog.search_videos(LOCAL_TENANT_ID, limit=3, cursor=first.next_cursor)
     assert (len(first.items), len(rest.items), rest.next_cursor) == (3, 1, None)
+
+
+@pytest.mark.parametrize("kind", ["postgres", "supabase"])
+def test_tenants_with_a_limit_of_runs_of_their_own(kind: str, request: pytest.FixtureRequest) -> None:
+    catalog: Catalog = request.getfixturevalue(f"{kind}_catalog")
+    supabase = kind == "supabase"
+    url = request.getfixturevalue("supabase_lite").database_url if supabase else request.getfixturevalue("catalog_url")
+    assert catalog.get_tenant_run_limits() == {}
+    limited, _ = (catalog.ensure_tenant(uuid4(), name, "demo") for name in ("limited", "as all"))
+    with psycopg.connect(url) as connection:
+        connection.execute("update captionacc.tenants set max_concurrent_runs = 7 where id = %s", (limited.id,))
+    assert catalog.get_tenant_run_limits() == {str(limited.id): 7}

@@ -1,11 +1,12 @@
-"""Queues on both of Dagster's storages."""
+"""Queues of this folder's tests."""
 
 import pytest
 
-from captionacc_dagster_tests.orchestration.queue_harness import OpenQueue, postgres_queue, sqlite_queue
+from captionacc_dagster.catalog.embedded import EmbeddedPostgres
+from captionacc_dagster_tests.orchestration.queue_harness import OpenQueue, queue_opener
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def open_queue(request: pytest.FixtureRequest) -> OpenQueue:
-    """Open a queue on SQLite and on Postgres: ``with open_queue(run_limits) as queue``."""
-    return sqlite_queue if request.param == "sqlite" else postgres_queue(request.getfixturevalue("postgres_server"))
+@pytest.fixture
+def open_queue(postgres_server: EmbeddedPostgres) -> OpenQueue:
+    """Open a queue: ``with open_queue(run_limits) as queue``."""
+    return queue_opener(postgres_server)

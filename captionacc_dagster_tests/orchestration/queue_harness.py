@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
@@ -20,14 +18,18 @@ from dagster._core.remote_origin import (
     RemoteRepositoryOrigin,
 )
 from dagster._core.run_coordinator import SubmitRunContext
-from dagster._core.test_utils import create_run_for_test, instance_for_test
+from dagster._core.storage.runs.schema import RunsTable, RunTagsTable
+from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
+from dagster._core.test_utils import create_run_for_test
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
+from dagster._serdes import serialize_value
 
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres
+from captionacc_dagster.orchestration.priority import FLOW_TAG
 from captionacc_dagster.orchestration.run_coordinator import PriorityAwareRunCoordinator
-from captionacc_dagster.orchestration.run_tags import queue_tags
 from captionacc_dagster.orchestration.tenants import TenantDirectory
+from captionacc_dagster_tests.orchestration.instances import postgres_instance
 
 EMBEDDED_YAML = Path(__file__).parents[2] / "deploy" / "embedded" / "dagster.yaml"
 
@@ -38,6 +40,7 @@ class KnownTenants:
 
     tiers: dict[str, str] = field(default_factory=dict)
     videos: dict[str, str] = field(default_factory=dict)
+    limits: dict[str, int] = field(default_factory=dict)
     away: bool = False
     questions: int = 0
 
@@ -48,6 +51,10 @@ class KnownTenants:
     def tier_of_tenant(self, tenant_id: str) -> str:
         self._answer()
         return self.tiers.get(tenant_id, "free")
+
+    def run_limits(self) -> dict[str, int]:
+        self._answer()
+        return dict(self.limits)
 
     def _answer(self) -> None:
         self.questions += 1
@@ -87,11 +94,34 @@ class Queue:
         run = self._make_run(job, DagsterRunStatus.NOT_STARTED, tags or {})
         return self.instance.run_coordinator.submit_run(SubmitRunContext(run, workspace=None))  # pyright: ignore
 
-    def put(self, job: str, tags: Mapping[str, str]) -> DagsterRun:
-        """Put a run into the queue without the events of its submission, tagged as the coordinator tags."""
-        run = self._make_run(job, DagsterRunStatus.QUEUED, tags)
-        self.instance.add_run_tags(run.run_id, queue_tags(run, self.fresh_directory(self.tenants), datetime.now(UTC)))
-        return run
+    def put_all(self, entries: Iterable[tuple[str, Mapping[str, str]]]) -> list[DagsterRun]:
+        """Put runs into the queue with these tags, at once: by its API each one takes dozens of statements."""
+        runs = [
+            DagsterRun(
+                job_name=job,
+                run_id=str(uuid4()),
+                tags={FLOW_TAG: job, **tags},
+                status=DagsterRunStatus.QUEUED,
+                remote_job_origin=remote_origin(job),
+            )
+            for job, tags in entries
+        ]
+        storage = self.instance.run_storage
+        assert isinstance(storage, SqlRunStorage)
+        rows = [
+            {
+                "run_id": run.run_id,
+                "pipeline_name": run.job_name,
+                "status": run.status.value,
+                "run_body": serialize_value(run),
+            }
+            for run in runs
+        ]
+        tags = [{"run_id": run.run_id, "key": k, "value": v} for run in runs for k, v in run.tags.items()]
+        with storage.connect() as connection:
+            connection.execute(RunsTable.insert(), rows)
+            connection.execute(RunTagsTable.insert(), tags)
+        return runs
 
     def _make_run(self, job: str, status: DagsterRunStatus, tags: Mapping[str, str]) -> DagsterRun:
         return create_run_for_test(
@@ -119,9 +149,6 @@ class Queue:
         """Give a directory that has nothing kept and has not been refused yet."""
         return TenantDirectory(lambda: tenants)
 
-    def restart_daemon(self) -> None:
-        self._daemon = QueuedRunCoordinatorDaemon(interval_seconds=1)
-
 
 def dagster_config(run_limits: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Give the embedded ``dagster.yaml`` with a launcher that starts nothing and Dagster's default storage."""
@@ -137,45 +164,12 @@ def dagster_config(run_limits: Mapping[str, Any] | None = None) -> dict[str, Any
 OpenQueue = Callable[..., AbstractContextManager[Queue]]
 
 
-@contextmanager
-def quick_queue(run_limits: Mapping[str, Any] | None = None) -> Iterator[Queue]:
-    """Open a queue on SQLite with one file for the events of all runs: for a thousand runs."""
-    storages = {
-        "run_storage": ("dagster._core.storage.runs", "SqliteRunStorage"),
-        "event_log_storage": ("dagster._core.storage.event_log", "ConsolidatedSqliteEventLogStorage"),
-        "schedule_storage": ("dagster._core.storage.schedules", "SqliteScheduleStorage"),
-    }
-    with TemporaryDirectory() as folder:
-        config = dagster_config(run_limits) | {
-            kind: {"module": module, "class": name, "config": {"base_dir": folder}}
-            for kind, (module, name) in storages.items()
-        }
-        with _opened(config) as queue:
-            yield queue
-
-
-@contextmanager
-def sqlite_queue(run_limits: Mapping[str, Any] | None = None) -> Iterator[Queue]:
-    """Open a queue on an instance of its own, on SQLite."""
-    with _opened(dagster_config(run_limits)) as queue:
-        yield queue
-
-
-def postgres_queue(server: EmbeddedPostgres) -> OpenQueue:
-    """Give an opener of queues whose instances each have a fresh database on that server."""
+def queue_opener(server: EmbeddedPostgres) -> OpenQueue:
+    """Give an opener of queues: ``with open_queue(run_limits) as queue``, each on an instance of its own."""
 
     @contextmanager
     def opened(run_limits: Mapping[str, Any] | None = None) -> Iterator[Queue]:
-        name = f"dagster_{uuid4().hex}"
-        server.ensure_database(name)
-        url = server.url(name).replace("postgresql://", "postgresql+psycopg2://")
-        with _opened(dagster_config(run_limits) | {"storage": {"postgres": {"postgres_url": url}}}) as queue:
-            yield queue
+        with postgres_instance(server, dagster_config(run_limits)) as instance:
+            yield Queue(instance, KnownTenants())
 
     return opened
-
-
-@contextmanager
-def _opened(config: dict[str, Any]) -> Iterator[Queue]:
-    with instance_for_test(overrides=config) as instance:
-        yield Queue(instance, KnownTenants())

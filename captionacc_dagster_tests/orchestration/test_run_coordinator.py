@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import yaml
-from dagster import DagsterRunStatus
+from dagster import DagsterRun, DagsterRunStatus
 from dagster._core.instance.ref import InstanceRef
 
 from captionacc_dagster.orchestration.aging import age_queued_runs
@@ -25,14 +25,15 @@ from captionacc_dagster.orchestration.priority import (
     VIDEO_TAG,
     priority_run_tags,
 )
+from captionacc_dagster.orchestration.queue_order import in_order
 from captionacc_dagster.orchestration.run_coordinator import PriorityAwareRunCoordinator
+from captionacc_dagster.orchestration.tenants import TenantDirectory
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster_tests.orchestration.queue_harness import (
     EMBEDDED_YAML,
+    KnownTenants,
     OpenQueue,
     Queue,
-    quick_queue,
-    sqlite_queue,
 )
 
 pytestmark = pytest.mark.integration
@@ -79,8 +80,8 @@ def test_base_and_request_time_of_a_retry_stay(open_queue: OpenQueue) -> None:
         assert queue.tenants.questions == 0
 
 
-def test_backfills_and_priorities_by_hand() -> None:
-    with sqlite_queue() as queue:
+def test_backfills_and_priorities_by_hand(open_queue: OpenQueue) -> None:
+    with open_queue() as queue:
         queue.tenants.tiers["acme"] = "premium"
         queue.tenants.videos["v-1"] = "acme"
         backfill = queue.submit("__ASSET_JOB", {"dagster/partition": "v-1", "dagster/backfill": "b"})
@@ -115,8 +116,8 @@ def test_a_catalog_that_is_away_gives_free_until_it_is_back(open_queue: OpenQueu
         assert priority(queue, runs[0].run_id) == 92
 
 
-def test_a_run_is_queued_even_when_tagging_fails(monkeypatch: pytest.MonkeyPatch) -> None:
-    with sqlite_queue() as queue:
+def test_a_run_is_queued_even_when_tagging_fails(open_queue: OpenQueue, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_queue() as queue:
 
         def refuse(*_: object) -> None:
             raise RuntimeError("no tags today")
@@ -130,15 +131,16 @@ def test_a_run_is_queued_even_when_tagging_fails(monkeypatch: pytest.MonkeyPatch
         assert priority(queue, run.run_id) == 50
 
 
-def test_order_by_tier_and_age_also_after_a_restart(open_queue: OpenQueue) -> None:
+def test_order_by_tier_age_and_request_time(open_queue: OpenQueue) -> None:
     with open_queue(NO_LIMITS) as queue:
+        # Queued in an order that is none of the three.
         submitted = {
             name: queue.submit(tags=tags).run_id
             for name, tags in {
+                "premium": requested(0, "premium"),
                 "free waiting 20 h": requested(20),
                 "free waiting 300 h": requested(300),
                 "free": requested(0),
-                "premium": requested(0, "premium"),
                 "enterprise": requested(0, "enterprise"),
                 "enterprise waiting 25 h": requested(25, "enterprise"),
                 "premium waiting 5 h": requested(5, "premium"),
@@ -152,21 +154,46 @@ def test_order_by_tier_and_age_also_after_a_restart(open_queue: OpenQueue) -> No
         outcome = age_queued_runs(queue.instance, Queue.fresh_directory(queue.tenants), now)
         assert (outcome.queued, outcome.retagged) == (7, 4)
         assert age_queued_runs(queue.instance, Queue.fresh_directory(queue.tenants), now).retagged == 0
-        queue.restart_daemon()
         names = {run_id: name for name, run_id in submitted.items()}
         assert [names[run_id] for run_id in queue.dequeue()] == [
             "enterprise waiting 25 h",
             "enterprise",
             "premium waiting 5 h",
-            "free waiting 20 h",
+            # These three are level: the oldest request first, not the one that was queued first.
             "free waiting 300 h",
+            "free waiting 20 h",
             "premium",
             "free",
         ]
 
 
-def test_aging_works_in_batches_oldest_first() -> None:
-    with sqlite_queue() as queue:
+def test_a_run_that_replaces_a_lost_one_keeps_its_place(open_queue: OpenQueue) -> None:
+    with open_queue({"max_concurrent_runs": 1, "tag_concurrency_limits": []}) as queue:
+        first = queue.submit(tags=requested(0.9))
+        second = queue.submit(tags=requested(0.5))
+        assert queue.dequeue() == [first.run_id]
+        queue.finish(first.run_id)
+        again = queue.submit(tags={key: first.tags[key] for key in (BASE_PRIORITY_TAG, REQUESTED_AT_TAG, TENANT_TAG)})
+        assert priority(queue, again.run_id) == priority(queue, second.run_id)
+        assert queue.dequeue() == [again.run_id]
+
+
+@pytest.mark.unit
+def test_runs_that_do_not_say_when_they_were_asked_for_come_last_among_equals() -> None:
+    tags = [
+        {DAGSTER_PRIORITY_TAG: "50"},
+        {DAGSTER_PRIORITY_TAG: "high"},
+        {DAGSTER_PRIORITY_TAG: "50", REQUESTED_AT_TAG: "yesterday"},
+        {DAGSTER_PRIORITY_TAG: "50", REQUESTED_AT_TAG: "2026-01-15T10:00:00.5+00:00"},
+        {DAGSTER_PRIORITY_TAG: "50", REQUESTED_AT_TAG: "2026-01-15T11:00:00+01:00"},
+        {DAGSTER_PRIORITY_TAG: "51"},
+    ]
+    runs = [DagsterRun(job_name=str(number), tags=each) for number, each in enumerate(tags)]
+    assert [run.job_name for run in in_order(runs)] == ["5", "4", "3", "0", "2", "1"]
+
+
+def test_aging_works_in_batches_oldest_first(open_queue: OpenQueue) -> None:
+    with open_queue() as queue:
         runs = [queue.submit(tags=requested(0)).run_id for _ in range(12)]
         later = datetime.now(UTC) + timedelta(hours=3)
         directory = Queue.fresh_directory(queue.tenants)
@@ -177,20 +204,20 @@ def test_aging_works_in_batches_oldest_first() -> None:
         assert {priority(queue, run_id) for run_id in runs} == {53}
 
 
-@pytest.mark.parametrize("count", [150, pytest.param(1000, marks=pytest.mark.slow)])
-def test_the_runs_of_twenty_tenants_drain_fairly_and_in_order(count: int) -> None:
+@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.slow)])
+def test_the_runs_of_twenty_tenants_drain_fairly_and_in_order(open_queue: OpenQueue, count: int) -> None:
     # The deployed limits times four, so that a test of the order takes a fourth of the passes.
     limits = {"video_initial_processing": 20, "crop_and_infer": 8, "caption_ocr": 40}
     tag_limits = [{"key": FLOW_TAG, "value": flow, "limit": limit} for flow, limit in limits.items()]
     tag_limits.append({"key": TENANT_TAG, "value": {"applyLimitPerUniqueValue": True}, "limit": 3})
-    with quick_queue({"max_concurrent_runs": 40, "tag_concurrency_limits": tag_limits}) as queue:
+    with open_queue({"max_concurrent_runs": 40, "tag_concurrency_limits": tag_limits}) as queue:
         facts = _put_runs(queue, count)
         waiting = set(facts)
         while waiting:
             started = queue.dequeue()
             assert started, "the queue stands still"
             waiting -= set(started)
-            places = [(-facts[run_id].priority, facts[run_id].number) for run_id in started]
+            places = [facts[run_id].place for run_id in started]
             assert places == sorted(places)
 
             tenants = Counter(facts[run_id].tenant for run_id in started)
@@ -201,9 +228,7 @@ def test_the_runs_of_twenty_tenants_drain_fairly_and_in_order(count: int) -> Non
             passed_over = [
                 fact
                 for fact in map(facts.__getitem__, waiting)
-                if (-fact.priority, fact.number) < places[-1]
-                and tenants[fact.tenant] < 3
-                and flows[fact.job] < limits[fact.job]
+                if fact.place < places[-1] and tenants[fact.tenant] < 3 and flows[fact.job] < limits[fact.job]
             ]
             assert passed_over == []
             for run_id in started:
@@ -215,28 +240,33 @@ class Submitted(NamedTuple):
 
     tenant: str
     job: str
-    priority: int
-    number: int
+    place: tuple[int, str]
 
 
 def _put_runs(queue: Queue, count: int) -> dict[str, Submitted]:
     """Queue the runs of 20 tenants of all tiers; one of them, on free, has a fifth and comes first."""
     tiers = {f"tenant-{number:02}": ("enterprise", "premium", "free")[number % 3] for number in range(20)}
-    facts = {}
+    now = datetime.now(UTC)
+    entries = []
     for number in range(count):
         tenant = "tenant-02" if number < count * 0.15 else f"tenant-{number % 20:02}"
         job = "crop_and_infer" if number % 10 == 0 else ("video_initial_processing", "caption_ocr")[number % 2]
-        run = queue.put(job, requested(number % 40, tiers[tenant], tenant))
-        facts[run.run_id] = Submitted(tenant, job, priority(queue, run.run_id), number)
-    return facts
+        asked = now - timedelta(hours=number % 40, seconds=number)
+        entries.append((job, priority_run_tags(tiers[tenant], asked, tenant_id=tenant, now=now)))
+    return {
+        run.run_id: Submitted(
+            run.tags[TENANT_TAG], run.job_name, (-int(run.tags[DAGSTER_PRIORITY_TAG]), run.tags[REQUESTED_AT_TAG])
+        )
+        for run in queue.put_all(entries)
+    }
 
 
-def test_the_environment_overrides_single_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_overrides_single_limits(open_queue: OpenQueue, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAPTIONACC_MAX_CONCURRENT_RUNS_PER_TENANT", "1")
     monkeypatch.setenv("CAPTIONACC_MAX_CONCURRENT_RUNS_PER_FLOW", '{"crop_and_infer": 4}')
     get_settings.cache_clear()
     try:
-        with sqlite_queue() as queue:
+        with open_queue() as queue:
             limits = queue.instance.get_concurrency_config().run_queue_config
             assert limits
             assert limits.max_concurrent_runs == 10
@@ -252,6 +282,40 @@ def test_the_environment_overrides_single_limits(monkeypatch: pytest.MonkeyPatch
             assert len(queue.dequeue()) == 1
     finally:
         get_settings.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("own", "started"),
+    [
+        ({}, {"a": 3, "b": 3, "c": 3}),
+        ({"b": 1}, {"a": 3, "b": 1, "c": 3}),
+        ({"a": 4}, {"a": 4, "b": 3, "c": 3}),
+        ({"a": 5, "b": 1, "not in the queue": 7}, {"a": 5, "b": 1, "c": 3}),
+    ],
+)
+def test_a_tenants_own_limit_takes_the_place_of_the_one_for_all(
+    open_queue: OpenQueue, own: dict[str, int], started: dict[str, int]
+) -> None:
+    with open_queue({"max_concurrent_runs": 30}) as queue:
+        queue.tenants.limits = own
+        queue.put_all(("caption_ocr", requested(0, tenant=tenant)) for tenant in "abc" * 6)
+        launched = [queue.instance.get_run_by_id(run_id) for run_id in queue.dequeue()]
+        assert Counter(run.tags[TENANT_TAG] for run in launched if run) == started
+        assert queue.dequeue() == [], "runs at work count"
+
+
+def test_a_limit_is_known_within_a_minute_and_kept_while_the_catalog_is_away() -> None:
+    tenants, now = KnownTenants(limits={"a": 1}), 0.0
+    directory = TenantDirectory(lambda: tenants, clock=lambda: now)
+    assert directory.run_limits() == {"a": 1}
+    tenants.limits["a"] = 2
+    now = 59.0
+    assert (directory.run_limits(), tenants.questions) == ({"a": 1}, 1)
+    now = 61.0
+    assert directory.run_limits() == {"a": 2}
+    tenants.away, now = True, 200.0
+    assert [directory.run_limits() for _ in range(3)] == [{"a": 2}] * 3
+    assert tenants.questions == 3, "a catalog that is away is left alone for a while"
 
 
 def test_pool_slots_are_set_once_and_left_to_the_operator(open_queue: OpenQueue) -> None:

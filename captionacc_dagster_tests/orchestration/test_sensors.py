@@ -21,9 +21,10 @@ from dagster import (
 )
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, PARENT_RUN_ID_TAG, WILL_RETRY_TAG
-from dagster._core.test_utils import create_run_for_test, instance_for_test
+from dagster._core.test_utils import create_run_for_test
 
 from captionacc_dagster.catalog.calls import Retries
+from captionacc_dagster.catalog.embedded import EmbeddedPostgres
 from captionacc_dagster.catalog.errors import CatalogUnavailable
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, ProcessingRequest, Video
 from captionacc_dagster.catalog.postgres import PostgresCatalog
@@ -33,6 +34,7 @@ from captionacc_dagster.orchestration.workers import WORKER_TAG, sign_in, this_w
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster.storage.keys import VideoKeys
 from captionacc_dagster.storage.local import LocalObjectStore
+from captionacc_dagster_tests.orchestration.instances import postgres_instance
 from captionacc_dagster_tests.orchestration.queue_harness import remote_origin
 from captionacc_dagster_tests.small_clips import make_clip
 
@@ -101,8 +103,10 @@ class Floor:
 
 
 @pytest.fixture
-def floor(postgres_catalog: PostgresCatalog, catalog_url: str, tmp_path: Path) -> Iterator[Floor]:
-    with instance_for_test() as instance:
+def floor(
+    postgres_server: EmbeddedPostgres, postgres_catalog: PostgresCatalog, catalog_url: str, tmp_path: Path
+) -> Iterator[Floor]:
+    with postgres_instance(postgres_server) as instance:
         yield Floor(instance, postgres_catalog, catalog_url, tmp_path)
 
 
@@ -263,7 +267,7 @@ def test_reconcile_ends_a_run_whose_process_is_gone_and_frees_its_locks(floor: F
     video = floor.video()
     tags = {"dagster/partition": str(video.id)}
     alive = floor.run("crop_and_infer", tags, DagsterRunStatus.STARTED)
-    sign_in(floor.instance, alive)
+    sign_in(floor.instance, alive, floor.catalog)
     host, _, _ = this_worker().partition(":")
     dead = floor.run("crop_and_infer", {**tags, WORKER_TAG: f"{host}:4194300:1.00"}, DagsterRunStatus.STARTED)
     elsewhere = floor.run("crop_and_infer", {**tags, WORKER_TAG: "another-host:1:1.00"}, DagsterRunStatus.STARTED)

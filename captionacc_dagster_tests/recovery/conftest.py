@@ -11,9 +11,9 @@ from uuid import uuid4
 
 import pytest
 from dagster import DagsterInstance, ExecuteInProcessResult, RetryPolicy
-from dagster._core.test_utils import instance_for_test
 
 from captionacc_dagster.catalog.base import Catalog
+from captionacc_dagster.catalog.embedded import EmbeddedPostgres
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, Video
 from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.compute.local import LocalCompute
@@ -23,6 +23,7 @@ from captionacc_dagster.resources import LogProgress
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.keys import VideoKeys
 from captionacc_dagster.storage.local import LocalObjectStore
+from captionacc_dagster_tests.orchestration.instances import postgres_instance
 from captionacc_dagster_tests.small_clips import make_clip
 
 
@@ -116,8 +117,10 @@ class Workshop:
 
 
 @pytest.fixture
-def workshop(postgres_catalog: PostgresCatalog, tmp_path: Path) -> Iterator[Workshop]:
-    with instance_for_test() as instance:
+def workshop(
+    postgres_server: EmbeddedPostgres, postgres_catalog: PostgresCatalog, tmp_path: Path
+) -> Iterator[Workshop]:
+    with postgres_instance(postgres_server) as instance:
         yield Workshop(instance, postgres_catalog, LocalObjectStore(tmp_path / "objects"), tmp_path)
 
 

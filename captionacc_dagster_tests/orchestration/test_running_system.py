@@ -1,0 +1,243 @@
+"""``captionacc up`` as a person starts it: backfills from the UI take their place in the queue, and everything ends."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import UUID, uuid4
+
+import httpx
+import psutil
+import pytest
+from dagster import DagsterRun
+
+from captionacc_dagster.catalog.base import Catalog
+from captionacc_dagster.catalog.embedded import EmbeddedPostgres, open_catalog
+from captionacc_dagster.orchestration.instance import prepare_dagster_home
+from captionacc_dagster.orchestration.priority import (
+    AGE_BOOSTING_TAG,
+    BASE_PRIORITY_TAG,
+    DAGSTER_PRIORITY_TAG,
+    FLOW_TAG,
+    TENANT_TAG,
+    TIER_SOURCE_TAG,
+    TIER_TAG,
+    VIDEO_TAG,
+)
+from captionacc_dagster.orchestration.queue_order import in_order
+from captionacc_dagster.settings import Settings
+from captionacc_dagster.storage.keys import VideoKeys
+from captionacc_dagster.storage.local import LocalObjectStore
+from captionacc_dagster_tests.cli.conftest import command_environment
+from captionacc_dagster_tests.servers import free_port
+from captionacc_dagster_tests.small_clips import make_clip
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+
+PATIENCE_S = 180.0
+BACKFILL_TAG = "dagster/backfill"
+ASSETS = ["raw_video", "full_frames", "ocr_db", "layout_db"]
+
+
+class System:
+    """``captionacc up`` over a home of its own; the queue is held, so that what waits can be looked at."""
+
+    def __init__(self, folder: Path, catalog: Catalog) -> None:
+        self.home, self.printed, self.catalog = folder / "home", folder / "up.log", catalog
+        self.port, self.api_port = free_port(), free_port()
+        self.environment = command_environment(
+            self.home, CAPTIONACC_MAX_CONCURRENT_RUNS="0", CAPTIONACC_AUTO_APPROVE_LAYOUT="never"
+        )
+        command = [sys.executable, "-m", "captionacc_dagster", "up"]
+        command += ["--port", str(self.port), "--api-port", str(self.api_port)]
+        with self.printed.open("wb") as output:
+            self.process = subprocess.Popen(
+                command, cwd=folder, env=self.environment, stdout=output, stderr=output, start_new_session=True
+            )
+
+    def family(self) -> list[psutil.Process]:
+        """The processes that it started, but for the server of the catalog, which outlives it for a while."""
+        children = psutil.Process(self.process.pid).children(recursive=True)
+        return [child for child in children if "postgres" not in " ".join(child.cmdline())]
+
+    def wait_for(self, condition: Callable[[], Any], what: str) -> Any:
+        deadline = time.monotonic() + PATIENCE_S
+        while not (answer := condition()):
+            assert time.monotonic() < deadline, f"waited in vain for {what}\n{self.log()[-3000:]}"
+            assert self.process.poll() is None, self.log()[-3000:]
+            time.sleep(0.3)
+        return answer
+
+    def is_ready(self) -> bool:
+        try:
+            answer = self.ask("{ repositoriesOrError { ... on RepositoryConnection { nodes { name } } } }")
+        except httpx.HTTPError:
+            return False
+        return bool(answer["repositoriesOrError"].get("nodes"))
+
+    def ask(self, query: str, **variables: Any) -> dict[str, Any]:
+        """Ask the webserver, as the UI does."""
+        body = {"query": query, "variables": variables}
+        return (
+            httpx.post(f"http://127.0.0.1:{self.port}/graphql", json=body, timeout=60).raise_for_status().json()["data"]
+        )
+
+    def runs(self) -> list[DagsterRun]:
+        """Every run, oldest first."""
+        query = "{ runsOrError { ... on Runs { results { runId jobName tags { key value } } } } }"
+        return [
+            DagsterRun(run["jobName"], run["runId"], tags={tag["key"]: tag["value"] for tag in run["tags"]})
+            for run in reversed(self.ask(query)["runsOrError"]["results"])
+        ]
+
+    def backfill(self, partitions: list[str]) -> dict[str, Any]:
+        """What "Materialize" with several partitions sends."""
+        mutation = (
+            "mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params)"
+            " { __typename ... on LaunchBackfillSuccess { backfillId } ... on Error { message }"
+            " ... on PartitionKeysNotFoundError { partitionKeys } } }"
+        )
+        assets = [{"path": [name]} for name in ASSETS]
+        params = {"assetSelection": assets, "partitionNames": partitions, "tags": []}
+        return self.ask(mutation, params=params)["launchPartitionBackfill"]
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = {**self.environment, "DAGSTER_HOME": str(self.home / "dagster")}
+        return subprocess.run(
+            [sys.executable, "-m", *arguments], env=environment, text=True, capture_output=True, timeout=PATIENCE_S
+        )
+
+    def log(self) -> str:
+        return self.printed.read_text(errors="replace")
+
+    def end(self) -> None:
+        for process in [*self.family(), self.process] if self.process.poll() is None else []:
+            process.kill()
+        self.process.wait()
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    # Not pytest's folder: a socket's path must be short.
+    folder = Path(tempfile.mkdtemp(prefix="ca-run-"))
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def catalog(folder: Path) -> Iterator[Catalog]:
+    server = EmbeddedPostgres(folder / "home", durable=False)
+    with open_catalog(server) as catalog:
+        yield catalog
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def system(folder: Path, catalog: Catalog) -> Iterator[System]:
+    system = System(folder, catalog)
+    try:
+        system.wait_for(system.is_ready, "Dagster's UI")
+        yield system
+    finally:
+        system.end()
+
+
+class Owned(NamedTuple):
+    """Two videos of a tenant."""
+
+    tenant_id: UUID
+    videos: list[str]
+
+
+@pytest.fixture(scope="module")
+def owned(system: System) -> dict[str, Owned]:
+    """Two videos each of a premium and a free tenant, whose own runs wait in the queue already."""
+    owned = {}
+    for tier, access_tier in (("premium", "active"), ("free", "demo")):
+        tenant = system.catalog.ensure_tenant(uuid4(), tier, access_tier).id
+        owned[tier] = Owned(tenant, [str(system.catalog.create_video(tenant, "a.mp4").video.id) for _ in range(2)])
+    system.wait_for(lambda: len(system.runs()) == 4, "the sensor's runs")
+    return owned
+
+
+def test_a_backfill_of_many_videos_stays_below_what_people_wait_for(system: System, owned: dict[str, Owned]) -> None:
+    answer = system.backfill([video for tenant in owned.values() for video in tenant.videos])
+    assert answer["__typename"] == "LaunchBackfillSuccess", answer
+
+    def backfilled() -> list[DagsterRun]:
+        return [run for run in system.runs() if BACKFILL_TAG in run.tags]
+
+    system.wait_for(lambda: len(backfilled()) == 4, "the backfill's runs")
+    for run in backfilled():
+        tier = run.tags[TIER_TAG]
+        assert run.tags[BACKFILL_TAG] == answer["backfillId"]
+        assert run.tags[TENANT_TAG] == str(owned[tier].tenant_id)
+        assert run.tags[VIDEO_TAG] in owned[tier].videos
+        assert run.tags[BASE_PRIORITY_TAG] == run.tags[DAGSTER_PRIORITY_TAG] == {"premium": "60", "free": "40"}[tier]
+        assert (run.tags[AGE_BOOSTING_TAG], run.tags[TIER_SOURCE_TAG]) == ("backfill", "catalog")
+        assert run.tags[FLOW_TAG] == "video_initial_processing"
+
+    # What comes later goes first all the same.
+    late = str(system.catalog.create_video(owned["premium"].tenant_id, "late.mp4").video.id)
+    system.wait_for(lambda: any(run.tags[VIDEO_TAG] == late for run in system.runs()), "the late video's run")
+    order = [(run.tags[TIER_TAG], BACKFILL_TAG in run.tags) for run in in_order(system.runs())]
+    assert order == [("premium", False)] * 3 + [("premium", True)] * 2 + [("free", False)] * 2 + [("free", True)] * 2
+
+
+def test_a_partition_that_was_never_added_is_named(system: System, owned: dict[str, Owned]) -> None:
+    unknown = str(uuid4())
+    before = len(system.runs())
+    answer = system.backfill([owned["free"].videos[0], unknown])
+    assert answer["__typename"] != "LaunchBackfillSuccess"
+    assert unknown in json.dumps(answer)
+    assert len(system.runs()) == before
+
+    # Of a video that is not there, in one line; one that is there gets its partition by its request.
+    refused = system.command("captionacc_dagster", "retry", unknown)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr.strip().splitlines() == [f"error: no video {unknown}"]
+
+
+def test_a_run_by_the_command_line_says_whose_it_is(system: System, owned: dict[str, Owned], tmp_path: Path) -> None:
+    video = owned["premium"].videos[0]
+    store = LocalObjectStore(Settings(_env_file=None, home=system.home).objects_dir)  # pyright: ignore
+    keys = VideoKeys(str(owned["premium"].tenant_id), video)
+    store.upload_from_path(keys.video, make_clip(tmp_path / "a.mp4", frames=12))
+    module = ["-m", "captionacc_dagster.definitions"]
+    done = system.command("dagster", "asset", "materialize", *module, "--select", "raw_video", "--partition", video)
+    assert done.returncode == 0, done.stderr[-2000:]
+    run = next(run for run in system.runs() if run.tags[VIDEO_TAG] == video and run.tags.get("captionacc/worker"))
+    tags = (run.tags[TENANT_TAG], run.tags[TIER_TAG], run.tags[DAGSTER_PRIORITY_TAG], run.tags[FLOW_TAG])
+    assert tags == (str(owned["premium"].tenant_id), "premium", "70", "video_initial_processing")
+
+
+def test_ctrl_c_ends_everything(system: System) -> None:
+    family = system.family()
+    assert len(family) >= 4, "code server, webserver, daemon, API"
+    system.process.send_signal(signal.SIGINT)
+    assert system.process.wait(90) == 0, system.log()[-3000:]
+    assert [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
+    assert system.log().rstrip().endswith("stopping ...\nstopped")
+    assert "Warning" not in system.log()
+
+
+def test_a_service_that_dies_is_named_and_ends_the_others(folder: Path, catalog: Catalog) -> None:
+    prepare_dagster_home(Settings(_env_file=None, home=folder / "home"))  # pyright: ignore
+    system = System(folder, catalog)
+    try:
+        system.wait_for(lambda: "Ctrl-C stops everything" in system.log() and len(system.family()) >= 2, "the services")
+        family = system.family()
+        next(process for process in family if "api" in process.cmdline()).kill()
+        assert system.process.wait(90) == 1
+    finally:
+        system.end()
+    assert "the API ended by itself by SIGKILL" in system.log()
+    assert [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
