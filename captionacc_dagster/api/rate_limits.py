@@ -6,6 +6,7 @@ import ipaddress
 import logging
 import math
 import time
+from typing import Any
 from uuid import UUID
 
 from anyio.to_thread import run_sync
@@ -19,6 +20,8 @@ from captionacc_dagster.api.errors import ApiError
 from captionacc_dagster.settings import Settings
 
 _log = logging.getLogger(__name__)
+
+REDIS_TIMEOUT_S = 1.0
 
 
 def client_key(address: str) -> str:
@@ -34,11 +37,23 @@ def client_key(address: str) -> str:
     return str(parsed)
 
 
+def _open_storage(uri: str) -> Storage:
+    options: dict[str, Any] = {}
+    if uri.startswith("redis"):
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+
+        # A Redis that hangs must not hold up every request; one retry is for connections that it has closed.
+        timeouts = {"socket_timeout": REDIS_TIMEOUT_S, "socket_connect_timeout": REDIS_TIMEOUT_S}
+        options = {**timeouts, "retry": Retry(NoBackoff(), 1)}
+    return storage_from_string(uri, wrap_exceptions=True, **options)  # pyright: ignore[reportReturnType]
+
+
 class RateLimits:
     """Moving windows by client and by tenant. While their store is away everybody is admitted."""
 
     def __init__(self, settings: Settings) -> None:
-        self._storage: Storage = storage_from_string(settings.rate_limit_storage, wrap_exceptions=True)  # pyright: ignore
+        self._storage = _open_storage(settings.rate_limit_storage)
         self._limiter = MovingWindowRateLimiter(self._storage)
         self._client = parse(settings.rate_limit_client)
         self._webhooks = parse(settings.rate_limit_webhooks)
