@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Annotated, NoReturn
 from uuid import UUID
 
-from fastapi import Depends
+from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from pydantic import SecretStr
 from starlette.datastructures import Headers
 
+from captionacc_dagster.api.browser_session import session_token
 from captionacc_dagster.api.errors import ApiError, unavailable
 from captionacc_dagster.api.request_log import current_facts
 from captionacc_dagster.api.services import Services, ServicesDependency
@@ -110,13 +111,17 @@ def check_webhook_secret(services: Services, given: HTTPAuthorizationCredentials
         refuse_webhook(services, "webhook_bad_secret", "the secret is not right")
 
 
-def get_caller(services: ServicesDependency, given: UserToken) -> Caller:
-    """Give the person whose token this is; their tenant comes from their profile, never from the request."""
+def get_caller(services: ServicesDependency, request: Request, given: UserToken) -> Caller:
+    """Give the person whose token this is; their tenant comes from their profile, never from the request.
+
+    The token is that of the header, or else that of the browser's session, whose changes must carry the page's own.
+    """
     facts = current_facts()
-    if given is None or not given.credentials:
+    token = given.credentials if given is not None else session_token(request)
+    if not token:
         _refuse_person(services, "no_token", "a user token is needed")
     try:
-        user = services.tokens.verify(given.credentials)
+        user = services.tokens.verify(token)
     except InvalidToken as error:
         _refuse_person(services, "bad_token", str(error))
     except KeysUnavailable as error:

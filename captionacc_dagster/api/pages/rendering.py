@@ -1,0 +1,130 @@
+"""Pages from templates: their headers, static files, and errors in plain words."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Coroutine
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import Request
+from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from fastapi.routing import APIRoute
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from captionacc_dagster.api.browser_session import csrf_token, form_secret, set_form_secret
+from captionacc_dagster.api.pages import wording
+from captionacc_dagster.api.request_log import current_request_id
+
+_FOLDER = Path(__file__).parent
+SIGN_IN = "/review/sign-in"
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_STATIC_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+
+
+@cache
+def _templates() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["static"] = static_url
+    environment.filters |= {
+        "duration": wording.duration,
+        "size": wording.size,
+        "moment": wording.moment,
+        "percent": wording.percent,
+    }
+    return environment
+
+
+@cache
+def static_files() -> dict[str, tuple[bytes, str, str]]:
+    """Give every static file by name: its bytes, media type and entity tag."""
+    return {
+        path.name: (data, _STATIC_TYPES[path.suffix], f'"{hashlib.sha256(data).hexdigest()[:16]}"')
+        for path in sorted((_FOLDER / "static").iterdir())
+        if path.suffix in _STATIC_TYPES
+        for data in [path.read_bytes()]
+    }
+
+
+def static_url(name: str) -> str:
+    """Give a static file's address; another content is another address."""
+    return f"/review/static/{name}?v={static_files()[name][2].strip(chr(34))}"
+
+
+def render(request: Request, template: str, code: int = 200, **values: Any) -> Response:
+    """Make a page; a browser without a form cookie is given one, for the page's forms and changes to be known by."""
+    answer = HTMLResponse(status_code=code)
+    secret = form_secret(request) or set_form_secret(request, answer)
+    values = {"signed_in": False, "local": False, **values, "csrf": csrf_token(secret)}
+    body = _templates().get_template(template).render(**values).encode()
+    answer.body = body
+    answer.headers["Content-Length"] = str(len(body))
+    answer.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY
+    return answer
+
+
+class SignInNeeded(Exception):
+    """A page that only somebody signed in may see; they are sent to sign in and come back."""
+
+
+def to_sign_in(request: Request) -> Response:
+    """Send the browser to sign in and back.
+
+    A link on another site's page opens ours without cookies; opened once more from here it has them.
+    """
+    target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
+    if request.method == "GET" and request.headers.get("sec-fetch-site") == "cross-site":
+        return render(request, "again.html", target=target)
+    back = target if request.method == "GET" else "/review"
+    return RedirectResponse(f"{SIGN_IN}?next={quote(back, safe='')}", 303)
+
+
+class PageRoute(APIRoute):
+    """A route whose errors are pages: what the API would say, for people."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """Wrap the endpoint."""
+        handler = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            try:
+                return await handler(request)
+            except SignInNeeded:
+                return to_sign_in(request)
+            except Exception as error:  # noqa: BLE001 - the application's own handlers say what each error means
+                return await _error_page(request, error)
+
+        return handle
+
+
+async def _error_page(request: Request, error: Exception) -> Response:
+    handlers = request.app.exception_handlers
+    handler = next(handlers[kind] for kind in type(error).__mro__ if kind in handlers)
+    answer: Response = await handler(request, error)
+    if answer.status_code == 401:
+        return to_sign_in(request)
+    detail = json.loads(bytes(answer.body))["detail"]
+    page = render(
+        request,
+        "error.html",
+        answer.status_code,
+        status=answer.status_code,
+        detail=detail if isinstance(detail, str) else None,
+        explanation=wording.HTTP_ERRORS.get(answer.status_code, wording.HTTP_ERRORS[500]),
+        request_id=current_request_id(),
+    )
+    if retry_after := answer.headers.get("retry-after"):
+        page.headers["Retry-After"] = retry_after
+    return page

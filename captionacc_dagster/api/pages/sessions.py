@@ -1,0 +1,194 @@
+"""Signing in and out: with Supabase's e-mail and password, with a token, or by being at the machine itself."""
+
+from __future__ import annotations
+
+from typing import Annotated
+from urllib.parse import parse_qs, quote, urlsplit
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+from starlette.concurrency import run_in_threadpool
+
+from captionacc_dagster.api.auth import Caller, get_caller
+from captionacc_dagster.api.browser_session import (
+    CSRF_HEADER,
+    begin_session,
+    check_csrf,
+    cookie_name,
+    end_session,
+    form_secret,
+    refresh_token,
+    set_form_secret,
+)
+from captionacc_dagster.api.errors import ApiError, unavailable
+from captionacc_dagster.api.local_access import has_local_user, is_at_the_machine, local_token
+from captionacc_dagster.api.pages.rendering import SIGN_IN, PageRoute, SignInNeeded, render
+from captionacc_dagster.api.pages.supabase_auth import AuthUnavailable, SignInRefused, Tokens, renew, sign_in
+from captionacc_dagster.api.request_log import current_facts
+from captionacc_dagster.api.services import Services, ServicesDependency
+from captionacc_dagster.api.tokens import InvalidToken, KeysUnavailable
+
+router = APIRouter(prefix="/review", route_class=PageRoute, include_in_schema=False)
+
+_LONGEST_FORM = 16_384
+# A browser keeps 4,096 bytes of a cookie, its name and attributes included.
+_LONGEST_TOKEN = 3_800
+
+
+def get_viewer(services: ServicesDependency, request: Request) -> Caller:
+    """Give the person whose session the browser has.
+
+    Raises:
+        SignInNeeded: it has none, or one that has ended.
+        ApiError: 403 for an account that may not come in.
+    """
+    if not request.cookies.get(cookie_name(request)):
+        raise SignInNeeded
+    try:
+        return get_caller(services, request, None)
+    except ApiError as error:
+        if error.status == 401:
+            raise SignInNeeded from error
+        raise
+
+
+ViewerDependency = Annotated[Caller, Depends(get_viewer)]
+
+
+@router.get("/sign-in")
+def show_sign_in(services: ServicesDependency, request: Request, next: str = "/review", cookies: int = 0) -> Response:
+    """Ask who is there; the person at the machine itself, and a session that can be renewed, are let in at once."""
+    target = _own_path(next)
+    if _is_local(services, request):
+        if form_secret(request) is None:
+            if cookies:
+                raise ApiError(400, "this page needs cookies; allow them for this address")
+            # Asked once more from our own page, the browser shows whether it keeps cookies.
+            return render(request, "again.html", target=f"{SIGN_IN}?cookies=1&next={quote(target, safe='')}")
+        answer = render(request, "again.html", target=target)
+        begin_session(request, answer, local_token(services.settings, services.catalog))
+        return answer
+    refresh = refresh_token(request)
+    if refresh is not None and (tokens := _renewed(services, refresh)) is not None:
+        answer = render(request, "again.html", target=target)
+        begin_session(request, answer, tokens.access, tokens.refresh)
+        return answer
+    return _form(services, request, target)
+
+
+@router.post("/sign-in")
+async def do_sign_in(services: ServicesDependency, request: Request) -> Response:
+    """Take e-mail and password, or a token, and give the browser a session."""
+    form = await _read_form(request)
+    return await run_in_threadpool(_sign_in, services, request, form)
+
+
+def _sign_in(services: Services, request: Request, form: dict[str, str]) -> Response:
+    check_csrf(request, form.get("csrf"))
+    target = _own_path(form.get("next", ""))
+    try:
+        if form.get("access_token", "").strip():
+            tokens = Tokens("".join(form["access_token"].split()), None)
+        else:
+            tokens = _by_password(services, form)
+        if len(tokens.access) > _LONGEST_TOKEN:
+            raise SignInRefused("this token is too long for a cookie")
+        services.tokens.verify(tokens.access)
+    except (SignInRefused, InvalidToken) as error:
+        services.audit.record("bad_sign_in")
+        services.limits.count_failure(current_facts().client_ip)
+        return _form(services, request, target, status=401, problem=str(error), email=form.get("email", ""))
+    except (AuthUnavailable, KeysUnavailable) as error:
+        raise unavailable(str(error)) from error
+    answer = RedirectResponse(target, 303)
+    begin_session(request, answer, tokens.access, tokens.refresh)
+    # What the pages of whoever was here before are known by is no longer valid.
+    set_form_secret(request, answer)
+    return answer
+
+
+def _by_password(services: Services, form: dict[str, str]) -> Tokens:
+    if not services.settings.supabase_url:
+        raise SignInRefused("paste a token")
+    if not form.get("email") or not form.get("password"):
+        raise SignInRefused("e-mail and password are needed")
+    return sign_in(services.settings, form["email"], form["password"])
+
+
+@router.post("/session")
+def renew_session(services: ServicesDependency, request: Request) -> Response:
+    """Renew the session of a page that is open for longer than a token lasts; 401 when it has ended."""
+    check_csrf(request, request.headers.get(CSRF_HEADER))
+    if _is_local(services, request):
+        tokens: Tokens | None = Tokens(local_token(services.settings, services.catalog), None)
+    else:
+        refresh = refresh_token(request)
+        tokens = None if refresh is None else _renewed(services, refresh)
+    if tokens is None:
+        return JSONResponse({"detail": "the session has ended; sign in again"}, 401)
+    answer = Response(status_code=204)
+    begin_session(request, answer, tokens.access, tokens.refresh)
+    return answer
+
+
+@router.post("/sign-out")
+async def sign_out(services: ServicesDependency, request: Request) -> Response:
+    """Take the session away from this browser."""
+    form = await _read_form(request)
+    check_csrf(request, form.get("csrf"))
+    answer = RedirectResponse(SIGN_IN, 303)
+    end_session(request, answer)
+    return answer
+
+
+def _is_local(services: Services, request: Request) -> bool:
+    client = request.client.host if request.client else ""
+    return is_at_the_machine(services.settings, client, request.url.hostname or "", request.headers)
+
+
+def _renewed(services: Services, refresh: str) -> Tokens | None:
+    if not services.settings.supabase_url:
+        return None
+    try:
+        tokens = renew(services.settings, refresh)
+        services.tokens.verify(tokens.access)
+    except (SignInRefused, InvalidToken):
+        return None
+    except (AuthUnavailable, KeysUnavailable) as error:
+        raise unavailable(str(error)) from error
+    return tokens if len(tokens.access) <= _LONGEST_TOKEN else None
+
+
+def _form(
+    services: Services, request: Request, target: str, *, status: int = 200, problem: str | None = None, email: str = ""
+) -> Response:
+    return render(
+        request,
+        "sign_in.html",
+        code=status,
+        target=target,
+        problem=problem,
+        email=email,
+        by_password=bool(services.settings.supabase_url),
+        has_local_user=has_local_user(services.settings),
+    )
+
+
+def _own_path(target: str) -> str:
+    """Give a path of these pages, whatever was asked for: nobody is sent elsewhere."""
+    parts = urlsplit(target)
+    own = not parts.scheme and not parts.netloc and (parts.path == "/review" or parts.path.startswith("/review/"))
+    if not own or "\\" in target or target.startswith("//") or parts.path.startswith((SIGN_IN, "/review/sign-out")):
+        return "/review"
+    return target
+
+
+async def _read_form(request: Request) -> dict[str, str]:
+    body = await request.body()
+    if len(body) > _LONGEST_FORM:
+        raise ApiError(413, "this form is too large")
+    try:
+        fields = parse_qs(body.decode(), keep_blank_values=True, max_num_fields=20, errors="strict")
+    except ValueError:
+        raise ApiError(400, "this form cannot be read") from None
+    return {name: values[-1] for name, values in fields.items()}

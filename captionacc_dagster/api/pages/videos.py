@@ -1,0 +1,218 @@
+"""The pages themselves: the list of videos, one video, and its captions; each with a part that keeps itself fresh."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Annotated, Any
+from urllib.parse import urlencode
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Request
+from fastapi.responses import RedirectResponse, Response
+from pydantic import AfterValidator
+
+from captionacc_dagster.api.auth import Caller, get_own_video
+from captionacc_dagster.api.errors import ApiError
+from captionacc_dagster.api.local_access import has_local_user
+from captionacc_dagster.api.pages import media, wording
+from captionacc_dagster.api.pages.rendering import PageRoute, render, static_files
+from captionacc_dagster.api.pages.sessions import ViewerDependency
+from captionacc_dagster.api.services import Services, ServicesDependency
+from captionacc_dagster.api.webhooks import no_control_characters
+from captionacc_dagster.captioning.databases import decompress, read_boxes, read_layout_database
+from captionacc_dagster.captioning.subtitles import FORMATS
+from captionacc_dagster.catalog.models import ProcessingRequest, Video, VideoStage
+from captionacc_dagster.orchestration.subtitle_files import video_keys
+from captionacc_dagster.storage.errors import ObjectNotFound
+
+router = APIRouter(route_class=PageRoute, include_in_schema=False)
+
+PAGE_SIZE = 24
+_STORY_LINES = 60
+_FRAMES_SHOWN = 12
+_BOXES_SHOWN = 1500
+_USUAL_REGION = (0.1, 0.75, 0.9, 0.95)
+_FORMAT_NAMES = {"srt": "SubRip", "vtt": "WebVTT", "ass": "Advanced SubStation", "json": "data"}
+
+SearchText = Annotated[str, Query(max_length=200), AfterValidator(no_control_characters)]
+PageCursor = Annotated[str | None, Query(max_length=200)]
+
+
+def get_viewed_video(video_id: UUID, services: ServicesDependency, viewer: ViewerDependency) -> Video:
+    """Give the video when it is the viewer's tenant's; another tenant's is as if it did not exist.
+
+    Raises:
+        ApiError: 404.
+    """
+    return get_own_video(video_id, services, viewer)
+
+
+ViewedVideo = Annotated[Video, Depends(get_viewed_video)]
+
+
+@router.get("/")
+def go_to_pages() -> Response:
+    """Send a person who opens the bare address to the pages."""
+    return RedirectResponse("/review", 303)
+
+
+@router.get("/review/static/{name}")
+def read_static(request: Request, name: str, v: str = "") -> Response:
+    """Give a style sheet, a script or a picture of the pages."""
+    found = static_files().get(name)
+    if found is None:
+        raise ApiError(404, "no such file")
+    data, media_type, tag = found
+    fixed = v == tag.strip('"')
+    headers = {"ETag": tag, "Cache-Control": "public, max-age=31536000, immutable" if fixed else "no-cache"}
+    if request.headers.get("if-none-match") == tag:
+        return Response(status_code=304, headers=headers)
+    return Response(data, media_type=media_type, headers=headers)
+
+
+@router.get("/review")
+def show_videos(
+    services: ServicesDependency,
+    viewer: ViewerDependency,
+    request: Request,
+    text: SearchText = "",
+    stage: VideoStage | None = None,
+    cursor: PageCursor = None,
+    part: bool = False,
+) -> Response:
+    """List the tenant's videos, newest first; ``part`` gives the list alone."""
+    page = services.catalog.search_videos(
+        viewer.tenant_id, text=text.strip(), stage=stage, cursor=cursor, limit=PAGE_SIZE
+    )
+    query = {"text": text.strip(), "stage": stage or ""}
+
+    def address(**changes: Any) -> str:
+        parameters = {name: value for name, value in {**query, **changes}.items() if value}
+        return "/review" + (f"?{urlencode(parameters)}" if parameters else "")
+
+    return render(
+        request,
+        "video_list.html" if part else "videos.html",
+        **_frame(services),
+        videos=[(video, wording.standing(video), wording.trouble(video)) for video in page.items],
+        text=text.strip(),
+        stage=stage,
+        stages=[(None, "All", address(stage=""))]
+        + [(name, label, address(stage=name)) for name, label in wording.STAGES.items()],
+        here=address(cursor=cursor or "", part=1),
+        older=address(cursor=page.next_cursor) if page.next_cursor else None,
+        newest=address() if cursor else None,
+        inbox=str(services.settings.inbox_dir) if has_local_user(services.settings) else None,
+    )
+
+
+@router.get("/review/videos/{video_id}")
+def show_video(
+    services: ServicesDependency, viewer: ViewerDependency, video: ViewedVideo, request: Request
+) -> Response:
+    """Show one video: how it stands, its layout, its subtitles, what is known of it and what happened to it."""
+    events = services.catalog.get_video_story(video.id)
+    return render(
+        request,
+        "video.html",
+        **_frame(services),
+        **_standing(services, video, viewer),
+        layout=_layout(services, video) if video.status == "active" else None,
+        story=wording.story(events)[:_STORY_LINES],
+    )
+
+
+@router.get("/review/videos/{video_id}/standing")
+def show_standing(
+    services: ServicesDependency, viewer: ViewerDependency, video: ViewedVideo, request: Request
+) -> Response:
+    """Show how a video stands: the part of its page that keeps itself fresh."""
+    return render(request, "standing.html", **_standing(services, video, viewer))
+
+
+@router.get("/review/videos/{video_id}/captions")
+def show_captions(services: ServicesDependency, video: ViewedVideo, request: Request) -> Response:
+    """Show the captions beside their frames, for a person to check and correct."""
+    if video.cropped_frames_version is None:
+        return RedirectResponse(f"/review/videos/{video.id}", 303)
+    editor = {
+        "video": str(video.id),
+        "version": video.cropped_frames_version,
+        "frameRate": services.settings.cropped_frame_rate,
+        "frameCount": video.cropped_frame_count,
+        "durationMs": None if video.duration_seconds is None else round(video.duration_seconds * 1000),
+        "reelFrames": media.REEL_FRAMES,
+        "reelColumns": media.REEL_COLUMNS,
+    }
+    return render(
+        request,
+        "captions.html",
+        **_frame(services),
+        video=video,
+        formats=_formats(video),
+        editor=editor,
+    )
+
+
+def _frame(services: Services) -> dict[str, Any]:
+    return {"signed_in": True, "local": has_local_user(services.settings)}
+
+
+def _formats(video: Video) -> list[tuple[str, str, str]]:
+    return [(kind, _FORMAT_NAMES[kind], f"/videos/{video.id}/subtitles.{kind}") for kind in FORMATS]
+
+
+def _standing(services: Services, video: Video, viewer: Caller) -> dict[str, Any]:
+    newest = services.catalog.list_processing_requests(video_id=video.id, limit=10).items
+    return {
+        "video": video,
+        "standing": wording.standing(video),
+        "trouble": wording.trouble(video),
+        "waiting": wording.waiting_line(_open_request(newest)),
+        "has_captions": video.cropped_frames_version is not None and video.caption_count is not None,
+        "formats": _formats(video),
+        "is_owner": viewer.role == "owner",
+    }
+
+
+def _open_request(requests: Sequence[ProcessingRequest]) -> ProcessingRequest | None:
+    return next((request for request in requests if request.is_open), None)
+
+
+def _layout(services: Services, video: Video) -> dict[str, Any] | None:
+    """Give what the layout's picture is drawn from, as the page's script reads it; None while there is nothing."""
+    with TemporaryDirectory(prefix="captionacc-api-") as name:
+        folder = Path(name)
+        try:
+            packed = services.store.download_file(video_keys(video).layout_db, folder / "layout.db.gz")
+        except ObjectNotFound:
+            return None
+        path = decompress(packed, folder / "layout.db")
+        found, boxes = read_layout_database(path), read_boxes(path)
+    frames = {
+        index: [[*(round(side, 4) for side in box.as_tuple()), int(is_caption)] for box, is_caption in entries]
+        for index, entries in boxes.items()
+    }
+    shown = _spread(sorted(frames) or [0], _FRAMES_SHOWN)
+    best = max(shown, key=lambda index: sum(box[4] for box in frames.get(index, [])))
+    region = video.crop_region or (found.crop_region.as_tuple() if found.crop_region else None)
+    return {
+        "video": str(video.id),
+        "width": video.width or found.frame_width,
+        "height": video.height or found.frame_height,
+        "frames": [{"index": index, "boxes": frames.get(index, [])} for index in shown],
+        "best": shown.index(best),
+        "boxes": [box for index in sorted(frames) for box in frames[index]][:_BOXES_SHOWN],
+        "region": list(region or _USUAL_REGION),
+        "found": list(found.crop_region.as_tuple()) if found.crop_region else None,
+        "wasFound": region is not None,
+        "approved": video.layout_status == "done",
+    }
+
+
+def _spread(values: list[int], count: int) -> list[int]:
+    if len(values) <= count:
+        return values
+    return [values[round(number * (len(values) - 1) / (count - 1))] for number in range(count)]

@@ -1,0 +1,241 @@
+"""What the pages say of a video: its state, what to do next, what went wrong, and its story, in plain words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from captionacc_dagster.catalog.models import Json, ProcessingRequest, StoryEvent, Video, VideoStage
+
+Tone = Literal["work", "you", "done", "bad"]
+
+STAGES: dict[VideoStage, str] = {
+    "attention": "Waiting for you",
+    "working": "In progress",
+    "failed": "Failed",
+    "done": "Done",
+}
+
+HTTP_ERRORS: dict[int, str] = {
+    400: "The request was not understood.",
+    403: "This is not allowed.",
+    404: "There is no such page. A video may have been deleted, or belong to somebody else.",
+    409: "That is not possible right now.",
+    413: "That is too much at once.",
+    422: "The address or a value in it is not right.",
+    423: "Somebody else is changing this right now. Try again in a moment.",
+    429: "Too many requests. Wait a moment and try again.",
+    500: "Something went wrong on our side.",
+    503: "A part of the service is away right now. Try again in a moment.",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a video's way: ``state`` is done, current, failed or waiting."""
+
+    name: str
+    state: Literal["done", "current", "failed", "waiting"]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How a video stands: one line, its tone, the steps, and how far it has come (0..100)."""
+
+    label: str
+    tone: Tone
+    steps: tuple[Step, ...]
+    percent: int
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """An error: what failed, what to do about it, and the words of the part that failed."""
+
+    title: str
+    advice: str
+    message: str
+    step: str | None
+    at: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a video's story."""
+
+    at: datetime
+    text: str
+    tone: Literal["plain", "good", "bad"]
+
+
+def standing(video: Video) -> Standing:
+    """Say how a video stands."""
+    label, tone = _label(video)
+    names = ("Look at the video", "Layout", "Find captions", "Check captions")
+    place = _place(video)
+    failed = video.stage == "failed"
+    steps = tuple(
+        Step(
+            name,
+            "done" if number < place else "waiting" if number > place else ("failed" if failed else "current"),
+        )
+        for number, name in enumerate(names)
+    )
+    return Standing(label, tone, steps, round(100 * place / len(names)))
+
+
+def _place(video: Video) -> int:
+    if video.status != "active" or video.layout_status in ("wait", "error"):
+        return 0
+    if video.layout_status != "done":
+        return 1
+    if video.boundaries_status in ("wait", "error"):
+        return 2
+    return 4 if video.stage == "done" else 3
+
+
+def _label(video: Video) -> tuple[str, Tone]:
+    if video.stage == "failed":
+        return ("Failed: " + ("looking at the video" if _place(video) == 0 else "finding captions"), "bad")
+    if video.stage == "done":
+        return "Done", "done"
+    if video.stage == "working":
+        waiting = "In the queue" if video.status == "waiting" else "Looking at the video"
+        return ("Finding captions" if video.layout_status == "done" else waiting), "work"
+    if video.layout_status != "done":
+        return "Layout waits for you", "you"
+    count = video.caption_count
+    return ("Captions wait for you" if count is None else f"{count} captions to check"), "you"
+
+
+_ADVICE = (
+    (
+        ("not a video", "no video", "cannot be opened", "cannot be read", "invalid data", "damaged", "unreadable"),
+        "The file cannot be read as a video. Play it yourself; when it is damaged, upload a good copy.",
+    ),
+    (
+        ("quota", "limit"),
+        "A limit of your account is reached. Wait for the next month, or ask whoever runs this service.",
+    ),
+    (
+        ("no such object", "not found", "missing"),
+        "A file that belongs to this video is not there. Upload the video again.",
+    ),
+    (
+        ("timeout", "timed out", "away", "unavailable", "cannot be reached", "connection", "refused"),
+        "A part of the service could not be reached. Most often this passes: try again in a few minutes.",
+    ),
+    (
+        ("memory", "disk", "space", "storage full"),
+        "The machine ran out of memory or disk space. Make room, then try again.",
+    ),
+    (("cancelled", "terminated"), "The work was stopped before it was done. Try again when you like."),
+    (("lock",), "Something else was working on this video at the same time. Try again."),
+)
+_USUAL_ADVICE = "Try again. When it fails once more, give whoever runs this service the words below."
+
+
+def trouble(video: Video) -> Trouble | None:
+    """Give what went wrong with a video, or None."""
+    for status, details, title in (
+        (video.status, video.error_details, "The video could not be looked at"),
+        (video.layout_status, video.layout_error_details, "The layout could not be found"),
+        (video.boundaries_status, video.boundaries_error_details, "Captions could not be found"),
+        (video.text_status, video.text_error_details, "Captions could not be read"),
+    ):
+        if status == "error":
+            message = _text(details, "message") or "processing failed"
+            lowered = f"{message} {_text(details, 'error_type') or ''}".lower()
+            advice = next((text for words, text in _ADVICE if any(word in lowered for word in words)), _USUAL_ADVICE)
+            return Trouble(title, advice, message, _text(details, "step"), _text(details, "time"))
+    return None
+
+
+def _text(details: Json | None, name: str) -> str | None:
+    value = (details or {}).get(name)
+    return value if isinstance(value, str) and value else None
+
+
+def waiting_line(request: ProcessingRequest | None) -> str | None:
+    """Say what the work in hand waits for."""
+    if request is None or not request.is_open:
+        return None
+    if request.state == "launched":
+        return f"The machine works on it (asked for {moment(request.requested_at)})."
+    if request.attempts:
+        return f"It could not be started yet (tried {request.attempts} times) and will be tried again by itself."
+    return f"It waits for its turn since {moment(request.requested_at)}."
+
+
+_FLOWS = {
+    "video_initial_processing": "a look at the video",
+    "crop_and_infer": "the search for captions",
+    "caption_ocr": "reading captions anew",
+}
+_SILENT = ("locked", "cropped frames version begun", "cropped frames version archived")
+
+
+def story(events: list[StoryEvent]) -> list[Line]:
+    """Tell what happened to a video, newest first; what only a machine cares for is left out."""
+    lines = [_line(event) for event in events if event.event not in _SILENT]
+    return [line for line in reversed(lines) if line is not None]
+
+
+def _line(event: StoryEvent) -> Line | None:
+    details = event.details
+    flow = _FLOWS.get(str(details.get("flow")), "work")
+    subject = flow[0].upper() + flow[1:]
+    match event.event:
+        case "uploaded":
+            text = f"Uploaded as {details.get('filename')}."
+        case "requested":
+            text = f"{subject} was asked for."
+        case "queued":
+            text = f"{subject} entered the queue."
+        case "succeeded":
+            return Line(event.at, f"{subject} is done.", "good")
+        case "failed" | "cancelled":
+            error = details.get("error")
+            reason = error.get("message") if isinstance(error, dict) else None
+            said = "was cancelled" if event.event == "cancelled" else "failed"
+            return Line(event.at, f"{subject} {said}" + (f": {reason}" if reason else "."), "bad")
+        case "layout approved":
+            by_itself = details.get("approval") == "automatic"
+            return Line(event.at, "The layout was approved " + ("by itself." if by_itself else "by a person."), "good")
+        case "cropped frames version active":
+            text = f"The caption region was cut out: {details.get('frame_count') or 'some'} frames."
+        case other:
+            text = other[:1].upper() + other[1:] + "."
+    return Line(event.at, text, "plain")
+
+
+def duration(seconds: float | None) -> str:
+    """Give ``m:ss`` or ``h:mm:ss``; a dash when unknown."""
+    if seconds is None:
+        return "–"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def size(number: int | None) -> str:
+    """Give a number of bytes for people."""
+    if number is None:
+        return "–"
+    value = float(number)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+def moment(at: datetime) -> str:
+    """Give a time in UTC; the page shows it in the person's own time where its script runs."""
+    return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def percent(fraction: float | None) -> str:
+    """Give a fraction as a whole percentage; a dash when unknown."""
+    return "–" if fraction is None else f"{round(100 * fraction)} %"
