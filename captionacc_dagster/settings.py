@@ -118,7 +118,14 @@ class Settings(BaseSettings):
     jwt_issuer: str | None = Field(
         default=None, description="Issuer that user tokens must name; unset: that of SUPABASE_URL."
     )
+    metrics_token: Annotated[list[SecretStr], NoDecode] = Field(
+        default_factory=list,
+        description="Bearer tokens that read /metrics, comma separated; unset: this machine, when all is embedded.",
+    )
     dagster_url: str = Field(default="http://127.0.0.1:3000", description="Dagster's webserver, for launching runs.")
+    api_url: str = Field(
+        default="http://127.0.0.1:8000", description="Where people reach the API, for links in Dagster's UI."
+    )
     rate_limit_storage: str = Field(
         default="memory://",
         description="Where requests are counted: memory:// for one process, redis://… or postgresql://… for several.",
@@ -153,7 +160,9 @@ class Settings(BaseSettings):
     )
     inbox: Path | None = Field(default=None, description="Folder whose files become videos; unset: `inbox` under home.")
 
-    @field_validator("webhook_secret", "webhook_signing_secret", "trusted_proxies", "cors_origins", mode="before")
+    @field_validator(
+        "webhook_secret", "webhook_signing_secret", "metrics_token", "trusted_proxies", "cors_origins", mode="before"
+    )
     @classmethod
     def _split_list(cls, value: object) -> object:
         if isinstance(value, str):

@@ -14,9 +14,12 @@ from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from captionacc_dagster import __version__
-from captionacc_dagster.api import actions, caption_edits, health, videos, webhooks
+from captionacc_dagster.api import actions, caption_edits, health, metrics, videos, webhooks
 from captionacc_dagster.api.errors import add_error_handlers
+from captionacc_dagster.api.metrics import HttpMetrics, MetricsMiddleware
 from captionacc_dagster.api.middleware import BodyLimitMiddleware, ClientLimitMiddleware, RequestMiddleware
+from captionacc_dagster.api.pages import media, sessions
+from captionacc_dagster.api.pages import videos as pages
 from captionacc_dagster.api.services import Services
 from captionacc_dagster.settings import Settings, get_settings
 
@@ -46,7 +49,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.state.services = services
-    for module in (health, webhooks, actions, videos, caption_edits):
+    app.state.metrics = HttpMetrics(services)
+    for module in (health, metrics, webhooks, actions, videos, caption_edits, sessions, pages, media):
         app.include_router(module.router)
     add_error_handlers(app)
     _describe(app)
@@ -63,6 +67,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             expose_headers=["ETag", "Content-Range", "Retry-After", "X-Request-ID"],
         )
     app.add_middleware(RequestMiddleware)
+    app.add_middleware(MetricsMiddleware, metrics=app.state.metrics)
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)  # pyright: ignore
     return app

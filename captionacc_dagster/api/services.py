@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Annotated
 
 import psycopg
+from dagster import DagsterInstance
 from fastapi import Depends, Request
 
 from captionacc_dagster.api.audit import Audit
-from captionacc_dagster.api.dagster_client import DagsterClient
+from captionacc_dagster.api.dagster_client import DagsterAway, DagsterClient
 from captionacc_dagster.api.launcher import Launcher
 from captionacc_dagster.api.local_access import LOCAL_ISSUER, local_secret
 from captionacc_dagster.api.rate_limits import RateLimits
@@ -17,6 +19,7 @@ from captionacc_dagster.api.tokens import PublishedKeys, TokenVerifier
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.calls import Retries
 from captionacc_dagster.catalog.errors import CatalogUnavailable
+from captionacc_dagster.orchestration.instance import open_instance
 from captionacc_dagster.resources import open_catalog, open_store
 from captionacc_dagster.settings import Settings
 from captionacc_dagster.storage.base import ObjectStore
@@ -39,6 +42,7 @@ class Services:
         self._catalog: Catalog | None = None
         self._store: ObjectStore | None = None
         self._tokens: TokenVerifier | None = None
+        self._instance: DagsterInstance | None = None
 
     @property
     def catalog(self) -> Catalog:
@@ -67,6 +71,20 @@ class Services:
         return self._store
 
     @property
+    def instance(self) -> DagsterInstance:
+        """Dagster's own storage, read only for what the webserver cannot tell: the queue in numbers.
+
+        Raises:
+            DagsterAway: ``DAGSTER_HOME`` names none, and this is not the embedded system.
+        """
+        with self._opening:
+            if self._instance is None:
+                if "DAGSTER_HOME" not in os.environ and self.settings.catalog_kind != "embedded":
+                    raise DagsterAway("DAGSTER_HOME is not set, so the queue is not known here")
+                self._instance = open_instance(self.settings)
+            return self._instance
+
+    @property
     def tokens(self) -> TokenVerifier:
         """What checks user tokens."""
         if self._tokens is None:
@@ -76,6 +94,8 @@ class Services:
     def close(self) -> None:
         """Give back every connection."""
         self.dagster.close()
+        if self._instance is not None:
+            self._instance.dispose()
         if self._catalog is not None:
             self._catalog.close()
 

@@ -21,13 +21,14 @@ from captionacc_dagster.orchestration.priority import (
     TenantTier,
 )
 
-RunState = Literal["queued", "starting", "running", "canceling"]
+RunState = Literal["queued", "starting", "running", "suspended", "canceling"]
 
 _STATES: dict[str, RunState] = {
     DagsterRunStatus.QUEUED.value: "queued",
     DagsterRunStatus.NOT_STARTED.value: "starting",
     DagsterRunStatus.STARTING.value: "starting",
     DagsterRunStatus.STARTED.value: "running",
+    DagsterRunStatus.SUSPENDED.value: "suspended",
     DagsterRunStatus.CANCELING.value: "canceling",
 }
 

@@ -1,0 +1,165 @@
+"""``/metrics`` for Prometheus: the system's numbers, this process' own of HTTP, and who may read them."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Annotated
+
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
+from prometheus_client.exposition import choose_encoder
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from captionacc_dagster import __version__
+from captionacc_dagster.api.auth import is_one_of
+from captionacc_dagster.api.errors import ApiError, responses
+from captionacc_dagster.api.local_access import is_from_this_machine
+from captionacc_dagster.api.request_log import current_facts
+from captionacc_dagster.api.services import Services, ServicesDependency
+from captionacc_dagster.api.system_metrics import PREFIX, SystemCollector
+from captionacc_dagster.orchestration.queue_figures import queue_figures
+
+router = APIRouter(tags=["health"])
+_log = logging.getLogger(__name__)
+
+WEBHOOK_PATH = "/webhooks/supabase/videos"
+WEBHOOK_OUTCOMES = {
+    200: "ignored",
+    202: "accepted",
+    400: "malformed",
+    401: "unauthorized",
+    409: "replayed",
+    413: "too_large",
+    429: "rate_limited",
+    503: "delayed",
+}
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+# The webhook's goal is one second for 95 of 100; a scrape may take six.
+_LATENCY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+_token = HTTPBearer(scheme_name="metricsToken", description="The token of Prometheus.", auto_error=False)
+
+
+class HttpMetrics:
+    """What this process has answered since it started, and the registry that all metrics are in."""
+
+    def __init__(self, services: Services) -> None:
+        self.registry = CollectorRegistry(auto_describe=False)
+        # A series more for each one, which says what the process' start time says already.
+        disable_created_metrics()
+        self.requests = Counter(
+            f"{PREFIX}http_requests", "Requests answered by this process.", ["method", "route", "status"],
+            registry=self.registry,
+        )  # fmt: skip
+        self.seconds = Histogram(
+            f"{PREFIX}http_request_duration_seconds", "How long this process took to answer.", ["method", "route"],
+            buckets=_LATENCY_BUCKETS_S, registry=self.registry,
+        )  # fmt: skip
+        self.webhooks = Counter(
+            f"{PREFIX}webhooks", "Webhooks by what became of them.", ["outcome"], registry=self.registry
+        )
+        for outcome in (*WEBHOOK_OUTCOMES.values(), "failed"):
+            self.webhooks.labels(outcome)
+        Gauge(f"{PREFIX}build_info", "The running version.", ["version"], registry=self.registry).labels(
+            __version__
+        ).set(1)
+        ProcessCollector(registry=self.registry)
+        self.registry.register(
+            SystemCollector(
+                lambda: services.catalog.get_metrics(),
+                lambda: queue_figures(services.instance),
+                {"webserver": lambda: services.dagster.ping(), "storage": lambda: services.store.check()},
+            )
+        )
+        # Threads of its own: those of the endpoints may all be waiting for what is away.
+        self.threads = CapacityLimiter(2)
+
+    def count(self, scope: Scope, status: int, seconds: float) -> None:
+        """Count a request that was answered; labels are routes, never paths, of which there are as many as videos."""
+        method = scope["method"] if scope["method"] in _METHODS else "other"
+        route = getattr(scope.get("route"), "path", "other")
+        self.requests.labels(method, route, str(status)).inc()
+        self.seconds.labels(method, route).observe(seconds)
+        if scope["path"] == WEBHOOK_PATH and method == "POST":
+            self.webhooks.labels(WEBHOOK_OUTCOMES.get(status, "failed")).inc()
+
+
+class MetricsMiddleware:
+    """Counts every request, also those that are refused before they reach their endpoint."""
+
+    def __init__(self, app: ASGIApp, metrics: HttpMetrics) -> None:
+        self.app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        status = 500
+        began = time.perf_counter()
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noted)
+        finally:
+            self._metrics.count(scope, status, time.perf_counter() - began)
+
+
+MetricsToken = Annotated[HTTPAuthorizationCredentials | None, Depends(_token)]
+
+
+def check_reader(request: Request, services: ServicesDependency, given: MetricsToken) -> None:
+    """Let in who has the token or, where none is set and all is embedded, who is on this machine.
+
+    Raises:
+        ApiError: 401, 403, or 429 when this client was refused too often.
+    """
+    tokens = services.settings.metrics_token
+    if not tokens:
+        client = current_facts().client_ip
+        embedded = services.settings.catalog_kind == "embedded"
+        if embedded and is_from_this_machine(client, request.url.hostname or "", request.headers):
+            return
+        services.audit.record("metrics_refused")
+        raise ApiError(403, "metrics need a token: set CAPTIONACC_METRICS_TOKEN")
+    if given is None or not is_one_of(given.credentials, tokens):
+        services.audit.record("metrics_bad_token")
+        services.limits.count_failure(current_facts().client_ip)
+        raise ApiError(401, "Unauthorized: the metrics' token is needed", {"WWW-Authenticate": "Bearer"})
+
+
+@router.get(
+    "/metrics",
+    summary="Numbers for Prometheus",
+    response_class=Response,
+    dependencies=[Depends(check_reader)],
+    responses={
+        200: {"content": {"text/plain": {"schema": {"type": "string"}}}, "description": "The metrics, as text."},
+        **responses(401, 403, 429),
+    },
+)
+async def metrics(request: Request) -> Response:
+    """Answer in Prometheus' text format, or OpenMetrics' where that is asked for; docs/metrics.md explains each.
+
+    What is away is `captionacc_up{part=…} 0`; its numbers are then missing, not zero.
+    """
+    http: HttpMetrics = request.app.state.metrics
+    encode, content_type = choose_encoder(request.headers.get("accept", ""))
+    body = await run_sync(encode, http.registry, limiter=http.threads)
+    return Response(body, media_type=content_type)

@@ -1,0 +1,296 @@
+"""What Prometheus is shown of the whole system: counted in the catalog and in Dagster's storage, never in a process,
+so that every process of the API gives the same numbers and no restart loses any."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any, Generic, Literal, TypeVar, get_args
+
+from prometheus_client import Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
+
+from captionacc_dagster.catalog.models import (
+    CatalogMetrics,
+    ComputeState,
+    DatabaseName,
+    RequestState,
+    RunOutcome,
+    Tier,
+    Total,
+    VideoStatus,
+)
+from captionacc_dagster.compute.modal_spec import FUNCTIONS
+from captionacc_dagster.orchestration.flows import Flow
+from captionacc_dagster.orchestration.queue_figures import QueueFigures, RunState
+from captionacc_dagster.orchestration.run_figures import DURATION_BUCKETS_S
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+PREFIX = "captionacc_"
+# An answer is shown for this long, so that any number of scrapes are one question.
+KEEP_SECONDS = 5.0
+# Prometheus waits ten seconds by default; a part that has not answered by then is away.
+ANSWER_SECONDS = 6.0
+
+_FLOWS = tuple(flow.value for flow in Flow)
+_TIERS: tuple[str, ...] = get_args(Tier)
+_OUTCOMES: tuple[str, ...] = get_args(RunOutcome)
+_OPEN_REQUESTS: tuple[RequestState, ...] = ("pending", "launched")
+_OPEN_CALLS: tuple[ComputeState, ...] = ("intent", "spawned", "running")
+_CALL_ENDS: tuple[ComputeState, ...] = ("succeeded", "failed", "cancelled", "refused")
+_ANY = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A metric that is counted in the catalog's totals.
+
+    Attributes:
+        name: of the total, and without prefix and suffix of the metric.
+        kind: a counter, or a histogram over ``DURATION_BUCKETS_S``.
+        help: what it says.
+        labels: each with the values it always has (shown as 0 until they are counted), or with none when only what was
+            counted is shown.
+    """
+
+    name: str
+    kind: Literal["counter", "histogram"]
+    help: str
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+COUNTED: tuple[Counted, ...] = (
+    Counted("flow_runs", "counter", "Runs that have ended; restarted: their worker died and a retry took over.",
+            {"flow": _FLOWS, "tier": _TIERS, "outcome": _OUTCOMES}),
+    Counted("flow_run_duration_seconds", "histogram", "From a run's start to its end.",
+            {"flow": _FLOWS, "outcome": ("succeeded", "failed")}),
+    Counted("flow_run_queued_seconds", "histogram", "How long a run waited in the queue.",
+            {"flow": _FLOWS, "tier": _TIERS}),
+    Counted("stage_duration_seconds", "histogram", "What each step of a run took.", {"stage": _ANY}),
+    Counted("flow_run_errors", "counter", "Runs that failed or were restarted, by the class of the error.",
+            {"flow": _FLOWS, "error_type": _ANY}),
+    Counted("flow_run_retries", "counter", "Steps and runs that were tried again.", {"flow": _FLOWS}),
+    Counted("retried_flow_runs", "counter", "Runs in which something was tried again, by how they ended.",
+            {"flow": _FLOWS, "outcome": _OUTCOMES}),
+    Counted("ocr_failures", "counter", "Frames and captions whose text could not be read.", {"flow": _FLOWS}),
+    Counted("launches", "counter", "Requests that became runs, by who started them.",
+            {"flow": _FLOWS, "launcher": ("sensor", "api", "run")}),
+    Counted("compute_calls", "counter", "Remote compute calls that are over.",
+            {"function": tuple(FUNCTIONS), "outcome": _CALL_ENDS}),
+    Counted("compute_timeouts", "counter", "Remote compute calls that ran into a time limit.",
+            {"function": tuple(FUNCTIONS)}),
+    Counted("compute_call_restarts", "counter", "Remote compute calls that had to be made anew.",
+            {"function": tuple(FUNCTIONS)}),
+    Counted("compute_call_seconds", "counter", "Seconds that remote compute calls ran.",
+            {"function": tuple(FUNCTIONS)}),
+    Counted("compute_cost_dollars", "counter", "Estimated cost of remote compute calls, US dollars.",
+            {"function": tuple(FUNCTIONS)}),
+    Counted("lock_attempts", "counter", "Attempts at the lock of a video's database; held: somebody else had it.",
+            {"database": get_args(DatabaseName), "outcome": ("acquired", "held")}),
+)  # fmt: skip
+
+
+class Part(Generic[T]):
+    """A part of the system that is asked for its numbers: by one thread at a time, and not too often."""
+
+    def __init__(self, name: str, ask: Callable[[], T], clock: Callable[[], float] = time.monotonic) -> None:
+        self.name = name
+        self._ask = ask
+        self._clock = clock
+        self._asking = threading.Lock()
+        self._asked_at = float("-inf")
+        self._answer: Future[T] | None = None
+
+    def answer(self) -> Future[T]:
+        """Give the answer of a moment ago, or the one that comes."""
+        with self._asking:
+            # While it hangs nobody else is sent after it.
+            if self._answer is None or (self._answer.done() and self._clock() - self._asked_at >= KEEP_SECONDS):
+                self._answer, self._asked_at = Future(), self._clock()
+                threading.Thread(
+                    target=self._look, args=(self._answer,), name=f"metrics-{self.name}", daemon=True
+                ).start()
+            return self._answer
+
+    def _look(self, answer: Future[T]) -> None:
+        try:
+            answer.set_result(self._ask())
+        except Exception as error:  # noqa: BLE001 - whatever it is, this part is away
+            _log.warning("metrics: %s does not answer: %s", self.name, error)
+            answer.set_exception(error)
+
+
+class SystemCollector(Collector):
+    """Asks the parts at each scrape; what is away is shown as down, and its numbers are missing."""
+
+    def __init__(
+        self,
+        catalog: Callable[[], CatalogMetrics],
+        queue: Callable[[], QueueFigures],
+        others: Mapping[str, Callable[[], None]],
+    ) -> None:
+        self._catalog = Part("catalog", catalog)
+        self._queue = Part("dagster", queue)
+        self._others = [Part(name, ask) for name, ask in others.items()]
+
+    def describe(self) -> Iterable[Metric]:
+        """Name nothing: registering must not ask anybody."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """Ask all parts at once, wait a bounded time, and give what there is."""
+        parts: list[Part[Any]] = [self._catalog, self._queue, *self._others]
+        answers = {part.name: part.answer() for part in parts}
+        done, _ = wait(answers.values(), timeout=ANSWER_SECONDS)
+        given = {
+            name: answer.result()
+            for name, answer in answers.items()
+            if answer in done and answer.exception() is None
+        }  # fmt: skip
+        up = GaugeMetricFamily(f"{PREFIX}up", "Whether a part of the system answers.", labels=["part"])
+        for name in answers:
+            up.add_metric([name], float(name in given))
+        yield up
+        now = datetime.now(UTC)
+        catalog: CatalogMetrics | None = given.get("catalog")
+        queue: QueueFigures | None = given.get("dagster")
+        if catalog is not None:
+            yield from _of_catalog(catalog)
+            yield from _of_totals(catalog.totals)
+        if queue is not None:
+            yield from _of_queue(queue, now)
+        yield _oldest(catalog, queue, now)
+
+
+def _gauge(
+    name: str, text: str, labels: Mapping[str, Sequence[str]], values: Mapping[tuple[str, ...], float]
+) -> Metric:
+    """Make a gauge whose every combination of known label values is there, as 0 when nothing else is known."""
+    family = GaugeMetricFamily(f"{PREFIX}{name}", text, labels=list(labels))
+    for key in dict.fromkeys([*itertools.product(*labels.values()), *values]):
+        family.add_metric(key, values.get(key, 0.0))
+    return family
+
+
+def _of_catalog(catalog: CatalogMetrics) -> Iterator[Metric]:
+    statuses: dict[tuple[str, ...], float] = {(status,): count for status, count in catalog.videos.items()}
+    yield _gauge("videos", "Videos by status.", {"status": get_args(VideoStatus)}, statuses)
+    requests: dict[tuple[str, ...], float] = {
+        (count.flow, count.tier, count.state): count.count for count in catalog.requests
+    }
+    yield _gauge(
+        "open_requests", "Requests whose run has not ended; pending: it has no run yet.",
+        {"flow": _FLOWS, "tier": _TIERS, "state": _OPEN_REQUESTS}, requests,
+    )  # fmt: skip
+    locks = {("held",): float(catalog.locks.held), ("expired",): float(catalog.locks.expired)}
+    yield _gauge("locks", "Locks of videos' databases; expired: left behind.", {"state": ("held", "expired")}, locks)
+    calls: dict[tuple[str, ...], float] = {(state,): count for state, count in catalog.compute_calls.items()}
+    yield _gauge("open_compute_calls", "Remote compute calls under way.", {"state": _OPEN_CALLS}, calls)
+
+
+def _of_totals(totals: Iterable[Total]) -> Iterator[Metric]:
+    by_metric: dict[str, dict[frozenset[tuple[str, str]], float]] = defaultdict(dict)
+    for total in totals:
+        by_metric[total.metric][frozenset(total.labels.items())] = total.value
+    for counted in COUNTED:
+        if counted.kind == "counter":
+            yield _counter(counted, by_metric[counted.name])
+        else:
+            yield _histogram(counted, by_metric[f"{counted.name}_bucket"], by_metric[f"{counted.name}_sum"])
+
+
+def _series(counted: Counted, seen: Iterable[frozenset[tuple[str, str]]]) -> list[tuple[str, ...]]:
+    """Give the label values to show: all that are always there, then those that were counted."""
+    known = list(itertools.product(*counted.labels.values())) if all(counted.labels.values()) else []
+    found = sorted(tuple(dict(labels).get(name, "") for name in counted.labels) for labels in seen)
+    return list(dict.fromkeys([*known, *found]))
+
+
+def _counter(counted: Counted, values: Mapping[frozenset[tuple[str, str]], float]) -> Metric:
+    family = CounterMetricFamily(f"{PREFIX}{counted.name}", counted.help, labels=list(counted.labels))
+    for key in _series(counted, values):
+        family.add_metric(key, values.get(frozenset(zip(counted.labels, key, strict=True)), 0.0))
+    return family
+
+
+def _histogram(
+    counted: Counted,
+    buckets: Mapping[frozenset[tuple[str, str]], float],
+    sums: Mapping[frozenset[tuple[str, str]], float],
+) -> Metric:
+    family = HistogramMetricFamily(f"{PREFIX}{counted.name}", counted.help, labels=list(counted.labels))
+    bounds = [*map(str, DURATION_BUCKETS_S), "+Inf"]
+    for key in _series(counted, sums):
+        labels = frozenset(zip(counted.labels, key, strict=True))
+        counts = [buckets.get(labels | {("le", bound)}, 0.0) for bound in bounds]
+        cumulative = list(zip(bounds, itertools.accumulate(counts), strict=True))
+        family.add_metric(key, buckets=cumulative, sum_value=sums.get(labels, 0.0))
+    return family
+
+
+def _of_queue(queue: QueueFigures, now: datetime) -> Iterator[Metric]:
+    waiting: dict[tuple[str, ...], float] = defaultdict(float)
+    active: dict[tuple[str, ...], float] = defaultdict(float)
+    head: dict[str, int] = {}
+    for group in queue.groups:
+        if group.state == "queued":
+            waiting[group.flow, group.tier.value] += group.count
+            head[group.flow] = max(group.priority, head.get(group.flow, group.priority))
+        else:
+            active[group.flow, group.tier.value, group.state] += group.count
+    yield _gauge("queued_runs", "Runs that wait in Dagster's queue.", {"flow": _FLOWS, "tier": _TIERS}, waiting)
+    states = tuple(state for state in get_args(RunState) if state != "queued")
+    yield _gauge(
+        "active_runs", "Runs that left the queue and are not over.",
+        {"flow": _FLOWS, "tier": _TIERS, "state": states}, active,
+    )  # fmt: skip
+    priority = GaugeMetricFamily(
+        f"{PREFIX}queue_head_priority",
+        "Highest priority of the runs that wait; none while none waits.",
+        labels=["flow"],
+    )
+    for flow, value in sorted(head.items()):
+        priority.add_metric([flow], value)
+    yield priority
+    beats = GaugeMetricFamily(
+        f"{PREFIX}daemon_heartbeat_age_seconds",
+        "How long ago each of Dagster's daemons was heard of.",
+        labels=["daemon"],
+    )
+    for name, at in sorted(queue.heartbeats.items()):
+        beats.add_metric([name.lower()], max((now - at).total_seconds(), 0.0))
+    yield beats
+
+
+def _oldest(catalog: CatalogMetrics | None, queue: QueueFigures | None, now: datetime) -> Metric:
+    family = GaugeMetricFamily(
+        f"{PREFIX}oldest_waiting_request_age_seconds",
+        "Age of the oldest request that waits for its run to be made (outbox) or to start (queue); 0 while none does.",
+        labels=["place", "flow"],
+    )
+    waiting: list[tuple[str, str, datetime | None]] = []
+    places = []
+    if catalog is not None:
+        places.append("outbox")
+        waiting += [("outbox", r.flow, r.oldest_requested_at) for r in catalog.requests if r.state == "pending"]
+    if queue is not None:
+        places.append("queue")
+        waiting += [("queue", g.flow, g.oldest_requested_at) for g in queue.groups if g.state == "queued"]
+    ages: dict[tuple[str, str], float] = dict.fromkeys(itertools.product(places, _FLOWS), 0.0)
+    for place, flow, since in waiting:
+        if since is not None:
+            ages[place, flow] = max(ages.get((place, flow), 0.0), (now - since).total_seconds())
+    for key, age in ages.items():
+        family.add_metric(key, age)
+    return family
