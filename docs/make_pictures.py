@@ -25,7 +25,7 @@ Plane = NDArray[np.uint8]
 
 def main() -> None:
     """Draw ``found-region.png``, ``glyph-mask.png`` and ``time-line.png``."""
-    from captionacc_dagster.assets.metadata import layout_picture, timeline_picture
+    from captionacc_dagster.assets.drawings import layout_picture, timeline_picture
     from captionacc_dagster.captioning.extents import find_captions
     from captionacc_dagster.captioning.geometry import BBox
     from captionacc_dagster.captioning.layout import find_layout, read_full_frames

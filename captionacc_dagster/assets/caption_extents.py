@@ -7,8 +7,9 @@ from tempfile import TemporaryDirectory
 
 from dagster import AssetExecutionContext, MaterializeResult, MetadataValue, ResourceParam, multi_asset
 
+from captionacc_dagster.assets.drawings import timeline_picture
 from captionacc_dagster.assets.lifecycle import TRANSIENT_RETRIES, VideoRun
-from captionacc_dagster.assets.metadata import picture, timeline_picture
+from captionacc_dagster.assets.metadata import picture
 from captionacc_dagster.assets.specs import compute_output
 from captionacc_dagster.assets.stored import describe_object, describe_prefix
 from captionacc_dagster.captioning import databases
@@ -143,7 +144,7 @@ def _materializations(
             **{f"cpu_seconds_{stage}": value for stage, value in result.stage_seconds.items()},
             **call,
             **{f"label_{label}": count for label, count in result.label_counts.items()},
-            "timeline": picture(timeline_picture(captions, duration), "captions along the video"),
+            "timeline": picture(timeline_picture(captions, duration), "captions along the video", "png"),
             "key": MetadataValue.path(result.caption_frame_extents_db_key),
             **describe_object(store, result.caption_frame_extents_db_key),
         },

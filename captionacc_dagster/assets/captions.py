@@ -1,5 +1,6 @@
 """The captions as a database that people work on, and as subtitle files."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -8,12 +9,13 @@ from pydantic import Field
 
 from captionacc_dagster.assets.caption_extents import crop_box
 from captionacc_dagster.assets.lifecycle import TRANSIENT_RETRIES, VideoRun
-from captionacc_dagster.assets.metadata import captions_table
+from captionacc_dagster.assets.metadata import captions_table, strips
+from captionacc_dagster.assets.stored import cropped_frame_of_each
 from captionacc_dagster.captioning import captions_database, databases
 from captionacc_dagster.captioning.captions_database import Reading, StoredCaption
 from captionacc_dagster.captioning.subtitles import FORMATS
 from captionacc_dagster.catalog.base import Catalog
-from captionacc_dagster.compute.base import BadInput, ComputeBackend, Progress
+from captionacc_dagster.compute.base import BadInput, ComputeBackend, Progress, QuotaExceeded
 from captionacc_dagster.compute.results import CaptionSpan
 from captionacc_dagster.orchestration.flows import Flow
 from captionacc_dagster.orchestration.partitions import videos_partitions
@@ -42,6 +44,7 @@ class CaptionsConfig(Config):
     retry_policy=TRANSIENT_RETRIES,
     pool=compute_pool(),
     code_version="1",
+    output_required=False,  # when the reading was refused
 )
 def captions_db(
     context: AssetExecutionContext,
@@ -50,7 +53,7 @@ def captions_db(
     store: ResourceParam[ObjectStore],
     compute: ResourceParam[ComputeBackend],
     progress: ResourceParam[ProgressReporter],
-) -> MaterializeResult:
+) -> Iterator[MaterializeResult]:
     """`captions.db.gz`: every caption with its times and text. What a person confirmed or typed stays as it is."""
     run = VideoRun(context, catalog, "caption_ocr" if config.caption_ids else "crop_and_infer")
     with run.stage("text"), TemporaryDirectory(prefix="captionacc-") as folder:
@@ -67,15 +70,18 @@ def captions_db(
             try:
                 readings = _read(run, compute, to_read, progress.watch(context.log))
             except Exception as error:
-                if config.caption_ids and not run.will_retry(error):
+                refused = isinstance(error, QuotaExceeded)
+                if refused or (config.caption_ids and not run.will_retry(error)):
                     _note_unread(run, store, path, to_read, error)
+                if refused:  # when each caption begins and ends is known all the same
+                    _record(run, captions_database.read_captions(path))
                 raise
             captions_database.write_readings(path, readings)
             lock.check()
             store.publish(run.keys.captions_db, databases.compress(path, path.with_name("captions.db.gz")))
             rows = captions_database.read_captions(path)
             _record(run, rows)
-        return _result(run, rows, readings)
+        yield _result(run, store, rows, readings)
 
 
 def _read(
@@ -104,7 +110,7 @@ def _unread(row: StoredCaption, reason: str) -> Reading:
 
 
 def _note_unread(run: VideoRun, store: ObjectStore, path: Path, rows: list[StoredCaption], error: Exception) -> None:
-    """Write into the captions that were asked for why they could not be read."""
+    """Write into the captions that were to be read why they could not be, and put them in place."""
     captions_database.write_readings(path, (_unread(row, str(error) or type(error).__name__) for row in rows))
     store.publish(run.keys.captions_db, databases.compress(path, path.with_name("captions.db.gz")))
 
@@ -152,9 +158,10 @@ def _record(run: VideoRun, rows: list[StoredCaption]) -> None:
         )
 
 
-def _result(run: VideoRun, rows: list[StoredCaption], readings: list[Reading]) -> MaterializeResult:
+def _result(run: VideoRun, store: ObjectStore, rows: list[StoredCaption], readings: list[Reading]) -> MaterializeResult:
     failed = sum(reading.error is not None for reading in readings)
     captions = captions_database.to_captions(rows, run.video.frame_rate or 25.0)
+    pictures = cropped_frame_of_each(store, run.video, captions, get_settings().cropped_frame_rate)
     return MaterializeResult(
         metadata={
             "captions": len(captions),
@@ -162,7 +169,7 @@ def _result(run: VideoRun, rows: list[StoredCaption], readings: list[Reading]) -
             "read": len(readings),
             "failed": failed,
             "mean_confidence": sum(c.confidence for c in captions) / len(captions) if captions else 0.0,
-            "table": captions_table(captions),
+            "table": captions_table(captions, strips(pictures)),
             "key": MetadataValue.path(run.keys.captions_db),
         },
     )
@@ -193,7 +200,13 @@ def subtitles(
         return MaterializeResult(
             metadata={
                 "captions": len(captions),
+                "characters": sum(len(caption.text) for caption in captions),
                 "srt": MetadataValue.md(f"```\n{texts['srt'][:20_000]}\n```"),
+                **{
+                    kind: MetadataValue.url(f"{get_settings().api_url}/videos/{run.video_id}/subtitles.{kind}")
+                    for kind in FORMATS
+                    if kind != "srt"
+                },
                 **{f"{kind}_key": MetadataValue.path(run.keys.subtitles(kind)) for kind in FORMATS},
             }
         )

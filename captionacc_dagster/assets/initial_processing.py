@@ -1,16 +1,26 @@
 """Full frames, what is written in them, and where captions stand: one compute call."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 from dagster import AssetExecutionContext, MaterializeResult, MetadataValue, ResourceParam, multi_asset
+from numpy.typing import NDArray
 
+from captionacc_dagster.assets.drawings import (
+    LayoutNotes,
+    MarkedBoxes,
+    boxes_over_time,
+    contact_sheet,
+    layout_picture,
+    spread,
+)
 from captionacc_dagster.assets.lifecycle import TRANSIENT_RETRIES, VideoRun
-from captionacc_dagster.assets.metadata import contact_sheet, layout_picture, picture
+from captionacc_dagster.assets.metadata import picture
 from captionacc_dagster.assets.specs import compute_output
-from captionacc_dagster.assets.stored import describe_object, describe_prefix, frame_indices
+from captionacc_dagster.assets.stored import describe_object, describe_prefix, frame_indices, read_ocr
 from captionacc_dagster.captioning import databases
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.catalog.base import Catalog
@@ -100,24 +110,11 @@ def _record(run: VideoRun, result: ExtractResult) -> None:
 def _materializations(
     run: VideoRun, store: ObjectStore, result: ExtractResult, call: Mapping[str, str | int | float | bool]
 ) -> Iterator[MaterializeResult]:
-    import cv2
-    import numpy as np
-
     with TemporaryDirectory(prefix="captionacc-") as folder:
         layout, boxes = _read_layout(store, run.keys.layout_db, Path(folder))
-    region = layout.crop_region
-    frame_keys = store.list_files(run.keys.full_frames_prefix)
-    shown = [
-        frame_keys[i]
-        for i in np.unique(np.linspace(0, len(frame_keys) - 1, min(MAX_SHEET_FRAMES, len(frame_keys))).astype(int))
-    ]
-    frames = []
-    for key in shown:
-        image = cv2.imdecode(np.frombuffer(store.download_to_bytes(key), np.uint8), cv2.IMREAD_COLOR)
-        if image is None:
-            raise BadInput(f"{key}: is no readable JPEG")
-        [index] = frame_indices([key])
-        frames.append((cv2.cvtColor(image, cv2.COLOR_BGR2RGB), boxes.get(index, [])))
+    region, read = layout.crop_region, read_ocr(store, run.video)
+    times = {frame.frame_index: frame.timestamp_s for frame in read}
+    frames = _frames(store, run.keys.full_frames_prefix, times, boxes)
     yield MaterializeResult(
         asset_key="full_frames",
         metadata={
@@ -128,33 +125,76 @@ def _materializations(
             "contact_sheet": picture(contact_sheet(frames, region), "full frames with boxes and crop region"),
         },
     )
+    evidence = [
+        (found.timestamp_s, [(found.bbox, region is not None and _inside(found.bbox, region))])
+        for found in layout.evidence
+    ]
+    over_time = [(seconds, boxes.get(index, [])) for index, seconds in sorted(times.items())] + evidence
+    failed = [frame.timestamp_s for frame in read if frame.error is not None]
+    confidences = [found.confidence for frame in read for found in frame.detections]
     yield MaterializeResult(
         asset_key="ocr_db",
         metadata={
             "boxes": result.ocr_box_count,
             "failed_frames": result.failed_ocr_count,
+            "mean_confidence": sum(confidences) / len(confidences) if confidences else 0.0,
             "key": MetadataValue.path(result.ocr_db_key),
             **describe_object(store, result.ocr_db_key),
+            "boxes_over_time": picture(
+                boxes_over_time(over_time, failed, result.duration), "where text stands over time", "png"
+            ),
         },
     )
-    every_box = [box for found in boxes.values() for box in found]
-    every_box += [(found.bbox, region is not None and _inside(found.bbox, region)) for found in layout.evidence]
-    yield MaterializeResult(
+    yield _layout_materialization(store, result, layout, call, frames[len(frames) // 2][1], over_time)
+
+
+def _layout_materialization(
+    store: ObjectStore,
+    result: ExtractResult,
+    layout: databases.Layout,
+    call: Mapping[str, str | int | float | bool],
+    background: NDArray[np.uint8],
+    over_time: Sequence[tuple[float, MarkedBoxes]],
+) -> MaterializeResult:
+    region, seconds = layout.crop_region, result.processing_duration_seconds
+    every_box = [box for _, found in over_time for box in found]
+    tracks = [track.name for track in layout.tracks]
+    notes = LayoutNotes(str(layout.anchor_type), layout.anchor_position, layout.confidence, tracks)
+    return MaterializeResult(
         asset_key="layout_db",
         metadata={
             "crop_region": MetadataValue.text(
                 ", ".join(f"{number:.4f}" for number in region.as_tuple()) if region else "no captions found"
             ),
-            "tracks": MetadataValue.text(", ".join(track.name for track in layout.tracks) or "none"),
+            "tracks": MetadataValue.text(", ".join(tracks) or "none"),
             "anchor": MetadataValue.text(str(layout.anchor_type)),
             "confidence": layout.confidence,
-            "processing_seconds": result.processing_duration_seconds,
+            "processing_seconds": seconds,
+            "video_seconds_per_second": result.duration / seconds if seconds else 0.0,
             "key": MetadataValue.path(result.layout_db_key),
             **describe_object(store, result.layout_db_key),
             **call,
-            "layout": picture(layout_picture(frames[len(frames) // 2][0], every_box, region), "layout"),
+            "layout": picture(layout_picture(background, every_box, region, notes=notes), "layout"),
         },
     )
+
+
+def _frames(
+    store: ObjectStore, prefix: str, times: Mapping[int, float], boxes: Mapping[int, MarkedBoxes]
+) -> list[tuple[float, NDArray[np.uint8], MarkedBoxes]]:
+    """Give some full frames, spread over the video: seconds, picture (RGB) and boxes."""
+    import cv2
+
+    keys = store.list_files(prefix)
+    frames = []
+    for key in [keys[i] for i in spread(len(keys), MAX_SHEET_FRAMES)]:
+        image = cv2.imdecode(np.frombuffer(store.download_to_bytes(key), np.uint8), cv2.IMREAD_COLOR)
+        if image is None:
+            raise BadInput(f"{key}: is no readable JPEG")
+        [index] = frame_indices([key])
+        rgb = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
+        frames.append((times.get(index, 0.0), rgb, boxes.get(index, [])))
+    return frames
 
 
 def _read_layout(

@@ -123,8 +123,6 @@ class VideoRun:
         except QuotaExceeded as refusal:
             self.context.log.warning("refused: %s", refusal)
             self._write_failure(refusal, failing, "cancelled")
-            if failing == "text":  # the captions are there already, only their reading was refused
-                raise Failure(str(refusal), allow_retries=False) from refusal
         except Exception as error:
             if self.will_retry(error):
                 self.context.log.warning("%s: %s; trying again", type(error).__name__, error)

@@ -8,11 +8,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 from dagster import AssetKey, AssetRecordsFilter, DagsterInstance
+from numpy.typing import NDArray
 
 from captionacc_dagster.captioning import captions_database, databases
 from captionacc_dagster.captioning.captions_database import StoredCaption
-from captionacc_dagster.captioning.subtitles import FORMATS, Format
+from captionacc_dagster.captioning.chunk_frames import read_cropped_frames
+from captionacc_dagster.captioning.subtitles import FORMATS, Caption, Format
 from captionacc_dagster.catalog.models import Video
 from captionacc_dagster.orchestration.subtitle_files import download_captions, subtitle_text, video_keys
 from captionacc_dagster.storage.base import ObjectStore
@@ -73,6 +76,35 @@ def read_subtitles(store: ObjectStore, video: Video) -> tuple[dict[Format, str],
         if texts == meant:
             break
     return texts, meant
+
+
+def cropped_frame_of_each(
+    store: ObjectStore, video: Video, captions: Sequence[Caption], frame_rate: float, limit: int = 40
+) -> dict[int, NDArray[np.uint8]]:
+    """Give a picture of the first captions from the stored chunks, by number from 1 on, ``(h, w, 3)`` BGR uint8.
+
+    A frame of a coarse level is taken where the caption has one: its chunks hold many captions each.
+    """
+    version = video.cropped_frames_version
+    if version is None:
+        return {}
+    wanted = {}
+    for number, caption in enumerate(captions[:limit], start=1):
+        start, end = databases.cropped_frames_of(caption, frame_rate)
+        middle = (start + end) // 2
+        shown = [index for index in range(start, end) if index % 16 == 0] or [
+            i for i in range(start, end) if i % 4 == 0
+        ]
+        wanted[number] = min(shown or [middle], key=lambda index: abs(index - middle))
+
+    def load(level: int, first_frame: int) -> bytes | None:
+        try:
+            return store.download_to_bytes(video_keys(video).chunk(version, level, first_frame))
+        except ObjectNotFound:
+            return None
+
+    pictures = read_cropped_frames(wanted.values(), load, frame_rate)
+    return {number: pictures[index] for number, index in wanted.items() if index in pictures}
 
 
 def _stored_subtitles(store: ObjectStore, video: Video) -> dict[Format, str]:
