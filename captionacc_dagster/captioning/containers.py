@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import av
+    from av.codec.hwaccel import HWAccel
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
@@ -44,14 +45,14 @@ class IndexFacts:
     last_keyframe: int | None
 
 
-def open_video(path: Path) -> InputContainer:
-    """Open a file with FFmpeg, or say in a VideoError why not."""
+def open_video(path: Path, accelerator: HWAccel | None = None) -> InputContainer:
+    """Open a file with FFmpeg, or say in a VideoError why not; ``accelerator`` decodes instead of the CPU."""
     import av
     from av.error import FFmpegError
 
     _refuse_by_file(path)
     try:
-        return av.open(str(path.resolve()), options=_OPTIONS)
+        return av.open(str(path.resolve()), options=_OPTIONS, hwaccel=accelerator)
     except FFmpegError as error:
         raise VideoError(path, _why_unreadable(path)) from error
 
@@ -100,14 +101,16 @@ def _why_unreadable(path: Path) -> str:
     return "not a video file, or damaged beyond reading"
 
 
-def decode(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
-    """Decode from here to the end; damaged packets are passed over."""
+def decode(container: InputContainer, stream: VideoStream, *, strict: bool = False) -> Iterator[av.VideoFrame]:
+    """Decode from here to the end; damaged packets are passed over, or, ``strict``, raise their FFmpegError."""
     from av.error import FFmpegError
 
     for packet in itertools.chain(_packets(container, stream), (None,)):
         try:
             pictures = stream.decode(packet)
         except FFmpegError:
+            if strict:
+                raise
             continue
         yield from pictures
 

@@ -27,6 +27,7 @@ from captionacc_dagster.captioning.containers import (
     video_stream,
 )
 from captionacc_dagster.captioning.geometry import BBox
+from captionacc_dagster.captioning.nvdec import NvdecUnavailable, note_cpu, open_on_nvdec
 from captionacc_dagster.captioning.pictures import Picture
 
 __all__ = [
@@ -162,20 +163,29 @@ class VideoReader:
 
     Use it as a context manager. ``skip`` is FFmpeg's ``skip_frame`` (``"NONREF"`` leaves out the frames
     no other frame is built from); ``deblock=False`` also leaves the loop filter out, which is quicker and
-    slightly blurs what is decoded: good enough to look for text, not for exact times.
+    slightly blurs what is decoded: good enough to look for text, not for exact times. ``on_gpu`` has NVDEC decode
+    all of it: ``NvdecUnavailable`` where it cannot, FFmpeg's own errors where it fails or the file is damaged.
     """
 
-    def __init__(self, facts: VideoFacts, *, skip: str = "DEFAULT", deblock: bool = True, threads: int = 1) -> None:
+    def __init__(
+        self, facts: VideoFacts, *, skip: str = "DEFAULT", deblock: bool = True, threads: int = 1, on_gpu: bool = False
+    ) -> None:
         self.facts = facts
         from av.video.reformatter import VideoReformatter
 
         self._decoder = (skip, deblock, threads)
+        self._on_gpu = on_gpu
         self._scaler = VideoReformatter()
         self._open()
 
     def _open(self) -> None:
-        self._container = open_video(self.facts.path)
-        self._stream = video_stream(self._container, self.facts.path)
+        facts = self.facts
+        if self._on_gpu:
+            self._container = open_on_nvdec(facts.path, facts.codec, facts.pixel_format)
+            self._stream = video_stream(self._container, facts.path)
+            return
+        self._container = open_video(facts.path)
+        self._stream = video_stream(self._container, facts.path)
         context = self._stream.codec_context
         skip, deblock, threads = self._decoder
         context.thread_count = threads
@@ -222,7 +232,7 @@ class VideoReader:
         facts = self.facts
         step = 1 / facts.frame_rate
         last = -step
-        for index, frame in enumerate(decode(self._container, self._stream)):
+        for index, frame in enumerate(decode(self._container, self._stream, strict=self._on_gpu)):
             pts = frame.pts if frame.pts is not None else frame.dts
             time_s = facts.time_of(pts) if pts is not None else last + step
             if index and time_s <= last:  # a damaged time stamp: keep the order of display
@@ -325,19 +335,35 @@ def _decode_ahead(
     stopped: threading.Event,
 ) -> None:
     try:
-        with VideoReader(facts, threads=threads) as reader:
-            batch: list[NativeFrame] = []
-            for frame in _frames_of(reader, *stretch):
-                batch.append(frame)
-                if len(batch) == _BATCH:
-                    batches.put(batch)
-                    batch = []
-                if stopped.is_set():
-                    return
-            batches.put(batch)
+        batch: list[NativeFrame] = []
+        for frame in _decoded(facts, stretch, threads):
+            batch.append(frame)
+            if len(batch) == _BATCH:
+                batches.put(batch)
+                batch = []
+            if stopped.is_set():
+                return
+        batches.put(batch)
         batches.put(None)
     except BaseException as error:  # noqa: BLE001 -- handed over: it is raised where the frames are used
         batches.put(error)
+
+
+def _decoded(facts: VideoFacts, stretch: tuple[float, float | None], threads: int) -> Iterator[NativeFrame]:
+    """Decode one stretch on the GPU where that works; from the frame on at which it fails, on the CPU."""
+    from av.error import FFmpegError
+
+    given = 0
+    try:
+        with VideoReader(facts, on_gpu=True) as reader:
+            for frame in _frames_of(reader, *stretch):
+                yield frame
+                given += 1
+        return
+    except (NvdecUnavailable, FFmpegError) as error:
+        note_cpu(facts.path, error, given)
+    with VideoReader(facts, threads=threads) as reader:
+        yield from itertools.islice(_frames_of(reader, *stretch), given, None)
 
 
 def _frames_of(reader: VideoReader, start_s: float, end_s: float | None) -> Iterator[NativeFrame]:
