@@ -49,20 +49,23 @@ def statistics(frames: Sequence[Plane]) -> tuple[Map, Map, Plane, Plane]:
 
 
 def channels(mean: Map, deviation: Map, low: Plane, high: Plane) -> Map:
-    """Give what the network sees, float32 ``(CHANNELS, h, w)``, all about -4..4.
+    """Give what the network sees, float32 ``(CHANNELS, h, w)``, all about -4..4; edges repeated to whole strides.
 
     The level itself, its relief above its surroundings, its mean deviation, and how far it ever rose and fell.
     """
     import cv2
 
     size = (_SURROUNDINGS_PX, _SURROUNDINGS_PX)
-    relief = mean - cv2.blur(mean, size)
-    seen = np.empty((CHANNELS, *mean.shape), np.float32)
-    seen[0] = (mean - 128) / 64
-    np.clip(relief / 24, -4, 4, out=seen[1])
-    np.clip(deviation / 12, 0, 4, out=seen[2])
-    np.clip((high - mean) / 24, 0, 4, out=seen[3])
-    np.clip((mean - low) / 24, 0, 4, out=seen[4])
+    height, width = mean.shape
+    seen = np.empty((CHANNELS, height + -height % STRIDE, width + -width % STRIDE), np.float32)
+    inner = seen[:, :height, :width]
+    np.divide(np.subtract(mean, 128, out=inner[0]), 64, out=inner[0])
+    np.clip((mean - cv2.blur(mean, size)) / 24, -4, 4, out=inner[1])
+    np.clip(deviation / 12, 0, 4, out=inner[2])
+    np.clip((high - mean) / 24, 0, 4, out=inner[3])
+    np.clip((mean - low) / 24, 0, 4, out=inner[4])
+    seen[:, :height, width:] = inner[:, :, -1:]
+    seen[:, height:] = seen[:, height - 1 : height]
     return seen
 
 
@@ -93,10 +96,9 @@ def stroke_map(frames: Sequence[Plane], line_px: float, *, threads: int = 1) -> 
 
     with _lock:
         session = _session(threads)
-    seen = channels(*_scaled(statistics(frames), line_px))
-    height, width = seen.shape[1:]
-    padded = np.pad(seen, ((0, 0), (0, -height % STRIDE), (0, -width % STRIDE)), mode="edge")
-    (found,) = session.run(["strokes"], {"window": padded[None]})
+    planes = _scaled(statistics(frames), line_px)
+    height, width = planes[0].shape
+    (found,) = session.run(["strokes"], {"window": channels(*planes)[None]})
     strokes = np.ascontiguousarray(np.asarray(found, np.float32)[0, 0, :height, :width])
     if strokes.shape == frames[0].shape:
         return strokes

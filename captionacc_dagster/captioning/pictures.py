@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,7 +20,32 @@ _LUMA_WEIGHTS = {1: (0.2126, 0.0722), 9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
 _BT601_WEIGHTS = (0.299, 0.114)
 _BT709_HEIGHT = 720  # an untagged picture from this height on is taken for BT.709, as players do
 _LUMA_FIRST = ("yuv4", "yuvj4", "yuva4", "nv12", "nv21", "p010", "gray")  # formats with a luma plane
+_BYTES, _WORDS = np.dtype(np.uint8), np.dtype("<u2")
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
+
+
+@dataclass(frozen=True, slots=True)
+class _Format:
+    """A pixel format: whether it has a plane of luma, its bits, and whether it has colours in planes."""
+
+    has_planes: bool
+    bits: int
+    has_chroma: bool
+    is_full_range: bool
+
+
+_formats: dict[str, _Format] = {}  # asking FFmpeg costs more than cutting out a line of text
+
+
+def _format_of(frame: av.VideoFrame) -> _Format:
+    name = frame.format.name
+    if name not in _formats:
+        has_planes = name.startswith(_LUMA_FIRST) and not name.endswith("be")
+        components = frame.format.components
+        # P010 keeps its ten bits at the top of sixteen.
+        bits = 8 if not has_planes else 16 if name.startswith("p0") else components[0].bits
+        _formats[name] = _Format(has_planes, bits, len(components) >= 3, name.startswith("yuvj"))
+    return _formats[name]
 
 
 def pixel_rectangle(bbox: BBox, width: int, height: int) -> tuple[int, int, int, int]:
@@ -47,6 +73,7 @@ class Picture:
         self, frame: av.VideoFrame, rotation: int, size: tuple[int, int], scaler: VideoReformatter | None = None
     ) -> None:
         self._frame = frame
+        self._format = _format_of(frame)
         self._scaler = scaler
         self._rotation = rotation
         self._size = size
@@ -57,18 +84,18 @@ class Picture:
         Pictures of more than 8 bits are scaled down to 8. Only the rectangle is touched, except for
         pixel formats without a luma plane (RGB, palettes), where the picture is converted once.
         """
-        if not self._has_planes:
+        if not self._format.has_planes:
             return self._crop(self._gray, bbox)
         return self._crop(self._plane(0), bbox)
 
     def rgb(self, bbox: BBox) -> NDArray[np.uint8]:
         """Give the colours of a rectangle, ``(height, width, 3)`` RGB uint8."""
-        if not self._has_planes:
+        if not self._format.has_planes:
             return self._crop(self._rgb, bbox)
         import cv2
 
         luma = self._crop(self._plane(0), bbox)
-        if len(self._frame.format.components) < 3:
+        if not self._format.has_chroma:
             return np.repeat(self._expand_luma(luma)[..., None], 3, axis=2)
         height, width = luma.shape
         chroma = [
@@ -86,9 +113,9 @@ class Picture:
         if luma.shape[0] < 2 or luma.shape[1] < 2:
             luma = np.asarray(cv2.resize(luma, (width, height)), np.uint8)
         half = (width // 2, height // 2)
-        if self._has_planes and len(self._frame.format.components) >= 3:
+        if self._format.has_planes and self._format.has_chroma:
             crops = [self._crop(plane, bbox) for plane in self._chroma_planes()]
-        elif self._has_planes:
+        elif self._format.has_planes:
             crops = [np.full((1, 1), 128, np.uint8)] * 2
         else:
             converted = cv2.cvtColor(self._crop(self._rgb, bbox), cv2.COLOR_RGB2YCrCb)
@@ -119,27 +146,15 @@ class Picture:
         """Give the whole picture's luma scaled by area, ``(height, width)`` uint8, as coded."""
         import cv2
 
-        plane = self._plane(0) if self._has_planes else self._gray
+        plane = self._plane(0) if self._format.has_planes else self._gray
         across = self._rotation in (90, 270)
         size = (height, width) if across else (width, height)
-        return self._turn(_to_8_bits(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), self._bits))
-
-    @property
-    def _has_planes(self) -> bool:
-        name = self._frame.format.name
-        return name.startswith(_LUMA_FIRST) and not name.endswith("be")
-
-    @property
-    def _bits(self) -> int:
-        if not self._has_planes:
-            return 8
-        # P010 keeps its ten bits at the top of sixteen.
-        return 16 if self._frame.format.name.startswith("p0") else self._frame.format.components[0].bits
+        return self._turn(_to_8_bits(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), self._format.bits))
 
     def _plane(self, number: int) -> NDArray:
         """View one plane, ``(height, width)``, or ``(height, 2 * width)`` for interleaved chroma."""
         plane = self._frame.planes[number]
-        dtype = np.dtype(np.uint8 if self._bits == 8 else "<u2")
+        dtype = _BYTES if self._format.bits == 8 else _WORDS
         rows = np.frombuffer(cast("Any", plane), dtype).reshape(-1, plane.line_size // dtype.itemsize)
         interleaved = number == 1 and len(self._frame.planes) == 2
         return rows[: plane.height, : plane.width * (2 if interleaved else 1)]
@@ -162,15 +177,8 @@ class Picture:
     def _crop(self, plane: NDArray, bbox: BBox) -> NDArray[np.uint8]:
         """Cut a displayed rectangle out of a coded plane of any subsampling, turned and in 8 bits."""
         height, width = plane.shape[:2]
-        left, top, right, bottom = bbox.as_tuple()
-        coded = {
-            0: bbox,
-            90: BBox(top, 1 - right, bottom, 1 - left),
-            180: BBox(1 - right, 1 - bottom, 1 - left, 1 - top),
-            270: BBox(1 - bottom, left, 1 - top, right),
-        }[self._rotation]
-        x0, y0, x1, y1 = pixel_rectangle(coded, width, height)
-        crop = self._turn(_to_8_bits(plane[y0:y1, x0:x1], self._bits))
+        x0, y0, x1, y1 = pixel_rectangle(_as_coded(bbox, self._rotation), width, height)
+        crop = self._turn(_to_8_bits(plane[y0:y1, x0:x1], self._format.bits))
         displayed = (self._frame.width, self._frame.height)
         if (displayed[::-1] if self._rotation in (90, 270) else displayed) == self._size:
             return crop
@@ -184,11 +192,11 @@ class Picture:
         return np.asarray(cv2.resize(crop, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA), np.uint8)
 
     def _turn(self, array: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return np.ascontiguousarray(np.rot90(array, -(self._rotation // 90)))
+        return np.ascontiguousarray(np.rot90(array, -(self._rotation // 90)) if self._rotation else array)
 
     @property
     def _is_full_range(self) -> bool:
-        return int(self._frame.color_range) == _FULL_RANGE or self._frame.format.name.startswith("yuvj")
+        return int(self._frame.color_range) == _FULL_RANGE or self._format.is_full_range
 
     def _expand_luma(self, luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if self._is_full_range:
@@ -212,6 +220,20 @@ class Picture:
         out[..., 2] = bright + 2 * (1 - weight_blue) * cb
         out[..., 1] = (bright - weight_red * out[..., 0] - weight_blue * out[..., 2]) / weight_green
         return np.clip(np.rint(out), 0, 255).astype(np.uint8)
+
+
+def _as_coded(bbox: BBox, rotation: int) -> BBox:
+    """Give where a displayed rectangle lies in a picture that is turned for display."""
+    left, top, right, bottom = bbox.as_tuple()
+    match rotation:
+        case 90:
+            return BBox(top, 1 - right, bottom, 1 - left)
+        case 180:
+            return BBox(1 - right, 1 - bottom, 1 - left, 1 - top)
+        case 270:
+            return BBox(1 - bottom, left, 1 - top, right)
+        case _:
+            return bbox
 
 
 def _array(frame: av.VideoFrame) -> NDArray[np.uint8]:

@@ -17,13 +17,13 @@ from captionacc_dagster.captioning.glyphs import (
     InkModel,
     InkStyle,
     Plane,
-    StrokeMeter,
     common_styles,
     find_change,
     model_ink,
     synchrony,
     visibility,
 )
+from captionacc_dagster.captioning.stroke_meter import StrokeMeter
 
 CANDIDATE_SHARE = 0.12  # of a character cell's pixels,
 STYLED_CANDIDATE_SHARE = 0.05  # and of those that have the level of the text, where that is known

@@ -1,0 +1,106 @@
+"""How much ink comes and goes in a strip from frame to frame, measured cheaply: where it is worth looking closer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from captionacc_dagster.captioning.glyphs import STEADY_LEVELS, InkStyle, Plane, odd
+
+SHARP_CONTRAST_LEVELS = 30  # of ink that comes or goes at once, judged without averaging
+SHARP_STEP_LEVELS = 40  # such ink changes by this much from one frame to the next
+
+
+def _opencv() -> Any:
+    """Give OpenCV untyped: its stubs know no comparison with a number."""
+    import cv2
+
+    return cv2
+
+
+class StrokeMeter:
+    """Measures, frame after frame, how much ink appears and how much goes in the strip's character cells.
+
+    Each pixel has an age: for how many frames it has stayed at its level. Ink that appears at a frame is
+    ink whose age begins there and reaches ``hold`` frames; ink that goes had reached it before.
+    """
+
+    def __init__(self, line_px: float, hold: int) -> None:
+        self.hold = hold
+        self.styles: tuple[InkStyle, ...] = ()
+        self._cell = max(4, round(line_px / 2))
+        self._window = odd(line_px * 0.37)
+        self._previous: Plane | None = None
+        self._sharp: list[Plane] = []
+        self._level: Plane | None = None
+        self._age: Plane | None = None
+        self._ink: Plane | None = None
+        self._one: Plane | None = None
+        self._gone: list[NDArray[np.float32]] = []
+
+    def update(self, strip: Plane) -> float | None:
+        """Take the next frame; give the change at the frame ``hold - 1`` before it (None for the first ones).
+
+        The change is the largest share of one character cell's pixels that appeared or went, 0..2.
+        """
+        cv2 = _opencv()
+
+        if self._level is None or self._previous is None or self._age is None or self._ink is None or self._one is None:
+            self._level = strip.copy()
+            self._age = np.zeros_like(strip)
+            self._one = np.ones_like(strip)
+            self._ink = self._contrasting(strip)
+            self._gone.append(np.zeros(self._cells(strip), np.float32))
+            self._sharp.append(np.zeros_like(strip))
+            self._previous = strip
+            return None
+        steady = cv2.compare(cv2.absdiff(strip, self._level), STEADY_LEVELS, cv2.CMP_LE)
+        moved = cv2.bitwise_not(steady)
+        was_ink = cv2.bitwise_and(cv2.compare(self._age, self.hold - 1, cv2.CMP_GE), self._ink)
+        sharp = cv2.compare(cv2.absdiff(strip, self._previous), SHARP_STEP_LEVELS, cv2.CMP_GE)
+        self._previous = strip
+        self._sharp.append(sharp)
+        gone = cv2.bitwise_and(cv2.bitwise_and(was_ink, moved), sharp)
+        self._age = cv2.bitwise_and(cv2.add(self._age, self._one), steady)
+        cv2.copyTo(strip, moved, self._level)
+        self._ink = self._contrasting(strip)
+        born = cv2.bitwise_and(cv2.compare(self._age, self.hold - 1, cv2.CMP_EQ), self._ink)
+        self._gone.append(self._shares(gone))
+        if len(self._gone) < self.hold:
+            return None
+        born = cv2.bitwise_and(born, self._sharp.pop(0))
+        return float((self._gone.pop(0) + self._shares(born)).max())
+
+    def flush(self) -> list[float]:
+        """Give the change at the last frames, for which nothing can be known any more about what appears."""
+        rest = [float(gone.max()) for gone in self._gone]
+        self._gone.clear()
+        self._sharp.clear()
+        return rest
+
+    def _contrasting(self, strip: Plane) -> Plane:
+        cv2 = _opencv()
+
+        around = cv2.blur(strip, (self._window, self._window))
+        ink = cv2.compare(cv2.absdiff(strip, around), SHARP_CONTRAST_LEVELS, cv2.CMP_GE)
+        if not self.styles:
+            return ink
+        matching: Plane | None = None
+        for style in self.styles:
+            near = cv2.inRange(strip, style.level - style.tolerance, style.level + style.tolerance)
+            matching = near if matching is None else cv2.bitwise_or(matching, near)
+        return cv2.bitwise_and(ink, matching)
+
+    def _cells(self, strip: Plane) -> tuple[int, int]:
+        height, width = strip.shape
+        return max(1, round(height / self._cell)), max(1, round(width / self._cell))
+
+    def _shares(self, mask: Plane) -> NDArray[np.float32]:
+        cv2 = _opencv()
+
+        rows, columns = self._cells(mask)
+        if not cv2.countNonZero(mask):
+            return np.zeros((rows, columns), np.float32)
+        return cv2.resize(mask, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
