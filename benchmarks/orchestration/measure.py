@@ -1,118 +1,121 @@
 """What the queue and the sensors cost: a dequeue pass, an aging tick, a sensor tick, and a video's orchestration.
 
-``python benchmarks/orchestration/measure.py [--runs 1000 10000] [--pending 10000] [--partitions 25000]``
-prints a Markdown table; everything runs on an embedded Postgres in a temporary folder.
+``python -m benchmarks.orchestration.measure --output benchmarks/orchestration/RESULTS.md`` measures everything on an
+embedded Postgres in a temporary folder and writes a Markdown page; without ``--output`` it prints the page alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import platform
 import shutil
+import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
+from statistics import median
 from uuid import uuid4
 
+import psutil
 import psycopg
-from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, build_sensor_context
-from dagster._core.storage.runs.schema import RunsTable, RunTagsTable
-from dagster._core.test_utils import instance_for_test
-from dagster._serdes import serialize_value
+from dagster import DagsterEventType, DagsterInstance, DagsterRun, RunsFilter, build_sensor_context
+from dagster._core.storage.tags import PARTITION_NAME_TAG
 
+from benchmarks.orchestration.timed_definitions import CALLS
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres, open_catalog
-from captionacc_dagster.catalog.models import LOCAL_TENANT_ID
+from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, Video
 from captionacc_dagster.orchestration import sensors
 from captionacc_dagster.orchestration.aging import age_queued_runs
 from captionacc_dagster.orchestration.flows import Flow
-from captionacc_dagster.orchestration.priority import DAGSTER_PRIORITY_TAG, FLOW_TAG, priority_run_tags
-from captionacc_dagster_tests.orchestration.queue_harness import Queue, postgres_queue, remote_origin
+from captionacc_dagster.orchestration.priority import priority_run_tags
+from captionacc_dagster.settings import get_settings
+from captionacc_dagster_tests.orchestration.instances import postgres_instance
+from captionacc_dagster_tests.orchestration.queue_harness import Queue, queue_opener
+from captionacc_dagster_tests.recovery.system import System
+from captionacc_dagster_tests.small_clips import make_clip
 
 TIERS = ("free", "premium", "enterprise")
 
 
-class Table:
-    """Rows of what was measured: wall-clock and this process' CPU seconds."""
+class Page:
+    """The lines of the results, shown as they come."""
 
     def __init__(self) -> None:
-        print("| what | wall s | CPU s | result |\n| --- | --- | --- | --- |")
+        self.lines: list[str] = []
+
+    def write(self, line: str = "") -> None:
+        """Add a line."""
+        self.lines.append(line)
+        print(line, flush=True)
 
     def measure(self, what: str, action: Callable[[], object]) -> None:
-        """Do it once and print a row."""
+        """Do it once and add a row: wall-clock, CPU seconds of this process, the machine's load before."""
+        load = os.getloadavg()[0]
         wall, cpu = time.perf_counter(), time.process_time()
         result = action()
-        print(f"| {what} | {time.perf_counter() - wall:.2f} | {time.process_time() - cpu:.2f} | {result} |", flush=True)
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        self.write(f"| {what} | {wall:.2f} | {cpu:.2f} | {result} | {load:.1f} |")
+
+
+def write_machine(page: Page) -> None:
+    """Say where and when this was measured."""
+    memory = psutil.virtual_memory().total / 2**30
+    page.write("# What orchestration costs")
+    page.write()
+    page.write("Written by `python -m benchmarks.orchestration.measure --output benchmarks/orchestration/RESULTS.md`.")
+    page.write()
+    page.write(
+        f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores ({platform.machine()}), {memory:.0f} GiB, "
+        f"Python {platform.python_version()}, Dagster {version('dagster')}, embedded Postgres without fsync."
+    )
+    page.write(
+        "`load` is the machine's 1-minute load average before the measurement. With more load than cores, wall-clock "
+        "seconds say little; CPU seconds are the measuring process' own, without Postgres'."
+    )
+    page.write()
 
 
 def fill_queue(queue: Queue, count: int) -> None:
-    """Put queued runs straight into Dagster's tables; through its API each one takes dozens of statements."""
+    """Queue runs of 50 tenants that were tagged when they were asked for: by now all have gained a point or more."""
     now = datetime.now(UTC)
-    runs = []
+    entries = []
     for number in range(count):
-        tenant = f"tenant-{number % 50:02}"
-        # Tagged when they were asked for: by now all have gained a point or more.
         asked = now - timedelta(hours=1 + number % 30)
-        tags = priority_run_tags(TIERS[number % 3], asked, tenant_id=tenant, now=asked)
-        tags[FLOW_TAG] = list(Flow)[number % 3].value
-        runs.append(
-            DagsterRun(
-                job_name=tags[FLOW_TAG],
-                run_id=str(uuid4()),
-                tags=tags,
-                status=DagsterRunStatus.QUEUED,
-                remote_job_origin=remote_origin(tags[FLOW_TAG]),
-            )
-        )
-    storage = queue.instance.run_storage
-    with storage.connect() as connection:  # pyright: ignore
-        rows = [
-            {
-                "run_id": run.run_id,
-                "pipeline_name": run.job_name,
-                "status": run.status.value,
-                "run_body": serialize_value(run),
-            }
-            for run in runs
-        ]
-        connection.execute(RunsTable.insert(), rows)
-        pairs = [{"run_id": run.run_id, "key": k, "value": v} for run in runs for k, v in run.tags.items()]
-        connection.execute(RunTagsTable.insert(), pairs)
+        tags = priority_run_tags(TIERS[number % 3], asked, tenant_id=f"tenant-{number % 50:02}", now=asked)
+        entries.append((list(Flow)[number % 3].value, tags))
+    queue.put_all(entries)
 
 
-def measure_queue(server: EmbeddedPostgres, table: Table, count: int) -> None:
+def measure_queue(server: EmbeddedPostgres, page: Page, count: int) -> None:
     """A dequeue pass and aging ticks over that many queued runs."""
-    with postgres_queue(server)() as queue:
+    with queue_opener(server)() as queue:
         fill_queue(queue, count)
         directory = Queue.fresh_directory(queue.tenants)
 
         def tick() -> str:
             outcome = age_queued_runs(queue.instance, directory, datetime.now(UTC))
-            return f"{outcome.retagged} written, {outcome.left} left"
+            return f"{outcome.retagged:,} written, {outcome.left:,} left"
 
-        table.measure(f"aging tick, {count:,} queued, all have aged", tick)
-        with queue.instance.run_storage.connect() as connection:  # pyright: ignore
-            connection.execute(RunTagsTable.delete().where(RunTagsTable.c.key == DAGSTER_PRIORITY_TAG))
-        table.measure(f"dequeue pass, {count:,} queued", lambda: f"{len(queue.dequeue())} started")
-
-
-def measure_idle_aging(server: EmbeddedPostgres, table: Table, count: int) -> None:
-    """An aging tick that finds nothing to write."""
-    with postgres_queue(server)() as queue:
-        fill_queue(queue, count)
-        directory = Queue.fresh_directory(queue.tenants)
+        page.measure(f"aging tick, {count:,} queued, all have aged", tick)
         while age_queued_runs(queue.instance, directory, datetime.now(UTC), limit=100_000, seconds=600).left:
             pass
-        table.measure(
-            f"aging tick, {count:,} queued, none has aged",
-            lambda: f"{age_queued_runs(queue.instance, directory, datetime.now(UTC)).retagged} written",
+        page.measure(f"aging tick, {count:,} queued, none has aged", tick)
+        page.measure(f"dequeue pass, {count:,} queued", lambda: f"{len(queue.dequeue())} started")
+        queue.tenants.limits = {"tenant-00": 5}
+        page.measure(
+            f"dequeue pass, {count:,} queued, a tenant with a limit of its own",
+            lambda: f"{len(queue.dequeue())} started",
         )
 
 
-def measure_sensor(server: EmbeddedPostgres, table: Table, pending: int, partitions: int) -> None:
+def measure_sensor(server: EmbeddedPostgres, page: Page, pending: int, partitions: int) -> None:
     """A tick of ``new_videos`` with that many pending requests and partitions."""
-    catalog = open_catalog(server)
     insert = (
         "insert into captionacc.videos (id, tenant_id, filename, storage_key)"
         " select id, '{tenant}', 'a.mp4', '{tenant}/client/videos/' || id || '/video.mp4'"
@@ -120,59 +123,125 @@ def measure_sensor(server: EmbeddedPostgres, table: Table, pending: int, partiti
     )
     with psycopg.connect(server.url(), autocommit=True) as connection:
         connection.execute(insert.format(tenant=LOCAL_TENANT_ID, count=pending).encode())
-    server.ensure_database("sensor")
-    url = server.url("sensor").replace("postgresql://", "postgresql+psycopg2://")
-    with instance_for_test(overrides={"storage": {"postgres": {"postgres_url": url}}}) as instance:
+    with open_catalog(server) as catalog, postgres_instance(server) as instance:
         instance.add_dynamic_partitions("videos", [str(uuid4()) for _ in range(partitions)])
 
-        def tick(cursor: str | None = None) -> str:
-            with build_sensor_context(instance=instance, cursor=cursor, resources={"catalog": catalog}) as context:
+        def tick() -> str:
+            with build_sensor_context(instance=instance, resources={"catalog": catalog}) as context:
                 result = sensors.new_videos(context)
             return f"{len(result.run_requests or [])} run requests"  # pyright: ignore
 
-        table.measure(f"new_videos, {pending:,} pending, {partitions:,} partitions", tick)
+        page.measure(f"`new_videos`, {pending:,} pending, {partitions:,} partitions", tick)
         with psycopg.connect(server.url(), autocommit=True) as connection:
             connection.execute(b"update captionacc.processing_requests set state = 'succeeded'")
-        table.measure(f"new_videos, nothing pending, {partitions:,} partitions", tick)
-    catalog.close()
+        page.measure(f"`new_videos`, nothing pending, {partitions:,} partitions", tick)
 
 
-def measure_video(table: Table) -> None:
-    """What orchestration adds to one small video, through the real daemon and code server."""
-    from captionacc_dagster_tests.recovery.system import System
-    from captionacc_dagster_tests.small_clips import make_clip
+class WorkerClock:
+    """Watches what the code server starts and keeps each process' CPU seconds as they were last seen."""
 
+    def __init__(self, code_server: int) -> None:
+        self._code_server = psutil.Process(code_server)
+        self.cpu_s: dict[int, float] = {}
+
+    def look(self) -> None:
+        """Note the CPU seconds so far."""
+        for child in self._code_server.children(recursive=True):
+            try:
+                times = child.cpu_times()
+            except psutil.Error:
+                continue
+            self.cpu_s[child.pid] = times.user + times.system
+
+
+@contextmanager
+def running_system() -> Iterator[System]:
+    """Postgres, code server and daemon as processes, and this process' settings pointing there."""
     home = Path(tempfile.mkdtemp(prefix="ca-bench-"))
-    with System(home) as system:
-        clip = make_clip(home / "clip.mp4", [(5, 25, "Good evening.")], frames=30)
-        for _ in range(2):
-            video = system.upload(clip)
-            system.wait_for("the video", lambda v=video: system.is_done(v))
+    with System(home, "benchmarks.orchestration.timed_definitions") as system:
         os.environ["CAPTIONACC_HOME"], os.environ["DAGSTER_HOME"] = str(home), system.environment["DAGSTER_HOME"]
-        with DagsterInstance.get() as instance:
-            for run in instance.get_runs(limit=2):
-                _print_timeline(instance, run)
+        get_settings.cache_clear()
+        yield system
     shutil.rmtree(home, ignore_errors=True)
 
 
-def _print_timeline(instance: DagsterInstance, run: DagsterRun) -> None:
+def measure_video(page: Page, videos: int) -> None:
+    """What orchestration adds to one small video, through the real daemon and code server, one video after another."""
+    page.write()
+    page.write("## One video")
+    page.write()
+    page.write(
+        f"A clip of 30 frames, local compute, medians of {videos} videos after a first one. The work itself is the "
+        "time inside the compute functions; the rest is ours: rows, locks, checks, previews, Dagster's events."
+    )
+    page.write()
+    load = os.getloadavg()[0]
+    with running_system() as system:
+        clip = make_clip(system.home / "clip.mp4", [(5, 25, "Good evening.")], frames=30)
+        clock = WorkerClock(system.processes["code-server"].pid)
+        done = []
+        for _ in range(1 + videos):
+            video = system.upload(clip)
+            while not system.is_done(video):
+                clock.look()
+                time.sleep(0.05)
+            done.append(video)
+        # The last run ends a moment after its video.
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            clock.look()
+            time.sleep(0.05)
+        calls = [json.loads(line) for line in (system.home / CALLS).read_text(encoding="utf-8").splitlines()]
+        with DagsterInstance.get() as instance:
+            for flow in (Flow.VIDEO_INITIAL_PROCESSING, Flow.CROP_AND_INFER):
+                timelines = [_timeline(system, instance, video, flow, clock, calls) for video in done[1:]]
+                _write_timeline(page, flow, timelines)
+    page.write()
+    page.write(f"Load before: {load:.1f}, after: {os.getloadavg()[0]:.1f}.")
+
+
+def _timeline(
+    system: System,
+    instance: DagsterInstance,
+    video: Video,
+    flow: Flow,
+    clock: WorkerClock,
+    calls: list[dict[str, float]],
+) -> dict[str, float]:
+    """Give how long each part of a video's run took, seconds."""
+    (request,) = system.catalog.list_processing_requests(video_id=video.id, flows=[flow.value]).items
+    (run,) = (
+        run for run in instance.get_runs(RunsFilter(tags={PARTITION_NAME_TAG: str(video.id)})) if run.job_name == flow
+    )
     kinds = DagsterEventType
     times: dict[DagsterEventType, float] = {}
-    work = 0.0
     for entry in instance.all_logs(run.run_id):
-        event = entry.dagster_event
-        if event and event.event_type not in times:
-            times[event.event_type] = entry.timestamp
-        if event and event.event_type is kinds.STEP_SUCCESS:
-            work += (event.step_success_data.duration_ms or 0) / 1000
-    rows = {
-        "queued → launched": times[kinds.RUN_STARTING] - times[kinds.RUN_ENQUEUED],
-        "launched → first line of our code": times[kinds.STEP_START] - times[kinds.RUN_STARTING],
-        "first line → end": times[kinds.RUN_SUCCESS] - times[kinds.STEP_START],
-        "of it inside the steps": work,
+        if entry.dagster_event:
+            times.setdefault(entry.dagster_event.event_type, entry.timestamp)
+    pid = _worker_pid(run)
+    wall = sum(call["wall_s"] for call in calls if call["pid"] == pid)
+    cpu = sum(call["cpu_s"] for call in calls if call["pid"] == pid)
+    return {
+        "requested → in the queue (a tick of the sensor, every 5 s)": times[kinds.RUN_ENQUEUED]
+        - request.requested_at.timestamp(),
+        "in the queue → taken (a pass, every second)": times[kinds.RUN_STARTING] - times[kinds.RUN_ENQUEUED],
+        "taken → first line of our code": times[kinds.STEP_START] - times[kinds.RUN_STARTING],
+        "first line → end, without the work itself": times[kinds.RUN_SUCCESS] - times[kinds.STEP_START] - wall,
+        "the work itself": wall,
+        "CPU of the run's process, without the work itself": clock.cpu_s[pid] - cpu,
     }
-    for what, seconds in rows.items():
-        print(f"| {run.job_name}: {what} | {seconds:.2f} | | |", flush=True)
+
+
+def _worker_pid(run: DagsterRun) -> int:
+    return int(run.tags["captionacc/worker"].split(":")[1])
+
+
+def _write_timeline(page: Page, flow: Flow, timelines: list[dict[str, float]]) -> None:
+    page.write(f"| `{flow}` | s |")
+    page.write("| --- | --- |")
+    for what in timelines[0]:
+        page.write(f"| {what} | {median(timeline[what] for timeline in timelines):.2f} |")
+    page.write()
 
 
 def main() -> None:
@@ -181,22 +250,30 @@ def main() -> None:
     parser.add_argument("--runs", type=int, nargs="*", default=[1_000, 10_000])
     parser.add_argument("--pending", type=int, default=10_000)
     parser.add_argument("--partitions", type=int, default=25_000)
-    parser.add_argument("--no-video", action="store_true")
+    parser.add_argument("--videos", type=int, default=3, help="0: leave the cost of one video out")
+    parser.add_argument("--output", type=Path, help="Markdown file to write")
     options = parser.parse_args()
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n")
-    table = Table()
+    page = Page()
+    write_machine(page)
+    page.write("## Queue and sensors")
+    page.write()
+    page.write("| what | wall s | CPU s | result | load |")
+    page.write("| --- | --- | --- | --- | --- |")
     home = Path(tempfile.mkdtemp(prefix="ca-bench-"))
-    server = EmbeddedPostgres(home, durable=False).start()
+    server = EmbeddedPostgres(home, durable=False)
     try:
+        open_catalog(server).close()
         for count in options.runs:
-            measure_queue(server, table, count)
-            measure_idle_aging(server, table, min(count, 1_000))
-        measure_sensor(server, table, options.pending, options.partitions)
+            measure_queue(server, page, count)
+        measure_sensor(server, page, options.pending, options.partitions)
     finally:
         server.stop()
         shutil.rmtree(home, ignore_errors=True)
-    if not options.no_video:
-        measure_video(table)
+    if options.videos:
+        measure_video(page, options.videos)
+    if options.output:
+        options.output.write_text("\n".join(page.lines).rstrip() + "\n", encoding="utf-8")
+        print(f"written to {options.output}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -91,11 +91,12 @@ class System:
         )
 
     def runs(self) -> list[DagsterRun]:
-        """Every run, oldest first."""
-        query = "{ runsOrError { ... on Runs { results { runId jobName tags { key value } } } } }"
+        """Every run that was submitted, oldest first."""
+        query = "{ runsOrError { ... on Runs { results { runId jobName status tags { key value } } } } }"
         return [
             DagsterRun(run["jobName"], run["runId"], tags={tag["key"]: tag["value"] for tag in run["tags"]})
             for run in reversed(self.ask(query)["runsOrError"]["results"])
+            if run["status"] != "NOT_STARTED"
         ]
 
     def backfill(self, partitions: list[str]) -> dict[str, Any]:
@@ -203,7 +204,7 @@ def test_a_partition_that_was_never_added_is_named(system: System, owned: dict[s
     # Of a video that is not there, in one line; one that is there gets its partition by its request.
     refused = system.command("captionacc_dagster", "retry", unknown)
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert refused.stderr.strip().splitlines() == [f"error: no video {unknown}"]
+    assert refused.stderr.strip().splitlines() == [f"captionacc: no video {unknown}"]
 
 
 def test_a_run_by_the_command_line_says_whose_it_is(system: System, owned: dict[str, Owned], tmp_path: Path) -> None:

@@ -11,10 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dagster import Definitions, InitResourceContext, load_assets_from_modules, resource
+from dagster import Definitions, InitResourceContext, resource
 
 from captionacc_dagster import definitions
-from captionacc_dagster.assets import caption_extents, captions, initial_processing, raw_video
 from captionacc_dagster.captioning.ocr import create_engine
 from captionacc_dagster.compute.local import LocalCompute
 from captionacc_dagster.resources import dagster_resources, open_store
@@ -92,7 +91,8 @@ def gated_compute(context: InitResourceContext) -> LocalCompute:
 
 
 defs = Definitions(
-    assets=load_assets_from_modules([raw_video, initial_processing, caption_extents, captions]),
+    assets=definitions.defs.assets,
+    asset_checks=definitions.defs.asset_checks,
     jobs=definitions.defs.jobs,
     sensors=definitions.defs.sensors,
     resources={**dagster_resources(), "store": gated_store, "compute": gated_compute},

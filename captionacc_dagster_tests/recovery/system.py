@@ -31,8 +31,9 @@ DEFINITIONS = "captionacc_dagster_tests.recovery.gated_definitions"
 class System:
     """One home folder and the processes over it."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, definitions: str = DEFINITIONS) -> None:
         self.home = home
+        self.definitions = definitions
         self.settings = Settings(home=home)
         self.gates = home / "gates"
         self.gates.mkdir(parents=True)
@@ -84,7 +85,7 @@ class System:
                 "api",
                 "grpc",
                 "-m",
-                DEFINITIONS,
+                self.definitions,
                 "-h",
                 "127.0.0.1",
                 "-p",

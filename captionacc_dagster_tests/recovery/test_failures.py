@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from dagster import AssetCheckSeverity
 
 from captionacc_dagster.captioning import databases
-from captionacc_dagster.compute.base import BadInput, ComputeUnavailable
+from captionacc_dagster.catalog.models import Video
+from captionacc_dagster.compute.base import BadInput, ComputeUnavailable, QuotaExceeded
 from captionacc_dagster.compute.results import ExtractResult
 from captionacc_dagster.orchestration.flows import Flow
 from captionacc_dagster.orchestration.priority import REQUEST_TAG
@@ -137,7 +139,58 @@ def test_frames_whose_ocr_failed(
         assert (check.passed, check.severity) == (False, AssetCheckSeverity.WARN)
     else:
         assert row.error_details
-        assert row.error_details["message"].startswith("clip.mp4: OCR failed on 3 of 4 frames; frame 0: out of memory")
+        assert str(row.error_details["message"]).startswith(
+            "clip.mp4: OCR failed on 3 of 4 frames; frame 0: out of memory"
+        )
+
+
+def test_a_refused_reading_is_no_failed_run(workshop: Workshop, tmp_path: Path, no_waiting: list[float]) -> None:
+    video = workshop.upload()
+    assert workshop.run(INITIAL, video).success
+    workshop.approve(video)
+    # The pass over the video is paid for, the reading of its captions is not.
+    workshop.script += [lambda: None, failing(QuotaExceeded("29.9 of 30 minutes of this month are used"))]
+    result = workshop.run(CROP, video)
+    assert result.success
+    made = {str(event.asset_key.path[-1]) for event in result.get_asset_materialization_events() if event.asset_key}
+    assert made == {"cropped_frames", "caption_frame_extents"}
+    row = workshop.catalog.get_video_metadata(video.id)
+    assert (row.boundaries_status, row.text_status, row.caption_count) == ("annotate", "error", 1)
+    assert row.text_error_details
+    assert row.text_error_details["error_type"] == "QuotaExceeded"
+    assert request_state(workshop, video.id, CROP) == "cancelled"
+    read = captions_of(workshop, video, tmp_path)
+    assert list(read.values()) == [("", "error", "29.9 of 30 minutes of this month are used")]
+    assert no_waiting == []
+    workshop.nothing_is_left_behind()
+
+    workshop.catalog.retry_video(video.id)
+    assert workshop.run(CROP, video).success
+    row = workshop.catalog.get_video_metadata(video.id)
+    assert (row.text_status, row.text_error_details) == ("annotate", None)
+    read = captions_of(workshop, video, tmp_path)
+    assert list(read.values()) == [("Good evening.", "completed", None)]
+
+    workshop.catalog.request_caption_ocr(video.id, list(read))
+    workshop.script.append(failing(QuotaExceeded("30 of 30 minutes of this month are used")))
+    config = {"ops": {"captions_db": {"config": {"caption_ids": list(read)}}}}
+    assert workshop.run(OCR, video, run_config=config).success
+    kept = captions_of(workshop, video, tmp_path)
+    assert list(kept.values()) == [("Good evening.", "error", "30 of 30 minutes of this month are used")]
+    assert request_state(workshop, video.id, OCR) == "cancelled"
+    assert workshop.catalog.get_video_metadata(video.id).text_status == "annotate"
+    workshop.nothing_is_left_behind()
+
+
+Read = tuple[str | None, str, str | None]
+
+
+def captions_of(workshop: Workshop, video: Video, folder: Path) -> dict[int, Read]:
+    """What the machine read in each caption, how that ended, and why it could not."""
+    packed = workshop.store.download_file(workshop.keys(video).captions_db, folder / "captions.db.gz")
+    query = "select id, caption_ocr, caption_ocr_status, caption_ocr_error from captions"
+    with closing(sqlite3.connect(databases.decompress(packed, folder / "captions.db"))) as connection:
+        return {row[0]: row[1:] for row in connection.execute(query)}
 
 
 def test_a_second_run_for_a_request_that_another_run_works_on_does_nothing(workshop: Workshop) -> None:
@@ -201,13 +254,7 @@ def test_chosen_captions_that_cannot_be_read_say_why_and_keep_their_text(worksho
     workshop.script.append(failing(BadInput("the crop region is empty")))
     config = {"ops": {"captions_db": {"config": {"caption_ids": [1]}}}}
     assert not workshop.run(OCR, video, run_config=config).success
-    path = databases.decompress(
-        workshop.store.download_file(workshop.keys(video).captions_db, tmp_path / "c.db.gz"), tmp_path / "c.db"
-    )
-    with sqlite3.connect(path) as connection:
-        (row,) = connection.execute("select caption_ocr, caption_ocr_status, caption_ocr_error from captions")
-    connection.close()
-    assert row == ("Good evening.", "error", "the crop region is empty")
+    assert captions_of(workshop, video, tmp_path) == {1: ("Good evening.", "error", "the crop region is empty")}
     assert workshop.catalog.get_video_metadata(video.id).text_status == "annotate"
     assert request_state(workshop, video.id, OCR) == "failed"
     workshop.nothing_is_left_behind()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from uuid import UUID
 
@@ -12,13 +12,12 @@ import pytest
 
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, Video
 from captionacc_dagster.catalog.postgres import PostgresCatalog
+from captionacc_dagster.orchestration import locks
 from captionacc_dagster.orchestration.flows import Flow
 from captionacc_dagster.orchestration.locks import LockHeld, LockLost, server_lock
 from captionacc_dagster_tests.recovery.conftest import Workshop
 
 pytestmark = pytest.mark.recovery
-
-Later = Callable[[float, Callable[[], object]], None]
 
 
 @pytest.fixture
@@ -74,8 +73,8 @@ def test_waiting_has_a_limit_and_says_who_holds_the_lock(postgres_catalog: Postg
 
 
 def test_a_heartbeat_keeps_the_lock_beyond_its_time(postgres_catalog: PostgresCatalog, video: Video) -> None:
-    with server_lock(postgres_catalog, video.id, "layout", "me", ttl_s=3.0) as lock:
-        time.sleep(5.0)
+    with server_lock(postgres_catalog, video.id, "layout", "me", ttl_s=2.0) as lock:
+        time.sleep(3.0)
         assert not postgres_catalog.acquire_server_lock(video.id, "layout", "thief")
         lock.check()
     assert postgres_catalog.list_locks() == []
@@ -105,22 +104,28 @@ def test_the_lock_is_given_back_when_the_work_fails(postgres_catalog: PostgresCa
     assert postgres_catalog.list_locks() == []
 
 
-def test_a_run_waits_for_a_held_lock_and_then_succeeds(workshop: Workshop, later: Later) -> None:
+def test_a_run_waits_for_a_held_lock_and_then_succeeds(workshop: Workshop) -> None:
     video = workshop.upload()
     assert workshop.run(Flow.VIDEO_INITIAL_PROCESSING, video).success
     workshop.approve(video)
     assert workshop.catalog.acquire_server_lock(video.id, "layout", "a person", lock_type="client")
-    released: list[float] = []
+    story: list[str] = []
 
-    def release() -> None:
-        released.append(time.monotonic())
-        workshop.catalog.release_server_lock(video.id, "layout", "a person")
+    class ReleaseWhenAwaited(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "locked by a person" in record.getMessage() and "waits" not in story:
+                story.append("waits")
+                workshop.catalog.release_server_lock(video.id, "layout", "a person")
 
-    calls = workshop.compute.calls
-    workshop.script.append(lambda: released.append(time.monotonic()))
-    later(4.0, release)
-    assert workshop.run(Flow.CROP_AND_INFER, video).success
-    assert released == sorted(released)
-    assert len(released) == 2
-    assert workshop.compute.calls > calls
+    workshop.script.append(lambda: story.append("works"))
+    log, handler = logging.getLogger(locks.__name__), ReleaseWhenAwaited()
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        assert workshop.run(Flow.CROP_AND_INFER, video).success
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)
+    assert story == ["waits", "works"]
     workshop.nothing_is_left_behind()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import resource
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +21,7 @@ from captionacc_dagster.orchestration.flows import Flow
 from captionacc_dagster_tests.recovery.conftest import Workshop
 from captionacc_dagster_tests.servers import free_port, server_process
 
-pytestmark = [pytest.mark.recovery, pytest.mark.slow]
+pytestmark = [pytest.mark.recovery]
 
 AWAY_S = 30.0
 Later = Callable[[float, Callable[[], object]], None]
@@ -32,6 +35,7 @@ def own_server() -> Iterator[EmbeddedPostgres]:
         server.stop()
 
 
+@pytest.mark.slow
 def test_the_catalog_away_for_half_a_minute(own_server: EmbeddedPostgres, tmp_path: Path, later: Later) -> None:
     from captionacc_dagster.storage.local import LocalObjectStore
 
@@ -54,6 +58,7 @@ def test_the_catalog_away_for_half_a_minute(own_server: EmbeddedPostgres, tmp_pa
         workshop.nothing_is_left_behind()
 
 
+@pytest.mark.slow
 def test_the_object_store_away_for_half_a_minute(
     postgres_catalog: PostgresCatalog, tmp_path: Path, later: Later
 ) -> None:
@@ -95,28 +100,66 @@ def test_the_object_store_away_for_half_a_minute(
         workshop.nothing_is_left_behind()
 
 
-def test_a_full_disk_is_said_and_the_next_run_succeeds(workshop: Workshop, tmp_path: Path) -> None:
+@contextmanager
+def small_disk(folder: Path) -> Iterator[None]:
+    """Work on a disk of 16 KiB: a real one, that is really full soon."""
+    disk = folder / "small"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16k", "captionacc-test", str(disk)], capture_output=True, text=True
+    )
+    if mounted.returncode:
+        pytest.skip(f"only root may mount; the quota's case runs instead: {mounted.stderr.strip()}")
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(tempfile, "tempdir", str(disk))
+            yield
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+@contextmanager
+def small_files(folder: Path) -> Iterator[None]:
+    """Work under a quota: no file may grow beyond 4 KiB."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    ("shortage", "said"),
+    [
+        (small_disk, "No space left on device|database or disk is full"),
+        (small_files, "File too large|disk I/O error|database or disk is full"),
+    ],
+)
+def test_a_full_disk_is_said_and_the_next_run_succeeds(
+    workshop: Workshop, tmp_path: Path, shortage: Callable[[Path], AbstractContextManager[None]], said: str
+) -> None:
     video = workshop.upload()
     assert workshop.run(Flow.VIDEO_INITIAL_PROCESSING, video).success
     workshop.approve(video)
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     real = workshop.compute.crop_and_infer_caption_frame_extents
 
     def without_space(*args: Any, **kwargs: Any) -> Any:
-        # A quota for the work alone: Dagster's own files are on another disk.
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-        try:
+        # For the work alone: Dagster's own files are on another disk.
+        with shortage(tmp_path):
             return real(*args, **kwargs)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(workshop.compute, "crop_and_infer_caption_frame_extents", without_space)
         result = workshop.run(Flow.CROP_AND_INFER, video)
     assert not result.success
     row = workshop.catalog.get_video_metadata(video.id)
-    assert row.boundaries_status == "error"
+    assert (row.boundaries_status, row.cropped_frames_version) == ("error", None)
     assert row.boundaries_error_details
+    assert re.search(said, str(row.boundaries_error_details["message"]))
+    keys = workshop.keys(video)
+    assert workshop.store.list_files(keys.cropped_frames_prefix(1)) == []
+    assert not workshop.store.file_exists(keys.extents_db(1))
     workshop.catalog.retry_video(video.id)
     assert workshop.run(Flow.CROP_AND_INFER, video).success
     assert workshop.catalog.get_video_metadata(video.id).caption_count == 1
