@@ -32,6 +32,8 @@ def _image() -> modal.Image:
     if modal.is_local():  # in the container the image exists already, and the lock file does not
         requirements = image_requirements(lock_file().read_text(encoding="utf-8"))
         image = image.uv_pip_install(requirements, extra_options="--no-deps").run_commands(CHECK_COMMAND)
+        # Without it the driver's libraries of NVDEC do not come into the container.
+        image = image.env({"NVIDIA_DRIVER_CAPABILITIES": "compute,utility,video"})
     return image.add_local_python_source("captionacc_dagster")
 
 

@@ -77,6 +77,7 @@ class TestDeploying:
         assert "onnxruntime-gpu==" in commands
         assert "--no-deps" in commands
         assert "InferenceSession" in commands
+        assert re.search(r"NVIDIA_DRIVER_CAPABILITIES=\S*video", commands)
         assert any(name.endswith("captionacc_dagster/compute/worker.py") for name in modal_server.mounted)
         assert not any("tests" in name for name in modal_server.mounted)
 
