@@ -126,12 +126,13 @@ class Queue:
         self, flow: str, tags: Mapping[str, str] | None = None, status: DagsterRunStatus = DagsterRunStatus.QUEUED
     ) -> DagsterRun:
         """Put a run into the instance, with the tags of the queue's door and more."""
+        job = str(flow)
         return create_run_for_test(
             self.instance,
-            flow,
-            tags={FLOW_TAG: flow, **(tags or {})},
+            job,
+            tags={FLOW_TAG: job, **(tags or {})},
             status=status,
-            remote_job_origin=remote_origin(flow),
+            remote_job_origin=remote_origin(job),
             asset_graph=AssetGraph.from_assets([]),
         )
 
