@@ -1,6 +1,7 @@
 // The editor of captions: a player of the caption's own frames, a list, and keys for everything.
 
 import { Captions } from "./edits.js";
+import { drawOverview, nearestAt } from "./overview.js";
 import { say } from "./page.js";
 import { Player, Reels } from "./reels.js";
 
@@ -124,11 +125,14 @@ function draw() {
   get("progress").textContent = `${confirmed} of ${captions.rows.length} confirmed`;
   get("none").hidden = captions.rows.length > 0;
   get("undo").disabled = undos.length === 0;
+  drawAlong();
   const row = captions.find(current);
   if (!row) {
     if (rows.length) choose(rows[0].id, { focus: false });
   } else drawHand(row);
 }
+
+const drawAlong = () => drawOverview(get("overview"), captions.rows, facts.durationMs, current);
 
 let handText = ""; // the caption's text when it was put into the field
 
@@ -165,6 +169,7 @@ function choose(id, { focus = true, force = false } = {}) {
     for (const [other, element] of elements) element.querySelector("button").setAttribute("aria-current", other === id);
   }
   drawHand(row);
+  drawAlong();
   const next = captions.rows[captions.rows.indexOf(row) + 1];
   if (next) player.reels.prefetch(frameOf(next.start_ms), frameOf(next.start_ms) + 8);
   const button = elements.get(id)?.querySelector("button");
@@ -446,6 +451,11 @@ get("seek").addEventListener("input", () => {
   player.show(Number(get("seek").value));
 });
 get("screen").addEventListener("click", () => player.play());
+get("overview").addEventListener("click", (event) => {
+  const row = nearestAt(get("overview"), captions.rows, facts.durationMs, event.clientX);
+  if (row) choose(row.id, { focus: false });
+});
+addEventListener("resize", drawAlong);
 list.addEventListener("click", (event) => {
   const button = event.target.closest(".caption");
   if (button) choose(Number(button.dataset.id));

@@ -15,6 +15,9 @@ const form = document.getElementById("crop-form");
 const allBoxes = document.getElementById("all-boxes");
 const inputs = Object.fromEntries(SIDES.map((side) => [side, document.getElementById(`crop-${side}`)]));
 
+const shade = document.createElementNS("http://www.w3.org/2000/svg", "path");
+shade.setAttribute("class", "shade");
+
 let region = toRegion(layout.region);
 let shown = layout.best;
 
@@ -48,6 +51,7 @@ function place(next, { numbers = true } = {}) {
   crop.style.top = `${region.top * 100}%`;
   crop.style.width = `${(region.right - region.left) * 100}%`;
   crop.style.height = `${(region.bottom - region.top) * 100}%`;
+  drawShade();
   if (numbers) for (const side of SIDES) inputs[side].value = (region[side] * 100).toFixed(1);
   const percent = (value) => `${Math.round(value * 100)} %`;
   crop.setAttribute(
@@ -57,10 +61,17 @@ function place(next, { numbers = true } = {}) {
   );
 }
 
+// What lies outside of the region is dark.
+function drawShade() {
+  const [left, top, right, bottom] = SIDES.map((side) => region[side] * 1000);
+  shade.setAttribute("d", `M0 0H1000V1000H0Z M${left} ${top}V${bottom}H${right}V${top}Z`);
+}
+
 function drawBoxes() {
   const own = layout.frames[shown].boxes;
   const groups = allBoxes.checked ? [[layout.boxes, " all"], [own, ""]] : [[own, ""]];
   boxes.replaceChildren(
+    shade,
     ...groups.flatMap(([list, kind]) =>
       list.map(([left, top, right, bottom, isCaption]) => {
         const box = document.createElementNS("http://www.w3.org/2000/svg", "rect");
