@@ -115,6 +115,7 @@ def run_services(settings: Settings, console: Console, *, host: str, port: int, 
         "DAGSTER_HOME": os.environ.get("DAGSTER_HOME") or str(prepare_dagster_home(settings)),
         "CAPTIONACC_HOME": str(settings.home),
         "CAPTIONACC_DAGSTER_URL": f"http://{reached}:{port}",
+        "CAPTIONACC_API_URL": os.environ.get("CAPTIONACC_API_URL") or f"http://{reached}:{api_port}",
     }
     settings.inbox_dir.mkdir(parents=True, exist_ok=True)
     api_log = settings.home / "api" / "api.log"
