@@ -126,7 +126,8 @@ def _document(results: dict[str, list[Judged]], part: str) -> str:
         "## Goals",
         goals_table(totals),
         "CER is normalised (white space, full and half width, case and punctuation apart); raw CER is not. CPU is that "
-        "of the whole of `process` without loading models, against decoding every frame once with PyAV right before.",
+        "of the whole of `process` without loading models, against decoding every frame once with PyAV right before "
+        f"in the same process. Measured (UTC): {_when(results)}.",
     ]
     for title, path in (("Memory on a long video", _MEMORY), ("What is left, and why", _LIMITS)):
         if path.exists():
@@ -138,6 +139,12 @@ def _document(results: dict[str, list[Judged]], part: str) -> str:
             told = [line for row in rows for line in failures(row) if " text " not in line]
             sections += ["### What it got wrong", "```\n" + "\n".join(told or ["nothing"]) + "\n```"]
     return "\n\n".join(sections) + "\n"
+
+
+def _when(results: dict[str, list[Judged]]) -> str:
+    """Tell when each system was measured: the baseline may be kept from an earlier day."""
+    times = {system: sorted(row.measured.measured_at for row in rows) for system, rows in results.items()}
+    return ", ".join(f"{system} {at[0]} to {at[-1]}" for system, at in times.items())
 
 
 def _machine_readable(results: dict[str, list[Judged]]) -> str:

@@ -107,7 +107,7 @@ def _dev() -> list[ClipSpec]:
         ),
         _hd(
             "dev-es-bottom-left", 115, _25, "gradient",
-            TrackSpec("es", "bottom-left", Look("plain", "dejavu", 0.056), _MIX + " fade"),
+            TrackSpec("es", "bottom-left", Look("plain", "dejavu", 0.056), _MIX + " fade"), crf=18,
         ),
     ]  # fmt: skip
 

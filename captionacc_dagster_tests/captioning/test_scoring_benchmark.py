@@ -9,9 +9,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from benchmarks.captions import kept
 from benchmarks.captions.baseline import _merge
 from benchmarks.captions.measure import Cost, Measured, decode_all, measured_cost
-from benchmarks.captions.memory import repeat_clip
+from benchmarks.captions.memory import MemoryCheck, memory_table, repeat_clip
 from benchmarks.captions.render import render_clip
 from benchmarks.captions.report import Totals, clips_table, failures, goals_table, judge
 from benchmarks.captions.sheets import draw_sheet
@@ -103,3 +104,34 @@ def test_work_costs_something():
     cost = measured_cost(lambda: sum(range(300_000)))
     assert cost.cpu_s > 0 < cost.wall_s
     assert cost.peak_rss_mib > 10
+
+
+@pytest.mark.unit
+def test_a_measurement_of_the_baseline_is_kept_for_its_video_only(clip, tmp_path):
+    video = tmp_path / "a.mp4"
+    video.write_bytes(clip.video.read_bytes())
+    whole = measured(clip, perfect(clip))
+    assert kept.load(tmp_path / "kept", video) is None
+    kept.store(tmp_path / "kept", video, whole)
+    assert kept.load(tmp_path / "kept", video) == whole
+    video.write_bytes(video.read_bytes() + b"\0")
+    assert kept.load(tmp_path / "kept", video) is None
+
+
+@pytest.mark.unit
+def test_a_failed_or_damaged_measurement_of_the_baseline_is_not_kept(clip, tmp_path):
+    failed = measured(clip, [])
+    failed.error = "Traceback"
+    kept.store(tmp_path, clip.video, failed)
+    assert kept.load(tmp_path, clip.video) is None
+    kept.store(tmp_path, clip.video, measured(clip, []))
+    kept.kept_path(tmp_path, clip.video).write_text('{"clip": "cut o')
+    assert kept.load(tmp_path, clip.video) is None
+
+
+@pytest.mark.unit
+def test_memory_is_told_by_length(clip):
+    checks = [MemoryCheck("tiny", minutes, 5.0, (200.0, 300.0), measured(clip, [])) for minutes in (2, 120)]
+    table = memory_table(checks).splitlines()
+    assert [row.split(" | ")[0] for row in table[-2:]] == ["| 2", "| 120"]
+    assert "| 300 | 200 300 |" in table[-1]
