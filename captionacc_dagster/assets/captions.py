@@ -191,12 +191,15 @@ def subtitles(
     flow = Flow(context.run.tags.get(FLOW_TAG, Flow.CROP_AND_INFER))
     run = VideoRun(context, catalog, flow.value)
     with run.stage("text"), TemporaryDirectory(prefix="captionacc-") as folder:
-        path = _download(run, store, Path(folder))
-        if path is None:
-            raise BadInput(f"{run.video.filename}: has no captions yet; run captions_db first")
-        rows = captions_database.read_captions(path)
+        # A person's edit writes these files too, from captions newer than those read here.
+        with run.locked("captions") as lock:
+            path = _download(run, store, Path(folder))
+            if path is None:
+                raise BadInput(f"{run.video.filename}: has no captions yet; run captions_db first")
+            rows = captions_database.read_captions(path)
+            lock.check()
+            texts = publish_subtitles(store, run.video, rows)
         captions = captions_database.to_captions(rows, run.video.frame_rate or 25.0)
-        texts = publish_subtitles(store, run.video, rows)
         return MaterializeResult(
             metadata={
                 "captions": len(captions),

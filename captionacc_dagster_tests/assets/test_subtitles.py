@@ -1,0 +1,66 @@
+"""Subtitle files, made while a person edits the captions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from dagster import AssetSpec, materialize
+
+from captionacc_dagster.assets.captions import subtitles
+from captionacc_dagster.captioning import captions_database, databases
+from captionacc_dagster.captioning.captions_database import Reading
+from captionacc_dagster.captioning.geometry import BBox
+from captionacc_dagster.captioning.subtitles import Caption
+from captionacc_dagster.catalog.models import LOCAL_TENANT_ID
+from captionacc_dagster.orchestration.partitions import videos_partitions
+from captionacc_dagster_tests.recovery.conftest import Workshop, later
+
+__all__ = ["later"]
+
+pytestmark = pytest.mark.integration
+
+Later = Callable[[float, Callable[[], object]], None]
+
+
+def captions_that_say(text: str, folder: Path) -> Path:
+    """A packed ``captions.db`` with one caption."""
+    path = folder / f"{text}.db"
+    caption = Caption(
+        start_s=1.0,
+        end_s=2.0,
+        start_frame=25,
+        end_frame=50,
+        text="",
+        confidence=0.9,
+        bbox=BBox(0.3, 0.8, 0.7, 0.9),
+    )
+    captions_database.merge_captions(path, [caption], 10.0)
+    captions_database.write_readings(path, [Reading(1, text, 0.9)])
+    return databases.compress(path, path.with_suffix(".db.gz"))
+
+
+def test_an_edit_that_is_under_way_is_waited_for(workshop: Workshop, tmp_path: Path, later: Later) -> None:
+    video = workshop.catalog.create_video(LOCAL_TENANT_ID, "clip.mp4").video
+    workshop.instance.add_dynamic_partitions("videos", [str(video.id)])
+    keys = workshop.keys(video)
+    workshop.store.publish(keys.captions_db, captions_that_say("before", tmp_path))
+    assert workshop.catalog.acquire_server_lock(video.id, "captions", "a person's edit", 60.0)
+
+    def finish_the_edit() -> None:
+        workshop.store.publish(keys.captions_db, captions_that_say("after", tmp_path))
+        workshop.catalog.release_server_lock(video.id, "captions", "a person's edit")
+
+    later(1.0, finish_the_edit)
+    done = materialize(
+        [subtitles, AssetSpec("captions_db", partitions_def=videos_partitions)],
+        partition_key=str(video.id),
+        instance=workshop.instance,
+        resources={"catalog": workshop.catalog, "store": workshop.store},
+        selection=[subtitles],
+    )
+
+    assert done.success
+    assert "after" in workshop.store.download_to_bytes(keys.subtitles("srt")).decode()
+    assert workshop.catalog.list_locks() == []
