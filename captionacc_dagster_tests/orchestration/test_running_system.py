@@ -42,7 +42,7 @@ from captionacc_dagster_tests.small_clips import make_clip
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
-PATIENCE_S = 180.0
+PATIENCE_S = 240.0
 BACKFILL_TAG = "dagster/backfill"
 ASSETS = ["raw_video", "full_frames", "ocr_db", "layout_db"]
 
@@ -207,6 +207,7 @@ def test_a_partition_that_was_never_added_is_named(system: System, owned: dict[s
     assert refused.stderr.strip().splitlines() == [f"captionacc: no video {unknown}"]
 
 
+@pytest.mark.slow
 def test_a_run_by_the_command_line_says_whose_it_is(system: System, owned: dict[str, Owned], tmp_path: Path) -> None:
     video = owned["premium"].videos[0]
     store = LocalObjectStore(Settings(_env_file=None, home=system.home).objects_dir)  # pyright: ignore

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -12,6 +13,7 @@ from uuid import uuid4
 import pytest
 from dagster import DagsterInstance, ExecuteInProcessResult, RetryPolicy
 
+from captionacc_dagster.captioning.ocr import OcrEngine, create_engine
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, Video
@@ -27,13 +29,17 @@ from captionacc_dagster_tests.orchestration.instances import postgres_instance
 from captionacc_dagster_tests.small_clips import make_clip
 
 
+@lru_cache(maxsize=1)
+def _engine() -> OcrEngine:
+    """Load the models once for all tests of a process."""
+    return create_engine("rapidocr")
+
+
 class ScriptedCompute(LocalCompute):
     """The local backend; before each call it does the next thing of its script."""
 
     def __init__(self, store: ObjectStore, script: list[Callable[[], None]]) -> None:
-        from captionacc_dagster.captioning.ocr import create_engine
-
-        super().__init__(store, lambda: create_engine("rapidocr"))
+        super().__init__(store, _engine)
         self.script = script
         self.calls = 0
 

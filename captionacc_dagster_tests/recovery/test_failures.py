@@ -7,14 +7,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from dagster import AssetCheckSeverity
+from dagster import AssetCheckSeverity, RunsFilter
 
 from captionacc_dagster.captioning import databases
 from captionacc_dagster.catalog.models import Video
 from captionacc_dagster.compute.base import BadInput, ComputeUnavailable, QuotaExceeded
 from captionacc_dagster.compute.results import ExtractResult
 from captionacc_dagster.orchestration.flows import Flow
-from captionacc_dagster.orchestration.priority import REQUEST_TAG
+from captionacc_dagster.orchestration.priority import FLOW_TAG, REQUEST_TAG, TENANT_TAG, TIER_TAG, VIDEO_TAG
 from captionacc_dagster.orchestration.story import tell_story
 from captionacc_dagster_tests.recovery.conftest import Workshop, failing
 
@@ -38,6 +38,10 @@ def test_a_whole_video_leaves_statuses_numbers_and_nothing_else(workshop: Worksh
     assert request_state(workshop, video.id, INITIAL) == "succeeded"
     workshop.approve(video)
     assert workshop.run(CROP, video).success
+    # It never was in the queue: it says all the same whose it is.
+    (run,) = workshop.instance.get_runs(RunsFilter(job_name=CROP))
+    assert run.tags[TENANT_TAG] == str(video.tenant_id)
+    assert (run.tags[TIER_TAG], run.tags[FLOW_TAG], run.tags[VIDEO_TAG]) == ("enterprise", CROP, str(video.id))
     row = workshop.catalog.get_video_metadata(video.id)
     assert (row.layout_status, row.boundaries_status, row.text_status) == ("done", "annotate", "annotate")
     assert row.caption_count == 1
