@@ -17,6 +17,8 @@ EVENTS = {
     "neighbours": "two that differ in one character, without a gap",
     "repeat": "the same text twice, 2 to 10 frames between",
     "fade": "fades in and out over 4 to 12 frames",
+    "slow-fade": "fades in and out over 14 to 30 frames",
+    "crossfade": "fades into another one that fades in at the same time, over 6 to 16 frames",
     "karaoke": "changes colour from left to right while it stands",
     "long": "6 to 8 s long",
     "tiny": "one to three characters",
@@ -83,7 +85,7 @@ class _Writer:
         if self.at_once and not self.events:
             gap, fade = 0, 0
         before = self.events[-1].fade_out if self.events else 0
-        if fade or before:
+        if "crossfade" not in kinds and (fade or before):
             gap = max(gap, (fade + before) // 2 + 2)
         start = self.at + gap + self.waiting
         self.waiting = 0
@@ -115,6 +117,15 @@ class _Writer:
                 text = self.deck.sentence()
                 fade = 2 * self.rng.randint(2, 6)
                 self.put(usual, self.reading_time(text) + fade, text, event, fade=fade)
+            case "slow-fade":
+                text = self.deck.sentence()
+                fade = 2 * self.rng.randint(7, 15)
+                self.put(usual + fade, self.reading_time(text) + fade, text, event, fade=fade)
+            case "crossfade":
+                text, other = self.deck.sentence(), self.deck.sentence()
+                fade = 2 * self.rng.randint(3, 8)
+                self.put(usual + fade, self.reading_time(text) + fade, text, "fade", fade=fade)
+                self.put(0, self.reading_time(other) + fade, other, event, fade=fade)
             case _:
                 text = self.deck.sentence()
                 gap = {"joined": 0, "tiny-gap": self.rng.randint(1, 3)}.get(event, usual)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from captionacc_dagster.captioning.boundaries import earliest_sight, find_boundary, join, own_ink
+from captionacc_dagster.captioning.boundaries import earliest_sight, find_boundary, is_fade_of, join, moves, own_ink
 from captionacc_dagster.captioning.chunks import ChunkWriter
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.glyphs import InkModel, Mask, Plane, measure_styles, model_ink
@@ -88,6 +88,7 @@ class _TrackReader:
     _start: int = 0
     _start_share: float = 1.0
     _background: InkModel | None = None
+    _before: Segment | None = None
     _born: Mask | None = None
     _sightings: list[tuple[float, BBox]] = field(default_factory=list)
     _glimpse: tuple[BBox, list[Plane]] | None = None
@@ -161,22 +162,27 @@ class _TrackReader:
         if boundary.is_same:
             self._current = join(self._current, segment, self.follower.line_px)
             return
-        self._read(self._current, boundary.end, boundary.share)
+        self._read(self._current, boundary.end, boundary.share, segment)
         self._current, self._start, self._start_share = segment, boundary.start, boundary.share
         self._born = boundary.born
 
-    def _read(self, segment: Segment, end: int, end_share: float) -> None:
+    def _read(self, segment: Segment, end: int, end_share: float, after: Segment | None = None) -> None:
         """Read a segment; one that says nothing shows what the picture is without a caption."""
         if end <= self._start:
             return
-        ink = self._caption_ink(own_ink(segment.model, self._background))
-        reading = NOTHING
         line_px = self.follower.line_px
-        if ink.sum() >= MIN_INK * line_px**2 and end - self._start >= self.shortest:
+        segment = segment.within(self._start, end, line_px)
+        before, self._before = self._before, segment
+        ink = self._caption_ink(own_ink(segment.model, self._background))
+        if any(is_fade_of(segment, ink, beside, line_px) for beside in (before, after) if beside is not None):
+            return
+        reading = NOTHING
+        enough = ink.sum() >= MIN_INK * line_px**2 and end - self._start >= self.shortest
+        if enough and not moves(segment, ink):
             began = time.thread_time()
             reading = read_caption(
                 self.engine,
-                segment.pictures,
+                [picture for _, picture in segment.pictures],
                 ink,
                 line_px,
                 vertical=self.track.vertical,
@@ -188,7 +194,8 @@ class _TrackReader:
             if len(fold(reading.text)) == 1 and end - self._start < self.shortest * _LETTER_S / _SHORTEST_S:
                 reading = NOTHING
         if not reading.text:
-            self._background = segment.model
+            if end - self._start >= self.shortest:
+                self._background = segment.model
             return
         limit = self.found[-1].end if self.found else 0
         start = earliest_sight(segment, ink, self._start, limit, line_px)

@@ -377,31 +377,27 @@ def _strokes(mask: Mask) -> Mask:
     return mask & (near >= 4)
 
 
-def visibility(
-    frames: Sequence[Plane], model: InkModel, ink: Mask, line_px: float, behind: NDArray[np.float32] | None = None
-) -> NDArray[np.float32]:
+def reliefs(frames: Sequence[Plane], line_px: float) -> list[NDArray[np.float32]]:
+    """Give how each frame stands out from the mean of its surroundings, as `visibility` looks at it."""
+    return [high_pass(frame.astype(np.float32), line_px) for frame in frames]
+
+
+def visibility(seen: Sequence[NDArray[np.float32]], model: InkModel, ink: Mask) -> NDArray[np.float32]:
     """Give how much of some ink each frame shows: about 0 without it, 1 in full, in between while it fades.
 
     Args:
-        frames: strips to judge.
+        seen: the reliefs of the strips to judge.
         model: the caption whose ink it is.
         ink: bool ``(height, width)``, the pixels to judge by.
-        line_px: height of a line in the strip.
-        behind: relief of the picture without the caption where it stands still, else it is taken for flat.
 
     Returns:
-        float32 ``(len(frames),)``.
+        float32 ``(len(seen),)``.
     """
     target = model.relief[ink]
-    base = behind[ink] if behind is not None else np.zeros_like(target)
-    weight = target - base
-    norm = float(np.sum(weight * weight))
+    norm = float(np.sum(target * target))
     if norm <= 0:
-        return np.zeros(len(frames), np.float32)
-    return np.array(
-        [np.sum(weight * (high_pass(frame.astype(np.float32), line_px)[ink] - base)) / norm for frame in frames],
-        np.float32,
-    )
+        return np.zeros(len(seen), np.float32)
+    return np.array([np.sum(target * relief[ink]) / norm for relief in seen], np.float32)
 
 
 def odd(value: float) -> int:

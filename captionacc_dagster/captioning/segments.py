@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from captionacc_dagster.captioning.glyphs import (
     common_styles,
     find_change,
     model_ink,
+    reliefs,
     synchrony,
     visibility,
 )
@@ -32,7 +33,7 @@ _NEAR_S = 0.27  # how far to look to both sides of a sharp change: the shortest 
 _FAR_S = 0.8  # how far to look where the change is not sharp
 _SKIPPED_S = 0.2  # and what to leave out there, for it may be fading
 _ROUND_S = 0.25  # how often to look where nothing sharp happens
-_FADE_S = 0.5  # the longest fade followed
+_FADE_S = 0.8  # half of the longest fade followed
 _KEPT_STRIPS = 10  # samples of a segment, small
 _KEPT_PICTURES = 8  # samples of a segment at full size, to read it from
 _FADING = 24  # frames of a segment at whose ends it may be fading, counted together
@@ -64,7 +65,7 @@ class Sampler:
             self.step *= 2
             self.items = [item for item in self.items if item[0] % self.step == 0]
 
-    def cut(self, start: int, end: int, recent: Sequence[tuple[int, Plane]]) -> list[Plane]:
+    def cut(self, start: int, end: int, recent: Sequence[tuple[int, Plane]]) -> list[tuple[int, Plane]]:
         """Give up to `capacity` frames of ``start`` to ``end`` away, and start again with the frames after them."""
         before = {number: frame for number, frame in self.items if number < end}
         before |= {number: frame for number, frame in recent if start <= number < end}
@@ -82,15 +83,26 @@ class Segment:
     Attributes:
         start, end: native frame numbers, half-open.
         model: its ink at the small scale.
-        pictures: some of its frames at full size, luma uint8.
+        strips: the frames the model was made from, with their numbers.
+        pictures: some of its frames at full size with their numbers, luma uint8.
         around_start: the frames around its first cut with their numbers, at the small scale.
     """
 
     start: int
     end: int
     model: InkModel
-    pictures: list[Plane]
+    strips: list[tuple[int, Plane]]
+    pictures: list[tuple[int, Plane]]
     around_start: list[tuple[int, Plane]]
+
+    def within(self, start: int, end: int, line_px: float) -> Segment:
+        """Give what is left of it between its exact boundaries: frames beyond them show its neighbours come or go."""
+        strips = [(number, strip) for number, strip in self.strips if start <= number < end]
+        pictures = [(number, picture) for number, picture in self.pictures if start <= number < end]
+        if len(strips) < 2 or not pictures or len(strips) == len(self.strips):
+            return replace(self, start=start, end=end, pictures=pictures or self.pictures)
+        model = model_ink([strip for _, strip in strips], line_px)
+        return Segment(start, end, model, strips, pictures, self.around_start)
 
 
 class TrackFollower:
@@ -269,7 +281,7 @@ class TrackFollower:
         if left.ink.sum() < MIN_INK * self.line_px**2:
             return None
         near = [(i, strip) for i, strip in self._recent if max(index - 2, self._start + 2) <= i <= index + 3]
-        seen = visibility([strip for _, strip in near], left, left.ink, self.line_px)
+        seen = visibility(reliefs([strip for _, strip in near], self.line_px), left, left.ink)
         return next((i for (i, _), share in zip(near, seen, strict=True) if share < AWAY), None)
 
     def _close(self, end: int) -> Segment:
@@ -278,7 +290,8 @@ class TrackFollower:
         segment = Segment(
             start=self._start,
             end=end,
-            model=model_ink(strips, self.line_px),
+            model=model_ink([strip for _, strip in strips], self.line_px),
+            strips=strips,
             pictures=pictures,
             around_start=self._around_start,
         )
@@ -287,11 +300,11 @@ class TrackFollower:
         return segment
 
 
-def _middle(items: Sequence[tuple[int, Plane]], start: int, end: int, most: int) -> list[Plane]:
+def _middle(items: Sequence[tuple[int, Plane]], start: int, end: int, most: int) -> list[tuple[int, Plane]]:
     """Give up to ``most`` even samples, away from the ends, where a caption may fade."""
     margin = (end - start) // 4 if end - start < _FADING else _FADING // 4
-    inner = [frame for index, frame in items if start + margin <= index < end - margin]
-    frames = inner or [frame for _, frame in items]
+    inner = [item for item in items if start + margin <= item[0] < end - margin]
+    frames = inner or list(items)
     if len(frames) > most:
         chosen = np.linspace(0, len(frames) - 1, most).round().astype(int)
         frames = [frames[number] for number in chosen]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -256,6 +257,8 @@ def _chosen(read: Sequence[Recognition], width: float) -> Recognition | None:
         return None
     if width > _WIDEST_CHARACTER * len(best.text.strip()) + 0.5 and best.confidence < CERTAIN:
         return None
+    if re.fullmatch(r"[A-Za-z0-9]", best.text.strip()) and best.confidence < CERTAIN:
+        return None  # an edge of the picture, far more often than a caption
     if len(best.text.strip()) <= _FEW and len(read) > 1:
         # Texture is read as this or that character, each time another one.
         alike = sum(fold(line.text) == fold(best.text) for line in read)

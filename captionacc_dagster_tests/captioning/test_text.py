@@ -114,3 +114,11 @@ def test_folding_twice_changes_nothing_more(text: str):
 def test_folding_joins_what_recognisers_mix_up():
     assert fold("決定 O l，") == fold("决定0 1,")
     assert fold("Sunrise") != fold("Sunset")
+
+
+def test_a_single_letter_must_be_certain():
+    mask = ink((190, 20, 205, 50))
+    edge = ScriptedReader(Recognition("N", 0.9), Recognition("N", 0.9))
+    assert read_caption(edge, pictures(), mask, LINE).text == ""
+    letter = ScriptedReader(Recognition("I", 0.97), Recognition("I", 0.98))
+    assert read_caption(letter, pictures(), mask, LINE).text == "I"
