@@ -13,6 +13,8 @@ _24, _25, _30, _50, _60 = (Fraction(rate) for rate in (24, 25, 30, 50, 60))
 _MIX = "normal joined neighbours short repeat two-lines normal joined tiny-gap normal"
 _FAST = "short short-joined normal joined joined short neighbours tiny-gap normal short joined"
 _FADES = "fade fade normal fade joined short fade two-lines tiny fade"
+_SLOW_FADES = "fade slow-fade normal crossfade joined fade short fade tiny fade slow-fade"
+_LONG_GAPS = "normal wait tiny wait tiny long wait tiny short tiny"
 _KARAOKE = "karaoke normal karaoke joined karaoke karaoke"
 _DUAL = "normal joined normal joined tiny-gap repeat short wait joined"
 _SLOW = "long wait normal neighbours cut repeat normal short wait tiny joined"
@@ -108,6 +110,34 @@ def _dev() -> list[ClipSpec]:
         _hd(
             "dev-es-bottom-left", 115, _25, "gradient",
             TrackSpec("es", "bottom-left", Look("plain", "dejavu", 0.056), _MIX + " fade"), crf=18,
+        ),
+        _hd(
+            "dev-en-thin-slow-fades", 801, _24, "gradient",
+            _bottom("en", "thin", "dejavu-light", 0.06, _SLOW_FADES), crf=22,
+        ),
+        _hd(
+            "dev-zh-still-fades", 804, _25, "still",
+            _bottom("zh", "plain", "noto-serif-sc", 0.062, _FADES + " neighbours fade"), crf=23,
+        ),
+        _hd(
+            "dev-en-bright-slow-fades", 806, _30, "bright",
+            _bottom("en", "outlined", "liberation-bold", 0.06, _SLOW_FADES), crf=24,
+        ),
+        _small(
+            "dev-es-box-slow-fades", 811, _25, "fades",
+            _bottom("es", "box", "open-sans", 0.066, _SLOW_FADES), crf=25,
+        ),
+        _hd(
+            "dev-zh-yellow-slow-fades", 812, _FILM, "zoom",
+            _bottom("zh", "yellow", "microhei", 0.06, _SLOW_FADES + " neighbours"), crf=26,
+        ),
+        _hd(
+            "dev-en-signs-gaps", 808, _25, "pan",
+            _bottom("en", "outlined", "dejavu-serif", 0.06, _LONG_GAPS), distractors=("signs", "clock"), crf=28,
+        ),
+        _portrait(
+            "dev-en-portrait-signs", 810, _30, "zoom",
+            _bottom("en", "outlined", "liberation-bold", 0.064, _MIX + " wait"), distractors=("signs",), crf=24,
         ),
     ]  # fmt: skip
 
