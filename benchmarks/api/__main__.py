@@ -1,6 +1,7 @@
 """``python -m benchmarks.api``: webhooks against a real API, Postgres and Dagster, all of them on this machine.
 
-Prints a table and the targets of the test plan; nothing is asserted (the load tests do that).
+Prints a table and the targets of the test plan; nothing is asserted (the load tests do that). "CPU ms" is what one
+webhook costs all processes together, on a busy machine as on an idle one.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import time
 
 import psutil
 
-from benchmarks.api.load import HEADER, Load, send_wave
+from benchmarks.api.load import HEADER, Load, cpu_seconds, send_wave
 from captionacc_dagster_tests.api.dagster_stack import DagsterStack, connections_of, dagster_stack
 from captionacc_dagster_tests.api.world import WEBHOOK_SECRET
 
@@ -37,7 +38,10 @@ def main() -> None:
 
 def _wave(stack: DagsterStack, url: str, name: str, count: int, width: int) -> Load:
     tenants = [stack.world.tenant(tier) for tier in ("trial", "active", "enterprise")]
-    return send_wave(
+    data = stack.settings.home / "postgres" / "data"
+    postgres = psutil.Process(int((data / "postmaster.pid").read_text().split()[0]))
+    before = cpu_seconds(postgres)
+    load = send_wave(
         name,
         url,
         WEBHOOK_SECRET,
@@ -46,6 +50,8 @@ def _wave(stack: DagsterStack, url: str, name: str, count: int, width: int) -> L
         width,
         connections=lambda: connections_of(stack.world.database_url, "captionacc"),
     )
+    load.cpu_s = cpu_seconds(postgres) - before
+    return load
 
 
 if __name__ == "__main__":

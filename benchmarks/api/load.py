@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
 import threading
 import time
@@ -38,6 +39,7 @@ class Load:
     memory_before_mb: float = 0.0
     memory_peak_mb: float = 0.0
     connections_peak: int = 0
+    cpu_s: float = 0.0
 
     def quantile_ms(self, part: float) -> float:
         """Give the time within which that part of the webhooks was answered, milliseconds."""
@@ -52,14 +54,30 @@ class Load:
         return (
             f"{self.name:<22} {len(self.answers):>4} {accepted:>8} {runs:>5} {self.seconds:>7.2f} {mean:>7.0f} "
             f"{self.quantile_ms(0.5):>7.0f} {self.quantile_ms(0.95):>7.0f} {self.quantile_ms(0.99):>7.0f} "
-            f"{self.memory_peak_mb - self.memory_before_mb:>8.1f} {self.connections_peak:>6}"
+            f"{self.memory_peak_mb - self.memory_before_mb:>8.1f} {self.connections_peak:>6} "
+            f"{self.cpu_s / len(self.answers) * 1000:>6.0f}"
         )
 
 
 HEADER = (
     f"{'wave':<22} {'sent':>4} {'accepted':>8} {'runs':>5} {'total s':>7} {'mean ms':>7} {'p50':>7} {'p95':>7} "
-    f"{'p99':>7} {'MB more':>8} {'DB con':>6}"
+    f"{'p99':>7} {'MB more':>8} {'DB con':>6} {'CPU ms':>6}"
 )
+
+
+def cpu_seconds(postgres: psutil.Process) -> float:
+    """Give the CPU time of everything that takes part, but for this process: servers started by it, and Postgres.
+
+    It says what a webhook costs however busy the machine is.
+    """
+    total = 0.0
+    for process in [*psutil.Process().children(recursive=True), postgres, *postgres.children()]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            used = process.cpu_times()
+            total += used.user + used.system
+            if process == postgres:  # connections that were closed since
+                total += used.children_user + used.children_system
+    return total
 
 
 def process_at(port: int) -> psutil.Process:

@@ -26,7 +26,7 @@ from captionacc_dagster_tests.api.world import ISSUER, JWT_SECRET, WEBHOOK_SECRE
 from captionacc_dagster_tests.servers import free_port, server_process
 
 REPOSITORY = Path(__file__).parents[2]
-_START_S = 90.0
+_START_S = 180.0
 
 
 def wait_until(condition: Callable[[], Any], seconds: float, what: str, every_s: float = 0.1) -> Any:
@@ -189,8 +189,9 @@ def dagster_stack() -> Iterator[DagsterStack]:
             settings = Settings(_env_file=None, home=home)  # pyright: ignore[reportCallIssue]
             environment = clean_environment(home, DAGSTER_HOME=str(prepare_dagster_home(settings)))
             code_port = free_port()
+            # Without the proxy of `dagster code-server start`, a process of its own that only a reload needs.
             command = [
-                sys.executable, "-m", "dagster", "code-server", "start", "-m", "captionacc_dagster.definitions",
+                sys.executable, "-m", "dagster", "api", "grpc", "-m", "captionacc_dagster.definitions",
                 "-h", "127.0.0.1", "-p", str(code_port), "--location-name", "captionacc", "--log-level", "warning",
             ]  # fmt: skip
             processes.enter_context(server_process(command, code_port, folder / "code.log", env=environment))

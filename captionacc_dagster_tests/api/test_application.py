@@ -95,7 +95,8 @@ def test_lost_catalog_connections_are_opened_again(make_client: MakeClient, worl
 def test_every_answer_is_safe_and_has_an_id(make_client: MakeClient) -> None:
     client = make_client()
 
-    for answer in (client.get("/health"), client.get("/videos"), client.get("/nowhere")):
+    for path in ("/health", "/videos", "/nowhere"):
+        answer = client.get(path, headers={"Origin": "https://app.test"})
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Cache-Control"] == "no-store"
         assert "frame-ancestors 'none'" in answer.headers["Content-Security-Policy"]
