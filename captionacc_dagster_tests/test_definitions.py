@@ -45,6 +45,56 @@ def test_every_asset_says_what_it_is_and_whose() -> None:
         assert node.owners == ["team:captions"]
         assert node.kinds
         assert node.partitions_def == videos_partitions
+        (reference,) = node.metadata["dagster/code_references"].code_references
+        assert reference.file_path.startswith(str(ROOT / "captionacc_dagster" / "assets"))
+
+
+# True: blocking.
+CHECKS = {
+    "raw_video": {"keys_belong_to_tenant": True, "object_as_recorded": True},
+    "full_frames": {"objects_as_recorded": True, "every_frame_is_there": True, "frames_match_duration": False},
+    "ocr_db": {"object_as_recorded": True, "every_frame_read": True},
+    "layout_db": {
+        "keys_belong_to_tenant": True,
+        "object_as_recorded": True,
+        "boxes_agree": True,
+        "layout_is_confident": False,
+    },
+    "cropped_frames": {"objects_as_recorded": False, "every_chunk_is_there": False, "frames_match_duration": False},
+    "caption_frame_extents": {
+        "keys_belong_to_tenant": True,
+        "object_as_recorded": True,
+        "extents_in_order": True,
+        "labels_agree": True,
+    },
+    "captions_db": {
+        "every_caption_read": True,
+        "captions_in_order": False,
+        "lengths_plausible": False,
+        "reading_speed_plausible": False,
+        "text_is_confident": False,
+    },
+    "subtitles": {"keys_belong_to_tenant": True, "equal_the_captions": True},
+}
+
+
+def test_the_checks_and_which_of_them_block() -> None:
+    graph = defs.resolve_asset_graph()
+    found: dict[str, dict[str, bool]] = {}
+    for key in graph.asset_check_keys:
+        spec = graph.get_check_spec(key)
+        assert spec.description, key
+        found.setdefault(key.asset_key.to_user_string(), {})[key.name] = spec.blocking
+    assert found == CHECKS
+
+
+@pytest.mark.parametrize("flow", ["video_initial_processing", "crop_and_infer", "caption_ocr"])
+def test_a_job_runs_the_checks_of_its_assets(flow: str) -> None:
+    graph = defs.resolve_job_def(flow).asset_layer.asset_graph
+    chosen = {key.to_user_string() for key in defs.resolve_job_def(flow).asset_layer.selected_asset_keys}
+    assert {(key.asset_key.to_user_string(), key.name) for key in graph.asset_check_keys} == {
+        (asset, name) for asset in chosen for name in CHECKS[asset]
+    }
 
 
 def test_the_jobs_and_their_assets() -> None:

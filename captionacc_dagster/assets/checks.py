@@ -316,6 +316,7 @@ def _results(run: VideoRun, specs: Sequence[AssetCheckSpec], judged: Sequence[Ju
             severity=_SEVERITIES[verdict.severity],
             description=verdict.summary or None,
             metadata={
+                "video": run.video.filename,
                 **verdict.facts,
                 **({"wrong": MetadataValue.md(bullet_list(verdict.wrong))} if verdict.wrong else {}),
             },

@@ -9,7 +9,15 @@ from functools import cached_property
 from typing import Any, Literal
 from uuid import UUID
 
-from dagster import AssetCheckExecutionContext, AssetExecutionContext, Backoff, Failure, Jitter, RetryPolicy
+from dagster import (
+    AssetCheckExecutionContext,
+    AssetExecutionContext,
+    AssetKey,
+    Backoff,
+    Failure,
+    Jitter,
+    RetryPolicy,
+)
 from dagster._core.errors import DagsterExecutionInterruptedError
 
 from captionacc_dagster.catalog.base import Catalog
@@ -64,6 +72,11 @@ class VideoRun:
     def keys(self) -> VideoKeys:
         """The keys of its objects."""
         return VideoKeys(str(self.video.tenant_id), str(self.video.id))
+
+    def makes(self, asset: str) -> bool:
+        """Say whether this run is to make an asset: a person may choose single ones in Dagster's UI."""
+        chosen = self.context.run.asset_selection
+        return chosen is None or AssetKey(asset) in chosen
 
     def begin(self) -> None:
         """Make this run the one that works on the video's request, if there is one.

@@ -32,12 +32,14 @@ def raw_video(
     """
     run = VideoRun(context, catalog, "video_initial_processing")
     with run.stage("layout"):
-        run.begin()
+        if run.makes("layout_db"):
+            run.begin()
         if run.video.storage_key != run.keys.video:
             raise BadInput(f"{run.video.filename}: its storage key is not the key of video {run.video.id}")
-        catalog.update_video_status(
-            run.video_id, status="processing", error_details=None, layout_status="wait", layout_error_details=None
-        )
+        if run.makes("layout_db"):
+            catalog.update_video_status(
+                run.video_id, status="processing", error_details=None, layout_status="wait", layout_error_details=None
+            )
         return _inspect(run, store)
 
 
