@@ -156,12 +156,13 @@ def mean_distance(frames: Sequence[Plane], level: NDArray[np.float32]) -> NDArra
     return distance
 
 
-def high_pass(level: NDArray[np.float32], line_px: float) -> NDArray[np.float32]:
-    """Give a picture less the mean of its surroundings, about a character wide."""
+def high_pass(level: NDArray[np.float32] | Plane, line_px: float) -> NDArray[np.float32]:
+    """Give a picture, float32 or uint8, less the mean of its surroundings, about a character wide: float32."""
     import cv2
 
     window = odd(line_px * 0.7)
-    return np.asarray(level - cv2.blur(level, (window, window)), np.float32)
+    surroundings = cv2.boxFilter(level, cv2.CV_32F, (window, window))
+    return np.asarray(cv2.subtract(level, surroundings, dtype=cv2.CV_32F), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,10 +338,10 @@ def synchrony(
         mask = (change.lost | change.gained)[rows, columns]
         low, high = before.level[rows, columns][mask], after.level[rows, columns][mask]
         step = _steps(low, high)
-        ways = np.stack([(frame[rows, columns][mask] - low) / step for frame in frames])
+        looked_at = frames[len(frames) // 2 - 1 : len(frames) // 2 + 1] if at_once else frames
+        ways = (np.stack([frame[rows, columns][mask] for frame in looked_at]) - low) / step
         if at_once:
-            middle = len(frames) // 2
-            best = max(best, float(np.mean(ways[middle] - ways[middle - 1] >= _MOST_OF_THE_WAY)))
+            best = max(best, float(np.mean(ways[1] - ways[0] >= _MOST_OF_THE_WAY)))
             continue
         np.clip(ways, -0.5, 1.5, out=ways)
         total = float(np.mean((ways - 0.5) ** 2))
@@ -379,7 +380,7 @@ def _strokes(mask: Mask) -> Mask:
 
 def reliefs(frames: Sequence[Plane], line_px: float) -> list[NDArray[np.float32]]:
     """Give how each frame stands out from the mean of its surroundings, as `visibility` looks at it."""
-    return [high_pass(frame.astype(np.float32), line_px) for frame in frames]
+    return [high_pass(frame, line_px) for frame in frames]
 
 
 def visibility(seen: Sequence[NDArray[np.float32]], model: InkModel, ink: Mask) -> NDArray[np.float32]:
