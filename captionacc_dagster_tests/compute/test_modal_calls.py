@@ -278,6 +278,19 @@ def test_a_cancellation_that_modal_does_not_answer_is_not_waited_for_forever(
     assert rows_of(ledger, video)[0].state == "cancelled"
 
 
+@pytest.mark.recovery
+@pytest.mark.parametrize("drop", ["before", "after"])
+def test_a_cancellation_whose_connection_breaks_is_asked_again(
+    modal_server: ModalServer, make_backend: MakeBackend, video: StoredVideo, drop: Any
+) -> None:
+    modal_server.always(Outcome("hang"))
+    modal_server.inject("FunctionCallCancel", Fault(drop=drop), Fault(drop=drop))
+    with pytest.raises(ComputeTimeout, match="it was cancelled"):
+        make_backend(limits=limits(run_s=0.5)).extract_frames_and_ocr(*video.where)
+    [call] = modal_server.calls.values()
+    assert (call.cancelled, modal_server.count("FunctionCallCancel")) == (True, 3)
+
+
 def test_a_call_that_runs_for_too_long_is_cancelled(
     modal_server: ModalServer, make_backend: MakeBackend, video: StoredVideo
 ) -> None:

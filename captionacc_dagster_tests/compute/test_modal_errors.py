@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,8 +22,9 @@ from captionacc_dagster.compute.base import (
 from captionacc_dagster.compute.code_version import code_version
 from captionacc_dagster.compute.envelope import CallReply, RemoteFailure, Worker
 from captionacc_dagster.compute.modal_backend import ModalCompute
-from captionacc_dagster_tests.compute.conftest import StoredVideo, extract_result, reply_with, rows_of
+from captionacc_dagster_tests.compute.conftest import MakeBackend, StoredVideo, extract_result, reply_with, rows_of
 from captionacc_dagster_tests.compute.modal_server import Fault, ModalServer, Outcome
+from captionacc_dagster_tests.servers import free_port
 
 pytestmark = [pytest.mark.integration, pytest.mark.recovery]
 
@@ -153,12 +157,40 @@ def test_an_app_that_is_not_deployed_names_the_command(
         backend.extract_frames_and_ocr(*video.where)
 
 
-def test_a_server_that_is_not_there_is_unavailable(
-    modal_server: ModalServer, backend: ModalCompute, video: StoredVideo, monkeypatch: pytest.MonkeyPatch
+def test_a_server_that_keeps_breaking_the_connection_is_unavailable(
+    modal_server: ModalServer, backend: ModalCompute, video: StoredVideo
 ) -> None:
     modal_server.inject("FunctionGet", *[Fault(drop="before")] * 4)
     with pytest.raises(ComputeUnavailable):
         backend.extract_frames_and_ocr(*video.where)
+
+
+@pytest.mark.slow  # Modal's client tries for most of a minute by itself
+def test_a_server_that_is_not_there_is_unavailable(
+    modal_server: ModalServer,
+    make_backend: MakeBackend,
+    video: StoredVideo,
+    ledger: PostgresCatalog,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MODAL_SERVER_URL", f"http://127.0.0.1:{free_port()}")
+    with pytest.raises(ComputeUnavailable) as caught:
+        make_backend().extract_frames_and_ocr(*video.where)
+    assert caught.value.retryable
+    assert modal_server.requests == []
+    assert [row.state for row in rows_of(ledger, video)] == ["intent"]
+
+
+def test_modals_client_waits_no_longer_than_a_minute_by_itself_when_modal_is_busy() -> None:
+    code = "import os; from captionacc_dagster.compute.modal_calls import _modal; _modal(); "
+    code += "print(os.environ['MODAL_MAX_THROTTLE_WAIT'])"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MODAL_")}
+    given = {**environment, "MODAL_MAX_THROTTLE_WAIT": "5"}
+    printed = [
+        subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout.strip()
+        for env in (environment, given)
+    ]
+    assert printed == ["60", "5"]
 
 
 def test_an_app_of_another_version_is_used_and_said(
