@@ -330,6 +330,8 @@ def synchrony(
         at_once: the change is at the middle frame. Then it is the share of the pixels that take most of their way
             there; else the share of the variance of the pixels' ways, over the frames, that one common curve explains.
     """
+    if len(frames) < 2:
+        return 0.0
     width, height = character_window(line_px)
     best = 0.0
     for row, column in change.windows:
