@@ -228,7 +228,7 @@ def test_another_file_than_was_announced_is_not_processed(workshop: Workshop) ->
     assert (row.status, row.layout_status) == ("error", "error")
     assert row.error_details
     assert row.error_details["error_type"] == "CheckFailed"
-    assert row.error_details["message"].startswith(f"clip.mp4: sha256: recorded {'ab' * 32}, stored ")
+    assert str(row.error_details["message"]).startswith(f"clip.mp4: sha256: recorded {'ab' * 32}, stored ")
     assert row.error_details["run_id"] == result.run_id
     workshop.nothing_is_left_behind()
 
@@ -254,6 +254,6 @@ def test_extents_that_overlap_become_no_captions(workshop: Workshop, monkeypatch
     row = workshop.catalog.get_video_metadata(video.id)
     assert (row.status, row.boundaries_status, row.text_status) == ("active", "error", "wait")
     assert row.boundaries_error_details
-    assert row.boundaries_error_details["message"].startswith("clip.mp4: caption 1 (0.400-0.360 s): ends before")
+    assert str(row.boundaries_error_details["message"]).startswith("clip.mp4: caption 1 (0.400-0.360 s): ends before")
     assert not workshop.store.file_exists(workshop.keys(video).captions_db)
     workshop.nothing_is_left_behind()
