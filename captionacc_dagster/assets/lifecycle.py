@@ -76,7 +76,7 @@ class VideoRun:
     def makes(self, asset: str) -> bool:
         """Say whether this run is to make an asset: a person may choose single ones in Dagster's UI."""
         chosen = self.context.run.asset_selection
-        return chosen is None or AssetKey(asset) in chosen
+        return not chosen or AssetKey(asset) in chosen
 
     def begin(self) -> None:
         """Make this run the one that works on the video's request, if there is one.
