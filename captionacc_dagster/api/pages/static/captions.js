@@ -36,13 +36,16 @@ function clock(ms) {
 const captions = new Captions(facts.video, {
   changed: () => draw(),
   saving: (words) => (get("saving").textContent = words),
-  failed: (words) => {
-    nudged = null;
-    get("problem").textContent = words;
-    get("problem").hidden = false;
-    choose(current, { focus: false, force: true });
-  },
+  failed: complain,
 });
+
+// Says why a change was not made, and shows the caption as it is.
+function complain(words) {
+  nudged = null;
+  get("problem").textContent = words;
+  get("problem").hidden = false;
+  choose(current, { focus: false, force: true });
+}
 
 const player = new Player(new Reels(facts), facts.frameRate, {
   screen: get("screen"),
@@ -162,7 +165,10 @@ function choose(id, { focus = true, force = false } = {}) {
   const row = captions.find(id);
   if (!row) return;
   if (id !== current || force) {
-    if (!force) keepText();
+    if (!force) {
+      get("problem").hidden = true;
+      keepText();
+    }
     settle();
     current = id;
     text.value = handText = row.text;
@@ -211,6 +217,10 @@ function keepText() {
   if (!typed) {
     text.value = handText;
     say("A caption's text is not empty. Delete the caption instead.");
+    return false;
+  }
+  if (row.text !== handText) {
+    complain(`Somebody else changed this caption while you typed. Your text was: “${typed}”`);
     return false;
   }
   handText = text.value = typed;
@@ -447,8 +457,9 @@ for (const button of document.querySelectorAll("[data-nudge]")) {
 for (const [id, act] of Object.entries({ split, merge, delete: remove, undo })) get(id).addEventListener("click", act);
 get("play").addEventListener("click", () => player.play());
 get("seek").addEventListener("input", () => {
+  const frame = Number(get("seek").value);
   player.play(false);
-  player.show(Number(get("seek").value));
+  player.show(frame);
 });
 get("screen").addEventListener("click", () => player.play());
 get("overview").addEventListener("click", (event) => {
