@@ -21,7 +21,7 @@ from captionacc_dagster.captioning.ocr import OcrEngine
 from captionacc_dagster.captioning.pictures import pixel_rectangle
 from captionacc_dagster.captioning.segments import MIN_INK, Segment, TrackFollower
 from captionacc_dagster.captioning.subtitles import Caption, sort_cues
-from captionacc_dagster.captioning.text import NOTHING, Anchor, Reading, fold, read_caption
+from captionacc_dagster.captioning.text import NOTHING, Anchor, Reading, calibrated, fold, read_caption
 from captionacc_dagster.captioning.video import NativeFrame, VideoFacts, native_frames
 
 __all__ = ["PairResult", "Timeline", "find_captions"]
@@ -488,7 +488,7 @@ def _captions(reader: _TrackReader, times: list[float], end_s: float) -> list[Ca
             start_frame=item.start,
             end_frame=item.end,
             text=item.reading.text,
-            confidence=item.reading.confidence,
+            confidence=calibrated(item.reading.confidence),
             bbox=item.bbox,
             track=reader.track.name,
             extent_confidence=item.extent_confidence,

@@ -239,3 +239,24 @@ def test_the_shared_real_clip_comes_out_exactly(engine: OcrEngine):
     for caption, true in zip(got, truth, strict=True):
         assert abs(caption.start_frame - true["start_frame"]) <= 1
         assert abs(caption.end_frame - true["end_frame"]) <= 1
+
+
+def test_slow_fades_are_no_captions_of_their_own(tmp_path: Path, engine: OcrEngine):
+    events = [Event(0, 66, "You could have told me", fade=15), Event(76, 150, "The house is empty now", fade=23)]
+    still = texture(WIDTH, HEIGHT, 6)
+    layout = captioned(tmp_path / "clip.mp4", events, 166, background=lambda _: still.copy())
+    halves = []
+    for event in events:
+        half = [frame for frame in range(166) if event.opacity(frame) >= 0.5]
+        halves.append(Event(half[0], half[-1] + 1, event.text))
+    assert_found(tmp_path / "clip.mp4", layout, engine, halves, within=2)
+
+
+def test_a_sign_that_drifts_through_the_strip_is_no_caption(tmp_path: Path, engine: OcrEngine):
+    events = [Event(10, 50, "Only this is said"), Event(110, 150, "and nothing else")]
+    scene = texture(2 * WIDTH, HEIGHT, 4).copy()
+    write_text(scene, "MARKET", (0.3, 0.88), 28, outline=0)
+    layout = captioned(
+        tmp_path / "clip.mp4", events, 160, background=lambda frame: scene[:, frame // 2 : frame // 2 + WIDTH].copy()
+    )
+    assert_found(tmp_path / "clip.mp4", layout, engine, events)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.ocr import LineBox, Recognition, TextBox
-from captionacc_dagster.captioning.text import NOTHING, Anchor, fold, read_caption, split_lines
+from captionacc_dagster.captioning.text import NOTHING, Anchor, calibrated, fold, read_caption, split_lines
 
 pytestmark = pytest.mark.unit
 
@@ -122,3 +122,14 @@ def test_a_single_letter_must_be_certain():
     assert read_caption(edge, pictures(), mask, LINE).text == ""
     letter = ScriptedReader(Recognition("I", 0.97), Recognition("I", 0.98))
     assert read_caption(letter, pictures(), mask, LINE).text == "I"
+
+
+@given(st.floats(0, 1), st.floats(0, 1))
+def test_calibrated_confidence_rises_with_what_the_recogniser_says(one: float, other: float):
+    low, high = sorted((one, other))
+    assert 0 <= calibrated(low) <= calibrated(high) <= 1
+
+
+def test_a_doubtful_reading_is_given_less_than_a_clean_one():
+    assert calibrated(0.93) < 0.9 < calibrated(0.999)
+    assert calibrated(0.7) < 0.5
