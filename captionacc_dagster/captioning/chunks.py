@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 FRAMES_PER_CHUNK = 32
 LEVELS = (16, 4, 1)
-_LONG_SIDE = 576  # pixels: a 20th of 1080p is still 16 pixels high, and encoding costs by the pixel
+_LONG_SIDE = 576  # pixels: a 20th of 1080p is still 16 pixels high, and encoding costs by the pixel;
+_MOST_PIXELS = 100_000  # with tracks at the top and at the bottom the crop is nearly the whole picture: then 12 pixels
 _QUEUED = 16
 _OPTIONS = {
     "deadline": "realtime",
@@ -43,7 +44,7 @@ class ChunkWriter:
     """Encodes cropped frames in a thread of its own. Use as a context manager.
 
     Files are ``modulo_{level}/chunk_{first_frame:010d}.webm``; a frame's time stamp in its file is its own
-    time in the video. Pictures are scaled down to 576 pixels of the longer side.
+    time in the video. Pictures are scaled down to 576 pixels of the longer side and 100,000 in all.
 
     Args:
         folder: where the three level folders are made.
@@ -131,11 +132,11 @@ class _Chunk:
 
 
 def _bounded(planes: Planes) -> Planes:
-    """Scale the planes so that the luma's longer side is at most ``_LONG_SIDE``; its sides stay even."""
+    """Scale the planes so that the luma has at most ``_LONG_SIDE`` and ``_MOST_PIXELS``; its sides stay even."""
     import cv2
 
     height, width = planes[0].shape
-    scale = _LONG_SIDE / max(height, width)
+    scale = min(_LONG_SIDE / max(height, width), (_MOST_PIXELS / (height * width)) ** 0.5)
     if scale >= 1:
         return planes
     across, down = max(1, round(width * scale / 2)), max(1, round(height * scale / 2))

@@ -53,7 +53,13 @@ def test_the_levels_hold_every_frame_once(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("size", "coded"),
-    [((1024, 80), (576, 44)), ((1536, 122), (576, 46)), ((90, 1000), (52, 576)), ((576, 40), (576, 40))],
+    [
+        ((1024, 80), (576, 44)),
+        ((1536, 122), (576, 46)),
+        ((90, 1000), (52, 576)),
+        ((576, 40), (576, 40)),
+        ((1280, 640), (448, 224)),
+    ],
 )
 def test_large_pictures_are_scaled_to_even_sizes(tmp_path: Path, size: tuple[int, int], coded: tuple[int, int]):
     import av
