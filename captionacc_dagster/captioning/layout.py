@@ -10,12 +10,17 @@ import numpy as np
 from captionacc_dagster.captioning.geometry import BBox, CropRegion
 from captionacc_dagster.captioning.layout_search import LayoutSearch
 from captionacc_dagster.captioning.ocr import LineBox, OcrEngine, line_box
-from captionacc_dagster.captioning.tracks import FoundTrack, Line, box_of, overlap
+from captionacc_dagster.captioning.tracks import FoundTrack, Line, box_of, overlap, weighted_median
 from captionacc_dagster.captioning.video import SampledFrame, VideoFacts, sample_frames
 
 Progress = Callable[[str, int, int], None]
 
-_MARGIN = 0.04  # of a line's height: room above and below the boxes that were found
+_MARGIN = 0.05  # of a line's height: room above and below the boxes that were found
+_PITCH = 0.9  # of a line's height (1.25 of the letters'): from line to line, where one at a time was seen
+_SURE_OF_ONE = 8  # texts of one line seen, from which on there are hardly any of two
+_WHOLE = 0.6  # of the highest line, that a second line is high
+_TIGHT = 1.1  # times the height of a tight box
+_LOOSE = 1.1  # times its height, that the place of a line is high at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +51,14 @@ class Track:
 
     Attributes:
         name: ``bottom``, ``top``, ``left`` ...; unique in its layout.
-        region: the tight box of all its lines, with room for longer ones than were seen.
+        region: the tight box of all its lines, with room for longer ones than were seen, and for a second line.
         line_height: height of a line as a fraction of the frame's height (of a vertical track: width of a
             column as a fraction of the frame's width).
         vertical: the text runs from top to bottom.
         anchor: what stays when the text changes: ``left``, ``center`` or ``right``.
         confidence: how sure it is that captions stand here (0..1).
-        lines: top and bottom of each line's place (vertical: left and right of each column), in order.
+        lines: top and bottom of each line's place (vertical: left and right of each column), in order; with that
+            of a second line where one at a time was seen.
         texts_seen: different captions seen in the samples.
         avoid: boxes ``(left, top, right, bottom)`` of text inside the region that is no caption (a logo, a
             clock beside the captions).
@@ -70,7 +76,7 @@ class Track:
 
     @property
     def max_lines(self) -> int:
-        """Most lines that were seen at once, at least one."""
+        """Most lines that there is room for, at least one."""
         return max(1, len(self.lines))
 
 
@@ -166,10 +172,11 @@ def _known_lines(frames: Sequence[FrameOcr]) -> dict[float, list[LineBox]]:
 def _track(found: FoundTrack, size: tuple[int, int], avoid: Sequence[BBox]) -> Track:
     """Draw the region round a track's lines, with room for longer ones."""
     lines = [line for row in found.rows for line in row.lines]
-    line_height = float(np.median([line.height for line in lines]))
-    along = size[1] if found.vertical else size[0]
-    low = min(row.low for row in found.rows) - _MARGIN * line_height
-    high = max(row.high for row in found.rows) + _MARGIN * line_height
+    line_height = _line_height(found)
+    along, across = (size[1], size[0]) if found.vertical else size
+    places = _line_places(found, line_height, across)
+    low = places[0][0] - _MARGIN * line_height
+    high = max(place[1] for place in places) + _MARGIN * line_height
     texts = max(row.distinct for row in found.rows)
     usual = [line for line in lines if _is_anchored(line, lines, found.anchor)] or lines
     start = float(min(line.start for line in usual))
@@ -177,7 +184,8 @@ def _track(found: FoundTrack, size: tuple[int, int], avoid: Sequence[BBox]) -> T
     # The longest of a few texts is shorter than the longest of all.
     room = 0.6 * line_height + 0.12 * (end - start) / max(1.0, (texts / 4) ** 0.5)
     if found.anchor == "center":
-        middle = float(np.median([line.middle for line in usual]))
+        lengths = np.array([line.end - line.start for line in usual])
+        middle = weighted_median(np.array([line.middle for line in usual]), lengths)
         half = max(middle - start, end - middle) + room
         start, end = middle - half, middle + half
     elif found.anchor == "left":
@@ -185,7 +193,6 @@ def _track(found: FoundTrack, size: tuple[int, int], avoid: Sequence[BBox]) -> T
     else:
         start, end = start - 2 * room, end + 0.5 * line_height
     region = box_of(found.vertical, max(0.01 * along, start), min(0.99 * along, end), low, high, size)
-    across = size[0] if found.vertical else size[1]
     return Track(
         name="",
         region=region,
@@ -193,16 +200,47 @@ def _track(found: FoundTrack, size: tuple[int, int], avoid: Sequence[BBox]) -> T
         vertical=found.vertical,
         anchor=found.anchor,
         confidence=found.confidence,
-        lines=tuple((row.low / across, row.high / across) for row in found.rows),
+        lines=tuple((low / across, high / across) for low, high in places),
         texts_seen=texts,
         avoid=tuple(box.as_tuple() for box in avoid if overlap(box, region) > 0),
     )
 
 
+def _line_places(found: FoundTrack, line_height: float, across: int) -> list[tuple[float, float]]:
+    """Give where a track's lines stand across the text, pixels, in order; with a second one where few were seen.
+
+    Lines are added above a caption at the bottom, and below one at the top.
+    """
+    heights = [min(row.height, _LOOSE * line_height) for row in found.rows]
+    middles = [(row.low + row.high) / 2 for row in found.rows]
+    whole = [middle for middle, height in zip(middles, heights, strict=True) if height >= _WHOLE * max(heights)]
+    texts = max(row.distinct for row in found.rows)
+    if len(whole) == 1 and not found.vertical and texts < _SURE_OF_ONE:
+        middles.append(whole[0] + _PITCH * line_height * (-1 if 2 * whole[0] > across else 1))
+        heights.append(max(heights))
+    return sorted((middle - height / 2, middle + height / 2) for middle, height in zip(middles, heights, strict=True))
+
+
+def _line_height(found: FoundTrack) -> float:
+    """Give the height of a line of a track, pixels.
+
+    Boxes grow with what stands round the text and with how small the searched picture was: the lower ones are right,
+    and those found in large pictures more than others.
+    """
+    texts = max(row.distinct for row in found.rows)
+    main = max((row for row in found.rows if 2 * row.distinct >= texts), key=lambda row: row.height)
+    loose = [line.height for line in main.lines if not line.fine]
+    fine = [_TIGHT * line.height for line in main.lines if line.fine and line.end - line.start >= 2 * line.height]
+    return min((float(np.percentile(heights, 25)) for heights in (loose, fine) if heights), default=main.height)
+
+
 def _is_anchored(line: Line, lines: Sequence[Line], anchor: str) -> bool:
     """Tell whether a line stands where the track's lines stand; one found in one with something else does not."""
     at = {"left": lambda entry: entry.start, "right": lambda entry: entry.end}.get(anchor, lambda entry: entry.middle)
-    return abs(at(line) - float(np.median([at(other) for other in lines]))) <= 1.2 * line.height
+    usual = weighted_median(
+        np.array([at(other) for other in lines]), np.array([other.end - other.start for other in lines])
+    )
+    return abs(at(line) - usual) <= 1.2 * line.height
 
 
 def _named(tracks: Sequence[Track]) -> tuple[Track, ...]:

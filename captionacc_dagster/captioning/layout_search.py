@@ -23,10 +23,13 @@ from captionacc_dagster.captioning.sightings import (
 )
 from captionacc_dagster.captioning.tracks import (
     FoundTrack,
+    Row,
+    anchor_of,
     box_of,
     find_fixtures,
     find_rows,
     find_tracks,
+    is_beside,
     merged_boxes,
     overlap,
 )
@@ -40,7 +43,13 @@ _MOST_SAMPLES = 100  # in a long video; at keyframes up to twice as many, each t
 _SPACING_S = 0.8  # between samples, unless the video is long or very short
 _WHOLE_S = 3.6  # between samples that are searched whole
 _SHORT_S = 12.0  # a video so short is sampled throughout
-_SETTLED_TEXTS = 4  # different captions seen after which keyframes are enough
+_SETTLED_TEXTS = 4  # different captions seen after which keyframes are enough,
+_MANY_TEXTS = 8  # and after which they are even if one was much longer than all others
+_UPPER_END = 3.0  # times the longest differs from the second, longer ones are looked for (75 % sure)
+_ROOM = 0.24  # of the longest line, that the track's region is longer than it
+_SURE = 0.6  # score from which on a line elsewhere is looked into,
+_FILLS = 0.95  # unless it runs across the whole picture as a ticker does
+_PARTS = 4  # in which the times between keyframes are looked at
 _TELLING, _TELLING_SHARE = 3, 0.8  # captions seen, and share of them that show as standing strokes
 _COMPARED = 6  # other samples with which the strokes of one are compared
 _FEW_KEYFRAMES = 5  # with fewer samples at keyframes all are taken in one go: each time costs decoding anew
@@ -80,9 +89,11 @@ class LayoutSearch:
         self._progress = progress
         self._side = self._side_for_text()
         self.size = scaled_size(facts, THUMB_SIDE)
+        self._steps = 0
         self.samples: list[Sample] = []
         self.sightings: list[Sighting] = []
         self.fixtures: list[BBox] = []
+        self._others = 0  # rows that may hold captions, but are no track
         self._stood: dict[int, list[tuple[BBox, float]]] = {}
         self._banded: set[int] = set()  # samples searched near the tracks
 
@@ -94,23 +105,33 @@ class LayoutSearch:
         """
         near = keyframe_times(self._facts, list(self._known))
         between = times_between(self._facts, near)
-        if len(near) < _FEW_KEYFRAMES:
-            near, between = sorted([*near, *between]), []
-        steps = len(near) + len(between) + 1
-        self._take(near, steps)
+        self._steps = len(near) + len(between) + 1
+        batches = self._batches(near, between)
+        self._add(next(batches))
         self._search_whole(self._spread(_WHOLE_S))
         tracks = self._tracks()
-        for part in in_two_parts(near, between):
-            if self._is_settled(tracks):
-                break
-            self._take(part, steps)
-            tracks = self._searched_further(tracks)
-        else:
-            if not self._is_settled(tracks):
+        while not self._is_settled(tracks):
+            batch = next(batches, None)
+            if batch is None:
                 self._search_whole(self._suspects(tracks))
                 tracks = self._tracks()
-        self._report(steps, steps)
+                break
+            self._add(batch)
+            tracks = self._searched_further(tracks)
+        self._report(self._steps)
         return tracks
+
+    def _batches(self, near: Sequence[float], between: Sequence[float]) -> Iterator[list[Sample]]:
+        """Take samples in portions, the cheap and telling ones first."""
+        if len(near) >= _FEW_KEYFRAMES:
+            for times in (near, *in_parts(near, between)):
+                yield self._take(take_samples(self._facts, times, self._side), len(times))
+            return
+        times = sorted([*near, *between])
+        samples = take_samples(self._facts, times, self._side)
+        half, quarter = -(-len(times) // 2), -(-len(times) // 4)
+        for count in (half, quarter, quarter):
+            yield self._take(samples, count)
 
     def _searched_further(self, tracks: list[FoundTrack]) -> list[FoundTrack]:
         """Search new samples: some whole, the others near the tracks."""
@@ -122,23 +143,38 @@ class LayoutSearch:
         self._search_bands(tracks)
         return self._tracks()
 
-    def _take(self, times: Sequence[float], steps: int) -> None:
-        for sample in take_samples(self._facts, times, self._side):
-            self.samples.append(sample)
-            self._report(len(self.samples), steps)
-        self.samples.sort(key=lambda sample: sample.time_s)
+    def _take(self, samples: Iterator[Sample], count: int) -> list[Sample]:
+        taken = []
+        for sample in itertools.islice(samples, count):
+            taken.append(sample)
+            self._report(len(self.samples) + len(taken))
+        return taken
+
+    def _add(self, samples: Sequence[Sample]) -> None:
+        self.samples = sorted([*self.samples, *samples], key=lambda sample: sample.time_s)
         self._use_known()
 
     def _is_settled(self, tracks: Sequence[FoundTrack]) -> bool:
-        """Tell whether samples at keyframes are enough: many texts, and second lines have been seen."""
-        if self._facts.duration_s < _SHORT_S or len(tracks) != 1:
+        """Tell whether the samples are enough: many texts were seen, how long they get, and no text elsewhere."""
+        if self._facts.duration_s < _SHORT_S or not tracks or self._others:
             return False
-        (track,) = tracks
-        return len(track.rows) > 1 and max(row.distinct for row in track.rows) >= _SETTLED_TEXTS
+        return all(self._is_known(track) for track in tracks)
 
-    def _report(self, done: int, total: int) -> None:
+    def _is_known(self, track: FoundTrack) -> bool:
+        """Tell whether enough texts of a track were seen, and whether longer ones fit in the room left for them.
+
+        The upper end of a distribution is estimated from the two largest of a sample (Robson and Whitlock,
+        Biometrika 51, 1964).
+        """
+        row = max(track.rows, key=lambda entry: entry.distinct)
+        if row.distinct < _SETTLED_TEXTS:
+            return False
+        second, longest = sorted(max(track.rows, key=lambda entry: max(entry.lengths, default=0.0)).lengths)[-2:]
+        return row.distinct >= _MANY_TEXTS or _UPPER_END * (longest - second) <= _ROOM * longest + row.height
+
+    def _report(self, done: int) -> None:
         if self._progress is not None:
-            self._progress("layout", done, total)
+            self._progress("layout", done, self._steps)
 
     def _side_for_text(self) -> int:
         """Choose how large to search: so that the smaller lines read before are high enough to be found."""
@@ -152,7 +188,7 @@ class LayoutSearch:
         for sample in self.samples:
             for time_s, lines in self._known.items():
                 if abs(time_s - sample.time_s) < 0.5 / self._facts.frame_rate:
-                    sample.lines, sample.searched = list(lines), True
+                    sample.lines, sample.searched, sample.fine = list(lines), True, True
 
     def _spread(self, spacing_s: float) -> list[Sample]:
         """Choose samples not searched yet, so that none of the video is far from a searched one."""
@@ -177,7 +213,24 @@ class LayoutSearch:
         free = [sighting for sighting in self.sightings if id(sighting) not in fixed]
         self.fixtures = merged_boxes([sighting.bbox for sighting in fixtures])
         rows = find_rows(self.samples, free, self.fixtures, self.size)
-        return find_tracks(rows, self.size, self._facts.duration_s)
+        tracks = find_tracks(rows, self.size, self._facts.duration_s)
+        taken = {id(row) for track in tracks for row in track.rows}
+        self._others = sum(
+            id(row) not in taken and self._may_be_captions(row) and not any(is_beside(row, track) for track in tracks)
+            for row in rows
+        )
+        return tracks
+
+    def _may_be_captions(self, row: Row) -> bool:
+        """Tell whether a few captions may stand in a row: text that neither moves nor stays nor fills the picture."""
+        along = self.size[1] if row.vertical else self.size[0]
+        in_place = row.vertical or row.distinct > 1 or anchor_of([row], along) == "center"
+        return (
+            in_place
+            and 0 < len(row.lines) <= 2 * row.distinct
+            and all(line.still > 0 and line.end - line.start < _FILLS * along for line in row.lines)
+            and max(line.score for line in row.lines) >= _SURE
+        )
 
     def _search_bands(self, tracks: Sequence[FoundTrack]) -> None:
         """Search the samples left over near the tracks only, many bands stacked into one picture.
@@ -333,15 +386,15 @@ def times_between(facts: VideoFacts, near: Sequence[float]) -> list[float]:
     return times
 
 
-def in_two_parts(near: Sequence[float], between: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Part the times between some others so that the first part is spread over the video, and costs half.
+def in_parts(near: Sequence[float], between: Sequence[float]) -> list[list[float]]:
+    """Part the times between some others so that each part is spread over the video, and costs about the same.
 
     What lies between two keyframes stays together, as reaching its end means decoding all of it.
     """
-    parts: tuple[list[float], list[float]] = ([], [])
+    parts: list[list[float]] = [[] for _ in range(_PARTS)]
     for time_s in between:
-        parts[(bisect.bisect(near, time_s) - 1) % 2].append(time_s)
-    return parts
+        parts[(bisect.bisect(near, time_s) - 1) % _PARTS].append(time_s)
+    return [part for part in parts if part]
 
 
 def _spacing(facts: VideoFacts) -> float:

@@ -39,7 +39,8 @@ class Sample:
 
     ``strokes`` and ``later`` are ``(h, w)`` uint8, 128 where the picture is like its surroundings; ``image``
     is ``(h, w, 3)`` RGB uint8, in which lines are searched. ``scene_stands``: nothing moves between the two, so
-    that standing still says nothing; ``searched``: the whole picture was searched.
+    that standing still says nothing; ``searched``: the whole picture was searched; ``fine``: its lines were found
+    in a larger picture, which gives tighter boxes.
     """
 
     time_s: float
@@ -48,6 +49,7 @@ class Sample:
     image: NDArray[np.uint8]
     scene_stands: bool = False
     searched: bool = False
+    fine: bool = False
     lines: list[LineBox] = field(default_factory=list)
 
 
@@ -55,7 +57,8 @@ class Sample:
 class Sighting:
     """A line of text in a sample.
 
-    ``still``: 1 stands still, 0 moves, 0.5 cannot be told. ``sample`` is the sample's number.
+    ``still``: 1 stands still, 0 moves, 0.5 cannot be told. ``sample`` is the sample's number. ``fine``: its box is
+    tight.
     """
 
     sample: int
@@ -63,6 +66,7 @@ class Sighting:
     bbox: BBox
     score: float
     still: float
+    fine: bool = False
 
 
 def take_samples(facts: VideoFacts, times: Sequence[float], side: int) -> Iterator[Sample]:
@@ -107,7 +111,7 @@ def _pairs(reader: VideoReader, times: Sequence[float]) -> Iterator[tuple[Native
 def sightings_of(samples: Sequence[Sample]) -> list[Sighting]:
     """List every line of every sample with whether it stands still; textures taken for text are left out."""
     return [
-        Sighting(number, sample.time_s, line.bbox, line.score, stillness(sample, line.bbox))
+        Sighting(number, sample.time_s, line.bbox, line.score, stillness(sample, line.bbox), sample.fine)
         for number, sample in enumerate(samples)
         for line in sample.lines
         if min(line.bbox.width * sample.strokes.shape[1], line.bbox.height * sample.strokes.shape[0])

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.sightings import Sample, Sighting, likeness
@@ -19,9 +20,18 @@ _SAME_ROW = 0.3  # of a line's height: how far centres may lie apart
 _SIMILAR_HEIGHT = 1.5
 _SAME_TEXT = 0.55  # correlation of strokes from which on two samples show the same text
 _FIXTURE_APART_S = 1.0  # samples closer than this say nothing about what stays
+_FIXTURE_SHARE = 0.7  # of the other samples that show a fixture too
+_COMPARED = 20  # so many of them are looked at
+_HIDDEN = 0.3  # correlation below which the strokes of a fixture are hidden by other ones
+_SAME_BOX = 0.7  # share of two boxes in each other from which on they are of the same thing
+_SCENE_SLACK = 1.5  # times what two samples differ by as a whole, their text may differ,
+_LEAST_SLACK = 0.05  # and this much more
+_COARSE = 4  # every so many pixels are looked at to compare whole samples
+_FLAT, _TALL = 0.55, 1.1  # of the usual height, that a tight box of a line has
 _LEADING = 1.0  # line heights that may lie between two lines of one track
 _CHANGES_OFTEN = 4  # different texts at one place that are captions even where nothing can be seen to stand
-_WEAK_LEADING = 0.45  # the same where one of them alone would be no caption
+_UNLIKE_HEIGHT = 2.2  # times that lines of one track may differ in height
+_WEAK_LEADING, _WEAK_HEIGHT = 0.45, 1.7  # the same where one of them alone would be no caption
 _CENTERED = 0.035  # of the width: how far a centred line's centre may lie off
 
 
@@ -37,6 +47,7 @@ class Line:
     high: float
     score: float
     still: float
+    fine: bool = False
 
     @property
     def height(self) -> float:
@@ -51,26 +62,42 @@ class Line:
 
 @dataclass(slots=True)
 class Row:
-    """Lines at one place across the text."""
+    """Lines at one place across the text; ``lengths`` are those of the texts that followed one another, pixels."""
 
     vertical: bool
     lines: list[Line] = field(default_factory=list)
-    distinct: int = 0
+    lengths: list[float] = field(default_factory=list)
+
+    @property
+    def distinct(self) -> int:
+        """How often the text was another than in the sample before."""
+        return len(self.lengths)
 
     @property
     def low(self) -> float:
         """Where its lines begin across the text (median)."""
-        return float(np.median([line.low for line in self.lines]))
+        return float(np.median([line.low for line in self._telling]))
 
     @property
     def high(self) -> float:
         """Where its lines end across the text (median)."""
-        return float(np.median([line.high for line in self.lines]))
+        return float(np.median([line.high for line in self._telling]))
 
     @property
     def height(self) -> float:
         """Height of its lines (median)."""
         return self.high - self.low
+
+    @property
+    def _telling(self) -> list[Line]:
+        """Give the lines that tell the row's place: tightly boxed ones where there are any of a usual height."""
+        usual = float(np.median([line.height for line in self.lines]))
+        fine = [
+            line
+            for line in self.lines
+            if line.fine and _FLAT * usual <= line.height <= _TALL * usual and line.end - line.start >= 2 * line.height
+        ]
+        return fine or self.lines
 
 
 @dataclass(slots=True)
@@ -88,17 +115,61 @@ class FoundTrack:
 
 
 def find_fixtures(samples: Sequence[Sample], sightings: Sequence[Sighting]) -> list[Sighting]:
-    """Find the sightings whose strokes are there in nearly every sample, however far away in time."""
+    """Find the sightings whose strokes are there in nearly every sample, however far away in time.
+
+    Over a scene that stands still, a box round a caption holds much that never changes: there the text has to be as
+    alike as the scene. What a line of other text runs across in some sample, and hides, belongs to the scene.
+    """
+    scenes = _Scenes(samples)
     fixtures = []
     for sighting in sightings:
         here = samples[sighting.sample]
-        others = [s for s in samples if abs(s.time_s - here.time_s) >= _FIXTURE_APART_S]
+        others = [n for n, s in enumerate(samples) if abs(s.time_s - here.time_s) >= _FIXTURE_APART_S]
         if len(others) < 3:
             continue
-        alike = np.array([likeness(here.strokes, other.strokes, sighting.bbox) for other in others])
-        if float((alike >= _SAME_TEXT).mean()) >= 0.7:
+        others = others[:: -(-len(others) // _COMPARED)]
+        alike = [scenes.is_alike(sighting, other, _SAME_TEXT) for other in others]
+        if np.mean(alike) >= _FIXTURE_SHARE:
             fixtures.append(sighting)
-    return fixtures
+    fixed = {id(sighting) for sighting in fixtures}
+    free = [sighting for sighting in sightings if id(sighting) not in fixed]
+    return [fixture for fixture in fixtures if not any(scenes.is_hidden(fixture, line) for line in free)]
+
+
+class _Scenes:
+    """Compares samples as a whole, each pair once."""
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self._samples = samples
+        self._coarse = [np.ascontiguousarray(sample.strokes[::_COARSE, ::_COARSE]) for sample in samples]
+        self._known: dict[tuple[int, int], float] = {}
+
+    def is_alike(self, sighting: Sighting, other: int, least: float, bbox: BBox | None = None) -> bool:
+        """Tell whether a sample shows the text of a sighting, or what it has in ``bbox``.
+
+        ``least`` is the correlation that is asked for at least; where the scene is the same, more is.
+        """
+        here = sighting.sample
+        alike = likeness(self._samples[here].strokes, self._samples[other].strokes, bbox or sighting.bbox)
+        if alike < least:
+            return False
+        pair = (min(here, other), max(here, other))
+        if pair not in self._known:
+            one, another = (self._coarse[number] for number in pair)
+            self._known[pair] = likeness(one, another, BBox(0.0, 0.0, 1.0, 1.0))
+        return 1 - alike <= _SCENE_SLACK * (1 - self._known[pair]) + _LEAST_SLACK
+
+    def is_hidden(self, fixture: Sighting, line: Sighting) -> bool:
+        """Tell whether a line of other text runs across a fixture and hides the strokes that it should have there."""
+        box, other = fixture.bbox, line.bbox
+        if min(overlap(box, other), overlap(other, box)) > _SAME_BOX:
+            return False
+        left, right = max(box.left, other.left), min(box.right, other.right)
+        top, bottom = max(box.top, other.top), min(box.bottom, other.bottom)
+        height, width = self._samples[line.sample].strokes.shape
+        if (right - left) * width < other.height * height or bottom - top < 0.5 * min(box.height, other.height):
+            return False
+        return not self.is_alike(fixture, line.sample, _HIDDEN, BBox(left, top, right, bottom))
 
 
 def find_rows(
@@ -115,7 +186,7 @@ def find_rows(
         x0, y0, x1, y1 = box.left * width, box.top * height, box.right * width, box.bottom * height
         vertical = (y1 - y0) > _COLUMN * (x1 - x0)
         spans = (y0, y1, x0, x1) if vertical else (x0, x1, y0, y1)
-        line = Line(sighting.sample, sighting.time_s, *spans, sighting.score, sighting.still)
+        line = Line(sighting.sample, sighting.time_s, *spans, sighting.score, sighting.still, sighting.fine)
         home = next((row for row in rows if row.vertical == vertical and _belongs(line, row)), None)
         if home is None:
             home = Row(vertical)
@@ -124,7 +195,7 @@ def find_rows(
     rows = _merged(rows)
     for row in rows:
         row.lines = _joined(row.lines)
-        row.distinct = _count_texts(row, samples, size)
+        row.lengths = _text_lengths(row, samples, size)
     return rows
 
 
@@ -179,23 +250,27 @@ def _joined(lines: Sequence[Line]) -> list[Line]:
                 max(last.high, line.high),
                 max(last.score, line.score),
                 max(last.still, line.still),
+                line.fine,
             )
         else:
             joined.append(line)
     return joined
 
 
-def _count_texts(row: Row, samples: Sequence[Sample], size: tuple[int, int]) -> int:
-    """Count how often the text of a row was another than in the sample before."""
-    still = [line for line in row.lines if line.still > 0]
-    count = 0
-    for before, line in zip([None, *still], still, strict=False):
-        if before is None:
-            count += 1
-            continue
-        box = box_of(row.vertical, min(before.start, line.start), max(before.end, line.end), row.low, row.high, size)
-        count += likeness(samples[before.sample].strokes, samples[line.sample].strokes, box) < _SAME_TEXT
-    return count
+def _text_lengths(row: Row, samples: Sequence[Sample], size: tuple[int, int]) -> list[float]:
+    """Give the length of each text of a row that is another than the one in the sample before, pixels."""
+    lengths: list[float] = []
+    before: Line | None = None
+    for line in (line for line in row.lines if line.still > 0):
+        length = line.end - line.start
+        if before is not None:
+            start, end = min(before.start, line.start), max(before.end, line.end)
+            box = box_of(row.vertical, start, end, row.low, row.high, size)
+            if likeness(samples[before.sample].strokes, samples[line.sample].strokes, box) >= _SAME_TEXT:
+                length = max(length, lengths.pop())
+        lengths.append(length)
+        before = line
+    return lengths
 
 
 def box_of(vertical: bool, start: float, end: float, low: float, high: float, size: tuple[int, int]) -> BBox:
@@ -207,21 +282,31 @@ def box_of(vertical: bool, start: float, end: float, low: float, high: float, si
 
 
 def anchor_of(rows: Sequence[Row], along: float) -> str | None:
-    """Tell what stays when the text changes; ``None`` when nothing does. ``along``: pixels along the text."""
+    """Tell what stays when the text changes; ``None`` when nothing does. ``along``: pixels along the text.
+
+    Long lines count more: a short one may be part of a line that was not found as a whole.
+    """
     lines = [line for row in rows for line in row.lines]
     starts = np.array([line.start for line in lines])
     ends = np.array([line.end for line in lines])
+    lengths = ends - starts
     slack = max(_CENTERED * along, 0.6 * float(np.median([line.height for line in lines])))
+    middle = weighted_median((starts + ends) / 2, lengths)
     spreads = {
-        "center": float(np.median(np.abs((starts + ends) / 2 - np.median((starts + ends) / 2)))),
-        "left": float(np.median(np.abs(starts - np.median(starts)))),
-        "right": float(np.median(np.abs(ends - np.median(ends)))),
+        name: weighted_median(np.abs(places - weighted_median(places, lengths)), lengths)
+        for name, places in (("center", (starts + ends) / 2), ("left", starts), ("right", ends))
     }
-    middle = float(np.median((starts + ends) / 2))
     if spreads["center"] <= slack and abs(middle - along / 2) <= _CENTERED * along:
         return "center"
     best = min(spreads, key=lambda key: spreads[key])
     return best if spreads[best] <= slack else None
+
+
+def weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+    """Give the value below which half of all weight lies; both ``(n,)``."""
+    order = np.argsort(values)
+    passed = np.cumsum(weights[order])
+    return float(values[order[int(np.searchsorted(passed, passed[-1] / 2))]])
 
 
 def find_tracks(rows: Sequence[Row], size: tuple[int, int], duration_s: float) -> list[FoundTrack]:
@@ -246,14 +331,7 @@ def find_tracks(rows: Sequence[Row], size: tuple[int, int], duration_s: float) -
         else:
             home.rows = sorted([*home.rows, row], key=lambda entry: entry.low)
     for row in weak:
-        home = next(
-            (
-                track
-                for track in tracks
-                if _adjoins(row, track, _WEAK_LEADING) and not _covers(row, track) and _aligned(row, track, size)
-            ),
-            None,
-        )
+        home = next((track for track in tracks if _completes(row, track, size)), None)
         if home is not None:
             home.rows = sorted([*home.rows, row], key=lambda entry: entry.low)
     return tracks
@@ -283,15 +361,28 @@ def _row_confidence(row: Row, anchor: str | None, size: tuple[int, int], duratio
     return 0.2
 
 
-def _adjoins(row: Row, track: FoundTrack, leading: float = _LEADING) -> bool:
+def _adjoins(row: Row, track: FoundTrack, leading: float = _LEADING, unlike: float = _UNLIKE_HEIGHT) -> bool:
     if row.vertical != track.vertical:
         return False
     for other in track.rows:
         gap = max(other.low - row.high, row.low - other.high)
         smaller, larger = sorted((row.height, other.height))
-        if gap <= leading * smaller and larger <= 2.2 * smaller:
+        if gap <= leading * smaller and larger <= unlike * smaller:
             return True
     return False
+
+
+def _completes(row: Row, track: FoundTrack, size: tuple[int, int]) -> bool:
+    """Tell whether a row that alone would be no caption is another line of a track."""
+    near = _adjoins(row, track, _WEAK_LEADING, _WEAK_HEIGHT)
+    return near and not _covers(row, track) and _aligned(row, track, size)
+
+
+def is_beside(row: Row, track: FoundTrack) -> bool:
+    """Tell whether a row touches a track's rows: mostly lines of it that were found in part."""
+    return row.vertical == track.vertical and any(
+        min(row.high, other.high) - max(row.low, other.low) > 0 for other in track.rows
+    )
 
 
 def _covers(row: Row, track: FoundTrack) -> bool:

@@ -223,7 +223,7 @@ def test_captions_are_found_in_unusual_files(tmp_path: Path, kind: str):
     assert region.right >= box[2]
     assert region.top <= box[1]
     assert region.bottom >= box[3]
-    assert region.height < 2.5 * (box[3] - box[1])
+    assert region.height < 3.5 * (box[3] - box[1])
 
 
 def test_edit_lists_and_reordered_frames_start_at_zero(tmp_path: Path):
