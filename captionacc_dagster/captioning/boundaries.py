@@ -413,6 +413,17 @@ def moves(segment: Segment, ink: Mask) -> bool:
     return min(fine) <= _FOUND_AGAIN * unmoved
 
 
+def standing(segment: Segment, ink: Mask, lines: Sequence[tuple[int, int, int, int]]) -> Mask:
+    """Leave out the lines of some ink that move, ``(x0, y0, x1, y1)`` half-open."""
+    kept = ink.copy()
+    for x0, y0, x1, y1 in lines:
+        line = np.zeros_like(ink)
+        line[y0:y1, x0:x1] = ink[y0:y1, x0:x1]
+        if moves(segment, line):
+            kept[y0:y1, x0:x1] = False
+    return kept
+
+
 def own_ink(model: InkModel, background: InkModel | None) -> Mask:
     """Give the ink that does not stand in the picture without a caption as well."""
     if background is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from captionacc_dagster.captioning.boundaries import earliest_sight, find_boundary, is_fade_of, join, moves, own_ink
+from captionacc_dagster.captioning.boundaries import earliest_sight, find_boundary, is_fade_of, join, own_ink, standing
 from captionacc_dagster.captioning.chunks import ChunkWriter
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.glyphs import InkModel, Mask, Plane, measure_styles, model_ink
@@ -21,7 +21,7 @@ from captionacc_dagster.captioning.ocr import OcrEngine
 from captionacc_dagster.captioning.pictures import pixel_rectangle
 from captionacc_dagster.captioning.segments import MIN_INK, Segment, TrackFollower
 from captionacc_dagster.captioning.subtitles import Caption, sort_cues
-from captionacc_dagster.captioning.text import NOTHING, Anchor, Reading, calibrated, fold, read_caption
+from captionacc_dagster.captioning.text import NOTHING, Anchor, Reading, calibrated, fold, read_caption, split_lines
 from captionacc_dagster.captioning.video import NativeFrame, VideoFacts, native_frames
 
 __all__ = ["PairResult", "Timeline", "find_captions"]
@@ -177,8 +177,11 @@ class _TrackReader:
         if any(is_fade_of(segment, ink, beside, line_px) for beside in (before, after) if beside is not None):
             return
         reading = NOTHING
-        enough = ink.sum() >= MIN_INK * line_px**2 and end - self._start >= self.shortest
-        if enough and not moves(segment, ink):
+        least = MIN_INK * line_px**2
+        if ink.sum() >= least and end - self._start >= self.shortest:
+            lines = split_lines(ink, line_px, vertical=self.track.vertical, seams=self._seams(ink.shape))
+            ink = standing(segment, ink, lines)
+        if ink.sum() >= least and end - self._start >= self.shortest:
             began = time.thread_time()
             reading = read_caption(
                 self.engine,

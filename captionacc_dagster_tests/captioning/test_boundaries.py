@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from captionacc_dagster.captioning.boundaries import find_boundary, is_fade_of, join, moves
+from captionacc_dagster.captioning.boundaries import find_boundary, is_fade_of, join, moves, standing
 from captionacc_dagster.captioning.glyphs import Plane, model_ink
 from captionacc_dagster.captioning.segments import Segment
 from captionacc_dagster_tests.captioning.drawn_clips import texture, write_text
@@ -129,3 +129,16 @@ def test_a_sign_that_moves_is_told_from_a_caption_that_stands():
         return picture[..., 0].copy()
 
     assert not moves(segment(over_a_pan, 0, 16), ink)
+
+
+def test_only_the_line_that_moves_is_left_out():
+    def both(frame: int) -> Plane:
+        return np.vstack([lettered("MARKET", at=0.4 + 0.0008 * frame), lettered("It is said here")])
+
+    upper = segment(lambda _: lettered("MARKET", at=0.4), 0, 8).model.ink
+    lower = segment(lambda _: lettered("It is said here"), 0, 8).model.ink
+    ink = np.vstack([upper, lower])
+    lines = [(0, 0, SIZE[1], SIZE[0]), (0, SIZE[0], SIZE[1], 2 * SIZE[0])]
+    kept = standing(segment(both, 0, 16), ink, lines)
+    assert not kept[: SIZE[0]].any()
+    assert np.array_equal(kept[SIZE[0] :], ink[SIZE[0] :])
