@@ -410,7 +410,7 @@ def still_samples(count: int, covered: dict[int, tuple[int, int, int, int]]) -> 
         picture = scene.copy()
         if number in covered:
             left, top, right, bottom = covered[number]
-            text = rng.random((bottom - top, right - left)) < 0.3  # letters fill a third of their box
+            text = rng.random((bottom - top, right - left)) < 0.12  # thin letters leave most of their box to the scene
             picture[top:bottom, left:right][text] = 240
         taken.append(Sample(2.0 * number, picture, picture, blank, scene_stands=True))
     return taken
