@@ -148,9 +148,12 @@ def test_every_event_happens_as_it_says():
     cut = kinds["cut"][0]
     assert cut.cut is not None
     assert cut.start < cut.cut < cut.end
+    into = kinds["crossfade"][0]
+    assert into.start in {event.end for event in events if event.fade_out == into.fade_in}
+    assert 14 <= kinds["slow-fade"][0].fade_in <= 30
     for before, after in pairwise(events):
         assert before.end <= after.start
-        assert before.drawn[1] <= after.drawn[0] or not (before.fade_out or after.fade_in)
+        assert "crossfade" in after.kinds or before.drawn[1] <= after.drawn[0] or not (before.fade_out or after.fade_in)
 
 
 @pytest.mark.unit
