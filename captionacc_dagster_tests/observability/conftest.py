@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import yaml
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
 from dagster._core.test_utils import create_run_for_test, instance_for_test
@@ -30,6 +32,7 @@ from captionacc_dagster_tests.api.world import World
 from captionacc_dagster_tests.orchestration.queue_harness import remote_origin
 
 TOKEN = "a-token-for-prometheus-in-tests"
+DEPLOY = Path(__file__).parents[2] / "deploy"
 
 MakeScraper = Callable[..., "Scraper"]
 OpenQueue = Callable[[], AbstractContextManager["Queue"]]
@@ -170,3 +173,24 @@ def needed(program: str) -> str:
             pytest.fail(reason)
         pytest.skip(reason)
     return path
+
+
+@pytest.fixture(scope="session")
+def deploy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of deploy/ with secrets, as a person makes it."""
+    copy = Path(shutil.copytree(DEPLOY, tmp_path_factory.mktemp("captionacc") / "deploy"))
+    subprocess.run([copy / "make-secrets"], check=True, capture_output=True)
+    return copy
+
+
+@pytest.fixture(scope="session")
+def compose(deploy_folder: Path) -> dict[str, Any]:
+    """The compose file as the tool reads it, with everything filled in."""
+    tool = [shutil.which("docker-compose") or needed("docker")]
+    if tool[0].endswith("docker"):
+        tool.append("compose")
+    command = [*tool, "-f", "compose.yaml", "--profile", "monitoring", "config"]
+    done = subprocess.run(command, cwd=deploy_folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return yaml.safe_load(done.stdout)

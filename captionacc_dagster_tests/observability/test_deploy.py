@@ -20,12 +20,11 @@ from dagster._config import process_config
 from pydantic import AliasChoices
 
 from captionacc_dagster.settings import Settings
-from captionacc_dagster_tests.observability.conftest import needed
+from captionacc_dagster_tests.observability.conftest import DEPLOY
 
 pytestmark = [pytest.mark.integration, pytest.mark.observability]
 
-ROOT = Path(__file__).parents[2]
-DEPLOY = ROOT / "deploy"
+ROOT = DEPLOY.parent
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 PRODUCTION: dict[str, Any] = yaml.safe_load((DEPLOY / "production" / "dagster.yaml").read_text())
 VALUES: dict[str, Any] = yaml.safe_load((DEPLOY / "kubernetes" / "dagster-values.yaml").read_text())
@@ -57,27 +56,6 @@ def variables_in(value: Any) -> set[str]:
         own = {value["env"]} if set(value) == {"env"} else set()
         return own.union(*(variables_in(part) for part in value.values()))
     return set().union(*(variables_in(part) for part in value)) if isinstance(value, list) else set()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of deploy/ with secrets, as a person makes it."""
-    copy = Path(shutil.copytree(DEPLOY, tmp_path_factory.mktemp("captionacc") / "deploy"))
-    subprocess.run([copy / "make-secrets"], check=True, capture_output=True)
-    return copy
-
-
-@pytest.fixture(scope="module")
-def compose(folder: Path) -> dict[str, Any]:
-    """The compose file as the tool reads it, with everything filled in."""
-    tool = [shutil.which("docker-compose") or needed("docker")]
-    if tool[0].endswith("docker"):
-        tool.append("compose")
-    command = [*tool, "-f", "compose.yaml", "--profile", "monitoring", "config"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr == ""
-    return yaml.safe_load(done.stdout)
 
 
 def test_every_file_parses() -> None:
