@@ -12,7 +12,7 @@ import time
 import psutil
 
 from benchmarks.api.load import HEADER, Load, cpu_seconds, send_wave
-from captionacc_dagster_tests.api.dagster_stack import DagsterStack, connections_of, dagster_stack
+from captionacc_dagster_tests.api.dagster_stack import DagsterStack, connection_counter, dagster_stack
 from captionacc_dagster_tests.api.world import WEBHOOK_SECRET
 
 WAVES = (("10 at once", 10, 10), ("50 at once", 50, 50), ("500 in a row", 500, 1))
@@ -41,15 +41,8 @@ def _wave(stack: DagsterStack, url: str, name: str, count: int, width: int) -> L
     data = stack.settings.home / "postgres" / "data"
     postgres = psutil.Process(int((data / "postmaster.pid").read_text().split()[0]))
     before = cpu_seconds(postgres)
-    load = send_wave(
-        name,
-        url,
-        WEBHOOK_SECRET,
-        tenants,
-        count,
-        width,
-        connections=lambda: connections_of(stack.world.database_url, "captionacc"),
-    )
+    with connection_counter(stack.world.database_url, "captionacc") as connections:
+        load = send_wave(name, url, WEBHOOK_SECRET, tenants, count, width, connections=connections)
     load.cpu_s = cpu_seconds(postgres) - before
     return load
 

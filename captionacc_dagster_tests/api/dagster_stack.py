@@ -210,11 +210,16 @@ def dagster_stack() -> Iterator[DagsterStack]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def connections_of(url: str, application: str) -> int:
-    """How many connections of that name the server has now."""
+@contextmanager
+def connection_counter(url: str, application: str) -> Iterator[Callable[[], int]]:
+    """Give what tells how many connections of that name the server has, over one of its own."""
     with psycopg.connect(url, autocommit=True) as connection:
-        row = connection.execute(
-            "select count(*) from pg_stat_activity where application_name = %s", (application,)
-        ).fetchone()
-        assert row is not None
-        return row[0]
+
+        def count() -> int:
+            row = connection.execute(
+                "select count(*) from pg_stat_activity where application_name = %s", (application,)
+            ).fetchone()
+            assert row is not None
+            return row[0]
+
+        yield count

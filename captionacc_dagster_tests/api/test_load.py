@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from benchmarks.api.load import Load, send_wave
-from captionacc_dagster_tests.api.dagster_stack import DagsterStack, connections_of
+from captionacc_dagster_tests.api.dagster_stack import DagsterStack, connection_counter
 from captionacc_dagster_tests.api.world import WEBHOOK_SECRET
 
 pytestmark = [pytest.mark.load, pytest.mark.timeout(600)]
@@ -22,15 +22,8 @@ TIERS = {"trial": 50, "active": 70, "enterprise": 90}
 
 def _wave(stack: DagsterStack, url: str, count: int, at_once: int) -> Load:
     tenants = {stack.world.tenant(tier): priority for tier, priority in TIERS.items()}
-    load = send_wave(
-        "test",
-        url,
-        WEBHOOK_SECRET,
-        list(tenants),
-        count,
-        at_once,
-        connections=lambda: connections_of(stack.world.database_url, "captionacc"),
-    )
+    with connection_counter(stack.world.database_url, "captionacc") as connections:
+        load = send_wave("test", url, WEBHOOK_SECRET, list(tenants), count, at_once, connections=connections)
     assert [answer.status for answer in load.answers] == [202] * count
     assert [answer.priority for answer in load.answers] == [tenants[answer.tenant_id] for answer in load.answers]
     _assert_one_run_each(stack, load)
