@@ -237,7 +237,6 @@ def measure_video(page: Page, videos: int) -> None:
             for flow in (Flow.VIDEO_INITIAL_PROCESSING, Flow.CROP_AND_INFER):
                 timelines = [_timeline(system, instance, video, flow, clock, calls) for video in done[1:]]
                 _write_timeline(page, flow, timelines)
-    page.write()
     page.write(f"Load before: {load:.1f}, after: {os.getloadavg()[0]:.1f}.")
 
 
