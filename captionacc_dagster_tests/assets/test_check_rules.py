@@ -213,7 +213,7 @@ def test_subtitles_that_differ(kind: Format) -> None:
     broken(
         rules.subtitles_equal_captions({**TEXTS, kind: later}, TEXTS), "error", f"captions.{kind}: caption 3", "4.500"
     )
-    without = {name: text for name, text in TEXTS.items() if name != kind}
+    without: dict[Format, str] = {name: text for name, text in TEXTS.items() if name != kind}
     broken(rules.subtitles_equal_captions(without, TEXTS), "error", f"captions.{kind}: is not stored")
     broken(rules.subtitles_equal_captions({**TEXTS, kind: "half a fi"}, TEXTS), "error", f"captions.{kind}")
 
