@@ -192,6 +192,19 @@ def test_secrets_are_made_once_and_for_one_reader(tmp_path: Path) -> None:
     assert "is there already" in again.stderr
 
 
+def test_the_threat_model_names_tests_that_exist() -> None:
+    tests, files = ROOT / "captionacc_dagster_tests", []
+    rows = [line for line in (ROOT / "docs" / "security.md").read_text().splitlines() if line.count("|") == 4]
+    named = [cell for row in rows for cell in re.findall(r"`([\w/]*(?:\.py)?(?:::test_\w+)?)`", row.split("|")[3])]
+    for name in named:
+        file, _, function = name.partition("::")
+        if file:
+            files.append(file)
+        source = (tests / files[-1]).read_text(encoding="utf-8")
+        assert not function or f"def {function}(" in source, name
+    assert len(set(files)) > 15
+
+
 def test_the_dockerfile_is_lean_and_runs_as_nobody() -> None:
     text = (DEPLOY / "Dockerfile").read_text()
     build, final = text.split("\nFROM ")[1:]
