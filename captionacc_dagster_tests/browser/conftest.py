@@ -29,7 +29,7 @@ from captionacc_dagster_tests.cli.conftest import command_environment
 from captionacc_dagster_tests.servers import free_port
 
 CHROMIUM = Path("/usr/bin/chromium")
-_START_S = 90.0
+_START_S = 240.0
 _STOP_S = 30.0
 
 MakePage = Callable[..., Page]
@@ -56,7 +56,7 @@ class RunningSystem:
         return made.video
 
     def wait_for_video(
-        self, video_id: UUID, condition: Callable[[Video], bool], what: str, seconds: float = 90.0
+        self, video_id: UUID, condition: Callable[[Video], bool], what: str, seconds: float = 300.0
     ) -> Video:
         """Give the video once the condition holds; fail with its state after that many seconds."""
         deadline = time.monotonic() + seconds
@@ -161,11 +161,11 @@ def make_page(browser: Browser) -> Iterator[MakePage]:
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: errors.append(str(error)))
         return page
 
-    expect.set_options(timeout=20_000)
+    expect.set_options(timeout=60_000)
     yield make
     for context in contexts:
         context.close()

@@ -428,9 +428,9 @@ document.addEventListener("keydown", (event) => {
     return undo();
   }
   if (event.key === "?") return get("help").showModal();
-  const isOwn = event.key === " " || event.key === "Enter" || event.key.startsWith("Arrow");
-  // Buttons and sliders have these keys themselves; a caption in the list gives them to us.
-  if (isOwn && target.matches("button, summary, a, input") && !target.matches(".caption")) return;
+  // Buttons and sliders have some keys themselves; a caption in the list gives them to us.
+  if ([" ", "Enter"].includes(event.key) && target.matches("button:not(.caption), summary, a, [type=checkbox]")) return;
+  if (event.key.startsWith("Arrow") && target.matches("[type=range]")) return;
   const name = event.key.length === 1 ? event.key.toLowerCase() : event.key;
   if (!(name in KEYS) || (!get("keys-on").checked && name.length === 1 && name !== " ")) return;
   event.preventDefault();
@@ -469,7 +469,10 @@ get("overview").addEventListener("click", (event) => {
 addEventListener("resize", drawAlong);
 list.addEventListener("click", (event) => {
   const button = event.target.closest(".caption");
-  if (button) choose(Number(button.dataset.id));
+  if (!button) return;
+  // A second click, or tap, is for its text.
+  if (Number(button.dataset.id) === current) text.focus();
+  else choose(Number(button.dataset.id));
 });
 get("open-only").addEventListener("change", draw);
 get("help-button").addEventListener("click", () => get("help").showModal());

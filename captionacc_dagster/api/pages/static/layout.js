@@ -4,6 +4,7 @@ import { api, say } from "./page.js";
 
 const SIDES = ["left", "top", "right", "bottom"];
 const SMALLEST = 0.01;
+const PATIENCE_MS = 120_000;
 
 const root = document.getElementById("layout");
 const layout = JSON.parse(root.dataset.layout);
@@ -137,20 +138,30 @@ function typed() {
   if (valid && form.checkValidity()) place(next, { numbers: false });
 }
 
+// The machine may still be putting its things away when the layout is shown: it is asked again for a while.
 async function approve(event) {
   event.preventDefault();
   const button = document.getElementById("approve");
+  const body = {
+    type: "crop-and-infer-caption-frame-extents",
+    crop_region: Object.fromEntries(SIDES.map((side) => [`crop_${side}`, region[side]])),
+  };
+  const since = Date.now();
   button.disabled = true;
-  try {
-    await api("POST", `/videos/${layout.video}/actions/approve-layout`, {
-      type: "crop-and-infer-caption-frame-extents",
-      crop_region: Object.fromEntries(SIDES.map((side) => [`crop_${side}`, region[side]])),
-    });
-    say("Approved. Captions are being looked for.");
-    setTimeout(() => location.reload(), 500);
-  } catch (error) {
-    say(error.message);
-    button.disabled = false;
+  for (;;) {
+    try {
+      await api("POST", `/videos/${layout.video}/actions/approve-layout`, body);
+      say("Approved. Captions are being looked for.");
+      return setTimeout(() => location.reload(), 500);
+    } catch (error) {
+      if (error.status !== 409 || Date.now() - since > PATIENCE_MS) {
+        say(error.message);
+        button.disabled = false;
+        return;
+      }
+      say("The machine still works on this video. Your approval waits …");
+      await new Promise((done) => setTimeout(done, 2000));
+    }
   }
 }
 
