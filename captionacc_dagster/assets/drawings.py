@@ -19,7 +19,7 @@ MarkedBoxes = Sequence[tuple[BBox, bool]]
 """Text boxes, and whether each is a caption."""
 
 SHEET_COLUMNS = 3
-TILE_WIDTH = 300
+TILE_WIDTH = 296
 CAPTION: Colour = (40, 200, 90)
 OTHER: Colour = (235, 90, 70)
 REGION: Colour = (255, 190, 0)
@@ -29,7 +29,8 @@ INK: Colour = (45, 45, 50)
 FAINT: Colour = (222, 222, 218)
 SURE: Colour = (46, 160, 90)
 DOUBT: Colour = (225, 85, 20)
-CHART_WIDTH = 960
+# As wide as the dialog in which Dagster's UI shows it.
+CHART_WIDTH = 900
 _MARGIN = 46
 # Below this a caption is drawn as doubtful: as the engine's text, or of its two ends.
 DOUBTFUL = 0.75

@@ -56,7 +56,7 @@ def test_a_picture_stays_below_100_kb_and_has_no_transparency(kind: str) -> None
     assert image.shape[1] / image.shape[0] == pytest.approx(16 / 9, abs=0.05)
 
 
-@pytest.mark.parametrize(("count", "size"), [(1, (304, 195)), (3, (912, 195)), (9, (912, 541)), (50, (912, 541))])
+@pytest.mark.parametrize(("count", "size"), [(1, (300, 192)), (3, (900, 192)), (9, (900, 532)), (50, (900, 532))])
 def test_a_contact_sheet_has_at_most_nine_frames(count: int, size: tuple[int, int]) -> None:
     frame = np.full((90, 160, 3), 100, np.uint8)
     frames = [(10.0 * number, frame, [(BOTTOM, True), (LOGO, False)]) for number in range(count)]
@@ -83,7 +83,7 @@ def test_boxes_over_time_stand_at_their_time_and_height() -> None:
     image = drawings.boxes_over_time([(0.0, [(LOGO, False)]), (50.0, [(BOTTOM, True)])], [75.0], 100.0)
     ys, xs = np.nonzero((image[22:202, 46:] == np.array(drawings.CAPTION)).all(axis=2))
     assert 0.84 < ys.min() / 180 < ys.max() / 180 < 0.93
-    assert 0.45 < xs.mean() / 906 < 0.55
+    assert 0.45 < xs.mean() / 846 < 0.55
     ys, xs = np.nonzero((image[22:202, 46:] == np.array(drawings.OTHER)).all(axis=2))
     assert ys.max() / 180 < 0.11
     assert xs.min() == 0
@@ -101,8 +101,8 @@ def test_the_time_line_marks_what_is_doubtful() -> None:
 def test_the_time_line_takes_at_most_twelve_rows(duration: float, tracks: int, height: int) -> None:
     captions = [caption(1, 2, track=f"track {number}") for number in range(tracks)]
     captions.append(caption(duration - 0.5, duration + 0.04, track="track 0"))
-    assert drawings.timeline_picture(captions, duration).shape == (height, 960, 3)
-    assert drawings.timeline_picture([], duration).shape[1] == 960
+    assert drawings.timeline_picture(captions, duration).shape == (height, 900, 3)
+    assert drawings.timeline_picture([], duration).shape[1] == 900
 
 
 def test_strips_take_less_than_100_kb_together() -> None:

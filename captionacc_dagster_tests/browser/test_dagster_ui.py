@@ -55,8 +55,8 @@ def test_materialize_an_asset_and_see_its_run_pictures_and_checks(
     assert running_system.catalog.get_video_metadata(video.id).status == "active"
 
     see_picture(page, running_system, "raw_video", "poster", 480)
-    see_picture(page, running_system, "full_frames", "contact_sheet", 304)
-    see_picture(page, running_system, "ocr_db", "boxes_over_time", 960)
+    see_picture(page, running_system, "full_frames", "contact_sheet", 300)
+    see_picture(page, running_system, "ocr_db", "boxes_over_time", 900)
     see_picture(page, running_system, "layout_db", "layout", 640)
 
     page.goto(f"{running_system.dagster_url}/assets/layout_db?view=checks")
