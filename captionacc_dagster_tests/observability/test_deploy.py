@@ -308,7 +308,7 @@ def test_the_image_and_the_chart_are_of_one_release() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 def test_the_image_is_made_from_the_lock(tmp_path: Path) -> None:
     """The lines of the Dockerfile that make it, without Docker: same commands, other folders."""
     text = (DEPLOY / "Dockerfile").read_text()
