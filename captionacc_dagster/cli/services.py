@@ -99,7 +99,7 @@ API, CODE_SERVER, WEBSERVER, DAEMON = "the API", "Dagster's code server", "Dagst
 
 
 def run_services(settings: Settings, console: Console, *, host: str, port: int, api_port: int) -> int:
-    """Run Dagster's webserver and daemon over one code server, and the API, until Ctrl-C or SIGTERM.
+    """Run Dagster's webserver and daemon over one code server, and the API, until we are interrupted or terminated.
 
     Returns:
         The exit code: 0 when it was stopped, 1 when it could not start or a service ended by itself.
@@ -121,7 +121,9 @@ def run_services(settings: Settings, console: Console, *, host: str, port: int, 
     api_log = settings.home / "api" / "api.log"
     api_log.parent.mkdir(parents=True, exist_ok=True)
     stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    # The terminal's end ends us as well, unless we were started with nohup.
+    hangup = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
+    for number in (signal.SIGINT, signal.SIGTERM, *hangup):
         signal.signal(number, lambda *_: stopping.set())
     services = Services(environment, stopping)
     code = 0
@@ -144,9 +146,11 @@ def run_services(settings: Settings, console: Console, *, host: str, port: int, 
             console.print(f"[red]{ending}[/red]")
             code = 1
         finally:
-            console.print("stopping ...")
-            services.stop([API, WEBSERVER, DAEMON], STOP_SECONDS)
-            services.stop([CODE_SERVER], CODE_SERVER_STOP_SECONDS)
+            try:
+                console.print("stopping ...")
+            finally:  # a terminal that was closed takes nothing more
+                services.stop([API, WEBSERVER, DAEMON], STOP_SECONDS)
+                services.stop([CODE_SERVER], CODE_SERVER_STOP_SECONDS)
     console.print("stopped")
     return code
 

@@ -243,3 +243,15 @@ def test_a_service_that_dies_is_named_and_ends_the_others(folder: Path, catalog:
         system.end()
     assert "the API ended by itself by SIGKILL" in system.log()
     assert [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def test_the_end_of_the_terminal_ends_everything(folder: Path, catalog: Catalog) -> None:
+    system = System(folder, catalog)
+    try:
+        system.wait_for(lambda: "Ctrl-C stops everything" in system.log() and len(system.family()) >= 2, "the services")
+        family = system.family()
+        system.process.send_signal(signal.SIGHUP)
+        assert system.process.wait(90) == 0
+    finally:
+        system.end()
+    assert [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
