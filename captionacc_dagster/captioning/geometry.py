@@ -34,6 +34,15 @@ class BBox:
             max(self.bottom, other.bottom),
         )
 
+    def intersection(self, other: BBox) -> BBox:
+        """Give the box that lies in both, which must overlap."""
+        return BBox(
+            max(self.left, other.left),
+            max(self.top, other.top),
+            min(self.right, other.right),
+            min(self.bottom, other.bottom),
+        )
+
     def as_tuple(self) -> tuple[float, float, float, float]:
         """Give ``(left, top, right, bottom)``."""
         return (self.left, self.top, self.right, self.bottom)

@@ -21,6 +21,9 @@ _SURE_OF_ONE = 8  # texts of one line seen, from which on there are hardly any o
 _WHOLE = 0.6  # of the highest line, that a second line is high
 _TIGHT = 1.1  # times the height of a tight box
 _LOOSE = 1.1  # times its height, that the place of a line is high at most
+_INSIDE = 0.5  # of a track or a box, that lies in a region which a person drew
+_ONE_LINE = 0.12  # of the picture: a region that is no higher holds one line
+_USUAL_LINE = 0.08  # of the picture: a line of captions of the usual size
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,15 +301,40 @@ def _labels(tracks: Sequence[Track], frames: Sequence[FrameOcr]) -> dict[tuple[i
     return labels
 
 
-def layout_from_region(facts: VideoFacts, region: CropRegion) -> Layout:
-    """Take a region that a person drew as the one track; its lines are found inside it by whoever reads it."""
-    vertical = region.height * facts.height > 1.5 * region.width * facts.width
+def layout_from_region(facts: VideoFacts, region: CropRegion, found: Layout | None = None) -> Layout:
+    """Take a region that a person drew; how high its lines are is known from what was found there before.
+
+    One track, unless more than one of the tracks that were found lies in the region: then it only bounds those.
+
+    Args:
+        facts: the video.
+        region: where captions stand.
+        found: the layout that the search found; without it lines are as high as the region lets them be.
+    """
+    box = BBox(*region.as_tuple())
+    inside = [track for track in found.tracks if overlap(track.region, box) > _INSIDE] if found else []
+    if len(inside) > 1:
+        bounded = tuple(replace(track, region=track.region.intersection(box), confidence=1.0) for track in inside)
+        return replace(_assembled(facts, bounded, (), ()), crop_region=region)
+    vertical = inside[0].vertical if inside else box.height * facts.height > 1.5 * box.width * facts.width
     track = Track(
         name="region",
-        region=BBox(*region.as_tuple()),
-        line_height=region.width if vertical else region.height,
+        region=box,
+        line_height=inside[0].line_height if inside else _height_in(box, vertical, found.evidence if found else ()),
         vertical=vertical,
-        anchor="center",
+        anchor=inside[0].anchor if inside else "center",
         confidence=1.0,
+        avoid=inside[0].avoid if inside else (),
     )
     return _assembled(facts, (track,), (), ())
+
+
+def _height_in(box: BBox, vertical: bool, evidence: Sequence[Detection]) -> float:
+    """Give how high a line is in a region in which no track was found: as text seen there, or as it fits."""
+    extent = box.width if vertical else box.height
+    seen = [entry.bbox for entry in evidence if overlap(entry.bbox, box) > _INSIDE]
+    if seen:
+        heights = [entry.width if vertical else entry.height for entry in seen]
+        return min(extent, float(np.percentile(heights, 25)))
+    # A box drawn tightly holds one line or two; in a wide one the letters are of the usual size.
+    return extent if extent <= _ONE_LINE else max(_USUAL_LINE, extent / 2) if extent <= 2 * _ONE_LINE else _USUAL_LINE

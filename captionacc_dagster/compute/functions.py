@@ -280,7 +280,7 @@ def layout_for(
         return found
     if crop_region is None:
         return layout_without_captions(found)
-    return layout_from_region(facts, crop_region.to_region())
+    return layout_from_region(facts, crop_region.to_region(), found)
 
 
 def layout_without_captions(layout: Layout) -> Layout:

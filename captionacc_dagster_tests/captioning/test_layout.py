@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from captionacc_dagster.captioning.extents import find_captions
 from captionacc_dagster.captioning.geometry import BBox, CropRegion
 from captionacc_dagster.captioning.layout import (
+    Detection,
     FrameOcr,
     Layout,
     Track,
@@ -313,6 +315,32 @@ def test_a_drawn_region_is_taken_as_it_is(tmp_path: Path):
     assert (track.vertical, track.confidence, layout.confidence) == (False, 1.0, 1.0)
     assert track.line_height <= 0.15
     assert layout_from_region(probe(path), CropRegion(0.9, 0.1, 0.96, 0.9)).tracks[0].vertical
+
+
+def test_lines_in_a_drawn_region_are_as_high_as_those_found_there(tmp_path: Path):
+    path, _ = clip(tmp_path, frames=3)
+    facts = probe(path)
+    upper = Track("top", BBox(0.2, 0.05, 0.8, 0.15), 0.06, vertical=False, anchor="left", confidence=0.8)
+    lower = Track("bottom", BBox(0.2, 0.8, 0.8, 0.95), 0.07, vertical=False, anchor="center", confidence=0.8)
+    found = replace(layout_from_region(facts, CropRegion(0, 0, 1, 1)), tracks=(lower, upper))
+
+    (one,) = layout_from_region(facts, CropRegion(0, 0.6, 1, 1), found).tracks
+    assert (one.region, one.line_height, one.anchor) == (BBox(0, 0.6, 1, 1), 0.07, "center")
+
+    both = layout_from_region(facts, CropRegion(0.3, 0, 1, 0.9), found)
+    assert both.crop_region == CropRegion(0.3, 0, 1, 0.9)
+    assert [track.region for track in both.tracks] == [BBox(0.3, 0.8, 0.8, 0.9), BBox(0.3, 0.05, 0.8, 0.15)]
+
+    seen = replace(found, tracks=(), evidence=(Detection(0, 0, 0.0, "", 0.9, BBox(0.4, 0.4, 0.6, 0.45)),))
+    (elsewhere,) = layout_from_region(facts, CropRegion(0.1, 0.3, 0.9, 0.6), seen).tracks
+    assert elsewhere.line_height == pytest.approx(0.05)
+
+
+def test_captions_in_a_drawn_region_that_is_not_tight_are_read(tmp_path: Path, engine):
+    path, _ = clip(tmp_path, captions())
+    facts = probe(path)
+    timeline = find_captions(facts, layout_from_region(facts, CropRegion(0.0, 0.55, 1.0, 1.0)), engine)
+    assert [caption.text for caption in timeline.captions] == list(WORDS)
 
 
 def test_the_real_clip():
