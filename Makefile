@@ -40,7 +40,7 @@ test: $(STAMP) ## Run the default tests (under ten minutes on two cores)
 	$(PYTEST) -m "not slow" -n $(WORKERS) --dist loadgroup $(ARGS)
 
 test-slow: $(STAMP) ## Run the tests that take longer
-	$(PYTEST) -m slow $(ARGS)
+	$(PYTEST) -m slow -n $(WORKERS) --dist loadgroup $(ARGS)
 
 lint: $(STAMP) ## Check style, types and the floors of the house
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,6 +30,12 @@ MakeDatabase = Callable[[], str]
 
 # Fixtures that start whole systems, used in several files: their tests stay on one worker, so that each starts once.
 _ONE_WORKER = ("stack", "home", "running_system")
+
+
+def pytest_configure() -> None:
+    """Take signals as in a person's shell: whoever starts us in the background has them ignored, here and below."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -113,14 +113,14 @@ def stand_in_client(make_client: MakeClient, dagster: StandIn) -> TestClient:
     return make_client(dagster_url=dagster.url)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack() -> Iterator[DagsterStack]:
     """Real Dagster: webserver and code server over an embedded home; no daemon unless a test starts it."""
     with dagster_stack() as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def stack_api(stack: DagsterStack) -> Iterator[httpx.Client]:
     """The API under uvicorn beside that Dagster."""
     with stack.api() as url, httpx.Client(base_url=url, timeout=60) as client:

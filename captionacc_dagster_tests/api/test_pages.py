@@ -135,7 +135,9 @@ def publish_chunks(world: World, video: Video, frames: int) -> None:
 # --- signing in
 
 
-@pytest.mark.parametrize("path", ["/review", "/review?text=news", "/review/videos/0f8fad5b-d9cb-469f-a165-70867728950e"])
+@pytest.mark.parametrize(
+    "path", ["/review", "/review?text=news", "/review/videos/0f8fad5b-d9cb-469f-a165-70867728950e"]
+)
 def test_who_is_not_signed_in_is_sent_to_sign_in_and_back(client: TestClient, path: str, person: Person) -> None:
     sent = client.get(path, follow_redirects=False)
     assert sent.status_code == 303

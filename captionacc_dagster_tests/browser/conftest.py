@@ -71,7 +71,7 @@ class RunningSystem:
         return self.printed.read_text(errors="replace")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def running_system() -> Iterator[RunningSystem]:
     """``captionacc up`` on free ports: Dagster's UI, its daemon and the API."""
     # Not pytest's folder: a socket's path must be short.

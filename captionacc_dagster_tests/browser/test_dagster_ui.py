@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from captionacc_dagster_tests.browser.conftest import RunningSystem
 from captionacc_dagster_tests.small_clips import make_clip
 
-pytestmark = [pytest.mark.e2e, pytest.mark.observability, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.observability, pytest.mark.slow, pytest.mark.timeout(900)]
 
 # The daemon takes a run from the queue and starts a process for it.
 RUN_MS = 150_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,6 +11,7 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from captionacc_dagster.captioning.captions_database import StoredCaption, read_captions
+from captionacc_dagster.catalog.errors import Conflict
 from captionacc_dagster.catalog.models import Video
 from captionacc_dagster.orchestration.subtitle_files import download_captions
 from captionacc_dagster_tests.browser.conftest import MakePage, RunningSystem
@@ -48,8 +50,19 @@ def found(running_system: RunningSystem, video: Video) -> Video:
     """The same video once its captions were found, whoever approved its layout."""
     if running_system.catalog.get_video_metadata(video.id).layout_approved_at is None:
         seen = running_system.wait_for_video(video.id, lambda video: video.layout_status == "annotate", "its layout")
-        running_system.catalog.approve_layout(video.id, seen.crop_region)
+        _approve(running_system, seen)
     return running_system.wait_for_video(video.id, lambda video: video.boundaries_status == "annotate", "its captions")
+
+
+def _approve(system: RunningSystem, video: Video) -> None:
+    """Approve a layout as soon as the run that found it has ended, some seconds after the layout is there."""
+    for _ in range(240):
+        try:
+            system.catalog.approve_layout(video.id, video.crop_region)
+            return
+        except Conflict:
+            time.sleep(0.25)
+    raise AssertionError(f"the run that found the layout does not end\n{system.log()[-3000:]}")
 
 
 def stored(system: RunningSystem, video: Video) -> dict[int, StoredCaption]:
@@ -58,6 +71,8 @@ def stored(system: RunningSystem, video: Video) -> dict[int, StoredCaption]:
 
 
 def numbers(page: Page) -> dict[str, float]:
+    for side in _SIDES:
+        expect(page.locator(f"#crop-{side}")).not_to_have_value("")
     return {side: float(page.locator(f"#crop-{side}").input_value()) for side in _SIDES}
 
 

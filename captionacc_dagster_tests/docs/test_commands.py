@@ -19,7 +19,7 @@ import pytest
 
 from captionacc_dagster_tests.cli.conftest import command_environment
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
 PAGES = Path(__file__).parents[2] / "docs"
 _BLOCK = re.compile(r"^```(sh|sh background|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)

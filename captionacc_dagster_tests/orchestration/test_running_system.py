@@ -40,7 +40,7 @@ from captionacc_dagster_tests.cli.conftest import command_environment
 from captionacc_dagster_tests.servers import free_port
 from captionacc_dagster_tests.small_clips import make_clip
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
 PATIENCE_S = 240.0
 BACKFILL_TAG = "dagster/backfill"
