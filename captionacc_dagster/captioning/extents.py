@@ -222,9 +222,8 @@ class _TrackReader:
         vertical, region = self.track.vertical, self.region
         start, extent = (region.left, region.width) if vertical else (region.top, region.height)
         size = shape[1] if vertical else shape[0]
-        return [
-            ((upper[1] + lower[0]) / 2 - start) / extent * size for upper, lower in itertools.pairwise(self.track.lines)
-        ]
+        places = itertools.pairwise(self.track.places)
+        return [((upper[1] + lower[0]) / 2 - start) / extent * size for upper, lower in places]
 
     def _anchor(self, shape: tuple[int, ...]) -> Anchor | None:
         """Give where the track's text stands in its strip, pixels; unknown where a person drew the region."""

@@ -60,8 +60,8 @@ class Track:
         vertical: the text runs from top to bottom.
         anchor: what stays when the text changes: ``left``, ``center`` or ``right``.
         confidence: how sure it is that captions stand here (0..1).
-        lines: top and bottom of each line's place (vertical: left and right of each column), in order; with that
-            of a second line where one at a time was seen.
+        lines: top and bottom of each line's place that was seen (vertical: left and right of each column), in order.
+        room: top and bottom of the place kept for a second line where few texts, all of one line, were seen.
         texts_seen: different captions seen in the samples.
         avoid: boxes ``(left, top, right, bottom)`` of text inside the region that is no caption (a logo, a
             clock beside the captions).
@@ -74,13 +74,14 @@ class Track:
     anchor: str
     confidence: float
     lines: tuple[tuple[float, float], ...] = ()
+    room: tuple[float, float] | None = None
     texts_seen: int = 0
     avoid: tuple[tuple[float, float, float, float], ...] = ()
 
     @property
-    def max_lines(self) -> int:
-        """Most lines that there is room for, at least one."""
-        return max(1, len(self.lines))
+    def places(self) -> tuple[tuple[float, float], ...]:
+        """Where lines may stand: those seen, and the room for one more, in order."""
+        return tuple(sorted(self.lines if self.room is None else (*self.lines, self.room)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,24 +178,25 @@ def _track(found: FoundTrack, size: tuple[int, int], avoid: Sequence[BBox]) -> T
     lines = [line for row in found.rows for line in row.lines]
     line_height = _line_height(found)
     along, across = (size[1], size[0]) if found.vertical else size
-    places = _line_places(found, line_height, across)
-    low = places[0][0] - _MARGIN * line_height
-    high = max(place[1] for place in places) + _MARGIN * line_height
+    places = _line_places(found, line_height)
+    room = _room_for_a_line(found, places, line_height, across)
+    low = min(place[0] for place in [*places, *room]) - _MARGIN * line_height
+    high = max(place[1] for place in [*places, *room]) + _MARGIN * line_height
     texts = max(row.distinct for row in found.rows)
     usual = [line for line in lines if _is_anchored(line, lines, found.anchor)] or lines
     start = float(min(line.start for line in usual))
     end = float(max(line.end for line in usual))
     # The longest of a few texts is shorter than the longest of all.
-    room = 0.6 * line_height + 0.12 * (end - start) / max(1.0, (texts / 4) ** 0.5)
+    spare = 0.6 * line_height + 0.12 * (end - start) / max(1.0, (texts / 4) ** 0.5)
     if found.anchor == "center":
         lengths = np.array([line.end - line.start for line in usual])
         middle = weighted_median(np.array([line.middle for line in usual]), lengths)
-        half = max(middle - start, end - middle) + room
+        half = max(middle - start, end - middle) + spare
         start, end = middle - half, middle + half
     elif found.anchor == "left":
-        start, end = start - 0.5 * line_height, end + 2 * room
+        start, end = start - 0.5 * line_height, end + 2 * spare
     else:
-        start, end = start - 2 * room, end + 0.5 * line_height
+        start, end = start - 2 * spare, end + 0.5 * line_height
     region = box_of(found.vertical, max(0.01 * along, start), min(0.99 * along, end), low, high, size)
     return Track(
         name="",
@@ -204,24 +206,30 @@ def _track(found: FoundTrack, size: tuple[int, int], avoid: Sequence[BBox]) -> T
         anchor=found.anchor,
         confidence=found.confidence,
         lines=tuple((low / across, high / across) for low, high in places),
+        room=next(((low / across, high / across) for low, high in room), None),
         texts_seen=texts,
         avoid=tuple(box.as_tuple() for box in avoid if overlap(box, region) > 0),
     )
 
 
-def _line_places(found: FoundTrack, line_height: float, across: int) -> list[tuple[float, float]]:
-    """Give where a track's lines stand across the text, pixels, in order; with a second one where few were seen.
-
-    Lines are added above a caption at the bottom, and below one at the top.
-    """
+def _line_places(found: FoundTrack, line_height: float) -> list[tuple[float, float]]:
+    """Give where a track's lines stand across the text, pixels, in order."""
     heights = [min(row.height, _LOOSE * line_height) for row in found.rows]
     middles = [(row.low + row.high) / 2 for row in found.rows]
-    whole = [middle for middle, height in zip(middles, heights, strict=True) if height >= _WHOLE * max(heights)]
-    texts = max(row.distinct for row in found.rows)
-    if len(whole) == 1 and not found.vertical and texts < _SURE_OF_ONE:
-        middles.append(whole[0] + _PITCH * line_height * (-1 if 2 * whole[0] > across else 1))
-        heights.append(max(heights))
     return sorted((middle - height / 2, middle + height / 2) for middle, height in zip(middles, heights, strict=True))
+
+
+def _room_for_a_line(
+    found: FoundTrack, places: Sequence[tuple[float, float]], line_height: float, across: int
+) -> list[tuple[float, float]]:
+    """Give the place of a second line, above at the bottom and below at the top, where few texts of one were seen."""
+    texts = max(row.distinct for row in found.rows)
+    height = max(high - low for low, high in places)
+    whole = [(low + high) / 2 for low, high in places if high - low >= _WHOLE * height]
+    if found.vertical or len(whole) != 1 or texts >= _SURE_OF_ONE:
+        return []
+    middle = whole[0] + _PITCH * line_height * (-1 if 2 * whole[0] > across else 1)
+    return [(middle - height / 2, middle + height / 2)]
 
 
 def _line_height(found: FoundTrack) -> float:
@@ -276,11 +284,16 @@ def _assembled(
         crop_region=CropRegion(*region.as_tuple()) if region else None,
         anchor_type=main.anchor if main else "center",
         anchor_position=0.5 if main is None else _anchor_position(main, position),
-        vertical_center=(main.region.top + main.region.bottom) / 2 if main else 0.5,
+        vertical_center=_vertical_center(main) if main else 0.5,
         confidence=main.confidence if main else 0.9,
         labels=_labels(tracks, frames),
         evidence=evidence,
     )
+
+
+def _vertical_center(track: Track) -> float:
+    seen = track.lines if track.lines and not track.vertical else [(track.region.top, track.region.bottom)]
+    return (min(low for low, _ in seen) + max(high for _, high in seen)) / 2
 
 
 def _anchor_position(track: Track, side: str | None) -> float:

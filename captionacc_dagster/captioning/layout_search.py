@@ -158,7 +158,7 @@ class LayoutSearch:
         """Tell whether the samples are enough: many texts were seen, how long they get, and no text elsewhere."""
         if self._facts.duration_s < _SHORT_S or not tracks or self._others:
             return False
-        return all(self._is_known(track) for track in tracks)
+        return all(len(track.rows) > 1 and self._is_known(track) for track in tracks)
 
     def _is_known(self, track: FoundTrack) -> bool:
         """Tell whether enough texts of a track were seen, and whether longer ones fit in the room left for them.

@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from captionacc_dagster.captioning.layout import Track
+
 if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
@@ -109,3 +111,11 @@ def write_text(
     box = draw.multiline_textbbox(place, text, font, anchor, align="center", stroke_width=outline)
     picture[:] = np.asarray(image)
     return box[0] / width, box[1] / height, box[2] / width, box[3] / height
+
+
+def tight_height(track: Track) -> float:
+    """Give how high the region is without the room for a second line."""
+    if track.room is None:
+        return track.region.height
+    seen = (min(low for low, _ in track.lines), max(high for _, high in track.lines))
+    return track.region.height - (max(seen[0] - track.room[0], 0.0) + max(track.room[1] - seen[1], 0.0))
