@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 2
+SPREAD := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help setup demo test test-slow lint format lock docs up bench clean
 
@@ -37,10 +38,10 @@ demo: $(STAMP) ## Make a clip, find its captions, and say how many were right
 	@$(BIN)/captionacc demo
 
 test: $(STAMP) ## Run the default tests (ten to fifteen minutes on two cores)
-	$(PYTEST) -m "not slow" -n $(WORKERS) --dist loadgroup $(ARGS)
+	$(PYTEST) -m "not slow" $(SPREAD) $(ARGS)
 
 test-slow: $(STAMP) ## Run the tests that take longer
-	$(PYTEST) -m slow -n $(WORKERS) --dist loadgroup $(ARGS)
+	$(PYTEST) -m slow $(SPREAD) $(ARGS)
 
 lint: $(STAMP) ## Check style, types and the floors of the house
 	$(BIN)/ruff check .

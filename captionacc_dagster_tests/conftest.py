@@ -28,9 +28,6 @@ _numbers = itertools.count(1)
 
 MakeDatabase = Callable[[], str]
 
-# Fixtures that start whole systems, used in several files: their tests stay on one worker, so that each starts once.
-_ONE_WORKER = ("stack", "home", "running_system")
-
 
 def pytest_configure() -> None:
     """Take signals as in a person's shell: whoever starts us in the background has them ignored, here and below."""
@@ -39,10 +36,9 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep a file's tests on one worker of pytest-xdist (``--dist loadgroup``), and those that share a system."""
-    for item in items:
-        shared = next((name for name in _ONE_WORKER if name in getattr(item, "fixturenames", ())), None)
-        item.add_marker(pytest.mark.xdist_group(f"shares-{shared}" if shared else item.path.stem))
+    """Put the files that take longest first: pytest-xdist (``--dist loadfile``) is not left with one at the end."""
+    long = {item.path for item in items if item.get_closest_marker("e2e")}
+    items.sort(key=lambda item: item.path not in long)
 
 
 def _server(version: int) -> Iterator[EmbeddedPostgres]:
