@@ -20,7 +20,7 @@ def captions(path: Path) -> list[dict[str, object]]:
 
 
 def test_supabase_and_s3_give_what_the_embedded_system_gives(
-    run: Run, supabase_lite: SupabaseLite, tmp_path: Path
+    run: Run, run_process: Run, supabase_lite: SupabaseLite, tmp_path: Path
 ) -> None:
     clip = make_clip(tmp_path / "hosted.mp4", seed=7)
     embedded = run("process", clip, "-o", tmp_path / "embedded", "-f", "json")
@@ -31,7 +31,7 @@ def test_supabase_and_s3_give_what_the_embedded_system_gives(
             "SUPABASE_URL": supabase_lite.url,
             "SUPABASE_SERVICE_ROLE_KEY": supabase_lite.service_key,
         }
-        result = run("process", clip, "-o", tmp_path / "hosted", "-f", "json", **hosted)
+        result = run_process("process", clip, "-o", tmp_path / "hosted", "-f", "json", **hosted)
         assert result.returncode == 0, result.stderr
         keys = server.store().list_files("00000000-0000-4000-8000-000000000001/")
     assert captions(tmp_path / "hosted" / "hosted.json") == captions(tmp_path / "embedded" / "hosted.json")

@@ -39,8 +39,8 @@ def ids(listing: str) -> list[str]:
 
 
 class TestOneFile:
-    def test_captions_come_out_exact_in_every_format(self, run: Run, clip: Path, tmp_path: Path) -> None:
-        result = run("process", clip, "-o", tmp_path / "out", "-f", "srt,vtt,ass,json")
+    def test_captions_come_out_exact_in_every_format(self, run_process: Run, clip: Path, tmp_path: Path) -> None:
+        result = run_process("process", clip, "-o", tmp_path / "out", "-f", "srt,vtt,ass,json")
         assert result.returncode == 0, result.stderr
         assert found(tmp_path / "out" / "news.json") == list(CAPTIONS)
         assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
@@ -134,10 +134,10 @@ def bad_files(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> dict[str,
 
 class TestBadInput:
     def test_each_is_refused_by_name_and_the_others_go_through(
-        self, run: Run, clip: Path, bad_files: dict[str, Path], tmp_path: Path, home: Path
+        self, run_process: Run, clip: Path, bad_files: dict[str, Path], tmp_path: Path, home: Path
     ) -> None:
         good = shutil.copy(clip, tmp_path / "good.mp4")
-        result = run("process", *bad_files.values(), good, "-o", tmp_path / "out", "-f", "json")
+        result = run_process("process", *bad_files.values(), good, "-o", tmp_path / "out", "-f", "json")
         assert result.returncode == 1
         assert found(tmp_path / "out" / "good.json") == list(CAPTIONS)
         assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.json"]
@@ -218,8 +218,8 @@ class TestBadInput:
         finally:
             os.seteuid(user)
 
-    def test_an_unknown_video_is_one_line(self, run: Run) -> None:
-        result = run("export", "00000000-0000-4000-8000-00000000dead")
+    def test_an_unknown_video_is_one_line(self, run_process: Run) -> None:
+        result = run_process("export", "00000000-0000-4000-8000-00000000dead")
         assert result.returncode == 1
         assert "no video" in result.stderr
         assert "Traceback" not in result.stderr
@@ -240,8 +240,8 @@ class TestOtherCommands:
             states = {request.state for request in catalog.list_processing_requests(video_id=video).items}
             assert states == {"succeeded"}
 
-    def test_doctor_is_content_with_the_embedded_system(self, run: Run) -> None:
-        result = run("doctor")
+    def test_doctor_is_content_with_the_embedded_system(self, run_process: Run) -> None:
+        result = run_process("doctor")
         assert result.returncode == 0, result.stdout
         assert "problem" not in result.stdout
 
@@ -251,8 +251,8 @@ class TestOtherCommands:
         problems = [line for line in result.stdout.splitlines() if line.startswith("problem")]
         assert [line.split()[1] for line in problems] == ["catalog", "webhooks"]
 
-    def test_a_wrong_setting_is_named(self, run: Run) -> None:
-        result = run("status", SUPABASE_URL="http://127.0.0.1:1")
+    def test_a_wrong_setting_is_named(self, run_process: Run) -> None:
+        result = run_process("status", SUPABASE_URL="http://127.0.0.1:1")
         assert result.returncode == 1
         assert "SUPABASE_SERVICE_ROLE_KEY" in result.stderr
         assert "Traceback" not in result.stderr
