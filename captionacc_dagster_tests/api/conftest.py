@@ -12,6 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
+from captionacc_dagster.api import services
 from captionacc_dagster.api.app import create_app
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres
 from captionacc_dagster.catalog.models import LOCAL_ACCESS_TIER, LOCAL_TENANT_ID, LOCAL_TENANT_NAME
@@ -19,7 +20,8 @@ from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.settings import Settings
 from captionacc_dagster_tests.api.dagster_stack import DagsterStack, dagster_stack
 from captionacc_dagster_tests.api.dagster_stand_in import StandIn, dagster_stand_in
-from captionacc_dagster_tests.api.world import ISSUER, JWT_SECRET, WEBHOOK_SECRET, World
+from captionacc_dagster_tests.api.page_browser import PageBrowser
+from captionacc_dagster_tests.api.world import ISSUER, JWT_SECRET, WEBHOOK_SECRET, Person, World
 from captionacc_dagster_tests.servers import free_port
 
 MakeClient = Callable[..., TestClient]
@@ -101,6 +103,12 @@ def client(make_client: MakeClient) -> TestClient:
 
 
 @pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A catalog that is away is given up soon; what is said then is the same."""
+    monkeypatch.setattr(services, "CATALOG_TIMEOUT_S", 0.3)
+
+
+@pytest.fixture
 def dagster() -> Iterator[StandIn]:
     """Dagster as a stand-in whose behaviour the test chooses."""
     with dagster_stand_in() as state:
@@ -111,6 +119,18 @@ def dagster() -> Iterator[StandIn]:
 def stand_in_client(make_client: MakeClient, dagster: StandIn) -> TestClient:
     """A client of an API with that Dagster."""
     return make_client(dagster_url=dagster.url)
+
+
+@pytest.fixture
+def person(world: World) -> Person:
+    """Somebody of a tenant of their own."""
+    return world.person(world.tenant())
+
+
+@pytest.fixture
+def browser(stand_in_client: TestClient, person: Person) -> PageBrowser:
+    """Their browser, signed in."""
+    return PageBrowser(stand_in_client, person)
 
 
 @pytest.fixture(scope="package")

@@ -35,6 +35,7 @@ pytestmark = pytest.mark.integration
 NOWHERE = "postgresql://nobody@127.0.0.1:1/none"
 
 
+@pytest.mark.usefixtures("impatient")
 def test_it_lives_while_everything_is_away(make_client: MakeClient, tmp_path: Path) -> None:
     client = make_client(database_url=SecretStr(NOWHERE))
 
@@ -51,6 +52,7 @@ def test_it_lives_while_everything_is_away(make_client: MakeClient, tmp_path: Pa
     }
 
 
+@pytest.mark.usefixtures("impatient")
 def test_without_a_catalog_nobody_is_let_in(make_client: MakeClient, world: World) -> None:
     client = make_client(database_url=SecretStr(NOWHERE))
     person = world.person(world.tenant())

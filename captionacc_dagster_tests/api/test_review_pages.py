@@ -1,0 +1,309 @@
+"""The review pages over HTTP: whose videos they show, what a page holds, and its pictures."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.parse import urlencode
+from uuid import UUID, uuid4
+
+import cv2
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from pydantic import SecretStr
+
+from captionacc_dagster.captioning import databases
+from captionacc_dagster.captioning.chunks import ChunkWriter
+from captionacc_dagster.captioning.databases import Detection, FrameOcr
+from captionacc_dagster.captioning.geometry import BBox, CropRegion
+from captionacc_dagster.captioning.layout import Layout
+from captionacc_dagster.catalog.models import Video, error_details
+from captionacc_dagster.storage.keys import VideoKeys
+from captionacc_dagster_tests.api.conftest import MakeClient
+from captionacc_dagster_tests.api.page_browser import PageBrowser
+from captionacc_dagster_tests.api.world import JWT_SECRET, Person, World
+
+pytestmark = [pytest.mark.integration, pytest.mark.security]
+
+EVIL = '"><script>alert(1)</script>'
+
+
+def publish_layout(world: World, video: Video, text: str = "a caption") -> None:
+    """Store a layout with one caption and one sign, and the frame they are in."""
+    boxes = (
+        Detection(0, 0, 0.0, text, 0.9, BBox(0.3, 0.8, 0.7, 0.9)),
+        Detection(0, 1, 0.0, "a sign", 0.9, BBox(0.1, 0.1, 0.2, 0.2)),
+    )
+    layout = Layout(
+        frame_width=1280,
+        frame_height=720,
+        tracks=(),
+        crop_region=CropRegion(0.1, 0.7, 0.9, 0.95),
+        anchor_type="center",
+        anchor_position=0.5,
+        vertical_center=0.85,
+        confidence=0.9,
+        labels={(0, 0): ("in", 0.9), (0, 1): ("out", 0.9)},
+        evidence=(),
+    )
+    keys = VideoKeys(str(video.tenant_id), str(video.id))
+    with TemporaryDirectory() as name:
+        path = Path(name) / "layout.db"
+        databases.write_layout_database(path, layout, [FrameOcr(0, 0.0, boxes, None)])
+        world.store.publish(keys.layout_db, databases.compress(path, Path(name) / "layout.db.gz"))
+    picture = np.full((72, 128, 3), 200, np.uint8)
+    world.store.publish(keys.full_frame(0), cv2.imencode(".jpg", picture)[1].tobytes())
+
+
+def publish_chunks(world: World, video: Video, frames: int) -> None:
+    """Store cropped frames whose grey tells their index: 40 + 3 * index."""
+    keys = VideoKeys(str(video.tenant_id), str(video.id))
+    chroma = np.full((8, 32), 128, np.uint8)
+    with TemporaryDirectory() as name:
+        with ChunkWriter(Path(name), 10.0) as writer:
+            for index in range(frames):
+                writer.write(index, (np.full((16, 64), 40 + 3 * index, np.uint8), chroma, chroma))
+        for path in Path(name).rglob("*.webm"):
+            level, first = path.parent.name.removeprefix("modulo_"), path.stem.removeprefix("chunk_")
+            assert video.cropped_frames_version is not None
+            world.store.publish(keys.chunk(video.cropped_frames_version, int(level), int(first)), path.read_bytes())
+
+
+# --- whose pages
+
+
+def pages_of(video_id: UUID, version: int | None = 1) -> list[str]:
+    base = f"/review/videos/{video_id}"
+    pictures = ["/full-frames/0.jpg", f"/cropped-frames/{version}/12.jpg", f"/reels/{version}/0.jpg"]
+    return [base, *(base + path for path in ("/standing", "/captions", *pictures))]
+
+
+def test_another_tenants_pages_are_not_there(browser: PageBrowser, world: World) -> None:
+    video = world.processed_video(world.tenant(), filename="secret plans.mp4")
+    publish_layout(world, video)
+    publish_chunks(world, video, 40)
+
+    foreign = {path: browser.get(path) for path in pages_of(video.id, video.cropped_frames_version)}
+    missing = {path: browser.get(path) for path in pages_of(uuid4())}
+
+    assert {answer.status_code for answer in (*foreign.values(), *missing.values())} == {404}
+    for theirs, nobodys in zip(foreign.values(), missing.values(), strict=True):
+        assert "secret plans" not in theirs.text
+        without_ids = [re.sub(r"[0-9a-f-]{32,36}", "", answer.text) for answer in (theirs, nobodys)]
+        assert without_ids[0] == without_ids[1]
+    assert "secret plans" not in browser.get("/review").text
+    assert set(world.events("foreign_video")) == {"foreign_video"}
+
+
+def test_own_pages_are_there(browser: PageBrowser, world: World) -> None:
+    video = world.processed_video(browser.person.tenant_id)
+    publish_layout(world, video)
+    publish_chunks(world, video, 40)
+
+    answers = [browser.get(path) for path in pages_of(video.id, video.cropped_frames_version)]
+
+    assert [answer.status_code for answer in answers] == [200] * len(answers)
+
+
+# --- what a page holds
+
+
+def test_what_people_typed_is_text_and_never_markup(browser: PageBrowser, world: World) -> None:
+    tenant = browser.person.tenant_id
+    done = world.processed_video(tenant, [EVIL], filename=f"done {EVIL}.mp4")
+    publish_layout(world, done, EVIL)
+    failed = world.video(tenant, f"failed {EVIL}.mp4")
+    details = error_details(f"cannot read {EVIL}") | {"step": EVIL, "time": EVIL}
+    world.catalog.update_video_status(failed.id, "error", error_details=details)
+
+    pages = [
+        browser.get(path)
+        for path in (
+            f"/review?{urlencode({'text': EVIL})}",
+            f"/review/videos/{done.id}",
+            f"/review/videos/{done.id}/captions",
+            f"/review/videos/{failed.id}",
+            f"/review/sign-in?{urlencode({'next': '/review/' + EVIL})}",
+        )
+    ]
+
+    for page in pages:
+        assert page.status_code == 200
+        assert "<script>" not in page.text
+        assert "alert(1)" in html.unescape(page.text) or "captions" in page.request.url.path
+    data = browser.get(f"/videos/{done.id}/captions")
+    assert data.headers["Content-Type"] == "application/json"
+    assert data.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_pages_allow_no_inline_script_or_style_and_nothing_from_elsewhere(browser: PageBrowser, world: World) -> None:
+    video = world.processed_video(browser.person.tenant_id)
+    publish_layout(world, video)
+
+    for path in ("/review", f"/review/videos/{video.id}", f"/review/videos/{video.id}/captions", "/review/nothing"):
+        page = browser.get(path)
+        if path == "/review/nothing":
+            continue
+        policy = page.headers["Content-Security-Policy"]
+        assert "default-src 'none'" in policy
+        assert "unsafe" not in policy
+        assert "frame-ancestors 'none'" in policy
+        assert not re.findall(r"<script(?![^>]*\ssrc=)|<style|\sstyle=|\son\w+=", page.text)
+        assert not re.findall(r'(?:src|href|action)="(?!/|#)', page.text)
+        assert page.headers["Cache-Control"] == "no-store"
+
+
+def test_pages_hold_no_secrets(browser: PageBrowser, world: World) -> None:
+    video = world.processed_video(browser.person.tenant_id)
+    publish_layout(world, video)
+
+    text = "".join(
+        browser.get(path).text
+        for path in ("/review", f"/review/videos/{video.id}", f"/review/videos/{video.id}/captions")
+    )
+
+    assert browser.person.token not in text
+    assert JWT_SECRET not in text
+    assert str(video.tenant_id) not in text
+    assert "/server/" not in text
+
+
+def test_videos_are_searched_filtered_and_paged(browser: PageBrowser, world: World) -> None:
+    tenant = browser.person.tenant_id
+    for number in range(26):
+        world.video(tenant, f"Evening {number:02}.mp4")
+    failed = world.video(tenant, "Morning.mp4", status="error", error_details=error_details("no video in it"))
+
+    first = browser.get("/review?text=evening").text
+    older = re.search(r'href="([^"]*cursor=[^"]*)" rel="next"', first)
+    assert older
+    second = browser.get(html.unescape(older.group(1))).text
+    only_failed = browser.get("/review?stage=failed").text
+    part = browser.get("/review?stage=failed&part=1").text
+
+    assert (first.count('<li class="video"'), second.count('<li class="video"')) == (24, 2)
+    assert "Morning" not in first + second
+    assert str(failed.id) in only_failed
+    assert "Evening" not in only_failed
+    assert part in only_failed
+    assert "<html" not in part
+    assert browser.get("/review?text=nothing+like+it").text.count("No video fits") == 1
+    assert browser.get("/review?stage=other").status_code == 422
+
+
+def test_an_error_is_explained_and_tried_again(browser: PageBrowser, world: World) -> None:
+    video = world.video(browser.person.tenant_id)
+    for request in world.catalog.list_processing_requests(video_id=video.id).items:
+        world.catalog.finish_processing_request(request.id, "failed")
+    details = error_details("cannot be opened: invalid data") | {"step": "raw_video"}
+    world.catalog.update_video_status(video.id, "error", error_details=details)
+
+    page = html.unescape(browser.get(f"/review/videos/{video.id}").text)
+    action = re.search(r'data-action="([^"]+)"', page)
+    assert action
+    answer = browser.call("POST", action.group(1))
+    after = browser.get(f"/review/videos/{video.id}/standing").text
+
+    assert "cannot be opened: invalid data" in page
+    assert "upload a good copy" in page
+    assert "raw_video" in page
+    assert answer.status_code == 200
+    assert "In the queue" in after
+    assert "Try again" not in after
+
+
+def test_what_is_drawn_over_the_frame_is_the_layout(browser: PageBrowser, world: World) -> None:
+    video = world.processed_video(browser.person.tenant_id, layout_status="annotate", boundaries_status="wait")
+    publish_layout(world, video)
+
+    page = browser.get(f"/review/videos/{video.id}").text
+
+    found = re.search(r"data-layout='([^']*)'", page)
+    assert found
+    layout = json.loads(html.unescape(found.group(1)))
+    assert layout["frames"] == [{"index": 0, "boxes": [[0.3, 0.8, 0.7, 0.9, 1], [0.1, 0.1, 0.2, 0.2, 0]]}]
+    assert layout["region"] == [0.1, 0.7, 0.9, 0.95]
+    assert not layout["approved"]
+    assert "Approve and find captions" in page
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_error_page_is_for_people(
+    browser: PageBrowser, world: World, make_client: MakeClient, person: Person
+) -> None:
+    away = make_client(database_url=SecretStr("postgresql://127.0.0.1:1/nothing"))
+    away.cookies.set("captionacc_session", person.token)
+
+    page = away.get("/review")
+
+    assert page.status_code == 503
+    assert page.headers["Content-Type"].startswith("text/html")
+    assert page.headers["Retry-After"]
+    assert "Try again in a moment" in page.text
+    assert browser.get("/review/videos/not-an-id").status_code == 422
+
+
+# --- pictures
+
+
+def test_a_reel_shows_exactly_the_frames_that_were_stored(browser: PageBrowser, world: World) -> None:
+    video = world.processed_video(browser.person.tenant_id)
+    publish_chunks(world, video, 50)
+    base = f"/review/videos/{video.id}"
+
+    answer = browser.get(f"{base}/reels/{video.cropped_frames_version}/1.jpg")
+
+    assert answer.headers["Content-Type"] == "image/jpeg"
+    assert "immutable" in answer.headers["Cache-Control"]
+    picture = cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert picture is not None
+    assert picture.shape == (8 * 16, 4 * 64)
+    for place in range(18):
+        y, x = place // 4 * 16, place % 4 * 64
+        expected = (40 + 3 * (32 + place) - 16) * 255 / 219
+        assert abs(float(picture[y : y + 16, x : x + 64].mean()) - expected) < 4, place
+    assert browser.get(f"{base}/reels/{video.cropped_frames_version}/7.jpg").status_code == 404
+    assert browser.get(f"{base}/reels/99/0.jpg").status_code == 404
+
+
+def test_a_single_cropped_frame(browser: PageBrowser, world: World) -> None:
+    video = world.processed_video(browser.person.tenant_id)
+    publish_chunks(world, video, 20)
+    base = f"/review/videos/{video.id}/cropped-frames/{video.cropped_frames_version}"
+
+    picture = cv2.imdecode(np.frombuffer(browser.get(f"{base}/13.jpg").content, np.uint8), cv2.IMREAD_GRAYSCALE)
+
+    assert picture is not None
+    assert abs(float(picture.mean()) - (40 + 39 - 16) * 255 / 219) < 4
+    assert browser.get(f"{base}/20.jpg").status_code == 404
+
+
+def test_a_full_frame_is_not_sent_twice(browser: PageBrowser, world: World) -> None:
+    video = world.processed_video(browser.person.tenant_id)
+    publish_layout(world, video)
+    path = f"/review/videos/{video.id}/full-frames/0.jpg"
+
+    first = browser.get(path)
+
+    assert first.content.startswith(b"\xff\xd8")
+    assert browser.get(path, **{"If-None-Match": first.headers["ETag"]}).status_code == 304
+    assert browser.get(f"/review/videos/{video.id}/full-frames/9.jpg").status_code == 404
+
+
+def test_static_files_are_kept_as_long_as_they_are_the_same(client: TestClient) -> None:
+    page = client.get("/review/sign-in").text
+    address = re.search(r'href="(/review/static/review\.css\?v=[^"]+)"', page)
+    assert address
+
+    fixed = client.get(address.group(1))
+    plain = client.get("/review/static/review.css")
+
+    assert fixed.headers["Cache-Control"] == "public, max-age=31536000, immutable"
+    assert plain.headers["Cache-Control"] == "no-cache"
+    assert client.get("/review/static/review.css", headers={"If-None-Match": plain.headers["ETag"]}).status_code == 304
+    assert client.get("/review/static/..%2Frendering.py").status_code == 404
+    assert client.get("/review/static/rendering.py").status_code == 404
