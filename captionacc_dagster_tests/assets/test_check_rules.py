@@ -7,26 +7,13 @@ import pytest
 from captionacc_dagster.assets import check_rules as rules
 from captionacc_dagster.assets.check_rules import Verdict
 from captionacc_dagster.captioning.captions_database import StoredCaption
-from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.labels import PairResult, label_pairs
 from captionacc_dagster.captioning.subtitles import FORMATS, Caption, Format, format_subtitles
+from captionacc_dagster_tests.assets.made_captions import caption
 
 pytestmark = pytest.mark.unit
 
 TENANT, OTHER = "00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000009"
-
-
-def caption(start_s: float, end_s: float, text: str = "Good evening.", track: str = "bottom", confidence: float = 0.98):
-    return Caption(
-        start_s=start_s,
-        end_s=end_s,
-        start_frame=round(start_s * 25),
-        end_frame=round(end_s * 25),
-        text=text,
-        confidence=confidence,
-        bbox=BBox(0.3, 0.85, 0.7, 0.92),
-        track=track,
-    )
 
 
 def row(number: int, text: str | None = None, status: str = "completed", error: str | None = None) -> StoredCaption:

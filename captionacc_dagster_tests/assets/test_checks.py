@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import pytest
 from dagster import AssetCheckExecutionContext, ExecuteInProcessResult
@@ -16,9 +16,15 @@ from captionacc_dagster.assets import checks
 from captionacc_dagster.assets.check_rules import Verdict
 from captionacc_dagster.assets.lifecycle import VideoRun
 from captionacc_dagster.captioning import databases
+from captionacc_dagster.catalog.embedded import EmbeddedPostgres
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, Video
+from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.compute.results import CropInferResult
 from captionacc_dagster.orchestration.flows import Flow
+from captionacc_dagster.storage.keys import VideoKeys
+from captionacc_dagster.storage.local import LocalObjectStore
+from captionacc_dagster_tests.conftest import TEMPLATE
+from captionacc_dagster_tests.orchestration.instances import postgres_instance
 from captionacc_dagster_tests.recovery.conftest import Workshop
 from captionacc_dagster_tests.small_clips import make_clip
 
@@ -87,129 +93,159 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("captionacc_dagster.assets.stored.EDIT_SECONDS", 0.0)
 
 
-@pytest.mark.usefixtures("at_once")
-def test_the_jobs_run_the_checks_and_the_checks_see_what_is_wrong(workshop: Workshop, tmp_path: Path) -> None:
-    video = workshop.upload()
-    first = workshop.run(INITIAL, video)
-    assert first.success
-    assert set(outcomes(first)) == names(checks.RAW_VIDEO_CHECKS) | names(checks.LAYOUT_CHECKS)
-    assert [name for name, passed in outcomes(first).items() if not passed] == ["layout_db:layout_is_confident"]
-    workshop.approve(video)
-    second = workshop.run(CROP, video)
-    assert second.success
+class Processed(NamedTuple):
+    """A video that went through its three jobs, what each job's checks said, and every verdict on it."""
+
+    judge: Judge
+    first: ExecuteInProcessResult
+    second: ExecuteInProcessResult
+    third: ExecuteInProcessResult
+    verdicts: dict[str, Verdict]
+
+
+@pytest.fixture(scope="module")
+def processed(postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Processed]:
+    """One video for all that only look at it; who damages it mends it."""
+    folder = tmp_path_factory.mktemp("processed")
+    postgres_server.ensure_database("checks", template=TEMPLATE)
+    with PostgresCatalog(postgres_server.url("checks")) as catalog, postgres_instance(postgres_server) as instance:
+        workshop = Workshop(instance, catalog, LocalObjectStore(folder / "objects"), folder)
+        video = workshop.upload()
+        first = workshop.run(INITIAL, video)
+        workshop.approve(video)
+        second = workshop.run(CROP, video)
+        catalog.request_caption_ocr(video.id, [1])
+        third = workshop.run(OCR, video, run_config={"ops": {"captions_db": {"config": {"caption_ids": [1]}}}})
+        judge = Judge(workshop, video)
+        yield Processed(judge, first, second, third, judge.everything())
+
+
+def test_the_jobs_run_the_checks(processed: Processed) -> None:
+    first, second, third = processed.first, processed.second, processed.third
     captions = names(checks.CAPTIONS_CHECKS) | names(checks.SUBTITLES_CHECKS)
+    assert (first.success, second.success, third.success) == (True, True, True)
+    assert set(outcomes(first)) == names(checks.RAW_VIDEO_CHECKS) | names(checks.LAYOUT_CHECKS)
     assert set(outcomes(second)) == names(checks.EXTENTS_CHECKS) | captions
-    assert [name for name, passed in outcomes(second).items() if not passed] == []
-    workshop.catalog.request_caption_ocr(video.id, [1])
-    third = workshop.run(OCR, video, run_config={"ops": {"captions_db": {"config": {"caption_ids": [1]}}}})
-    assert third.success
     assert set(outcomes(third)) == captions
-    workshop.nothing_is_left_behind()
-    _see_what_is_wrong(Judge(workshop, video), tmp_path)
-
-
-def _see_what_is_wrong(judge: Judge, folder: Path) -> None:
-    """Damage one object after the other: exactly the checks that should see it do, and name it."""
-    store, keys = judge.workshop.store, judge.workshop.keys(judge.video)
-    frame, chunk = keys.full_frame(0), keys.chunk(1, 16, 0)
-
-    def change(key: str, statement: str) -> Callable[[], None]:
-        return lambda: judge.change(key, statement, folder)
-
-    overlap = (
-        "INSERT INTO extents SELECT NULL, start_frame_index, end_frame_index, start_ms + 80, end_ms, confidence,"
-        " native_start_frame + 2, native_end_frame, track, bbox_left, bbox_top, bbox_right, bbox_bottom, text,"
-        " text_confidence FROM extents"
-    )
-    extents, captions = "caption_frame_extents", keys.captions_db
-    damages: list[tuple[str, Callable[[], object], dict[str, str]]] = [
-        (
-            frame,
-            lambda: store.delete_file(frame),
-            {
-                "full_frames:objects_as_recorded": "objects: recorded 1, stored 0",
-                "full_frames:every_frame_is_there": "frame 0: no picture is stored",
-            },
-        ),
-        (
-            keys.ocr_db,
-            change(keys.ocr_db, "UPDATE frames SET ocr_status = 'error', error = 'out of memory'"),
-            {"ocr_db:object_as_recorded": "sha256", "ocr_db:every_frame_read": "frame 0: out of memory"},
-        ),
-        (
-            keys.layout_db,
-            change(keys.layout_db, "DELETE FROM boxes"),
-            {"layout_db:object_as_recorded": "size_bytes", "layout_db:boxes_agree": "0 in layout.db"},
-        ),
-        (
-            chunk,
-            lambda: store.delete_file(chunk),
-            {
-                "cropped_frames:objects_as_recorded": "objects",
-                "cropped_frames:every_chunk_is_there": "modulo_16/chunk_0000000000.webm: is missing",
-            },
-        ),
-        (
-            keys.extents_db(1),
-            change(keys.extents_db(1), overlap),
-            {
-                f"{extents}:object_as_recorded": "sha256",
-                f"{extents}:extents_in_order": "caption 2 (0.480-2.000 s): overlaps caption 1 in track bottom",
-                f"{extents}:labels_agree": "the extents say",
-            },
-        ),
-        (
-            keys.extents_db(1),
-            change(keys.extents_db(1), "UPDATE pair_results SET predicted_label = 'same' WHERE frame1_index = 0"),
-            {f"{extents}:object_as_recorded": "sha256", f"{extents}:labels_agree": "label same"},
-        ),
-        (
-            captions,
-            change(captions, "UPDATE captions SET caption_ocr_status = 'error', caption_ocr_error = 'blurred'"),
-            {"captions_db:every_caption_read": "caption 1: blurred"},
-        ),
-        (
-            captions,
-            change(captions, "UPDATE captions SET end_ms = 99000"),
-            {
-                "captions_db:captions_in_order": "caption 1 (0.400-99.000 s): reaches out of the video",
-                "captions_db:lengths_plausible": "stands 98.60 s",
-                "subtitles:equal_the_captions": "captions.srt: caption 1",
-            },
-        ),
-        (
-            captions,
-            change(captions, "UPDATE captions SET caption_ocr = 'G00d', caption_ocr_confidence = 0.4"),
-            {"captions_db:text_is_confident": "0.40", "subtitles:equal_the_captions": "G00d"},
-        ),
-        (
-            captions,
-            change(captions, "UPDATE captions SET text = hex(zeroblob(60))"),
-            {"captions_db:reading_speed_plausible": "120 characters", "subtitles:equal_the_captions": "captions.vtt"},
-        ),
-        (
-            keys.subtitles("vtt"),
-            lambda: store.delete_file(keys.subtitles("vtt")),
-            {"subtitles:equal_the_captions": "captions.vtt: is not stored"},
-        ),
-        (
-            keys.video,
-            lambda: store.upload_file(keys.video, b"something else"),
-            {"raw_video:object_as_recorded": "size_bytes"},
-        ),
+    assert [name for name, passed in outcomes(first).items() if not passed] == ["layout_db:layout_is_confident"]
+    assert [name for name, passed in outcomes(second).items() if not passed] == []
+    assert [name for name, verdict in processed.verdicts.items() if not verdict.kept] == [
+        "layout_db:layout_is_confident"
     ]
-    before = {name: verdict.kept for name, verdict in judge.everything().items()}
-    assert [name for name, kept in before.items() if not kept] == ["layout_db:layout_is_confident"]
-    for key, damage, expected in damages:
-        whole = store.download_to_bytes(key)
-        damage()
-        found = {name: verdict for name, verdict in judge.everything().items() if not verdict.kept and before[name]}
-        assert set(found) == set(expected), key
-        assert [text for name, text in expected.items() if text not in " | ".join(found[name].wrong)] == []
-        store.publish(key, whole)
-        if key == keys.video:
-            break  # written anew it has another etag, so that it is read again
-    assert judge.everything()["raw_video:object_as_recorded"].kept
+    processed.judge.workshop.nothing_is_left_behind()
+
+
+class Damage(NamedTuple):
+    """What is done to an object (a statement on the database, other content, or it is gone) and which checks see it."""
+
+    key: Callable[[VideoKeys], str]
+    done: str | bytes | None
+    seen: dict[str, str]
+
+
+OVERLAP = (
+    "INSERT INTO extents SELECT NULL, start_frame_index, end_frame_index, start_ms + 80, end_ms, confidence,"
+    " native_start_frame + 2, native_end_frame, track, bbox_left, bbox_top, bbox_right, bbox_bottom, text,"
+    " text_confidence FROM extents"
+)
+EXTENTS = "caption_frame_extents"
+DAMAGES = {
+    "a frame is gone": Damage(
+        lambda keys: keys.full_frame(0),
+        None,
+        {
+            "full_frames:objects_as_recorded": "objects: recorded 1, stored 0",
+            "full_frames:every_frame_is_there": "frame 0: no picture is stored",
+        },
+    ),
+    "a frame was not read": Damage(
+        lambda keys: keys.ocr_db,
+        "UPDATE frames SET ocr_status = 'error', error = 'out of memory'",
+        {"ocr_db:object_as_recorded": "sha256", "ocr_db:every_frame_read": "frame 0: out of memory"},
+    ),
+    "the layout lost its boxes": Damage(
+        lambda keys: keys.layout_db,
+        "DELETE FROM boxes",
+        {"layout_db:object_as_recorded": "size_bytes", "layout_db:boxes_agree": "0 in layout.db"},
+    ),
+    "a chunk is gone": Damage(
+        lambda keys: keys.chunk(1, 16, 0),
+        None,
+        {
+            "cropped_frames:objects_as_recorded": "objects",
+            "cropped_frames:every_chunk_is_there": "modulo_16/chunk_0000000000.webm: is missing",
+        },
+    ),
+    "extents overlap": Damage(
+        lambda keys: keys.extents_db(1),
+        OVERLAP,
+        {
+            f"{EXTENTS}:object_as_recorded": "sha256",
+            f"{EXTENTS}:extents_in_order": "caption 2 (0.480-2.000 s): overlaps caption 1 in track bottom",
+            f"{EXTENTS}:labels_agree": "the extents say",
+        },
+    ),
+    "a label is another": Damage(
+        lambda keys: keys.extents_db(1),
+        "UPDATE pair_results SET predicted_label = 'same' WHERE frame1_index = 0",
+        {f"{EXTENTS}:object_as_recorded": "sha256", f"{EXTENTS}:labels_agree": "label same"},
+    ),
+    "a caption was not read": Damage(
+        lambda keys: keys.captions_db,
+        "UPDATE captions SET caption_ocr_status = 'error', caption_ocr_error = 'blurred'",
+        {"captions_db:every_caption_read": "caption 1: blurred"},
+    ),
+    "a caption stands too long": Damage(
+        lambda keys: keys.captions_db,
+        "UPDATE captions SET end_ms = 99000",
+        {
+            "captions_db:captions_in_order": "caption 1 (0.400-99.000 s): reaches out of the video",
+            "captions_db:lengths_plausible": "stands 98.60 s",
+            "subtitles:equal_the_captions": "captions.srt: caption 1",
+        },
+    ),
+    "a text is doubtful": Damage(
+        lambda keys: keys.captions_db,
+        "UPDATE captions SET caption_ocr = 'G00d', caption_ocr_confidence = 0.4",
+        {"captions_db:text_is_confident": "0.40", "subtitles:equal_the_captions": "G00d"},
+    ),
+    "a text is too long": Damage(
+        lambda keys: keys.captions_db,
+        "UPDATE captions SET text = hex(zeroblob(60))",
+        {"captions_db:reading_speed_plausible": "120 characters", "subtitles:equal_the_captions": "captions.vtt"},
+    ),
+    "subtitles are gone": Damage(
+        lambda keys: keys.subtitles("vtt"), None, {"subtitles:equal_the_captions": "captions.vtt: is not stored"}
+    ),
+    "another video": Damage(lambda keys: keys.video, b"something else", {"raw_video:object_as_recorded": "size_bytes"}),
+}
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_the_checks_see_what_is_wrong(processed: Processed, damage: Damage, tmp_path: Path) -> None:
+    """Exactly the checks that should see it do, and name it."""
+    judge, store = processed.judge, processed.judge.workshop.store
+    key = damage.key(judge.workshop.keys(judge.video))
+    whole = store.download_to_bytes(key)
+    if damage.done is None:
+        store.delete_file(key)
+    elif isinstance(damage.done, bytes):
+        store.upload_file(key, damage.done)
+    else:
+        judge.change(key, damage.done, tmp_path)
+    found = {
+        name: verdict
+        for name, verdict in judge.everything().items()
+        if not verdict.kept and processed.verdicts[name].kept
+    }
+    store.publish(key, whole)
+    assert set(found) == set(damage.seen)
+    assert [text for name, text in damage.seen.items() if text not in " | ".join(found[name].wrong)] == []
+    # Mended, all is as it was; written anew it has another etag, so that it is read again.
+    assert {name for name, verdict in judge.everything().items() if not verdict.kept} == {
+        "layout_db:layout_is_confident"
+    }
 
 
 def test_another_file_than_was_announced_is_not_processed(workshop: Workshop) -> None:

@@ -14,25 +14,12 @@ from numpy.typing import NDArray
 from captionacc_dagster.assets import drawings
 from captionacc_dagster.assets.metadata import MAX_PICTURE_BYTES, bullet_list, captions_table, clock, picture, strips
 from captionacc_dagster.captioning.geometry import BBox
-from captionacc_dagster.captioning.subtitles import Caption
+from captionacc_dagster_tests.assets.made_captions import BOTTOM, caption
 
 pytestmark = pytest.mark.unit
 
-BOTTOM, LOGO = BBox(0.3, 0.85, 0.7, 0.92), BBox(0.85, 0.04, 0.95, 0.1)
+LOGO = BBox(0.85, 0.04, 0.95, 0.1)
 NOISE = np.random.default_rng(3).integers(0, 256, (1080, 1920, 3), np.uint8)
-
-
-def caption(start_s: float, end_s: float, text: str = "Good evening.", track: str = "bottom", confidence: float = 0.98):
-    return Caption(
-        start_s=start_s,
-        end_s=end_s,
-        start_frame=0,
-        end_frame=1,
-        text=text,
-        confidence=confidence,
-        bbox=BOTTOM,
-        track=track,
-    )
 
 
 def decoded(value: MarkdownMetadataValue) -> NDArray[np.uint8]:

@@ -11,10 +11,9 @@ from dagster import AssetSpec, materialize
 from captionacc_dagster.assets.captions import subtitles
 from captionacc_dagster.captioning import captions_database, databases
 from captionacc_dagster.captioning.captions_database import Reading
-from captionacc_dagster.captioning.geometry import BBox
-from captionacc_dagster.captioning.subtitles import Caption
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID
 from captionacc_dagster.orchestration.partitions import videos_partitions
+from captionacc_dagster_tests.assets.made_captions import caption
 from captionacc_dagster_tests.recovery.conftest import Workshop, later
 
 __all__ = ["later"]
@@ -27,16 +26,7 @@ Later = Callable[[float, Callable[[], object]], None]
 def captions_that_say(text: str, folder: Path) -> Path:
     """A packed ``captions.db`` with one caption."""
     path = folder / f"{text}.db"
-    caption = Caption(
-        start_s=1.0,
-        end_s=2.0,
-        start_frame=25,
-        end_frame=50,
-        text="",
-        confidence=0.9,
-        bbox=BBox(0.3, 0.8, 0.7, 0.9),
-    )
-    captions_database.merge_captions(path, [caption], 10.0)
+    captions_database.merge_captions(path, [caption(1.0, 2.0, "")], 10.0)
     captions_database.write_readings(path, [Reading(1, text, 0.9)])
     return databases.compress(path, path.with_suffix(".db.gz"))
 
