@@ -18,7 +18,7 @@ from typing import Any
 from captionacc_dagster.storage.s3 import S3ObjectStore
 from captionacc_dagster.storage.s3_client import create_s3_client
 
-_START_S = 180.0  # on a machine on which everything else runs too
+_START_S = 60.0
 
 
 def free_port() -> int:

@@ -26,7 +26,7 @@ from captionacc_dagster_tests.api.world import ISSUER, JWT_SECRET, WEBHOOK_SECRE
 from captionacc_dagster_tests.servers import free_port, server_process
 
 REPOSITORY = Path(__file__).parents[2]
-_START_S = 180.0
+_START_S = 90.0
 
 
 def wait_until(condition: Callable[[], Any], seconds: float, what: str, every_s: float = 0.1) -> Any:

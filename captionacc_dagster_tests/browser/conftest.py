@@ -29,7 +29,7 @@ from captionacc_dagster_tests.cli.conftest import command_environment
 from captionacc_dagster_tests.servers import free_port
 
 CHROMIUM = Path("/usr/bin/chromium")
-_START_S = 240.0
+_START_S = 90.0
 _STOP_S = 30.0
 
 MakePage = Callable[..., Page]

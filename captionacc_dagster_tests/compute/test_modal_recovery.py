@@ -26,7 +26,7 @@ from captionacc_dagster_tests.small_clips import make_clip
 
 pytestmark = [pytest.mark.recovery, pytest.mark.e2e]
 
-STARTED = 180.0
+STARTED = 60.0
 
 
 @pytest.fixture

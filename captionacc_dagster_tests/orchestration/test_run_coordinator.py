@@ -204,7 +204,7 @@ def test_aging_works_in_batches_oldest_first(open_queue: OpenQueue) -> None:
         assert {priority(queue, run_id) for run_id in runs} == {53}
 
 
-@pytest.mark.parametrize("count", [100, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [150, pytest.param(1000, marks=pytest.mark.slow)])
 def test_the_runs_of_twenty_tenants_drain_fairly_and_in_order(open_queue: OpenQueue, count: int) -> None:
     # The deployed limits times four, so that a test of the order takes a fourth of the passes.
     limits = {"video_initial_processing": 20, "crop_and_infer": 8, "caption_ocr": 40}

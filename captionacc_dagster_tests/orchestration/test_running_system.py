@@ -42,7 +42,7 @@ from captionacc_dagster_tests.small_clips import make_clip
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
-PATIENCE_S = 240.0
+PATIENCE_S = 180.0
 BACKFILL_TAG = "dagster/backfill"
 ASSETS = ["raw_video", "full_frames", "ocr_db", "layout_db"]
 

@@ -65,7 +65,7 @@ class ModalServer:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._ready.wait(60), "the Modal server did not start"
+        assert self._ready.wait(20), "the Modal server did not start"
         return self
 
     def __exit__(
