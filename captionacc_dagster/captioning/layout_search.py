@@ -5,26 +5,29 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from captionacc_dagster.captioning.changes import Changes
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.ocr import LineBox, OcrEngine, line_box
 from captionacc_dagster.captioning.sightings import (
+    PICTURE_SIDE,
     THUMB_SIDE,
     Sample,
     Sighting,
+    searchable,
     sightings_of,
     standing_lines,
     standing_share,
     take_samples,
 )
 from captionacc_dagster.captioning.tracks import (
+    CENTERED,
     FoundTrack,
     Row,
-    anchor_of,
     box_of,
     find_fixtures,
     find_rows,
@@ -49,12 +52,15 @@ _UPPER_END = 3.0  # times the longest differs from the second, longer ones are l
 _ROOM = 0.24  # of the longest line, that the track's region is longer than it
 _SURE = 0.6  # score from which on a line elsewhere is looked into,
 _FILLS = 0.95  # unless it runs across the whole picture as a ticker does
-_PARTS = 4  # in which the times between keyframes are looked at
+_UNSEEN_S = 2.5  # before a keyframe, that are not looked at when the rest tells enough
+_PARTS = 2  # in which what follows keyframes is looked at, and then the rest
 _TELLING, _TELLING_SHARE = 3, 0.8  # captions seen, and share of them that show as standing strokes
 _COMPARED = 6  # other samples with which the strokes of one are compared
 _FEW_KEYFRAMES = 5  # with fewer samples at keyframes all are taken in one go: each time costs decoding anew
 _SUSPECTS = 2  # samples searched whole because of lines that stand where no track is
-_MOSAIC_HEIGHT = 640  # pixels of bands that are searched at once
+_MOSAIC_PIXELS = 640 * 512  # of bands that are searched at once
+_SAME_LINE = 0.5  # of a line, that lies in another one found later at the same place
+_ON_FIXTURE = 0.3  # of something, that lies on what is known already
 _RULE = 8  # black pixels between the bands of a mosaic
 _SECOND_LINE = 1.3  # line heights beside a track of one line in which a second one is searched
 _SAME_LINES = 0.6  # line heights in which it is looked round otherwise
@@ -62,12 +68,16 @@ _SAME_LINES = 0.6  # line heights in which it is looked round otherwise
 
 @dataclass(frozen=True, slots=True)
 class _Band:
-    """A band of a sample's picture (pixels ``top..bottom``) and where it stands in the mosaic."""
+    """A band of a sample's picture (pixels ``top..bottom`` of ``height``) and where it stands in the mosaic."""
 
     sample: Sample
     top: int
     bottom: int
     offset: int
+    height: int
+
+
+_Place = tuple[Sample, float, float]  # a sample, and the top and bottom of a band of it as fractions
 
 
 class LayoutSearch:
@@ -93,8 +103,12 @@ class LayoutSearch:
         self.samples: list[Sample] = []
         self.sightings: list[Sighting] = []
         self.fixtures: list[BBox] = []
+        self._is_spread = False  # samples between keyframes, too: what is rare would have been seen
         self._others = 0  # rows that may hold captions, but are no track
+        self._band_side = self._side
+        self._changes = Changes(())
         self._stood: dict[int, list[tuple[BBox, float]]] = {}
+        self._inside = 0  # samples not searched, in which something stands where the tracks are
         self._banded: set[int] = set()  # samples searched near the tracks
 
     def run(self) -> list[FoundTrack]:
@@ -103,32 +117,58 @@ class LayoutSearch:
         Raises:
             VideoError: the video can no longer be opened.
         """
-        near = keyframe_times(self._facts, list(self._known))
-        between = times_between(self._facts, near)
-        self._steps = len(near) + len(between) + 1
-        batches = self._batches(near, between)
-        self._add(next(batches))
-        self._search_whole(self._spread(_WHOLE_S))
-        tracks = self._tracks()
-        while not self._is_settled(tracks):
-            batch = next(batches, None)
-            if batch is None:
-                self._search_whole(self._suspects(tracks))
-                tracks = self._tracks()
-                break
+        portions = list(self._portions())
+        self._steps = sum(len(times) for times in portions) + 1
+        tracks: list[FoundTrack] = []
+        for batch in self._batches(portions):
             self._add(batch)
             tracks = self._searched_further(tracks)
+            if self._is_settled(tracks):
+                tracks = self._searched_elsewhere(tracks)
+                if self._is_settled(tracks):
+                    break
+        else:
+            tracks = self._searched_elsewhere(tracks)
         self._report(self._steps)
         return tracks
 
-    def _batches(self, near: Sequence[float], between: Sequence[float]) -> Iterator[list[Sample]]:
-        """Take samples in portions, the cheap and telling ones first."""
-        if len(near) >= _FEW_KEYFRAMES:
-            for times in (near, *in_parts(near, between)):
-                yield self._take(take_samples(self._facts, times, self._side), len(times))
+    def _portions(self) -> Iterator[list[float]]:
+        """Part the times to sample, the cheap and telling ones first; without a portion they are taken in one go."""
+        near = keyframe_times(self._facts, list(self._known))
+        times = sorted([*near, *times_between(self._facts, near)])
+        if len(near) < _FEW_KEYFRAMES:
+            yield times
             return
-        times = sorted([*near, *between])
-        samples = take_samples(self._facts, times, self._side)
+        shots = [list(group) for _, group in itertools.groupby(times, key=self._keyframe_before)]
+        early = [[time_s for time_s in shot if self._is_early(time_s)] for shot in shots]
+        late = [[time_s for time_s in shot if not self._is_early(time_s)] for shot in shots]
+        for parts in (early, late):
+            for first in range(_PARTS):
+                yield [time_s for part in parts[first::_PARTS] for time_s in part]
+
+    def _keyframe_before(self, time_s: float) -> int:
+        return bisect.bisect(self._facts.keyframes_s, time_s + 1e-6)
+
+    def _is_early(self, time_s: float) -> bool:
+        """Tell whether a time is reached without decoding all up to the next keyframe.
+
+        What is left out is at most half of what lies between two, and no longer than a caption usually stands.
+        """
+        ends = (0.0, *self._facts.keyframes_s, self._facts.duration_s)
+        number = self._keyframe_before(time_s)
+        start, end = ends[number], ends[number + 1]
+        return time_s <= max((start + end) / 2, end - _UNSEEN_S) + 0.1 or time_s in self._known
+
+    def _batches(self, portions: Sequence[Sequence[float]]) -> Iterator[list[Sample]]:
+        """Take samples in portions."""
+        if len(portions) > 1:
+            for number, times in enumerate(portions):
+                self._is_spread = number + 1 >= _PARTS
+                if times:
+                    yield self._take(take_samples(self._facts, times), len(times))
+            return
+        (times,) = portions
+        samples = take_samples(self._facts, times)
         half, quarter = -(-len(times) // 2), -(-len(times) // 4)
         for count in (half, quarter, quarter):
             yield self._take(samples, count)
@@ -136,12 +176,26 @@ class LayoutSearch:
     def _searched_further(self, tracks: list[FoundTrack]) -> list[FoundTrack]:
         """Search new samples: some whole, the others near the tracks."""
         self._stood.clear()  # there is more now to compare with
-        self._search_whole(self._spread(_WHOLE_S if tracks else _WHOLE_S / 2))
-        tracks = self._tracks()
+        self._changes = Changes([sample for sample in self.samples if sample.scene_stands])
+        self._search_whole(self._spread(_WHOLE_S))
+        tracks = tracks or self._tracks()
         if not tracks:
             return tracks
         self._search_bands(tracks)
         return self._tracks()
+
+    def _searched_elsewhere(self, tracks: list[FoundTrack]) -> list[FoundTrack]:
+        """Search where no track is, but something stands or comes and goes like a line."""
+        places = self._suspects(tracks)
+        if not places:
+            return tracks
+        found = self._search_places(places, PICTURE_SIDE)
+        tracks = self._tracks()
+        if tracks and any(sample.scene_stands for sample in found):  # these were missed in the smaller picture
+            self._band_side = PICTURE_SIDE
+            self._search_bands(tracks)
+            tracks = self._tracks()
+        return tracks
 
     def _take(self, samples: Iterator[Sample], count: int) -> list[Sample]:
         taken = []
@@ -151,14 +205,14 @@ class LayoutSearch:
         return taken
 
     def _add(self, samples: Sequence[Sample]) -> None:
-        self.samples = sorted([*self.samples, *samples], key=lambda sample: sample.time_s)
+        self.samples += samples
         self._use_known()
 
     def _is_settled(self, tracks: Sequence[FoundTrack]) -> bool:
         """Tell whether the samples are enough: many texts were seen, how long they get, and no text elsewhere."""
         if self._facts.duration_s < _SHORT_S or not tracks or self._others:
             return False
-        return all(len(track.rows) > 1 and self._is_known(track) for track in tracks)
+        return all((len(track.rows) > 1 or self._is_spread) and self._is_known(track) for track in tracks)
 
     def _is_known(self, track: FoundTrack) -> bool:
         """Tell whether enough texts of a track were seen, and whether longer ones fit in the room left for them.
@@ -167,10 +221,12 @@ class LayoutSearch:
         Biometrika 51, 1964).
         """
         row = max(track.rows, key=lambda entry: entry.distinct)
+        if row.distinct + self._inside / 2 >= _MANY_TEXTS:
+            return True
         if row.distinct < _SETTLED_TEXTS:
             return False
         second, longest = sorted(max(track.rows, key=lambda entry: max(entry.lengths, default=0.0)).lengths)[-2:]
-        return row.distinct >= _MANY_TEXTS or _UPPER_END * (longest - second) <= _ROOM * longest + row.height
+        return _UPPER_END * (longest - second) <= _ROOM * longest + row.height
 
     def _report(self, done: int) -> None:
         if self._progress is not None:
@@ -195,7 +251,7 @@ class LayoutSearch:
         searched = [sample.time_s for sample in self.samples if sample.searched]
         spacing_s = min(spacing_s, self._facts.duration_s / 6)
         chosen = []
-        for sample in self.samples:
+        for sample in sorted(self.samples, key=lambda entry: entry.time_s):
             if all(abs(sample.time_s - time_s) >= 0.75 * spacing_s for time_s in searched):
                 chosen.append(sample)
                 searched.append(sample.time_s)
@@ -203,11 +259,11 @@ class LayoutSearch:
 
     def _search_whole(self, samples: Sequence[Sample]) -> None:
         for sample in samples:
-            sample.lines = self._engine.detect(sample.image, long_side=self._side)
+            sample.lines = self._engine.detect(searchable(sample, self._side), long_side=self._side)
             sample.searched = True
 
     def _tracks(self) -> list[FoundTrack]:
-        self.sightings = sightings_of(self.samples)
+        self.sightings = [self._tightened(sighting) for sighting in sightings_of(self.samples)]
         fixtures = find_fixtures(self.samples, self.sightings)
         fixed = {id(sighting) for sighting in fixtures}
         free = [sighting for sighting in self.sightings if id(sighting) not in fixed]
@@ -221,10 +277,16 @@ class LayoutSearch:
         )
         return tracks
 
+    def _tightened(self, sighting: Sighting) -> Sighting:
+        """Cut a box down to the letters that come and go in it, where the scene behind it stands still."""
+        sample = self.samples[sighting.sample]
+        bbox = self._changes.tightened(sample, sighting.bbox) if sample.scene_stands else None
+        return sighting if bbox is None else replace(sighting, bbox=bbox, fine=True)
+
     def _may_be_captions(self, row: Row) -> bool:
         """Tell whether a few captions may stand in a row: text that neither moves nor stays nor fills the picture."""
         along = self.size[1] if row.vertical else self.size[0]
-        in_place = row.vertical or row.distinct > 1 or anchor_of([row], along) == "center"
+        in_place = row.vertical or row.distinct > 1 or abs(2 * row.lines[0].middle - along) <= 2 * CENTERED * along
         return (
             in_place
             and 0 < len(row.lines) <= 2 * row.distinct
@@ -233,49 +295,50 @@ class LayoutSearch:
         )
 
     def _search_bands(self, tracks: Sequence[FoundTrack]) -> None:
-        """Search the samples left over near the tracks only, many bands stacked into one picture.
+        """Search the samples left over near the tracks only.
 
         Where the strokes of captions show by themselves, only samples are searched in which they stand farther
         out than was seen before.
         """
-        rest = [sample for sample in self.samples if not sample.searched and id(sample) not in self._banded]
+        finer = self._band_side > self._side
+        rest = [
+            sample
+            for sample in self.samples
+            if id(sample) not in self._banded
+            and (not sample.searched or (finer and sample.scene_stands and not sample.fine))
+        ]
         if any(track.vertical for track in tracks):
-            self._search_whole(rest)
+            self._search_whole([sample for sample in rest if not sample.searched])
             return
         if self._strokes_tell(tracks):
-            rest = [sample for sample in rest if sample.scene_stands or self._stands_out(sample, tracks)]
+            places = [None if sample.scene_stands else self._stands_out(sample, tracks) for sample in rest]
+            self._inside = sum(place is False for place in places)
+            rest = [sample for sample, out in zip(rest, places, strict=True) if sample.scene_stands or out]
         self._banded.update(id(sample) for sample in rest)
-        for mosaic, bands in self._mosaics(rest, tracks):
+        zones = self._zones(tracks)
+        self._search_places([(sample, *zone) for sample in rest for zone in zones], self._band_side)
+
+    def _search_places(self, places: Sequence[_Place], side: int) -> list[Sample]:
+        """Search bands of samples scaled to ``side``, many stacked into one picture; gives those with lines."""
+        found: dict[int, Sample] = {}
+        for mosaic, bands in _mosaics(places, side):
             height, width = mosaic.shape[:2]
             for line in self._engine.detect(mosaic, long_side=max(height, width)):
                 middle = (line.bbox.top + line.bbox.bottom) / 2 * height
                 band = next((b for b in bands if b.offset <= middle < b.offset + b.bottom - b.top), None)
                 if band is not None:
-                    band.sample.lines.append(_moved(line, band, height))
+                    line = _moved(line, band, height)
+                    sample = band.sample
+                    sample.lines = [known for known in sample.lines if overlap(known.bbox, line.bbox) <= _SAME_LINE]
+                    sample.lines.append(line)
+                    found[id(sample)] = sample
+        return list(found.values())
 
-    def _mosaics(
-        self, samples: Sequence[Sample], tracks: Sequence[FoundTrack]
-    ) -> Iterator[tuple[NDArray[np.uint8], list[_Band]]]:
-        pieces: list[NDArray[np.uint8]] = []
-        bands: list[_Band] = []
-        offset = 0
-        for sample in samples:
-            for top, bottom in self._zones(tracks, sample.image.shape[0]):
-                if offset and offset + bottom - top > _MOSAIC_HEIGHT:
-                    yield np.concatenate(pieces), bands
-                    pieces, bands, offset = [], [], 0
-                rule = np.zeros((_RULE, *sample.image.shape[1:]), np.uint8)
-                pieces += [sample.image[top:bottom], rule]
-                bands.append(_Band(sample, top, bottom, offset))
-                offset += bottom - top + _RULE
-        if pieces:
-            yield np.concatenate(pieces), bands
-
-    def _zones(self, tracks: Sequence[FoundTrack], height: int) -> list[tuple[int, int]]:
-        """Give the bands round the tracks in pixels of a searched picture; bands that meet are one."""
-        zones: list[tuple[int, int]] = []
+    def _zones(self, tracks: Sequence[FoundTrack]) -> list[tuple[float, float]]:
+        """Give the bands round the tracks as fractions of the height; bands that meet are one."""
+        zones: list[tuple[float, float]] = []
         for low, high in sorted(self._reach(track) for track in tracks):
-            top, bottom = max(0, int(low * height)), min(height, int(np.ceil(high * height)))
+            top, bottom = max(0.0, low), min(1.0, high)
             if zones and top <= zones[-1][1]:
                 zones[-1] = (zones[-1][0], max(bottom, zones[-1][1]))
             else:
@@ -304,9 +367,10 @@ class LayoutSearch:
                     shown.append(any(overlap(box, stands) > 0.5 for stands, _ in self._standing(sample)))
         return len(shown) >= _TELLING and float(np.mean(shown)) >= _TELLING_SHARE
 
-    def _stands_out(self, sample: Sample, tracks: Sequence[FoundTrack]) -> bool:
-        """Tell whether strokes stand near a track, but farther out than any of its lines."""
+    def _stands_out(self, sample: Sample, tracks: Sequence[FoundTrack]) -> bool | None:
+        """Tell whether strokes stand near a track farther out than any of its lines; ``None`` where none stand near."""
         width, height = self.size
+        stands = None
         for track in tracks:
             low, high = self._reach(track)
             lines = [line for row in track.rows for line in row.lines]
@@ -316,11 +380,12 @@ class LayoutSearch:
             top = (track.rows[0].low - 0.5 * room) / height
             bottom = (max(row.high for row in track.rows) + 0.5 * room) / height
             for box, _ in self._standing(sample):
-                near = low < box.bottom and box.top < high
-                inside = box.left > start and box.right < end and box.top > top and box.bottom < bottom
-                if near and not inside:
+                if box.bottom <= low or box.top >= high:
+                    continue
+                if not (box.left > start and box.right < end and box.top > top and box.bottom < bottom):
                     return True
-        return False
+                stands = False
+        return stands
 
     def _standing(self, sample: Sample) -> list[tuple[BBox, float]]:
         """Give the standing lines of a sample, found once."""
@@ -331,27 +396,30 @@ class LayoutSearch:
             self._stood[id(sample)] = found
         return found
 
-    def _suspects(self, tracks: Sequence[FoundTrack]) -> list[Sample]:
-        """Choose samples in which something stands like a line of the tracks where no track is."""
+    def _suspects(self, tracks: Sequence[FoundTrack]) -> list[_Place]:
+        """Choose places where something stands, or comes and goes, like a line of the tracks where no track is."""
         reaches = [self._reach(track) for track in tracks if not track.vertical]
         heights = [row.height / self.size[1] for track in tracks for row in track.rows if not track.vertical]
         density = self._stroke_density(tracks)
-        ranked = []
+        standing: list[tuple[float, _Place]] = []
+        changing: list[tuple[float, _Place]] = []
         for sample in self.samples:
-            if sample.searched or sample.scene_stands:
+            if sample.fine or (sample.searched and not sample.scene_stands):
                 continue
-            weights = [
-                weight
-                for box, weight in self._standing(sample)
-                if not any(low < (box.top + box.bottom) / 2 < high for low, high in reaches)
-                and not any(overlap(box, fixed) > 0.3 for fixed in self.fixtures)
-                and weight / (box.width * box.height) >= 0.6 * density
-                and (not heights or 0.4 * min(heights) <= box.height <= 1.6 * max(heights))
-            ]
-            if weights:
-                ranked.append((max(weights), sample))
-        ranked.sort(key=lambda entry: -entry[0])
-        return [sample for _, sample in ranked[: _SUSPECTS if tracks else 2 * _SUSPECTS]]
+            lines = self._changes.lines(sample) if sample.scene_stands else self._standing(sample)
+            for box, weight in lines:
+                if (
+                    any(low < (box.top + box.bottom) / 2 < high for low, high in reaches)
+                    or any(overlap(box, fixed) > _ON_FIXTURE for fixed in self.fixtures)
+                    or any(overlap(box, line.bbox) > _ON_FIXTURE for line in sample.lines)
+                    or weight / (box.width * box.height) < 0.6 * density
+                    or (heights and not 0.4 * min(heights) <= box.height <= 1.6 * max(heights))
+                ):
+                    continue
+                place = (sample, max(0.0, box.top - box.height), min(1.0, box.bottom + box.height))
+                (changing if sample.scene_stands else standing).append((weight, place))
+        most = _SUSPECTS if tracks else 2 * _SUSPECTS
+        return [*_heaviest(standing, most), *_heaviest(changing, 2 * most)]
 
     def _stroke_density(self, tracks: Sequence[FoundTrack]) -> float:
         """Give how much of a caption's box its standing strokes fill (median over the tracks' lines)."""
@@ -363,6 +431,32 @@ class LayoutSearch:
             for vertical, line in lines
         ]
         return float(np.median(densities)) if densities else 0.0
+
+
+def _heaviest(places: Sequence[tuple[float, _Place]], most: int) -> list[_Place]:
+    """Choose the places that weigh most, one of a sample."""
+    chosen: dict[int, _Place] = {}
+    for _, place in sorted(places, key=lambda entry: -entry[0]):
+        chosen.setdefault(id(place[0]), place)
+    return list(chosen.values())[:most]
+
+
+def _mosaics(places: Sequence[_Place], side: int) -> Iterator[tuple[NDArray[np.uint8], list[_Band]]]:
+    pieces: list[NDArray[np.uint8]] = []
+    bands: list[_Band] = []
+    offset = 0
+    for sample, low, high in places:
+        picture = searchable(sample, side)
+        height, width = picture.shape[:2]
+        top, bottom = int(low * height), int(np.ceil(high * height))
+        if offset and (offset + bottom - top) * width > _MOSAIC_PIXELS:
+            yield np.concatenate(pieces), bands
+            pieces, bands, offset = [], [], 0
+        pieces += [picture[top:bottom], np.zeros((_RULE, *picture.shape[1:]), np.uint8)]
+        bands.append(_Band(sample, top, bottom, offset, height))
+        offset += bottom - top + _RULE
+    if pieces:
+        yield np.concatenate(pieces), bands
 
 
 def keyframe_times(facts: VideoFacts, known: Sequence[float]) -> list[float]:
@@ -386,17 +480,6 @@ def times_between(facts: VideoFacts, near: Sequence[float]) -> list[float]:
     return times
 
 
-def in_parts(near: Sequence[float], between: Sequence[float]) -> list[list[float]]:
-    """Part the times between some others so that each part is spread over the video, and costs about the same.
-
-    What lies between two keyframes stays together, as reaching its end means decoding all of it.
-    """
-    parts: list[list[float]] = [[] for _ in range(_PARTS)]
-    for time_s in between:
-        parts[(bisect.bisect(near, time_s) - 1) % _PARTS].append(time_s)
-    return [part for part in parts if part]
-
-
 def _spacing(facts: VideoFacts) -> float:
     spacing = max(_SPACING_S, facts.duration_s / _MOST_SAMPLES)
     return max(0.3, facts.duration_s / 8) if facts.duration_s < 8 * spacing else spacing
@@ -404,7 +487,7 @@ def _spacing(facts: VideoFacts) -> float:
 
 def _moved(line: LineBox, band: _Band, mosaic_height: int) -> LineBox:
     """Bring a line from the mosaic back to its sample."""
-    height = band.sample.image.shape[0]
+    height = band.height
     shift = band.top - band.offset
     top = np.clip((line.bbox.top * mosaic_height + shift) / height, band.top / height, band.bottom / height)
     bottom = np.clip((line.bbox.bottom * mosaic_height + shift) / height, band.top / height, band.bottom / height)

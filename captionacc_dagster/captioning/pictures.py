@@ -21,6 +21,7 @@ _BT601_WEIGHTS = (0.299, 0.114)
 _BT709_HEIGHT = 720  # an untagged picture from this height on is taken for BT.709, as players do
 _LUMA_FIRST = ("yuv4", "yuvj4", "yuva4", "nv12", "nv21", "p010", "gray")  # formats with a luma plane
 _BYTES, _WORDS = np.dtype(np.uint8), np.dtype("<u2")
+_NEARLY = 0.6  # of its own size, to which a picture is scaled linearly
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 
 
@@ -143,13 +144,15 @@ class Picture:
         return self._turn(_array(frame))
 
     def scaled_luma(self, width: int, height: int) -> NDArray[np.uint8]:
-        """Give the whole picture's luma scaled by area, ``(height, width)`` uint8, as coded."""
+        """Give the whole picture's luma scaled down, ``(height, width)`` uint8, as coded: by area, to little less
+        than its own size linearly, which is quicker and then as good."""
         import cv2
 
         plane = self._plane(0) if self._format.has_planes else self._gray
         across = self._rotation in (90, 270)
         size = (height, width) if across else (width, height)
-        return self._turn(_to_8_bits(cv2.resize(plane, size, interpolation=cv2.INTER_AREA), self._format.bits))
+        method = cv2.INTER_LINEAR if size[0] > _NEARLY * plane.shape[1] else cv2.INTER_AREA
+        return self._turn(_to_8_bits(cv2.resize(plane, size, interpolation=method), self._format.bits))
 
     def _plane(self, number: int) -> NDArray:
         """View one plane, ``(height, width)``, or ``(height, 2 * width)`` for interleaved chroma."""

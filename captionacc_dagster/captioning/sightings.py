@@ -18,6 +18,7 @@ from captionacc_dagster.captioning.pictures import pixel_rectangle
 from captionacc_dagster.captioning.video import NativeFrame, VideoFacts, VideoReader, scaled_size
 
 THUMB_SIDE = 640  # pixels of the longer side of the luma pictures that are compared over time
+PICTURE_SIDE = 960  # pixels of the longer side of those in which lines are searched, at most
 _SHORT_S = 8.0
 _LATER_S = 0.2  # how much later the second picture of a sample is, at least
 _THICKEST = 0.22  # of the picture's shorter side: no line of text is thicker
@@ -37,20 +38,22 @@ _MOVED = 1.3  # thumb pixels from which on it counts as moved
 class Sample:
     """A frame of the video and one a little later, as pictures of their strokes, and the lines found in it.
 
-    ``strokes`` and ``later`` are ``(h, w)`` uint8, 128 where the picture is like its surroundings; ``image``
-    is ``(h, w, 3)`` RGB uint8, in which lines are searched. ``scene_stands``: nothing moves between the two, so
-    that standing still says nothing; ``searched``: the whole picture was searched; ``fine``: its lines were found
-    in a larger picture, which gives tighter boxes.
+    ``strokes`` and ``later`` are ``(h, w)`` uint8, 128 where the picture is like its surroundings; ``luma``
+    is ``(h, w)`` uint8, in which lines are searched (as many are found there as in colours).
+    ``scene_stands``: nothing moves between the two, so that standing still says nothing; ``searched``: the whole
+    picture was searched; ``fine``: its lines were found in a larger picture, which gives tighter boxes;
+    ``followed``: what is known of `stillness`.
     """
 
     time_s: float
     strokes: NDArray[np.uint8]
     later: NDArray[np.uint8] | None
-    image: NDArray[np.uint8]
+    luma: NDArray[np.uint8]
     scene_stands: bool = False
     searched: bool = False
     fine: bool = False
     lines: list[LineBox] = field(default_factory=list)
+    followed: dict[BBox, float] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +72,8 @@ class Sighting:
     fine: bool = False
 
 
-def take_samples(facts: VideoFacts, times: Sequence[float], side: int) -> Iterator[Sample]:
-    """Take samples at rising times, their pictures scaled to ``side`` pixels of the longer side.
+def take_samples(facts: VideoFacts, times: Sequence[float]) -> Iterator[Sample]:
+    """Take samples at rising times.
 
     Only what the sampled frames are built from is decoded, without the loop filter: a coarse picture is
     enough to find text.
@@ -79,7 +82,7 @@ def take_samples(facts: VideoFacts, times: Sequence[float], side: int) -> Iterat
         VideoError: the video can no longer be opened.
     """
     thumb_size = scaled_size(facts, THUMB_SIDE)
-    search_size = scaled_size(facts, side)
+    picture_size = scaled_size(facts, PICTURE_SIDE)
     # In a short video the frames that could be left out are too few to count, and needed.
     skip = "BIDIR" if facts.duration_s >= _SHORT_S else "DEFAULT"
     with VideoReader(facts, skip=skip, deblock=False) as reader:
@@ -87,7 +90,20 @@ def take_samples(facts: VideoFacts, times: Sequence[float], side: int) -> Iterat
             second = None if later is None else strokes(later.scaled_luma(*thumb_size))
             first = strokes(frame.scaled_luma(*thumb_size))
             stands = second is None or _scene_stands(first, second)
-            yield Sample(frame.time_s, first, second, frame.scaled_rgb(*search_size), stands)
+            yield Sample(frame.time_s, first, second, frame.scaled_luma(*picture_size), stands)
+
+
+def searchable(sample: Sample, side: int) -> NDArray[np.uint8]:
+    """Give a sample's picture scaled to ``side`` pixels of the longer side at most, ``(h, w, 3)`` uint8 in greys."""
+    import cv2
+
+    height, width = sample.luma.shape
+    scale = side / max(height, width)
+    luma = sample.luma
+    if scale < 1:
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        luma = np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), np.uint8)
+    return np.repeat(luma[..., None], 3, axis=2)
 
 
 def _pairs(reader: VideoReader, times: Sequence[float]) -> Iterator[tuple[NativeFrame, NativeFrame | None]]:
@@ -121,6 +137,12 @@ def sightings_of(samples: Sequence[Sample]) -> list[Sighting]:
 
 def stillness(sample: Sample, bbox: BBox) -> float:
     """Tell whether the strokes in a box stand still (1), move (0), or cannot be followed (0.5)."""
+    if bbox not in sample.followed:
+        sample.followed[bbox] = _followed(sample, bbox)
+    return sample.followed[bbox]
+
+
+def _followed(sample: Sample, bbox: BBox) -> float:
     import cv2
 
     if sample.later is None:
@@ -158,8 +180,8 @@ def likeness(one: NDArray[np.uint8], other: NDArray[np.uint8], bbox: BBox) -> fl
     x0, y0, x1, y1 = pixel_rectangle(bbox, width, height)
     first = one[y0:y1, x0:x1].astype(np.float32) - 128
     second = other[y0:y1, x0:x1].astype(np.float32) - 128
-    energy = float(np.sqrt((first * first).sum() * (second * second).sum()))
-    return float((first * second).sum() / energy) if energy > 1.0 else 0.0
+    energy = float(np.sqrt(np.einsum("ij,ij", first, first) * np.einsum("ij,ij", second, second)))
+    return float(np.einsum("ij,ij", first, second) / energy) if energy > 1.0 else 0.0
 
 
 def strokes(luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -175,16 +197,24 @@ def standing_lines(sample: Sample, others: Sequence[Sample]) -> list[tuple[BBox,
 
     Gives boxes and the share of the picture that the strokes of each fill: reason enough to search a sample.
     """
-    import cv2
-
     mask = _standing(sample)
     if mask is None:
         return []
-    always = np.mean([_standing_at(sample.strokes, other.strokes) for other in others], axis=0) > 0.5
+    shared = np.zeros(mask.shape, np.uint8)
+    for other in others:
+        shared += _standing_at(sample.strokes, other.strokes)
+    return lines_in(mask & (2 * shared <= len(others)))
+
+
+def lines_in(mask: NDArray[np.bool_]) -> list[tuple[BBox, float]]:
+    """Find what looks like lines of text among strokes ``(h, w)``: the box of each, and the share of the picture
+    that its strokes fill."""
+    import cv2
+
     height, width = mask.shape
     cell = max(6, min(mask.shape) // 40)
     rows, columns = height // cell, width // cell
-    cells = (mask & ~always)[: rows * cell, : columns * cell].reshape(rows, cell, columns, cell).mean(axis=(1, 3))
+    cells = mask[: rows * cell, : columns * cell].reshape(rows, cell, columns, cell).mean(axis=(1, 3))
     # Strokes that follow one another along the line count, single ones in the background do not.
     active = (cv2.blur(cells.astype(np.float32), (5, 1)) > 0.22).astype(np.uint8)
     count, labelled, stats, _ = cv2.connectedComponentsWithStats(active, connectivity=4)

@@ -32,7 +32,7 @@ _LEADING = 1.0  # line heights that may lie between two lines of one track
 _CHANGES_OFTEN = 4  # different texts at one place that are captions even where nothing can be seen to stand
 _UNLIKE_HEIGHT = 2.2  # times that lines of one track may differ in height
 _WEAK_LEADING, _WEAK_HEIGHT = 0.45, 1.7  # the same where one of them alone would be no caption
-_CENTERED = 0.035  # of the width: how far a centred line's centre may lie off
+CENTERED = 0.035  # of the width: how far a centred line's centre may lie off
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +238,7 @@ def _merged(rows: Sequence[Row]) -> list[Row]:
 def _joined(lines: Sequence[Line]) -> list[Line]:
     """Join the fragments of a line that the detector left apart in one sample."""
     joined: list[Line] = []
-    for line in sorted(lines, key=lambda entry: (entry.sample, entry.start)):
+    for line in sorted(lines, key=lambda entry: (entry.time_s, entry.start)):
         last = joined[-1] if joined else None
         if last is not None and last.sample == line.sample and line.start - last.end < 2 * line.height:
             joined[-1] = Line(
@@ -290,13 +290,13 @@ def anchor_of(rows: Sequence[Row], along: float) -> str | None:
     starts = np.array([line.start for line in lines])
     ends = np.array([line.end for line in lines])
     lengths = ends - starts
-    slack = max(_CENTERED * along, 0.6 * float(np.median([line.height for line in lines])))
+    slack = max(CENTERED * along, 0.6 * float(np.median([line.height for line in lines])))
     middle = weighted_median((starts + ends) / 2, lengths)
     spreads = {
         name: weighted_median(np.abs(places - weighted_median(places, lengths)), lengths)
         for name, places in (("center", (starts + ends) / 2), ("left", starts), ("right", ends))
     }
-    if spreads["center"] <= slack and abs(middle - along / 2) <= _CENTERED * along:
+    if spreads["center"] <= slack and abs(middle - along / 2) <= CENTERED * along:
         return "center"
     best = min(spreads, key=lambda key: spreads[key])
     return best if spreads[best] <= slack else None
@@ -347,7 +347,7 @@ def _row_confidence(row: Row, anchor: str | None, size: tuple[int, int], duratio
         return 0.3
     along = size[1] if row.vertical else size[0]
     middle = float(np.median([line.middle for line in row.lines])) / along
-    in_the_middle = not row.vertical and anchor == "center" and abs(middle - 0.5) < _CENTERED
+    in_the_middle = not row.vertical and anchor == "center" and abs(middle - 0.5) < CENTERED
     if row.distinct >= 2:
         seen_to_stand = standing >= 2 or (standing >= 1 and in_the_middle)
         confidence = 0.55 + 0.06 * row.distinct + 0.15 * in_the_middle + 0.1 * seen_to_stand
