@@ -287,12 +287,14 @@ def _step(numbers: NDArray[np.int_], before: NDArray[np.bool_], cut: int) -> int
     Frames on the wrong side count for as much as they are near; distance from ``cut`` counts a little.
     """
     reach = 4
-    padded = np.concatenate([np.full(reach, before[0]), before, np.full(reach, before[-1])])
-    places = np.concatenate([numbers, [numbers[-1] + 1]])
-    cost = np.abs(places - cut) * 0.15
-    for place in range(len(places)):
-        left, right = padded[place : place + reach], padded[place + reach : place + 2 * reach]
-        cost[place] += np.sum(~left) + np.sum(right) + 2 * (not left[-1]) + 2 * (right.size > 0 and bool(right[0]))
+    places = np.append(numbers, numbers[-1] + 1)
+    count = len(places)
+    padded = np.concatenate([np.full(reach, before[0]), before, np.full(reach, before[-1])]).astype(int)
+    upto = np.append(0, np.cumsum(padded))
+    missing = reach - (upto[reach : reach + count] - upto[:count])
+    left_over = upto[2 * reach : 2 * reach + count] - upto[reach : reach + count]
+    beside = 2 * (1 - padded[reach - 1 : reach - 1 + count]) + 2 * padded[reach : reach + count]
+    cost = np.abs(places - cut) * 0.15 + missing + left_over + beside
     return int(places[int(np.argmin(cost))])
 
 

@@ -29,23 +29,38 @@ Plane = NDArray[np.uint8]
 Map = NDArray[np.float32]
 
 
-def statistics(frames: Sequence[Plane]) -> tuple[Map, Map, Plane, Plane]:
+def mean_level(frames: Sequence[Plane]) -> Map:
+    """Give the mean luma of frames ``(h, w)``, float32."""
+    import cv2
+
+    level = np.zeros(frames[0].shape, np.float32)
+    for frame in frames:
+        cv2.accumulate(frame, level)
+    level /= len(frames)
+    return level
+
+
+def mean_distance(frames: Sequence[Plane], level: Map) -> Map:
+    """Give each pixel's mean distance from a level over some frames, float32 ``(h, w)``."""
+    import cv2
+
+    target = cv2.convertScaleAbs(level)
+    distance = np.zeros(level.shape, np.float32)
+    for frame in frames:
+        cv2.accumulate(cv2.absdiff(frame, target), distance)
+    distance /= len(frames)
+    return distance
+
+
+def statistics(frames: Sequence[Plane], mean: Map | None = None) -> tuple[Map, Map, Plane, Plane]:
     """Give mean, mean absolute deviation (both float32), lowest and highest luma (uint8) of frames ``(h, w)``."""
     import cv2
 
-    mean = np.zeros(frames[0].shape, np.float32)
+    mean = mean_level(frames) if mean is None else mean
     low, high = frames[0], frames[0]
-    for frame in frames:
-        cv2.accumulate(frame, mean)
     for frame in frames[1:]:
         low, high = np.asarray(cv2.min(low, frame), np.uint8), np.asarray(cv2.max(high, frame), np.uint8)
-    mean /= len(frames)
-    middle = cv2.convertScaleAbs(mean)
-    deviation = np.zeros(mean.shape, np.float32)
-    for frame in frames:
-        cv2.accumulate(cv2.absdiff(frame, middle), deviation)
-    deviation /= len(frames)
-    return mean, deviation, low, high
+    return mean, mean_distance(frames, mean), low, high
 
 
 def channels(mean: Map, deviation: Map, low: Plane, high: Plane) -> Map:
@@ -81,12 +96,13 @@ def _session(threads: int) -> InferenceSession:
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
-def stroke_map(frames: Sequence[Plane], line_px: float, *, threads: int = 1) -> Map:
+def stroke_map(frames: Sequence[Plane], line_px: float, mean: Map | None = None, *, threads: int = 1) -> Map:
     """Give the strokes that stood in some frames.
 
     Args:
         frames: one look at a strip, two or more uint8 ``(h, w)`` of the same size.
         line_px: height of a line of text in them; they are looked at so scaled that it is about `LINE_PX`.
+        mean: their mean luma, where it is known.
         threads: of ONNX Runtime; the session of a number of threads is made once in a process.
 
     Returns:
@@ -96,7 +112,7 @@ def stroke_map(frames: Sequence[Plane], line_px: float, *, threads: int = 1) -> 
 
     with _lock:
         session = _session(threads)
-    planes = _scaled(statistics(frames), line_px)
+    planes = _scaled(statistics(frames, mean), line_px)
     height, width = planes[0].shape
     (found,) = session.run(["strokes"], {"window": channels(*planes)[None]})
     strokes = np.ascontiguousarray(np.asarray(found, np.float32)[0, 0, :height, :width])

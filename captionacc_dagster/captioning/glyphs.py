@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from captionacc_dagster.captioning.glyph_network import stroke_map
+from captionacc_dagster.captioning.glyph_network import mean_distance, mean_level, stroke_map
 
 LIKELY = 0.4  # from this probability on a pixel is the stroke of a caption
 LINE_PX = 36  # at most: text is then about 26 pixels high, its strokes two to four wide
@@ -130,30 +130,12 @@ class InkModel:
     @cached_property
     def ink(self) -> Mask:
         """Strokes of a caption that stood for most of the frames, bool."""
-        return np.asarray(stroke_map(self.frames, self.line_px) >= LIKELY)
+        return np.asarray(stroke_map(self.frames, self.line_px, self.level) >= LIKELY)
 
 
 def model_ink(frames: Sequence[Plane], line_px: float) -> InkModel:
     """Model the ink of some frames that show the same caption (or none)."""
-    import cv2
-
-    level = np.zeros(frames[0].shape, np.float32)
-    for frame in frames:
-        cv2.accumulate(frame, level)
-    level /= len(frames)
-    return InkModel(level, tuple(frames), line_px)
-
-
-def mean_distance(frames: Sequence[Plane], level: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Give each pixel's mean distance from a level over some frames, float32 ``(height, width)``."""
-    import cv2
-
-    target = cv2.convertScaleAbs(level)
-    distance = np.zeros(level.shape, np.float32)
-    for frame in frames:
-        cv2.accumulate(cv2.absdiff(frame, target), distance)
-    distance /= len(frames)
-    return distance
+    return InkModel(mean_level(frames), tuple(frames), line_px)
 
 
 def high_pass(level: NDArray[np.float32] | Plane, line_px: float) -> NDArray[np.float32]:
@@ -279,7 +261,8 @@ def _density(mask: Mask, size: tuple[int, int]) -> NDArray[np.float32]:
     """Give the share of the pixels of a window ``(width, height)`` around each pixel that a mask marks."""
     import cv2
 
-    return np.asarray(cv2.boxFilter(mask.astype(np.float32), -1, size, borderType=cv2.BORDER_CONSTANT), np.float32)
+    marked = mask.view(np.uint8)
+    return np.asarray(cv2.boxFilter(marked, cv2.CV_32F, size, borderType=cv2.BORDER_CONSTANT), np.float32)
 
 
 def _compare(before: InkModel, after: InkModel, apart: tuple[Mask, Mask], line_px: float) -> InkChange:
@@ -333,15 +316,19 @@ def synchrony(
     if len(frames) < 2:
         return 0.0
     width, height = character_window(line_px)
+    changed = change.lost | change.gained
+    across = changed.shape[1]
+    looked_at = [
+        frame.ravel() for frame in (frames[len(frames) // 2 - 1 : len(frames) // 2 + 1] if at_once else frames)
+    ]
     best = 0.0
     for row, column in change.windows:
-        rows = slice(max(0, row - height // 2), row + height // 2 + 1)
-        columns = slice(max(0, column - width // 2), column + width // 2 + 1)
-        mask = (change.lost | change.gained)[rows, columns]
-        low, high = before.level[rows, columns][mask], after.level[rows, columns][mask]
+        top, left = max(0, row - height // 2), max(0, column - width // 2)
+        down, right = np.nonzero(changed[top : row + height // 2 + 1, left : column + width // 2 + 1])
+        pixels = (down + top) * across + right + left
+        low, high = before.level.take(pixels), after.level.take(pixels)
         step = _steps(low, high)
-        looked_at = frames[len(frames) // 2 - 1 : len(frames) // 2 + 1] if at_once else frames
-        ways = (np.stack([frame[rows, columns][mask] for frame in looked_at]) - low) / step
+        ways = (np.stack([frame.take(pixels) for frame in looked_at]) - low) / step
         if at_once:
             best = max(best, float(np.mean(ways[1] - ways[0] >= _MOST_OF_THE_WAY)))
             continue
@@ -376,7 +363,8 @@ def _strokes(mask: Mask) -> Mask:
     """Leave out single pixels and hairlines: noise of the encoding."""
     import cv2
 
-    near = cv2.boxFilter(mask.astype(np.float32), -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
+    marked = mask.view(np.uint8)
+    near = cv2.boxFilter(marked, -1, (3, 3), normalize=False, borderType=cv2.BORDER_CONSTANT)
     return mask & (near >= 4)
 
 
@@ -396,11 +384,12 @@ def visibility(seen: Sequence[NDArray[np.float32]], model: InkModel, ink: Mask) 
     Returns:
         float32 ``(len(seen),)``.
     """
-    target = model.relief[ink]
-    norm = float(np.sum(target * target))
+    pixels = np.flatnonzero(ink)
+    target = model.relief.take(pixels)
+    norm = float(np.dot(target, target))
     if norm <= 0:
         return np.zeros(len(seen), np.float32)
-    return np.array([np.sum(target * relief[ink]) / norm for relief in seen], np.float32)
+    return np.array([np.dot(target, relief.take(pixels)) / norm for relief in seen], np.float32)
 
 
 def odd(value: float) -> int:

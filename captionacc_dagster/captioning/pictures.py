@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -49,6 +49,7 @@ def _format_of(frame: av.VideoFrame) -> _Format:
     return _formats[name]
 
 
+@lru_cache(maxsize=64)  # the same few rectangles are cut out of every frame
 def pixel_rectangle(bbox: BBox, width: int, height: int) -> tuple[int, int, int, int]:
     """Give ``(x0, y0, x1, y1)``: the whole pixels that a relative box touches, half-open, never empty."""
     x0 = min(max(int(bbox.left * width + 1e-6), 0), width - 1)
@@ -107,11 +108,11 @@ class Picture:
 
     def yuv420(self, bbox: BBox) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
         """Give a rectangle as Y, Cb and Cr in 4:2:0, uint8, as coded; the luma's sides are made even."""
-        import cv2
-
         luma = self.luma(bbox)
         height, width = max(2, luma.shape[0] // 2 * 2), max(2, luma.shape[1] // 2 * 2)
         if luma.shape[0] < 2 or luma.shape[1] < 2:
+            import cv2
+
             luma = np.asarray(cv2.resize(luma, (width, height)), np.uint8)
         half = (width // 2, height // 2)
         if self._format.has_planes and self._format.has_chroma:
@@ -119,14 +120,11 @@ class Picture:
         elif self._format.has_planes:
             crops = [np.full((1, 1), 128, np.uint8)] * 2
         else:
+            import cv2
+
             converted = cv2.cvtColor(self._crop(self._rgb, bbox), cv2.COLOR_RGB2YCrCb)
-            crops = [converted[..., 2], converted[..., 1]]
-        cb, cr = (
-            np.asarray(
-                crop if crop.shape[::-1] == half else cv2.resize(crop, half, interpolation=cv2.INTER_AREA), np.uint8
-            )
-            for crop in crops
-        )
+            crops = [np.asarray(converted[..., channel], np.uint8) for channel in (2, 1)]
+        cb, cr = (_halved(crop, half) for crop in crops)
         return luma[:height, :width], cb, cr
 
     def scaled_rgb(self, width: int, height: int) -> NDArray[np.uint8]:
@@ -223,6 +221,16 @@ class Picture:
         out[..., 2] = bright + 2 * (1 - weight_blue) * cb
         out[..., 1] = (bright - weight_red * out[..., 0] - weight_blue * out[..., 2]) / weight_green
         return np.clip(np.rint(out), 0, 255).astype(np.uint8)
+
+
+def _halved(chroma: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Bring a plane of chroma to ``(width, height)``; a rectangle at odd pixels touches one more of its pixels."""
+    width, height = size
+    if 0 <= chroma.shape[0] - height <= 1 and 0 <= chroma.shape[1] - width <= 1:
+        return chroma[:height, :width]
+    import cv2
+
+    return np.asarray(cv2.resize(chroma, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _as_coded(bbox: BBox, rotation: int) -> BBox:
