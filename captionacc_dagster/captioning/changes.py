@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,32 +14,43 @@ from captionacc_dagster.captioning.sightings import Sample, likeness, lines_in
 
 _SAME_SCENE = 0.6  # correlation of strokes from which on two samples show the same scene
 _COARSE = 4  # every so many pixels are looked at to compare whole samples
-_APART_S = 0.7  # between samples that are compared: their captions are others, mostly
+_APART_S = (2.4, 0.7)  # between samples that are compared, so that their captions are others; closer if need be
 _COMPARED = 3  # samples of the same scene that tell what one of them shows by itself
+_STRONG = 85  # grey levels of difference from which on a pixel is wholly text
 _CHANGED = 14  # grey levels by which strokes differ that were not there
 _OF_THE_STRONGEST = 0.4  # of the strongest changes in a box: what is weaker is the blur round letters
 _LEAST = 0.02  # of a box, that its letters fill at least
 _OUTSIDE = 0.02  # of all changed pixels in a box, that may lie outside to each side
-_GROWN = 0.15  # of the letters' height, that a detector's box reaches beyond them
+_GROWN, _BELOW = 0.15, 0.22  # of the letters' height, that a box reaches beyond them: below there may be descenders
+_WHOLE = BBox(0.0, 0.0, 1.0, 1.0)
 _LOOSE = 1.2  # times the height that it would have, from which on a box is too high
 
 
 class Changes:
     """What each of some samples shows that the scene behind it does not.
 
-    A pixel counts where it differs from most of three other samples of the same scene: there it is no matter that
-    these show captions too, as those are others.
+    A pixel counts where its strokes are others, and stronger, than in most of three other samples of the same scene:
+    there it is no matter that these show captions too, as those are others.
     """
 
     def __init__(self, samples: Sequence[Sample]) -> None:
         self._samples = sorted(samples, key=lambda sample: sample.time_s)
-        self._coarse = {id(sample): np.ascontiguousarray(sample.strokes[::_COARSE, ::_COARSE]) for sample in samples}
+        self._times = [sample.time_s for sample in self._samples]
+        self._coarse = [np.ascontiguousarray(sample.strokes[::_COARSE, ::_COARSE]) for sample in self._samples]
         self._found: dict[int, NDArray[np.uint8] | None] = {}
 
-    def lines(self, sample: Sample) -> list[tuple[BBox, float]]:
-        """Find what looks like a line of text that comes and goes; the share of the picture that each fills."""
+    def lines(self, sample: Sample) -> list[tuple[BBox, float]] | None:
+        """Find what looks like a line of text that comes and goes; ``None`` where it cannot be told.
+
+        Gives boxes and the share of the picture that the strokes of each fill.
+        """
         changed = self._changed(sample)
-        return [] if changed is None else lines_in(changed >= _CHANGED)
+        return None if changed is None else lines_in(changed >= _CHANGED)
+
+    def picture(self, sample: Sample) -> NDArray[np.uint8] | None:
+        """Give what comes and goes, ``(h, w)`` uint8 from white to black, for a detector to find lines in."""
+        changed = self._changed(sample)
+        return None if changed is None else 255 - np.minimum(changed, _STRONG) * np.uint8(255 // _STRONG)
 
     def tightened(self, sample: Sample, bbox: BBox) -> BBox | None:
         """Cut a box down to the letters in it, ``None`` where it is tight already or cannot be told."""
@@ -53,14 +65,14 @@ class Changes:
             return None
         top, bottom = _extent(ink.sum(axis=1), _OUTSIDE)
         left, right = _extent(ink.sum(axis=0), _OUTSIDE / 4)
-        grown = _GROWN * (bottom - top)
-        if y1 - y0 <= _LOOSE * (bottom - top + 2 * grown):
+        grown, below = _GROWN * (bottom - top), _BELOW * (bottom - top)
+        if y1 - y0 <= _LOOSE * (bottom - top + grown + below):
             return None
         return BBox(
             max(bbox.left, (x0 + left - grown) / width),
             max(bbox.top, (y0 + top - grown) / height),
             min(bbox.right, (x0 + right + grown) / width),
-            min(bbox.bottom, (y0 + bottom + grown) / height),
+            min(bbox.bottom, (y0 + bottom + below) / height),
         )
 
     def _changed(self, sample: Sample) -> NDArray[np.uint8] | None:
@@ -75,21 +87,38 @@ class Changes:
         others = self._of_the_same_scene(sample)
         if len(others) < _COMPARED:
             return None
-        one, two, three = (cv2.absdiff(sample.strokes, other.strokes) for other in others)
+        one, two, three = (_gained(sample.strokes, other.strokes) for other in others)
         return np.asarray(cv2.max(cv2.min(one, two), cv2.min(cv2.max(one, two), three)), np.uint8)
 
     def _of_the_same_scene(self, sample: Sample) -> list[Sample]:
-        """Choose the samples nearest in time, but not too near, that show the same scene."""
-        whole = BBox(0.0, 0.0, 1.0, 1.0)
+        """Choose samples near in time, but not too near, that show the same scene."""
+        number = bisect.bisect_left(self._times, sample.time_s)
+        near = sorted(self._scene(number), key=lambda entry: abs(entry.time_s - sample.time_s))
         chosen: list[Sample] = []
-        for other in sorted(self._samples, key=lambda entry: abs(entry.time_s - sample.time_s)):
-            if all(abs(other.time_s - known.time_s) >= _APART_S for known in (sample, *chosen)):
-                if likeness(self._coarse[id(sample)], self._coarse[id(other)], whole) < _SAME_SCENE:
+        for apart_s in _APART_S:
+            for other in near:
+                if all(abs(other.time_s - known.time_s) >= apart_s for known in (sample, *chosen)):
+                    chosen.append(other)
+        return chosen[:_COMPARED]
+
+    def _scene(self, number: int) -> list[Sample]:
+        """Give the samples before and after one, up to where the scene changes."""
+        scene: list[Sample] = []
+        for following in (range(number - 1, -1, -1), range(number + 1, len(self._samples))):
+            for other in following:
+                if likeness(self._coarse[number], self._coarse[other], _WHOLE) < _SAME_SCENE:
                     break
-                chosen.append(other)
-                if len(chosen) == _COMPARED:
-                    break
-        return chosen
+                scene.append(self._samples[other])
+        return scene
+
+
+def _gained(strokes: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Give by how much strokes differ from others where they are stronger than those, ``(h, w)`` uint8."""
+    import cv2
+
+    none = np.full_like(strokes, 128)
+    stronger = cv2.subtract(cv2.absdiff(strokes, none), cv2.absdiff(others, none))
+    return np.asarray(cv2.min(cv2.absdiff(strokes, others), cv2.add(stronger, stronger)), np.uint8)
 
 
 def _extent(counts: NDArray[np.integer], outside: float) -> tuple[int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import bisect
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from captionacc_dagster.captioning.changes import Changes
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.ocr import LineBox, OcrEngine, line_box
+from captionacc_dagster.captioning.sample_times import PARTS, portions_of
 from captionacc_dagster.captioning.sightings import (
     PICTURE_SIDE,
     THUMB_SIDE,
@@ -42,9 +42,7 @@ _SIDE = 512  # pixels of the longer side in which lines are searched when their 
 _COARSE_SIDE, _FINE_SIDE = 384, 960  # the same for large and for small text
 _STEP = 32  # pixels: odd sizes take twice as long to scale to
 _LINE_PIXELS = 18  # height of a line's box at which the detector is sure of it
-_MOST_SAMPLES = 100  # in a long video; at keyframes up to twice as many, each takes a megabyte
-_SPACING_S = 0.8  # between samples, unless the video is long or very short
-_WHOLE_S = 3.6  # between samples that are searched whole
+_WHOLE_S = 4.8  # between samples that are searched whole
 _SHORT_S = 12.0  # a video so short is sampled throughout
 _SETTLED_TEXTS = 4  # different captions seen after which keyframes are enough,
 _MANY_TEXTS = 8  # and after which they are even if one was much longer than all others
@@ -52,11 +50,8 @@ _UPPER_END = 3.0  # times the longest differs from the second, longer ones are l
 _ROOM = 0.24  # of the longest line, that the track's region is longer than it
 _SURE = 0.6  # score from which on a line elsewhere is looked into,
 _FILLS = 0.95  # unless it runs across the whole picture as a ticker does
-_UNSEEN_S = 2.5  # before a keyframe, that are not looked at when the rest tells enough
-_PARTS = 2  # in which what follows keyframes is looked at, and then the rest
 _TELLING, _TELLING_SHARE = 3, 0.8  # captions seen, and share of them that show as standing strokes
 _COMPARED = 6  # other samples with which the strokes of one are compared
-_FEW_KEYFRAMES = 5  # with fewer samples at keyframes all are taken in one go: each time costs decoding anew
 _SUSPECTS = 2  # samples searched whole because of lines that stand where no track is
 _MOSAIC_PIXELS = 640 * 512  # of bands that are searched at once
 _SAME_LINE = 0.5  # of a line, that lies in another one found later at the same place
@@ -105,9 +100,9 @@ class LayoutSearch:
         self.fixtures: list[BBox] = []
         self._is_spread = False  # samples between keyframes, too: what is rare would have been seen
         self._others = 0  # rows that may hold captions, but are no track
-        self._band_side = self._side
+        self._is_hard = False  # captions over scenes that stand still are missed in whole pictures
         self._changes = Changes(())
-        self._stood: dict[int, list[tuple[BBox, float]]] = {}
+        self._stood: dict[int, list[tuple[BBox, float]] | None] = {}
         self._inside = 0  # samples not searched, in which something stands where the tracks are
         self._banded: set[int] = set()  # samples searched near the tracks
 
@@ -117,7 +112,7 @@ class LayoutSearch:
         Raises:
             VideoError: the video can no longer be opened.
         """
-        portions = list(self._portions())
+        portions = portions_of(self._facts, list(self._known))
         self._steps = sum(len(times) for times in portions) + 1
         tracks: list[FoundTrack] = []
         for batch in self._batches(portions):
@@ -132,38 +127,11 @@ class LayoutSearch:
         self._report(self._steps)
         return tracks
 
-    def _portions(self) -> Iterator[list[float]]:
-        """Part the times to sample, the cheap and telling ones first; without a portion they are taken in one go."""
-        near = keyframe_times(self._facts, list(self._known))
-        times = sorted([*near, *times_between(self._facts, near)])
-        if len(near) < _FEW_KEYFRAMES:
-            yield times
-            return
-        shots = [list(group) for _, group in itertools.groupby(times, key=self._keyframe_before)]
-        early = [[time_s for time_s in shot if self._is_early(time_s)] for shot in shots]
-        late = [[time_s for time_s in shot if not self._is_early(time_s)] for shot in shots]
-        for parts in (early, late):
-            for first in range(_PARTS):
-                yield [time_s for part in parts[first::_PARTS] for time_s in part]
-
-    def _keyframe_before(self, time_s: float) -> int:
-        return bisect.bisect(self._facts.keyframes_s, time_s + 1e-6)
-
-    def _is_early(self, time_s: float) -> bool:
-        """Tell whether a time is reached without decoding all up to the next keyframe.
-
-        What is left out is at most half of what lies between two, and no longer than a caption usually stands.
-        """
-        ends = (0.0, *self._facts.keyframes_s, self._facts.duration_s)
-        number = self._keyframe_before(time_s)
-        start, end = ends[number], ends[number + 1]
-        return time_s <= max((start + end) / 2, end - _UNSEEN_S) + 0.1 or time_s in self._known
-
     def _batches(self, portions: Sequence[Sequence[float]]) -> Iterator[list[Sample]]:
         """Take samples in portions."""
         if len(portions) > 1:
             for number, times in enumerate(portions):
-                self._is_spread = number + 1 >= _PARTS
+                self._is_spread = number + 1 >= PARTS
                 if times:
                     yield self._take(take_samples(self._facts, times), len(times))
             return
@@ -191,8 +159,8 @@ class LayoutSearch:
             return tracks
         found = self._search_places(places, PICTURE_SIDE)
         tracks = self._tracks()
-        if tracks and any(sample.scene_stands for sample in found):  # these were missed in the smaller picture
-            self._band_side = PICTURE_SIDE
+        if tracks and any(sample.scene_stands for sample in found):  # these were missed in whole pictures
+            self._is_hard = True
             self._search_bands(tracks)
             tracks = self._tracks()
         return tracks
@@ -212,7 +180,9 @@ class LayoutSearch:
         """Tell whether the samples are enough: many texts were seen, how long they get, and no text elsewhere."""
         if self._facts.duration_s < _SHORT_S or not tracks or self._others:
             return False
-        return all((len(track.rows) > 1 or self._is_spread) and self._is_known(track) for track in tracks)
+        # Over pictures that stand still, decoding the rest costs little.
+        is_spread = self._is_spread and 2 * sum(sample.scene_stands for sample in self.samples) < len(self.samples)
+        return all((len(track.rows) > 1 or is_spread) and self._is_known(track) for track in tracks)
 
     def _is_known(self, track: FoundTrack) -> bool:
         """Tell whether enough texts of a track were seen, and whether longer ones fit in the room left for them.
@@ -259,7 +229,7 @@ class LayoutSearch:
 
     def _search_whole(self, samples: Sequence[Sample]) -> None:
         for sample in samples:
-            sample.lines = self._engine.detect(searchable(sample, self._side), long_side=self._side)
+            sample.lines = self._engine.detect(searchable(sample.luma, self._side), long_side=self._side)
             sample.searched = True
 
     def _tracks(self) -> list[FoundTrack]:
@@ -300,28 +270,33 @@ class LayoutSearch:
         Where the strokes of captions show by themselves, only samples are searched in which they stand farther
         out than was seen before.
         """
-        finer = self._band_side > self._side
         rest = [
             sample
             for sample in self.samples
             if id(sample) not in self._banded
-            and (not sample.searched or (finer and sample.scene_stands and not sample.fine))
+            and (not sample.searched or (self._is_hard and sample.scene_stands and not sample.fine))
         ]
         if any(track.vertical for track in tracks):
             self._search_whole([sample for sample in rest if not sample.searched])
             return
         if self._strokes_tell(tracks):
-            places = [None if sample.scene_stands else self._stands_out(sample, tracks) for sample in rest]
-            self._inside = sum(place is False for place in places)
-            rest = [sample for sample, out in zip(rest, places, strict=True) if sample.scene_stands or out]
+            outside = [self._stands_out(sample, tracks) for sample in rest]
+            self._inside = sum(out is False for out in outside)
+            rest = [sample for sample, out in zip(rest, outside, strict=True) if out]
         self._banded.update(id(sample) for sample in rest)
         zones = self._zones(tracks)
-        self._search_places([(sample, *zone) for sample in rest for zone in zones], self._band_side)
+        self._search_places([(sample, *zone) for sample in rest for zone in zones], self._side)
 
     def _search_places(self, places: Sequence[_Place], side: int) -> list[Sample]:
-        """Search bands of samples scaled to ``side``, many stacked into one picture; gives those with lines."""
+        """Search bands of samples scaled to ``side``, many stacked into one picture; gives those with lines.
+
+        Over a scene that stands still, what comes and goes is searched instead of the picture.
+        """
+        changing = [place for place in places if self._shown(place[0]) is not None]
+        others = [place for place in places if self._shown(place[0]) is None]
+        mosaics = (_mosaics(changing, self._side, self._shown), _mosaics(others, side, lambda sample: sample.luma))
         found: dict[int, Sample] = {}
-        for mosaic, bands in _mosaics(places, side):
+        for mosaic, bands in itertools.chain(*mosaics):
             height, width = mosaic.shape[:2]
             for line in self._engine.detect(mosaic, long_side=max(height, width)):
                 middle = (line.bbox.top + line.bbox.bottom) / 2 * height
@@ -362,14 +337,21 @@ class LayoutSearch:
         for row in (row for track in tracks for row in track.rows):
             for line in row.lines:
                 sample = self.samples[line.sample]
-                if sample.searched and not sample.scene_stands:
+                standing = self._standing(sample) if sample.searched else None
+                if standing is not None:
                     box = box_of(row.vertical, line.start, line.end, line.low, line.high, self.size)
-                    shown.append(any(overlap(box, stands) > 0.5 for stands, _ in self._standing(sample)))
+                    shown.append(any(overlap(box, stands) > 0.5 for stands, _ in standing))
         return len(shown) >= _TELLING and float(np.mean(shown)) >= _TELLING_SHARE
 
     def _stands_out(self, sample: Sample, tracks: Sequence[FoundTrack]) -> bool | None:
-        """Tell whether strokes stand near a track farther out than any of its lines; ``None`` where none stand near."""
+        """Tell whether strokes stand, or may stand, near a track farther out than any of its lines.
+
+        ``None`` where none stand near.
+        """
         width, height = self.size
+        standing = self._standing(sample)
+        if standing is None:
+            return True
         stands = None
         for track in tracks:
             low, high = self._reach(track)
@@ -379,7 +361,7 @@ class LayoutSearch:
             end = (max(line.end for line in lines) + room) / width
             top = (track.rows[0].low - 0.5 * room) / height
             bottom = (max(row.high for row in track.rows) + 0.5 * room) / height
-            for box, _ in self._standing(sample):
+            for box, _ in standing:
                 if box.bottom <= low or box.top >= high:
                     continue
                 if not (box.left > start and box.right < end and box.top > top and box.bottom < bottom):
@@ -387,14 +369,23 @@ class LayoutSearch:
                 stands = False
         return stands
 
-    def _standing(self, sample: Sample) -> list[tuple[BBox, float]]:
-        """Give the standing lines of a sample, found once."""
-        found = self._stood.get(id(sample))
-        if found is None:
-            others = [other for other in self.samples if abs(other.time_s - sample.time_s) >= 1.0]
-            found = standing_lines(sample, others[:: max(1, len(others) // _COMPARED)]) if others else []
+    def _standing(self, sample: Sample) -> list[tuple[BBox, float]] | None:
+        """Give the lines of a sample that stand, or over a scene that stands itself come and go, found once.
+
+        ``None`` where that cannot be told.
+        """
+        if id(sample) not in self._stood:
+            if sample.scene_stands:
+                found = self._changes.lines(sample)
+            else:
+                others = [other for other in self.samples if abs(other.time_s - sample.time_s) >= 1.0]
+                found = standing_lines(sample, others[:: max(1, len(others) // _COMPARED)]) if others else []
             self._stood[id(sample)] = found
-        return found
+        return self._stood[id(sample)]
+
+    def _shown(self, sample: Sample) -> NDArray[np.uint8] | None:
+        """Give a picture of what comes and goes, ``None`` where the scene does not stand still."""
+        return self._changes.picture(sample) if sample.scene_stands else None
 
     def _suspects(self, tracks: Sequence[FoundTrack]) -> list[_Place]:
         """Choose places where something stands, or comes and goes, like a line of the tracks where no track is."""
@@ -406,8 +397,7 @@ class LayoutSearch:
         for sample in self.samples:
             if sample.fine or (sample.searched and not sample.scene_stands):
                 continue
-            lines = self._changes.lines(sample) if sample.scene_stands else self._standing(sample)
-            for box, weight in lines:
+            for box, weight in self._standing(sample) or ():
                 if (
                     any(low < (box.top + box.bottom) / 2 < high for low, high in reaches)
                     or any(overlap(box, fixed) > _ON_FIXTURE for fixed in self.fixtures)
@@ -441,12 +431,15 @@ def _heaviest(places: Sequence[tuple[float, _Place]], most: int) -> list[_Place]
     return list(chosen.values())[:most]
 
 
-def _mosaics(places: Sequence[_Place], side: int) -> Iterator[tuple[NDArray[np.uint8], list[_Band]]]:
+def _mosaics(
+    places: Sequence[_Place], side: int, picture_of: Callable[[Sample], NDArray[np.uint8] | None]
+) -> Iterator[tuple[NDArray[np.uint8], list[_Band]]]:
+    """Stack bands of pictures scaled to ``side``."""
     pieces: list[NDArray[np.uint8]] = []
     bands: list[_Band] = []
     offset = 0
     for sample, low, high in places:
-        picture = searchable(sample, side)
+        picture = searchable(picture_of(sample), side)
         height, width = picture.shape[:2]
         top, bottom = int(low * height), int(np.ceil(high * height))
         if offset and (offset + bottom - top) * width > _MOSAIC_PIXELS:
@@ -457,32 +450,6 @@ def _mosaics(places: Sequence[_Place], side: int) -> Iterator[tuple[NDArray[np.u
         offset += bottom - top + _RULE
     if pieces:
         yield np.concatenate(pieces), bands
-
-
-def keyframe_times(facts: VideoFacts, known: Sequence[float]) -> list[float]:
-    """Choose times that cost little to sample: keyframes, and frames that are known already, which come first."""
-    apart = 0.5 * _spacing(facts)
-    times: list[float] = []
-    for time_s in (*sorted(known), 0.0, *facts.keyframes_s):
-        at = bisect.bisect(times, time_s)
-        beside = times[max(0, at - 1) : at + 1]
-        if time_s < facts.duration_s and all(abs(time_s - other) >= apart for other in beside):
-            times.insert(at, time_s)
-    return times
-
-
-def times_between(facts: VideoFacts, near: Sequence[float]) -> list[float]:
-    """Fill the gaps between some times evenly."""
-    times: list[float] = []
-    for start, end in itertools.pairwise([*near, facts.duration_s]):
-        parts = max(1, round((end - start) / _spacing(facts)))
-        times += [start + part * (end - start) / parts for part in range(1, parts)]
-    return times
-
-
-def _spacing(facts: VideoFacts) -> float:
-    spacing = max(_SPACING_S, facts.duration_s / _MOST_SAMPLES)
-    return max(0.3, facts.duration_s / 8) if facts.duration_s < 8 * spacing else spacing
 
 
 def _moved(line: LineBox, band: _Band, mosaic_height: int) -> LineBox:

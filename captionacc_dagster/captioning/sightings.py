@@ -31,6 +31,7 @@ _FLAT = 0.25  # variance below which the scene has nothing that could be seen to
 _FAINT = 2.0  # standard deviation below which there are no strokes to follow
 _FOLLOWED = 0.45  # correlation from which on the same strokes are found again at their place,
 _FOLLOWED_AWAY = 0.6  # and elsewhere
+_TWO_LINES = 9  # cells of a fortieth of the picture's shorter side: no two lines are higher
 _MOVED = 1.3  # thumb pixels from which on it counts as moved
 
 
@@ -93,13 +94,12 @@ def take_samples(facts: VideoFacts, times: Sequence[float]) -> Iterator[Sample]:
             yield Sample(frame.time_s, first, second, frame.scaled_luma(*picture_size), stands)
 
 
-def searchable(sample: Sample, side: int) -> NDArray[np.uint8]:
-    """Give a sample's picture scaled to ``side`` pixels of the longer side at most, ``(h, w, 3)`` uint8 in greys."""
+def searchable(luma: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Give a picture scaled to ``side`` pixels of the longer side at most, ``(h, w, 3)`` uint8 in greys."""
     import cv2
 
-    height, width = sample.luma.shape
+    height, width = luma.shape
     scale = side / max(height, width)
-    luma = sample.luma
     if scale < 1:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         luma = np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), np.uint8)
@@ -222,7 +222,7 @@ def lines_in(mask: NDArray[np.bool_]) -> list[tuple[BBox, float]]:
     for number in range(1, count):
         x, y, across, down, _ = (int(value) for value in stats[number])
         inside = cells[labelled == number]
-        if across < max(6, 1.5 * down) or down > 6 or len(inside) < 0.5 * across * down:
+        if across < max(6, 1.5 * down) or down > _TWO_LINES or len(inside) < 0.5 * across * down:
             continue
         box = BBox(x * cell / width, y * cell / height, (x + across) * cell / width, (y + down) * cell / height)
         found.append((box, float(inside.sum()) * cell * cell / mask.size))
@@ -248,8 +248,9 @@ def _scene_stands(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
     import cv2
 
     # Text shows as far as the blur reaches that its surroundings were measured with.
-    behind = cv2.dilate(_standing_at(one, other).astype(np.uint8), np.ones((_SURROUND, _SURROUND), np.uint8)) == 0
-    first, second = (cv2.blur(picture, (3, 3))[behind].astype(np.float32) - 128 for picture in (one, other))
+    standing = _standing_at(one, other)[::2, ::2].astype(np.uint8)
+    behind = cv2.dilate(standing, np.ones((_SURROUND // 2 + 1, _SURROUND // 2 + 1), np.uint8)) == 0
+    first, second = (cv2.blur(picture, (3, 3))[::2, ::2][behind].astype(np.float32) - 128 for picture in (one, other))
     energy = float(np.sqrt((first @ first) * (second @ second)))
     return energy < _FLAT * len(first) or float(first @ second) >= _SCENE_STANDS * energy
 

@@ -128,7 +128,7 @@ def find_fixtures(samples: Sequence[Sample], sightings: Sequence[Sighting]) -> l
         if len(others) < 3:
             continue
         others = others[:: -(-len(others) // _COMPARED)]
-        alike = [scenes.is_alike(sighting, other, _SAME_TEXT) for other in others]
+        alike = [scenes.is_alike(sighting.sample, other, sighting.bbox, _SAME_TEXT) for other in others]
         if np.mean(alike) >= _FIXTURE_SHARE:
             fixtures.append(sighting)
     fixed = {id(sighting) for sighting in fixtures}
@@ -144,13 +144,12 @@ class _Scenes:
         self._coarse = [np.ascontiguousarray(sample.strokes[::_COARSE, ::_COARSE]) for sample in samples]
         self._known: dict[tuple[int, int], float] = {}
 
-    def is_alike(self, sighting: Sighting, other: int, least: float, bbox: BBox | None = None) -> bool:
-        """Tell whether a sample shows the text of a sighting, or what it has in ``bbox``.
+    def is_alike(self, here: int, other: int, bbox: BBox, least: float) -> bool:
+        """Tell whether two samples show the same in a box.
 
         ``least`` is the correlation that is asked for at least; where the scene is the same, more is.
         """
-        here = sighting.sample
-        alike = likeness(self._samples[here].strokes, self._samples[other].strokes, bbox or sighting.bbox)
+        alike = likeness(self._samples[here].strokes, self._samples[other].strokes, bbox)
         if alike < least:
             return False
         pair = (min(here, other), max(here, other))
@@ -169,7 +168,7 @@ class _Scenes:
         height, width = self._samples[line.sample].strokes.shape
         if (right - left) * width < other.height * height or bottom - top < 0.5 * min(box.height, other.height):
             return False
-        return not self.is_alike(fixture, line.sample, _HIDDEN, BBox(left, top, right, bottom))
+        return not self.is_alike(fixture.sample, line.sample, BBox(left, top, right, bottom), _HIDDEN)
 
 
 def find_rows(
@@ -193,9 +192,10 @@ def find_rows(
             rows.append(home)
         home.lines.append(line)
     rows = _merged(rows)
+    scenes = _Scenes(samples)
     for row in rows:
         row.lines = _joined(row.lines)
-        row.lengths = _text_lengths(row, samples, size)
+        row.lengths = _text_lengths(row, scenes, size)
     return rows
 
 
@@ -257,7 +257,7 @@ def _joined(lines: Sequence[Line]) -> list[Line]:
     return joined
 
 
-def _text_lengths(row: Row, samples: Sequence[Sample], size: tuple[int, int]) -> list[float]:
+def _text_lengths(row: Row, scenes: _Scenes, size: tuple[int, int]) -> list[float]:
     """Give the length of each text of a row that is another than the one in the sample before, pixels."""
     lengths: list[float] = []
     before: Line | None = None
@@ -266,7 +266,7 @@ def _text_lengths(row: Row, samples: Sequence[Sample], size: tuple[int, int]) ->
         if before is not None:
             start, end = min(before.start, line.start), max(before.end, line.end)
             box = box_of(row.vertical, start, end, row.low, row.high, size)
-            if likeness(samples[before.sample].strokes, samples[line.sample].strokes, box) >= _SAME_TEXT:
+            if scenes.is_alike(before.sample, line.sample, box, _SAME_TEXT):
                 length = max(length, lengths.pop())
         lengths.append(length)
         before = line
