@@ -30,9 +30,12 @@ def free_port() -> int:
 
 @contextmanager
 def server_process(
-    command: Sequence[str], port: int, log: Path, *, env: dict[str, str] | None = None
+    command: Sequence[str], port: int, log: Path, *, env: dict[str, str] | None = None, stop_s: float = 3.0
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command until it accepts connections on the port, and end it with the block; its output goes to ``log``."""
+    """Run a command until it accepts connections on the port, and end it with the block; its output goes to ``log``.
+
+    It is killed when it has not ended ``stop_s`` seconds after it was asked to.
+    """
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **(env or {})})
     try:
@@ -50,7 +53,7 @@ def server_process(
     finally:
         process.terminate()
         try:
-            process.wait(3)
+            process.wait(stop_s)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
@@ -131,5 +134,6 @@ def rclone_server(folder: Path) -> Iterator[S3Server]:
         "RCLONE_CONFIG": str(folder / "rclone.conf"),
         "RCLONE_CACHE_DIR": str(folder / "cache"),
     }
-    with server_process(command, port, folder / "rclone.log", env=env):
+    # It would wait for connections that are kept open.
+    with server_process(command, port, folder / "rclone.log", env=env, stop_s=0.2):
         yield server

@@ -63,7 +63,7 @@ class Gateway(BaseHTTPRequestHandler):
 def gateway(*answers: tuple[int, str]) -> Iterator[str]:
     Gateway.answers, Gateway.asked = list(answers), []
     server = ThreadingHTTPServer(("127.0.0.1", 0), Gateway)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}"
