@@ -10,7 +10,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PYTEST := $(BIN)/python -m pytest
 WORKERS ?= 2
+# A file's tests stay on one worker, which starts what they share once; the files are in order, longest first.
 SPREAD := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
+# Tests start hundreds of processes: let each read compiled code, whatever the environment says.
+test test-slow: export PYTHONDONTWRITEBYTECODE =
 
 .PHONY: help setup demo test test-slow lint format lock docs up bench clean
 
