@@ -123,7 +123,7 @@ def api_process(folder: Path, environment: dict[str, str], *, log: str = "api.lo
 
 @contextmanager
 def _process(
-    command: list[str], log: Path, environment: dict[str, str], *, stop_s: float = 5.0
+    command: list[str], log: Path, environment: dict[str, str], *, stop_s: float = 1.0
 ) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("ab") as output:
         process = subprocess.Popen(
@@ -194,7 +194,8 @@ def dagster_stack() -> Iterator[DagsterStack]:
                 sys.executable, "-m", "dagster", "api", "grpc", "-m", "captionacc_dagster.definitions",
                 "-h", "127.0.0.1", "-p", str(code_port), "--location-name", "captionacc", "--log-level", "warning",
             ]  # fmt: skip
-            processes.enter_context(server_process(command, code_port, folder / "code.log", env=environment))
+            log = folder / "code.log"
+            processes.enter_context(server_process(command, code_port, log, env=environment, stop_s=1.0))
             workspace = folder / "workspace.yaml"
             workspace.write_text(
                 f"load_from:\n  - grpc_server: {{host: 127.0.0.1, port: {code_port}, location_name: captionacc}}\n"

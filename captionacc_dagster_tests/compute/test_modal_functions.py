@@ -214,10 +214,10 @@ class TestPaidOnce:
 
 
 class TestSegments:
-    @pytest.fixture(scope="class")
-    def long_clip(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    @pytest.fixture
+    def long_clip(self, tmp_path: Path) -> Path:
         captions = [(20 + 60 * n, 65 + 60 * n, f"{word} and more.") for n, word in enumerate(WORDS)]
-        return make_clip(tmp_path_factory.mktemp("clips") / "long.mp4", captions, frames=330, seed=2)
+        return make_clip(tmp_path / "long.mp4", captions, frames=330, seed=2)
 
     def test_a_long_video_is_cut_and_joined_and_each_piece_is_paid_once(
         self,
