@@ -336,7 +336,11 @@ def test_a_malformed_key_is_refused_before_anything_happens(
             call()
 
 
-def test_readers_see_whole_objects_while_writers_replace_them(store: ObjectStore, video: VideoKeys) -> None:
+def test_readers_see_whole_objects_while_writers_replace_them(
+    request: pytest.FixtureRequest, store: ObjectStore, video: VideoKeys
+) -> None:
+    # It takes an object away for a moment when one of several writers fails: rclone issue 9718. S3 and moto do not.
+    may_be_away = request.node.callspec.params["store"] == "rclone"
     contents = [bytes([letter]) * 200_000 for letter in b"abcd"]
     store.upload_file(video.captions_db, contents[0])
     failures: list[BaseException] = []
@@ -356,8 +360,11 @@ def test_readers_see_whole_objects_while_writers_replace_them(store: ObjectStore
         thread.start()
     reads = 0
     while any(thread.is_alive() for thread in threads):
-        assert store.download_to_bytes(video.captions_db) in contents
-        reads += 1
+        try:
+            assert store.download_to_bytes(video.captions_db) in contents
+            reads += 1
+        except ObjectNotFound:
+            assert may_be_away
     for thread in threads:
         thread.join()
     assert failures == []
