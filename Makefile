@@ -41,7 +41,7 @@ $(STAMP): requirements.lock pyproject.toml
 demo: $(STAMP) ## Make a clip, find its captions, and say how many were right
 	@$(BIN)/captionacc demo
 
-test: $(STAMP) ## Run the default tests (ten to fifteen minutes on two cores)
+test: $(STAMP) ## Run the default tests (less than ten minutes on two cores)
 	$(PYTEST) -m "not slow" $(SPREAD) $(ARGS)
 
 test-slow: $(STAMP) ## Run the tests that take longer
