@@ -26,6 +26,14 @@ OFFSET = -2.77
 SLOPE = 1.25
 LEAST_DOUBT = 1e-3
 PLAUSIBLE = 0.6  # below this a reading is no text
+_DOTS = re.compile(r"[\s0oOD.,·•…。、*:;'\-_~]*")  # what a row of dots is read as
+_FEWEST_DOTS, _MOST_DOTS = 3, 8
+_LONG_ELLIPSIS = 5  # dots: one of the six may be lost in what is behind it
+_DOT = 0.3  # line heights: the largest dot,
+_DOT_PITCH = (0.1, 0.7)  # how far apart they are,
+_UNEVEN = 1.6  # times that may differ,
+_OFF_LINE = 0.08  # and how far they lie off their line
+_SURE_OF_DOTS = 0.95
 _ALIKE = str.maketrans({"o": "0", "i": "1", "l": "1", "|": "1", "，": ",", "。": ".", "：": ":"})
 # Characters that recognisers mix up between the scripts; simplified on the right.
 _SIMPLIFIED = str.maketrans(
@@ -225,11 +233,11 @@ def read_caption(
         seams: where two lines may meet, pixels at the scale of ``ink``.
         anchor: where the text stands in its line, at that scale.
     """
-    boxes = split_lines(ink, line_px, vertical=vertical, seams=seams, anchor=anchor)
-    if not boxes or not pictures:
+    found = split_lines(ink, line_px, vertical=vertical, seams=seams, anchor=anchor)
+    if not found or not pictures:
         return NOTHING
     scale = pictures[0].shape[0] / ink.shape[0]
-    boxes = [_padded(box, line_px, scale, pictures[0].shape) for box in boxes]
+    boxes = [_padded(box, line_px, scale, pictures[0].shape) for box in found]
     fusions = _fusions(pictures)
     readings: list[list[Recognition]] = [[] for _ in boxes]
     recognitions = 0
@@ -243,11 +251,11 @@ def read_caption(
             readings[number].append(recognition)
     line_full = line_px * scale
     widths = [((y1 - y0) if vertical else (x1 - x0)) / line_full - 0.5 for x0, y0, x1, y1 in boxes]
-    kept = [
-        line
-        for line in (_chosen(read, width) for read, width in zip(readings, widths, strict=True))
-        if line is not None
-    ]
+    chosen = [_chosen(read, width) for read, width in zip(readings, widths, strict=True)]
+    for number, line in enumerate(chosen):
+        if line is None or _DOTS.fullmatch(line.text):
+            chosen[number] = _ellipsis(ink.T if vertical else ink, found[number], line_px, vertical=vertical) or line
+    kept = [line for line in chosen if line is not None]
     if not kept:
         return Reading("", 0.0, recognitions)
     letters = sum(len(line.text) for line in kept)
@@ -280,6 +288,30 @@ def _chosen(read: Sequence[Recognition], width: float) -> Recognition | None:
         if alike < 2 or best.confidence < SURE_OF_FEW:
             return None
     return best
+
+
+def _ellipsis(ink: Mask, box: tuple[int, int, int, int], line_px: float, *, vertical: bool) -> Recognition | None:
+    """Read a row of dots by their shape, which recognisers take for zeros or for nothing; None where it is none.
+
+    Args:
+        ink: bool ``(height, width)``, turned where the text is vertical.
+        box: the line in the ink as it stands in the picture.
+        line_px: height of a line.
+        vertical: the line is a column.
+    """
+    import cv2
+
+    x0, y0, x1, y1 = (box[1], box[0], box[3], box[2]) if vertical else box
+    line = np.ascontiguousarray(ink[y0:y1, x0:x1], np.uint8)
+    count, _, stats, centers = cv2.connectedComponentsWithStats(line, connectivity=8)
+    dots, middles = stats[1:], centers[1:]
+    if not _FEWEST_DOTS <= count - 1 <= _MOST_DOTS or dots[:, 2:4].max() > _DOT * line_px:
+        return None
+    steps = np.diff(np.sort(middles[:, 0])) / line_px
+    is_even = _DOT_PITCH[0] <= steps.min() and steps.max() <= min(_DOT_PITCH[1], _UNEVEN * steps.min())
+    if not is_even or float(np.ptp(middles[:, 1])) > 2 * _OFF_LINE * line_px:
+        return None
+    return Recognition("……" if len(dots) >= _LONG_ELLIPSIS else "...", _SURE_OF_DOTS)
 
 
 def _worth(recognition: Recognition) -> float:

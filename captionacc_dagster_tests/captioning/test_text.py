@@ -100,6 +100,49 @@ def test_a_line_with_far_too_much_room_for_its_characters_is_texture():
     assert read_caption(reader, pictures(), ink((20, 20, 380, 50)), LINE).text == ""
 
 
+def dots(*columns: int) -> NDArray[np.bool_]:
+    mask = np.zeros((80, 400), bool)
+    for column in columns:
+        mask[50:54, column : column + 4] = True
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("columns", "text"),
+    [((180, 192, 204), "..."), ((150, 162, 174, 186, 198), "……"), ((150, 162, 174, 186, 198, 210), "……")],
+)
+@pytest.mark.parametrize("vertical", [False, True])
+@pytest.mark.parametrize("said", [Recognition("", 0.0), Recognition("000", 0.5)])
+def test_dots_in_a_row_are_an_ellipsis_whatever_the_recogniser_says(
+    columns: tuple[int, ...], text: str, vertical: bool, said: Recognition
+):
+    row = dots(*columns)
+    shown = [picture.T.copy() if vertical else picture for picture in pictures()]
+    reading = read_caption(ScriptedReader(said, said, said), shown, row.T if vertical else row, LINE, vertical=vertical)
+    assert reading.text == text
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        dots(180, 192),
+        dots(180, 192, 216),
+        dots(180, 184, 230, 234, 280),
+        dots(180, 192, 204) | np.roll(dots(216), 5, axis=0),
+        ink((180, 40, 200, 54), (210, 40, 230, 54), (240, 40, 260, 54)),
+    ],
+    ids=["two", "uneven", "in pairs", "one off the line", "blocks"],
+)
+def test_other_specks_are_no_ellipsis(mask: NDArray[np.bool_]):
+    nothing = [Recognition("", 0.0)] * 4
+    assert read_caption(ScriptedReader(*nothing), pictures(), mask, LINE).text == ""
+
+
+def test_a_word_is_not_taken_for_dots():
+    reading = read_caption(ScriptedReader(Recognition("ill", 0.99)), pictures(), dots(180, 192, 204), LINE)
+    assert reading.text == "ill"
+
+
 def test_without_ink_nothing_is_read():
     reader = ScriptedReader()
     assert read_caption(reader, pictures(), np.zeros((80, 400), bool), LINE) == NOTHING
