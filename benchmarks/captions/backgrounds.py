@@ -51,6 +51,8 @@ BACKGROUNDS: dict[str, _Kind] = {
     "gradient": _Kind(source="gradient", motion=0.8, grain=1.0, shot_s=None),
     "slides": _Kind(motion=0.0, shot_s=(3.5, 6.0), grain=0.0),
     "still": _Kind(motion=0.0, shot_s=None, grain=2.0),
+    "still-collage": _Kind(source="collage", motion=0.0, shot_s=None, grain=0.0),
+    "still-texture": _Kind(source="texture", motion=0.0, shot_s=None, grain=2.0),
     "fades": _Kind(crossfade_s=0.6, shot_s=(2.5, 4.5)),
     "cuts": _Kind(shot_s=(0.8, 2.2), motion=1.4),
     "bright": _Kind(gain=0.55, bias=112.0),

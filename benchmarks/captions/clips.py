@@ -139,6 +139,22 @@ def _dev() -> list[ClipSpec]:
             "dev-en-portrait-signs", 810, _30, "zoom",
             _bottom("en", "outlined", "liberation-bold", 0.064, _MIX + " wait"), distractors=("signs",), crf=24,
         ),
+        _small(
+            "dev-en-still-collage-thin", 2010, _25, "still-collage",
+            _bottom("en", "thin", "dejavu-serif", 0.06, "normal joined short normal neighbours joined normal"),
+        ),
+        _hd(
+            "dev-zh-still-texture-thin", 2015, _25, "still-texture",
+            _bottom("zh", "thin", "noto-serif-sc", 0.06, _MIX + " fade fade"),
+        ),
+        _hd(
+            "dev-zh-still-serif-fades", 3031, _24, "still",
+            _bottom("zh", "plain", "noto-serif-sc", 0.062, _FADES + " neighbours fade"),
+        ),
+        _hd(
+            "dev-zh-slides-thin-fades", 3039, _30, "slides",
+            _bottom("zh", "thin", "noto-serif-sc", 0.058, _FADES + " neighbours fade"),
+        ),
     ]  # fmt: skip
 
 

@@ -100,7 +100,6 @@ class LayoutSearch:
         self.fixtures: list[BBox] = []
         self._is_spread = False  # samples between keyframes, too: what is rare would have been seen
         self._others = 0  # rows that may hold captions, but are no track
-        self._is_hard = False  # captions over scenes that stand still are missed in whole pictures
         self._changes = Changes(())
         self._stood: dict[int, list[tuple[BBox, float]] | None] = {}
         self._inside = 0  # samples not searched, in which something stands where the tracks are
@@ -157,10 +156,9 @@ class LayoutSearch:
         places = self._suspects(tracks)
         if not places:
             return tracks
-        found = self._search_places(places, PICTURE_SIDE)
-        tracks = self._tracks()
-        if tracks and any(sample.scene_stands for sample in found):  # these were missed in whole pictures
-            self._is_hard = True
+        self._search_places(places, PICTURE_SIDE)
+        known, tracks = tracks, self._tracks()
+        if tracks and not known:
             self._search_bands(tracks)
             tracks = self._tracks()
         return tracks
@@ -265,7 +263,7 @@ class LayoutSearch:
         )
 
     def _search_bands(self, tracks: Sequence[FoundTrack]) -> None:
-        """Search the samples left over near the tracks only.
+        """Search the samples left over near the tracks only, and those in which a whole picture may tell too little.
 
         Where the strokes of captions show by themselves, only samples are searched in which they stand farther
         out than was seen before.
@@ -273,8 +271,7 @@ class LayoutSearch:
         rest = [
             sample
             for sample in self.samples
-            if id(sample) not in self._banded
-            and (not sample.searched or (self._is_hard and sample.scene_stands and not sample.fine))
+            if id(sample) not in self._banded and (not sample.searched or (sample.scene_stands and not sample.fine))
         ]
         if any(track.vertical for track in tracks):
             self._search_whole([sample for sample in rest if not sample.searched])
@@ -283,19 +280,20 @@ class LayoutSearch:
             outside = [self._stands_out(sample, tracks) for sample in rest]
             self._inside = sum(out is False for out in outside)
             rest = [sample for sample, out in zip(rest, outside, strict=True) if out]
-        self._banded.update(id(sample) for sample in rest)
         zones = self._zones(tracks)
         self._search_places([(sample, *zone) for sample in rest for zone in zones], self._side)
+        # With more samples to compare with, more comes and goes.
+        self._banded.update(id(sample) for sample in rest if sample.lines or not sample.scene_stands)
 
-    def _search_places(self, places: Sequence[_Place], side: int) -> list[Sample]:
-        """Search bands of samples scaled to ``side``, many stacked into one picture; gives those with lines.
+    def _search_places(self, places: Sequence[_Place], side: int) -> None:
+        """Search bands of samples scaled to ``side``, many stacked into one picture.
 
         Over a scene that stands still, what comes and goes is searched instead of the picture.
         """
-        changing = [place for place in places if self._shown(place[0]) is not None]
-        others = [place for place in places if self._shown(place[0]) is None]
-        mosaics = (_mosaics(changing, self._side, self._shown), _mosaics(others, side, lambda sample: sample.luma))
-        found: dict[int, Sample] = {}
+        pictures = [(place, self._shown(place[0])) for place in places]
+        changing = [(place, shown) for place, shown in pictures if shown is not None]
+        others = [(place, place[0].luma) for place, shown in pictures if shown is None]
+        mosaics = (_mosaics(changing, max(side, _SIDE)), _mosaics(others, side))
         for mosaic, bands in itertools.chain(*mosaics):
             height, width = mosaic.shape[:2]
             for line in self._engine.detect(mosaic, long_side=max(height, width)):
@@ -306,8 +304,6 @@ class LayoutSearch:
                     sample = band.sample
                     sample.lines = [known for known in sample.lines if overlap(known.bbox, line.bbox) <= _SAME_LINE]
                     sample.lines.append(line)
-                    found[id(sample)] = sample
-        return list(found.values())
 
     def _zones(self, tracks: Sequence[FoundTrack]) -> list[tuple[float, float]]:
         """Give the bands round the tracks as fractions of the height; bands that meet are one."""
@@ -432,14 +428,14 @@ def _heaviest(places: Sequence[tuple[float, _Place]], most: int) -> list[_Place]
 
 
 def _mosaics(
-    places: Sequence[_Place], side: int, picture_of: Callable[[Sample], NDArray[np.uint8] | None]
+    places: Sequence[tuple[_Place, NDArray[np.uint8]]], side: int
 ) -> Iterator[tuple[NDArray[np.uint8], list[_Band]]]:
-    """Stack bands of pictures scaled to ``side``."""
+    """Stack the bands of some pictures ``(h, w)`` scaled to ``side``."""
     pieces: list[NDArray[np.uint8]] = []
     bands: list[_Band] = []
     offset = 0
-    for sample, low, high in places:
-        picture = searchable(picture_of(sample), side)
+    for (sample, low, high), whole in places:
+        picture = searchable(whole, side)
         height, width = picture.shape[:2]
         top, bottom = int(low * height), int(np.ceil(high * height))
         if offset and (offset + bottom - top) * width > _MOSAIC_PIXELS:

@@ -31,7 +31,7 @@ _FLAT = 0.25  # variance below which the scene has nothing that could be seen to
 _FAINT = 2.0  # standard deviation below which there are no strokes to follow
 _FOLLOWED = 0.45  # correlation from which on the same strokes are found again at their place,
 _FOLLOWED_AWAY = 0.6  # and elsewhere
-_TWO_LINES = 9  # cells of a fortieth of the picture's shorter side: no two lines are higher
+_TWO_LINES = (6, 9)  # cells of a fortieth of the picture's shorter side: from and to which two lines are high
 _MOVED = 1.3  # thumb pixels from which on it counts as moved
 
 
@@ -222,7 +222,8 @@ def lines_in(mask: NDArray[np.bool_]) -> list[tuple[BBox, float]]:
     for number in range(1, count):
         x, y, across, down, _ = (int(value) for value in stats[number])
         inside = cells[labelled == number]
-        if across < max(6, 1.5 * down) or down > _TWO_LINES or len(inside) < 0.5 * across * down:
+        shortest = max(6, 1.5 * down if down < _TWO_LINES[0] else down)
+        if across < shortest or down > _TWO_LINES[1] or len(inside) < 0.5 * across * down:
             continue
         box = BBox(x * cell / width, y * cell / height, (x + across) * cell / width, (y + down) * cell / height)
         found.append((box, float(inside.sum()) * cell * cell / mask.size))
