@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import tempfile
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,9 +37,13 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files that take longest first: pytest-xdist (``--dist loadfile``) is not left with one at the end."""
-    long = {item.path for item in items if item.get_closest_marker("e2e")}
-    items.sort(key=lambda item: item.path not in long)
+    """Put the files that may take longest first: pytest-xdist (``--dist loadfile``) is not left with one at the end."""
+    allowed: dict[Path, float] = defaultdict(float)
+    for item in items:
+        limit = item.get_closest_marker("timeout")
+        seconds = limit.args[0] if limit else float(item.get_closest_marker("e2e") is not None)
+        allowed[item.path] = max(allowed[item.path], seconds)
+    items.sort(key=lambda item: -allowed[item.path])
 
 
 def _server(version: int) -> Iterator[EmbeddedPostgres]:
