@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.glyphs import (
+    STEADY_LEVELS,
     InkChange,
     InkModel,
     Mask,
@@ -39,10 +40,13 @@ _EARLY = 0.25  # of a frame: what the fit of a ramp may be off
 _CONTAINED = 0.4  # of the ink of a fade lies where the caption has its own,
 _STRONGER = 1.15  # which shows all of it by so much more
 _FAINT = 0.6  # of the caption is to be seen at most in the middle of a fade's half
+_RAMPED = 0.1  # what is seen of a caption in a fade varies by at least this
 _REACH = 0.25  # of a line's height: what moves is looked for so far away
 _LOOKED_AT = 800  # pixels
 _UNLIKE = 10  # levels: what stands still differs less
 _FOUND_AGAIN = 0.5  # of that difference is left where it went
+_AROUND = 0.5  # line heights around some ink in which more of its text may stand
+_ELSEWHERE = 0.25  # of the pixels that change at a character may change elsewhere
 _MOSTLY = 0.54  # the same text keeps at least this share of its ink
 
 
@@ -244,9 +248,28 @@ def _is_other_character(
     replaced = change.replacing(line_px)
     if synchrony(beside, first.model, second.model, replaced, line_px, at_once=True) >= SYNCHRONOUS:
         return True
+    if _changes_alone(first, second, beside, line_px):
+        return True
     stays = first.model.ink & second.model.ink & ~change.lost & ~change.gained
     extended = change.extending(stays, line_px)
     return synchrony(beside, first.model, second.model, extended, line_px, at_once=True) >= _AT_ONCE
+
+
+def _changes_alone(first: Segment, second: Segment, beside: Sequence[Plane], line_px: float) -> bool:
+    """Say whether at a cut something changes for good where the text stands, and nothing else anywhere.
+
+    Over a picture that stands still that is a character, however little of it is known to be ink.
+    """
+    rows, columns = np.nonzero(first.model.ink | second.model.ink)
+    if len(beside) < 2 or not rows.size:
+        return False
+    middle, room = len(beside) // 2, round(_AROUND * line_px)
+    at_once = np.abs(beside[middle].astype(np.int16) - beside[middle - 1]) > STEADY_LEVELS
+    for_good = np.abs(second.model.level - first.model.level) > STEADY_LEVELS
+    text = np.zeros(at_once.shape, bool)
+    text[max(0, rows.min() - room) : rows.max() + room, max(0, columns.min() - room) : columns.max() + room] = True
+    changed = int((at_once & for_good & text).sum())
+    return changed >= MIN_INK * line_px**2 and int((at_once & ~(for_good & text)).sum()) <= _ELSEWHERE * changed
 
 
 def _fading(first: Segment, second: Segment, change: InkChange, sight: _Sight) -> Segment | None:
@@ -257,7 +280,9 @@ def _fading(first: Segment, second: Segment, change: InkChange, sight: _Sight) -
         return None
     longest = int(sight.numbers.max()) - sight.cut
     for brief, lasting in ((second, first), (first, second)):
-        ink = lasting.model.ink
+        ink, own = lasting.model.ink, brief.model.ink
+        if (own & ink).sum() < _CONTAINED * own.sum():
+            continue  # over a still picture, ink of the picture stands on both sides of whatever comes
         if brief.end - brief.start <= longest and ink.sum() >= MIN_INK * line_px**2:
             seen = visibility(sight.between(sight.cut - 2, sight.cut + 2), lasting.model, ink)
             if seen.min() >= HALF and seen.max() <= _OVERSHOOT:
@@ -378,7 +403,10 @@ def is_fade_of(segment: Segment, ink: Mask, other: Segment, line_px: float) -> b
     if whole.sum() < MIN_INK * line_px**2 or (ink & whole).sum() < _CONTAINED * max(1, ink.sum()):
         return False
     stronger = float(visibility([other.model.relief], segment.model, ink)[0])
-    return stronger >= _STRONGER and _strength(segment.model, other.model) < _FAINT
+    if stronger < _STRONGER or _strength(segment.model, other.model) >= _FAINT:
+        return False
+    seen = visibility(reliefs([strip for _, strip in segment.strips], line_px), segment.model, ink)
+    return len(seen) < _FLAT_FRAMES or float(np.ptp(seen)) >= _RAMPED
 
 
 def moves(segment: Segment, ink: Mask) -> bool:

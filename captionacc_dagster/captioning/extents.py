@@ -6,7 +6,7 @@ import itertools
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +17,12 @@ from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.glyphs import InkModel, Mask, Plane, measure_styles, model_ink
 from captionacc_dagster.captioning.labels import PairResult, label_pairs
 from captionacc_dagster.captioning.layout import Layout, Track
+from captionacc_dagster.captioning.merging import Found, is_same_caption, join_found
 from captionacc_dagster.captioning.ocr import OcrEngine
 from captionacc_dagster.captioning.pictures import pixel_rectangle
 from captionacc_dagster.captioning.segments import MIN_INK, Segment, TrackFollower
 from captionacc_dagster.captioning.subtitles import Caption, sort_cues
-from captionacc_dagster.captioning.text import NOTHING, Anchor, Reading, calibrated, fold, read_caption, split_lines
+from captionacc_dagster.captioning.text import NOTHING, Anchor, calibrated, fold, read_caption, split_lines
 from captionacc_dagster.captioning.video import NativeFrame, VideoFacts, native_frames
 
 __all__ = ["PairResult", "Timeline", "find_captions"]
@@ -33,8 +34,6 @@ _GLIMPSE_FRAMES = 5
 _SHORTEST_S = 0.2  # nobody can read less
 _LETTER_S = 0.3  # a single letter that stands for less is an edge of the picture
 _FADE_S = 0.6  # the longest fade that is read as a caption of its own
-_FAINT = 0.6  # and how much of the caption's ink it has at most
-_GLIMPSED = 0.1  # of the caption's ink: some of its letters, seen in its fade
 _PATIENCE_S = 8.0  # how long the first frames wait for a sight of the text
 
 
@@ -60,19 +59,6 @@ class Timeline:
 
 
 @dataclass(slots=True)
-class _Found:
-    """A segment that was read as a caption; frames are half-open."""
-
-    start: int
-    end: int
-    reading: Reading
-    bbox: BBox
-    extent_confidence: float
-    doubtful_start: bool
-    ink: int
-
-
-@dataclass(slots=True)
 class _TrackReader:
     """Follows one track, places its boundaries and reads its captions."""
 
@@ -81,7 +67,7 @@ class _TrackReader:
     engine: OcrEngine
     follower: TrackFollower
     shape: tuple[int, int]
-    found: list[_Found] = field(default_factory=list)
+    found: list[Found] = field(default_factory=list)
     ocr_seconds: float = 0.0
     recognitions: int = 0
     _current: Segment | None = None
@@ -202,13 +188,12 @@ class _TrackReader:
             return
         limit = self.found[-1].end if self.found else 0
         start = earliest_sight(segment, ink, self._start, limit, line_px)
-        found = _Found(
+        found = Found(
             start=start,
             end=end,
             reading=reading,
             bbox=self._bbox(ink),
             extent_confidence=min(self._start_share, end_share),
-            doubtful_start=True,
             ink=int(ink.sum()),
         )
         last = self.found[-1] if self.found else None
@@ -255,44 +240,6 @@ class _TrackReader:
             region.left + region.width * (columns[-1] + 1) / width,
             region.top + region.height * (rows[-1] + 1) / height,
         )
-
-
-def is_same_caption(first: _Found, second: _Found, longest_fade: int) -> bool:
-    """Say whether two readings without a gap are of one caption: the same text, or a few letters of it in its fade."""
-    texts = fold(first.reading.text), fold(second.reading.text)
-    if texts[0] == texts[1]:
-        return True
-    return any(
-        len(part) > 0
-        and part in whole
-        and brief.end - brief.start <= longest_fade
-        and brief.ink < _GLIMPSED * lasting.ink
-        for brief, lasting, part, whole in ((first, second, *texts), (second, first, *reversed(texts)))
-    )
-
-
-def join_found(first: _Found, second: _Found, longest_fade: int) -> _Found:
-    """Join two readings of one caption; the longer one, of two alike the surer one, says what it reads.
-
-    A brief one with far less ink is a fade of the other: the boundary between them, where half of the caption is to be
-    seen, then stays its end.
-    """
-    worth = [(len(fold(found.reading.text)), found.reading.confidence) for found in (first, second)]
-    surer = first if worth[0] >= worth[1] else second
-    start, end = first.start, second.end
-    if first.ink < _FAINT * second.ink and first.end - first.start <= longest_fade:
-        start = second.start
-    elif second.ink < _FAINT * first.ink and second.end - second.start <= longest_fade:
-        end = first.end
-    return replace(
-        surer,
-        start=start,
-        end=end,
-        bbox=first.bbox.union(second.bbox),
-        extent_confidence=min(first.extent_confidence, second.extent_confidence),
-        doubtful_start=first.doubtful_start,
-        ink=max(first.ink, second.ink),
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,16 @@ def fold(text: str) -> str:
     return "".join(character for character in folded if not character.isspace())
 
 
+def common_length(one: str, other: str) -> int:
+    """Give how many characters two texts have in common, in the same order (their longest common subsequence)."""
+    lengths = [0] * (len(other) + 1)
+    for character in one:
+        before = lengths.copy()
+        for place, compared in enumerate(other, 1):
+            lengths[place] = before[place - 1] + 1 if character == compared else max(before[place], lengths[place - 1])
+    return lengths[-1]
+
+
 def calibrated(confidence: float) -> float:
     """Give how likely every character of a reading is right, 0..1, from what the recogniser says of it.
 

@@ -98,6 +98,37 @@ def test_another_caption_is_no_fade(other: str):
     assert not is_fade_of(beside, beside.model.ink, caption, LINE)
 
 
+def test_a_caption_that_fades_in_beside_a_sign_that_stands_is_not_the_sign():
+    strip = shown(("EXIT" + " " * 40, lambda _: 1.0), ("                Nobody left", rising(40, 6)))
+    sign, caption = segment(strip, 10, 36), segment(strip, 44, 52)
+    boundary = find_boundary(sign, Segment(40, 52, *_rest(caption), [(n, strip(n)) for n in range(20, 61)]), LINE)
+    assert not boundary.is_same
+    assert abs(boundary.start - 40) <= 1
+
+
+def test_a_caption_that_stands_fainter_over_another_picture_is_no_fade():
+    strip = shown(("Over the hills", lambda frame: 1.0 if frame < 40 else 0.5))
+    caption, fainter = segment(strip, 0, 40), segment(strip, 40, 80)
+    assert not is_fade_of(fainter, caption.model.ink, caption, LINE)
+    fading = segment(shown(("Over the hills", falling(60, 60))), 46, 80)
+    assert is_fade_of(fading, caption.model.ink, caption, LINE)
+
+
+def test_a_character_too_faint_for_the_mask_is_seen_to_change_where_all_else_stands():
+    before, after = lettered("Gate"), lettered("Gate")
+    before[22:24, 266:277] += 30
+    after[18:20, 266:277] += 30
+    after[27:29, 265:278] += 30
+    first, second = segment(lambda _: before, 0, 40), segment(lambda _: after, 40, 80)
+    around = [(n, before if n < 40 else after) for n in range(20, 61)]
+    assert not find_boundary(first, Segment(40, 80, *_rest(second), around), LINE).is_same
+    jumped = after.copy()
+    jumped[:, :120] += 40
+    scene = segment(lambda _: jumped, 40, 80)
+    around = [(n, before if n < 40 else jumped) for n in range(20, 61)]
+    assert find_boundary(first, Segment(40, 80, *_rest(scene), around), LINE).is_same
+
+
 def test_joining_a_caption_with_its_fade_keeps_what_stands_in_full():
     strip = shown(("It stands and fades", falling(50, 24)))
     caption, fade = segment(strip, 0, 36), segment(strip, 42, 52)

@@ -1,0 +1,75 @@
+"""Merges readings of one caption: those parted by a doubtful cut, and those of its fades."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from captionacc_dagster.captioning.geometry import BBox
+from captionacc_dagster.captioning.text import Reading, common_length, fold
+
+_FAINT = 0.6  # of the caption's ink: a brief reading with less is its fade
+_GLIMPSED = 0.1  # and with less than this, some of its letters that were seen in its fade
+
+
+@dataclass(slots=True)
+class Found:
+    """A segment that was read as a caption; frames are half-open, ``ink`` is the number of its pixels."""
+
+    start: int
+    end: int
+    reading: Reading
+    bbox: BBox
+    extent_confidence: float
+    ink: int
+
+
+def is_same_caption(first: Found, second: Found, longest_fade: int) -> bool:
+    """Say whether two readings without a gap are of one caption: the same text, or a few letters of it in its fade.
+
+    What stands long enough to be read is a caption of its own if each of its letters is the other's too. Letters that
+    are half faded are read as others: then half of them have to be the other's, in their order.
+    """
+    texts = fold(first.reading.text), fold(second.reading.text)
+    if texts[0] == texts[1]:
+        return True
+    return any(
+        0 < len(part) < len(whole)
+        and brief.ink < _GLIMPSED * lasting.ink
+        and (
+            brief.end - brief.start <= longest_fade
+            if part in whole
+            else brief.end - brief.start <= 2 * longest_fade and 2 * common_length(part, whole) >= len(part)
+        )
+        for brief, lasting, part, whole in ((first, second, *texts), (second, first, *reversed(texts)))
+    )
+
+
+def join_found(first: Found, second: Found, longest_fade: int) -> Found:
+    """Join two readings of one caption; the longer one, of two alike the surer one, says what it reads.
+
+    A brief one with far less ink is a fade of the other: the boundary between them, where half of the caption is to be
+    seen, then stays its end.
+    """
+    worth = [(len(fold(found.reading.text)), found.reading.confidence) for found in (first, second)]
+    surer = first if worth[0] >= worth[1] else second
+    start, end = first.start, second.end
+    if _is_glimpse(first, second, longest_fade):
+        start = second.start
+    elif _is_glimpse(second, first, longest_fade):
+        end = first.end
+    return replace(
+        surer,
+        start=start,
+        end=end,
+        bbox=first.bbox.union(second.bbox),
+        extent_confidence=min(first.extent_confidence, second.extent_confidence),
+        ink=max(first.ink, second.ink),
+    )
+
+
+def _is_glimpse(brief: Found, lasting: Found, longest_fade: int) -> bool:
+    """Say whether a reading is of a fade: brief and fainter, or less brief and with next to no ink of its own."""
+    frames = brief.end - brief.start
+    return (frames <= longest_fade and brief.ink < _FAINT * lasting.ink) or (
+        frames <= 2 * longest_fade and brief.ink < _GLIMPSED * lasting.ink
+    )
