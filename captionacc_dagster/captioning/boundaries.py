@@ -195,7 +195,9 @@ def _half_way(sight: _Sight, seen: NDArray[np.float32], segment: Segment, *, ris
     numbers = sight.numbers if rising else sight.numbers[::-1]
     at = int(np.searchsorted(sight.numbers, near))
     at = at if rising else len(numbers) - at
-    full = _in_full(ways, at, segment, sight.line_px)
+    rest = _at_rest(ways, at)
+    ways = ways - rest
+    full = _in_full(ways + rest, at, segment, sight.line_px) - rest
     low, high = at, at
     while low > 0 and _FOOT * full < ways[low - 1] < _TOP * full:
         low -= 1
@@ -210,6 +212,15 @@ def _half_way(sight: _Sight, seen: NDArray[np.float32], segment: Segment, *, ris
     if not numbers[low:high].min() - 1 <= place <= numbers[low:high].max() + 1:
         return None
     return int(np.ceil(place - _EARLY)) if rising else int(np.floor(place + _EARLY)) + 1
+
+
+def _at_rest(ways: NDArray[np.float32], at: int) -> float:
+    """Give how much is seen of a caption while it is away: over a still picture, what there is like its ink."""
+    for end in range(at, _FLAT_FRAMES - 1, -1):
+        flat = ways[end - _FLAT_FRAMES : end]
+        if flat.max() < HALF and float(np.ptp(flat)) <= 1 - _STEADY:
+            return float(np.clip(np.median(flat), 0.0, HALF))
+    return 0.0
 
 
 def _in_full(ways: NDArray[np.float32], at: int, segment: Segment, line_px: float) -> float:

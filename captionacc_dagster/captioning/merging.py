@@ -8,7 +8,8 @@ from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.text import Reading, common_length, fold
 
 _FAINT = 0.6  # of the caption's ink: a brief reading with less is its fade
-_GLIMPSED = 0.1  # and with less than this, some of its letters that were seen in its fade
+_FAINTER = 0.25  # and one half as brief with less than this
+_GLIMPSED = 0.1  # with less than this, some of its letters that were seen in its fade
 
 
 @dataclass(slots=True)
@@ -26,22 +27,19 @@ class Found:
 def is_same_caption(first: Found, second: Found, longest_fade: int) -> bool:
     """Say whether two readings without a gap are of one caption: the same text, or a few letters of it in its fade.
 
-    What stands long enough to be read is a caption of its own if each of its letters is the other's too. Letters that
-    are half faded are read as others: then half of them have to be the other's, in their order.
+    Half-faded letters are read as others: half of them have to be the other's, in their order. A reading with as much
+    ink as its letters need is a caption of its own unless it is as brief as a fade.
     """
     texts = fold(first.reading.text), fold(second.reading.text)
     if texts[0] == texts[1]:
         return True
-    return any(
-        0 < len(part) < len(whole)
-        and brief.ink < _GLIMPSED * lasting.ink
-        and (
-            brief.end - brief.start <= longest_fade
-            if part in whole
-            else brief.end - brief.start <= 2 * longest_fade and 2 * common_length(part, whole) >= len(part)
-        )
-        for brief, lasting, part, whole in ((first, second, *texts), (second, first, *reversed(texts)))
-    )
+    for brief, lasting, part, whole in ((first, second, *texts), (second, first, *reversed(texts))):
+        frames = brief.end - brief.start
+        is_faded = frames <= 2 * longest_fade and 2 * len(whole) * brief.ink < len(part) * lasting.ink
+        is_glimpse = frames <= longest_fade and brief.ink < _GLIMPSED * lasting.ink
+        if 0 < len(part) < len(whole) and (is_faded or is_glimpse) and 2 * common_length(part, whole) >= len(part):
+            return True
+    return False
 
 
 def join_found(first: Found, second: Found, longest_fade: int) -> Found:
@@ -68,8 +66,8 @@ def join_found(first: Found, second: Found, longest_fade: int) -> Found:
 
 
 def _is_glimpse(brief: Found, lasting: Found, longest_fade: int) -> bool:
-    """Say whether a reading is of a fade: brief and fainter, or less brief and with next to no ink of its own."""
+    """Say whether a reading is of a fade: brief and faint, or less brief and fainter."""
     frames = brief.end - brief.start
     return (frames <= longest_fade and brief.ink < _FAINT * lasting.ink) or (
-        frames <= 2 * longest_fade and brief.ink < _GLIMPSED * lasting.ink
+        frames <= 2 * longest_fade and brief.ink < _FAINTER * lasting.ink
     )

@@ -48,9 +48,9 @@ def test_a_glimpse_begins_with_the_last_cut_and_may_be_longer_than_a_fade():
     "other",
     [
         read("Mind the stop", 0, 40, 890),  # another character
-        read("Mind", 0, 40, 70),  # a part that stands long enough to be read
+        read("I", 0, 25, 70),  # a letter of it that stands long enough to be read
         read("Nobody", 0, 10, 60),  # other letters
-        read("Mnd tha stop", 0, 10, 300),  # with ink of its own
+        read("Mnd tha stop", 0, 20, 700),  # with ink of its own
         read("Mnd tha stop", 0, 45, 60),  # far longer than a fade
     ],
     ids=lambda found: f"{found.reading.text} {found.end} {found.ink}",
