@@ -62,6 +62,11 @@ def open_catalog(
     return PostgresCatalog(server.url(), retries=retries, connect_timeout_s=connect_timeout_s)
 
 
+def open_catalog_briefly(settings: Settings | None = None) -> Catalog:
+    """Open the catalog for somebody who waits for the answer: while it is away, that is said within seconds."""
+    return open_catalog(settings, retries=Retries(attempts=1), connect_timeout_s=3.0)
+
+
 def open_store(settings: Settings | None = None) -> ObjectStore:
     """Open the object store that the settings choose."""
     settings = settings or get_settings()

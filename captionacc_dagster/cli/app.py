@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,6 +97,8 @@ def parse_region(text: str | None) -> CropRegion | None:
 
 @app.callback(invoke_without_command=True)
 def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    # What it warns of at every try, a command says once, in its own line.
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     if version:
         out.print(__version__, highlight=False)
         raise typer.Exit
@@ -176,10 +179,10 @@ def upload(
 @app.command()
 def approve(video: VideoId, crop_region: Region = None) -> None:
     """Approve a video's layout, as found or with a region of your own; its captions are found next."""
-    from captionacc_dagster.resources import open_catalog
+    from captionacc_dagster.resources import open_catalog_briefly
 
     region = parse_region(crop_region)
-    with errors_in_one_line(), open_catalog(settings()) as catalog:
+    with errors_in_one_line(), open_catalog_briefly(settings()) as catalog:
         row = catalog.get_video_metadata(video)
         catalog.approve_layout(video, region.as_tuple() if region else row.crop_region)
     out.print(f"approved; `captionacc status {video}` tells how it goes on", highlight=False)
@@ -188,9 +191,9 @@ def approve(video: VideoId, crop_region: Region = None) -> None:
 @app.command()
 def retry(video: VideoId) -> None:
     """Ask once more for the stage of a video that failed."""
-    from captionacc_dagster.resources import open_catalog
+    from captionacc_dagster.resources import open_catalog_briefly
 
-    with errors_in_one_line(), open_catalog(settings()) as catalog:
+    with errors_in_one_line(), open_catalog_briefly(settings()) as catalog:
         request = catalog.retry_video(video)
     out.print(f"asked for {request.flow}; `captionacc status {video}` tells how it goes on", highlight=False)
 
@@ -203,9 +206,9 @@ def status(
     """List the videos, or tell one video's story in order of time."""
     from captionacc_dagster.cli.status import show_story, show_videos
     from captionacc_dagster.orchestration.instance import open_instance
-    from captionacc_dagster.resources import open_catalog
+    from captionacc_dagster.resources import open_catalog_briefly
 
-    with errors_in_one_line(), open_catalog(settings()) as catalog:
+    with errors_in_one_line(), open_catalog_briefly(settings()) as catalog:
         if video is None:
             show_videos(catalog, out, limit)
         else:
@@ -221,10 +224,10 @@ def export(
 ) -> None:
     """Write a video's subtitles, with what people corrected."""
     from captionacc_dagster.cli.process import export_subtitles
-    from captionacc_dagster.resources import open_catalog, open_store
+    from captionacc_dagster.resources import open_catalog_briefly, open_store
 
     chosen = parse_formats(formats)
-    with errors_in_one_line(), open_catalog(settings()) as catalog:
+    with errors_in_one_line(), open_catalog_briefly(settings()) as catalog:
         row = catalog.get_video_metadata(video)
         for path in export_subtitles(open_store(settings()), row, Path(row.filename).stem, output_dir, chosen):
             out.print(str(path), highlight=False, soft_wrap=True)
@@ -283,10 +286,10 @@ def token(
 ) -> None:
     """Print a token of the local user, for calling the API of this machine."""
     from captionacc_dagster.api.local_access import local_token
-    from captionacc_dagster.resources import open_catalog
+    from captionacc_dagster.resources import open_catalog_briefly
 
     try:
-        with open_catalog(settings()) as catalog:
+        with open_catalog_briefly(settings()) as catalog:
             typer.echo(local_token(settings(), catalog, hours=hours))
     except (CatalogError, ValueError) as error:
         fail(str(error))

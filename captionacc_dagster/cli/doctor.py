@@ -12,9 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from captionacc_dagster import __version__
-from captionacc_dagster.catalog.calls import Retries
 from captionacc_dagster.catalog.errors import CatalogError
-from captionacc_dagster.resources import open_catalog, open_store
+from captionacc_dagster.resources import open_catalog_briefly, open_store
 from captionacc_dagster.settings import Settings
 from captionacc_dagster.storage.errors import StorageError
 
@@ -107,8 +106,7 @@ def _catalog(settings: Settings) -> str:
     if settings.catalog_kind == "supabase" and find_spec("supabase") is None:
         raise Problem("SUPABASE_URL is set but the package is missing: pip install 'captionacc-dagster[supabase]'")
     try:
-        # A person waits for the answer.
-        with open_catalog(settings, retries=Retries(attempts=1), connect_timeout_s=3.0) as catalog:
+        with open_catalog_briefly(settings) as catalog:
             videos = catalog.list_videos(limit=1).items
     except CatalogError as error:
         raise Problem(f"{settings.catalog_kind}: {error}; look at `captionacc db migrate` and the settings") from error

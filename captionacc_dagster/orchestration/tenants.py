@@ -14,10 +14,9 @@ from enum import StrEnum
 from typing import NamedTuple, Protocol, TypeVar
 
 from captionacc_dagster.catalog.base import Catalog
-from captionacc_dagster.catalog.calls import Retries
 from captionacc_dagster.catalog.errors import InvalidValue, NotFound
 from captionacc_dagster.orchestration.priority import TenantTier
-from captionacc_dagster.resources import open_catalog
+from captionacc_dagster.resources import open_catalog_briefly
 
 logger = logging.getLogger(__name__)
 
@@ -167,4 +166,4 @@ class CatalogTenants:
 def catalog_directory() -> TenantDirectory:
     """Give a directory over the catalog that the settings name; it is opened when first asked."""
     # Impatient: whoever submits a run waits for the answer, and what is not known now is corrected later.
-    return TenantDirectory(lambda: CatalogTenants(open_catalog(retries=Retries(attempts=1), connect_timeout_s=3.0)))
+    return TenantDirectory(lambda: CatalogTenants(open_catalog_briefly()))

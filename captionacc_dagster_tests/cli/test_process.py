@@ -8,6 +8,7 @@ import re
 import shutil
 from collections import Counter
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from rich.console import Console
@@ -250,6 +251,13 @@ class TestOtherCommands:
         assert result.returncode == 1
         problems = [line for line in result.stdout.splitlines() if line.startswith("problem")]
         assert [line.split()[1] for line in problems] == ["catalog", "webhooks"]
+
+    @pytest.mark.parametrize("command", [["status"], ["retry", str(UUID(int=1))], ["export", str(UUID(int=1))]])
+    def test_a_catalog_that_is_away_is_told_in_one_line(self, run: Run, command: list[str]) -> None:
+        result = run(*command, DATABASE_URL="postgresql://127.0.0.1:1/nowhere")
+        assert result.returncode == 1
+        assert len(result.stderr.splitlines()) == 1
+        assert "no connection to the catalog" in result.stderr
 
     def test_a_wrong_setting_is_named(self, run_process: Run) -> None:
         result = run_process("status", SUPABASE_URL="http://127.0.0.1:1")
