@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,7 @@ def _timed() -> Iterator[None]:
 @resource
 def timed_compute(context: InitResourceContext) -> LocalCompute:
     """The backend with a clock."""
-    engine: Callable[[], Any] = lambda: create_engine("rapidocr", threads=1)  # noqa: E731
-    return TimedCompute(open_store(), engine)
+    return TimedCompute(open_store(), partial(create_engine, "rapidocr", threads=1))
 
 
 defs = Definitions(
