@@ -278,7 +278,8 @@ class LayoutSearch:
             return
         if self._strokes_tell(tracks):
             outside = [self._stands_out(sample, tracks) for sample in rest]
-            self._inside = sum(out is False for out in outside)
+            unsearched = [out for sample, out in zip(rest, outside, strict=True) if not sample.searched]
+            self._inside = sum(out is False for out in unsearched)
             rest = [sample for sample, out in zip(rest, outside, strict=True) if out]
         zones = self._zones(tracks)
         self._search_places([(sample, *zone) for sample in rest for zone in zones], self._side)

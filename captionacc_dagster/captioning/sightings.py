@@ -168,7 +168,7 @@ def _followed(sample: Sample, bbox: BBox) -> float:
 
 def _core(start: int, end: int, size: int) -> tuple[int, int]:
     longest = min(_CORE, size - 3 * _REACH)
-    if end - start <= longest:
+    if size < 4 * _REACH or end - start <= longest:  # a small picture leaves no room to choose
         return start, end
     middle = min(max((start + end) // 2, (longest + 1) // 2 + _REACH), size - (longest + 1) // 2 - _REACH)
     return middle - longest // 2, middle + longest // 2
@@ -214,6 +214,8 @@ def lines_in(mask: NDArray[np.bool_]) -> list[tuple[BBox, float]]:
     height, width = mask.shape
     cell = max(6, min(mask.shape) // 40)
     rows, columns = height // cell, width // cell
+    if not (rows and columns):
+        return []
     cells = mask[: rows * cell, : columns * cell].reshape(rows, cell, columns, cell).mean(axis=(1, 3))
     # Strokes that follow one another along the line count, single ones in the background do not.
     active = (cv2.blur(cells.astype(np.float32), (5, 1)) > 0.22).astype(np.uint8)

@@ -98,7 +98,7 @@ class StrokeMeter:
         return max(1, round(height / self._cell)), max(1, round(width / self._cell))
 
     def _shares(self, mask: Plane) -> NDArray[np.float32]:
-        """Give the share of each cell's pixels that a mask marks, without the few left over at the strip's edges."""
+        """Give the share of each cell's pixels that a mask marks; an edge loses at most a quarter of a cell."""
         cv2 = _opencv()
 
         rows, columns = self._cells(mask)
@@ -106,9 +106,14 @@ class StrokeMeter:
             return np.zeros((rows, columns), np.float32)
         # Whole blocks of pixels are averaged several times as quickly as parts of them.
         height, width = mask.shape
-        down, across = height // rows, width // columns
-        top, left = (height - rows * down) // 2, (width - columns * across) // 2
+        down, across = max(1, round(height / rows)), max(1, round(width / columns))
+        over, beside = height - rows * down, width - columns * across
+        top, left = max(0, over) // 2, max(0, beside) // 2
         whole = mask[top : top + rows * down, left : left + columns * across]
+        if over < 0 or beside < 0:
+            high, wide = max(0, -over), max(0, -beside)
+            edges = high // 2, high - high // 2, wide // 2, wide - wide // 2
+            whole = cv2.copyMakeBorder(whole, *edges, cv2.BORDER_CONSTANT, value=0)
         return cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
 
 

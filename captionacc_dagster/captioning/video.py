@@ -150,7 +150,7 @@ class NativeFrame:
         return self._picture.yuv420(bbox)
 
     def scaled_luma(self, width: int, height: int) -> NDArray[np.uint8]:
-        """Give the whole picture's luma scaled by area, ``(height, width)`` uint8, as coded."""
+        """Give the whole picture's luma scaled down, ``(height, width)`` uint8, as coded."""
         return self._picture.scaled_luma(width, height)
 
     def scaled_rgb(self, width: int, height: int) -> NDArray[np.uint8]:

@@ -96,9 +96,12 @@ def parse_region(text: str | None) -> CropRegion | None:
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
-    # What it warns of at every try, a command says once, in its own line.
-    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+def _root(
+    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+) -> None:
+    if context.invoked_subcommand not in ("api", "up"):
+        # What it warns of at every try, a command says once, in its own line.
+        logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     if version:
         out.print(__version__, highlight=False)
         raise typer.Exit

@@ -1,0 +1,40 @@
+"""How much ink comes and goes is seen everywhere in a strip, whatever its size."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from captionacc_dagster.captioning.glyphs import Plane
+from captionacc_dagster.captioning.stroke_meter import StrokeMeter
+
+pytestmark = pytest.mark.unit
+
+HOLD = 4
+
+
+def most_change(shape: tuple[int, int], line_px: float, letter: tuple[slice, slice]) -> float:
+    """Give the largest change measured in a strip in which a letter appears."""
+    empty = np.full(shape, 90, np.uint8)
+    lettered: Plane = empty.copy()
+    lettered[letter] = 230
+    meter = StrokeMeter(line_px, HOLD)
+    changes = [meter.update(strip) for strip in [empty] * 8 + [lettered] * 8]
+    return max(change for change in changes if change is not None)
+
+
+@pytest.mark.parametrize("extent", [*range(1780, 1811, 3), 1799, 1000, 958, 639])
+@pytest.mark.parametrize("line_px", [36.0, 26.0])
+@pytest.mark.parametrize("vertical", [False, True])
+def test_letters_at_both_ends_of_a_strip_are_seen(extent: int, line_px: float, vertical: bool):
+    size = round(line_px / 2)
+    for start in (4, extent - 4 - size // 3):
+        along, across = slice(start, start + size // 3), slice(12, 12 + size)
+        letter = (along, across) if vertical else (across, along)
+        shape = (extent, 54) if vertical else (54, extent)
+        assert most_change(shape, line_px, letter) > 0.1
+
+
+@pytest.mark.parametrize("shape", [(1, 200), (200, 1), (3, 5), (7, 23)])
+def test_a_flat_strip_that_grows_bright_has_no_ink_however_small_it_is(shape: tuple[int, int]):
+    assert most_change(shape, 36.0, (slice(None), slice(None))) == 0.0
