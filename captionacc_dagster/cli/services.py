@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import BinaryIO
+from typing import IO, BinaryIO
 
 from rich.console import Console
 
@@ -39,10 +39,24 @@ class Services:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, arguments: list[str], log: BinaryIO | None = None) -> None:
-        """Start a Python program of this installation; without a log it writes where we write."""
-        self._processes[name] = subprocess.Popen(
-            [sys.executable, *arguments], env=self._environment, stdout=log, stderr=log, start_new_session=True
+        """Start a Python program of this installation; without a log we show what it writes."""
+        process = self._processes[name] = subprocess.Popen(
+            [sys.executable, *arguments],
+            env=self._environment,
+            stdout=log or subprocess.PIPE,
+            stderr=log or subprocess.STDOUT,
+            start_new_session=True,
         )
+        if process.stdout is not None:
+            threading.Thread(target=self._show, args=(process.stdout,), name=name, daemon=True).start()
+
+    def _show(self, written: IO[bytes]) -> None:
+        """Pass on what a service writes until it is told to stop: what it then breaks off, it calls errors."""
+        for line in written:
+            if not self._stopping.is_set():
+                with contextlib.suppress(OSError):  # a terminal that was closed takes nothing more
+                    sys.stderr.buffer.write(line)
+                    sys.stderr.buffer.flush()
 
     def wait_for_socket(self, path: Path) -> bool:
         """Wait until something listens there; False when we are to stop instead.
