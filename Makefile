@@ -23,7 +23,8 @@ help: ## Say what can be made
 
 setup: $(STAMP) ## Install everything into .venv (done by every other target)
 
-# uv is used when it is there or pip can fetch it; plain pip does the same, slower.
+# uv is used when it is there or pip can fetch it; plain pip does the same, slower. It trusts what the machine trusts, as pip does.
+export UV_NATIVE_TLS ?= 1
 $(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed and none was found (set PYTHON=...)" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
