@@ -16,7 +16,6 @@ from captionacc_dagster.captioning.glyphs import (
     Plane,
     compare_ink,
     model_ink,
-    reliefs,
     synchrony,
     visibility,
 )
@@ -89,7 +88,7 @@ def find_boundary(first: Segment, second: Segment, line_px: float, born: Mask | 
     if fading is second:
         return Boundary(cut, cut, True, change.share)
     if fading is first:
-        seen = visibility(sight.seen, second.model, second.model.ink)
+        seen = visibility(sight.strips, second.model, second.model.ink)
         start = sight.step(seen < HALF)
         start = _half_way(sight, seen, second, rising=True) or start
         return Boundary(start, start, start <= first.start + 1, change.share)
@@ -112,18 +111,16 @@ def find_boundary(first: Segment, second: Segment, line_px: float, born: Mask | 
 
 @dataclass(frozen=True, slots=True)
 class _Sight:
-    """The frames around a cut: their numbers, strips and reliefs."""
+    """The frames around a cut: their numbers and strips."""
 
     cut: int
     line_px: float
     numbers: NDArray[np.int_]
     strips: list[Plane]
-    seen: list[NDArray[np.float32]]
 
     @classmethod
     def of(cls, around: Sequence[tuple[int, Plane]], cut: int, line_px: float) -> _Sight:
-        strips = [strip for _, strip in around]
-        return cls(cut, line_px, np.array([index for index, _ in around]), strips, reliefs(strips, line_px))
+        return cls(cut, line_px, np.array([index for index, _ in around]), [strip for _, strip in around])
 
     def beside(self) -> list[Plane]:
         """Give the two strips before the cut and the two after it."""
@@ -134,9 +131,9 @@ class _Sight:
         """How far from the cut a moment without the caption may lie, frames."""
         return round(_NEAR * int(np.abs(self.numbers - self.cut).max()))
 
-    def between(self, start: int, end: int) -> list[NDArray[np.float32]]:
-        """Give the reliefs of the frames ``start`` to ``end``."""
-        return [relief for index, relief in zip(self.numbers, self.seen, strict=True) if start <= index < end]
+    def between(self, start: int, end: int) -> list[Plane]:
+        """Give the strips of the frames ``start`` to ``end``."""
+        return [strip for index, strip in zip(self.numbers, self.strips, strict=True) if start <= index < end]
 
     def step(self, before: NDArray[np.bool_]) -> int:
         """Give the frame number that best parts frames that are True from those after it."""
@@ -147,8 +144,8 @@ def _turn(
     first: Segment, second: Segment, change: InkChange, sight: _Sight, *, has_old: bool, has_new: bool
 ) -> Boundary:
     """Place the boundary where one text goes, another one comes, or both."""
-    old = visibility(sight.seen, first.model, first.model.ink) if has_old else None
-    new = visibility(sight.seen, second.model, second.model.ink) if has_new else None
+    old = visibility(sight.strips, first.model, first.model.ink) if has_old else None
+    new = visibility(sight.strips, second.model, second.model.ink) if has_new else None
     gone = _half_way(sight, old, first, rising=False) if old is not None else None
     come = _half_way(sight, new, second, rising=True) if new is not None else None
     born = change.gained if has_new else None
@@ -156,8 +153,8 @@ def _turn(
         if gone is not None and come is not None:
             end, start = _crossed(sight.numbers, old, new, gone, come)
             return Boundary(end, start, False, change.share, born)
-        seen_old = visibility(sight.seen, first.model, change.lost)
-        seen_new = visibility(sight.seen, second.model, change.gained)
+        seen_old = visibility(sight.strips, first.model, change.lost)
+        seen_new = visibility(sight.strips, second.model, change.gained)
         end = gone or sight.step(seen_old >= HALF)
         start = come or sight.step(seen_new < HALF)
         if end != start:
@@ -165,7 +162,7 @@ def _turn(
     elif old is not None:
         end = start = gone or sight.step(old >= HALF)
     else:
-        end = start = come or sight.step(visibility(sight.seen, second.model, change.gained) < HALF)
+        end = start = come or sight.step(visibility(sight.strips, second.model, change.gained) < HALF)
     return Boundary(end, start, False, change.share, born)
 
 
@@ -197,7 +194,7 @@ def _half_way(sight: _Sight, seen: NDArray[np.float32], segment: Segment, *, ris
     at = at if rising else len(numbers) - at
     rest = _at_rest(ways, at)
     ways = ways - rest
-    full = _in_full(ways + rest, at, segment, sight.line_px) - rest
+    full = _in_full(ways + rest, at, segment) - rest
     low, high = at, at
     while low > 0 and _FOOT * full < ways[low - 1] < _TOP * full:
         low -= 1
@@ -223,13 +220,13 @@ def _at_rest(ways: NDArray[np.float32], at: int) -> float:
     return 0.0
 
 
-def _in_full(ways: NDArray[np.float32], at: int, segment: Segment, line_px: float) -> float:
+def _in_full(ways: NDArray[np.float32], at: int, segment: Segment) -> float:
     """Give how much is seen of a caption that fades when it stands: right beside the ramp, else in its own frames."""
     for begin in range(at, len(ways) - _FLAT_FRAMES + 1):
         flat = ways[begin : begin + _FLAT_FRAMES]
         if flat.max() >= HALF and flat.min() >= _STEADY * flat.max():
             return float(np.median(flat))
-    own = visibility(reliefs([strip for _, strip in segment.strips], line_px), segment.model, segment.model.ink)
+    own = visibility([strip for _, strip in segment.strips], segment.model, segment.model.ink)
     return float(np.clip(np.percentile(own, 80), 1.0, _OVERSHOOT))
 
 
@@ -305,7 +302,7 @@ def _gap_in(first: Segment, common: Mask, sight: _Sight) -> Boundary | None:
     """Look for frames near the cut on which the ink that both sides share is away."""
     inside = np.abs(sight.numbers - sight.cut) <= sight.near
     numbers = sight.numbers[inside]
-    seen = visibility([sight.seen[place] for place in np.flatnonzero(inside)], first.model, common)
+    seen = visibility([sight.strips[place] for place in np.flatnonzero(inside)], first.model, common)
     lowest = int(np.argmin(seen))
     if seen[lowest] >= AWAY or seen[:lowest].max(initial=0.0) < HALF or seen[lowest:].max() < HALF:
         return None
@@ -372,7 +369,7 @@ def join(first: Segment, second: Segment, line_px: float) -> Segment:
 
 def _strength(model: InkModel, other: InkModel) -> float:
     """Give how much of another model's ink this one shows, 1 where it is all of it."""
-    return float(visibility([model.relief], other, other.ink)[0]) if other.ink.any() else 1.0
+    return float(visibility([model.level], other, other.ink)[0]) if other.ink.any() else 1.0
 
 
 def _mixed(
@@ -388,12 +385,12 @@ def _mixed(
     ]
 
 
-def earliest_sight(segment: Segment, ink: Mask, start: int, limit: int, line_px: float) -> int:
+def earliest_sight(segment: Segment, ink: Mask, start: int, limit: int) -> int:
     """Give the first frame, back to ``limit``, from which on the ink is to be seen up to ``start``."""
     before = [(index, strip) for index, strip in segment.around_start if limit <= index < start]
     if not before:
         return start
-    seen = visibility(reliefs([strip for _, strip in before], line_px), segment.model, ink)
+    seen = visibility([strip for _, strip in before], segment.model, ink)
     for (index, _), share in zip(reversed(before), reversed(seen.tolist()), strict=True):
         if not _STANDING <= share <= _OVERSHOOT:
             break
@@ -413,10 +410,10 @@ def is_fade_of(segment: Segment, ink: Mask, other: Segment, line_px: float) -> b
     whole = other.model.ink
     if whole.sum() < MIN_INK * line_px**2 or (ink & whole).sum() < _CONTAINED * max(1, ink.sum()):
         return False
-    stronger = float(visibility([other.model.relief], segment.model, ink)[0])
+    stronger = float(visibility([other.model.level], segment.model, ink)[0])
     if stronger < _STRONGER or _strength(segment.model, other.model) >= _FAINT:
         return False
-    seen = visibility(reliefs([strip for _, strip in segment.strips], line_px), segment.model, ink)
+    seen = visibility([strip for _, strip in segment.strips], segment.model, ink)
     return len(seen) < _FLAT_FRAMES or float(np.ptp(seen)) >= _RAMPED
 
 

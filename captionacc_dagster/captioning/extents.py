@@ -187,7 +187,7 @@ class _TrackReader:
                 self._background = segment.model
             return
         limit = self.found[-1].end if self.found else 0
-        start = earliest_sight(segment, ink, self._start, limit, line_px)
+        start = earliest_sight(segment, ink, self._start, limit)
         found = Found(
             start=start,
             end=end,

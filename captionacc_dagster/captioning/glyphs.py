@@ -142,9 +142,14 @@ def high_pass(level: NDArray[np.float32] | Plane, line_px: float) -> NDArray[np.
     """Give a picture, float32 or uint8, less the mean of its surroundings, about a character wide: float32."""
     import cv2
 
-    window = odd(line_px * 0.7)
+    window = _surroundings(level.shape, line_px)
     surroundings = cv2.boxFilter(level, cv2.CV_32F, (window, window))
     return np.asarray(cv2.subtract(level, surroundings, dtype=cv2.CV_32F), np.float32)
+
+
+def _surroundings(shape: tuple[int, ...], line_px: float) -> int:
+    """Give the side of the window that counts as surroundings, odd; it reaches less far than a strip."""
+    return min(odd(line_px * 0.7), 2 * min(shape) - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,28 +373,45 @@ def _strokes(mask: Mask) -> Mask:
     return mask & (near >= 4)
 
 
-def reliefs(frames: Sequence[Plane], line_px: float) -> list[NDArray[np.float32]]:
-    """Give how each frame stands out from the mean of its surroundings, as `visibility` looks at it."""
-    return [high_pass(frame, line_px) for frame in frames]
-
-
-def visibility(seen: Sequence[NDArray[np.float32]], model: InkModel, ink: Mask) -> NDArray[np.float32]:
+def visibility(frames: Sequence[Plane | NDArray[np.float32]], model: InkModel, ink: Mask) -> NDArray[np.float32]:
     """Give how much of some ink each frame shows: about 0 without it, 1 in full, in between while it fades.
 
     Args:
-        seen: the reliefs of the strips to judge.
+        frames: the strips to judge, or mean levels of some, ``(height, width)``.
         model: the caption whose ink it is.
         ink: bool ``(height, width)``, the pixels to judge by.
 
     Returns:
-        float32 ``(len(seen),)``.
+        float32 ``(len(frames),)``: the correlation of each frame's relief with the model's, over that of the model's
+        with itself.
     """
-    pixels = np.flatnonzero(ink)
-    target = model.relief.take(pixels)
-    norm = float(np.dot(target, target))
+    target = np.where(ink, model.relief, np.float32(0))
+    norm = float(np.vdot(target, target))
     if norm <= 0:
-        return np.zeros(len(seen), np.float32)
-    return np.array([np.dot(target, relief.take(pixels)) / norm for relief in seen], np.float32)
+        return np.zeros(len(frames), np.float32)
+    # What would be taken of every frame's relief is turned round once: then the frames need no relief.
+    weights = target - _spread(target, model.line_px)
+    rows, columns = np.flatnonzero(weights.any(axis=1)), np.flatnonzero(weights.any(axis=0))
+    part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    weights = weights[part].ravel() / np.float32(norm)
+    return np.array([np.dot(weights, frame[part].astype(np.float32).ravel()) for frame in frames], np.float32)
+
+
+def _spread(target: NDArray[np.float32], line_px: float) -> NDArray[np.float32]:
+    """Give what each pixel takes part in: the transpose of the mean of surroundings that `high_pass` takes away."""
+    import cv2
+
+    window = _surroundings(target.shape, line_px)
+    reach = window // 2
+    edges = reach, reach, reach, reach
+    padded = cv2.copyMakeBorder(target, *edges, cv2.BORDER_CONSTANT, value=0)
+    spread = np.asarray(cv2.boxFilter(padded, -1, (window, window), borderType=cv2.BORDER_CONSTANT), np.float32)
+    # Pixels beyond an edge are those before it, mirrored.
+    for turned in (spread, spread.T):
+        length = len(turned)
+        turned[reach + 1 : 2 * reach + 1] += turned[:reach][::-1]
+        turned[length - 2 * reach - 1 : length - reach - 1] += turned[length - reach :][::-1]
+    return spread[reach : reach + target.shape[0], reach : reach + target.shape[1]]
 
 
 def odd(value: float) -> int:

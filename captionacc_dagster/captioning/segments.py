@@ -20,7 +20,6 @@ from captionacc_dagster.captioning.glyphs import (
     common_styles,
     find_change,
     model_ink,
-    reliefs,
     synchrony,
     visibility,
 )
@@ -281,7 +280,7 @@ class TrackFollower:
         if left.ink.sum() < MIN_INK * self.line_px**2:
             return None
         near = [(i, strip) for i, strip in self._recent if max(index - 2, self._start + 2) <= i <= index + 3]
-        seen = visibility(reliefs([strip for _, strip in near], self.line_px), left, left.ink)
+        seen = visibility([strip for _, strip in near], left, left.ink)
         return next((i for (i, _), share in zip(near, seen, strict=True) if share < AWAY), None)
 
     def _close(self, end: int) -> Segment:
