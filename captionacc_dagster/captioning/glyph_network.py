@@ -24,6 +24,7 @@ LINE_PX = 36.0  # lines as the layout measures them: text of about 26 px, as the
 LARGEST_LINE_PX = 46.0
 STRIDE = 4  # heights and widths that the network takes are multiples of this
 _SURROUNDINGS_PX = 21
+_MOST = 4.0  # of what is seen
 _MODEL = "glyph_mask.onnx"
 _lock = threading.Lock()
 
@@ -72,15 +73,19 @@ def channels(mean: Map, deviation: Map, low: Plane, high: Plane) -> Map:
     """
     import cv2
 
-    size = (_SURROUNDINGS_PX, _SURROUNDINGS_PX)
     height, width = mean.shape
     seen = np.empty((CHANNELS, height + -height % STRIDE, width + -width % STRIDE), np.float32)
     inner = seen[:, :height, :width]
-    np.divide(np.subtract(mean, 128, out=inner[0]), 64, out=inner[0])
-    np.clip((mean - cv2.blur(mean, size)) / 24, -4, 4, out=inner[1])
-    np.clip(deviation / 12, 0, 4, out=inner[2])
-    np.clip((high - mean) / 24, 0, 4, out=inner[3])
-    np.clip((mean - low) / 24, 0, 4, out=inner[4])
+    around = cv2.blur(mean, (_SURROUNDINGS_PX, _SURROUNDINGS_PX))
+    # OpenCV takes half of NumPy's time for each of these; the last three are never below zero.
+    cv2.addWeighted(mean, 1 / 64, mean, 0, -2, dst=inner[0])
+    cv2.addWeighted(mean, 1 / 24, around, -1 / 24, 0, dst=inner[1])
+    cv2.max(inner[1], -_MOST, dst=inner[1])
+    cv2.addWeighted(deviation, 1 / 12, deviation, 0, 0, dst=inner[2])
+    cv2.addWeighted(high.astype(np.float32), 1 / 24, mean, -1 / 24, 0, dst=inner[3])
+    cv2.addWeighted(mean, 1 / 24, low.astype(np.float32), -1 / 24, 0, dst=inner[4])
+    for bounded in inner[1:]:
+        cv2.threshold(bounded, _MOST, 0, cv2.THRESH_TRUNC, dst=bounded)
     seen[:, :height, width:] = inner[:, :, -1:]
     seen[:, height:] = seen[:, height - 1 : height]
     return seen

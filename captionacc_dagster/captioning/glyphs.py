@@ -30,6 +30,7 @@ _LEAST_STROKES = 40  # pixels of strokes from which a style can be told
 _REPLACED = 0.03
 _ATTACHED = 0.2  # of the pixels of an added stroke
 _MOST_OF_THE_WAY = 0.55
+_LEAST_STEP = 12  # levels: no pixel's way counts as shorter
 _RELATIVE_CONTRAST = 0.4  # ink of one caption has about the same contrast: less than this share is no text
 
 Plane = NDArray[np.uint8]
@@ -131,6 +132,19 @@ class InkModel:
     def ink(self) -> Mask:
         """Strokes of a caption that stood for most of the frames, bool."""
         return np.asarray(stroke_map(self.frames, self.line_px, self.level) >= LIKELY)
+
+    @cached_property
+    def contrast(self) -> float:
+        """Contrast of the strongest tenth of its ink: that of the text, where there is text; 0 without ink."""
+        if not self.ink.any():
+            return 0.0
+        contrasts = np.abs(self.relief[self.ink])
+        place = 0.9 * (len(contrasts) - 1)
+        below = int(place)
+        # np.percentile gives the same and takes longer than all the rest of a comparison.
+        above = min(below + 1, len(contrasts) - 1)
+        ordered = np.partition(contrasts, (below, above))
+        return float(ordered[below] + (ordered[above] - ordered[below]) * (place - below))
 
 
 def model_ink(frames: Sequence[Plane], line_px: float) -> InkModel:
@@ -242,15 +256,25 @@ def find_change(
     changeable = _strokes(apart[0]) | _strokes(apart[1])
     least = MIN_CHANGED_AREA
     if len(beside) > 1:
-        middle = len(beside) // 2
-        step = _steps(before.level, after.level)
-        way = (beside[middle].astype(np.float32) - beside[middle - 1]) / step
-        changeable &= way >= 0.99 * _MOST_OF_THE_WAY
+        changeable &= _goes_most_of_its_way(before, after, beside)
         least *= 0.99 * together
     if float(_density(changeable, size).max()) < least:
         return None
     change = _compare(before, after, apart, line_px)
     return change if change.is_change else None
+
+
+def _goes_most_of_its_way(before: InkModel, after: InkModel, beside: Sequence[Plane]) -> Mask:
+    """Mark the pixels that may take most of their way from one level to the other at the frame in the middle."""
+    import cv2
+
+    middle = len(beside) // 2
+    done = cv2.subtract(beside[middle], beside[middle - 1], dtype=cv2.CV_32F)
+    step = after.level - before.level
+    size = np.abs(step)
+    least = size * np.maximum(size, np.float32(_LEAST_STEP))
+    least *= 0.99 * _MOST_OF_THE_WAY
+    return np.asarray(done * step >= least)
 
 
 def _apart(before: InkModel, after: InkModel) -> tuple[Mask, Mask]:
@@ -271,7 +295,7 @@ def _density(mask: Mask, size: tuple[int, int]) -> NDArray[np.float32]:
 
 
 def _compare(before: InkModel, after: InkModel, apart: tuple[Mask, Mask], line_px: float) -> InkChange:
-    least = _RELATIVE_CONTRAST * max(_typical_contrast(before), _typical_contrast(after))
+    least = _RELATIVE_CONTRAST * max(before.contrast, after.contrast)
     old = before.ink & (np.abs(before.relief) >= least)
     new = after.ink & (np.abs(after.relief) >= least)
     lost, gained = _strokes(old & apart[0]), _strokes(new & apart[1])
@@ -279,7 +303,7 @@ def _compare(before: InkModel, after: InkModel, apart: tuple[Mask, Mask], line_p
     changed = _density(lost | gained, size)
     ink = _density(old | new, size)
     share = changed / np.maximum(ink, 1e-6)
-    strong = np.where((changed >= MIN_CHANGED_AREA) & (share >= MIN_CHANGED_SHARE), changed, 0.0)
+    strong = changed * ((changed >= MIN_CHANGED_AREA) & (share >= MIN_CHANGED_SHARE))
     windows: list[tuple[int, int]] = []
     while len(windows) < _MOST_WINDOWS:
         row, column = np.unravel_index(int(np.argmax(strong)), strong.shape)
@@ -289,7 +313,7 @@ def _compare(before: InkModel, after: InkModel, apart: tuple[Mask, Mask], line_p
         strong[max(0, row - size[1]) : row + size[1] + 1, max(0, column - size[0]) : column + size[0] + 1] = 0
     return InkChange(
         share=float(share[windows[0]]) if windows else float(share.max()),
-        total=float((lost | gained).sum() / max(1, (old | new).sum())),
+        total=np.count_nonzero(lost | gained) / max(1, np.count_nonzero(old | new)),
         lost=lost,
         gained=gained,
         windows=tuple(windows),
@@ -320,48 +344,46 @@ def synchrony(
     """
     if len(frames) < 2:
         return 0.0
+    windows = _windows_of(change, line_px)
+    if not windows:
+        return 0.0
+    pixels = np.concatenate(windows)
+    low, high = before.level.take(pixels), after.level.take(pixels)
+    middle = len(frames) // 2
+    looked_at = frames[middle - 1 : middle + 1] if at_once else frames
+    ways = (np.stack([frame.take(pixels) for frame in looked_at]) - low) / _steps(low, high)
+    parts = np.split(ways, np.cumsum([len(window) for window in windows])[:-1], axis=1)
+    if at_once:
+        return max(float(np.mean(part[1] - part[0] >= _MOST_OF_THE_WAY)) for part in parts)
+    return max(_common_curve(np.clip(part, -0.5, 1.5)) for part in parts)
+
+
+def _windows_of(change: InkChange, line_px: float) -> list[NDArray[np.intp]]:
+    """Give the changed pixels of each changed window, numbered row by row."""
     width, height = character_window(line_px)
     changed = change.lost | change.gained
     across = changed.shape[1]
-    looked_at = [
-        frame.ravel() for frame in (frames[len(frames) // 2 - 1 : len(frames) // 2 + 1] if at_once else frames)
-    ]
-    best = 0.0
+    windows = []
     for row, column in change.windows:
         top, left = max(0, row - height // 2), max(0, column - width // 2)
         down, right = np.nonzero(changed[top : row + height // 2 + 1, left : column + width // 2 + 1])
-        pixels = (down + top) * across + right + left
-        low, high = before.level.take(pixels), after.level.take(pixels)
-        step = _steps(low, high)
-        ways = (np.stack([frame.take(pixels) for frame in looked_at]) - low) / step
-        if at_once:
-            best = max(best, float(np.mean(ways[1] - ways[0] >= _MOST_OF_THE_WAY)))
-            continue
-        np.clip(ways, -0.5, 1.5, out=ways)
-        total = float(np.mean((ways - 0.5) ** 2))
-        rest = float(np.mean((ways - ways.mean(axis=1, keepdims=True)) ** 2))
-        if float(np.ptp(ways.mean(axis=1))) > 0.5 and total > 0:
-            best = max(best, 1 - rest / total)
-    return best
+        windows.append((down + top) * across + right + left)
+    return windows
+
+
+def _common_curve(ways: NDArray[np.floating]) -> float:
+    """Give the share of the variance of ways ``(frames, pixels)`` that their mean explains, if it goes half the way."""
+    mean = ways.mean(axis=1, keepdims=True)
+    total = float(np.mean((ways - 0.5) ** 2))
+    if float(np.ptp(mean)) <= 0.5 or total <= 0:
+        return 0.0
+    return max(0.0, 1 - float(np.mean((ways - mean) ** 2)) / total)
 
 
 def _steps(low: NDArray[np.float32], high: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Give how far pixels go from one level to another, at least 12 levels."""
+    """Give how far pixels go from one level to another, at least `_LEAST_STEP`."""
     step = high - low
-    return np.where(np.abs(step) < 12, np.where(step < 0, -12, 12), step)
-
-
-def _typical_contrast(model: InkModel) -> float:
-    """Give the contrast of the strongest tenth of some ink: that of the text, where there is text."""
-    if not model.ink.any():
-        return 0.0
-    contrasts = np.abs(model.relief[model.ink])
-    place = 0.9 * (len(contrasts) - 1)
-    below = int(place)
-    # np.percentile gives the same and takes longer than all the rest of a comparison.
-    above = min(below + 1, len(contrasts) - 1)
-    ordered = np.partition(contrasts, (below, above))
-    return float(ordered[below] + (ordered[above] - ordered[below]) * (place - below))
+    return np.where(np.abs(step) < _LEAST_STEP, np.where(step < 0, -_LEAST_STEP, _LEAST_STEP), step)
 
 
 def _strokes(mask: Mask) -> Mask:
@@ -385,7 +407,7 @@ def visibility(frames: Sequence[Plane | NDArray[np.float32]], model: InkModel, i
         float32 ``(len(frames),)``: the correlation of each frame's relief with the model's, over that of the model's
         with itself.
     """
-    target = np.where(ink, model.relief, np.float32(0))
+    target = model.relief * ink
     norm = float(np.vdot(target, target))
     if norm <= 0:
         return np.zeros(len(frames), np.float32)
