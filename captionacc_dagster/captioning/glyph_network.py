@@ -80,7 +80,7 @@ def channels(mean: Map, deviation: Map, low: Plane, high: Plane) -> Map:
     # OpenCV takes half of NumPy's time for each of these; the last three are never below zero.
     cv2.addWeighted(mean, 1 / 64, mean, 0, -2, dst=inner[0])
     cv2.addWeighted(mean, 1 / 24, around, -1 / 24, 0, dst=inner[1])
-    cv2.max(inner[1], -_MOST, dst=inner[1])
+    np.maximum(inner[1], -_MOST, out=inner[1])
     cv2.addWeighted(deviation, 1 / 12, deviation, 0, 0, dst=inner[2])
     cv2.addWeighted(high.astype(np.float32), 1 / 24, mean, -1 / 24, 0, dst=inner[3])
     cv2.addWeighted(mean, 1 / 24, low.astype(np.float32), -1 / 24, 0, dst=inner[4])

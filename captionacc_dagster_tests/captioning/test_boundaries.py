@@ -106,6 +106,14 @@ def test_a_caption_that_fades_in_beside_a_sign_that_stands_is_not_the_sign():
     assert abs(boundary.start - 40) <= 1
 
 
+@pytest.mark.parametrize("fade", [8, 16])
+def test_a_fade_beside_a_sign_that_stands_is_cut_where_half_of_what_goes_is_seen(fade: int):
+    strip = shown(("EXIT ONLY" + " " * 30, lambda _: 1.0), (" " * 30 + "Nobody", falling(40, fade)))
+    both, sign = segment(strip, 0, 30), segment(strip, 50, 70)
+    boundary = find_boundary(both, Segment(44, 70, *_rest(sign), [(n, strip(n)) for n in range(20, 69)]), LINE)
+    assert abs(boundary.end - 40) <= 1
+
+
 def test_a_caption_that_stands_fainter_over_another_picture_is_no_fade():
     strip = shown(("Over the hills", lambda frame: 1.0 if frame < 40 else 0.5))
     caption, fainter = segment(strip, 0, 40), segment(strip, 40, 80)
