@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from captionacc_dagster.captioning.inference import open_session
+
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
@@ -86,14 +88,7 @@ def channels(mean: Map, deviation: Map, low: Plane, high: Plane) -> Map:
 
 @cache
 def _session(threads: int) -> InferenceSession:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    content = (files("captionacc_dagster.captioning") / "models" / _MODEL).read_bytes()
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return open_session((files("captionacc_dagster.captioning") / "models" / _MODEL).read_bytes(), threads)
 
 
 def stroke_map(frames: Sequence[Plane], line_px: float, mean: Map | None = None, *, threads: int = 1) -> Map:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.geometry import BBox
+from captionacc_dagster.captioning.inference import open_session
 from captionacc_dagster.captioning.ocr import LineBox, OcrError, Recognition, TextBox, cut_line
 
 if TYPE_CHECKING:
@@ -303,18 +304,8 @@ def _recogniser(threads: int, lang: str | None) -> _Model:
 @functools.cache
 def _load(path: str, threads: int) -> _Model:
     """Load a model once per process and number of threads."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    # Waiting threads that spin would cost more CPU time than the work itself.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    on_gpu = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    providers = (["CUDAExecutionProvider"] if on_gpu else []) + ["CPUExecutionProvider"]
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=providers)
+        session = open_session(Path(path).read_bytes(), threads, gpu=True)
     except Exception as error:
         raise OcrError(f"the OCR model {Path(path).name} cannot be loaded: {error}") from error
     on_gpu = "CUDAExecutionProvider" in session.get_providers()
