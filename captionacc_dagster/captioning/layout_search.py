@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -319,7 +320,7 @@ class LayoutSearch:
 
     def _reach(self, track: FoundTrack) -> tuple[float, float]:
         """Give how far to look round a track (fractions): for a second line where only one was seen."""
-        line_height = float(np.median([row.height for row in track.rows]))
+        line_height = median(row.height for row in track.rows)
         across = self.size[1]
         low, high = track.rows[0].low, max(row.high for row in track.rows)
         if len(track.rows) > 1:
@@ -353,7 +354,7 @@ class LayoutSearch:
         for track in tracks:
             low, high = self._reach(track)
             lines = [line for row in track.rows for line in row.lines]
-            room = 0.7 * float(np.median([line.height for line in lines]))
+            room = 0.7 * median(line.height for line in lines)
             start = (min(line.start for line in lines) - room) / width
             end = (max(line.end for line in lines) + room) / width
             top = (track.rows[0].low - 0.5 * room) / height

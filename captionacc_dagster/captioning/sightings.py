@@ -176,12 +176,16 @@ def _core(start: int, end: int, size: int) -> tuple[int, int]:
 
 def likeness(one: NDArray[np.uint8], other: NDArray[np.uint8], bbox: BBox) -> float:
     """Correlate the strokes that two pictures have in a box: -1..1, near 1 for the same text."""
+    import cv2
+
     height, width = one.shape
     x0, y0, x1, y1 = pixel_rectangle(bbox, width, height)
-    first = one[y0:y1, x0:x1].astype(np.float32) - 128
-    second = other[y0:y1, x0:x1].astype(np.float32) - 128
-    energy = float(np.sqrt(np.einsum("ij,ij", first, first) * np.einsum("ij,ij", second, second)))
-    return float(np.einsum("ij,ij", first, second) / energy) if energy > 1.0 else 0.0
+    first, second = one[y0:y1, x0:x1], other[y0:y1, x0:x1]
+    none = np.full_like(first, 128)
+    # Sums of squares of bytes are quick: what the two share follows from each and from their difference.
+    energies = [cv2.norm(picture, none, cv2.NORM_L2SQR) for picture in (first, second)]
+    energy = (energies[0] * energies[1]) ** 0.5
+    return (sum(energies) - cv2.norm(first, second, cv2.NORM_L2SQR)) / (2 * energy) if energy > 1.0 else 0.0
 
 
 def strokes(luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -201,8 +205,9 @@ def standing_lines(sample: Sample, others: Sequence[Sample]) -> list[tuple[BBox,
     if mask is None:
         return []
     shared = np.zeros(mask.shape, np.uint8)
+    strong = _strong(sample.strokes)
     for other in others:
-        shared += _standing_at(sample.strokes, other.strokes)
+        shared += strong & _alike(sample.strokes, other.strokes)
     return lines_in(mask & (2 * shared <= len(others)))
 
 
@@ -216,9 +221,10 @@ def lines_in(mask: NDArray[np.bool_]) -> list[tuple[BBox, float]]:
     rows, columns = height // cell, width // cell
     if not (rows and columns):
         return []
-    cells = mask[: rows * cell, : columns * cell].reshape(rows, cell, columns, cell).mean(axis=(1, 3))
+    whole = mask[: rows * cell, : columns * cell].astype(np.float32)
+    cells = cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)  # the mean of each cell
     # Strokes that follow one another along the line count, single ones in the background do not.
-    active = (cv2.blur(cells.astype(np.float32), (5, 1)) > 0.22).astype(np.uint8)
+    active = (cv2.blur(cells, (5, 1)) > 0.22).astype(np.uint8)
     count, labelled, stats, _ = cv2.connectedComponentsWithStats(active, connectivity=4)
     found = []
     for number in range(1, count):
@@ -259,7 +265,16 @@ def _scene_stands(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
 
 
 def _standing_at(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return _strong(one) & _alike(one, other)
+
+
+def _strong(strokes: NDArray[np.uint8]) -> NDArray[np.bool_]:
     import cv2
 
-    strong = cv2.absdiff(one, np.full_like(one, 128)) >= _STROKE
-    return np.asarray(strong & (cv2.absdiff(one, other) <= _STROKE // 2), np.bool_)
+    return np.asarray(cv2.absdiff(strokes, np.full_like(strokes, 128)) >= _STROKE, np.bool_)
+
+
+def _alike(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    import cv2
+
+    return np.asarray(cv2.absdiff(one, other) <= _STROKE // 2, np.bool_)
