@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from statistics import median
 
 import numpy as np
@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.changes import Changes
 from captionacc_dagster.captioning.geometry import BBox
-from captionacc_dagster.captioning.ocr import LineBox, OcrEngine, line_box
+from captionacc_dagster.captioning.mosaics import Part, mosaics
+from captionacc_dagster.captioning.ocr import LineBox, OcrEngine
 from captionacc_dagster.captioning.sample_times import PARTS, portions_of
 from captionacc_dagster.captioning.sightings import (
     PICTURE_SIDE,
@@ -54,23 +55,10 @@ _FILLS = 0.95  # unless it runs across the whole picture as a ticker does
 _TELLING, _TELLING_SHARE = 3, 0.8  # captions seen, and share of them that show as standing strokes
 _COMPARED = 6  # other samples with which the strokes of one are compared
 _SUSPECTS = 2  # samples searched whole because of lines that stand where no track is
-_MOSAIC_PIXELS = 640 * 512  # of bands that are searched at once
 _SAME_LINE = 0.5  # of a line, that lies in another one found later at the same place
 _ON_FIXTURE = 0.3  # of something, that lies on what is known already
-_RULE = 8  # black pixels between the bands of a mosaic
 _SECOND_LINE = 1.3  # line heights beside a track of one line in which a second one is searched
 _SAME_LINES = 0.6  # line heights in which it is looked round otherwise
-
-
-@dataclass(frozen=True, slots=True)
-class _Band:
-    """A band of a sample's picture (pixels ``top..bottom`` of ``height``) and where it stands in the mosaic."""
-
-    sample: Sample
-    top: int
-    bottom: int
-    offset: int
-    height: int
 
 
 _Place = tuple[Sample, float, float]  # a sample, and the top and bottom of a band of it as fractions
@@ -292,18 +280,23 @@ class LayoutSearch:
 
         Over a scene that stands still, what comes and goes is searched instead of the picture.
         """
-        pictures = [(place, self._shown(place[0])) for place in places]
-        changing = [(place, shown) for place, shown in pictures if shown is not None]
-        others = [(place, place[0].luma) for place, shown in pictures if shown is None]
-        mosaics = (_mosaics(changing, max(side, _SIDE)), _mosaics(others, side))
-        for mosaic, bands in itertools.chain(*mosaics):
-            height, width = mosaic.shape[:2]
-            for line in self._engine.detect(mosaic, long_side=max(height, width)):
-                middle = (line.bbox.top + line.bbox.bottom) / 2 * height
-                band = next((b for b in bands if b.offset <= middle < b.offset + b.bottom - b.top), None)
-                if band is not None:
-                    line = _moved(line, band, height)
-                    sample = band.sample
+        shown = [(place, self._shown(place[0])) for place in places]
+        changing = [
+            Part(sample, picture, box)
+            for (sample, low, high), picture in shown
+            if picture is not None and (box := self._changes.part(sample, low, high))
+        ]
+        others = [
+            Part(sample, sample.luma, BBox(0.0, low, 1.0, high))
+            for (sample, low, high), picture in shown
+            if picture is None
+        ]
+        for mosaic in itertools.chain(mosaics(changing, max(side, _SIDE)), mosaics(others, side)):
+            image = mosaic.image()
+            for found in self._engine.detect(image, long_side=max(image.shape)):
+                home = mosaic.home(found, image.shape)
+                if home is not None:
+                    sample, line = home
                     sample.lines = [known for known in sample.lines if overlap(known.bbox, line.bbox) <= _SAME_LINE]
                     sample.lines.append(line)
 
@@ -427,34 +420,3 @@ def _heaviest(places: Sequence[tuple[float, _Place]], most: int) -> list[_Place]
     for _, place in sorted(places, key=lambda entry: -entry[0]):
         chosen.setdefault(id(place[0]), place)
     return list(chosen.values())[:most]
-
-
-def _mosaics(
-    places: Sequence[tuple[_Place, NDArray[np.uint8]]], side: int
-) -> Iterator[tuple[NDArray[np.uint8], list[_Band]]]:
-    """Stack the bands of some pictures ``(h, w)`` scaled to ``side``."""
-    pieces: list[NDArray[np.uint8]] = []
-    bands: list[_Band] = []
-    offset = 0
-    for (sample, low, high), whole in places:
-        picture = searchable(whole, side)
-        height, width = picture.shape[:2]
-        top, bottom = int(low * height), int(np.ceil(high * height))
-        if offset and (offset + bottom - top) * width > _MOSAIC_PIXELS:
-            yield np.concatenate(pieces), bands
-            pieces, bands, offset = [], [], 0
-        pieces += [picture[top:bottom], np.zeros((_RULE, *picture.shape[1:]), np.uint8)]
-        bands.append(_Band(sample, top, bottom, offset, height))
-        offset += bottom - top + _RULE
-    if pieces:
-        yield np.concatenate(pieces), bands
-
-
-def _moved(line: LineBox, band: _Band, mosaic_height: int) -> LineBox:
-    """Bring a line from the mosaic back to its sample."""
-    height = band.height
-    shift = band.top - band.offset
-    top = np.clip((line.bbox.top * mosaic_height + shift) / height, band.top / height, band.bottom / height)
-    bottom = np.clip((line.bbox.bottom * mosaic_height + shift) / height, band.top / height, band.bottom / height)
-    bbox = BBox(line.bbox.left, float(top), line.bbox.right, float(max(bottom, top + 1e-6)))
-    return line_box(bbox, line.score)

@@ -96,14 +96,18 @@ def take_samples(facts: VideoFacts, times: Sequence[float]) -> Iterator[Sample]:
 
 def searchable(luma: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Give a picture scaled to ``side`` pixels of the longer side at most, ``(h, w, 3)`` uint8 in greys."""
+    return np.repeat(scaled_down(luma, side / max(luma.shape))[..., None], 3, axis=2)
+
+
+def scaled_down(luma: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    """Scale a picture ``(h, w)`` uint8 by area; it is not enlarged."""
     import cv2
 
+    if scale >= 1:
+        return luma
     height, width = luma.shape
-    scale = side / max(height, width)
-    if scale < 1:
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        luma = np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), np.uint8)
-    return np.repeat(luma[..., None], 3, axis=2)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _pairs(reader: VideoReader, times: Sequence[float]) -> Iterator[tuple[NativeFrame, NativeFrame | None]]:
