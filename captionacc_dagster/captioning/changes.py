@@ -41,6 +41,11 @@ class Changes:
         self._coarse = [np.ascontiguousarray(sample.strokes[::_COARSE, ::_COARSE]) for sample in self._samples]
         self._found: dict[int, NDArray[np.uint8] | None] = {}
 
+    def compared_with(self, sample: Sample) -> tuple[float, ...]:
+        """Give the times of the samples that tell what one of them shows by itself; none where there are too few."""
+        others = self._of_the_same_scene(sample)
+        return tuple(other.time_s for other in others) if len(others) == _COMPARED else ()
+
     def lines(self, sample: Sample) -> list[tuple[BBox, float]] | None:
         """Find what looks like a line of text that comes and goes; ``None`` where it cannot be told.
 

@@ -92,7 +92,8 @@ class LayoutSearch:
         self._changes = Changes(())
         self._stood: dict[int, list[tuple[BBox, float]] | None] = {}
         self._inside = 0  # samples not searched, in which something stands where the tracks are
-        self._banded: set[int] = set()  # samples searched near the tracks
+        self._banded: set[int] = set()  # samples searched near the tracks,
+        self._in_vain: dict[int, tuple[float, ...]] = {}  # and still ones that showed nothing, by what they showed
 
     def run(self) -> list[FoundTrack]:
         """Search until the tracks are sure, or everything was looked at.
@@ -270,10 +271,16 @@ class LayoutSearch:
             unsearched = [out for sample, out in zip(rest, outside, strict=True) if not sample.searched]
             self._inside = sum(out is False for out in unsearched)
             rest = [sample for sample, out in zip(rest, outside, strict=True) if out]
+        # With more samples to compare with, more comes and goes; with the same ones, nothing new.
+        compared = {id(sample): self._changes.compared_with(sample) for sample in rest if sample.scene_stands}
+        rest = [s for s in rest if id(s) not in compared or self._in_vain.get(id(s)) != compared[id(s)]]
         zones = self._zones(tracks)
         self._search_places([(sample, *zone) for sample in rest for zone in zones], self._side)
-        # With more samples to compare with, more comes and goes.
-        self._banded.update(id(sample) for sample in rest if sample.lines or not sample.scene_stands)
+        for sample in rest:
+            if sample.lines or not sample.scene_stands:
+                self._banded.add(id(sample))
+            else:
+                self._in_vain[id(sample)] = compared[id(sample)]
 
     def _search_places(self, places: Sequence[_Place], side: int) -> None:
         """Search bands of samples scaled to ``side``, many stacked into one picture.
