@@ -15,6 +15,7 @@ from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.mosaics import Part, mosaics
 from captionacc_dagster.captioning.ocr import LineBox, OcrEngine
 from captionacc_dagster.captioning.sample_times import PARTS, portions_of
+from captionacc_dagster.captioning.sampler import Sampler
 from captionacc_dagster.captioning.sightings import (
     PICTURE_SIDE,
     THUMB_SIDE,
@@ -24,7 +25,6 @@ from captionacc_dagster.captioning.sightings import (
     sightings_of,
     standing_lines,
     standing_share,
-    take_samples,
 )
 from captionacc_dagster.captioning.tracks import (
     CENTERED,
@@ -38,7 +38,7 @@ from captionacc_dagster.captioning.tracks import (
     merged_boxes,
     overlap,
 )
-from captionacc_dagster.captioning.video import VideoFacts, scaled_size
+from captionacc_dagster.captioning.video import scaled_size
 
 _SIDE = 512  # pixels of the longer side in which lines are searched when their height is not known
 _COARSE_SIDE, _FINE_SIDE = 384, 960  # the same for large and for small text
@@ -72,17 +72,18 @@ class LayoutSearch:
 
     def __init__(
         self,
-        facts: VideoFacts,
+        sampler: Sampler,
         engine: OcrEngine,
         known: Mapping[float, Sequence[LineBox]],
         progress: Callable[[str, int, int], None] | None,
     ) -> None:
-        self._facts = facts
+        self._sampler = sampler
+        self._facts = sampler.facts
         self._engine = engine
         self._known = known
         self._progress = progress
         self._side = self._side_for_text()
-        self.size = scaled_size(facts, THUMB_SIDE)
+        self.size = scaled_size(self._facts, THUMB_SIDE)
         self._steps = 0
         self.samples: list[Sample] = []
         self.sightings: list[Sighting] = []
@@ -122,10 +123,10 @@ class LayoutSearch:
             for number, times in enumerate(portions):
                 self._is_spread = number + 1 >= PARTS
                 if times:
-                    yield self._take(take_samples(self._facts, times), len(times))
+                    yield self._take(self._sampler.samples(times), len(times))
             return
         (times,) = portions
-        samples = take_samples(self._facts, times)
+        samples = self._sampler.samples(times)
         half, quarter = -(-len(times) // 2), -(-len(times) // 4)
         for count in (half, quarter, quarter):
             yield self._take(samples, count)

@@ -6,7 +6,7 @@ two, what belongs to the scene or scrolls does not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.ocr import LineBox
 from captionacc_dagster.captioning.pictures import pixel_rectangle
-from captionacc_dagster.captioning.video import NativeFrame, VideoFacts, VideoReader, scaled_size
+from captionacc_dagster.captioning.video import NativeFrame
 
 THUMB_SIDE = 640  # pixels of the longer side of the luma pictures that are compared over time
 PICTURE_SIDE = 960  # pixels of the longer side of those in which lines are searched, at most
-_SHORT_S = 8.0
-_LATER_S = 0.2  # how much later the second picture of a sample is, at least
 _THICKEST = 0.22  # of the picture's shorter side: no line of text is thicker
 _REACH = 24  # thumb pixels that text may move between the two pictures and be followed
 _STROKE = 20  # grey levels by which a stroke differs from its surroundings
@@ -73,25 +71,14 @@ class Sighting:
     fine: bool = False
 
 
-def take_samples(facts: VideoFacts, times: Sequence[float]) -> Iterator[Sample]:
-    """Take samples at rising times.
-
-    Only what the sampled frames are built from is decoded, without the loop filter: a coarse picture is
-    enough to find text.
-
-    Raises:
-        VideoError: the video can no longer be opened.
-    """
-    thumb_size = scaled_size(facts, THUMB_SIDE)
-    picture_size = scaled_size(facts, PICTURE_SIDE)
-    # In a short video the frames that could be left out are too few to count, and needed.
-    skip = "BIDIR" if facts.duration_s >= _SHORT_S else "DEFAULT"
-    with VideoReader(facts, skip=skip, deblock=False) as reader:
-        for frame, later in _pairs(reader, times):
-            second = None if later is None else strokes(later.scaled_luma(*thumb_size))
-            first = strokes(frame.scaled_luma(*thumb_size))
-            stands = second is None or _scene_stands(first, second)
-            yield Sample(frame.time_s, first, second, frame.scaled_luma(*picture_size), stands)
+def sample_of(
+    frame: NativeFrame, later: NativeFrame | None, thumb_size: tuple[int, int], picture_size: tuple[int, int]
+) -> Sample:
+    """Make a sample of a frame and a later one; sizes are ``(width, height)``."""
+    second = None if later is None else strokes(later.scaled_luma(*thumb_size))
+    first = strokes(frame.scaled_luma(*thumb_size))
+    stands = second is None or _scene_stands(first, second)
+    return Sample(frame.time_s, first, second, frame.scaled_luma(*picture_size), stands)
 
 
 def searchable(luma: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
@@ -108,24 +95,6 @@ def scaled_down(luma: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
     height, width = luma.shape
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     return np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _pairs(reader: VideoReader, times: Sequence[float]) -> Iterator[tuple[NativeFrame, NativeFrame | None]]:
-    keyframes = np.asarray(reader.facts.keyframes_s or (0.0,))
-    running: Iterator[NativeFrame] | None = None
-    position = -1.0
-    for time_s in times:
-        if position >= time_s and running is not None:
-            continue  # the sample before reached past this time
-        before = keyframes[keyframes <= time_s + 1e-6]
-        if running is None or (len(before) and before[-1] > position):
-            running = reader.frames_from(time_s)
-        frame = next((f for f in running if f.time_s >= time_s - 0.02), None)
-        if frame is None:
-            return
-        later = next((f for f in running if f.time_s >= frame.time_s + _LATER_S), None)
-        position = frame.time_s if later is None else later.time_s
-        yield frame, later
 
 
 def sightings_of(samples: Sequence[Sample]) -> list[Sighting]:
