@@ -17,7 +17,6 @@ from captionacc_dagster.captioning.ocr import LineBox, OcrEngine
 from captionacc_dagster.captioning.sample_times import PARTS, portions_of
 from captionacc_dagster.captioning.sampler import Sampler
 from captionacc_dagster.captioning.sightings import (
-    PICTURE_SIDE,
     THUMB_SIDE,
     Sample,
     Sighting,
@@ -54,6 +53,7 @@ _SURE = 0.6  # score from which on a line elsewhere is looked into,
 _FILLS = 0.95  # unless it runs across the whole picture as a ticker does
 _TELLING, _TELLING_SHARE = 3, 0.8  # captions seen, and share of them that show as standing strokes
 _COMPARED = 6  # other samples with which the strokes of one are compared
+_AROUND = 1.0  # heights of such lines, that are searched above and below them
 _SUSPECTS = 2  # samples searched whole because of lines that stand where no track is
 _SAME_LINE = 0.5  # of a line, that lies in another one found later at the same place
 _ON_FIXTURE = 0.3  # of something, that lies on what is known already
@@ -147,7 +147,8 @@ class LayoutSearch:
         places = self._suspects(tracks)
         if not places:
             return tracks
-        self._search_places(places, PICTURE_SIDE)
+        lowest = min(high - low for _, low, high in places) / (2 * _AROUND + 1)
+        self._search_places(places, max(self._side, self._side_for(lowest)))
         known, tracks = tracks, self._tracks()
         if tracks and not known:
             self._search_bands(tracks)
@@ -196,7 +197,11 @@ class LayoutSearch:
         heights = [line.bbox.height for lines in self._known.values() for line in lines if line.score > 0.8]
         if not heights:
             return _SIDE
-        tall = float(np.percentile(heights, 25)) * self._facts.height / max(self._facts.width, self._facts.height)
+        return self._side_for(float(np.percentile(heights, 25)))
+
+    def _side_for(self, height: float) -> int:
+        """Choose how large to search so that lines of a height (fraction of the picture's) are found."""
+        tall = height * self._facts.height / max(self._facts.width, self._facts.height)
         return round(float(np.clip(_LINE_PIXELS / tall, _COARSE_SIDE, _FINE_SIDE)) / _STEP) * _STEP
 
     def _use_known(self) -> None:
@@ -405,7 +410,8 @@ class LayoutSearch:
                     or (heights and not 0.4 * min(heights) <= box.height <= 1.6 * max(heights))
                 ):
                     continue
-                place = (sample, max(0.0, box.top - box.height), min(1.0, box.bottom + box.height))
+                room = _AROUND * box.height
+                place = (sample, max(0.0, box.top - room), min(1.0, box.bottom + room))
                 (changing if sample.scene_stands else standing).append((weight, place))
         most = _SUSPECTS if tracks else 2 * _SUSPECTS
         return [*_heaviest(standing, most), *_heaviest(changing, 2 * most)]
