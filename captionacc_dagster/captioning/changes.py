@@ -71,7 +71,8 @@ class Changes:
         if not len(columns):
             return None
         room = _ROOM * (y1 - y0)
-        return BBox(max(0.0, (columns[0] - room) / width), low, min(1.0, (columns[-1] + 1 + room) / width), high)
+        left, right = float(columns[0]) - room, float(columns[-1]) + 1 + room
+        return BBox(max(0.0, left / width), low, min(1.0, right / width), high)
 
     def tightened(self, sample: Sample, bbox: BBox) -> BBox | None:
         """Cut a box down to the letters in it, ``None`` where it is tight already or cannot be told."""
