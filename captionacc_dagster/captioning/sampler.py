@@ -57,11 +57,12 @@ class Sampler:
         goals = goals_of(facts, rate)
         opened = self._readers.enter_context(VideoReader(facts))
         reader: SeekingReader = opened
+        planned: list[float] = []
         if _stretch(facts, goals) >= _ON_THE_WAY * facts.duration_s:
             planned = sorted(itertools.chain(*portions_of(facts, goals)))
             reader = self._sweep = _Sweep(opened, planned)
-        for index, frame in enumerate(frames_near(reader, goals)):
-            if self._sweep is not None:
+        for index, (goal, frame) in enumerate(zip(goals, frames_near(reader, goals), strict=False)):
+            if self._sweep is not None and goal in planned:
                 self._sweep.take(frame)
             yield SampledFrame(index, frame.time_s, frame.scaled_rgb(facts.width, facts.height))
 

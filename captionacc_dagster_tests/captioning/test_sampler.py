@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from captionacc_dagster.captioning import sampler as sampler_module
 from captionacc_dagster.captioning import video
 from captionacc_dagster.captioning.layout import FrameOcr, find_layout, read_full_frames
 from captionacc_dagster.captioning.ocr import LineBox, Recognition, TextBox
 from captionacc_dagster.captioning.sample_times import portions_of
 from captionacc_dagster.captioning.sampler import Sampler
-from captionacc_dagster.captioning.video import VideoFacts, probe, sample_frames
+from captionacc_dagster.captioning.sightings import Sample, sample_of
+from captionacc_dagster.captioning.video import NativeFrame, VideoFacts, probe, sample_frames
 from captionacc_dagster_tests.captioning.drawn_clips import moving, write_clip
 
 pytestmark = pytest.mark.integration
@@ -98,6 +100,20 @@ def test_samples_taken_on_the_way_are_those_that_are_asked_for(tmp_path: Path):
     with Sampler(facts) as sampler:  # without full frames nothing was swept
         sought = list(sampler.samples(times))
     assert [sample.time_s for sample in sought] == [sample.time_s for sample in samples]
+
+
+def test_many_whole_pictures_make_no_more_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    taken: list[float] = []
+
+    def counted(frame: NativeFrame, *rest: Any) -> Sample:
+        taken.append(frame.time_s)
+        return sample_of(frame, *rest)
+
+    monkeypatch.setattr(sampler_module, "sample_of", counted)
+    facts = facts_of(tmp_path, gop=1000)
+    with Sampler(facts) as sampler:
+        assert len(list(sampler.pictures(5.0))) == 120
+    assert 20 < len(taken) <= 60
 
 
 def test_where_keyframes_are_near_whole_pictures_cost_one_frame_each(tmp_path: Path, decoded: list[object]):
