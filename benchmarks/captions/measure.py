@@ -134,14 +134,16 @@ def _baseline() -> NaiveBaseline:
 def _run_engine(video: Path, result: Measured) -> None:
     from captionacc_dagster.captioning.extents import find_captions
     from captionacc_dagster.captioning.layout import find_layout, read_full_frames
+    from captionacc_dagster.captioning.sampler import Sampler
     from captionacc_dagster.captioning.video import probe
 
     engine = _engine()
     began = _cpu_s()
     facts = probe(video)
-    frames = [ocr for _, ocr in read_full_frames(facts, engine)]
-    sampled = _cpu_s()
-    layout = find_layout(facts, engine, frames)
+    with Sampler(facts) as sampler:
+        frames = [ocr for _, ocr in read_full_frames(facts, engine, sampler=sampler)]
+        sampled = _cpu_s()
+        layout = find_layout(facts, engine, frames, sampler=sampler)
     laid_out = _cpu_s()
     with tempfile.TemporaryDirectory(prefix="captionacc-bench-") as folder:
         timeline = find_captions(facts, layout, engine, chunks_dir=Path(folder))

@@ -22,6 +22,8 @@ _OF_THE_STRONGEST = 0.4  # of the strongest changes in a box: what is weaker is 
 _LEAST = 0.02  # of a box, that its letters fill at least
 _OUTSIDE = 0.02  # of all changed pixels in a box, that may lie outside to each side
 _GROWN, _BELOW = 0.15, 0.22  # of the letters' height, that a box reaches beyond them: below there may be descenders
+_FEW = 2  # pixels of a column that may change where no text is, fewer than these
+_ROOM = 0.4  # of a band's height, that is looked at to both sides of what changes in it
 _WHOLE = BBox(0.0, 0.0, 1.0, 1.0)
 _LOOSE = 1.2  # times the height that it would have, from which on a box is too high
 
@@ -39,6 +41,11 @@ class Changes:
         self._coarse = [np.ascontiguousarray(sample.strokes[::_COARSE, ::_COARSE]) for sample in self._samples]
         self._found: dict[int, NDArray[np.uint8] | None] = {}
 
+    def compared_with(self, sample: Sample) -> tuple[float, ...]:
+        """Give the times of the samples that tell what one of them shows by itself; none where there are too few."""
+        others = self._of_the_same_scene(sample)
+        return tuple(other.time_s for other in others) if len(others) == _COMPARED else ()
+
     def lines(self, sample: Sample) -> list[tuple[BBox, float]] | None:
         """Find what looks like a line of text that comes and goes; ``None`` where it cannot be told.
 
@@ -51,6 +58,21 @@ class Changes:
         """Give what comes and goes, ``(h, w)`` uint8 from white to black, for a detector to find lines in."""
         changed = self._changed(sample)
         return None if changed is None else 255 - np.minimum(changed, _STRONG) * np.uint8(255 // _STRONG)
+
+    def part(self, sample: Sample, low: float, high: float) -> BBox | None:
+        """Give the part of a band across a sample's picture (its top and bottom, fractions) in which anything comes or
+        goes, with room around; ``None`` where nothing does."""
+        changed = self._changed(sample)
+        if changed is None:
+            return BBox(0.0, low, 1.0, high)
+        height, width = changed.shape
+        _, y0, _, y1 = pixel_rectangle(BBox(0.0, low, 1.0, high), width, height)
+        columns = np.flatnonzero((changed[y0:y1] >= _CHANGED).sum(axis=0) >= _FEW)
+        if not len(columns):
+            return None
+        room = _ROOM * (y1 - y0)
+        left, right = float(columns[0]) - room, float(columns[-1]) + 1 + room
+        return BBox(max(0.0, left / width), low, min(1.0, right / width), high)
 
     def tightened(self, sample: Sample, bbox: BBox) -> BBox | None:
         """Cut a box down to the letters in it, ``None`` where it is tight already or cannot be told."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -10,8 +11,9 @@ import numpy as np
 from captionacc_dagster.captioning.geometry import BBox, CropRegion
 from captionacc_dagster.captioning.layout_search import LayoutSearch
 from captionacc_dagster.captioning.ocr import LineBox, OcrEngine, line_box
+from captionacc_dagster.captioning.sampler import Sampler
 from captionacc_dagster.captioning.tracks import FoundTrack, Line, box_of, overlap, weighted_median
-from captionacc_dagster.captioning.video import SampledFrame, VideoFacts, sample_frames
+from captionacc_dagster.captioning.video import SampledFrame, VideoFacts
 
 Progress = Callable[[str, int, int], None]
 
@@ -113,18 +115,27 @@ def read_full_frames(
     engine: OcrEngine,
     frame_rate: float = 0.1,
     *,
+    sampler: Sampler | None = None,
     on_frame: Progress | None = None,
 ) -> Iterator[tuple[SampledFrame, FrameOcr]]:
     """Sample whole pictures and read them; a picture whose OCR fails is kept with its error.
+
+    With a ``sampler`` that `find_layout` is given too, the video is not decoded twice for both.
 
     Raises:
         VideoError: the video can no longer be opened.
     """
     total = max(1, int(facts.duration_s * frame_rate + 1e-9))
-    for frame in sample_frames(facts, frame_rate):
-        yield frame, read_frame(frame, engine)
-        if on_frame is not None:
-            on_frame("full_frames", frame.index + 1, total)
+    with _sampling(facts, sampler) as looking:
+        for frame in looking.pictures(frame_rate):
+            yield frame, read_frame(frame, engine)
+            if on_frame is not None:
+                on_frame("full_frames", frame.index + 1, total)
+
+
+def _sampling(facts: VideoFacts, sampler: Sampler | None) -> AbstractContextManager[Sampler]:
+    """Open the video, or go on with one that is open and stays so."""
+    return Sampler(facts) if sampler is None else nullcontext(sampler)
 
 
 def read_frame(frame: SampledFrame, engine: OcrEngine) -> FrameOcr:
@@ -146,15 +157,19 @@ def find_layout(
     engine: OcrEngine,
     frames: Sequence[FrameOcr],
     *,
+    sampler: Sampler | None = None,
     progress: Progress | None = None,
 ) -> Layout:
     """Find the caption tracks of a video from its full frames and from samples of its own.
 
+    ``sampler`` is that which the full frames were read with.
+
     Raises:
         VideoError: the video can no longer be opened.
     """
-    search = LayoutSearch(facts, engine, _known_lines(frames), progress)
-    found = search.run()
+    with _sampling(facts, sampler) as looking:
+        search = LayoutSearch(looking, engine, _known_lines(frames), progress)
+        found = search.run()
     size = search.size
     tracks = _named([_track(track, size, search.fixtures) for track in found])
     evidence = tuple(

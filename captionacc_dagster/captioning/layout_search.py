@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.changes import Changes
 from captionacc_dagster.captioning.geometry import BBox
-from captionacc_dagster.captioning.ocr import LineBox, OcrEngine, line_box
+from captionacc_dagster.captioning.mosaics import Part, mosaics
+from captionacc_dagster.captioning.ocr import LineBox, OcrEngine
 from captionacc_dagster.captioning.sample_times import PARTS, portions_of
+from captionacc_dagster.captioning.sampler import Sampler
 from captionacc_dagster.captioning.sightings import (
-    PICTURE_SIDE,
     THUMB_SIDE,
     Sample,
     Sighting,
@@ -22,7 +24,6 @@ from captionacc_dagster.captioning.sightings import (
     sightings_of,
     standing_lines,
     standing_share,
-    take_samples,
 )
 from captionacc_dagster.captioning.tracks import (
     CENTERED,
@@ -36,7 +37,7 @@ from captionacc_dagster.captioning.tracks import (
     merged_boxes,
     overlap,
 )
-from captionacc_dagster.captioning.video import VideoFacts, scaled_size
+from captionacc_dagster.captioning.video import scaled_size
 
 _SIDE = 512  # pixels of the longer side in which lines are searched when their height is not known
 _COARSE_SIDE, _FINE_SIDE = 384, 960  # the same for large and for small text
@@ -52,24 +53,12 @@ _SURE = 0.6  # score from which on a line elsewhere is looked into,
 _FILLS = 0.95  # unless it runs across the whole picture as a ticker does
 _TELLING, _TELLING_SHARE = 3, 0.8  # captions seen, and share of them that show as standing strokes
 _COMPARED = 6  # other samples with which the strokes of one are compared
+_AROUND = 1.0  # heights of such lines, that are searched above and below them
 _SUSPECTS = 2  # samples searched whole because of lines that stand where no track is
-_MOSAIC_PIXELS = 640 * 512  # of bands that are searched at once
 _SAME_LINE = 0.5  # of a line, that lies in another one found later at the same place
 _ON_FIXTURE = 0.3  # of something, that lies on what is known already
-_RULE = 8  # black pixels between the bands of a mosaic
 _SECOND_LINE = 1.3  # line heights beside a track of one line in which a second one is searched
 _SAME_LINES = 0.6  # line heights in which it is looked round otherwise
-
-
-@dataclass(frozen=True, slots=True)
-class _Band:
-    """A band of a sample's picture (pixels ``top..bottom`` of ``height``) and where it stands in the mosaic."""
-
-    sample: Sample
-    top: int
-    bottom: int
-    offset: int
-    height: int
 
 
 _Place = tuple[Sample, float, float]  # a sample, and the top and bottom of a band of it as fractions
@@ -83,17 +72,18 @@ class LayoutSearch:
 
     def __init__(
         self,
-        facts: VideoFacts,
+        sampler: Sampler,
         engine: OcrEngine,
         known: Mapping[float, Sequence[LineBox]],
         progress: Callable[[str, int, int], None] | None,
     ) -> None:
-        self._facts = facts
+        self._sampler = sampler
+        self._facts = sampler.facts
         self._engine = engine
         self._known = known
         self._progress = progress
         self._side = self._side_for_text()
-        self.size = scaled_size(facts, THUMB_SIDE)
+        self.size = scaled_size(self._facts, THUMB_SIDE)
         self._steps = 0
         self.samples: list[Sample] = []
         self.sightings: list[Sighting] = []
@@ -103,7 +93,8 @@ class LayoutSearch:
         self._changes = Changes(())
         self._stood: dict[int, list[tuple[BBox, float]] | None] = {}
         self._inside = 0  # samples not searched, in which something stands where the tracks are
-        self._banded: set[int] = set()  # samples searched near the tracks
+        self._banded: set[int] = set()  # samples searched near the tracks,
+        self._in_vain: dict[int, tuple[float, ...]] = {}  # and still ones that showed nothing, by what they showed
 
     def run(self) -> list[FoundTrack]:
         """Search until the tracks are sure, or everything was looked at.
@@ -132,10 +123,10 @@ class LayoutSearch:
             for number, times in enumerate(portions):
                 self._is_spread = number + 1 >= PARTS
                 if times:
-                    yield self._take(take_samples(self._facts, times), len(times))
+                    yield self._take(self._sampler.samples(times), len(times))
             return
         (times,) = portions
-        samples = take_samples(self._facts, times)
+        samples = self._sampler.samples(times)
         half, quarter = -(-len(times) // 2), -(-len(times) // 4)
         for count in (half, quarter, quarter):
             yield self._take(samples, count)
@@ -156,7 +147,8 @@ class LayoutSearch:
         places = self._suspects(tracks)
         if not places:
             return tracks
-        self._search_places(places, PICTURE_SIDE)
+        lowest = min(high - low for _, low, high in places) / (2 * _AROUND + 1)
+        self._search_places(places, max(self._side, self._side_for(lowest)))
         known, tracks = tracks, self._tracks()
         if tracks and not known:
             self._search_bands(tracks)
@@ -205,7 +197,11 @@ class LayoutSearch:
         heights = [line.bbox.height for lines in self._known.values() for line in lines if line.score > 0.8]
         if not heights:
             return _SIDE
-        tall = float(np.percentile(heights, 25)) * self._facts.height / max(self._facts.width, self._facts.height)
+        return self._side_for(float(np.percentile(heights, 25)))
+
+    def _side_for(self, height: float) -> int:
+        """Choose how large to search so that lines of a height (fraction of the picture's) are found."""
+        tall = height * self._facts.height / max(self._facts.width, self._facts.height)
         return round(float(np.clip(_LINE_PIXELS / tall, _COARSE_SIDE, _FINE_SIDE)) / _STEP) * _STEP
 
     def _use_known(self) -> None:
@@ -281,28 +277,39 @@ class LayoutSearch:
             unsearched = [out for sample, out in zip(rest, outside, strict=True) if not sample.searched]
             self._inside = sum(out is False for out in unsearched)
             rest = [sample for sample, out in zip(rest, outside, strict=True) if out]
+        # With more samples to compare with, more comes and goes; with the same ones, nothing new.
+        compared = {id(sample): self._changes.compared_with(sample) for sample in rest if sample.scene_stands}
+        rest = [s for s in rest if id(s) not in compared or self._in_vain.get(id(s)) != compared[id(s)]]
         zones = self._zones(tracks)
         self._search_places([(sample, *zone) for sample in rest for zone in zones], self._side)
-        # With more samples to compare with, more comes and goes.
-        self._banded.update(id(sample) for sample in rest if sample.lines or not sample.scene_stands)
+        for sample in rest:
+            if sample.lines or not sample.scene_stands:
+                self._banded.add(id(sample))
+            else:
+                self._in_vain[id(sample)] = compared[id(sample)]
 
     def _search_places(self, places: Sequence[_Place], side: int) -> None:
         """Search bands of samples scaled to ``side``, many stacked into one picture.
 
         Over a scene that stands still, what comes and goes is searched instead of the picture.
         """
-        pictures = [(place, self._shown(place[0])) for place in places]
-        changing = [(place, shown) for place, shown in pictures if shown is not None]
-        others = [(place, place[0].luma) for place, shown in pictures if shown is None]
-        mosaics = (_mosaics(changing, max(side, _SIDE)), _mosaics(others, side))
-        for mosaic, bands in itertools.chain(*mosaics):
-            height, width = mosaic.shape[:2]
-            for line in self._engine.detect(mosaic, long_side=max(height, width)):
-                middle = (line.bbox.top + line.bbox.bottom) / 2 * height
-                band = next((b for b in bands if b.offset <= middle < b.offset + b.bottom - b.top), None)
-                if band is not None:
-                    line = _moved(line, band, height)
-                    sample = band.sample
+        shown = [(place, self._shown(place[0])) for place in places]
+        changing = [
+            Part(sample, picture, box)
+            for (sample, low, high), picture in shown
+            if picture is not None and (box := self._changes.part(sample, low, high))
+        ]
+        others = [
+            Part(sample, sample.luma, BBox(0.0, low, 1.0, high))
+            for (sample, low, high), picture in shown
+            if picture is None
+        ]
+        for mosaic in itertools.chain(mosaics(changing, max(side, _SIDE)), mosaics(others, side)):
+            image = mosaic.image()
+            for found in self._engine.detect(image, long_side=max(image.shape)):
+                home = mosaic.home(found, image.shape)
+                if home is not None:
+                    sample, line = home
                     sample.lines = [known for known in sample.lines if overlap(known.bbox, line.bbox) <= _SAME_LINE]
                     sample.lines.append(line)
 
@@ -319,7 +326,7 @@ class LayoutSearch:
 
     def _reach(self, track: FoundTrack) -> tuple[float, float]:
         """Give how far to look round a track (fractions): for a second line where only one was seen."""
-        line_height = float(np.median([row.height for row in track.rows]))
+        line_height = median(row.height for row in track.rows)
         across = self.size[1]
         low, high = track.rows[0].low, max(row.high for row in track.rows)
         if len(track.rows) > 1:
@@ -353,7 +360,7 @@ class LayoutSearch:
         for track in tracks:
             low, high = self._reach(track)
             lines = [line for row in track.rows for line in row.lines]
-            room = 0.7 * float(np.median([line.height for line in lines]))
+            room = 0.7 * median(line.height for line in lines)
             start = (min(line.start for line in lines) - room) / width
             end = (max(line.end for line in lines) + room) / width
             top = (track.rows[0].low - 0.5 * room) / height
@@ -403,7 +410,8 @@ class LayoutSearch:
                     or (heights and not 0.4 * min(heights) <= box.height <= 1.6 * max(heights))
                 ):
                     continue
-                place = (sample, max(0.0, box.top - box.height), min(1.0, box.bottom + box.height))
+                room = _AROUND * box.height
+                place = (sample, max(0.0, box.top - room), min(1.0, box.bottom + room))
                 (changing if sample.scene_stands else standing).append((weight, place))
         most = _SUSPECTS if tracks else 2 * _SUSPECTS
         return [*_heaviest(standing, most), *_heaviest(changing, 2 * most)]
@@ -426,34 +434,3 @@ def _heaviest(places: Sequence[tuple[float, _Place]], most: int) -> list[_Place]
     for _, place in sorted(places, key=lambda entry: -entry[0]):
         chosen.setdefault(id(place[0]), place)
     return list(chosen.values())[:most]
-
-
-def _mosaics(
-    places: Sequence[tuple[_Place, NDArray[np.uint8]]], side: int
-) -> Iterator[tuple[NDArray[np.uint8], list[_Band]]]:
-    """Stack the bands of some pictures ``(h, w)`` scaled to ``side``."""
-    pieces: list[NDArray[np.uint8]] = []
-    bands: list[_Band] = []
-    offset = 0
-    for (sample, low, high), whole in places:
-        picture = searchable(whole, side)
-        height, width = picture.shape[:2]
-        top, bottom = int(low * height), int(np.ceil(high * height))
-        if offset and (offset + bottom - top) * width > _MOSAIC_PIXELS:
-            yield np.concatenate(pieces), bands
-            pieces, bands, offset = [], [], 0
-        pieces += [picture[top:bottom], np.zeros((_RULE, *picture.shape[1:]), np.uint8)]
-        bands.append(_Band(sample, top, bottom, offset, height))
-        offset += bottom - top + _RULE
-    if pieces:
-        yield np.concatenate(pieces), bands
-
-
-def _moved(line: LineBox, band: _Band, mosaic_height: int) -> LineBox:
-    """Bring a line from the mosaic back to its sample."""
-    height = band.height
-    shift = band.top - band.offset
-    top = np.clip((line.bbox.top * mosaic_height + shift) / height, band.top / height, band.bottom / height)
-    bottom = np.clip((line.bbox.bottom * mosaic_height + shift) / height, band.top / height, band.bottom / height)
-    bbox = BBox(line.bbox.left, float(top), line.bbox.right, float(max(bottom, top + 1e-6)))
-    return line_box(bbox, line.score)

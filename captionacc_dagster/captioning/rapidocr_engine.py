@@ -53,6 +53,8 @@ _COMMON_CODES = {"zh": "ch", "zh-cn": "ch", "zh-hans": "ch", "zh-tw": "chinese_c
     "hi": "devanagari",
 }
 
+_NORMAL = np.arange(256, dtype=np.float32) / 127.5 - 1.0  # what the models take for each grey level
+
 _loading = threading.Lock()
 
 
@@ -143,8 +145,10 @@ def _normalised(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.f
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     if image.shape[1::-1] != size:
         image = np.asarray(cv2.resize(image, size, interpolation=interpolation), np.uint8)
-    bgr = image[..., ::-1].transpose(2, 0, 1)
-    return np.ascontiguousarray(bgr, np.float32) / 127.5 - 1.0
+    normal = np.empty((3, *image.shape[:2]), np.float32)
+    for channel, plane in enumerate(reversed(cv2.split(image))):
+        normal[channel] = cv2.LUT(plane, _NORMAL)
+    return normal
 
 
 def _lines_of(probability: NDArray[np.float32]) -> list[LineBox]:

@@ -6,7 +6,7 @@ two, what belongs to the scene or scrolls does not.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,12 +15,10 @@ from numpy.typing import NDArray
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.ocr import LineBox
 from captionacc_dagster.captioning.pictures import pixel_rectangle
-from captionacc_dagster.captioning.video import NativeFrame, VideoFacts, VideoReader, scaled_size
+from captionacc_dagster.captioning.video import NativeFrame
 
 THUMB_SIDE = 640  # pixels of the longer side of the luma pictures that are compared over time
 PICTURE_SIDE = 960  # pixels of the longer side of those in which lines are searched, at most
-_SHORT_S = 8.0
-_LATER_S = 0.2  # how much later the second picture of a sample is, at least
 _THICKEST = 0.22  # of the picture's shorter side: no line of text is thicker
 _REACH = 24  # thumb pixels that text may move between the two pictures and be followed
 _STROKE = 20  # grey levels by which a stroke differs from its surroundings
@@ -73,55 +71,30 @@ class Sighting:
     fine: bool = False
 
 
-def take_samples(facts: VideoFacts, times: Sequence[float]) -> Iterator[Sample]:
-    """Take samples at rising times.
-
-    Only what the sampled frames are built from is decoded, without the loop filter: a coarse picture is
-    enough to find text.
-
-    Raises:
-        VideoError: the video can no longer be opened.
-    """
-    thumb_size = scaled_size(facts, THUMB_SIDE)
-    picture_size = scaled_size(facts, PICTURE_SIDE)
-    # In a short video the frames that could be left out are too few to count, and needed.
-    skip = "BIDIR" if facts.duration_s >= _SHORT_S else "DEFAULT"
-    with VideoReader(facts, skip=skip, deblock=False) as reader:
-        for frame, later in _pairs(reader, times):
-            second = None if later is None else strokes(later.scaled_luma(*thumb_size))
-            first = strokes(frame.scaled_luma(*thumb_size))
-            stands = second is None or _scene_stands(first, second)
-            yield Sample(frame.time_s, first, second, frame.scaled_luma(*picture_size), stands)
+def sample_of(
+    frame: NativeFrame, later: NativeFrame | None, thumb_size: tuple[int, int], picture_size: tuple[int, int]
+) -> Sample:
+    """Make a sample of a frame and a later one; sizes are ``(width, height)``."""
+    second = None if later is None else strokes(later.scaled_luma(*thumb_size))
+    first = strokes(frame.scaled_luma(*thumb_size))
+    stands = second is None or _scene_stands(first, second)
+    return Sample(frame.time_s, first, second, frame.scaled_luma(*picture_size), stands)
 
 
 def searchable(luma: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Give a picture scaled to ``side`` pixels of the longer side at most, ``(h, w, 3)`` uint8 in greys."""
+    return np.repeat(scaled_down(luma, side / max(luma.shape))[..., None], 3, axis=2)
+
+
+def scaled_down(luma: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    """Scale a picture ``(h, w)`` uint8 by area; it is not enlarged."""
     import cv2
 
+    if scale >= 1:
+        return luma
     height, width = luma.shape
-    scale = side / max(height, width)
-    if scale < 1:
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        luma = np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), np.uint8)
-    return np.repeat(luma[..., None], 3, axis=2)
-
-
-def _pairs(reader: VideoReader, times: Sequence[float]) -> Iterator[tuple[NativeFrame, NativeFrame | None]]:
-    keyframes = np.asarray(reader.facts.keyframes_s or (0.0,))
-    running: Iterator[NativeFrame] | None = None
-    position = -1.0
-    for time_s in times:
-        if position >= time_s and running is not None:
-            continue  # the sample before reached past this time
-        before = keyframes[keyframes <= time_s + 1e-6]
-        if running is None or (len(before) and before[-1] > position):
-            running = reader.frames_from(time_s)
-        frame = next((f for f in running if f.time_s >= time_s - 0.02), None)
-        if frame is None:
-            return
-        later = next((f for f in running if f.time_s >= frame.time_s + _LATER_S), None)
-        position = frame.time_s if later is None else later.time_s
-        yield frame, later
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def sightings_of(samples: Sequence[Sample]) -> list[Sighting]:
@@ -176,12 +149,16 @@ def _core(start: int, end: int, size: int) -> tuple[int, int]:
 
 def likeness(one: NDArray[np.uint8], other: NDArray[np.uint8], bbox: BBox) -> float:
     """Correlate the strokes that two pictures have in a box: -1..1, near 1 for the same text."""
+    import cv2
+
     height, width = one.shape
     x0, y0, x1, y1 = pixel_rectangle(bbox, width, height)
-    first = one[y0:y1, x0:x1].astype(np.float32) - 128
-    second = other[y0:y1, x0:x1].astype(np.float32) - 128
-    energy = float(np.sqrt(np.einsum("ij,ij", first, first) * np.einsum("ij,ij", second, second)))
-    return float(np.einsum("ij,ij", first, second) / energy) if energy > 1.0 else 0.0
+    first, second = one[y0:y1, x0:x1], other[y0:y1, x0:x1]
+    none = np.full_like(first, 128)
+    # Sums of squares of bytes are quick: what the two share follows from each and from their difference.
+    energies = [cv2.norm(picture, none, cv2.NORM_L2SQR) for picture in (first, second)]
+    energy = (energies[0] * energies[1]) ** 0.5
+    return (sum(energies) - cv2.norm(first, second, cv2.NORM_L2SQR)) / (2 * energy) if energy > 1.0 else 0.0
 
 
 def strokes(luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -201,8 +178,9 @@ def standing_lines(sample: Sample, others: Sequence[Sample]) -> list[tuple[BBox,
     if mask is None:
         return []
     shared = np.zeros(mask.shape, np.uint8)
+    strong = _strong(sample.strokes)
     for other in others:
-        shared += _standing_at(sample.strokes, other.strokes)
+        shared += strong & _alike(sample.strokes, other.strokes)
     return lines_in(mask & (2 * shared <= len(others)))
 
 
@@ -216,9 +194,10 @@ def lines_in(mask: NDArray[np.bool_]) -> list[tuple[BBox, float]]:
     rows, columns = height // cell, width // cell
     if not (rows and columns):
         return []
-    cells = mask[: rows * cell, : columns * cell].reshape(rows, cell, columns, cell).mean(axis=(1, 3))
+    whole = mask[: rows * cell, : columns * cell].astype(np.float32)
+    cells = cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)  # the mean of each cell
     # Strokes that follow one another along the line count, single ones in the background do not.
-    active = (cv2.blur(cells.astype(np.float32), (5, 1)) > 0.22).astype(np.uint8)
+    active = (cv2.blur(cells, (5, 1)) > 0.22).astype(np.uint8)
     count, labelled, stats, _ = cv2.connectedComponentsWithStats(active, connectivity=4)
     found = []
     for number in range(1, count):
@@ -259,7 +238,16 @@ def _scene_stands(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
 
 
 def _standing_at(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    return _strong(one) & _alike(one, other)
+
+
+def _strong(strokes: NDArray[np.uint8]) -> NDArray[np.bool_]:
     import cv2
 
-    strong = cv2.absdiff(one, np.full_like(one, 128)) >= _STROKE
-    return np.asarray(strong & (cv2.absdiff(one, other) <= _STROKE // 2), np.bool_)
+    return np.asarray(cv2.absdiff(strokes, np.full_like(strokes, 128)) >= _STROKE, np.bool_)
+
+
+def _alike(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    import cv2
+
+    return np.asarray(cv2.absdiff(one, other) <= _STROKE // 2, np.bool_)

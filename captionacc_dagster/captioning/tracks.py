@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,11 +63,20 @@ class Line:
 
 @dataclass(slots=True)
 class Row:
-    """Lines at one place across the text; ``lengths`` are those of the texts that followed one another, pixels."""
+    """Lines at one place across the text; ``lengths`` are those of the texts that followed one another, pixels.
+
+    Where it stands is asked for each other line, and measured anew only when lines were put to it with `add`.
+    """
 
     vertical: bool
     lines: list[Line] = field(default_factory=list)
     lengths: list[float] = field(default_factory=list)
+    _place: tuple[float, float] | None = field(default=None, repr=False, compare=False)
+
+    def add(self, lines: Sequence[Line]) -> None:
+        """Put more lines to it."""
+        self.lines += lines
+        self._place = None
 
     @property
     def distinct(self) -> int:
@@ -76,12 +86,12 @@ class Row:
     @property
     def low(self) -> float:
         """Where its lines begin across the text (median)."""
-        return float(np.median([line.low for line in self._telling]))
+        return self._measured[0]
 
     @property
     def high(self) -> float:
         """Where its lines end across the text (median)."""
-        return float(np.median([line.high for line in self._telling]))
+        return self._measured[1]
 
     @property
     def height(self) -> float:
@@ -89,9 +99,15 @@ class Row:
         return self.high - self.low
 
     @property
+    def _measured(self) -> tuple[float, float]:
+        if self._place is None:
+            telling = self._telling()
+            self._place = (median(line.low for line in telling), median(line.high for line in telling))
+        return self._place
+
     def _telling(self) -> list[Line]:
         """Give the lines that tell the row's place: tightly boxed ones where there are any of a usual height."""
-        usual = float(np.median([line.height for line in self.lines]))
+        usual = median(line.height for line in self.lines)
         fine = [
             line
             for line in self.lines
@@ -129,7 +145,7 @@ def find_fixtures(samples: Sequence[Sample], sightings: Sequence[Sighting]) -> l
             continue
         others = others[:: -(-len(others) // _COMPARED)]
         alike = [scenes.is_alike(sighting.sample, other, sighting.bbox, _SAME_TEXT) for other in others]
-        if np.mean(alike) >= _FIXTURE_SHARE:
+        if sum(alike) >= _FIXTURE_SHARE * len(alike):
             fixtures.append(sighting)
     fixed = {id(sighting) for sighting in fixtures}
     free = [sighting for sighting in sightings if id(sighting) not in fixed]
@@ -190,11 +206,10 @@ def find_rows(
         if home is None:
             home = Row(vertical)
             rows.append(home)
-        home.lines.append(line)
-    rows = _merged(rows)
+        home.add([line])
+    rows = [Row(row.vertical, _joined(row.lines)) for row in _merged(rows)]
     scenes = _Scenes(samples)
     for row in rows:
-        row.lines = _joined(row.lines)
         row.lengths = _text_lengths(row, scenes, size)
     return rows
 
@@ -228,7 +243,7 @@ def _merged(rows: Sequence[Row]) -> list[Row]:
             shared = min(row.high, other.high) - max(row.low, other.low)
             smaller, larger = sorted((row.height, other.height))
             if row.vertical == other.vertical and shared > 0.7 * smaller and larger <= _SIMILAR_HEIGHT * smaller:
-                other.lines += row.lines
+                other.add(row.lines)
                 break
         else:
             merged.append(row)
@@ -290,7 +305,7 @@ def anchor_of(rows: Sequence[Row], along: float) -> str | None:
     starts = np.array([line.start for line in lines])
     ends = np.array([line.end for line in lines])
     lengths = ends - starts
-    slack = max(CENTERED * along, 0.6 * float(np.median([line.height for line in lines])))
+    slack = max(CENTERED * along, 0.6 * median(line.height for line in lines))
     middle = weighted_median((starts + ends) / 2, lengths)
     spreads = {
         name: weighted_median(np.abs(places - weighted_median(places, lengths)), lengths)
@@ -346,7 +361,7 @@ def _row_confidence(row: Row, anchor: str | None, size: tuple[int, int], duratio
     if anchor is None:
         return 0.3
     along = size[1] if row.vertical else size[0]
-    middle = float(np.median([line.middle for line in row.lines])) / along
+    middle = median(line.middle for line in row.lines) / along
     in_the_middle = not row.vertical and anchor == "center" and abs(middle - 0.5) < CENTERED
     if row.distinct >= 2:
         seen_to_stand = standing >= 2 or (standing >= 1 and in_the_middle)

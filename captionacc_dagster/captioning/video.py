@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,10 +34,12 @@ from captionacc_dagster.captioning.pictures import Picture
 __all__ = [
     "NativeFrame",
     "SampledFrame",
+    "SeekingReader",
     "VideoError",
     "VideoFacts",
     "VideoReader",
     "frames_near",
+    "goals_of",
     "native_frames",
     "probe",
     "sample_frames",
@@ -252,15 +255,26 @@ def sample_frames(facts: VideoFacts, rate: float, *, long_side: int | None = Non
         VideoError: the file can no longer be opened.
         ValueError: ``rate`` is not positive.
     """
+    goals = goals_of(facts, rate)
+    width, height = scaled_size(facts, long_side)
+    with VideoReader(facts) as reader:
+        for index, frame in enumerate(frames_near(reader, goals)):
+            yield SampledFrame(index, frame.time_s, frame.scaled_rgb(width, height))
+
+
+def goals_of(facts: VideoFacts, rate: float) -> list[float]:
+    """Choose the times of an even sample of a video as `sample_frames` takes it, rising.
+
+    Raises:
+        ValueError: ``rate`` is not positive.
+    """
     if not rate > 0:
         raise ValueError(f"a sampling rate must be positive, got {rate}")
     count = max(1, int(facts.duration_s * rate + 1e-9))
     spacing = min(1 / rate, facts.duration_s / count)
     times = [(index + 0.5) * (1 / rate if count > 1 else spacing) for index in range(count)]
-    width, height = scaled_size(facts, long_side)
-    with VideoReader(facts) as reader:
-        for index, frame in enumerate(frames_near(reader, times, tolerance_s=0.4 * spacing)):
-            yield SampledFrame(index, frame.time_s, frame.scaled_rgb(width, height))
+    near = [_nearest(facts.keyframes_s, time_s, 0.4 * spacing) for time_s in times]
+    return [time_s if keyframe is None else keyframe for time_s, keyframe in zip(times, near, strict=True)]
 
 
 def scaled_size(facts: VideoFacts, long_side: int | None) -> tuple[int, int]:
@@ -272,17 +286,24 @@ def scaled_size(facts: VideoFacts, long_side: int | None) -> tuple[int, int]:
     return max(1, round(facts.width * scale)), max(1, round(facts.height * scale))
 
 
-def frames_near(reader: VideoReader, times: Sequence[float], *, tolerance_s: float = 0.0) -> Iterator[NativeFrame]:
-    """Give one frame near each of some rising times, decoding as little as possible.
+class SeekingReader(Protocol):
+    """What `frames_near` asks of a reader."""
 
-    A keyframe within ``tolerance_s`` is taken as it is; otherwise the frame that is on display at that
-    time. Fewer frames come when the file ends early; where it has none there, the last one is given.
+    facts: VideoFacts
+
+    def frames_from(self, time_s: float) -> Iterator[NativeFrame]:
+        """Give the frames from a time, or somewhat earlier, on."""
+        ...
+
+
+def frames_near(reader: SeekingReader, times: Sequence[float]) -> Iterator[NativeFrame]:
+    """Give the frame that is on display at each of some rising times, decoding as little as possible.
+
+    Fewer frames come when the file ends early; where it has none there, the last one is given.
     """
     previous: NativeFrame | None = None
     running: Iterator[NativeFrame] | None = None
-    for time_s in times:
-        near = _nearest(reader.facts.keyframes_s, time_s, tolerance_s)
-        goal = time_s if near is None else near
+    for goal in times:
         start = _last_at_or_before(reader.facts.keyframes_s, goal)
         if running is None or previous is None or start is None or start > previous.time_s:
             running, previous = reader.frames_from(goal), None

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from captionacc_dagster.captioning.extents import Timeline
     from captionacc_dagster.captioning.layout import FrameOcr, Layout
     from captionacc_dagster.captioning.ocr import OcrEngine
+    from captionacc_dagster.captioning.sampler import Sampler
     from captionacc_dagster.captioning.video import VideoFacts
     from captionacc_dagster.compute.processes import Workers
 
@@ -59,13 +60,15 @@ def extract_frames_and_ocr(
         BadInput: the video is missing or cannot be decoded; the message names it and says why.
     """
     from captionacc_dagster.captioning.layout import find_layout
+    from captionacc_dagster.captioning.sampler import Sampler
 
     started = time.monotonic()
     keys = VideoKeys(tenant_id, video_id)
     with opened(store, video_key, keys) as (facts, work):
         records.forget_completed(store, keys, records.EXTRACT_OUTPUTS)
-        frames = _extract_full_frames(facts, engine, frame_rate, store, keys, progress)
-        layout = find_layout(facts, engine, frames, progress=progress)
+        with Sampler(facts) as sampler:
+            frames = _extract_full_frames(sampler, engine, frame_rate, store, keys, progress)
+            layout = find_layout(facts, engine, frames, sampler=sampler, progress=progress)
         databases.write_ocr_database(work / "raw-ocr.db", frames)
         databases.write_layout_database(work / "layout.db", layout, frames)
         for name, key in (("raw-ocr.db", keys.ocr_db), ("layout.db", keys.layout_db)):
@@ -230,7 +233,7 @@ def opened(store: ObjectStore, video_key: str, keys: VideoKeys) -> Iterator[tupl
 
 
 def _extract_full_frames(
-    facts: VideoFacts,
+    sampler: Sampler,
     engine: OcrEngine,
     frame_rate: float,
     store: ObjectStore,
@@ -240,11 +243,12 @@ def _extract_full_frames(
     """Read the full frames and put their pictures; those of an earlier, longer run are removed."""
     from captionacc_dagster.captioning.layout import read_full_frames
 
+    facts = sampler.facts
     expected = max(1, int(facts.duration_s * frame_rate))
     frames: list[FrameOcr] = []
 
     def pictures() -> Iterator[tuple[str, bytes]]:
-        for sampled, frame in read_full_frames(facts, engine, frame_rate):
+        for sampled, frame in read_full_frames(facts, engine, frame_rate, sampler=sampler):
             frames.append(frame)
             yield keys.full_frame(sampled.index), _jpeg(sampled.image)
             if progress is not None:

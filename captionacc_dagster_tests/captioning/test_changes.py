@@ -89,6 +89,27 @@ def test_what_comes_and_goes_is_dark_in_its_picture():
     assert (picture[: top - 8] > 250).all()
 
 
+def test_only_the_part_of_a_band_in_which_something_comes_and_goes_is_looked_at():
+    taken, boxes = samples()
+    changes = Changes(taken)
+    for sample, box in zip(taken, boxes, strict=True):
+        part = changes.part(sample, 0.8, 1.0)
+        if box is not None:
+            assert part is not None
+            assert overlap(box, part) == pytest.approx(1.0)
+            assert part.left > 0.2
+            assert part.right < 0.8
+    assert changes.part(taken[0], 0.2, 0.4) is None
+    alone = Changes(taken[:2])  # too few to compare with
+    assert alone.part(taken[0], 0.2, 0.4) == BBox(0.0, 0.2, 1.0, 0.4)
+
+
+def test_a_sample_is_compared_with_the_nearest_of_its_scene():
+    taken, _ = samples()
+    assert sorted(Changes(taken).compared_with(taken[0])) == [2.0, 4.0, 8.0]  # 2.4 seconds apart while there are any
+    assert Changes(taken[:2]).compared_with(taken[0]) == ()
+
+
 def test_captions_lost_in_a_busy_still_picture_are_found(tmp_path: Path):
     behind, boxes, pictures = busy(), [], []
     for at in range(180):
