@@ -23,7 +23,7 @@ from captionacc_dagster.captioning.pictures import pixel_rectangle
 from captionacc_dagster.captioning.segments import MIN_INK, Segment, TrackFollower
 from captionacc_dagster.captioning.subtitles import Caption, sort_cues
 from captionacc_dagster.captioning.text import NOTHING, Anchor, calibrated, fold, read_caption, split_lines
-from captionacc_dagster.captioning.video import NativeFrame, VideoFacts, native_frames
+from captionacc_dagster.captioning.video import NativeFrame, VideoFacts, taken_from_frames
 
 __all__ = ["PairResult", "Timeline", "find_captions"]
 
@@ -83,12 +83,9 @@ class _TrackReader:
     shortest: int = 1
     longest_fade: int = 0
 
-    def push(self, frame: NativeFrame) -> None:
-        """Take the next frame; the first ones wait until it is known what the text looks like."""
-        picture = frame.luma(self.region)
-        if picture.base is not None:
-            picture = picture.copy()  # a view would keep the whole decoded frame alive
-        self._look(frame.time_s, picture)
+    def push(self, time_s: float, picture: Plane) -> None:
+        """Take the region's luma of the next frame; the first ones wait until it is known what the text looks like."""
+        self._look(time_s, picture)
         if self._waiting is not None:
             self._waiting.append(picture)
             if not self.follower.styles and len(self._waiting) < self.patience:
@@ -341,17 +338,15 @@ def follow(
         if chunks_dir is not None and layout.crop_region is not None:
             writer = stack.enter_context(ChunkWriter(chunks_dir, frame_rate))
         sampler = _CroppedFrames(layout.crop_region, window, frame_rate, writer, shown)
-        previous: NativeFrame | None = None
-        for frame in native_frames(facts, start_s=window.start_s, end_s=window.end_s):
-            times.append(frame.time_s)
-            sampler.show(previous, until_s=frame.time_s)
-            for reader in readers:
-                reader.push(frame)
-            previous = frame
-            if progress is not None and frame.index % _PROGRESS_FRAMES == 0:
-                progress("captions", min(frame.index, expected), expected)
+        strips = _Strips([reader.region for reader in readers], sampler)
+        for time_s, pictures in taken_from_frames(facts, strips.cut, start_s=window.start_s, end_s=window.end_s):
+            if progress is not None and len(times) % _PROGRESS_FRAMES == 0:
+                progress("captions", min(len(times), expected), expected)
+            times.append(time_s)
+            for reader, picture in zip(readers, pictures, strict=True):
+                reader.push(time_s, picture)
         end_s = _end(times, facts, window)
-        sampler.show(previous, until_s=end_s)
+        sampler.show(strips.last, until_s=end_s)
         for reader in readers:
             reader.finish()
     if progress is not None:
@@ -394,6 +389,23 @@ class _CroppedFrames:
             if self.writer is not None:
                 self.writer.write(number, frame.yuv420(self.region))
             self.shown.append(frame.index)
+
+
+@dataclass(slots=True)
+class _Strips:
+    """Cuts out of each frame what is looked at; called by the decoder, so that no decoded picture waits."""
+
+    regions: list[BBox]
+    sampler: _CroppedFrames
+    last: NativeFrame | None = None
+
+    def cut(self, frame: NativeFrame) -> tuple[float, list[Plane]]:
+        """Give a frame's time and its luma in each region; show the frame before it until then."""
+        self.sampler.show(self.last, until_s=frame.time_s)
+        self.last = frame
+        crops = [frame.luma(region) for region in self.regions]
+        # A view would keep the whole decoded frame alive.
+        return frame.time_s, [crop if crop.base is None else crop.copy() for crop in crops]
 
 
 def _reader(facts: VideoFacts, layout: Layout, track: Track, engine: OcrEngine) -> _TrackReader:

@@ -162,8 +162,6 @@ class TrackFollower:
         """Take the next frame's strip at full size; give the segments that ended."""
         index = self._count
         self._count += 1
-        if picture.base is not None:
-            picture = picture.copy()  # a view would keep the whole decoded frame alive
         strip = self.shrink(picture)
         self._recent.append((index, strip))
         self._recent_pictures.append((index, picture))

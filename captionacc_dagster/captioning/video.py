@@ -9,11 +9,11 @@ import contextlib
 import itertools
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,7 +44,10 @@ __all__ = [
     "probe",
     "sample_frames",
     "scaled_size",
+    "taken_from_frames",
 ]
+
+T = TypeVar("T")
 
 _BATCH = 8  # native frames handed over at once: few enough for memory, enough to make the hand-over cheap
 _QUEUED_BATCHES = 2
@@ -316,23 +319,38 @@ def frames_near(reader: SeekingReader, times: Sequence[float]) -> Iterator[Nativ
 def native_frames(
     facts: VideoFacts, *, start_s: float = 0.0, end_s: float | None = None, threads: int | None = None
 ) -> Iterator[NativeFrame]:
-    """Decode every frame once, in a thread of its own, ahead of whoever looks at the frames.
+    """Decode every frame once, ahead of whoever looks at the frames; arguments and errors as of `taken_from_frames`."""
+    return taken_from_frames(facts, lambda frame: frame, start_s=start_s, end_s=end_s, threads=threads)
 
-    Memory is bounded by a few frames however long the video is. With ``start_s`` and ``end_s`` only frames
-    with ``start_s <= time < end_s`` are given, ``index`` counting from the first of them. ``threads`` is the
-    decoder's own number of threads (default: one, the cheapest in CPU time, up to two cores; more on larger
-    machines).
+
+def taken_from_frames(
+    facts: VideoFacts,
+    take: Callable[[NativeFrame], T],
+    *,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    threads: int | None = None,
+) -> Iterator[T]:
+    """Decode every frame once, in a thread of its own, and give what is taken from each.
+
+    Memory is bounded by what is taken from a few frames, however long the video is. With ``start_s`` and ``end_s``
+    only frames with ``start_s <= time < end_s`` are given, ``index`` counting from the first of them.
+
+    Args:
+        facts: the video.
+        take: called with each frame in the decoder's thread, where its pixels are at hand; a picture that is not
+            kept leaves its memory to the next.
+        start_s, end_s: a stretch of the video, seconds.
+        threads: the decoder's own (default: one, the cheapest in CPU time, up to two cores; more on larger machines).
 
     Raises:
         VideoError: the file can no longer be opened.
     """
-    batches: queue.Queue[list[NativeFrame] | BaseException | None] = queue.Queue(_QUEUED_BATCHES)
+    batches: queue.Queue[list[T] | BaseException | None] = queue.Queue(_QUEUED_BATCHES)
     stopped = threading.Event()
+    frames = _decoded(facts, (start_s, end_s), threads or _decoder_threads())
     worker = threading.Thread(
-        target=_decode_ahead,
-        args=(facts, (start_s, end_s), threads or _decoder_threads(), batches, stopped),
-        name="decode",
-        daemon=True,
+        target=_decode_ahead, args=(map(take, frames), batches, stopped), name="decode", daemon=True
     )
     worker.start()
     try:
@@ -349,16 +367,12 @@ def native_frames(
 
 
 def _decode_ahead(
-    facts: VideoFacts,
-    stretch: tuple[float, float | None],
-    threads: int,
-    batches: queue.Queue[list[NativeFrame] | BaseException | None],
-    stopped: threading.Event,
+    items: Iterator[T], batches: queue.Queue[list[T] | BaseException | None], stopped: threading.Event
 ) -> None:
     try:
-        batch: list[NativeFrame] = []
-        for frame in _decoded(facts, stretch, threads):
-            batch.append(frame)
+        batch: list[T] = []
+        for item in items:
+            batch.append(item)
             if len(batch) == _BATCH:
                 batches.put(batch)
                 batch = []
