@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from captionacc_dagster.captioning.pictures import scaled_down
+
 if TYPE_CHECKING:
     import av
 
 FRAMES_PER_CHUNK = 32
 LEVELS = (16, 4, 1)
-_LONG_SIDE = 576  # pixels: a 20th of 1080p is still 16 pixels high, and encoding costs by the pixel;
-_MOST_PIXELS = 100_000  # with tracks at the top and at the bottom the crop is nearly the whole picture: then 12 pixels
+# Encoding costs by the pixel, and nobody needs larger letters to read a caption: pixels
+_LINE = 28  # of a line, where its height is known: letters of 20 pixels;
+_LONG_SIDE = 576  # of the longer side at most: a 20th of 1080p is still 16 pixels high,
+_MOST_PIXELS = 100_000  # and in all: with tracks at the top and at the bottom the crop is nearly the whole picture
 _QUEUED = 16
 _OPTIONS = {
     "deadline": "realtime",
@@ -44,15 +48,17 @@ class ChunkWriter:
     """Encodes cropped frames in a thread of its own. Use as a context manager.
 
     Files are ``modulo_{level}/chunk_{first_frame:010d}.webm``; a frame's time stamp in its file is its own
-    time in the video. Pictures are scaled down to 576 pixels of the longer side and 100,000 in all.
+    time in the video. Pictures are scaled down to lines of 28 pixels, 576 pixels of the longer side and 100,000 in all.
 
     Args:
         folder: where the three level folders are made.
         frame_rate: cropped frames per second.
+        line_px: height of the lowest line of text, pixels; 0 where that is not known.
     """
 
-    def __init__(self, folder: Path, frame_rate: float) -> None:
+    def __init__(self, folder: Path, frame_rate: float, line_px: float = 0.0) -> None:
         self._folder = folder
+        self._line_px = line_px
         self._frame_rate = Fraction(frame_rate).limit_denominator(1000)
         self._frames: queue.Queue[tuple[int, Planes] | None] = queue.Queue(_QUEUED)
         self._open: dict[int, _Chunk] = {}
@@ -92,7 +98,7 @@ class ChunkWriter:
         self.seconds = time.thread_time()
 
     def _encode(self, index: int, planes: Planes) -> None:
-        planes = _bounded(planes)
+        planes = self._bounded(planes)
         level = level_of(index)
         chunk = self._open.get(level)
         if chunk is None:
@@ -102,6 +108,19 @@ class ChunkWriter:
         if chunk.count == FRAMES_PER_CHUNK:
             chunk.close()
             del self._open[level]
+
+    def _bounded(self, planes: Planes) -> Planes:
+        """Scale the planes down as far as they may be; the luma's sides stay even."""
+        height, width = planes[0].shape
+        scale = min(_LONG_SIDE / max(height, width), (_MOST_PIXELS / (height * width)) ** 0.5)
+        if self._line_px:
+            scale = min(scale, _LINE / self._line_px)
+        if scale >= 1:
+            return planes
+        across, down = max(1, round(width * scale / 2)), max(1, round(height * scale / 2))
+        luma, cb, cr = planes
+        half = across, down
+        return scaled_down(luma, (2 * across, 2 * down)), scaled_down(cb, half), scaled_down(cr, half)
 
 
 class _Chunk:
@@ -129,24 +148,6 @@ class _Chunk:
         for packet in self._stream.encode(None):
             self._container.mux(packet)
         self._container.close()
-
-
-def _bounded(planes: Planes) -> Planes:
-    """Scale the planes so that the luma has at most ``_LONG_SIDE`` and ``_MOST_PIXELS``; its sides stay even."""
-    import cv2
-
-    height, width = planes[0].shape
-    scale = min(_LONG_SIDE / max(height, width), (_MOST_PIXELS / (height * width)) ** 0.5)
-    if scale >= 1:
-        return planes
-    across, down = max(1, round(width * scale / 2)), max(1, round(height * scale / 2))
-    # Half and more needs no averaging, which costs four times as much.
-    interpolation = cv2.INTER_LINEAR if scale >= 0.5 else cv2.INTER_AREA
-    luma, cb, cr = (
-        np.asarray(cv2.resize(plane, size, interpolation=interpolation), np.uint8)
-        for plane, size in zip(planes, ((2 * across, 2 * down), (across, down), (across, down)), strict=True)
-    )
-    return luma, cb, cr
 
 
 def _video_frame(planes: Planes) -> av.VideoFrame:

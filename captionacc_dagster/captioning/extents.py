@@ -66,7 +66,7 @@ class _TrackReader:
     region: BBox
     engine: OcrEngine
     follower: TrackFollower
-    shape: tuple[int, int]
+    line_px: float  # height of a line in the picture
     found: list[Found] = field(default_factory=list)
     ocr_seconds: float = 0.0
     recognitions: int = 0
@@ -336,7 +336,8 @@ def follow(
     with ExitStack() as stack:
         writer = None
         if chunks_dir is not None and layout.crop_region is not None:
-            writer = stack.enter_context(ChunkWriter(chunks_dir, frame_rate))
+            line_px = min((reader.line_px for reader in readers), default=0.0)
+            writer = stack.enter_context(ChunkWriter(chunks_dir, frame_rate, line_px))
         sampler = _CroppedFrames(layout.crop_region, window, frame_rate, writer, shown)
         strips = _Strips([reader.region for reader in readers], sampler)
         for time_s, pictures in taken_from_frames(facts, strips.cut, start_s=window.start_s, end_s=window.end_s):
@@ -412,8 +413,9 @@ def _reader(facts: VideoFacts, layout: Layout, track: Track, engine: OcrEngine) 
     x0, y0, x1, y1 = pixel_rectangle(track.region, facts.width, facts.height)
     region = BBox(x0 / facts.width, y0 / facts.height, x1 / facts.width, y1 / facts.height)
     side = facts.width if track.vertical else facts.height
-    follower = TrackFollower(max(8.0, track.line_height * side), facts.frame_rate)
-    reader = _TrackReader(track, region, engine, follower, (y1 - y0, x1 - x0))
+    line_px = max(8.0, track.line_height * side)
+    follower = TrackFollower(line_px, facts.frame_rate)
+    reader = _TrackReader(track, region, engine, follower, line_px)
     reader.patience = round(_PATIENCE_S * facts.frame_rate)
     reader.shortest = round(_SHORTEST_S * facts.frame_rate)
     reader.longest_fade = round(_FADE_S * facts.frame_rate)

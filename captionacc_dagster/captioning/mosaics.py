@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.ocr import LineBox, line_box
 from captionacc_dagster.captioning.pictures import pixel_rectangle
-from captionacc_dagster.captioning.sightings import Sample, scaled_down
+from captionacc_dagster.captioning.sightings import Sample, shrunk
 
 _PIXELS = 640 * 512  # of a mosaic at most: the detector takes longer for each pixel of a larger one
 _RULE = 8  # black pixels between the parts
@@ -104,7 +104,7 @@ def mosaics(parts: Sequence[Part], side: int) -> Iterator[Mosaic]:
 
 def _cut(part: Part, side: int) -> tuple[Part, NDArray[np.uint8]]:
     """Scale a picture and cut a part out; gives the part with the box of the whole pixels that were cut."""
-    picture = scaled_down(part.picture, side / max(part.picture.shape))
+    picture = shrunk(part.picture, side / max(part.picture.shape))
     height, width = picture.shape
     x0, y0, x1, y1 = pixel_rectangle(part.box, width, height)
     box = BBox(x0 / width, y0 / height, x1 / width, y1 / height)

@@ -22,6 +22,7 @@ _BT709_HEIGHT = 720  # an untagged picture from this height on is taken for BT.7
 _LUMA_FIRST = ("yuv4", "yuvj4", "yuva4", "nv12", "nv21", "p010", "gray")  # formats with a luma plane
 _BYTES, _WORDS = np.dtype(np.uint8), np.dtype("<u2")
 _NEARLY = 0.6  # of its own size, to which a picture is scaled linearly
+_NEARLY_A_BLOCK = 0.02  # of a pixel, that rounding a size may take from a whole block
 _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 
 
@@ -57,6 +58,23 @@ def pixel_rectangle(bbox: BBox, width: int, height: int) -> tuple[int, int, int,
     x1 = min(max(int(np.ceil(bbox.right * width - 1e-6)), x0 + 1), width)
     y1 = min(max(int(np.ceil(bbox.bottom * height - 1e-6)), y0 + 1), height)
     return x0, y0, x1, y1
+
+
+def scaled_down(plane: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Scale a plane ``(h, w)`` uint8 down to ``(width, height)``, leaving no pixel out.
+
+    Whole blocks of pixels are averaged, and what is left is less than half: that is several times as quick as
+    any other scaling that is as good.
+    """
+    import cv2
+
+    height, width = plane.shape
+    block = max(1, int(min(width / size[0], height / size[1]) + _NEARLY_A_BLOCK))
+    if block > 1:
+        height, width = height // block, width // block
+        whole = plane[: height * block, : width * block]
+        plane = np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    return np.asarray(cv2.resize(plane, size, interpolation=cv2.INTER_LINEAR), np.uint8)
 
 
 class Picture:

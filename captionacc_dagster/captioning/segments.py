@@ -23,6 +23,7 @@ from captionacc_dagster.captioning.glyphs import (
     synchrony,
     visibility,
 )
+from captionacc_dagster.captioning.pictures import scaled_down
 from captionacc_dagster.captioning.stroke_meter import StrokeMeter
 
 CANDIDATE_SHARE = 0.12  # of a character cell's pixels,
@@ -146,17 +147,9 @@ class TrackFollower:
         """Scale a picture of the strip to the size at which its ink is looked at."""
         if self._scale == 1:
             return picture
-        import cv2
-
-        # Averaging whole blocks of pixels is several times as quick as any other scaling that leaves none out.
         block = max(1, int(1 / self._scale))
-        height, width = picture.shape[0] // block, picture.shape[1] // block
-        if block > 1:
-            whole = picture[: height * block, : width * block]
-            picture = np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-        rest = self._scale * block
-        size = max(1, round(width * rest)), max(1, round(height * rest))
-        return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR), np.uint8)
+        height, width = (side // block * block for side in picture.shape)
+        return scaled_down(picture, (max(1, round(width * self._scale)), max(1, round(height * self._scale))))
 
     def push(self, picture: Plane) -> list[Segment]:
         """Take the next frame's strip at full size; give the segments that ended."""
