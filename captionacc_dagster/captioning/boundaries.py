@@ -101,12 +101,13 @@ def find_boundary(first: Segment, second: Segment, line_px: float, born: Mask | 
         beside = sight.beside()
         if change.total < _ADDED:
             return Boundary(cut, cut, not _is_other_character(first, second, change, beside, line_px), change.share)
-        together = synchrony(beside, first.model, second.model, change, line_px, at_once=True)
-        return Boundary(cut, cut, together < SYNCHRONOUS, change.share)
-    has_old, has_new = bool(change.lost.sum() >= least), bool(change.gained.sum() >= least)
-    if not has_old and not has_new:
-        return Boundary(cut, cut, True, change.share)
-    return _turn(first, second, change, sight, has_old=has_old, has_new=has_new)
+        if synchrony(beside, first.model, second.model, change, line_px, at_once=True) >= SYNCHRONOUS:
+            return Boundary(cut, cut, False, change.share)
+        if synchrony(sight.strips, first.model, second.model, change, line_px, at_once=False) < SYNCHRONOUS:
+            return Boundary(cut, cut, True, change.share)
+        # A fade beside what stands: a sign tells nothing of what comes or goes.
+        return _turn(first, second, change, sight, first.model.ink & ~kept, second.model.ink & ~kept, least)
+    return _turn(first, second, change, sight, first.model.ink, second.model.ink, least)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,11 +142,14 @@ class _Sight:
 
 
 def _turn(
-    first: Segment, second: Segment, change: InkChange, sight: _Sight, *, has_old: bool, has_new: bool
+    first: Segment, second: Segment, change: InkChange, sight: _Sight, going: Mask, coming: Mask, least: float
 ) -> Boundary:
-    """Place the boundary where one text goes, another one comes, or both."""
-    old = visibility(sight.strips, first.model, first.model.ink) if has_old else None
-    new = visibility(sight.strips, second.model, second.model.ink) if has_new else None
+    """Place the boundary where some ink goes, other ink comes, or both; there is none where less than ``least`` does."""
+    has_old, has_new = bool(change.lost.sum() >= least), bool(change.gained.sum() >= least)
+    if not has_old and not has_new:
+        return Boundary(sight.cut, sight.cut, True, change.share)
+    old = visibility(sight.strips, first.model, going) if has_old else None
+    new = visibility(sight.strips, second.model, coming) if has_new else None
     gone = _half_way(sight, old, first, rising=False) if old is not None else None
     come = _half_way(sight, new, second, rising=True) if new is not None else None
     born = change.gained if has_new else None
