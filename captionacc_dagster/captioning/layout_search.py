@@ -213,7 +213,7 @@ class LayoutSearch:
     def _spread(self, spacing_s: float) -> list[Sample]:
         """Choose samples not searched yet, so that none of the video is far from a searched one."""
         searched = [sample.time_s for sample in self.samples if sample.searched]
-        spacing_s = min(spacing_s, self._facts.duration_s / 6)
+        spacing_s = min(spacing_s, self._facts.duration_s / 5)
         chosen = []
         for sample in sorted(self.samples, key=lambda entry: entry.time_s):
             if all(abs(sample.time_s - time_s) >= 0.75 * spacing_s for time_s in searched):
