@@ -147,7 +147,7 @@ def test_joining_a_caption_with_its_fade_keeps_what_stands_in_full():
 
 def test_frames_beyond_the_boundaries_say_nothing_of_a_segment():
     strip = shown(("Only at the end", rising(30, 4)))
-    late = segment(strip, 16, 46)
+    late = segment(strip, 16, 76)
     before = late.within(16, 28, LINE)
     assert (before.start, before.end) == (16, 28)
     assert max(n for n, _ in [*before.strips, *before.pictures]) < 28

@@ -15,10 +15,12 @@ from torch import Tensor, nn
 
 from captionacc_dagster.captioning.glyph_network import channels
 from training.glyph_mask.export import MODEL, write_model
+from training.glyph_mask.forerunner import Forerunner
 from training.glyph_mask.network import GlyphMaskNetwork
 from training.glyph_mask.scenes import MAD_SCALE
 
 _INVERTED = 0.15  # share of windows seen as negatives: dark strokes
+_TAUGHT = 0.6  # share of the loss that asks for what the forerunner says, where there is one
 
 
 def prepare_batch(windows: NDArray[np.uint8]) -> tuple[Tensor, Tensor, Tensor]:
@@ -97,6 +99,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--start", type=Path, help="weights (.pt) to go on from")
+    parser.add_argument(
+        "--from", dest="forerunner", type=Path, help="ONNX file of the former network, to learn from too"
+    )
     options = parser.parse_args()
     cv2.setNumThreads(1)
     torch.set_num_threads(options.threads)
@@ -108,13 +113,20 @@ def main() -> None:
     network = GlyphMaskNetwork().to(memory_format=torch.channels_last)
     if options.start:
         network.load_state_dict(torch.load(options.start))
+    forerunner = Forerunner(options.forerunner, options.threads) if options.forerunner else None
+    if forerunner and not options.start:
+        forerunner.hand_over(network, prepare_batch(next(_batches(files, 64, 1, rng)))[0])
     judged = np.load(options.folder / "judged.npy")[:240]
     optimiser = torch.optim.AdamW(network.parameters(), options.rate, weight_decay=1e-4)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, options.rate, options.steps, pct_start=0.15)
     began, losses = time.monotonic(), []
     for step, windows in enumerate(_batches(files, options.batch, options.steps, rng), 1):
         seen, strokes, weights = prepare_batch(windows)
-        loss = weigh(network(seen.contiguous(memory_format=torch.channels_last)), strokes, weights, options.strokes)
+        logits = network(seen.contiguous(memory_format=torch.channels_last))
+        loss = weigh(logits, strokes, weights, options.strokes)
+        if forerunner:
+            taught = weigh(logits, forerunner.strokes(seen), torch.ones_like(weights), 1.0)
+            loss = (1 - _TAUGHT) * loss + _TAUGHT * taught
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()
