@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from captionacc_dagster.captioning.glyph_network import mean_distance, mean_level, stroke_map
 
 LIKELY = 0.4  # from this probability on a pixel is the stroke of a caption
-LINE_PX = 36  # at most: text is then about 26 pixels high, its strokes two to four wide
+LINE_PX = 33  # at most: text is then about 24 pixels high, its strokes two to four wide
 STEADY_LEVELS = 18  # a pixel stands still while it stays this near its level, in 8-bit levels
 MIN_CHANGED_SHARE = 0.18  # of the ink in a window as large as a narrow character
 MIN_CHANGED_AREA = 0.011  # of that window's area
