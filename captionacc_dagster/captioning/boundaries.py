@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -144,7 +145,7 @@ class _Sight:
 def _turn(
     first: Segment, second: Segment, change: InkChange, sight: _Sight, going: Mask, coming: Mask, least: float
 ) -> Boundary:
-    """Place the boundary where some ink goes, other ink comes, or both; there is none where less than ``least`` does."""
+    """Place the boundary where some ink goes, other ink comes, or both; with less than ``least`` of it there is none."""
     has_old, has_new = bool(change.lost.sum() >= least), bool(change.gained.sum() >= least)
     if not has_old and not has_new:
         return Boundary(sight.cut, sight.cut, True, change.share)
@@ -442,17 +443,21 @@ def moves(segment: Segment, ink: Mask) -> bool:
     # Blurred by about a stroke, so that a search in steps of two pixels comes near.
     here = cv2.blur(first, (5, 5))[rows, columns].astype(np.int16)
     there = cv2.blur(last, (5, 5)).astype(np.int16)
+    places = rows * width + columns
 
-    def unlike(down: int, right: int) -> float:
-        return float(np.abs(there[rows + down, columns + right] - here).mean())
+    def unlike(shifts: Sequence[tuple[int, int]]) -> NDArray[np.floating]:
+        """Give by how much the pixels differ where each of some shifts, down and right, takes them."""
+        moved = there.take(np.add.outer([down * width + right for down, right in shifts], places))
+        return np.abs(moved - here).mean(axis=1)
 
-    unmoved = unlike(0, 0)
+    unmoved = float(unlike([(0, 0)])[0])
     if unmoved < _UNLIKE:
         return False
-    coarse = range(1 - reach, reach, 2)
-    nearest = min((unlike(down, right), down, right) for down in coarse for right in coarse)
-    fine = [unlike(nearest[1] + down, nearest[2] + right) for down in (-1, 0, 1) for right in (-1, 0, 1)]
-    return min(fine) <= _FOUND_AGAIN * unmoved
+    steps = range(1 - reach, reach, 2)
+    coarse = list(itertools.product(steps, steps))
+    down, right = coarse[int(np.argmin(unlike(coarse)))]
+    fine = itertools.product((down - 1, down, down + 1), (right - 1, right, right + 1))
+    return float(unlike(list(fine)).min()) <= _FOUND_AGAIN * unmoved
 
 
 def standing(segment: Segment, ink: Mask, lines: Sequence[tuple[int, int, int, int]]) -> Mask:

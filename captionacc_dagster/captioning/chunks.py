@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
 import time
@@ -24,7 +23,8 @@ LEVELS = (16, 4, 1)
 _LINE = 28  # of a line, where its height is known: letters of 20 pixels;
 _LONG_SIDE = 576  # of the longer side at most: a 20th of 1080p is still 16 pixels high,
 _MOST_PIXELS = 100_000  # and in all: with tracks at the top and at the bottom the crop is nearly the whole picture
-_QUEUED = 16
+_TOGETHER = 16  # frames: an encoder that is woken for each would keep the decoder's pictures out of the caches
+_QUEUED = 2  # times as many
 _OPTIONS = {
     "deadline": "realtime",
     "cpu-used": "8",
@@ -60,7 +60,8 @@ class ChunkWriter:
         self._folder = folder
         self._line_px = line_px
         self._frame_rate = Fraction(frame_rate).limit_denominator(1000)
-        self._frames: queue.Queue[tuple[int, Planes] | None] = queue.Queue(_QUEUED)
+        self._gathered: list[tuple[int, Planes]] = []
+        self._frames: queue.Queue[list[tuple[int, Planes]] | None] = queue.Queue(_QUEUED)
         self._open: dict[int, _Chunk] = {}
         self._error: BaseException | None = None
         self._worker = threading.Thread(target=self._work, name="chunks", daemon=True)
@@ -73,6 +74,7 @@ class ChunkWriter:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self._frames.put(self._gathered)
         self._frames.put(None)
         self._worker.join()
         if self._error is not None and exc[0] is None:
@@ -82,19 +84,22 @@ class ChunkWriter:
         """Take cropped frame ``index``: its Y, Cb and Cr planes in 4:2:0, uint8, even luma sizes."""
         if self._error is not None:
             raise self._error
-        self._frames.put((index, planes))
+        self._gathered.append((index, planes))
+        if len(self._gathered) == _TOGETHER:
+            self._frames.put(self._gathered)
+            self._gathered = []
 
     def _work(self) -> None:
         try:
-            while (item := self._frames.get()) is not None:
-                self._encode(*item)
+            while (gathered := self._frames.get()) is not None:
+                for index, planes in gathered:
+                    self._encode(index, planes)
             for chunk in self._open.values():
                 chunk.close()
         except BaseException as error:  # noqa: BLE001 -- handed over: it is raised where frames are written
             self._error = error
-            with contextlib.suppress(queue.Empty):
-                while self._frames.get_nowait() is not None:
-                    pass
+            while self._frames.get() is not None:  # nobody shall wait for room in the queue
+                pass
         self.seconds = time.thread_time()
 
     def _encode(self, index: int, planes: Planes) -> None:

@@ -19,7 +19,7 @@ from captionacc_dagster.captioning.labels import PairResult, label_pairs
 from captionacc_dagster.captioning.layout import Layout, Track
 from captionacc_dagster.captioning.merging import Found, is_same_caption, join_found
 from captionacc_dagster.captioning.ocr import OcrEngine
-from captionacc_dagster.captioning.pictures import pixel_rectangle
+from captionacc_dagster.captioning.pictures import calm_opencv, pixel_rectangle
 from captionacc_dagster.captioning.segments import MIN_INK, Segment, TrackFollower
 from captionacc_dagster.captioning.subtitles import Caption, sort_cues
 from captionacc_dagster.captioning.text import NOTHING, Anchor, calibrated, fold, read_caption, split_lines
@@ -325,6 +325,7 @@ def follow(
     """Follow the tracks through a window of a video; arguments and errors as of :func:`find_captions`."""
     if not frame_rate > 0:
         raise ValueError(f"a frame rate must be positive, got {frame_rate}")
+    calm_opencv()
     readers = [_reader(facts, layout, track, engine) for track in layout.tracks]
     times: list[float] = []
     shown: list[int] = []

@@ -14,6 +14,7 @@ from captionacc_dagster.captioning.changes import Changes
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.mosaics import Part, mosaics
 from captionacc_dagster.captioning.ocr import LineBox, OcrEngine
+from captionacc_dagster.captioning.pictures import calm_opencv
 from captionacc_dagster.captioning.sample_times import PARTS, portions_of
 from captionacc_dagster.captioning.sampler import Sampler
 from captionacc_dagster.captioning.sightings import (
@@ -102,6 +103,7 @@ class LayoutSearch:
         Raises:
             VideoError: the video can no longer be opened.
         """
+        calm_opencv()
         portions = portions_of(self._facts, list(self._known))
         self._steps = sum(len(times) for times in portions) + 1
         tracks: list[FoundTrack] = []

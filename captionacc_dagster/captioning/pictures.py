@@ -60,6 +60,13 @@ def pixel_rectangle(bbox: BBox, width: int, height: int) -> tuple[int, int, int,
     return x0, y0, x1, y1
 
 
+def calm_opencv() -> None:
+    """Have OpenCV work in the calling thread: waking others for such small pictures costs more than it saves."""
+    import cv2
+
+    cv2.setNumThreads(1)
+
+
 def scaled_down(plane: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     """Scale a plane ``(h, w)`` uint8 down to ``(width, height)``, leaving no pixel out.
 
