@@ -145,7 +145,7 @@ class _Sight:
 def _turn(
     first: Segment, second: Segment, change: InkChange, sight: _Sight, going: Mask, coming: Mask, least: float
 ) -> Boundary:
-    """Place the boundary where some ink goes, other ink comes, or both; with less than ``least`` of it there is none."""
+    """Place the boundary where some ink goes, other ink comes, or both; with less than ``least`` there is none."""
     has_old, has_new = bool(change.lost.sum() >= least), bool(change.gained.sum() >= least)
     if not has_old and not has_new:
         return Boundary(sight.cut, sight.cut, True, change.share)

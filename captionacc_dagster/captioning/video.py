@@ -51,8 +51,6 @@ T = TypeVar("T")
 
 _BATCH = 8  # native frames handed over at once: few enough for memory, enough to make the hand-over cheap
 _QUEUED_BATCHES = 2
-_SLACK = 0.4  # of the distance between sampled pictures, that one may lie beside its time
-_SPARSE_S = 5.0  # between pictures that are not taken for what stands at their very time
 _SEEK_BACK_S = 5.0  # how much earlier a file is entered that did not seek to a keyframe
 
 
@@ -252,9 +250,8 @@ class VideoReader:
 def sample_frames(facts: VideoFacts, rate: float, *, long_side: int | None = None) -> Iterator[SampledFrame]:
     """Sample a video evenly: ``int(duration * rate)`` pictures, at least one.
 
-    Picture ``i`` stands for the time around ``(i + 0.5) / rate``. So that a sparse sample costs little it is taken
-    where the least is to be decoded for it within 40 % of the distance between samples: at a keyframe, else, with five
-    seconds and more between them, early.
+    Picture ``i`` stands for the time around ``(i + 0.5) / rate``; a keyframe is taken for it where one is
+    near enough (within 40 % of the distance between samples), so that a sparse sample costs little.
     ``long_side`` bounds the picture's longer side in pixels.
 
     Raises:
@@ -279,10 +276,8 @@ def goals_of(facts: VideoFacts, rate: float) -> list[float]:
     count = max(1, int(facts.duration_s * rate + 1e-9))
     spacing = min(1 / rate, facts.duration_s / count)
     times = [(index + 0.5) * (1 / rate if count > 1 else spacing) for index in range(count)]
-    slack = _SLACK * spacing
-    early = slack if spacing >= _SPARSE_S else 0.0
-    near = [_nearest(facts.keyframes_s, time_s, slack) for time_s in times]
-    return [time_s - early if keyframe is None else keyframe for time_s, keyframe in zip(times, near, strict=True)]
+    near = [_nearest(facts.keyframes_s, time_s, 0.4 * spacing) for time_s in times]
+    return [time_s if keyframe is None else keyframe for time_s, keyframe in zip(times, near, strict=True)]
 
 
 def scaled_size(facts: VideoFacts, long_side: int | None) -> tuple[int, int]:
