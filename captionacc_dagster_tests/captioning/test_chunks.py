@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from captionacc_dagster.captioning.chunks import ChunkWriter, level_of
+from captionacc_dagster.captioning.pictures import scaled_down
 
 pytestmark = pytest.mark.integration
 
@@ -75,6 +76,28 @@ def test_large_pictures_are_scaled_to_even_sizes(tmp_path: Path, size: tuple[int
             frame = packets[0].decode()[0]
         assert packets[0].is_keyframe
         assert (frame.width, frame.height) == coded
+
+
+@pytest.mark.parametrize(
+    ("line_px", "coded"), [(0.0, (400, 96)), (20.0, (400, 96)), (56.0, (200, 48)), (84.0, (134, 32))]
+)
+def test_films_are_no_larger_than_reading_asks_for(tmp_path: Path, line_px: float, coded: tuple[int, int]):
+    import av
+
+    with ChunkWriter(tmp_path, 10.0, line_px) as writer:
+        writer.write(0, planes(100, 400, 96))
+    with av.open(str(tmp_path / "modulo_16" / "chunk_0000000000.webm")) as container:
+        frame = next(container.decode(video=0))
+    assert (frame.width, frame.height) == coded
+
+
+def test_scaling_down_leaves_no_pixel_out():
+    picture = np.zeros((60, 200), np.uint8)
+    picture[:, ::3] = 255  # lines that are a third of the picture, wherever they fall
+    small = scaled_down(picture, (56, 17))
+    assert small.shape == (17, 56)
+    assert np.abs(small.astype(float) - 85).max() < 30
+    assert np.array_equal(scaled_down(picture, (200, 60)), picture)
 
 
 @pytest.mark.parametrize(("index", "level"), [(0, 16), (16, 16), (4, 4), (8, 4), (1, 1), (18, 1), (32, 16)])

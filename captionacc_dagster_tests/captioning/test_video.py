@@ -13,7 +13,14 @@ import psutil
 import pytest
 
 from captionacc_dagster.captioning.geometry import BBox
-from captionacc_dagster.captioning.video import VideoError, native_frames, probe, sample_frames
+from captionacc_dagster.captioning.video import (
+    NativeFrame,
+    VideoError,
+    native_frames,
+    probe,
+    sample_frames,
+    taken_from_frames,
+)
 from captionacc_dagster_tests.captioning.drawn_clips import LOSSLESS, flat, moving, write_clip
 
 pytestmark = pytest.mark.integration
@@ -208,6 +215,30 @@ def test_decoding_stays_in_bounded_memory_however_far_behind_the_reader_is(tmp_p
     assert count == 1200
     assert ahead < 120e6
     assert process.memory_info().rss - before < 160e6
+
+
+def test_what_is_taken_of_a_frame_is_taken_where_it_is_decoded(tmp_path: Path):
+    facts = probe(write_clip(tmp_path / "clip.mp4", (moving(64, 48)(n) for n in range(50)), 25))
+
+    def take(frame: NativeFrame) -> tuple[str, int, float]:
+        return threading.current_thread().name, frame.index, frame.time_s
+
+    taken = list(taken_from_frames(facts, take, start_s=0.4, end_s=1.6))
+    assert taken == [("decode", number, pytest.approx(0.4 + number / 25)) for number in range(30)]
+
+
+def test_what_fails_while_a_frame_is_looked_at_fails_where_the_result_is_used(tmp_path: Path):
+    facts = probe(write_clip(tmp_path / "clip.mp4", (moving(64, 48)(n) for n in range(50)), 25))
+
+    def take(frame: NativeFrame) -> int:
+        if frame.index == 20:
+            raise OSError("no room")
+        return frame.index
+
+    taken = taken_from_frames(facts, take)
+    with pytest.raises(OSError, match="no room"):
+        list(taken)
+    assert not [thread for thread in threading.enumerate() if thread.name == "decode"]
 
 
 def test_a_reader_that_stops_early_leaves_no_thread(tmp_path: Path):
