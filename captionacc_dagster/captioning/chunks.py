@@ -23,8 +23,8 @@ LEVELS = (16, 4, 1)
 _LINE = 28  # of a line, where its height is known: letters of 20 pixels;
 _LONG_SIDE = 576  # of the longer side at most: a 20th of 1080p is still 16 pixels high,
 _MOST_PIXELS = 100_000  # and in all: with tracks at the top and at the bottom the crop is nearly the whole picture
-_TOGETHER = 16  # frames: an encoder that is woken for each would keep the decoder's pictures out of the caches
-_QUEUED = 2  # times as many
+_TOGETHER = 8  # frames: an encoder that is woken for each would keep the decoder's pictures out of the caches
+_QUEUED = 1  # times as many wait for it
 _OPTIONS = {
     "deadline": "realtime",
     "cpu-used": "8",
