@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -341,7 +341,9 @@ def follow(
             writer = stack.enter_context(ChunkWriter(chunks_dir, frame_rate, line_px))
         sampler = _CroppedFrames(layout.crop_region, window, frame_rate, writer, shown)
         strips = _Strips([reader.region for reader in readers], sampler)
-        for time_s, pictures in taken_from_frames(facts, strips.cut, start_s=window.start_s, end_s=window.end_s):
+        taken = taken_from_frames(facts, strips.cut, start_s=window.start_s, end_s=window.end_s)
+        stack.enter_context(closing(taken))  # whatever fails, the decoder ends before the encoder that it feeds
+        for time_s, pictures in taken:
             if progress is not None and len(times) % _PROGRESS_FRAMES == 0:
                 progress("captions", min(len(times), expected), expected)
             times.append(time_s)

@@ -9,7 +9,7 @@ import contextlib
 import itertools
 import queue
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -330,7 +330,7 @@ def taken_from_frames(
     start_s: float = 0.0,
     end_s: float | None = None,
     threads: int | None = None,
-) -> Iterator[T]:
+) -> Generator[T, None, None]:
     """Decode every frame once, in a thread of its own, and give what is taken from each.
 
     Memory is bounded by what is taken from a few frames, however long the video is. With ``start_s`` and ``end_s``

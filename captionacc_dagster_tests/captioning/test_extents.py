@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import itertools
 import json
+import threading
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.extents import Timeline, find_captions
 from captionacc_dagster.captioning.layout import Layout, find_layout, read_full_frames
-from captionacc_dagster.captioning.ocr import OcrEngine, create_engine
+from captionacc_dagster.captioning.ocr import OcrEngine, OcrError, Recognition, create_engine
 from captionacc_dagster.captioning.text import fold
 from captionacc_dagster.captioning.video import probe
 from captionacc_dagster_tests.captioning.captioned_clips import HEIGHT, RATE, SIZE, WIDTH, Event, captioned
@@ -220,6 +223,25 @@ def test_few_recognitions_are_enough(tmp_path: Path, engine: OcrEngine):
     timeline = find_captions(probe(path), layout, engine)
     assert len(timeline.captions) == 5
     assert timeline.ocr_recognitions <= 10
+
+
+class Failing:
+    """An engine that has read nothing when it fails."""
+
+    name = "failing"
+
+    def recognise(self, line_images: list[NDArray[np.uint8]]) -> list[Recognition]:
+        raise OcrError("out of order")
+
+
+@pytest.mark.timeout(60)
+def test_an_engine_that_fails_leaves_no_thread_behind(tmp_path: Path):
+    words = ("First thing", "Second thing", "Third thing", "Last thing")
+    path = tmp_path / "clip.mp4"
+    layout = captioned(path, [Event(50 * n, 50 * n + 45, text) for n, text in enumerate(words * 4)], 800)
+    with pytest.raises(OcrError, match="out of order"):
+        find_captions(probe(path), layout, cast("OcrEngine", Failing()), chunks_dir=tmp_path / "chunks")
+    assert not {"decode", "chunks"} & {thread.name for thread in threading.enumerate()}
 
 
 def test_a_frame_rate_that_is_not_positive_is_refused(tmp_path: Path, engine: OcrEngine):

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from captionacc_dagster.captioning.glyph_network import stroke_map
+from captionacc_dagster.captioning.glyph_network import channels, statistics, stroke_map
 
 pytestmark = pytest.mark.unit
 
@@ -109,3 +109,17 @@ def test_takes_strips_of_any_size() -> None:
     assert found.shape == (71, 357)
     assert found.dtype == np.float32
     assert 0.0 <= float(found.min()) <= float(found.max()) <= 1.0
+
+
+@pytest.mark.parametrize("shape", [(65, 511), (36, 600), (3, 7), (1, 5), (5, 1)])
+def test_what_the_network_sees_is_written_at_every_size(shape: tuple[int, int]):
+    draw = np.random.default_rng(2)
+    mean, deviation, low, high = statistics([draw.integers(0, 256, shape).astype(np.uint8) for _ in range(4)])
+    seen = channels(mean, deviation, low, high)
+    assert seen.shape == (5, -(-shape[0] // 4) * 4, -(-shape[1] // 4) * 4)
+    wanted = [(mean - 128) / 64, np.clip(deviation / 12, 0, 4), np.clip((high - mean) / 24, 0, 4)]
+    inner = seen[:, : shape[0], : shape[1]]
+    np.testing.assert_allclose(inner[[0, 2, 3]], wanted, atol=1e-5)
+    np.testing.assert_allclose(inner[4], np.clip((mean - low) / 24, 0, 4), atol=1e-5)
+    assert np.abs(inner[1]).max() <= 4
+    assert np.array_equal(seen[:, -1, -1], inner[:, -1, -1])
