@@ -239,8 +239,10 @@ def test_an_engine_that_fails_leaves_no_thread_behind(tmp_path: Path):
     words = ("First thing", "Second thing", "Third thing", "Last thing")
     path = tmp_path / "clip.mp4"
     layout = captioned(path, [Event(50 * n, 50 * n + 45, text) for n, text in enumerate(words * 4)], 800)
-    with pytest.raises(OcrError, match="out of order"):
+    with pytest.raises(OcrError, match="out of order") as failure:
         find_captions(probe(path), layout, cast("OcrEngine", Failing()), chunks_dir=tmp_path / "chunks")
+    # As long as the failure is kept, so are the frames of the calls that it went through.
+    assert failure.tb is not None
     assert not {"decode", "chunks"} & {thread.name for thread in threading.enumerate()}
 
 
