@@ -134,6 +134,7 @@ def index_facts(container: InputContainer, stream: VideoStream, path: Path) -> I
     the display by a constant, so that they count from the first entry that is shown.
     """
     size = path.stat().st_size
+    _seek(container, stream, 0)  # Matroska's index is read at the first seek
     entries = stream.index_entries
     held = [entry for entry in entries if entry.pos + entry.size <= size and not entry.is_discard]
     if not held:

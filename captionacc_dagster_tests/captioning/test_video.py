@@ -174,6 +174,11 @@ def test_a_sparse_sample_is_even_and_taken_from_keyframes(tmp_path: Path):
     assert next(sample_frames(facts, 0.1, long_side=32)).image.shape == (24, 32, 3)
 
 
+def test_the_keyframes_of_a_webm_file_are_known_though_its_index_stands_at_its_end(tmp_path: Path):
+    clip = write_clip(tmp_path / "clip.webm", levels(40), 10, codec="libvpx-vp9", options={"cpu-used": "8"}, gop=10)
+    assert probe(clip).keyframes_s == pytest.approx([0.0, 1.0, 2.0, 3.0], abs=1e-3)
+
+
 def test_a_dense_sample_shows_the_frames_of_its_times(tmp_path: Path):
     clip = write_clip(tmp_path / "grey.mp4", levels(40), 10, options=LOSSLESS, gop=40)
     samples = list(sample_frames(probe(clip), 2.0))
