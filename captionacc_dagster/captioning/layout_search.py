@@ -94,6 +94,7 @@ class LayoutSearch:
         self._changes = Changes(())
         self._stood: dict[int, list[tuple[BBox, float]] | None] = {}
         self._inside = 0  # samples not searched, in which something stands where the tracks are
+        self._suspected: set[int] = set()  # samples searched where no track is,
         self._banded: set[int] = set()  # samples searched near the tracks,
         self._in_vain: dict[int, tuple[float, ...]] = {}  # and still ones that showed nothing, by what they showed
 
@@ -110,7 +111,7 @@ class LayoutSearch:
         for batch in self._batches(portions):
             self._add(batch)
             tracks = self._searched_further(tracks)
-            if self._is_settled(tracks):
+            if not tracks or self._is_settled(tracks):
                 tracks = self._searched_elsewhere(tracks)
                 if self._is_settled(tracks):
                     break
@@ -149,6 +150,7 @@ class LayoutSearch:
         places = self._suspects(tracks)
         if not places:
             return tracks
+        self._suspected.update(id(sample) for sample, _, _ in places)
         lowest = min(high - low for _, low, high in places) / (2 * _AROUND + 1)
         self._search_places(places, max(self._side, self._side_for(lowest)))
         known, tracks = tracks, self._tracks()
@@ -401,7 +403,7 @@ class LayoutSearch:
         standing: list[tuple[float, _Place]] = []
         changing: list[tuple[float, _Place]] = []
         for sample in self.samples:
-            if sample.fine or (sample.searched and not sample.scene_stands):
+            if sample.fine or (sample.searched and not sample.scene_stands) or id(sample) in self._suspected:
                 continue
             for box, weight in self._standing(sample) or ():
                 if (
@@ -415,7 +417,7 @@ class LayoutSearch:
                 room = _AROUND * box.height
                 place = (sample, max(0.0, box.top - room), min(1.0, box.bottom + room))
                 (changing if sample.scene_stands else standing).append((weight, place))
-        most = _SUSPECTS if tracks else 2 * _SUSPECTS
+        most = _SUSPECTS
         return [*_heaviest(standing, most), *_heaviest(changing, 2 * most)]
 
     def _stroke_density(self, tracks: Sequence[FoundTrack]) -> float:

@@ -24,6 +24,7 @@ from captionacc_dagster.captioning.layout import (
     read_full_frames,
 )
 from captionacc_dagster.captioning.ocr import LineBox, Recognition, TextBox, create_engine
+from captionacc_dagster.captioning.rapidocr_engine import RapidOcrEngine
 from captionacc_dagster.captioning.sightings import Sample, Sighting
 from captionacc_dagster.captioning.tracks import Row, anchor_of, find_fixtures, find_rows, find_tracks
 from captionacc_dagster.captioning.video import SampledFrame, probe
@@ -192,6 +193,23 @@ def test_a_single_caption_of_two_lines_among_many_of_one_is_covered(tmp_path: Pa
     path, (boxes,) = clip(tmp_path, captions(y=0.93, anchor="md", words=words), frames=12 * 24)
     (track,) = layout_of(path, engine).tracks
     assert_covers(track, boxes)
+
+
+class OnlyBands(RapidOcrEngine):
+    """Finds no line in a whole picture, as if each of those had come at a bad moment."""
+
+    def detect(self, image: NDArray[np.uint8], *, long_side: int | None = None) -> list[LineBox]:
+        return [] if image.shape[0] * 16 == image.shape[1] * 9 else super().detect(image, long_side=long_side)
+
+
+def test_what_stands_like_captions_is_looked_at_before_all_is_decoded(tmp_path: Path):
+    path, (boxes,) = clip(tmp_path, captions(words=WORDS * 4), frames=24 * 24)
+    seen: list[tuple[int, int]] = []
+    layout = find_layout(probe(path), OnlyBands(), [], progress=lambda _, done, total: seen.append((done, total)))
+    assert_covers(layout.tracks[0], boxes)
+    *sampled, (last, total) = seen
+    assert last == total
+    assert max(done for done, _ in sampled) < 0.8 * (total - 1)
 
 
 def test_a_rare_track_is_found_beside_a_busy_one(tmp_path: Path, engine):
