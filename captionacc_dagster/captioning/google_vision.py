@@ -112,7 +112,7 @@ class GoogleVisionEngine:
 def _png(image: NDArray[np.uint8]) -> bytes:
     import cv2
 
-    done, encoded = cv2.imencode(".png", image[..., ::-1])
+    done, encoded = cv2.imencode(".png", image if image.ndim == 2 else image[..., ::-1])
     if not done:
         raise OcrError(f"an image of shape {image.shape} could not be encoded for Google Vision")
     return encoded.tobytes()

@@ -21,7 +21,7 @@ from captionacc_dagster.captioning.sightings import (
     THUMB_SIDE,
     Sample,
     Sighting,
-    searchable,
+    shrunk,
     sightings_of,
     standing_lines,
     standing_share,
@@ -227,7 +227,8 @@ class LayoutSearch:
 
     def _search_whole(self, samples: Sequence[Sample]) -> None:
         for sample in samples:
-            sample.lines = self._engine.detect(searchable(sample.luma, self._side), long_side=self._side)
+            picture = shrunk(sample.luma, self._side / max(sample.luma.shape))
+            sample.lines = self._engine.detect(picture, long_side=self._side)
             sample.searched = True
 
     def _tracks(self) -> list[FoundTrack]:

@@ -60,12 +60,12 @@ class Mosaic:
         return True
 
     def image(self) -> NDArray[np.uint8]:
-        """Draw it, ``(h, w, 3)`` uint8."""
+        """Draw it, ``(h, w)`` uint8 in greys."""
         width = max(tile.x + tile.pixels.shape[1] for tile in self.tiles)
         image = np.zeros((self._y + self._height + _RULE, width), np.uint8)
         for tile in self.tiles:
             image[tile.y : tile.y + tile.pixels.shape[0], tile.x : tile.x + tile.pixels.shape[1]] = tile.pixels
-        return np.repeat(image[..., None], 3, axis=2)
+        return image
 
     def home(self, line: LineBox, shape: tuple[int, ...]) -> tuple[Sample, LineBox] | None:
         """Bring a line found in the image, whose shape is given, back to its sample; ``None`` for one on a rule."""

@@ -54,7 +54,10 @@ class TextBox:
 
 
 class OcrEngine(Protocol):
-    """Finds and reads text. Pictures are ``(height, width, 3)`` RGB uint8; boxes relative to the picture."""
+    """Finds and reads text.
+
+    Pictures are uint8, ``(height, width, 3)`` in RGB or ``(height, width)`` in greys; boxes are relative to them.
+    """
 
     @property
     def name(self) -> str:

@@ -106,12 +106,9 @@ class RapidOcrEngine:
         size = _BATCH if model.on_gpu else 1
         for start in range(0, len(inputs), size):
             chosen = inputs[start : start + size]
-            widest = max(line.shape[2] for _, line in chosen)
-            batch = np.zeros((len(chosen), 3, _LINE_HEIGHT, widest), np.float32)
-            for row, (_, line) in enumerate(chosen):
-                batch[row, :, :, : line.shape[2]] = line
+            batch = _batch_of([line for _, line in chosen])
             for (number, line), probabilities in zip(chosen, model.run(batch), strict=True):
-                read = _decoded(probabilities, model.characters, line.shape[2] / widest)
+                read = _decoded(probabilities, model.characters, line.shape[2] / batch.shape[3])
                 if read.confidence > results[number].confidence:
                     results[number] = read
         return results
@@ -146,6 +143,9 @@ def _normalised(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.f
     if image.shape[1::-1] != size:
         image = np.asarray(cv2.resize(image, size, interpolation=interpolation), np.uint8)
     normal = np.empty((3, *image.shape[:2]), np.float32)
+    if image.ndim == 2:
+        normal[:] = cv2.LUT(image, _NORMAL)
+        return normal
     for channel, plane in enumerate(reversed(cv2.split(image))):
         normal[channel] = cv2.LUT(plane, _NORMAL)
     return normal
@@ -214,13 +214,23 @@ def _line_input(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     return padded
 
 
+def _batch_of(lines: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Put the recogniser's inputs into one, as wide as the widest of them; a single one is not copied."""
+    if len(lines) == 1:
+        return lines[0][None]
+    batch = np.zeros((len(lines), 3, _LINE_HEIGHT, max(line.shape[2] for line in lines)), np.float32)
+    for row, line in zip(batch, lines, strict=True):
+        row[:, :, : line.shape[2]] = line
+    return batch
+
+
 def _laid_flat(column: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Cut a column of upright characters between them and set them side by side.
 
     Characters of a column have one pitch; the right one puts the cuts where the rows are quiet.
     """
     height, width = column.shape[:2]
-    luma = column.mean(axis=2)
+    luma = column.astype(np.float64) if column.ndim == 2 else column.mean(axis=2)
     unrest = np.abs(np.diff(luma, axis=1)).mean(axis=1)
     quiet = np.minimum(unrest, np.minimum(np.roll(unrest, 1), np.roll(unrest, -1)))
     grids = [
@@ -241,7 +251,8 @@ def _laid_flat(column: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if at_an_end and (bottom - top < 0.4 * pitch or luma[top:bottom].std() < 0.35 * luma.std()):
             continue  # the margin above the first or below the last character
         missing = size - len(cell)
-        cells.append(np.pad(cell, ((missing // 2, missing - missing // 2), (0, 0), (0, 0)), mode="edge"))
+        room = [(missing // 2, missing - missing // 2), *[(0, 0)] * (cell.ndim - 1)]
+        cells.append(np.pad(cell, room, mode="edge"))
     return np.concatenate(cells, axis=1) if cells else column
 
 

@@ -81,11 +81,6 @@ def sample_of(
     return Sample(frame.time_s, first, second, frame.scaled_luma(*picture_size), stands)
 
 
-def searchable(luma: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Give a picture scaled to ``side`` pixels of the longer side at most, ``(h, w, 3)`` uint8 in greys."""
-    return np.repeat(shrunk(luma, side / max(luma.shape))[..., None], 3, axis=2)
-
-
 def shrunk(luma: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
     """Scale a picture ``(h, w)`` uint8 by area; it is not enlarged."""
     import cv2

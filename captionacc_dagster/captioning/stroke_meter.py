@@ -33,10 +33,10 @@ class StrokeMeter:
         self._cell = max(4, round(line_px / 2))
         self._window = odd(line_px * 0.37)
         self._previous: Plane | None = None
-        self._sharp: list[Plane] = []
+        self._ink: Plane | None = None  # of the frame before, once it was asked for
+        self._sharp: list[Plane | None] = []  # what changed at each of the last frames; None: nothing did
         self._level: Plane | None = None
         self._age: Plane | None = None
-        self._ink: Plane | None = None
         self._one: Plane | None = None
         self._gone: list[NDArray[np.float32]] = []
 
@@ -47,31 +47,36 @@ class StrokeMeter:
         """
         cv2 = _opencv()
 
-        if self._level is None or self._previous is None or self._age is None or self._ink is None or self._one is None:
+        if self._level is None or self._previous is None or self._age is None or self._one is None:
             self._level = strip.copy()
             self._age = np.zeros_like(strip)
             self._one = np.ones_like(strip)
-            self._ink = self._contrasting(strip)
             self._gone.append(np.zeros(self._cells(strip), np.float32))
-            self._sharp.append(np.zeros_like(strip))
+            self._sharp.append(None)
             self._previous = strip
             return None
         moved = _above(cv2.absdiff(strip, self._level), STEADY_LEVELS)
-        steady = cv2.bitwise_not(moved)
-        was_ink = cv2.bitwise_and(_above(self._age, self.hold - 2), self._ink)
-        sharp = _above(cv2.absdiff(strip, self._previous), SHARP_STEP_LEVELS - 1)
-        self._previous = strip
+        sharp: Plane | None = _above(cv2.absdiff(strip, self._previous), SHARP_STEP_LEVELS - 1)
+        # In most strips most of the time nothing changes at once: then ink need not be looked for.
+        sharp = sharp if cv2.countNonZero(sharp) else None
+        if sharp is None:
+            self._gone.append(np.zeros(self._cells(strip), np.float32))
+        else:
+            ink = self._contrasting(self._previous) if self._ink is None else self._ink
+            was_ink = cv2.bitwise_and(_above(self._age, self.hold - 2), ink)
+            self._gone.append(self._shares(cv2.bitwise_and(cv2.bitwise_and(was_ink, moved), sharp)))
+        self._previous, self._ink = strip, None
         self._sharp.append(sharp)
-        gone = cv2.bitwise_and(cv2.bitwise_and(was_ink, moved), sharp)
-        self._age = cv2.bitwise_and(cv2.add(self._age, self._one), steady)
+        self._age = cv2.bitwise_and(cv2.add(self._age, self._one), cv2.bitwise_not(moved))
         cv2.copyTo(strip, moved, self._level)
-        self._ink = self._contrasting(strip)
-        born = cv2.bitwise_and(cv2.compare(self._age, self.hold - 1, cv2.CMP_EQ), self._ink)
-        self._gone.append(self._shares(gone))
         if len(self._gone) < self.hold:
             return None
-        born = cv2.bitwise_and(born, self._sharp.pop(0))
-        return float((self._gone.pop(0) + self._shares(born)).max())
+        shares, appearing = self._gone.pop(0), self._sharp.pop(0)
+        if appearing is not None:
+            self._ink = self._contrasting(strip)
+            born = cv2.bitwise_and(cv2.compare(self._age, self.hold - 1, cv2.CMP_EQ), self._ink)
+            shares = shares + self._shares(cv2.bitwise_and(born, appearing))
+        return float(shares.max())
 
     def flush(self) -> list[float]:
         """Give the change at the last frames, for which nothing can be known any more about what appears."""

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from captionacc_dagster.captioning.glyph_network import mean_level
 from captionacc_dagster.captioning.glyphs import Mask, Plane
 from captionacc_dagster.captioning.ocr import OcrEngine, Recognition
 
 SURE = 0.9  # a reading from here on is not read again
 SURE_OF_FEW = 0.75
+_DARKEST = 0.005  # of a line's pixels are left out of its range of levels, and as many of the brightest
 _FEW = 2  # a line of so few characters must be read twice alike
 HOPEFUL = 0.3  # below this it is not worth another look
 CERTAIN = 0.95  # then even a line with much room for its characters is one
@@ -332,14 +334,17 @@ def _fusions(pictures: Sequence[Plane]) -> list[Plane]:
     """Fuse frames in different ways, the most promising first: their mean, then single frames."""
     if len(pictures) < 3:
         return [pictures[0], pictures[-1]]
-    mean = np.stack(pictures).mean(axis=0, dtype=np.float32).astype(np.uint8)
-    return [mean, pictures[len(pictures) // 2], pictures[-1]]
+    return [mean_level(pictures).astype(np.uint8), pictures[len(pictures) // 2], pictures[-1]]
 
 
 def _line_picture(luma: Plane) -> NDArray[np.uint8]:
-    low, high = np.percentile(luma, [0.5, 99.5])
-    wide = np.clip((luma.astype(np.float32) - low) * (255 / max(1.0, high - low)), 0, 255).astype(np.uint8)
-    return np.repeat(wide[..., None], 3, axis=2)
+    """Stretch the contrast of a line to the whole range, but for the darkest and the brightest of its pixels."""
+    import cv2
+
+    passed = np.bincount(luma.ravel(), minlength=256).cumsum()
+    low, high = np.searchsorted(passed, np.array([_DARKEST, 1 - _DARKEST]) * (luma.size - 1), side="right")
+    table = np.clip((np.arange(256) - low) * (255 / max(1, high - low)), 0, 255).astype(np.uint8)
+    return np.asarray(cv2.LUT(luma, table), np.uint8)
 
 
 def _padded(
