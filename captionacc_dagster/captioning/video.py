@@ -22,6 +22,7 @@ from captionacc_dagster.captioning.containers import (
     VideoError,
     decode,
     first_frame,
+    headers_tell,
     index_facts,
     last_pts,
     open_video,
@@ -60,7 +61,8 @@ class VideoFacts:
 
     ``width`` and ``height`` are as displayed, in pixels; ``frame_rate`` is the average in frames per
     second; ``frame_count`` comes from the container and may be an estimate; ``bitrate`` is in bits per
-    second; ``rotation`` is the clockwise turn for display (0, 90, 180, 270).
+    second; ``rotation`` is the clockwise turn for display (0, 90, 180, 270). ``opens_quickly``: its `headers_tell`
+    enough.
     """
 
     path: Path
@@ -76,6 +78,7 @@ class VideoFacts:
     first_pts: int = 0
     time_base: Fraction = Fraction(1, 90000)
     keyframes_s: tuple[float, ...] = field(default=(), repr=False)
+    opens_quickly: bool = field(default=False, repr=False)
 
     def time_of(self, pts: int) -> float:
         """Give the time in seconds of a presentation time stamp, counted from the first displayed frame."""
@@ -125,6 +128,7 @@ def probe(path: Path) -> VideoFacts:
             first_pts=first_pts,
             time_base=time_base,
             keyframes_s=tuple(float(ticks * time_base) for ticks in index.keyframes),
+            opens_quickly=headers_tell(path, stream),
         )
     finally:
         container.close()
@@ -190,7 +194,7 @@ class VideoReader:
             self._container = open_on_nvdec(facts.path, facts.codec, facts.pixel_format)
             self._stream = video_stream(self._container, facts.path)
             return
-        self._container = open_video(facts.path)
+        self._container = open_video(facts.path, quickly=facts.opens_quickly)
         self._stream = video_stream(self._container, facts.path)
         context = self._stream.codec_context
         skip, deblock, threads = self._decoder

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import threading
 import time
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,10 +13,12 @@ import numpy as np
 import psutil
 import pytest
 
+from captionacc_dagster.captioning.containers import open_video
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.video import (
     NativeFrame,
     VideoError,
+    VideoReader,
     native_frames,
     probe,
     sample_frames,
@@ -177,6 +180,32 @@ def test_a_sparse_sample_is_even_and_taken_from_keyframes(tmp_path: Path):
 def test_the_keyframes_of_a_webm_file_are_known_though_its_index_stands_at_its_end(tmp_path: Path):
     clip = write_clip(tmp_path / "clip.webm", levels(40), 10, codec="libvpx-vp9", options={"cpu-used": "8"}, gop=10)
     assert probe(clip).keyframes_s == pytest.approx([0.0, 1.0, 2.0, 3.0], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options", "quickly"),
+    [
+        ("clip.mp4", "libx264", {"bf": "3"}, True),
+        ("clip.mkv", "libx264", {"bf": "3"}, True),
+        ("clip.webm", "libvpx-vp9", {"cpu-used": "8"}, True),
+        ("clip.ts", "libx264", {"bf": "3"}, True),
+        ("clip.mp4", "mpeg4", {"bf": "2"}, False),  # its headers do not say that the order of its pictures changes
+    ],
+)
+def test_a_file_is_opened_without_decoding_where_its_headers_tell_enough(
+    tmp_path: Path, name: str, codec: str, options: dict[str, str], quickly: bool
+):
+    picture = moving(96, 64)
+    facts = probe(write_clip(tmp_path / name, (picture(n) for n in range(40)), codec=codec, options=options, gop=10))
+    assert facts.opens_quickly is quickly
+    seen = []
+    for told in (facts, replace(facts, opens_quickly=False)):
+        with VideoReader(told) as reader:
+            seen.append([(frame.time_s, frame.luma(WHOLE).tobytes()) for frame in reader.frames()])
+    assert seen[0] == seen[1]
+    assert len(seen[0]) == 40
+    with open_video(facts.path, quickly=True) as container:
+        assert container.streams.video[0].codec_context.pix_fmt is None  # known from the first decoded picture on
 
 
 def test_a_dense_sample_shows_the_frames_of_its_times(tmp_path: Path):
