@@ -57,6 +57,18 @@ def test_a_located_line_is_read_with_a_confidence_for_each_character(engine):
     assert line.positions[0] < 0.35 < 0.65 < line.positions[-1]
 
 
+def test_a_picture_in_greys_is_found_and_read_as_the_same_one_in_colours(engine):
+    picture = flat(60, 640, 128)
+    write_text(picture, "Stay here, Tom!", (0.5, 0.5), 34)
+    column = flat(40, 44, 240)
+    for number, letter in enumerate("HOTEL"):
+        write_text(column, letter, (0.5, 0.2 * number + 0.1), 36)
+    greys = [picture[..., 0].copy(), column[..., 0].copy()]
+    assert engine.recognise(greys) == engine.recognise([np.repeat(grey[..., None], 3, axis=2) for grey in greys])
+    assert engine.detect(greys[0]) == engine.detect(np.repeat(greys[0][..., None], 3, axis=2))
+    assert [box.text for box in engine.read(greys[0])] == ["Stay here, Tom!"]
+
+
 def test_lines_of_any_shape_come_back_in_order(engine):
     words = ["a", "Go on.", "A much longer line than the others are", "No"]
     pictures = []
@@ -199,6 +211,17 @@ def test_google_vision_gives_lines_with_boxes():
     (request,) = service.requests[0]
     assert request["image"]["content"].startswith(b"\x89PNG")
     assert request["image_context"] == {"language_hints": ["en"]}
+
+
+def test_google_vision_is_sent_pictures_as_they_are():
+    import cv2
+
+    colours = np.random.default_rng(3).integers(0, 256, (20, 50, 3), dtype=np.uint8)
+    service = Service(answer([]), answer([]))
+    GoogleVisionEngine(client=service).recognise([colours, colours[..., 1].copy()])
+    sent = [np.frombuffer(request["image"]["content"], np.uint8) for request in service.requests[0]]
+    assert np.array_equal(cv2.imdecode(sent[0], cv2.IMREAD_UNCHANGED)[..., ::-1], colours)
+    assert np.array_equal(cv2.imdecode(sent[1], cv2.IMREAD_UNCHANGED), colours[..., 1])
 
 
 def test_google_vision_reads_lines_sixteen_at_a_time():

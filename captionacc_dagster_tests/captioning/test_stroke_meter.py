@@ -38,3 +38,19 @@ def test_letters_at_both_ends_of_a_strip_are_seen(extent: int, line_px: float, v
 @pytest.mark.parametrize("shape", [(1, 200), (200, 1), (3, 5), (7, 23)])
 def test_a_flat_strip_that_grows_bright_has_no_ink_however_small_it_is(shape: tuple[int, int]):
     assert most_change(shape, 36.0, (slice(None), slice(None))) == 0.0
+
+
+@pytest.mark.parametrize("noise", [0, 60], ids=["quiet", "noisy"])
+def test_what_comes_and_goes_is_measured_at_its_own_frame(noise: int):
+    draw = np.random.default_rng(4)
+    empty = np.full((54, 400), 90, np.uint8)
+    lettered = empty.copy()
+    lettered[12:30, 200:206] = 230
+    strips = [strip.copy() for strip in [*[empty] * 10, *[lettered] * 12, *[empty] * 10]]
+    for strip in strips:  # at one end of the strip something changes in each frame
+        strip[:, :40] = draw.integers(90, 91 + noise, (54, 40))
+    meter = StrokeMeter(36.0, HOLD)
+    changes = [change for change in map(meter.update, strips) if change is not None] + meter.flush()
+    assert len(changes) == len(strips)
+    strong = [number for number, change in enumerate(changes) if change > 0.2]
+    assert strong == [10, 22]
