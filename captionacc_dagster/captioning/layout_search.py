@@ -91,6 +91,7 @@ class LayoutSearch:
         self.fixtures: list[BBox] = []
         self._is_spread = False  # samples between keyframes, too: what is rare would have been seen
         self._others = 0  # rows that may hold captions, but are no track
+        self._has_columns = False  # text, or what may be text, that runs from top to bottom
         self._changes = Changes(())
         self._stood: dict[int, list[tuple[BBox, float]] | None] = {}
         self._inside = 0  # samples not searched, in which something stands where the tracks are
@@ -240,10 +241,15 @@ class LayoutSearch:
         rows = find_rows(self.samples, free, self.fixtures, self.size)
         tracks = find_tracks(rows, self.size, self._facts.duration_s)
         taken = {id(row) for track in tracks for row in track.rows}
-        self._others = sum(
-            id(row) not in taken and self._may_be_captions(row) and not any(is_beside(row, track) for track in tracks)
+        others = [
+            row
             for row in rows
-        )
+            if id(row) not in taken
+            and self._may_be_captions(row)
+            and not any(is_beside(row, track) for track in tracks)
+        ]
+        self._others = len(others)
+        self._has_columns = any(row.vertical for row in (*others, *(row for track in tracks for row in track.rows)))
         return tracks
 
     def _tightened(self, sighting: Sighting) -> Sighting:
@@ -274,7 +280,7 @@ class LayoutSearch:
             for sample in self.samples
             if id(sample) not in self._banded and (not sample.searched or (sample.scene_stands and not sample.fine))
         ]
-        if any(track.vertical for track in tracks):
+        if self._has_columns:
             self._search_whole([sample for sample in rest if not sample.searched])
             return
         if self._strokes_tell(tracks):

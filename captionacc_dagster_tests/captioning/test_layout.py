@@ -212,6 +212,37 @@ def test_what_stands_like_captions_is_looked_at_before_all_is_decoded(tmp_path: 
     assert max(done for done, _ in sampled) < 0.8 * (total - 1)
 
 
+class SeesOneColumn(RapidOcrEngine):
+    """Finds one column of text in the first whole pictures, as if the others had come at bad moments."""
+
+    first, columns = 5, 1
+
+    def detect(self, image: NDArray[np.uint8], *, long_side: int | None = None) -> list[LineBox]:
+        lines = super().detect(image, long_side=long_side)
+        if image.shape[0] * 16 != image.shape[1] * 9 or self.first == 0:
+            return lines
+        self.first -= 1
+        upright = [line for line in lines if line.bbox.height * 9 > line.bbox.width * 16]
+        kept = upright[: self.columns]
+        self.columns -= len(kept)
+        return [line for line in lines if line not in upright or line in kept]
+
+
+def test_a_column_that_was_seen_once_is_looked_for_again(tmp_path: Path):
+    words = ("HARBOR", "STATION", "GARDEN", "MARKET", "BRIDGE", "MUSEUM", "CASTLE", "SCHOOL")
+
+    def columns(picture: NDArray[np.uint8], at: int) -> Box | None:
+        word = words[at // 24 % len(words)]
+        boxes = [write_text(picture, letter, (0.93, 0.15 + 0.07 * n), 30) for n, letter in enumerate(word)]
+        left, top, right, bottom = np.array(boxes).T
+        return float(left.min()), float(top.min()), float(right.max()), float(bottom.max())
+
+    path, (low, side) = clip(tmp_path, captions(words=WORDS * 2), columns, frames=288)
+    tracks = find_layout(probe(path), SeesOneColumn(), []).tracks
+    assert_covers(next(track for track in tracks if track.name == "bottom"), low)
+    assert_covers(next(track for track in tracks if track.vertical), side)
+
+
 def test_a_rare_track_is_found_beside_a_busy_one(tmp_path: Path, engine):
     rare = captions(y=0.08, words=("", "", "", "", "", "Meanwhile in town"))
     path, (low, high) = clip(tmp_path, captions(words=WORDS * 2), rare, frames=288)
