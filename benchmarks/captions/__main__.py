@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.captions import kept
-from benchmarks.captions.clips import clips_of
+from benchmarks.captions.clips import PARTS, clips_of
 from benchmarks.captions.font_packages import require_fonts
 from benchmarks.captions.measure import SYSTEMS, Measured, measure
 from benchmarks.captions.memory import MemoryCheck, check_memory, memory_table
@@ -40,7 +40,7 @@ _LIMITS = Path(__file__).with_name("limits.md")
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.captions", description=__doc__)
-    parser.add_argument("--part", choices=("dev", "final", "all"), default="dev")
+    parser.add_argument("--part", choices=(*PARTS, "all"), default="dev")
     parser.add_argument("--clips", nargs="+", default=[], help="only clips whose name contains one of these")
     parser.add_argument("--systems", default=",".join(SYSTEMS), help="comma separated, of: " + ", ".join(SYSTEMS))
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that render")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 from benchmarks.captions.specs import ClipSpec, Look, TrackSpec
@@ -271,11 +272,15 @@ _FINAL = [
 ]  # fmt: skip
 
 
-PARTS = {"dev": _DEV, "final": _FINAL}
+_OTHER_SEEDS = 11_000
+# The kinds of the final part with other seeds: to see how much of the final figures is chance, and to develop on.
+_TWINS = [replace(spec, name=spec.name.replace("final-", "twin-"), seed=spec.seed + _OTHER_SEEDS) for spec in _FINAL]
+
+PARTS = {"dev": _DEV, "final": _FINAL, "twins": _TWINS}
 
 
 def clips_of(part: str) -> list[ClipSpec]:
-    """Give the clips of a part: ``dev``, ``final`` or ``all``."""
+    """Give the clips of a part: ``dev``, ``final``, ``twins`` or ``all``."""
     if part == "all":
         return [spec for specs in PARTS.values() for spec in specs]
     return list(PARTS[part])

@@ -21,8 +21,8 @@ _FORMATS = (
     "ivf,h264,hevc,av1,obu,mxf,dv,nut,rm,wtv,yuv4mpegpipe,vc1,dirac,mjpeg,mpjpeg,swf,dhav,apng"
 )
 _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
-# Without a decoder FFmpeg does not decode the first pictures of a file that it opens, which takes fifty times as long as
-# all the rest. Decoding has its own.
+# Without a decoder FFmpeg does not decode the first pictures of a file that it opens, which takes fifty times as long
+# as all the rest. Decoding has its own.
 _QUICKLY = {"codec_whitelist": "none"}
 _DAMAGED_READS = 16  # how often reading goes on behind damage before the rest is given up
 

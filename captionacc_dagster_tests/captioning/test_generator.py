@@ -178,13 +178,15 @@ def test_wide_sentences_are_broken_into_two_even_lines():
 
 @pytest.mark.unit
 def test_the_parts_are_large_enough_and_share_no_clip():
-    dev, final = clips_of("dev"), clips_of("final")
+    dev, final, twins = clips_of("dev"), clips_of("final"), clips_of("twins")
     counts = [
         sum(len(write_script(track, float(spec.rate), random.Random(spec.seed))) for track in spec.tracks)
         for spec in final
     ]
     assert len(final) >= 20
     assert sum(counts) >= 300
-    assert not {spec.seed for spec in dev} & {spec.seed for spec in final}
-    assert len({spec.name for spec in dev + final}) == len(dev + final)
+    assert len({spec.seed for spec in dev} | {spec.seed for spec in final} | {spec.seed for spec in twins}) == len(
+        clips_of("all")
+    )
+    assert len({spec.name for spec in clips_of("all")}) == len(dev + final + twins)
     assert any(not spec.tracks for spec in final)
