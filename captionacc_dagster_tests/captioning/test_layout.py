@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from captionacc_dagster.captioning import layout_search
 from captionacc_dagster.captioning.extents import find_captions
 from captionacc_dagster.captioning.geometry import BBox, CropRegion
 from captionacc_dagster.captioning.layout import (
@@ -23,6 +24,7 @@ from captionacc_dagster.captioning.layout import (
     read_frame,
     read_full_frames,
 )
+from captionacc_dagster.captioning.mosaics import Mosaic, Part, mosaics
 from captionacc_dagster.captioning.ocr import LineBox, Recognition, TextBox, create_engine
 from captionacc_dagster.captioning.rapidocr_engine import RapidOcrEngine
 from captionacc_dagster.captioning.video import SampledFrame, probe
@@ -208,6 +210,24 @@ def test_what_stands_like_captions_is_looked_at_before_all_is_decoded(tmp_path: 
     *sampled, (last, total) = seen
     assert last == total
     assert max(done for done, _ in sampled) < 0.8 * (total - 1)
+
+
+def test_what_stands_but_is_no_text_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    class Blind(RapidOcrEngine):
+        def detect(self, image: NDArray[np.uint8], *, long_side: int | None = None) -> list[LineBox]:
+            return []
+
+    searched: list[float] = []
+
+    def noted(parts: list[Part], side: int) -> Iterator[Mosaic]:
+        searched.extend(part.sample.time_s for part in parts)
+        return mosaics(parts, side)
+
+    monkeypatch.setattr(layout_search, "mosaics", noted)
+    path, _ = clip(tmp_path, captions(words=WORDS * 4), frames=24 * 24)
+    assert find_layout(probe(path), Blind(), []).tracks == ()
+    assert len(searched) > 2  # after each portion some more
+    assert len(set(searched)) == len(searched)
 
 
 class SeesOneColumn(RapidOcrEngine):

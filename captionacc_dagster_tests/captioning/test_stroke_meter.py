@@ -54,3 +54,16 @@ def test_what_comes_and_goes_is_measured_at_its_own_frame(noise: int):
     assert len(changes) == len(strips)
     strong = [number for number, change in enumerate(changes) if change > 0.2]
     assert strong == [10, 22]
+
+
+def test_ink_that_came_unnoticed_is_known_when_it_goes():
+    empty = np.full((54, 400), 90, np.uint8)
+    lettered = empty.copy()
+    lettered[12:30, 40:46] = 230  # comes at once
+    both = lettered.copy()
+    both[12:30, 200:206] = 230  # comes by and by
+    between = [np.where(both != lettered, level, lettered).astype(np.uint8) for level in range(100, 230, 10)]
+    meter = StrokeMeter(36.0, HOLD)
+    strips = [*[empty] * 8, *[lettered] * 8, *between, *[both] * 8, *[lettered] * 8]
+    changes = [change for change in map(meter.update, strips) if change is not None] + meter.flush()
+    assert [number for number, change in enumerate(changes) if change > 0.2] == [8, 24 + len(between)]

@@ -26,9 +26,11 @@ class ScriptedReader:
     def __init__(self, *readings: Recognition) -> None:
         self.readings = list(readings)
         self.calls = 0
+        self.pictures: list[NDArray[np.uint8]] = []
 
     def recognise(self, line_images: Sequence[NDArray[np.uint8]]) -> list[Recognition]:
         self.calls += len(line_images)
+        self.pictures += line_images
         return [self.readings.pop(0) for _ in line_images]
 
     def detect(self, image: NDArray[np.uint8], *, long_side: int | None = None) -> list[LineBox]:
@@ -176,3 +178,15 @@ def test_calibrated_confidence_rises_with_what_the_recogniser_says(one: float, o
 def test_a_doubtful_reading_is_given_less_than_a_clean_one():
     assert calibrated(0.93) < 0.9 < calibrated(0.999)
     assert calibrated(0.7) < 0.5
+
+
+def test_a_pale_line_is_read_in_full_contrast_whatever_single_pixels_say():
+    ink = np.zeros((40, 300), bool)
+    ink[8:32, 20:280] = True
+    pale = np.tile(np.linspace(100, 140, 300).round().astype(np.uint8), (40, 1))
+    pale[20, 30:40], pale[20, 200:210] = 0, 255  # fewer than one in a hundred
+    reader = ScriptedReader(Recognition("Where to?", 0.99))
+    read_caption(reader, [pale] * 3, ink, LINE)
+    (picture,) = reader.pictures
+    assert picture.shape[0] < picture.shape[1]
+    assert np.percentile(picture, [2, 20, 50, 80, 98]) == pytest.approx([5, 51, 127, 204, 250], abs=12)
