@@ -45,7 +45,7 @@ class Timeline:
         captions: in order of time, then from top to bottom.
         pairs: labels of consecutive cropped frames.
         cropped_frame_count: frames sampled at the given rate.
-        native_frame_count: frames decoded.
+        native_frame_count: frames decoded: none where the layout has no track.
         ocr_recognitions: lines that were recognised, repeats counted.
         seconds: CPU seconds by stage: decode, analysis, ocr, encode.
     """
@@ -334,6 +334,11 @@ def follow(
     expected = max(
         1, round((min(window.end_s or facts.duration_s, facts.duration_s) - window.start_s) * facts.frame_rate)
     )
+    if not readers and layout.crop_region is None:  # nothing to follow and nothing to show: nothing is decoded
+        if progress is not None:
+            progress("captions", expected, expected)
+        nothing = dict.fromkeys(("decode", "analysis", "ocr", "encode"), 0.0)
+        return Followed([], [], [], _end([], facts, window), 0, nothing)
     with ExitStack() as stack:
         writer = None
         if chunks_dir is not None and layout.crop_region is not None:

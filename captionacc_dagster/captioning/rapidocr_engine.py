@@ -12,7 +12,7 @@ import importlib.util
 import itertools
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.geometry import BBox
-from captionacc_dagster.captioning.inference import open_session
+from captionacc_dagster.captioning.inference import open_session, without_softmax
 from captionacc_dagster.captioning.ocr import LineBox, OcrError, Recognition, TextBox, cut_line
 
 if TYPE_CHECKING:
@@ -107,8 +107,8 @@ class RapidOcrEngine:
         for start in range(0, len(inputs), size):
             chosen = inputs[start : start + size]
             batch = _batch_of([line for _, line in chosen])
-            for (number, line), probabilities in zip(chosen, model.run(batch), strict=True):
-                read = _decoded(probabilities, model.characters, line.shape[2] / batch.shape[3])
+            for (number, line), scores in zip(chosen, model.run(batch), strict=True):
+                read = _decoded(scores, model.characters, line.shape[2] / batch.shape[3])
                 if read.confidence > results[number].confidence:
                     results[number] = read
         return results
@@ -266,24 +266,30 @@ def _text_columns(luma: NDArray[np.floating], pitch: float) -> tuple[int, int]:
     return left, left + across
 
 
-def _decoded(probabilities: NDArray[np.float32], characters: tuple[str, ...], share: float) -> Recognition:
+def _decoded(scores: NDArray[np.float32], characters: tuple[str, ...], share: float) -> Recognition:
     """Read the best path through the recogniser's output ``(steps, characters)`` (CTC, blank first)."""
-    best = probabilities.argmax(axis=1)
+    best = scores.argmax(axis=1)
     chosen = best != 0
     chosen[1:] &= best[1:] != best[:-1]
     steps = np.flatnonzero(chosen)
     if not len(steps):
         return Recognition("", 0.0)
-    read = [(characters[best[step]], float(probabilities[step, best[step]]), float(step)) for step in steps]
+    highest = scores.max(axis=1)
+    spaces = scores[:, len(characters) - 1] - highest
+    # Only what is looked at becomes a probability.
+    seen = np.flatnonzero(chosen | (spaces >= np.log(_LOST_SPACE)))
+    certainties = np.zeros(len(scores), np.float32)
+    certainties[seen] = 1 / np.exp(scores[seen] - highest[seen, None]).sum(axis=1)
+    read = [(characters[best[step]], float(certainties[step]), float(step)) for step in steps]
     confidence = float(np.mean([certainty for _, certainty, _ in read]))
-    read = _with_lost_spaces(read, probabilities[:, len(characters) - 1])
+    read = _with_lost_spaces(read, np.exp(spaces) * certainties)
     # A symbol of the model may be several code points; each takes the symbol's confidence and place.
     spread = [(certainty, step) for symbol, certainty, step in read for _ in symbol]
     return Recognition(
         text="".join(symbol for symbol, _, _ in read),
         confidence=confidence,
         characters=tuple(certainty for certainty, _ in spread),
-        positions=tuple(min((step + 0.5) / (len(probabilities) * share), 1.0) for _, step in spread),
+        positions=tuple(min((step + 0.5) / (len(scores) * share), 1.0) for _, step in spread),
     )
 
 
@@ -313,14 +319,14 @@ def _detector(threads: int) -> _Model:
 def _recogniser(threads: int, lang: str | None) -> _Model:
     with _loading:
         path = _model_folder() / _RECOGNISER if lang is None else _model_of_language(lang)
-        return _load(str(path), threads)
+        return _load(str(path), threads, without_softmax)
 
 
 @functools.cache
-def _load(path: str, threads: int) -> _Model:
+def _load(path: str, threads: int, prepare: Callable[[bytes], bytes] = bytes) -> _Model:
     """Load a model once per process and number of threads."""
     try:
-        session = open_session(Path(path).read_bytes(), threads, gpu=True)
+        session = open_session(prepare(Path(path).read_bytes()), threads, gpu=True)
     except Exception as error:
         raise OcrError(f"the OCR model {Path(path).name} cannot be loaded: {error}") from error
     on_gpu = "CUDAExecutionProvider" in session.get_providers()

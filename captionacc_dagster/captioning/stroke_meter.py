@@ -38,7 +38,7 @@ class StrokeMeter:
         self._level: Plane | None = None
         self._age: Plane | None = None
         self._one: Plane | None = None
-        self._gone: list[NDArray[np.float32]] = []
+        self._gone: list[NDArray[np.float32] | None] = []  # None: nothing went
 
     def update(self, strip: Plane) -> float | None:
         """Take the next frame; give the change at the frame ``hold - 1`` before it (None for the first ones).
@@ -51,7 +51,7 @@ class StrokeMeter:
             self._level = strip.copy()
             self._age = np.zeros_like(strip)
             self._one = np.ones_like(strip)
-            self._gone.append(np.zeros(self._cells(strip), np.float32))
+            self._gone.append(None)
             self._sharp.append(None)
             self._previous = strip
             return None
@@ -60,14 +60,15 @@ class StrokeMeter:
         # In most strips most of the time nothing changes at once: then ink need not be looked for.
         sharp = sharp if cv2.countNonZero(sharp) else None
         if sharp is None:
-            self._gone.append(np.zeros(self._cells(strip), np.float32))
+            self._gone.append(None)
         else:
             ink = self._contrasting(self._previous) if self._ink is None else self._ink
             was_ink = cv2.bitwise_and(_above(self._age, self.hold - 2), ink)
             self._gone.append(self._shares(cv2.bitwise_and(cv2.bitwise_and(was_ink, moved), sharp)))
         self._previous, self._ink = strip, None
         self._sharp.append(sharp)
-        self._age = cv2.bitwise_and(cv2.add(self._age, self._one), cv2.bitwise_not(moved))
+        cv2.add(self._age, self._one, dst=self._age)
+        cv2.subtract(self._age, moved, dst=self._age)  # what moved is 0 again
         cv2.copyTo(strip, moved, self._level)
         if len(self._gone) < self.hold:
             return None
@@ -75,12 +76,13 @@ class StrokeMeter:
         if appearing is not None:
             self._ink = self._contrasting(strip)
             born = cv2.bitwise_and(cv2.compare(self._age, self.hold - 1, cv2.CMP_EQ), self._ink)
-            shares = shares + self._shares(cv2.bitwise_and(born, appearing))
-        return float(shares.max())
+            came = self._shares(cv2.bitwise_and(born, appearing))
+            shares = came if shares is None else shares + came
+        return 0.0 if shares is None else float(shares.max())
 
     def flush(self) -> list[float]:
         """Give the change at the last frames, for which nothing can be known any more about what appears."""
-        rest = [float(gone.max()) for gone in self._gone]
+        rest = [0.0 if gone is None else float(gone.max()) for gone in self._gone]
         self._gone.clear()
         self._sharp.clear()
         return rest

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import queue
+import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -52,6 +53,7 @@ T = TypeVar("T")
 
 _BATCH = 8  # native frames handed over at once: few enough for memory, enough to make the hand-over cheap
 _QUEUED_BATCHES = 2
+_TURN_S = 0.0001  # after which a thread that runs Python lets others go on: a decoder that waits 5 ms runs cold
 _SEEK_BACK_S = 5.0  # how much earlier a file is entered that did not seek to a keyframe
 
 
@@ -61,8 +63,8 @@ class VideoFacts:
 
     ``width`` and ``height`` are as displayed, in pixels; ``frame_rate`` is the average in frames per
     second; ``frame_count`` comes from the container and may be an estimate; ``bitrate`` is in bits per
-    second; ``rotation`` is the clockwise turn for display (0, 90, 180, 270). ``opens_quickly``: its `headers_tell`
-    enough.
+    second; ``rotation`` is the clockwise turn for display (0, 90, 180, 270). ``has_b_frames``: some frames are built from
+    later ones, and hardly any from them. ``opens_quickly``: its `headers_tell` enough.
     """
 
     path: Path
@@ -78,6 +80,7 @@ class VideoFacts:
     first_pts: int = 0
     time_base: Fraction = Fraction(1, 90000)
     keyframes_s: tuple[float, ...] = field(default=(), repr=False)
+    has_b_frames: bool = field(default=True, repr=False)
     opens_quickly: bool = field(default=False, repr=False)
 
     def time_of(self, pts: int) -> float:
@@ -128,6 +131,7 @@ def probe(path: Path) -> VideoFacts:
             first_pts=first_pts,
             time_base=time_base,
             keyframes_s=tuple(float(ticks * time_base) for ticks in index.keyframes),
+            has_b_frames=stream.codec_context.has_b_frames > 0,
             opens_quickly=headers_tell(path, stream),
         )
     finally:
@@ -350,6 +354,7 @@ def taken_from_frames(
     Raises:
         VideoError: the file can no longer be opened.
     """
+    sys.setswitchinterval(min(_TURN_S, sys.getswitchinterval()))
     batches: queue.Queue[list[T] | BaseException | None] = queue.Queue(_QUEUED_BATCHES)
     stopped = threading.Event()
     frames = _decoded(facts, (start_s, end_s), threads or _decoder_threads())

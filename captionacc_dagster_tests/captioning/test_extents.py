@@ -183,14 +183,14 @@ def test_hard_compression_splits_no_caption(tmp_path: Path, engine: OcrEngine):
     assert_found(tmp_path / "clip.mp4", layout, engine, events, within=1)
 
 
-def test_a_video_without_tracks_has_no_captions(tmp_path: Path, engine: OcrEngine):
+def test_a_video_without_tracks_has_no_captions_and_is_not_decoded(tmp_path: Path, engine: OcrEngine):
     path = tmp_path / "clip.mp4"
     captioned(path, [], 30)
     facts = probe(path)
     layout = find_layout(facts, engine, [read for _, read in read_full_frames(facts, engine)])
     assert layout.tracks == ()
     timeline = find_captions(facts, layout, engine, chunks_dir=tmp_path / "chunks")
-    assert (timeline.captions, timeline.pairs, timeline.native_frame_count) == ((), (), 30)
+    assert (timeline.captions, timeline.pairs, timeline.native_frame_count) == ((), (), 0)
 
 
 def test_labels_follow_the_captions(tmp_path: Path, engine: OcrEngine):
