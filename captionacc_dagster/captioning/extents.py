@@ -337,8 +337,8 @@ def follow(
     if not readers and layout.crop_region is None:  # nothing to follow and nothing to show: nothing is decoded
         if progress is not None:
             progress("captions", expected, expected)
-        nothing = dict.fromkeys(("decode", "analysis", "ocr", "encode"), 0.0)
-        return Followed([], [], [], _end([], facts, window), 0, nothing)
+        seconds = {"decode": 0.0, "analysis": 0.0, "ocr": 0.0, "encode": 0.0}
+        return Followed([], [], [], _end([], facts, window), 0, seconds)
     with ExitStack() as stack:
         writer = None
         if chunks_dir is not None and layout.crop_region is not None:

@@ -12,7 +12,6 @@ PARTS = 2  # in which what follows keyframes is looked at, and then the rest
 _MOST_SAMPLES = 100  # in a long video; at keyframes up to twice as many, each takes a megabyte
 _SPACING_S = 0.8  # between samples, unless the video is long or very short
 _UNSEEN_S = 2.0  # before a keyframe, that are not looked at when the rest tells enough
-_ALL_DECODED = 1 / 3  # of what lies between keyframes is looked at where no frame on the way can be left out
 _FEW_KEYFRAMES = 5  # with fewer samples at keyframes all are taken in one go: each time costs decoding anew
 
 
@@ -36,23 +35,13 @@ def portions_of(facts: VideoFacts, known: Collection[float]) -> list[list[float]
     early: list[list[float]] = []
     late: list[list[float]] = []
     for start, end, group in shots:
-        last = _early_end(start, end, facts) + 0.1
+        # What is left out is at most half of what lies between two keyframes, and no longer than captions stand.
+        last = max((start + end) / 2, end - _UNSEEN_S) + 0.1
         early.append([time_s for time_s in group if time_s <= last or time_s in known])
         late.append([time_s for time_s in group if not (time_s <= last or time_s in known)])
     return [
         [time_s for part in parts[first::PARTS] for time_s in part] for parts in (early, late) for first in range(PARTS)
     ]
-
-
-def _early_end(start: float, end: float, facts: VideoFacts) -> float:
-    """Give how far from a keyframe on is looked at first, before the next one.
-
-    What is left out is at most half of what lies between them, and no longer than captions stand. Where every frame
-    on the way has to be decoded it is more: there looking costs as much as following every frame does.
-    """
-    if not facts.has_b_frames:
-        return start + _ALL_DECODED * (end - start)
-    return max((start + end) / 2, end - _UNSEEN_S)
 
 
 def _keyframe_times(facts: VideoFacts, known: Collection[float]) -> list[float]:

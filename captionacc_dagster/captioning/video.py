@@ -63,8 +63,8 @@ class VideoFacts:
 
     ``width`` and ``height`` are as displayed, in pixels; ``frame_rate`` is the average in frames per
     second; ``frame_count`` comes from the container and may be an estimate; ``bitrate`` is in bits per
-    second; ``rotation`` is the clockwise turn for display (0, 90, 180, 270). ``has_b_frames``: some frames are built from
-    later ones, and hardly any from them. ``opens_quickly``: its `headers_tell` enough.
+    second; ``rotation`` is the clockwise turn for display (0, 90, 180, 270). ``opens_quickly``: its `headers_tell`
+    enough.
     """
 
     path: Path
@@ -80,7 +80,6 @@ class VideoFacts:
     first_pts: int = 0
     time_base: Fraction = Fraction(1, 90000)
     keyframes_s: tuple[float, ...] = field(default=(), repr=False)
-    has_b_frames: bool = field(default=True, repr=False)
     opens_quickly: bool = field(default=False, repr=False)
 
     def time_of(self, pts: int) -> float:
@@ -131,7 +130,6 @@ def probe(path: Path) -> VideoFacts:
             first_pts=first_pts,
             time_base=time_base,
             keyframes_s=tuple(float(ticks * time_base) for ticks in index.keyframes),
-            has_b_frames=stream.codec_context.has_b_frames > 0,
             opens_quickly=headers_tell(path, stream),
         )
     finally:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from captionacc_dagster.captioning.inference import open_session, without_subnormals
-from captionacc_dagster.captioning.rapidocr_engine import _DETECTOR, _model_folder
+from captionacc_dagster.captioning.inference import open_session, without_softmax, without_subnormals
+from captionacc_dagster.captioning.rapidocr_engine import _DETECTOR, _RECOGNISER, _model_folder
 
 pytestmark = pytest.mark.unit
 
@@ -49,8 +49,9 @@ def test_numbers_that_are_no_floats_stay():
 
 @pytest.mark.parametrize("content", [b"\x3a\x7f\x00", b"\x3f\x00", b"\x08"])
 def test_what_is_no_model_is_refused(content: bytes):
-    with pytest.raises(ValueError, match="no ONNX model"):
-        without_subnormals(content)
+    for prepare in (without_subnormals, without_softmax):
+        with pytest.raises(ValueError, match="no ONNX model"):
+            prepare(content)
 
 
 def test_the_detector_finds_the_same_without_its_subnormal_weights():
@@ -63,3 +64,21 @@ def test_the_detector_finds_the_same_without_its_subnormal_weights():
     (wanted,) = as_it_is.run(None, {"x": picture})
     (found,) = open_session(content, 1).run(None, {"x": picture})
     np.testing.assert_allclose(np.asarray(found), np.asarray(wanted), atol=1e-6)
+
+
+def test_the_recogniser_gives_the_scores_that_its_probabilities_are_made_of():
+    content = (Path(_model_folder()) / _RECOGNISER).read_bytes()
+    line = np.random.default_rng(3).normal(size=(1, 3, 48, 160)).astype(np.float32)
+    (wanted,) = open_session(content, 1).run(None, {"x": line})
+    (scores,) = open_session(without_softmax(content), 1).run(None, {"x": line})
+    wanted, scores = np.asarray(wanted, np.float64), np.asarray(scores, np.float64)
+    assert scores.shape == wanted.shape
+    assert scores.min() < 0
+    raised = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    np.testing.assert_allclose(raised / raised.sum(axis=-1, keepdims=True), wanted, atol=1e-5)
+
+
+def test_a_model_that_ends_otherwise_is_refused():
+    content = (Path(_model_folder()) / _DETECTOR).read_bytes()
+    with pytest.raises(ValueError, match="does not end in a softmax"):
+        without_softmax(content)

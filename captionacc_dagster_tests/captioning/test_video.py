@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -273,6 +274,18 @@ def test_what_fails_while_a_frame_is_looked_at_fails_where_the_result_is_used(tm
     with pytest.raises(OSError, match="no room"):
         list(taken)
     assert not [thread for thread in threading.enumerate() if thread.name == "decode"]
+
+
+@pytest.mark.parametrize(("before_s", "while_s"), [(0.005, 0.0001), (0.00001, 0.00001)])
+def test_a_decoder_does_not_wait_long_for_its_turn(tmp_path: Path, before_s: float, while_s: float):
+    path = write_clip(tmp_path / "clip.mp4", levels(3))
+    usual_s = sys.getswitchinterval()
+    sys.setswitchinterval(before_s)
+    try:
+        for _ in native_frames(probe(path)):
+            assert sys.getswitchinterval() == pytest.approx(while_s)
+    finally:
+        sys.setswitchinterval(usual_s)
 
 
 def test_a_reader_that_stops_early_leaves_no_thread(tmp_path: Path):
