@@ -325,6 +325,8 @@ def follow(
     """Follow the tracks through a window of a video; arguments and errors as of :func:`find_captions`."""
     if not frame_rate > 0:
         raise ValueError(f"a frame rate must be positive, got {frame_rate}")
+    if not layout.tracks and layout.crop_region is None:
+        return _nothing_to_follow(facts, window, progress)
     calm_opencv()
     readers = [_reader(facts, layout, track, engine) for track in layout.tracks]
     times: list[float] = []
@@ -334,11 +336,6 @@ def follow(
     expected = max(
         1, round((min(window.end_s or facts.duration_s, facts.duration_s) - window.start_s) * facts.frame_rate)
     )
-    if not readers and layout.crop_region is None:  # nothing to follow and nothing to show: nothing is decoded
-        if progress is not None:
-            progress("captions", expected, expected)
-        seconds = {"decode": 0.0, "analysis": 0.0, "ocr": 0.0, "encode": 0.0}
-        return Followed([], [], [], _end([], facts, window), 0, seconds)
     with ExitStack() as stack:
         writer = None
         if chunks_dir is not None and layout.crop_region is not None:
@@ -376,6 +373,14 @@ def follow(
             "encode": encode,
         },
     )
+
+
+def _nothing_to_follow(facts: VideoFacts, window: Window, progress: Progress | None) -> Followed:
+    """Say that nothing was seen, without decoding: there is no track, and nothing to show."""
+    if progress is not None:
+        progress("captions", 1, 1)
+    seconds = {"decode": 0.0, "analysis": 0.0, "ocr": 0.0, "encode": 0.0}
+    return Followed([], [], [], _end([], facts, window), 0, seconds)
 
 
 @dataclass(slots=True)

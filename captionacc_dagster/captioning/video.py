@@ -339,7 +339,8 @@ def taken_from_frames(
 ) -> Generator[T, None, None]:
     """Decode every frame once, in a thread of its own, and give what is taken from each.
 
-    Memory is bounded by what is taken from a few frames, however long the video is. With ``start_s`` and ``end_s``
+    Memory is bounded by what is taken from a few frames, however long the video is. From then on the process's threads
+    hand Python's lock over sooner (`sys.setswitchinterval`). With ``start_s`` and ``end_s``
     only frames with ``start_s <= time < end_s`` are given, ``index`` counting from the first of them.
 
     Args:
