@@ -41,6 +41,7 @@ _WIDEST = 3200
 _COLUMN = 1.6  # a line this many times higher than wide may be a column of characters
 _CLOSEST, _WIDEST_PITCH = 0.5, 1.3  # of a column's width: how far its characters may be apart
 _LOST_SPACE = 0.1  # probability from which on a space that was not the likeliest symbol is one
+_IMPOSSIBLE = 1e-30  # probability, that has a logarithm
 _FIRST_IDEOGRAPH = "\u2e80"
 _BATCH = 8  # lines at once on a GPU; on a CPU, lines one by one cost the same and need no padding
 _COMMON_CODES = {"zh": "ch", "zh-cn": "ch", "zh-hans": "ch", "zh-tw": "chinese_cht", "zh-hant": "chinese_cht"} | {
@@ -63,6 +64,12 @@ class _Model:
     session: onnxruntime.InferenceSession
     on_gpu: bool
     characters: tuple[str, ...] = ()
+    gives_scores: bool = False  # what probabilities are made of, instead of them
+
+    def scores(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Give what a softmax turns into the probabilities of each character."""
+        given = self.run(batch)
+        return given if self.gives_scores else np.log(np.maximum(given, _IMPOSSIBLE))
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(self.session.run(None, {self.session.get_inputs()[0].name: batch})[0], np.float32)
@@ -107,7 +114,7 @@ class RapidOcrEngine:
         for start in range(0, len(inputs), size):
             chosen = inputs[start : start + size]
             batch = _batch_of([line for _, line in chosen])
-            for (number, line), scores in zip(chosen, model.run(batch), strict=True):
+            for (number, line), scores in zip(chosen, model.scores(batch), strict=True):
                 read = _decoded(scores, model.characters, line.shape[2] / batch.shape[3])
                 if read.confidence > results[number].confidence:
                     results[number] = read
@@ -319,19 +326,29 @@ def _detector(threads: int) -> _Model:
 def _recogniser(threads: int, lang: str | None) -> _Model:
     with _loading:
         path = _model_folder() / _RECOGNISER if lang is None else _model_of_language(lang)
-        return _load(str(path), threads, without_softmax)
+        return _load(str(path), threads, _of_scores)
+
+
+def _of_scores(model: bytes) -> bytes:
+    """Leave a recogniser's softmax out; one that ends otherwise stays as it is."""
+    try:
+        return without_softmax(model)
+    except ValueError:
+        return model
 
 
 @functools.cache
 def _load(path: str, threads: int, prepare: Callable[[bytes], bytes] = bytes) -> _Model:
     """Load a model once per process and number of threads."""
     try:
-        session = open_session(prepare(Path(path).read_bytes()), threads, gpu=True)
+        model = Path(path).read_bytes()
+        prepared = prepare(model)
+        session = open_session(prepared, threads, gpu=True)
     except Exception as error:
         raise OcrError(f"the OCR model {Path(path).name} cannot be loaded: {error}") from error
     on_gpu = "CUDAExecutionProvider" in session.get_providers()
     listed = session.get_modelmeta().custom_metadata_map.get("character", "").splitlines()
-    return _Model(session, on_gpu, ("", *listed, " ") if listed else ())
+    return _Model(session, on_gpu, ("", *listed, " ") if listed else (), gives_scores=prepared is not model)
 
 
 def _model_folder() -> Path:

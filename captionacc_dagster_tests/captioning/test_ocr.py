@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -55,6 +56,22 @@ def test_a_located_line_is_read_with_a_confidence_for_each_character(engine):
     assert np.mean(line.characters) == pytest.approx(line.confidence, abs=0.02)
     assert list(line.positions) == sorted(line.positions)
     assert line.positions[0] < 0.35 < 0.65 < line.positions[-1]
+
+
+def test_a_recogniser_whose_last_step_cannot_be_left_out_reads_the_same(
+    engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    picture = flat(60, 400, 60)
+    write_text(picture, "Stay here, Tom!", (0.5, 0.5), 34)
+    (wanted,) = engine.recognise([picture])
+    content = (rapidocr_engine._model_folder() / rapidocr_engine._RECOGNISER).read_bytes()
+    in_parts = tmp_path / "in_parts.onnx"
+    in_parts.write_bytes(content + b"\x3a\x00")  # a second, empty part of the graph
+    monkeypatch.setattr(rapidocr_engine, "_RECOGNISER", str(in_parts))
+    assert not rapidocr_engine._recogniser(1, None).gives_scores
+    (read,) = engine.recognise([picture])
+    assert read.text == wanted.text
+    assert read.characters == pytest.approx(wanted.characters, abs=1e-4)
 
 
 def test_a_picture_in_greys_is_found_and_read_as_the_same_one_in_colours(engine):
