@@ -124,9 +124,10 @@ def measure_ocr(repeats: int = 5) -> dict[str, Any]:
 
 
 def measure_decoding(video: Path) -> dict[str, Any]:
-    """Frames per second of decoding all of a video as the engine does, on the CPU and, where there is one, on NVDEC.
+    """Frames per second of decoding all of a video, on the CPU and, where there is one, on NVDEC.
 
-    With both, it also says whether the strip at the bottom of every picture is the same, bit for bit.
+    With both, it also says whether the strip at the bottom of every picture is the same, bit for bit: the CPU, too,
+    applies the loop filter to every frame here.
     """
     from av.error import FFmpegError
 

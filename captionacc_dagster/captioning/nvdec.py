@@ -1,4 +1,4 @@
-"""NVIDIA's video decoder (NVDEC), where there is one: the same pixels as the CPU's, which is left free for the rest."""
+"""NVIDIA's video decoder (NVDEC), where there is one: the CPU is left free for the rest."""
 
 from __future__ import annotations
 

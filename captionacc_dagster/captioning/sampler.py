@@ -82,7 +82,7 @@ class Sampler:
         if self._rough is None:
             # In a short video the frames that could be left out are too few to count, and needed.
             skip = "BIDIR" if facts.duration_s >= _SHORT_S else "DEFAULT"
-            self._rough = self._readers.enter_context(VideoReader(facts, skip=skip, deblock=False))
+            self._rough = self._readers.enter_context(VideoReader(facts, skip=skip, skip_filter="all"))
         keyframes = facts.keyframes_s or (0.0,)
         taker = _Taker(facts, times)
         running: Iterator[NativeFrame] | None = None

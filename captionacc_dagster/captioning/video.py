@@ -54,6 +54,7 @@ T = TypeVar("T")
 _BATCH = 8  # native frames handed over at once: few enough for memory, enough to make the hand-over cheap
 _QUEUED_BATCHES = 2
 _TURN_S = 0.0001  # after which a thread that runs Python lets others go on: a decoder that waits 5 ms runs cold
+_PASSED_ON_S = 10.5  # x264's usual 250 frames and a few: by then half a grey level is passed on, on the mean
 _SEEK_BACK_S = 5.0  # how much earlier a file is entered that did not seek to a keyframe
 
 
@@ -174,18 +175,24 @@ class VideoReader:
     """An open video: seek and decode, with every damaged packet passed over.
 
     Use it as a context manager. ``skip`` is FFmpeg's ``skip_frame`` (``"NONREF"`` leaves out the frames
-    no other frame is built from); ``deblock=False`` also leaves the loop filter out, which is quicker and
-    slightly blurs what is decoded: good enough to look for text, not for exact times. ``on_gpu`` has NVDEC decode
+    no other frame is built from), ``skip_filter`` its ``skip_loop_filter``: frames decoded without the loop filter,
+    which is quicker. ``"all"`` is good enough to look for text, not for exact times. ``on_gpu`` has NVDEC decode
     all of it: ``NvdecUnavailable`` where it cannot, FFmpeg's own errors where it fails or the file is damaged.
     """
 
     def __init__(
-        self, facts: VideoFacts, *, skip: str = "DEFAULT", deblock: bool = True, threads: int = 1, on_gpu: bool = False
+        self,
+        facts: VideoFacts,
+        *,
+        skip: str = "DEFAULT",
+        skip_filter: str = "default",
+        threads: int = 1,
+        on_gpu: bool = False,
     ) -> None:
         self.facts = facts
         from av.video.reformatter import VideoReformatter
 
-        self._decoder = (skip, deblock, threads)
+        self._decoder = (skip, skip_filter, threads)
         self._on_gpu = on_gpu
         self._scaler = VideoReformatter()
         self._open()
@@ -199,12 +206,11 @@ class VideoReader:
         self._container = open_video(facts.path, quickly=facts.opens_quickly)
         self._stream = video_stream(self._container, facts.path)
         context = self._stream.codec_context
-        skip, deblock, threads = self._decoder
+        skip, skip_filter, threads = self._decoder
         context.thread_count = threads
         context.thread_type = "AUTO" if threads > 1 else "NONE"
         context.skip_frame = skip  # pyright: ignore[reportAttributeAccessIssue]
-        if not deblock:
-            context.options = {"skip_loop_filter": "all"}
+        context.options = {"skip_loop_filter": skip_filter}
 
     def _reopen(self) -> None:
         self._container.close()
@@ -405,8 +411,18 @@ def _decoded(facts: VideoFacts, stretch: tuple[float, float | None], threads: in
         return
     except (NvdecUnavailable, FFmpegError) as error:
         note_cpu(facts.path, error, given)
-    with VideoReader(facts, threads=threads) as reader:
+    with VideoReader(facts, skip_filter=_barely_filtered(facts), threads=threads) as reader:
         yield from itertools.islice(_frames_of(reader, *stretch), given, None)
+
+
+def _barely_filtered(facts: VideoFacts) -> str:
+    """Choose the frames that are decoded without the loop filter: a tenth of decoding, and hardly a grey level.
+
+    It smooths the edges of blocks. What no other frame is built from can do without; other B frames pass on what was
+    left out of them, up to the next keyframe.
+    """
+    stretches = itertools.pairwise((0.0, *facts.keyframes_s, facts.duration_s))
+    return "bidir" if max(end - start for start, end in stretches) <= _PASSED_ON_S else "noref"
 
 
 def _frames_of(reader: VideoReader, start_s: float, end_s: float | None) -> Iterator[NativeFrame]:

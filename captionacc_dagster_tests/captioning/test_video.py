@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+from av.video.frame import PictureType
 
+from captionacc_dagster.captioning import nvdec
 from captionacc_dagster.captioning.containers import open_video
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.video import (
@@ -286,6 +288,28 @@ def test_a_decoder_does_not_wait_long_for_its_turn(tmp_path: Path, before_s: flo
             assert sys.getswitchinterval() == pytest.approx(while_s)
     finally:
         sys.setswitchinterval(usual_s)
+
+
+@pytest.mark.parametrize(("gop", "exact"), [(24, "I"), (999, "IP")])
+def test_the_loop_filter_is_left_out_where_that_hardly_shows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gop: int, exact: str
+):
+    """Where keyframes are rare, nothing is passed on from frame to frame."""
+    monkeypatch.setattr(nvdec, "cuda_devices", lambda: 0)
+    scenery = moving(320, 240)
+    options = {"crf": "30", "bf": "3", "preset": "medium", "sc_threshold": "0"}
+    clip = write_clip(tmp_path / "clip.mp4", [scenery(at) for at in range(144)], 12, options=options, gop=gop)
+    facts = probe(clip)
+    with open_video(clip) as container:
+        types = [PictureType(frame.pict_type).name for frame in container.decode(video=0)]
+    with VideoReader(facts) as reader:
+        filtered = [frame.luma(WHOLE).astype(int) for frame in reader.frames()]
+    native = [frame.luma(WHOLE).astype(int) for frame in native_frames(facts)]
+    apart = [float(np.abs(one - other).mean()) for one, other in zip(filtered, native, strict=True)]
+    assert types.count("B") > 72
+    assert {types[at] for at, levels in enumerate(apart) if levels == 0} >= set(exact)
+    assert not [at for at, levels in enumerate(apart) if levels and types[at] in exact]
+    assert 0 < max(apart) < 0.5
 
 
 def test_a_reader_that_stops_early_leaves_no_thread(tmp_path: Path):
