@@ -250,7 +250,8 @@ def _stands(
     seen = visibility(after, first.model, own)
     if seen.min() < _STANDING or seen.max() > _OVERSHOOT:
         return False
-    touching = change.touching(own, sight.line_px)
+    # Not all that came was seen to come: what stands amidst it is the caption's as well.
+    touching = change.touching(first.model.ink & _around(own, sight.line_px), sight.line_px)
     return not _is_other_character(first, second, touching, sight.beside(), sight.line_px)
 
 
@@ -273,16 +274,23 @@ def _changes_alone(first: Segment, second: Segment, beside: Sequence[Plane], lin
 
     Over a picture that stands still that is a character, however little of it is known to be ink.
     """
-    rows, columns = np.nonzero(first.model.ink | second.model.ink)
-    if len(beside) < 2 or not rows.size:
+    ink = first.model.ink | second.model.ink
+    if len(beside) < 2 or not ink.any():
         return False
-    middle, room = len(beside) // 2, round(_AROUND * line_px)
+    middle, text = len(beside) // 2, _around(ink, line_px)
     at_once = np.abs(beside[middle].astype(np.int16) - beside[middle - 1]) > STEADY_LEVELS
     for_good = np.abs(second.model.level - first.model.level) > STEADY_LEVELS
-    text = np.zeros(at_once.shape, bool)
-    text[max(0, rows.min() - room) : rows.max() + room, max(0, columns.min() - room) : columns.max() + room] = True
     changed = int((at_once & for_good & text).sum())
     return changed >= MIN_INK * line_px**2 and int((at_once & ~(for_good & text)).sum()) <= _ELSEWHERE * changed
+
+
+def _around(ink: Mask, line_px: float) -> Mask:
+    """Mark the box of some ink, and half a line more to each side."""
+    rows, columns = np.nonzero(ink)
+    room = round(_AROUND * line_px)
+    box = np.zeros(ink.shape, bool)
+    box[max(0, rows.min() - room) : rows.max() + room, max(0, columns.min() - room) : columns.max() + room] = True
+    return box
 
 
 def _fading(first: Segment, second: Segment, change: InkChange, sight: _Sight) -> Segment | None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from captionacc_dagster.captioning.boundaries import find_boundary, is_fade_of, join, moves, standing
-from captionacc_dagster.captioning.glyphs import Plane, model_ink
+from captionacc_dagster.captioning.glyphs import Plane, compare_ink, model_ink
 from captionacc_dagster.captioning.segments import Segment
 from captionacc_dagster_tests.captioning.drawn_clips import texture, write_text
 
@@ -104,6 +104,26 @@ def test_a_caption_that_fades_in_beside_a_sign_that_stands_is_not_the_sign():
     boundary = find_boundary(sign, Segment(40, 52, *_rest(caption), [(n, strip(n)) for n in range(20, 61)]), LINE)
     assert not boundary.is_same
     assert abs(boundary.start - 40) <= 1
+
+
+def test_a_character_changes_amidst_ink_that_was_seen_to_come():
+    """Not all of a caption is seen to come; over a scene that moves, its ink tells of the rest."""
+    texts = shown(
+        ("It costs 15 dollars.", lambda frame: float(frame < 40)),
+        ("It costs 16 dollars.", lambda frame: float(frame >= 40)),
+    )
+
+    def strip(frame: int) -> Plane:
+        picture = texts(frame)
+        picture[:, 440:] = 60 + 25 * (frame % 3)
+        return picture
+
+    first, second = segment(strip, 10, 40), segment(strip, 40, 80, range(20, 61))
+    digit = next(column for _, column in compare_ink(first.model, second.model, LINE).windows if column < 400)
+    born = first.model.ink & (np.abs(np.arange(SIZE[1]) - digit) > LINE)
+    boundary = find_boundary(first, second, LINE, born)
+    assert not boundary.is_same
+    assert (boundary.end, boundary.start) == (40, 40)
 
 
 @pytest.mark.parametrize("fade", [8, 16])
