@@ -10,17 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.glyphs import (
-    STEADY_LEVELS,
+    MIN_INK,
     InkChange,
     InkModel,
     Mask,
     Plane,
+    box_around,
+    changes_alone,
     compare_ink,
     model_ink,
     synchrony,
     visibility,
 )
-from captionacc_dagster.captioning.segments import AWAY, MIN_INK, SYNCHRONOUS, Segment
+from captionacc_dagster.captioning.segments import AWAY, SYNCHRONOUS, Segment
 
 HALF = 0.5
 _STANDING = 0.75  # a caption that stands shows at least this share of itself
@@ -45,8 +47,6 @@ _REACH = 0.25  # of a line's height: what moves is looked for so far away
 _LOOKED_AT = 800  # pixels
 _UNLIKE = 10  # levels: what stands still differs less
 _FOUND_AGAIN = 0.5  # of that difference is left where it went
-_AROUND = 0.5  # line heights around some ink in which more of its text may stand
-_ELSEWHERE = 0.25  # of the pixels that change at a character may change elsewhere
 _MOSTLY = 0.54  # the same text keeps at least this share of its ink
 
 
@@ -251,7 +251,7 @@ def _stands(
     if seen.min() < _STANDING or seen.max() > _OVERSHOOT:
         return False
     # Not all that came was seen to come: what stands amidst it is the caption's as well.
-    touching = change.touching(first.model.ink & _around(own, sight.line_px), sight.line_px)
+    touching = change.touching(first.model.ink & box_around(own, sight.line_px), sight.line_px)
     return not _is_other_character(first, second, touching, sight.beside(), sight.line_px)
 
 
@@ -262,35 +262,11 @@ def _is_other_character(
     replaced = change.replacing(line_px)
     if synchrony(beside, first.model, second.model, replaced, line_px, at_once=True) >= SYNCHRONOUS:
         return True
-    if _changes_alone(first, second, beside, line_px):
+    if changes_alone(first.model, second.model, beside, line_px):
         return True
     stays = first.model.ink & second.model.ink & ~change.lost & ~change.gained
     extended = change.extending(stays, line_px)
     return synchrony(beside, first.model, second.model, extended, line_px, at_once=True) >= _AT_ONCE
-
-
-def _changes_alone(first: Segment, second: Segment, beside: Sequence[Plane], line_px: float) -> bool:
-    """Say whether at a cut something changes for good where the text stands, and nothing else anywhere.
-
-    Over a picture that stands still that is a character, however little of it is known to be ink.
-    """
-    ink = first.model.ink | second.model.ink
-    if len(beside) < 2 or not ink.any():
-        return False
-    middle, text = len(beside) // 2, _around(ink, line_px)
-    at_once = np.abs(beside[middle].astype(np.int16) - beside[middle - 1]) > STEADY_LEVELS
-    for_good = np.abs(second.model.level - first.model.level) > STEADY_LEVELS
-    changed = int((at_once & for_good & text).sum())
-    return changed >= MIN_INK * line_px**2 and int((at_once & ~(for_good & text)).sum()) <= _ELSEWHERE * changed
-
-
-def _around(ink: Mask, line_px: float) -> Mask:
-    """Mark the box of some ink, and half a line more to each side."""
-    rows, columns = np.nonzero(ink)
-    room = round(_AROUND * line_px)
-    box = np.zeros(ink.shape, bool)
-    box[max(0, rows.min() - room) : rows.max() + room, max(0, columns.min() - room) : columns.max() + room] = True
-    return box
 
 
 def _fading(first: Segment, second: Segment, change: InkChange, sight: _Sight) -> Segment | None:

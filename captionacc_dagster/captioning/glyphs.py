@@ -20,6 +20,7 @@ LINE_PX = 33  # at most: text is then about 24 pixels high, its strokes two to f
 STEADY_LEVELS = 18  # a pixel stands still while it stays this near its level, in 8-bit levels
 MIN_CHANGED_SHARE = 0.18  # of the ink in a window as large as a narrow character
 MIN_CHANGED_AREA = 0.011  # of that window's area
+MIN_INK = 0.012  # of a squared line height: an ellipsis has somewhat more
 _MOST_WINDOWS = 12
 _BRIGHT_RATHER = 6.0
 _SAME_STYLE_LEVELS = 28
@@ -31,6 +32,8 @@ _REPLACED = 0.03
 _ATTACHED = 0.2  # of the pixels of an added stroke
 _MOST_OF_THE_WAY = 0.55
 _LEAST_STEP = 12  # levels: no pixel's way counts as shorter
+_AROUND = 0.5  # line heights around some ink in which more of its text may stand
+_ELSEWHERE = 0.25  # of the pixels that change at a character may change elsewhere
 _RELATIVE_CONTRAST = 0.4  # ink of one caption has about the same contrast: less than this share is no text
 
 Plane = NDArray[np.uint8]
@@ -318,6 +321,38 @@ def _compare(before: InkModel, after: InkModel, apart: tuple[Mask, Mask], line_p
         gained=gained,
         windows=tuple(windows),
     )
+
+
+def changes_alone(before: InkModel, after: InkModel, beside: Sequence[Plane], line_px: float) -> bool:
+    """Say whether something changes for good where the text stands, in the middle of some frames, and nothing else.
+
+    Over a picture that stands still that is a character, however little of it is known to be ink. Arguments as of
+    `find_change`.
+    """
+    if len(beside) < 2:
+        return False
+    middle = len(beside) // 2
+    at_once = np.abs(beside[middle].astype(np.int16) - beside[middle - 1]) > STEADY_LEVELS
+    for_good = at_once & (np.abs(after.level - before.level) > STEADY_LEVELS)
+    for_good &= _goes_most_of_its_way(before, after, beside)  # what fades takes several frames
+    least = MIN_INK * line_px**2
+
+    def is_alone(changed: int) -> bool:
+        return changed >= least and int(at_once.sum()) - changed <= _ELSEWHERE * changed
+
+    if not is_alone(int(for_good.sum())):
+        return False  # without asking what is ink
+    ink = before.ink | after.ink
+    return bool(ink.any()) and is_alone(int((for_good & box_around(ink, line_px)).sum()))
+
+
+def box_around(ink: Mask, line_px: float) -> Mask:
+    """Mark the box of some ink, and half a line more to each side."""
+    rows, columns = np.nonzero(ink)
+    room = round(_AROUND * line_px)
+    box = np.zeros(ink.shape, bool)
+    box[max(0, rows.min() - room) : rows.max() + room, max(0, columns.min() - room) : columns.max() + room] = True
+    return box
 
 
 def character_window(line_px: float) -> tuple[int, int]:

@@ -14,9 +14,11 @@ import numpy as np
 
 from captionacc_dagster.captioning.glyphs import (
     LINE_PX,
+    MIN_INK,
     InkModel,
     InkStyle,
     Plane,
+    changes_alone,
     common_styles,
     find_change,
     model_ink,
@@ -45,7 +47,6 @@ _QUIET_SHARE = 0.02  # a candidate too where nothing else changes,
 _STANDING_OUT = 3  # times less
 _KEPT_STYLES = 15
 AWAY = 0.4  # a caption shows less of itself than this only when it is gone
-MIN_INK = 0.012  # of a squared line height: an ellipsis has somewhat more
 
 
 @dataclass(slots=True)
@@ -237,6 +238,8 @@ class TrackFollower:
                 continue
             change = find_change(left, right, self.line_px, beside, SYNCHRONOUS)
             if change and synchrony(beside, left, right, change, self.line_px, at_once=True) >= SYNCHRONOUS:
+                return True
+            if changes_alone(left, right, beside, self.line_px):
                 return True
         return False
 

@@ -9,7 +9,7 @@ import pytest
 
 from captionacc_dagster.captioning.boundaries import find_boundary, is_fade_of, join, moves, standing
 from captionacc_dagster.captioning.glyphs import Plane, compare_ink, model_ink
-from captionacc_dagster.captioning.segments import Segment
+from captionacc_dagster.captioning.segments import Segment, TrackFollower
 from captionacc_dagster_tests.captioning.drawn_clips import texture, write_text
 
 pytestmark = pytest.mark.unit
@@ -124,6 +124,22 @@ def test_a_character_changes_amidst_ink_that_was_seen_to_come():
     boundary = find_boundary(first, second, LINE, born)
     assert not boundary.is_same
     assert (boundary.end, boundary.start) == (40, 40)
+
+
+@pytest.mark.parametrize(("is_busy", "cuts"), [(False, [20, 50, 100]), (True, [20, 100])])
+def test_the_smallest_part_of_a_letter_is_a_change_where_nothing_else_changes(is_busy: bool, cuts: list[int]):
+    strip = shown(
+        ("ill", lambda frame: float(20 <= frame < 50)),
+        ("iil", lambda frame: float(frame >= 50)),
+    )
+    follower = TrackFollower(LINE, 25.0)
+    ended = []
+    for frame in range(100):
+        picture = strip(frame)
+        if is_busy:
+            picture[:, 440:] = 60 + 25 * (frame % 3)
+        ended += follower.push(picture)
+    assert [segment.end for segment in (*ended, *follower.finish())] == cuts
 
 
 @pytest.mark.parametrize("fade", [8, 16])
