@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.glyph_network import mean_level
 from captionacc_dagster.captioning.glyphs import Mask, Plane
+from captionacc_dagster.captioning.marks import ellipsis, may_be_dots, with_inverted_marks
 from captionacc_dagster.captioning.ocr import OcrEngine, Recognition
 
 SURE = 0.9  # a reading from here on is not read again
@@ -28,14 +29,6 @@ OFFSET = -2.77
 SLOPE = 1.25
 LEAST_DOUBT = 1e-3
 PLAUSIBLE = 0.6  # below this a reading is no text
-_DOTS = re.compile(r"[\s0oOD.,·•…。、*:;'\-_~]*")  # what a row of dots is read as
-_FEWEST_DOTS, _MOST_DOTS = 3, 8
-_LONG_ELLIPSIS = 5  # dots: one of the six may be lost in what is behind it
-_DOT = 0.3  # line heights: the largest dot,
-_DOT_PITCH = (0.1, 0.7)  # how far apart they are,
-_UNEVEN = 1.6  # times that may differ,
-_OFF_LINE = 0.08  # and how far they lie off their line
-_SURE_OF_DOTS = 0.95
 _ALIKE = str.maketrans({"o": "0", "i": "1", "l": "1", "|": "1", "，": ",", "。": ".", "：": ":"})
 # Characters that recognisers mix up between the scripts; simplified on the right.
 _SIMPLIFIED = str.maketrans(
@@ -265,8 +258,13 @@ def read_caption(
     widths = [((y1 - y0) if vertical else (x1 - x0)) / line_full - 0.5 for x0, y0, x1, y1 in boxes]
     chosen = [_chosen(read, width) for read, width in zip(readings, widths, strict=True)]
     for number, line in enumerate(chosen):
-        if line is None or _DOTS.fullmatch(line.text):
-            chosen[number] = _ellipsis(ink.T if vertical else ink, found[number], line_px, vertical=vertical) or line
+        if line is None or may_be_dots(line.text):
+            chosen[number] = ellipsis(ink.T if vertical else ink, found[number], line_px, vertical=vertical) or line
+    if not vertical and any(line is not None and "!" in line.text for line in chosen):
+        for number, line in enumerate(chosen):
+            if line is not None:
+                x0, _, x1, _ = boxes[number]
+                chosen[number] = with_inverted_marks(line, ink, found[number], (x0 / scale, x1 / scale), line_px)
     kept = [line for line in chosen if line is not None]
     if not kept:
         return Reading("", 0.0, recognitions)
@@ -300,30 +298,6 @@ def _chosen(read: Sequence[Recognition], width: float) -> Recognition | None:
         if alike < 2 or best.confidence < SURE_OF_FEW:
             return None
     return best
-
-
-def _ellipsis(ink: Mask, box: tuple[int, int, int, int], line_px: float, *, vertical: bool) -> Recognition | None:
-    """Read a row of dots by their shape, which recognisers take for zeros or for nothing; None where it is none.
-
-    Args:
-        ink: bool ``(height, width)``, turned where the text is vertical.
-        box: the line in the ink as it stands in the picture.
-        line_px: height of a line.
-        vertical: the line is a column.
-    """
-    import cv2
-
-    x0, y0, x1, y1 = (box[1], box[0], box[3], box[2]) if vertical else box
-    line = np.ascontiguousarray(ink[y0:y1, x0:x1], np.uint8)
-    count, _, stats, centers = cv2.connectedComponentsWithStats(line, connectivity=8)
-    dots, middles = stats[1:], centers[1:]
-    if not _FEWEST_DOTS <= count - 1 <= _MOST_DOTS or dots[:, 2:4].max() > _DOT * line_px:
-        return None
-    steps = np.diff(np.sort(middles[:, 0])) / line_px
-    is_even = _DOT_PITCH[0] <= steps.min() and steps.max() <= min(_DOT_PITCH[1], _UNEVEN * steps.min())
-    if not is_even or float(np.ptp(middles[:, 1])) > 2 * _OFF_LINE * line_px:
-        return None
-    return Recognition("……" if len(dots) >= _LONG_ELLIPSIS else "...", _SURE_OF_DOTS)
 
 
 def _worth(recognition: Recognition) -> float:
