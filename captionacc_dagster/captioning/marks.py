@@ -101,15 +101,15 @@ def _hanging_strokes(ink: Mask, box: tuple[int, int, int, int], line_px: float) 
     for group in groups:
         rows = np.flatnonzero(line[:, group[0] : group[-1] + 1].any(axis=1))
         spans.append((int(group[0]), int(group[-1]) + 1, int(rows[0]), int(rows[-1]) + 1, len(rows)))
-    letters = [span for span in spans if span[3] - span[2] >= _LETTER * line_px]
     found = []
-    for left, right, top, bottom, inked in letters:
-        others = [other for other in letters if other[0] != left]
-        if not others or right - left > _THIN * line_px or bottom - top < _HIGH * line_px:
+    for number, (left, right, top, bottom, inked) in enumerate(spans[:-1]):
+        letters = [other for other in spans if other[0] != left and other[3] - other[2] >= _LETTER * line_px]
+        if not letters or right - left > _THIN * line_px or bottom - top < _HIGH * line_px:
             continue
-        highest = min(other[2] for other in others)
-        foot = float(np.median([other[3] for other in others]))
+        highest = min(letter[2] for letter in letters)
+        foot = float(np.median([letter[3] for letter in letters]))
         hangs = top - highest >= _HANGS * line_px and bottom - foot >= _HANGS * line_px
-        if hangs and inked >= _WITHOUT_GAPS * (bottom - top):
+        opens = not number or left - spans[number - 1][1] >= spans[number + 1][0] - right  # it stands at what follows
+        if hangs and opens and inked >= _WITHOUT_GAPS * (bottom - top):
             found.append((x0 + left, x0 + right))
     return found

@@ -29,11 +29,12 @@ def drawn(text: str) -> NDArray[np.uint8]:
     x = float(LEFT)
     for character in text:
         if character == "¡":
-            box = tuple(map(round, draw.textbbox((x, TOP), "!", font=FONT)))
+            left, top, right, bottom = map(round, draw.textbbox((x, TOP), "!", font=FONT))
+            box = left, top, right, bottom
             draw.text((x, TOP), "!", fill=245, font=FONT)
             upright = canvas.crop(box)
             canvas.paste(40, box)
-            canvas.paste(upright.rotate(180), (box[0], round(draw.textbbox((0, TOP), "x", font=FONT)[1])))
+            canvas.paste(upright.rotate(180), (left, round(draw.textbbox((0, TOP), "x", font=FONT)[1])))
         else:
             draw.text((x, TOP), character, fill=245, font=FONT)
         x += width_of(character)
@@ -96,6 +97,14 @@ def test_the_stem_of_a_letter_whose_bowl_is_lost_is_no_mark():
     stem = LEFT + round(width_of("muy ")) + 6
     ink[:, stem : LEFT + round(width_of("muy p"))] = False
     assert restored(text, text, ink=ink) == text
+
+
+@pytest.mark.unit
+def test_a_mark_stands_at_the_word_that_follows_it():
+    text = "Stop the clock!"
+    ink = ink_of(text)
+    ink[:, LEFT + round(width_of("Sto")) + 6 : LEFT + round(width_of("Stop"))] = False
+    assert restored(text, "Sto the clock!", lost="p", ink=ink) == "Sto the clock!"
 
 
 @pytest.mark.unit
