@@ -79,8 +79,7 @@ def with_inverted_marks(
     for left, right in _hanging_strokes(ink, box, line_px):
         middle = (left + right) / 2
         number = next((n for n, place in enumerate(places) if place > middle and text[n] != " "), len(text))
-        beside = (n for n in (number - 1, number) if 0 <= n < len(text) and text[n] != " ")
-        near = [n for n in beside if abs(places[n] - middle) < _BESIDE * line_px]
+        near = [n for n, place in enumerate(places) if abs(place - middle) < _BESIDE * line_px and text[n] != " "]
         taken = [n for n in near if text[n] in _TAKEN_FOR]
         at = taken[0] if taken else number
         if (near and not taken) or (at and text[at - 1].isalnum()):
@@ -101,15 +100,16 @@ def _hanging_strokes(ink: Mask, box: tuple[int, int, int, int], line_px: float) 
     for group in groups:
         rows = np.flatnonzero(line[:, group[0] : group[-1] + 1].any(axis=1))
         spans.append((int(group[0]), int(group[-1]) + 1, int(rows[0]), int(rows[-1]) + 1, len(rows)))
+    letters = [span for span in spans if span[3] - span[2] >= _LETTER * line_px]
     found = []
-    for number, (left, right, top, bottom, inked) in enumerate(spans[:-1]):
-        letters = [other for other in spans if other[0] != left and other[3] - other[2] >= _LETTER * line_px]
-        if not letters or right - left > _THIN * line_px or bottom - top < _HIGH * line_px:
+    for number, (left, right, top, bottom, inked) in enumerate(letters[:-1]):
+        if right - left > _THIN * line_px or bottom - top < _HIGH * line_px:
             continue
-        highest = min(letter[2] for letter in letters)
-        foot = float(np.median([letter[3] for letter in letters]))
+        others = [*letters[:number], *letters[number + 1 :]]
+        highest = min(letter[2] for letter in others)
+        foot = float(np.median([letter[3] for letter in others]))
         hangs = top - highest >= _HANGS * line_px and bottom - foot >= _HANGS * line_px
-        opens = not number or left - spans[number - 1][1] >= spans[number + 1][0] - right  # it stands at what follows
+        opens = not number or left - letters[number - 1][1] > letters[number + 1][0] - right  # it is at what follows
         if hangs and opens and inked >= _WITHOUT_GAPS * (bottom - top):
             found.append((x0 + left, x0 + right))
     return found
