@@ -333,9 +333,8 @@ def follow(
     shown: list[int] = []
     began = time.process_time()
     main_began = time.thread_time()
-    expected = max(
-        1, round((min(window.end_s or facts.duration_s, facts.duration_s) - window.start_s) * facts.frame_rate)
-    )
+    ends_s = min(window.end_s or facts.duration_s, facts.duration_s)
+    expected = max(1, round((ends_s - window.start_s) * facts.frame_rate))
     with ExitStack() as stack:
         writer = None
         if chunks_dir is not None and layout.crop_region is not None:
