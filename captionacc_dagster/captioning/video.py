@@ -54,7 +54,7 @@ T = TypeVar("T")
 _BATCH = 8  # native frames handed over at once: few enough for memory, enough to make the hand-over cheap
 _QUEUED_BATCHES = 2
 _TURN_S = 0.0001  # after which a thread that runs Python lets others go on: a decoder that waits 5 ms runs cold
-_PASSED_ON_S = 10.5  # x264's usual 250 frames and a few: until then 0.64 grey levels on the mean of the worst frame are passed on
+_PASSED_ON_S = 10.5  # x264's usual 250 frames and a few: the worst frame measured was 0.64 grey levels off on the mean
 _SEEK_BACK_S = 5.0  # how much earlier a file is entered that did not seek to a keyframe
 
 
