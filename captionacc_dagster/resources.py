@@ -22,7 +22,7 @@ from captionacc_dagster.settings import Settings, get_settings
 from captionacc_dagster.storage.base import ObjectStore
 
 if TYPE_CHECKING:
-    from captionacc_dagster.captioning.ocr import OcrEngine
+    from captionacc_dagster.captioning.ocr.base import OcrEngine
 
 LOCAL_POOL = "local_compute"
 MODAL_POOL = "modal_compute"
@@ -90,7 +90,7 @@ def open_store(settings: Settings | None = None) -> ObjectStore:
 @lru_cache(maxsize=1)
 def _engine(name: str, language: str | None) -> OcrEngine:
     """Load the OCR models once in a process."""
-    from captionacc_dagster.captioning.ocr import create_engine
+    from captionacc_dagster.captioning.ocr.engines import create_engine
 
     return create_engine(name, lang=language)
 
@@ -132,7 +132,7 @@ def open_compute(
             engine=EngineChoice(name=settings.ocr_engine, lang=settings.ocr_language),
             log=log,
         )
-    from captionacc_dagster.captioning.ocr import create_engine
+    from captionacc_dagster.captioning.ocr.engines import create_engine
     from captionacc_dagster.compute.local import LocalCompute
     from captionacc_dagster.compute.processes import Workers, usable_processes
 

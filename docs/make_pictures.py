@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 if TYPE_CHECKING:
     from captionacc_dagster.captioning.geometry import BBox
-    from captionacc_dagster.captioning.video import VideoFacts
+    from captionacc_dagster.captioning.video.reader import VideoFacts
 
 IMAGES = Path(__file__).parent / "images"
 _WIDTH = 960
@@ -26,11 +26,11 @@ Plane = NDArray[np.uint8]
 def main() -> None:
     """Draw ``found-region.png``, ``glyph-mask.png`` and ``time-line.png``."""
     from captionacc_dagster.assets.drawings import layout_picture, timeline_picture
-    from captionacc_dagster.captioning.extents import find_captions
+    from captionacc_dagster.captioning.extents.find import find_captions
     from captionacc_dagster.captioning.geometry import BBox
-    from captionacc_dagster.captioning.layout import find_layout, read_full_frames
-    from captionacc_dagster.captioning.ocr import create_engine
-    from captionacc_dagster.captioning.video import probe
+    from captionacc_dagster.captioning.layout.find import find_layout, read_full_frames
+    from captionacc_dagster.captioning.ocr.engines import create_engine
+    from captionacc_dagster.captioning.video.reader import probe
     from captionacc_dagster.cli.demo_clip import make_demo_clip
 
     with tempfile.TemporaryDirectory() as folder:
@@ -57,8 +57,8 @@ def _inside(box: BBox, regions: list[BBox]) -> bool:
 
 def _masks(facts: VideoFacts, region: BBox, line_height: float) -> Plane:
     """Draw the caption region as it is, and its ink as the network sees it, before and after a change."""
-    from captionacc_dagster.captioning.glyph_network import stroke_map
-    from captionacc_dagster.captioning.video import native_frames
+    from captionacc_dagster.captioning.extents.glyph_mask import stroke_map
+    from captionacc_dagster.captioning.video.reader import native_frames
 
     frames = {frame.index: frame.luma(region) for frame in native_frames(facts, end_s=max(_CHANGE) / 25 + 1)}
     before, after = (

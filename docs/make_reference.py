@@ -221,7 +221,7 @@ def schemas(catalog_url: str) -> str:
 
 
 def _sqlite_files() -> str:
-    from captionacc_dagster.captioning import captions_database, databases
+    from captionacc_dagster.captioning.files import captions_database, databases
 
     parts = [
         "## SQLite files\n\nGzipped where the key's name says so; plain `sqlite3` reads them. "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from captionacc_dagster.captioning.scoring import PredictedCaption, similarity
+from captionacc_dagster.captioning.evaluation.scoring import PredictedCaption, similarity
 
 _SAMPLES_PER_SECOND = 5.0
 _SAME_TEXT = 0.8

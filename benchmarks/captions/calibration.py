@@ -1,7 +1,7 @@
 """``python -m benchmarks.captions.calibration``: how often readings of some confidence are right, on the dev part.
 
 Prints the reliability table of what the engine's recogniser says of itself, and the two numbers of
-`captioning.text.calibrated` fitted to it: a logistic curve over the logarithm of the doubt (Platt scaling).
+`captioning.extents.reading.calibrated` fitted to it: a logistic curve over the logarithm of the doubt (Platt scaling).
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from numpy.typing import NDArray
 from benchmarks.captions.clips import clips_of
 from benchmarks.captions.font_packages import require_fonts
 from benchmarks.captions.render import Clip, render_clips
-from captionacc_dagster.captioning.evaluation import read_truth
-from captionacc_dagster.captioning.extents import find_captions
-from captionacc_dagster.captioning.layout import find_layout, read_full_frames
-from captionacc_dagster.captioning.ocr import OcrEngine, create_engine
-from captionacc_dagster.captioning.scoring import PredictedCaption, score
-from captionacc_dagster.captioning.text import LEAST_DOUBT, OFFSET, SLOPE, calibrated
-from captionacc_dagster.captioning.video import probe
+from captionacc_dagster.captioning.evaluation.evaluate import read_truth
+from captionacc_dagster.captioning.evaluation.scoring import PredictedCaption, score
+from captionacc_dagster.captioning.extents.find import find_captions
+from captionacc_dagster.captioning.extents.reading import LEAST_DOUBT, OFFSET, SLOPE, calibrated
+from captionacc_dagster.captioning.layout.find import find_layout, read_full_frames
+from captionacc_dagster.captioning.ocr.base import OcrEngine
+from captionacc_dagster.captioning.ocr.engines import create_engine
+from captionacc_dagster.captioning.video.reader import probe
 
 _BINS = (0.0, 0.5, 0.8, 0.9, 0.95, 0.97, 0.98, 0.99, 0.995, 1.0)
 # One right and one wrong reading in the middle keep the curve finite where every reading is right.

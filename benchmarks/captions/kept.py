@@ -18,8 +18,8 @@ from pathlib import Path
 
 from benchmarks.captions import baseline, measure
 from benchmarks.captions.measure import Cost, Measured
-from captionacc_dagster.captioning import scoring
-from captionacc_dagster.captioning.scoring import PredictedCaption
+from captionacc_dagster.captioning.evaluation import scoring
+from captionacc_dagster.captioning.evaluation.scoring import PredictedCaption
 
 _PACKAGES = ("av", "numpy", "onnxruntime", "opencv-python-headless", "rapidocr")
 

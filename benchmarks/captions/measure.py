@@ -13,11 +13,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from captionacc_dagster.captioning.scoring import PredictedCaption
+from captionacc_dagster.captioning.evaluation.scoring import PredictedCaption
 
 if TYPE_CHECKING:
     from benchmarks.captions.baseline import NaiveBaseline
-    from captionacc_dagster.captioning.ocr import OcrEngine
+    from captionacc_dagster.captioning.ocr.base import OcrEngine
 
 SYSTEMS = ("engine", "baseline")
 
@@ -116,7 +116,7 @@ def _engine() -> OcrEngine:
     """Load the engine's models, and use them once so that the first clip does not pay for it."""
     import numpy as np
 
-    from captionacc_dagster.captioning.ocr import create_engine
+    from captionacc_dagster.captioning.ocr.engines import create_engine
 
     engine = create_engine()
     engine.read(np.zeros((64, 256, 3), np.uint8))
@@ -132,10 +132,10 @@ def _baseline() -> NaiveBaseline:
 
 
 def _run_engine(video: Path, result: Measured) -> None:
-    from captionacc_dagster.captioning.extents import find_captions
-    from captionacc_dagster.captioning.layout import find_layout, read_full_frames
-    from captionacc_dagster.captioning.sampler import Sampler
-    from captionacc_dagster.captioning.video import probe
+    from captionacc_dagster.captioning.extents.find import find_captions
+    from captionacc_dagster.captioning.layout.find import find_layout, read_full_frames
+    from captionacc_dagster.captioning.layout.sampler import Sampler
+    from captionacc_dagster.captioning.video.reader import probe
 
     engine = _engine()
     began = _cpu_s()

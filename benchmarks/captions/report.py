@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from benchmarks.captions.kept import cpu_name, versions
 from benchmarks.captions.measure import Measured
 from benchmarks.captions.render import Clip
-from captionacc_dagster.captioning.evaluation import read_truth
-from captionacc_dagster.captioning.scoring import (
+from captionacc_dagster.captioning.evaluation.evaluate import read_truth
+from captionacc_dagster.captioning.evaluation.scoring import (
     BoundaryErrors,
     Match,
     PredictedCaption,

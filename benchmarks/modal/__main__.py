@@ -105,7 +105,7 @@ def measure_ocr(repeats: int = 5) -> dict[str, Any]:
 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         onnxruntime.preload_dlls(directory="")
-    from captionacc_dagster.captioning import rapidocr_engine
+    from captionacc_dagster.captioning.ocr import rapidocr as rapidocr_engine
 
     frame = Image.new("RGB", (WIDTH, HEIGHT), (70, 90, 80))
     font = ImageFont.load_default(size=64)
@@ -132,8 +132,8 @@ def measure_decoding(video: Path) -> dict[str, Any]:
     from av.error import FFmpegError
 
     from captionacc_dagster.captioning.geometry import BBox
-    from captionacc_dagster.captioning.nvdec import NvdecUnavailable
-    from captionacc_dagster.captioning.video import VideoReader, probe
+    from captionacc_dagster.captioning.video.nvdec import NvdecUnavailable
+    from captionacc_dagster.captioning.video.reader import VideoReader, probe
 
     facts = probe(video)
     strip = BBox(0.05, 0.8, 0.95, 1.0)
@@ -158,7 +158,7 @@ def measure_decoding(video: Path) -> dict[str, Any]:
 
 def measure_functions(video: Path) -> dict[str, Any]:
     """Seconds of the two long compute functions for each second of video, on a local store."""
-    from captionacc_dagster.captioning.ocr import create_engine
+    from captionacc_dagster.captioning.ocr.engines import create_engine
     from captionacc_dagster.compute.local import LocalCompute
     from captionacc_dagster.storage.keys import VideoKeys
     from captionacc_dagster.storage.local import LocalObjectStore

@@ -32,8 +32,8 @@ from captionacc_dagster.api.views import (
     MergeCaptions,
     SplitCaption,
 )
-from captionacc_dagster.captioning.caption_edits import UNCHANGED, CaptionEditor, CaptionNotFound, edit_captions
-from captionacc_dagster.captioning.captions_database import StoredCaption, read_captions
+from captionacc_dagster.captioning.files.caption_edits import UNCHANGED, CaptionEditor, CaptionNotFound, edit_captions
+from captionacc_dagster.captioning.files.captions_database import StoredCaption, read_captions
 from captionacc_dagster.catalog.models import Video
 from captionacc_dagster.orchestration.subtitle_files import download_captions, publish_captions, publish_subtitles
 from captionacc_dagster.storage.errors import ObjectNotFound

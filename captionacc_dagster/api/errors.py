@@ -13,8 +13,8 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from captionacc_dagster.api.request_log import current_request_id
-from captionacc_dagster.captioning.caption_edits import CaptionNotFound, InvalidEdit
-from captionacc_dagster.captioning.databases import DatabaseError
+from captionacc_dagster.captioning.files.caption_edits import CaptionNotFound, InvalidEdit
+from captionacc_dagster.captioning.files.databases import DatabaseError
 from captionacc_dagster.catalog.errors import CatalogError, CatalogUnavailable, Conflict, InvalidValue, NotFound
 from captionacc_dagster.storage.errors import ObjectNotFound, StorageError
 from captionacc_dagster.storage.keys import InvalidKey

@@ -28,8 +28,8 @@ from captionacc_dagster.api.views import (
     error_message,
 )
 from captionacc_dagster.api.webhooks import no_control_characters
-from captionacc_dagster.captioning.captions_database import ExtentsState, StoredCaption, read_captions
-from captionacc_dagster.captioning.subtitles import Format
+from captionacc_dagster.captioning.files.captions_database import ExtentsState, StoredCaption, read_captions
+from captionacc_dagster.captioning.files.subtitles import Format
 from captionacc_dagster.catalog.errors import NotFound
 from captionacc_dagster.catalog.models import ProcessingRequest, Video, VideoStatus
 from captionacc_dagster.orchestration.subtitle_files import download_captions, subtitle_text, video_keys

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr, model_validator
 
-from captionacc_dagster.captioning.captions_database import ExtentsState, OcrStatus, StoredCaption
+from captionacc_dagster.captioning.files.captions_database import ExtentsState, OcrStatus, StoredCaption
 from captionacc_dagster.catalog.models import (
     Flow,
     Json,

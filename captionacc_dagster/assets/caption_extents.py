@@ -12,7 +12,7 @@ from captionacc_dagster.assets.lifecycle import TRANSIENT_RETRIES, VideoRun
 from captionacc_dagster.assets.metadata import picture
 from captionacc_dagster.assets.specs import compute_output
 from captionacc_dagster.assets.stored import describe_object, describe_prefix
-from captionacc_dagster.captioning import databases
+from captionacc_dagster.captioning.files import databases
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.models import Video, error_details
 from captionacc_dagster.compute.base import BadInput, ComputeBackend

@@ -11,9 +11,9 @@ from captionacc_dagster.assets.caption_extents import crop_box
 from captionacc_dagster.assets.lifecycle import TRANSIENT_RETRIES, VideoRun
 from captionacc_dagster.assets.metadata import captions_table, strips
 from captionacc_dagster.assets.stored import cropped_frame_of_each
-from captionacc_dagster.captioning import captions_database, databases
-from captionacc_dagster.captioning.captions_database import Reading, StoredCaption
-from captionacc_dagster.captioning.subtitles import FORMATS
+from captionacc_dagster.captioning.files import captions_database, databases
+from captionacc_dagster.captioning.files.captions_database import Reading, StoredCaption
+from captionacc_dagster.captioning.files.subtitles import FORMATS
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.compute.base import BadInput, ComputeBackend, Progress, QuotaExceeded
 from captionacc_dagster.compute.results import CaptionSpan

@@ -8,18 +8,11 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
 
-from captionacc_dagster.captioning.captions_database import StoredCaption
-from captionacc_dagster.captioning.chunks import FRAMES_PER_CHUNK, LEVELS, level_of
-from captionacc_dagster.captioning.labels import PairResult, label_pairs
-from captionacc_dagster.captioning.subtitles import (
-    FORMATS,
-    Caption,
-    Cue,
-    Format,
-    SubtitleError,
-    parse_subtitles,
-    text_lines,
-)
+from captionacc_dagster.captioning.captions import Caption, Cue, PairResult
+from captionacc_dagster.captioning.extents.labels import label_pairs
+from captionacc_dagster.captioning.files.captions_database import StoredCaption
+from captionacc_dagster.captioning.files.chunks import FRAMES_PER_CHUNK, LEVELS, level_of
+from captionacc_dagster.captioning.files.subtitles import FORMATS, Format, SubtitleError, parse_subtitles, text_lines
 from captionacc_dagster.storage.keys import InvalidKey, check_owned
 
 Severity = Literal["warn", "error"]
@@ -37,7 +30,7 @@ ALPHABET_CPS, HAN_CPS, HANGUL_CPS, JAPANESE_CPS = 20.0, 9.0, 12.0, 4.0
 # Authors of burned-in captions stray from the guides. Beyond this factor an extent cut short or two captions taken
 # for one is likelier.
 STYLE_SLACK = 1.5
-# Where the engine demands a second look even at one or two characters (captioning.text.SURE_OF_FEW).
+# Where the engine demands a second look even at one or two characters (captioning.extents.reading.SURE_OF_FEW).
 DOUBTFUL_TEXT = 0.75
 
 

@@ -34,8 +34,9 @@ from captionacc_dagster.assets.stored import (
     read_subtitles,
     recorded_metadata,
 )
-from captionacc_dagster.captioning import captions_database, databases
-from captionacc_dagster.captioning.subtitles import FORMATS, Caption
+from captionacc_dagster.captioning.captions import Caption
+from captionacc_dagster.captioning.files import captions_database, databases
+from captionacc_dagster.captioning.files.subtitles import FORMATS
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.models import Flow as CatalogFlow
 from captionacc_dagster.catalog.models import Video

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from captionacc_dagster.captioning.subtitles import Caption
+    from captionacc_dagster.captioning.captions import Caption
 
 Colour = tuple[int, int, int]
 MarkedBoxes = Sequence[tuple[BBox, bool]]

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from captionacc_dagster.captioning.subtitles import Caption
+    from captionacc_dagster.captioning.captions import Caption
 
 # Dagster keeps metadata in its event log, so a picture stays small.
 MAX_PICTURE_BYTES = 100_000

@@ -44,7 +44,7 @@ def raw_video(
 
 
 def _inspect(run: VideoRun, store: ObjectStore) -> MaterializeResult:
-    from captionacc_dagster.captioning.video import VideoError, probe, sample_frames
+    from captionacc_dagster.captioning.video.reader import VideoError, probe, sample_frames
 
     info = store.stat(run.keys.video)
     with TemporaryDirectory(prefix="captionacc-") as work, store.open_local(run.keys.video, work) as path:

@@ -12,10 +12,11 @@ import numpy as np
 from dagster import AssetKey, AssetRecordsFilter, DagsterInstance
 from numpy.typing import NDArray
 
-from captionacc_dagster.captioning import captions_database, databases
-from captionacc_dagster.captioning.captions_database import StoredCaption
-from captionacc_dagster.captioning.chunk_frames import read_cropped_frames
-from captionacc_dagster.captioning.subtitles import FORMATS, Caption, Format
+from captionacc_dagster.captioning.captions import Caption
+from captionacc_dagster.captioning.files import captions_database, databases
+from captionacc_dagster.captioning.files.captions_database import StoredCaption
+from captionacc_dagster.captioning.files.chunk_frames import read_cropped_frames
+from captionacc_dagster.captioning.files.subtitles import FORMATS, Format
 from captionacc_dagster.catalog.models import Video
 from captionacc_dagster.orchestration.subtitle_files import download_captions, subtitle_text, video_keys
 from captionacc_dagster.storage.base import ObjectStore

@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from captionacc_dagster import __version__
+from captionacc_dagster.captioning.files.subtitles import FORMATS, Format, SubtitleError
 from captionacc_dagster.captioning.geometry import CropRegion
-from captionacc_dagster.captioning.subtitles import FORMATS, Format, SubtitleError
 from captionacc_dagster.catalog.errors import CatalogError
 from captionacc_dagster.cli.errors import ProcessError
 from captionacc_dagster.cli.modal import modal_app
@@ -245,7 +245,7 @@ def evaluate(
     ] = None,
 ) -> None:
     """Compare captions with the truth: found, missed, phantoms, boundary errors, character error rate."""
-    from captionacc_dagster.captioning.evaluation import evaluate_files, format_report
+    from captionacc_dagster.captioning.evaluation.evaluate import evaluate_files, format_report
 
     with errors_in_one_line():
         out.print(format_report(evaluate_files(predicted, truth, frame_rate=frame_rate)), highlight=False, markup=False)

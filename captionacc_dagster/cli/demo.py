@@ -7,8 +7,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from captionacc_dagster.captioning.scoring import PredictedCaption, TrueCaption, score
-from captionacc_dagster.captioning.subtitles import write_subtitles
+from captionacc_dagster.captioning.evaluation.scoring import PredictedCaption, TrueCaption, score
+from captionacc_dagster.captioning.files.subtitles import write_subtitles
 from captionacc_dagster.cli.demo_clip import FRAME_RATE, make_demo_clip
 from captionacc_dagster.cli.process import captions_table, open_workshop
 from captionacc_dagster.settings import Settings

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from captionacc_dagster.captioning.captions import Caption
 from captionacc_dagster.captioning.geometry import BBox
-from captionacc_dagster.captioning.subtitles import Caption
 
 if TYPE_CHECKING:
     import numpy as np

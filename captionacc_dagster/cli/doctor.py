@@ -90,7 +90,8 @@ def _home(settings: Settings) -> str:
 
 
 def _ocr(settings: Settings) -> str:
-    from captionacc_dagster.captioning.ocr import OcrError, create_engine
+    from captionacc_dagster.captioning.ocr.base import OcrError
+    from captionacc_dagster.captioning.ocr.engines import create_engine
 
     try:
         engine = create_engine(settings.ocr_engine, lang=settings.ocr_language)

@@ -17,8 +17,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from captionacc_dagster.assets.metadata import clock
+from captionacc_dagster.captioning.captions import Cue
+from captionacc_dagster.captioning.files.subtitles import Format, read_subtitles
 from captionacc_dagster.captioning.geometry import CropRegion
-from captionacc_dagster.captioning.subtitles import Cue, Format, read_subtitles
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.models import ProcessingRequest, Video, error_details
 from captionacc_dagster.cli.errors import ProcessError
@@ -126,7 +127,7 @@ class Workshop:
         Raises:
             ProcessError: the file cannot be read or is no video.
         """
-        from captionacc_dagster.captioning.video import VideoError, probe
+        from captionacc_dagster.captioning.video.reader import VideoError, probe
 
         check_readable(file)
         made = self.catalog.create_video(

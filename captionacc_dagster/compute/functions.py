@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from captionacc_dagster.captioning import databases
+from captionacc_dagster.captioning.files import databases
 from captionacc_dagster.compute import records
 from captionacc_dagster.compute.base import BadInput, Progress
 from captionacc_dagster.compute.results import (
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from captionacc_dagster.captioning.extents import Timeline
-    from captionacc_dagster.captioning.layout import FrameOcr, Layout
-    from captionacc_dagster.captioning.ocr import OcrEngine
-    from captionacc_dagster.captioning.sampler import Sampler
-    from captionacc_dagster.captioning.video import VideoFacts
+    from captionacc_dagster.captioning.captions import Timeline
+    from captionacc_dagster.captioning.layout.model import FrameOcr, Layout
+    from captionacc_dagster.captioning.layout.sampler import Sampler
+    from captionacc_dagster.captioning.ocr.base import OcrEngine
+    from captionacc_dagster.captioning.video.reader import VideoFacts
     from captionacc_dagster.compute.processes import Workers
 
 JPEG_QUALITY = 85
@@ -59,8 +59,8 @@ def extract_frames_and_ocr(
     Raises:
         BadInput: the video is missing or cannot be decoded; the message names it and says why.
     """
-    from captionacc_dagster.captioning.layout import find_layout
-    from captionacc_dagster.captioning.sampler import Sampler
+    from captionacc_dagster.captioning.layout.find import find_layout
+    from captionacc_dagster.captioning.layout.sampler import Sampler
 
     started = time.monotonic()
     keys = VideoKeys(tenant_id, video_id)
@@ -115,7 +115,7 @@ def crop_and_infer_caption_frame_extents(
     Raises:
         BadInput: the video or its layout is missing, or the video cannot be decoded.
     """
-    from captionacc_dagster.captioning.extents import find_captions
+    from captionacc_dagster.captioning.extents.find import find_captions
     from captionacc_dagster.compute.processes import find_captions_in_processes
 
     started, started_at = time.monotonic(), databases.now_text()
@@ -216,7 +216,7 @@ def captions_read_before(
 @contextmanager
 def opened(store: ObjectStore, video_key: str, keys: VideoKeys) -> Iterator[tuple[VideoFacts, Path]]:
     """Give the video's facts and a work folder; errors of the file become :class:`BadInput`."""
-    from captionacc_dagster.captioning.video import VideoError, probe
+    from captionacc_dagster.captioning.video.reader import VideoError, probe
 
     if video_key != keys.video:
         raise BadInput(f"{video_key}: not the key of video {keys.video_id} of tenant {keys.tenant_id}")
@@ -241,7 +241,7 @@ def _extract_full_frames(
     progress: Progress | None,
 ) -> list[FrameOcr]:
     """Read the full frames and put their pictures; those of an earlier, longer run are removed."""
-    from captionacc_dagster.captioning.layout import read_full_frames
+    from captionacc_dagster.captioning.layout.find import read_full_frames
 
     facts = sampler.facts
     expected = max(1, int(facts.duration_s * frame_rate))
@@ -272,7 +272,7 @@ def layout_for(
     store: ObjectStore, keys: VideoKeys, facts: VideoFacts, crop_region: CropBox | None, work: Path
 ) -> Layout:
     """Take the layout that was found, or one made from the region a person drew."""
-    from captionacc_dagster.captioning.layout import layout_from_region
+    from captionacc_dagster.captioning.layout.find import layout_from_region
 
     try:
         packed = store.download_file(keys.layout_db, work / "layout.db.gz")
@@ -321,7 +321,7 @@ def _read_anew(
     engine: OcrEngine,
     progress: Progress | None,
 ) -> dict[int, CaptionOcrResult]:
-    from captionacc_dagster.captioning.spans import read_spans
+    from captionacc_dagster.captioning.extents.spans import read_spans
 
     with opened(store, video_key, keys) as (facts, work):
         layout = layout_for(store, keys, facts, crop_region, work)

@@ -18,7 +18,7 @@ from captionacc_dagster.compute.results import (
 from captionacc_dagster.storage.base import ObjectStore
 
 if TYPE_CHECKING:
-    from captionacc_dagster.captioning.ocr import OcrEngine
+    from captionacc_dagster.captioning.ocr.base import OcrEngine
     from captionacc_dagster.compute.processes import Workers
 
 

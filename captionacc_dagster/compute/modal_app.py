@@ -23,7 +23,7 @@ from captionacc_dagster.compute.modal_image import (
 from captionacc_dagster.compute.modal_spec import APP_NAME, FUNCTIONS, STORAGE_SECRET, STORAGE_SECRET_KEYS, VERSION_TAG
 
 if TYPE_CHECKING:
-    from captionacc_dagster.captioning.ocr import OcrEngine
+    from captionacc_dagster.captioning.ocr.base import OcrEngine
     from captionacc_dagster.storage.base import ObjectStore
 
 
@@ -111,7 +111,7 @@ def _loaded_engine(name: str, lang: str | None) -> OcrEngine:
     """Load an OCR engine; once in a container."""
     import onnxruntime
 
-    from captionacc_dagster.captioning.ocr import create_engine
+    from captionacc_dagster.captioning.ocr.engines import create_engine
 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         onnxruntime.preload_dlls(directory="")  # the CUDA libraries are packages of the image

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from captionacc_dagster.captioning.extents import Progress, Timeline
-from captionacc_dagster.captioning.time_segments import Part, cut_times, find_part, join_parts
+from captionacc_dagster.captioning.captions import Timeline
+from captionacc_dagster.captioning.extents.find import Progress
+from captionacc_dagster.captioning.extents.time_segments import Part, cut_times, find_part, join_parts
 
 if TYPE_CHECKING:
-    from captionacc_dagster.captioning.layout import Layout
-    from captionacc_dagster.captioning.ocr import OcrEngine
-    from captionacc_dagster.captioning.video import VideoFacts
+    from captionacc_dagster.captioning.layout.model import Layout
+    from captionacc_dagster.captioning.ocr.base import OcrEngine
+    from captionacc_dagster.captioning.video.reader import VideoFacts
 
 # Shorter pieces would spend more time on what they see twice and on loading models than they save.
 SHORTEST_SEGMENT_S = 120.0

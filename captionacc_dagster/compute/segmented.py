@@ -8,8 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from captionacc_dagster.captioning import databases
-from captionacc_dagster.captioning.time_segments import Part, cut_times, find_part, join_parts
+from captionacc_dagster.captioning.extents.time_segments import Part, cut_times, find_part, join_parts
+from captionacc_dagster.captioning.files import databases
 from captionacc_dagster.compute import records
 from captionacc_dagster.compute.base import BadInput, Progress
 from captionacc_dagster.compute.envelope import TimeSegment
@@ -20,7 +20,7 @@ from captionacc_dagster.storage.errors import ObjectNotFound
 from captionacc_dagster.storage.keys import VideoKeys
 
 if TYPE_CHECKING:
-    from captionacc_dagster.captioning.ocr import OcrEngine
+    from captionacc_dagster.captioning.ocr.base import OcrEngine
 
 # An hour becomes twelve pieces, each as long as one costs to start a container for several times over.
 SEGMENT_SECONDS = 300.0

@@ -26,7 +26,7 @@ from captionacc_dagster.compute.segmented import crop_and_infer_segment
 from captionacc_dagster.storage.base import ObjectStore
 
 if TYPE_CHECKING:
-    from captionacc_dagster.captioning.ocr import OcrEngine
+    from captionacc_dagster.captioning.ocr.base import OcrEngine
 
 _SPANS = TypeAdapter(tuple[CaptionSpan, ...])
 

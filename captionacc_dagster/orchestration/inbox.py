@@ -74,7 +74,7 @@ def _is_candidate(path: Path) -> bool:
 
 
 def _take(path: Path, catalog: Catalog, store: ObjectStore) -> str:
-    from captionacc_dagster.captioning.video import VideoError, probe
+    from captionacc_dagster.captioning.video.reader import VideoError, probe
 
     try:
         probe(path)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from captionacc_dagster.captioning import captions_database, databases
-from captionacc_dagster.captioning.captions_database import StoredCaption
-from captionacc_dagster.captioning.subtitles import FORMATS, Format, format_subtitles
+from captionacc_dagster.captioning.files import captions_database, databases
+from captionacc_dagster.captioning.files.captions_database import StoredCaption
+from captionacc_dagster.captioning.files.subtitles import FORMATS, Format, format_subtitles
 from captionacc_dagster.catalog.models import Video
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.keys import VideoKeys

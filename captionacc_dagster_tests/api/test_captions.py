@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from captionacc_dagster.captioning.captions_database import StoredCaption
-from captionacc_dagster.captioning.subtitles import FORMATS, parse_subtitles
+from captionacc_dagster.captioning.files.captions_database import StoredCaption
+from captionacc_dagster.captioning.files.subtitles import FORMATS, parse_subtitles
 from captionacc_dagster.catalog.models import Video
 from captionacc_dagster.storage.keys import VideoKeys
 from captionacc_dagster_tests.api.dagster_stand_in import StandIn

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from captionacc_dagster.api.app import create_app
 from captionacc_dagster.api.local_access import local_secret, local_token
-from captionacc_dagster.captioning.subtitles import parse_subtitles
+from captionacc_dagster.captioning.files.subtitles import parse_subtitles
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID
 from captionacc_dagster.storage.keys import VideoKeys
 from captionacc_dagster_tests.api.dagster_stack import DagsterStack, wait_until

@@ -16,11 +16,11 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from captionacc_dagster.captioning import databases
-from captionacc_dagster.captioning.chunks import ChunkWriter
-from captionacc_dagster.captioning.databases import Detection, FrameOcr
+from captionacc_dagster.captioning.files import databases
+from captionacc_dagster.captioning.files.chunks import ChunkWriter
+from captionacc_dagster.captioning.files.databases import Detection, FrameOcr
 from captionacc_dagster.captioning.geometry import BBox, CropRegion
-from captionacc_dagster.captioning.layout import Layout
+from captionacc_dagster.captioning.layout.model import Layout
 from captionacc_dagster.catalog.models import Video, error_details
 from captionacc_dagster.storage.keys import VideoKeys
 from captionacc_dagster_tests.api.conftest import MakeClient

@@ -13,10 +13,10 @@ from uuid import UUID, uuid4
 import jwt
 import psycopg
 
-from captionacc_dagster.captioning import captions_database, databases
-from captionacc_dagster.captioning.captions_database import Reading
+from captionacc_dagster.captioning.captions import Caption
+from captionacc_dagster.captioning.files import captions_database, databases
+from captionacc_dagster.captioning.files.captions_database import Reading
 from captionacc_dagster.captioning.geometry import BBox
-from captionacc_dagster.captioning.subtitles import Caption
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.models import ApprovalStatus, Role, Video
 from captionacc_dagster.settings import Settings

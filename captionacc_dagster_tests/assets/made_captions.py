@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from captionacc_dagster.captioning.captions import Caption
 from captionacc_dagster.captioning.geometry import BBox
-from captionacc_dagster.captioning.subtitles import Caption
 
 RATE = 25
 BOTTOM = BBox(0.3, 0.85, 0.7, 0.92)

@@ -6,9 +6,10 @@ import pytest
 
 from captionacc_dagster.assets import check_rules as rules
 from captionacc_dagster.assets.check_rules import Verdict
-from captionacc_dagster.captioning.captions_database import StoredCaption
-from captionacc_dagster.captioning.labels import PairResult, label_pairs
-from captionacc_dagster.captioning.subtitles import FORMATS, Caption, Format, format_subtitles
+from captionacc_dagster.captioning.captions import Caption, PairResult
+from captionacc_dagster.captioning.extents.labels import label_pairs
+from captionacc_dagster.captioning.files.captions_database import StoredCaption
+from captionacc_dagster.captioning.files.subtitles import FORMATS, Format, format_subtitles
 from captionacc_dagster_tests.assets.made_captions import caption
 
 pytestmark = pytest.mark.unit

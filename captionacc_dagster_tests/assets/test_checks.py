@@ -15,7 +15,7 @@ from dagster import AssetCheckExecutionContext, ExecuteInProcessResult
 from captionacc_dagster.assets import checks
 from captionacc_dagster.assets.check_rules import Verdict
 from captionacc_dagster.assets.lifecycle import VideoRun
-from captionacc_dagster.captioning import databases
+from captionacc_dagster.captioning.files import databases
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, Video
 from captionacc_dagster.catalog.postgres import PostgresCatalog

@@ -9,8 +9,8 @@ import pytest
 from dagster import AssetSpec, materialize
 
 from captionacc_dagster.assets.captions import subtitles
-from captionacc_dagster.captioning import captions_database, databases
-from captionacc_dagster.captioning.captions_database import Reading
+from captionacc_dagster.captioning.files import captions_database, databases
+from captionacc_dagster.captioning.files.captions_database import Reading
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID
 from captionacc_dagster.orchestration.partitions import videos_partitions
 from captionacc_dagster_tests.assets.made_captions import caption

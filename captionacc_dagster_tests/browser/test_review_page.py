@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
-from captionacc_dagster.captioning.captions_database import StoredCaption, read_captions
+from captionacc_dagster.captioning.files.captions_database import StoredCaption, read_captions
 from captionacc_dagster.catalog.errors import Conflict
 from captionacc_dagster.catalog.models import Video
 from captionacc_dagster.orchestration.subtitle_files import download_captions

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from captionacc_dagster.captioning.geometry import BBox, CropRegion
-from captionacc_dagster.captioning.layout import Detection, Layout, Track
+from captionacc_dagster.captioning.layout.model import Detection, Layout, Track
 from captionacc_dagster_tests.captioning.drawn_clips import Picture, moving, write_clip, write_text
 
 WIDTH, HEIGHT, RATE = 640, 360, 24

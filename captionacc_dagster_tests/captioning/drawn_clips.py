@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from captionacc_dagster.captioning.layout import Track
+from captionacc_dagster.captioning.layout.model import Track
 
 if TYPE_CHECKING:
     from av.video.stream import VideoStream

@@ -13,7 +13,7 @@ from uuid import UUID
 import pytest
 from rich.console import Console
 
-from captionacc_dagster.captioning.evaluation import evaluate_files
+from captionacc_dagster.captioning.evaluation.evaluate import evaluate_files
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres, open_catalog
 from captionacc_dagster.cli.errors import ProcessError
 from captionacc_dagster.cli.process import check_readable

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from captionacc_dagster.captioning.ocr import create_engine
+from captionacc_dagster.captioning.ocr.engines import create_engine
 from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.compute.base import BadInput, ComputeBackend
 from captionacc_dagster.compute.local import LocalCompute

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from captionacc_dagster.captioning.extents import find_captions
+from captionacc_dagster.captioning.extents.find import find_captions
 from captionacc_dagster.captioning.geometry import CropRegion
-from captionacc_dagster.captioning.layout import layout_from_region
-from captionacc_dagster.captioning.ocr import create_engine
-from captionacc_dagster.captioning.video import VideoError, probe
+from captionacc_dagster.captioning.layout.find import layout_from_region
+from captionacc_dagster.captioning.ocr.engines import create_engine
+from captionacc_dagster.captioning.video.reader import VideoError, probe
 from captionacc_dagster.compute.processes import find_captions_in_processes
 from captionacc_dagster_tests.small_clips import make_clip
 

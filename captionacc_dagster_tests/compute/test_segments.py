@@ -12,12 +12,14 @@ import pytest
 from benchmarks.captions.__main__ import bench_folder
 from benchmarks.captions.clips import clips_of
 from benchmarks.captions.render import render_clip
-from captionacc_dagster.captioning import time_segments
-from captionacc_dagster.captioning.extents import Timeline, find_captions
-from captionacc_dagster.captioning.layout import find_layout, read_full_frames
-from captionacc_dagster.captioning.ocr import OcrEngine, create_engine
-from captionacc_dagster.captioning.time_segments import cut_times, find_part, join_parts
-from captionacc_dagster.captioning.video import probe
+from captionacc_dagster.captioning.captions import Timeline
+from captionacc_dagster.captioning.extents import time_segments
+from captionacc_dagster.captioning.extents.find import find_captions
+from captionacc_dagster.captioning.extents.time_segments import cut_times, find_part, join_parts
+from captionacc_dagster.captioning.layout.find import find_layout, read_full_frames
+from captionacc_dagster.captioning.ocr.base import OcrEngine
+from captionacc_dagster.captioning.ocr.engines import create_engine
+from captionacc_dagster.captioning.video.reader import probe
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow, pytest.mark.timeout(900)]
 

@@ -13,7 +13,8 @@ from uuid import uuid4
 import pytest
 from dagster import DagsterInstance, ExecuteInProcessResult, RetryPolicy
 
-from captionacc_dagster.captioning.ocr import OcrEngine, create_engine
+from captionacc_dagster.captioning.ocr.base import OcrEngine
+from captionacc_dagster.captioning.ocr.engines import create_engine
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, Video

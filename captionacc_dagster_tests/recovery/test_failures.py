@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from dagster import AssetCheckSeverity, RunsFilter
 
-from captionacc_dagster.captioning import databases
+from captionacc_dagster.captioning.files import databases
 from captionacc_dagster.catalog.models import Video
 from captionacc_dagster.compute.base import BadInput, ComputeUnavailable, QuotaExceeded
 from captionacc_dagster.compute.results import ExtractResult

@@ -22,9 +22,9 @@ from benchmarks.captions.lettering import Letterer, Patch
 from benchmarks.captions.render import render_clip
 from benchmarks.captions.script import Event, write_script
 from benchmarks.captions.specs import ClipSpec
+from captionacc_dagster.captioning.extents.glyph_mask import statistics, stroke_map
 from captionacc_dagster.captioning.geometry import BBox
-from captionacc_dagster.captioning.glyph_network import statistics, stroke_map
-from captionacc_dagster.captioning.video import native_frames, probe
+from captionacc_dagster.captioning.video.reader import native_frames, probe
 
 _LINE_PX = 28
 _WINDOW_S = 0.2

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from captionacc_dagster.captioning.glyph_network import CHANNELS
+from captionacc_dagster.captioning.extents.glyph_mask import CHANNELS
 from training.glyph_mask.network import GlyphMaskNetwork
 
 MODEL = Path(__file__).parents[2] / "captionacc_dagster/captioning/models/glyph_mask.onnx"

@@ -14,7 +14,7 @@ import torch
 from onnx import numpy_helper
 from torch import Tensor, nn
 
-from captionacc_dagster.captioning.inference import open_session
+from captionacc_dagster.captioning.ocr.onnx_session import open_session
 from training.glyph_mask.network import DILATIONS, GlyphMaskNetwork
 
 _LAYERS = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from captionacc_dagster.captioning.glyph_network import CHANNELS
+from captionacc_dagster.captioning.extents.glyph_mask import CHANNELS
 
 # ONNX Runtime's quick convolutions take channels by sixteen where the processor has AVX-512.
 HALF, QUARTER = 16, 32

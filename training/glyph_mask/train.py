@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from captionacc_dagster.captioning.glyph_network import channels
+from captionacc_dagster.captioning.extents.glyph_mask import channels
 from training.glyph_mask.export import MODEL, write_model
 from training.glyph_mask.forerunner import Forerunner
 from training.glyph_mask.network import GlyphMaskNetwork

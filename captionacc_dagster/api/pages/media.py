@@ -15,7 +15,7 @@ from captionacc_dagster.api.auth import VideoDependency
 from captionacc_dagster.api.conditional import entity_tag, tagged_answer
 from captionacc_dagster.api.errors import ApiError
 from captionacc_dagster.api.services import Services, ServicesDependency
-from captionacc_dagster.captioning.chunk_frames import read_cropped_frames
+from captionacc_dagster.captioning.files.chunk_frames import read_cropped_frames
 from captionacc_dagster.catalog.models import Video
 from captionacc_dagster.orchestration.subtitle_files import video_keys
 from captionacc_dagster.storage.errors import ObjectNotFound

@@ -21,8 +21,8 @@ from captionacc_dagster.api.pages.rendering import PageRoute, render, static_fil
 from captionacc_dagster.api.pages.sessions import ViewerDependency
 from captionacc_dagster.api.services import Services, ServicesDependency
 from captionacc_dagster.api.webhooks import no_control_characters
-from captionacc_dagster.captioning.databases import decompress, read_boxes, read_layout_database
-from captionacc_dagster.captioning.subtitles import FORMATS
+from captionacc_dagster.captioning.files.databases import decompress, read_boxes, read_layout_database
+from captionacc_dagster.captioning.files.subtitles import FORMATS
 from captionacc_dagster.catalog.models import ProcessingRequest, Video, VideoStage
 from captionacc_dagster.orchestration.subtitle_files import video_keys
 from captionacc_dagster.storage.errors import ObjectNotFound

@@ -1,0 +1,1 @@
+"""Compare a caption track with the ground truth."""

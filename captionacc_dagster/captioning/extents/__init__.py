@@ -1,0 +1,1 @@
+"""Find when captions begin and end, to the frame, and what they say."""

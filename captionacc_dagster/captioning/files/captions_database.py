@@ -1,0 +1,233 @@
+"""``captions.db``: the captions as the machine found them and as people confirmed or corrected them.
+
+What a person confirmed or typed is never overwritten by the machine: such a row stays as it is, and what the
+machine finds in its place is left out.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Final, Literal
+
+from captionacc_dagster.captioning.captions import Caption
+from captionacc_dagster.captioning.files.databases import cropped_frames_of, new_database, now_text, open_database
+from captionacc_dagster.captioning.geometry import BBox
+
+ExtentsState = Literal["predicted", "confirmed", "gap", "issue"]
+OcrStatus = Literal["queued", "processing", "completed", "error"]
+
+_SCHEMA = """
+CREATE TABLE captions(
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    start_frame_index INTEGER NOT NULL, end_frame_index INTEGER NOT NULL,
+    start_ms INTEGER NOT NULL, end_ms INTEGER NOT NULL CHECK (end_ms > start_ms),
+    caption_frame_extents_state TEXT NOT NULL DEFAULT 'predicted'
+        CHECK (caption_frame_extents_state IN ('predicted', 'confirmed', 'gap', 'issue')),
+    caption_frame_extents_pending INTEGER NOT NULL DEFAULT 0,
+    text TEXT, text_pending INTEGER NOT NULL DEFAULT 0, text_status TEXT, text_notes TEXT,
+    caption_ocr TEXT, caption_ocr_confidence REAL,
+    caption_ocr_status TEXT NOT NULL DEFAULT 'queued'
+        CHECK (caption_ocr_status IN ('queued', 'processing', 'completed', 'error')),
+    caption_ocr_error TEXT, caption_ocr_processed_at TEXT,
+    created_at TEXT NOT NULL, updated_at TEXT NOT NULL,
+    native_start_frame INTEGER, native_end_frame INTEGER, caption_frame_extents_confidence REAL,
+    track TEXT NOT NULL DEFAULT '', bbox_left REAL, bbox_top REAL, bbox_right REAL, bbox_bottom REAL);
+CREATE INDEX captions_by_time ON captions(start_ms, end_ms);
+"""
+SCHEMAS: Final = {"captions.db": _SCHEMA}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredCaption:
+    """One row of ``captions``; times in milliseconds on the video's own clock, half-open."""
+
+    id: int
+    start_frame_index: int
+    end_frame_index: int
+    start_ms: int
+    end_ms: int
+    caption_frame_extents_state: ExtentsState
+    caption_frame_extents_pending: bool
+    text: str | None
+    text_pending: bool
+    text_status: str | None
+    text_notes: str | None
+    caption_ocr: str | None
+    caption_ocr_confidence: float | None
+    caption_ocr_status: OcrStatus
+    caption_ocr_error: str | None
+    caption_ocr_processed_at: str | None
+    created_at: str
+    updated_at: str
+    native_start_frame: int | None
+    native_end_frame: int | None
+    caption_frame_extents_confidence: float | None
+    track: str
+    bbox_left: float | None
+    bbox_top: float | None
+    bbox_right: float | None
+    bbox_bottom: float | None
+
+    @property
+    def shown_text(self) -> str:
+        """What a person typed, or else what the machine read."""
+        return self.text if self.text is not None else (self.caption_ocr or "")
+
+    @property
+    def bbox(self) -> BBox:
+        """Where it stands in the picture; the whole of it when unknown."""
+        if self.bbox_left is None or self.bbox_top is None or self.bbox_right is None or self.bbox_bottom is None:
+            return BBox(0.0, 0.0, 1.0, 1.0)
+        return BBox(self.bbox_left, self.bbox_top, self.bbox_right, self.bbox_bottom)
+
+
+_COLUMNS = tuple(field.name for field in fields(StoredCaption))
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What the machine read of one row, or why it could not."""
+
+    caption_id: int
+    text: str
+    confidence: float
+    error: str | None = None
+
+
+def merge_captions(path: Path, found: Sequence[Caption], frame_rate: float, previous: Path | None = None) -> None:
+    """Write ``captions.db`` with what was found and with what people made of it before.
+
+    Args:
+        path: the new database.
+        found: the captions of the newest extents, in order of time.
+        frame_rate: cropped frames per second.
+        previous: the database so far. Rows a person had a hand in stay, ids included; machine rows are replaced.
+    """
+    if previous is None:
+        with new_database(path, _SCHEMA) as connection:
+            _insert(connection, found, frame_rate)
+        return
+    with open_database(previous):
+        pass  # refuses what is no captions database before anything is written
+    part = path.with_name(path.name + ".part")
+    try:
+        shutil.copyfile(previous, part)
+        with closing(sqlite3.connect(part)) as connection:
+            # A person had a hand in a row when its extents were confirmed or its text was typed.
+            connection.execute("DELETE FROM captions WHERE caption_frame_extents_state = 'predicted' AND text IS NULL")
+            kept = connection.execute("SELECT start_ms, end_ms, track FROM captions").fetchall()
+            free = [caption for caption in found if not any(_in_place_of(caption, *row) for row in kept)]
+            _insert(connection, free, frame_rate)
+            connection.commit()
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _in_place_of(caption: Caption, start_ms: int, end_ms: int, track: str) -> bool:
+    """Say whether a found caption stands where a kept row does: half of the shorter one in common."""
+    if track and caption.track and track != caption.track:
+        return False
+    common = min(caption.end_ms, end_ms) - max(caption.start_ms, start_ms)
+    return 2 * common >= min(caption.end_ms - caption.start_ms, end_ms - start_ms)
+
+
+def _insert(connection: sqlite3.Connection, captions: Iterable[Caption], frame_rate: float) -> None:
+    now = now_text()
+    connection.executemany(
+        "INSERT INTO captions(start_frame_index, end_frame_index, start_ms, end_ms, native_start_frame,"
+        " native_end_frame, caption_frame_extents_confidence, track, bbox_left, bbox_top, bbox_right, bbox_bottom,"
+        " created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                *cropped_frames_of(caption, frame_rate),
+                caption.start_ms,
+                caption.end_ms,
+                caption.start_frame,
+                caption.end_frame,
+                caption.extent_confidence,
+                caption.track,
+                *caption.bbox.as_tuple(),
+                now,
+                now,
+            )
+            for caption in captions
+        ],
+    )
+
+
+def read_captions(path: Path) -> list[StoredCaption]:
+    """Read all rows in order of time.
+
+    Raises:
+        DatabaseError: no captions database.
+    """
+    with open_database(path) as connection:
+        return [
+            stored_caption(row)
+            for row in connection.execute("SELECT * FROM captions ORDER BY start_ms, end_ms, bbox_top, id")
+        ]
+
+
+def stored_caption(row: sqlite3.Row) -> StoredCaption:
+    """Read one row of the table ``captions``."""
+    values = {name: row[name] for name in _COLUMNS}
+    for name in ("caption_frame_extents_pending", "text_pending"):
+        values[name] = bool(values[name])
+    return StoredCaption(**values)
+
+
+def write_readings(path: Path, readings: Iterable[Reading]) -> None:
+    """Record what the machine read, in place; the text a person typed stays beside it, untouched."""
+    now = now_text()
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executemany(
+            "UPDATE captions SET caption_ocr = ?, caption_ocr_confidence = ?, caption_ocr_status = ?,"
+            " caption_ocr_error = ?, caption_ocr_processed_at = ?, updated_at = ? WHERE id = ?",
+            [
+                (
+                    reading.text,
+                    reading.confidence,
+                    "completed" if reading.error is None else "error",
+                    reading.error,
+                    now,
+                    now,
+                    reading.caption_id,
+                )
+                for reading in readings
+            ],
+        )
+        connection.commit()
+
+
+def to_captions(rows: Iterable[StoredCaption], native_frame_rate: float) -> list[Caption]:
+    """Give the captions a viewer should see: with text, gaps and rows without a word left out.
+
+    Args:
+        rows: the rows, in order of time.
+        native_frame_rate: used for the frame numbers of rows whose times a person changed.
+    """
+    return [
+        Caption(
+            start_s=row.start_ms / 1000,
+            end_s=row.end_ms / 1000,
+            start_frame=_frame(row.native_start_frame, row.start_ms, native_frame_rate),
+            end_frame=_frame(row.native_end_frame, row.end_ms, native_frame_rate),
+            text=row.shown_text,
+            confidence=1.0 if row.text is not None else (row.caption_ocr_confidence or 0.0),
+            bbox=row.bbox,
+            track=row.track,
+            extent_confidence=row.caption_frame_extents_confidence or 0.0,
+        )
+        for row in rows
+        if row.caption_frame_extents_state != "gap" and row.shown_text.strip()
+    ]
+
+
+def _frame(known: int | None, milliseconds: int, frame_rate: float) -> int:
+    return known if known is not None else round(milliseconds / 1000 * frame_rate)

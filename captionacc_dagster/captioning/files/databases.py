@@ -1,0 +1,427 @@
+"""The SQLite files of a video: what was read, where captions stand, when they begin and end.
+
+Plain ``sqlite3`` opens all of them. Confidences and coordinates are 0..1, origin top left. A file is written under
+a temporary name and put in place when complete, so that nobody ever reads half of one.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import shutil
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from captionacc_dagster import __version__
+from captionacc_dagster.captioning.captions import Caption, PairResult, Timeline
+from captionacc_dagster.captioning.geometry import BBox, CropRegion
+from captionacc_dagster.captioning.layout.model import Detection, FrameOcr, Layout, Track
+
+SCHEMA_VERSION = 1
+GENERATOR = "captionacc_dagster"
+LABELS = ("same", "different", "empty_empty", "empty_valid", "valid_empty")
+
+
+class DatabaseError(Exception):
+    """A file that is not the database it should be; the message names the file and the reason."""
+
+
+@contextmanager
+def new_database(path: Path, schema: str) -> Iterator[sqlite3.Connection]:
+    """Make a database at ``path``; it appears there only when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    try:
+        with closing(sqlite3.connect(part)) as connection:
+            connection.executescript(schema)
+            connection.execute(
+                "CREATE TABLE database_metadata(schema_version INTEGER NOT NULL, created_at TEXT NOT NULL,"
+                " generator TEXT NOT NULL)"
+            )
+            connection.execute(
+                "INSERT INTO database_metadata VALUES (?, ?, ?)", (SCHEMA_VERSION, now_text(), GENERATOR)
+            )
+            yield connection
+            connection.commit()
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+@contextmanager
+def open_database(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a database for reading.
+
+    Raises:
+        DatabaseError: no database, or one of another schema version.
+    """
+    if not path.is_file():
+        raise DatabaseError(f"{path.name}: no such file")
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+        connection.row_factory = sqlite3.Row
+        try:
+            version = connection.execute("SELECT schema_version FROM database_metadata").fetchone()
+        except sqlite3.DatabaseError as error:
+            raise DatabaseError(f"{path.name}: not a captionacc database ({error})") from None
+        if version is None or version[0] != SCHEMA_VERSION:
+            raise DatabaseError(
+                f"{path.name}: schema version {version and version[0]}, this program knows {SCHEMA_VERSION}"
+            )
+        yield connection
+
+
+def compress(path: Path, target: Path) -> Path:
+    """Gzip ``path`` into ``target``, the same bytes for the same content."""
+    with path.open("rb") as source, target.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as sink:
+        shutil.copyfileobj(source, sink, 1 << 20)
+    return target
+
+
+def decompress(path: Path, target: Path) -> Path:
+    """Undo :func:`compress`.
+
+    Raises:
+        DatabaseError: the file is not gzip, or is cut off.
+    """
+    try:
+        with gzip.open(path, "rb") as source, target.open("wb") as sink:
+            shutil.copyfileobj(source, sink, 1 << 20)
+    except (OSError, EOFError) as error:
+        target.unlink(missing_ok=True)
+        raise DatabaseError(f"{path.name}: not a complete gzip file ({error})") from None
+    return target
+
+
+def now_text() -> str:
+    """Give the time now, ISO 8601 in UTC."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+# --- raw-ocr.db -------------------------------------------------------------------------------------------------
+
+_OCR_SCHEMA = """
+CREATE TABLE ocr_detections(
+    id INTEGER PRIMARY KEY, frame_index INTEGER NOT NULL, box_index INTEGER NOT NULL,
+    timestamp_seconds REAL NOT NULL, text TEXT NOT NULL, confidence REAL NOT NULL,
+    bbox_left REAL NOT NULL, bbox_top REAL NOT NULL, bbox_right REAL NOT NULL, bbox_bottom REAL NOT NULL,
+    UNIQUE(frame_index, box_index));
+CREATE TABLE frames(
+    frame_index INTEGER PRIMARY KEY, timestamp_seconds REAL NOT NULL,
+    ocr_status TEXT NOT NULL CHECK (ocr_status IN ('completed', 'error')), error TEXT);
+"""
+
+
+def write_ocr_database(path: Path, frames: Sequence[FrameOcr]) -> None:
+    """Write ``raw-ocr.db``: every detection of every full frame, and the frames whose OCR failed."""
+    with new_database(path, _OCR_SCHEMA) as connection:
+        connection.executemany(
+            "INSERT INTO frames VALUES (?, ?, ?, ?)",
+            [(f.frame_index, f.timestamp_s, "completed" if f.error is None else "error", f.error) for f in frames],
+        )
+        connection.executemany(
+            "INSERT INTO ocr_detections(frame_index, box_index, timestamp_seconds, text, confidence,"
+            " bbox_left, bbox_top, bbox_right, bbox_bottom) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (d.frame_index, d.box_index, d.timestamp_s, d.text, d.confidence, *d.bbox.as_tuple())
+                for frame in frames
+                for d in frame.detections
+            ],
+        )
+
+
+def read_ocr_database(path: Path) -> list[FrameOcr]:
+    """Read ``raw-ocr.db`` back, in order of frames."""
+    with open_database(path) as connection:
+        boxes: dict[int, list[Detection]] = {}
+        for row in connection.execute("SELECT * FROM ocr_detections ORDER BY frame_index, box_index"):
+            boxes.setdefault(row["frame_index"], []).append(
+                Detection(
+                    row["frame_index"],
+                    row["box_index"],
+                    row["timestamp_seconds"],
+                    row["text"],
+                    row["confidence"],
+                    _bbox(row),
+                )
+            )
+        return [
+            FrameOcr(
+                row["frame_index"], row["timestamp_seconds"], tuple(boxes.get(row["frame_index"], ())), row["error"]
+            )
+            for row in connection.execute("SELECT * FROM frames ORDER BY frame_index")
+        ]
+
+
+def _bbox(row: sqlite3.Row) -> BBox:
+    return BBox(row["bbox_left"], row["bbox_top"], row["bbox_right"], row["bbox_bottom"])
+
+
+# --- layout.db --------------------------------------------------------------------------------------------------
+
+_LAYOUT_SCHEMA = """
+CREATE TABLE boxes(
+    id INTEGER PRIMARY KEY, frame_index INTEGER NOT NULL, box_index INTEGER NOT NULL,
+    timestamp_seconds REAL NOT NULL, bbox_left REAL NOT NULL, bbox_top REAL NOT NULL, bbox_right REAL NOT NULL,
+    bbox_bottom REAL NOT NULL, text TEXT NOT NULL, confidence REAL NOT NULL,
+    label TEXT CHECK (label IN ('in', 'out')), label_updated_at TEXT,
+    predicted_label TEXT CHECK (predicted_label IN ('in', 'out')), predicted_confidence REAL,
+    UNIQUE(frame_index, box_index));
+-- The samples which the search for the layout took by itself, between the full frames.
+CREATE TABLE evidence(
+    id INTEGER PRIMARY KEY, timestamp_seconds REAL NOT NULL, bbox_left REAL NOT NULL, bbox_top REAL NOT NULL,
+    bbox_right REAL NOT NULL, bbox_bottom REAL NOT NULL, text TEXT NOT NULL, confidence REAL NOT NULL);
+CREATE TABLE tracks(
+    name TEXT PRIMARY KEY, bbox_left REAL NOT NULL, bbox_top REAL NOT NULL, bbox_right REAL NOT NULL,
+    bbox_bottom REAL NOT NULL, details TEXT NOT NULL);
+CREATE TABLE layout_config(
+    id INTEGER PRIMARY KEY CHECK (id = 1), frame_width INTEGER NOT NULL, frame_height INTEGER NOT NULL,
+    crop_left REAL, crop_top REAL, crop_right REAL, crop_bottom REAL,
+    anchor_type TEXT CHECK (anchor_type IN ('left', 'center', 'right')), anchor_position REAL,
+    vertical_center REAL, confidence REAL NOT NULL, updated_at TEXT NOT NULL);
+CREATE TABLE preferences(id INTEGER PRIMARY KEY CHECK (id = 1), layout_approved INTEGER NOT NULL DEFAULT 0);
+CREATE VIEW ocr_detections AS
+    SELECT id, frame_index, box_index, timestamp_seconds, text, confidence,
+           bbox_left, bbox_top, bbox_right, bbox_bottom FROM boxes;
+"""
+
+
+def write_layout_database(path: Path, layout: Layout, frames: Sequence[FrameOcr]) -> None:
+    """Write ``layout.db``: every box of the full frames with its label, and where captions stand."""
+    region = layout.crop_region.as_tuple() if layout.crop_region else (None,) * 4
+    with new_database(path, _LAYOUT_SCHEMA) as connection:
+        connection.executemany(
+            "INSERT INTO boxes(frame_index, box_index, timestamp_seconds, bbox_left, bbox_top, bbox_right, bbox_bottom,"
+            " text, confidence, predicted_label, predicted_confidence) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (d.frame_index, d.box_index, d.timestamp_s, *d.bbox.as_tuple(), d.text, d.confidence, *layout.label(d))
+                for frame in frames
+                for d in frame.detections
+            ],
+        )
+        connection.executemany(
+            "INSERT INTO evidence(timestamp_seconds, bbox_left, bbox_top, bbox_right, bbox_bottom, text, confidence)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [(d.timestamp_s, *d.bbox.as_tuple(), d.text, d.confidence) for d in layout.evidence],
+        )
+        connection.executemany(
+            "INSERT INTO tracks VALUES (?, ?, ?, ?, ?, ?)",
+            [(track.name, *track.region.as_tuple(), _track_details(track)) for track in layout.tracks],
+        )
+        connection.execute(
+            "INSERT INTO layout_config VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                layout.frame_width,
+                layout.frame_height,
+                *region,
+                layout.anchor_type,
+                layout.anchor_position,
+                layout.vertical_center,
+                layout.confidence,
+                now_text(),
+            ),
+        )
+        connection.execute("INSERT INTO preferences VALUES (1, 0)")
+
+
+def _track_details(track: Track) -> str:
+    """Give what a track has beside its name and region, as JSON."""
+    return json.dumps({k: v for k, v in asdict(track).items() if k not in ("name", "region")}, sort_keys=True)
+
+
+def _as_tuples(value: Any) -> Any:
+    """Give JSON's lists back as the tuples they were."""
+    if isinstance(value, dict):
+        return {name: _as_tuples(item) for name, item in value.items()}
+    return tuple(_as_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def read_layout_database(path: Path) -> Layout:
+    """Read where captions stand; the labels of single boxes stay in the file.
+
+    Raises:
+        DatabaseError: no layout database.
+    """
+    with open_database(path) as connection:
+        config = connection.execute("SELECT * FROM layout_config").fetchone()
+        if config is None:
+            raise DatabaseError(f"{path.name}: layout_config has no row")
+        tracks = tuple(
+            Track(name=row["name"], region=_bbox(row), **_as_tuples(json.loads(row["details"])))
+            for row in connection.execute("SELECT * FROM tracks ORDER BY rowid")
+        )
+        evidence = tuple(
+            Detection(-1, number, row["timestamp_seconds"], row["text"], row["confidence"], _bbox(row))
+            for number, row in enumerate(connection.execute("SELECT * FROM evidence ORDER BY id"))
+        )
+    region = tuple(config[f"crop_{side}"] for side in ("left", "top", "right", "bottom"))
+    return Layout(
+        frame_width=config["frame_width"],
+        frame_height=config["frame_height"],
+        tracks=tracks,
+        crop_region=None if region[0] is None else CropRegion(*region),
+        anchor_type=config["anchor_type"],
+        anchor_position=config["anchor_position"],
+        vertical_center=config["vertical_center"],
+        confidence=config["confidence"],
+        labels={},
+        evidence=evidence,
+    )
+
+
+def read_boxes(path: Path) -> dict[int, list[tuple[BBox, bool]]]:
+    """Give the boxes of each full frame by its index, and whether each is a caption; a person's label counts first."""
+    boxes: dict[int, list[tuple[BBox, bool]]] = {}
+    with open_database(path) as connection:
+        for row in connection.execute(
+            "SELECT *, coalesce(label, predicted_label) AS label_now FROM boxes ORDER BY frame_index, box_index"
+        ):
+            boxes.setdefault(row["frame_index"], []).append((_bbox(row), row["label_now"] == "in"))
+    return boxes
+
+
+# --- caption_frame_extents_v{N}.db ------------------------------------------------------------------------------
+
+_EXTENTS_SCHEMA = """
+CREATE TABLE run_metadata(
+    run_id TEXT NOT NULL, cropped_frames_version INTEGER NOT NULL, model_version TEXT NOT NULL,
+    started_at TEXT NOT NULL, completed_at TEXT NOT NULL, total_pairs INTEGER NOT NULL,
+    processing_time_seconds REAL NOT NULL);
+CREATE TABLE pair_results(
+    id INTEGER PRIMARY KEY, frame1_index INTEGER NOT NULL, frame2_index INTEGER NOT NULL,
+    predicted_label TEXT NOT NULL, confidence REAL NOT NULL, prob_same REAL NOT NULL, prob_different REAL NOT NULL,
+    prob_empty_empty REAL NOT NULL, prob_empty_valid REAL NOT NULL, prob_valid_empty REAL NOT NULL,
+    UNIQUE(frame1_index, frame2_index));
+-- Frame indices are those of the cropped frames; native_* are those of the video itself.
+CREATE TABLE extents(
+    id INTEGER PRIMARY KEY, start_frame_index INTEGER NOT NULL, end_frame_index INTEGER NOT NULL,
+    start_ms INTEGER NOT NULL, end_ms INTEGER NOT NULL, confidence REAL NOT NULL,
+    native_start_frame INTEGER NOT NULL, native_end_frame INTEGER NOT NULL, track TEXT NOT NULL,
+    bbox_left REAL NOT NULL, bbox_top REAL NOT NULL, bbox_right REAL NOT NULL, bbox_bottom REAL NOT NULL,
+    text TEXT NOT NULL, text_confidence REAL NOT NULL);
+"""
+
+
+# The SQL of each file, by the file's name.
+SCHEMAS: Final = {
+    "raw-ocr.db": _OCR_SCHEMA,
+    "layout.db": _LAYOUT_SCHEMA,
+    "caption_frame_extents_v{N}.db": _EXTENTS_SCHEMA,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RunFacts:
+    """What is recorded of the run that made an extents database."""
+
+    run_id: str
+    version: int
+    started_at: str
+    processing_seconds: float
+
+
+def write_extents_database(path: Path, timeline: Timeline, run: RunFacts, frame_rate: float) -> None:
+    """Write ``caption_frame_extents_v{N}.db``: the label of every pair of cropped frames, and every caption."""
+    with new_database(path, _EXTENTS_SCHEMA) as connection:
+        connection.execute(
+            "INSERT INTO run_metadata VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                run.run_id,
+                run.version,
+                f"{GENERATOR} {__version__}",
+                run.started_at,
+                now_text(),
+                len(timeline.pairs),
+                run.processing_seconds,
+            ),
+        )
+        connection.executemany(
+            "INSERT INTO pair_results(frame1_index, frame2_index, predicted_label, confidence, prob_same,"
+            " prob_different, prob_empty_empty, prob_empty_valid, prob_valid_empty) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    pair.frame1_index,
+                    pair.frame2_index,
+                    pair.label,
+                    pair.confidence,
+                    *(getattr(pair, f"prob_{label}") for label in LABELS),
+                )
+                for pair in timeline.pairs
+            ],
+        )
+        connection.executemany(
+            "INSERT INTO extents(start_frame_index, end_frame_index, start_ms, end_ms, confidence,"
+            " native_start_frame, native_end_frame, track, bbox_left, bbox_top, bbox_right, bbox_bottom, text,"
+            " text_confidence) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    *cropped_frames_of(caption, frame_rate),
+                    caption.start_ms,
+                    caption.end_ms,
+                    caption.extent_confidence,
+                    caption.start_frame,
+                    caption.end_frame,
+                    caption.track,
+                    *caption.bbox.as_tuple(),
+                    caption.text,
+                    caption.confidence,
+                )
+                for caption in timeline.captions
+            ],
+        )
+
+
+def cropped_frames_of(caption: Caption, frame_rate: float) -> tuple[int, int]:
+    """Give the half-open range of cropped frames that shows a caption; at least one frame.
+
+    Cropped frame ``i`` shows the picture at ``i / frame_rate`` seconds.
+    """
+    start = math.ceil(caption.start_s * frame_rate - 1e-6)
+    return start, max(start + 1, math.ceil(caption.end_s * frame_rate - 1e-6))
+
+
+def read_extents_database(path: Path) -> list[Caption]:
+    """Read the captions of ``caption_frame_extents_v{N}.db``, in order of time."""
+    with open_database(path) as connection:
+        return [
+            Caption(
+                start_s=row["start_ms"] / 1000,
+                end_s=row["end_ms"] / 1000,
+                start_frame=row["native_start_frame"],
+                end_frame=row["native_end_frame"],
+                text=row["text"],
+                confidence=row["text_confidence"],
+                bbox=_bbox(row),
+                track=row["track"],
+                extent_confidence=row["confidence"],
+            )
+            for row in connection.execute("SELECT * FROM extents ORDER BY start_ms, end_ms, bbox_top")
+        ]
+
+
+def read_pairs(path: Path) -> list[PairResult]:
+    """Read the labels of the pairs of cropped frames, in order."""
+    with open_database(path) as connection:
+        return [
+            PairResult(
+                row["frame1_index"],
+                row["frame2_index"],
+                row["predicted_label"],
+                *(row[f"prob_{label}"] for label in LABELS),
+            )
+            for row in connection.execute("SELECT * FROM pair_results ORDER BY frame1_index")
+        ]
+
+
+def label_counts(pairs: Iterable[PairResult]) -> dict[str, int]:
+    """Count how often each label was given."""
+    counts: dict[str, int] = dict.fromkeys(LABELS, 0)
+    for pair in pairs:
+        counts[pair.label] += 1
+    return counts

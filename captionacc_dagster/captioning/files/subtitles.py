@@ -1,0 +1,423 @@
+"""Caption tracks as files: written and read as SRT, WebVTT, ASS and JSON.
+
+Times are rounded down everywhere. A player shows a cue on the frames whose time is at least its start and less
+than its end, so rounding down keeps exactly the caption's own frames, and neighbours that touch still touch.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from captionacc_dagster.captioning.captions import AnyCue, Cue, sort_cues, ticks
+from captionacc_dagster.captioning.geometry import BBox
+
+
+class SubtitleError(ValueError):
+    """A subtitle file that cannot be read; one line naming the file, the line and the reason."""
+
+
+Format = Literal["srt", "vtt", "ass", "json"]
+FORMATS: tuple[Format, ...] = ("srt", "vtt", "ass", "json")
+
+
+def text_lines(text: str) -> list[str]:
+    """Split a caption's text into its lines, without blank ones: no format can hold those."""
+    lines = (line.translate(_CONTROL).strip() for line in text.splitlines())
+    return [line for line in lines if line]
+
+
+_CONTROL = {**dict.fromkeys((*range(32), 127, 0xFEFF)), ord("\t"): " "}
+
+
+def format_subtitles(cues: Iterable[AnyCue], kind: Format, video: Mapping[str, Any] | None = None) -> str:
+    """Give the text of a subtitle file.
+
+    Args:
+        cues: in any order; those without text are left out of all but JSON.
+        kind: one of `FORMATS`.
+        video: facts of the video for JSON (must be JSON values); ``width`` and ``height`` set the size ASS
+            counts in.
+    """
+    ordered = sort_cues(cues)
+    facts = dict(video or {})
+    if kind == "json":
+        return _format_json(ordered, facts)
+    shown = [cue for cue in ordered if text_lines(cue.text)]
+    if kind == "srt":
+        return _format_srt(shown)
+    width, height = int(facts.get("width") or 1920), int(facts.get("height") or 1080)
+    if kind == "vtt":
+        return _format_vtt(shown, width, height)
+    return _format_ass(shown, width, height)
+
+
+def write_subtitles(path: Path, cues: Iterable[AnyCue], video: Mapping[str, Any] | None = None) -> None:
+    """Write a subtitle file in the format its suffix names (UTF-8, no BOM, LF).
+
+    Raises:
+        SubtitleError: the suffix is none of `FORMATS`.
+    """
+    path.write_text(format_subtitles(cues, _format_of(path), video), encoding="utf-8", newline="\n")
+
+
+def read_subtitles(path: Path) -> list[Cue]:
+    """Read a subtitle file of any of `FORMATS`, in order of time.
+
+    UTF-8 with or without BOM and UTF-16 with BOM, any line ends; formatting tags are dropped.
+
+    Raises:
+        SubtitleError: not a subtitle file; the message names the file, the line and the reason.
+    """
+    return parse_subtitles(_read_text(path), _format_of(path), path.name)
+
+
+def parse_subtitles(text: str, kind: Format, name: str = "subtitles") -> list[Cue]:
+    """Read the text of a subtitle file; ``name`` stands for the file in messages.
+
+    Raises:
+        SubtitleError: not a subtitle file.
+    """
+    if kind == "json":
+        return sort_cues(_parse_json(text, name))
+    parse: Callable[[list[str], str], Iterator[Cue]]
+    parse = {"srt": _parse_srt, "vtt": _parse_vtt, "ass": _parse_ass}[kind]
+    lines = re.split(r"\r\n|\r|\n", text.removeprefix("\ufeff"))
+    return sort_cues(parse(lines, name))
+
+
+def _format_of(path: Path) -> Format:
+    for kind in FORMATS:
+        if path.suffix.lower() == f".{kind}":
+            return kind
+    if path.suffix.lower() == ".ssa":
+        return "ass"
+    raise SubtitleError(f"{path.name}: unknown subtitle format, expected one of {', '.join(FORMATS)}")
+
+
+def _read_text(path: Path) -> str:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SubtitleError(f"{path.name}: {error.strerror or error}") from error
+    wide = data[:2] in (b"\xff\xfe", b"\xfe\xff")
+    try:
+        return data.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise SubtitleError(f"{path.name}:{line}: not UTF-8 text") from error
+
+
+def _clock(milliseconds: int, separator: str) -> str:
+    seconds, rest = divmod(milliseconds, 1000)
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{separator}{rest:03d}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the cues of one track stand: ``row`` and ``column`` are 0, 1, 2 from the top left."""
+
+    row: int
+    column: int
+    bbox: BBox
+    vertical: bool
+
+
+def _places(cues: Sequence[AnyCue], width: int, height: int) -> dict[str | None, _Place]:
+    """Decide for each track where it stands, from all its boxes, so that its cues do not jump about."""
+    boxes: dict[str | None, list[tuple[BBox, int]]] = {}
+    for cue in cues:
+        if cue.bbox is not None:
+            boxes.setdefault(cue.track, []).append((cue.bbox, max(map(len, text_lines(cue.text)))))
+    return {track: _place([box for box, _ in found], found, width, height) for track, found in boxes.items()}
+
+
+def _place(boxes: list[BBox], found: list[tuple[BBox, int]], width: int, height: int) -> _Place:
+    longest, length = max(found, key=lambda pair: pair[1])
+    vertical = length > 1 and longest.height * height > 1.5 * longest.width * width
+    whole = boxes[0]
+    for box in boxes[1:]:
+        whole = whole.union(box)
+    middle = (whole.top + whole.bottom) / 2
+    row = 0 if middle < 0.4 else 1 if vertical or middle < 0.6 else 2
+    edges = zip(*((box.left, (box.left + box.right) / 2, box.right) for box in boxes), strict=True)
+    spreads = [max(edge) - min(edge) for edge in edges]
+    centre = (whole.left + whole.right) / 2
+    if vertical:
+        column = 0 if centre < 0.4 else 2 if centre > 0.6 else 1
+    elif abs(centre - 0.5) < 0.08 and spreads[1] <= min(spreads) + 0.02:
+        column = 1
+    else:
+        column = 0 if spreads[0] <= spreads[2] and centre < 0.55 else 2 if centre > 0.55 else 1
+    return _Place(row, column, whole, vertical)
+
+
+def _format_srt(cues: Sequence[AnyCue]) -> str:
+    blocks = []
+    for number, cue in enumerate(cues, 1):
+        start, end = (_clock(value, ",") for value in ticks(cue, 1000))
+        blocks.append(f"{number}\n{start} --> {end}\n" + "\n".join(text_lines(cue.text)) + "\n")
+    return "\n".join(blocks)
+
+
+_STAMP = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})"
+_TIMING = re.compile(rf"\s*{_STAMP}\s*-->\s*{_STAMP}(?:\s.*)?$")
+_SRT_TAGS = re.compile(r"</?(?:i|b|u|s)>|</?font[^>]*>|\{\\[^}]*\}", re.IGNORECASE)
+
+
+def _timing(line: str, name: str, number: int) -> tuple[float, float]:
+    found = _TIMING.match(line)
+    if found is None:
+        raise SubtitleError(f"{name}:{number}: expected a time like 00:00:01,000 --> 00:00:02,000, got {line!r}")
+    parts = found.groups()
+    start, end = (_seconds(parts[at : at + 4]) for at in (0, 4))
+    if end < start:
+        raise SubtitleError(f"{name}:{number}: ends before it starts: {line.strip()!r}")
+    return start, end
+
+
+def _seconds(parts: Sequence[str | None]) -> float:
+    hours, minutes, seconds, fraction = parts
+    whole = int(hours or 0) * 3600 + int(minutes or 0) * 60 + int(seconds or 0)
+    return (whole * 1000 + int((fraction or "0").ljust(3, "0"))) / 1000
+
+
+def _parse_srt(lines: list[str], name: str) -> Iterator[Cue]:
+    heads = list(_srt_heads(lines))
+    for at, line in enumerate(lines[: heads[0][0]] if heads else lines):
+        if line.strip():
+            raise SubtitleError(f"{name}:{at + 1}: expected a numbered cue, got {line[:60]!r}")
+    for (_, timing), (end, _) in zip(heads, [*heads[1:], (len(lines), 0)], strict=False):
+        start_s, end_s = _timing(lines[timing], name, timing + 1)
+        text = "\n".join(text_lines(_SRT_TAGS.sub("", "\n".join(lines[timing + 1 : end]))))
+        yield Cue(start_s=start_s, end_s=end_s, text=text)
+
+
+def _srt_heads(lines: list[str]) -> Iterator[tuple[int, int]]:
+    """Find cues: ``(first line, line of the time)``, counted from 0; each follows a blank line."""
+    for at, line in enumerate(lines):
+        if at > 0 and lines[at - 1].strip():
+            continue
+        if "-->" in line:
+            yield at, at
+        elif line.strip().isdigit() and at + 1 < len(lines) and "-->" in lines[at + 1]:
+            yield at, at + 1
+
+
+def _format_vtt(cues: Sequence[AnyCue], width: int, height: int) -> str:
+    places = _places(cues, width, height)
+    blocks = ["WEBVTT\n"]
+    for cue in cues:
+        start, end = (_clock(value, ".") for value in ticks(cue, 1000))
+        settings = _vtt_settings(places[cue.track]) if cue.track in places else ""
+        text = "\n".join(html.escape(line, quote=False) for line in text_lines(cue.text))
+        blocks.append(f"{start} --> {end}{settings}\n{text}\n")
+    return "\n".join(blocks)
+
+
+def _vtt_settings(place: _Place) -> str:
+    if place.vertical:
+        line, position = 100 * (1 - place.bbox.right), 100 * place.bbox.top
+        return f" vertical:rl line:{line:.0f}% position:{position:.0f}% align:start"
+    settings = ""
+    if place.row != 2:
+        settings += f" line:{100 * place.bbox.top:.0f}%"
+    if place.column == 0:
+        settings += f" position:{100 * place.bbox.left:.0f}% align:start"
+    elif place.column == 2:
+        settings += f" position:{100 * place.bbox.right:.0f}% align:end"
+    return settings
+
+
+_VTT_TAG = re.compile(r"<[^>]*>")
+
+
+def _parse_vtt(lines: list[str], name: str) -> Iterator[Cue]:
+    if not re.match(r"WEBVTT(?:[ \t]|$)", lines[0]):
+        raise SubtitleError(f"{name}:1: a WebVTT file begins with WEBVTT, got {lines[0][:60]!r}")
+    at = 1
+    while at < len(lines):
+        block = at
+        while at < len(lines) and lines[at].strip():
+            at += 1
+        yield from _vtt_block(lines, block, at, name)
+        at += 1
+
+
+def _vtt_block(lines: list[str], begin: int, end: int, name: str) -> Iterator[Cue]:
+    if begin == end or begin == 1 or re.match(r"(?:NOTE|STYLE|REGION)(?:\s|$)", lines[begin]):
+        return
+    timing = begin if "-->" in lines[begin] else begin + 1
+    if timing >= end:
+        raise SubtitleError(f"{name}:{begin + 1}: expected a cue, got {lines[begin][:60]!r}")
+    start_s, end_s = _timing(lines[timing], name, timing + 1)
+    text = html.unescape(_VTT_TAG.sub("", "\n".join(lines[timing + 1 : end])))
+    yield Cue(start_s=start_s, end_s=end_s, text="\n".join(text_lines(text)))
+
+
+_ASS_HEAD = """[Script Info]
+ScriptType: v4.00+
+PlayResX: {width}
+PlayResY: {height}
+WrapStyle: 2
+ScaledBorderAndShadow: yes
+
+[V4+ Styles]
+Format: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, Bold, Italic, \
+Underline, StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, Alignment, MarginL, \
+MarginR, MarginV, Encoding
+Style: Default,Arial,{look},0,0,0,0,100,100,0,0,1,{outline},0,2,{margin},{margin},{margin},1
+Style: Vertical,@Noto Sans CJK SC,{look},0,0,0,0,100,100,0,270,1,{outline},0,5,{margin},{margin},{margin},1
+
+[Events]
+Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
+"""
+
+
+def _format_ass(cues: Sequence[AnyCue], width: int, height: int) -> str:
+    places = _places(cues, width, height)
+    size = max(8, round(min(width, height) * 0.06))
+    look = f"{size},&H00FFFFFF,&H000000FF,&H00000000,&H80000000"
+    head = _ASS_HEAD.format(
+        width=width, height=height, look=look, outline=max(1, size // 20), margin=round(height * 0.04)
+    )
+    events = [_ass_event(cue, places.get(cue.track), width, height) for cue in cues]
+    return head + "".join(events)
+
+
+def _ass_event(cue: AnyCue, place: _Place | None, width: int, height: int) -> str:
+    start, end = (_ass_clock(value) for value in ticks(cue, 100))
+    style, margins, override = "Default", (0, 0, 0), ""
+    if place is not None and place.vertical:
+        x = round((place.bbox.left + place.bbox.right) / 2 * width)
+        y = round((place.bbox.top + place.bbox.bottom) / 2 * height)
+        style, override = "Vertical", f"{{\\an5\\pos({x},{y})}}"
+    elif place is not None:
+        alignment = (7, 4, 1)[place.row] + place.column
+        override = "" if alignment == 2 else f"{{\\an{alignment}}}"
+        box = place.bbox
+        upright = (box.top, 0.0, 1 - box.bottom)[place.row]
+        left, right = (box.left if place.column == 0 else 0.0, 1 - box.right if place.column == 2 else 0.0)
+        margins = (round(left * width), round(right * width), round(upright * height))
+    text = r"\N".join(_ass_escape(line) for line in text_lines(cue.text))
+    return f"Dialogue: 0,{start},{end},{style},,{margins[0]},{margins[1]},{margins[2]},,{override}{text}\n"
+
+
+def _ass_clock(centiseconds: int) -> str:
+    seconds, rest = divmod(centiseconds, 100)
+    return f"{seconds // 3600}:{seconds // 60 % 60:02d}:{seconds % 60:02d}.{rest:02d}"
+
+
+def _ass_escape(line: str) -> str:
+    # ASS has no escape for a backslash; a word joiner after it keeps renderers from seeing \N, \n or \h.
+    return line.replace("\\", "\\\u2060").replace("{", r"\{").replace("}", r"\}")
+
+
+_ASS_TOKEN = re.compile(r"\\\u2060|\\[{}]|\{[^}]*\}|\\[Nnh]")
+
+
+def _ass_unescape(text: str) -> str:
+    known = {"\\\u2060": "\\", r"\{": "{", r"\}": "}", r"\N": "\n", r"\n": "\n", r"\h": " "}
+    return _ASS_TOKEN.sub(lambda found: known.get(found.group(), ""), text)
+
+
+def _parse_ass(lines: list[str], name: str) -> Iterator[Cue]:
+    section, columns, seen = "", ["start", "end", "text"], False
+    for number, raw in enumerate(lines, 1):
+        line = raw.strip()
+        if line.startswith("[") and line.endswith("]"):
+            section = line[1:-1].lower()
+            seen = seen or section == "events"
+        elif section == "events" and line.lower().startswith("format:"):
+            columns = [column.strip().lower() for column in line[7:].split(",")]
+            if not {"start", "end", "text"} <= set(columns):
+                raise SubtitleError(f"{name}:{number}: the events' Format lacks Start, End or Text")
+        elif section == "events" and line.lower().startswith("dialogue:"):
+            cue = _ass_dialogue(line[9:], columns, name, number)
+            if cue is not None:
+                yield cue
+    if not seen and any(line.strip() for line in lines):
+        raise SubtitleError(f"{name}:1: no [Events] section, not an ASS file")
+
+
+def _ass_dialogue(line: str, columns: list[str], name: str, number: int) -> Cue | None:
+    values = dict(zip(columns, line.split(",", len(columns) - 1), strict=False))
+    if len(values) < len(columns):
+        raise SubtitleError(f"{name}:{number}: a Dialogue needs {len(columns)} fields, got {len(values)}")
+    times = []
+    for field in ("start", "end"):
+        found = re.fullmatch(_STAMP, values[field].strip())
+        if found is None:
+            raise SubtitleError(f"{name}:{number}: expected a time like 0:00:01.00, got {values[field].strip()!r}")
+        times.append(_seconds(found.groups()))
+    if times[1] < times[0]:
+        raise SubtitleError(f"{name}:{number}: ends before it starts")
+    if re.search(r"\{[^}]*\\p[1-9]", values["text"]):
+        return None  # a vector drawing, not text
+    return Cue(start_s=times[0], end_s=times[1], text="\n".join(text_lines(_ass_unescape(values["text"]))))
+
+
+def _format_json(cues: Sequence[AnyCue], video: Mapping[str, Any]) -> str:
+    return (
+        json.dumps({"video": video, "captions": [_json_caption(cue) for cue in cues]}, ensure_ascii=False, indent=2)
+        + "\n"
+    )
+
+
+def _json_caption(cue: AnyCue) -> dict[str, Any]:
+    box = cue.bbox
+    return {
+        "start_s": round(cue.start_s, 6),
+        "end_s": round(cue.end_s, 6),
+        "start_frame": cue.start_frame,
+        "end_frame": cue.end_frame,
+        "text": cue.text,
+        "confidence": None if cue.confidence is None else round(cue.confidence, 4),
+        "bbox": None
+        if box is None
+        else {
+            "left": round(box.left, 5),
+            "top": round(box.top, 5),
+            "right": round(box.right, 5),
+            "bottom": round(box.bottom, 5),
+        },
+        "track": cue.track,
+    }
+
+
+def _parse_json(text: str, name: str) -> Iterator[Cue]:
+    try:
+        content = json.loads(text.removeprefix("\ufeff"))
+    except json.JSONDecodeError as error:
+        raise SubtitleError(f"{name}:{error.lineno}: not JSON: {error.msg}") from error
+    rows = content.get("captions") if isinstance(content, dict) else content
+    if not isinstance(rows, list):
+        raise SubtitleError(f'{name}: expected {{"captions": [...]}} or a list of captions')
+    for number, row in enumerate(rows):
+        try:
+            yield _cue_of(row)
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+            raise SubtitleError(f"{name}: captions[{number}] {reason}") from error
+
+
+def _cue_of(row: Any) -> Cue:
+    if not isinstance(row, dict):
+        raise TypeError(f"is not an object: {row!r}")
+    start_s, end_s = float(row["start_s"]), float(row["end_s"])
+    if not (math.isfinite(start_s) and math.isfinite(end_s) and 0 <= start_s <= end_s):
+        raise ValueError(f"has no valid times: {start_s} to {end_s}")
+    if not isinstance(row["text"], str):
+        raise TypeError("has a text that is not a string")
+    optional = {key: row.get(key) for key in ("start_frame", "end_frame", "confidence", "track")}
+    box = row.get("bbox")
+    if box is not None and not isinstance(box, dict):
+        raise TypeError("has a bbox that is not an object with left, top, right and bottom")
+    bbox = None if box is None else BBox(*(float(box[side]) for side in ("left", "top", "right", "bottom")))
+    return Cue(start_s=start_s, end_s=end_s, text=row["text"], bbox=bbox, **optional)

@@ -1,0 +1,1 @@
+"""Find where captions appear in a video."""

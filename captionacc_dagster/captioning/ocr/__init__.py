@@ -1,0 +1,1 @@
+"""OCR engines: find lines of text in a picture and read them."""

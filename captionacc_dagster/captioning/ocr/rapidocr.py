@@ -1,0 +1,388 @@
+"""RapidOCR's PP-OCR models on ONNX Runtime, driven directly: nothing is enlarged that need not be.
+
+The wheel's own pipeline scales every picture's short side up to 736 pixels; captions stay readable to the
+detector at a third of that. Models: PP-OCRv6 small (detection by differentiable binarization, Liao et al.,
+arXiv:1911.08947; recognition by CTC), from the ``rapidocr`` wheel.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import itertools
+import os
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from captionacc_dagster.captioning.geometry import BBox
+from captionacc_dagster.captioning.ocr.base import LineBox, OcrError, Recognition, TextBox, cut_line
+from captionacc_dagster.captioning.ocr.onnx_session import open_session, without_softmax
+
+if TYPE_CHECKING:
+    import onnxruntime
+
+_DETECTOR = "PP-OCRv6_det_small.onnx"
+_RECOGNISER = "PP-OCRv6_rec_small.onnx"
+_READ_SIDES = (640, 768)  # pixels: a picture is searched at half its size, but within these
+_STRIDE = 32  # the detector's input is a multiple of this
+_INK = 0.3  # PP-OCR's defaults: probability of a text pixel, mean probability of a text line,
+_LINE = 0.5  # and how far the shrunken line that was found is grown back
+_UNCLIP = 1.6
+_SMALLEST = 3  # pixels of the short side of a line in the searched picture
+_LINE_HEIGHT = 48  # pixels, the recogniser's input
+_NARROWEST = 64  # pixels, narrower lines are padded
+_WIDEST = 3200
+_COLUMN = 1.6  # a line this many times higher than wide may be a column of characters
+_CLOSEST, _WIDEST_PITCH = 0.5, 1.3  # of a column's width: how far its characters may be apart
+_LOST_SPACE = 0.1  # probability from which on a space that was not the likeliest symbol is one
+_IMPOSSIBLE = 1e-30  # probability, that has a logarithm
+_FIRST_IDEOGRAPH = "\u2e80"
+_BATCH = 8  # lines at once on a GPU; on a CPU, lines one by one cost the same and need no padding
+_COMMON_CODES = {"zh": "ch", "zh-cn": "ch", "zh-hans": "ch", "zh-tw": "chinese_cht", "zh-hant": "chinese_cht"} | {
+    "ja": "japan",
+    "jp": "japan",
+    "ko": "korean",
+    "ru": "eslav",
+    "uk": "eslav",
+    "be": "eslav",
+    "hi": "devanagari",
+}
+
+_NORMAL = np.arange(256, dtype=np.float32) / 127.5 - 1.0  # what the models take for each grey level
+
+_loading = threading.Lock()
+
+
+@dataclass(frozen=True)
+class _Model:
+    session: onnxruntime.InferenceSession
+    on_gpu: bool
+    characters: tuple[str, ...] = ()
+    gives_scores: bool = False  # what probabilities are made of, instead of them
+
+    def scores(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Give what a softmax turns into the probabilities of each character."""
+        given = self.run(batch)
+        return given if self.gives_scores else np.log(np.maximum(given, _IMPOSSIBLE))
+
+    def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray(self.session.run(None, {self.session.get_inputs()[0].name: batch})[0], np.float32)
+
+
+class RapidOcrEngine:
+    """Finds and reads lines offline, on the CPU or, when ONNX Runtime has CUDA, on the GPU."""
+
+    def __init__(self, *, threads: int | None = None, lang: str | None = None) -> None:
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads must be at least 1, got {threads}")
+        self._threads = threads or _usual_threads()
+        self._lang = lang.strip().lower() if lang else None
+
+    @property
+    def name(self) -> str:
+        """Name the engine and its models."""
+        return "rapidocr/PP-OCRv6-small"
+
+    def load(self) -> None:
+        """Load both models now instead of at their first use."""
+        _detector(self._threads)
+        _recogniser(self._threads, self._lang)
+
+    def detect(self, image: NDArray[np.uint8], *, long_side: int | None = None) -> list[LineBox]:
+        """Find lines of text; the picture is searched at its own size, or smaller by ``long_side``."""
+        height, width = image.shape[:2]
+        longest = max(height, width)
+        side = long_side or min(max(longest // 2, _READ_SIDES[0]), _READ_SIDES[1])
+        scale = min(1.0, side / longest)
+        size = (_to_stride(width * scale), _to_stride(height * scale))
+        found = _detector(self._threads).run(_normalised(image, size)[None])[0, 0]
+        return _lines_of(found)
+
+    def recognise(self, line_images: Sequence[NDArray[np.uint8]]) -> list[Recognition]:
+        """Read located lines. What is clearly higher than wide is read as it is and as a column laid flat."""
+        model = _recogniser(self._threads, self._lang)
+        inputs = [(number, variant) for number, image in enumerate(line_images) for variant in _line_inputs(image)]
+        inputs.sort(key=lambda entry: entry[1].shape[2])
+        results = [Recognition("", 0.0)] * len(line_images)
+        size = _BATCH if model.on_gpu else 1
+        for start in range(0, len(inputs), size):
+            chosen = inputs[start : start + size]
+            batch = _batch_of([line for _, line in chosen])
+            for (number, line), scores in zip(chosen, model.scores(batch), strict=True):
+                read = _decoded(scores, model.characters, line.shape[2] / batch.shape[3])
+                if read.confidence > results[number].confidence:
+                    results[number] = read
+        return results
+
+    def read(self, image: NDArray[np.uint8]) -> list[TextBox]:
+        """Find and read the lines of a picture, in the detector's order."""
+        lines = self.detect(image)
+        read = self.recognise([cut_line(image, line) for line in lines])
+        return [
+            TextBox(line.bbox, text.text, text.confidence)
+            for line, text in zip(lines, read, strict=True)
+            if text.text.strip()
+        ]
+
+
+def _usual_threads() -> int:
+    """Two threads cost a tenth more CPU time than one; with two cores, decoding and encoding use the other."""
+    cores = os.cpu_count() or 1
+    return 1 if cores <= 2 else min(4, cores)
+
+
+def _to_stride(pixels: float) -> int:
+    return max(1, round(pixels / _STRIDE)) * _STRIDE
+
+
+def _normalised(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
+    """Scale to ``(width, height)`` and to -1..1, ``(3, height, width)`` BGR as the models were trained."""
+    import cv2
+
+    shrinks = size[0] * size[1] < image.shape[0] * image.shape[1]
+    interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    if image.shape[1::-1] != size:
+        image = np.asarray(cv2.resize(image, size, interpolation=interpolation), np.uint8)
+    normal = np.empty((3, *image.shape[:2]), np.float32)
+    if image.ndim == 2:
+        normal[:] = cv2.LUT(image, _NORMAL)
+        return normal
+    for channel, plane in enumerate(reversed(cv2.split(image))):
+        normal[channel] = cv2.LUT(plane, _NORMAL)
+    return normal
+
+
+def _lines_of(probability: NDArray[np.float32]) -> list[LineBox]:
+    """Turn the detector's map ``(height, width)`` into lines, top to bottom."""
+    import cv2
+
+    height, width = probability.shape
+    ink = cv2.dilate((probability > _INK).astype(np.uint8), np.ones((2, 2), np.uint8))
+    contours, _ = cv2.findContours(ink, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
+    lines = []
+    for contour in contours:
+        (x, y), (across, down), angle = cv2.minAreaRect(contour)
+        if min(across, down) < _SMALLEST:
+            continue
+        corners = cv2.boxPoints(((x, y), (across, down), angle))
+        score = _mean_inside(probability, corners)
+        if score < _LINE:
+            continue
+        grow = across * down * _UNCLIP / (2 * (across + down))
+        corners = cv2.boxPoints(((x, y), (across + 2 * grow, down + 2 * grow), angle))
+        quad = _clockwise(np.clip(corners / (width, height), 0.0, 1.0))
+        bbox = BBox(*(float(edge) for edge in (*quad.min(axis=0), *quad.max(axis=0))))
+        if bbox.width > 0 and bbox.height > 0:
+            lines.append(LineBox(bbox, score, tuple((float(px), float(py)) for px, py in quad)))
+    return sorted(lines, key=lambda line: (line.bbox.top, line.bbox.left))
+
+
+def _mean_inside(probability: NDArray[np.float32], corners: NDArray[Any]) -> float:
+    import cv2
+
+    height, width = probability.shape
+    x0, y0 = np.clip(np.floor(corners.min(axis=0)).astype(int), 0, (width - 1, height - 1))
+    x1, y1 = np.clip(np.ceil(corners.max(axis=0)).astype(int), 0, (width - 1, height - 1))
+    mask = np.zeros((y1 - y0 + 1, x1 - x0 + 1), np.uint8)
+    cv2.fillPoly(mask, [(corners - (x0, y0)).astype(np.int32)], 1)
+    return float(cv2.mean(probability[y0 : y1 + 1, x0 : x1 + 1], mask)[0])
+
+
+def _clockwise(corners: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Order four corners clockwise from the top left."""
+    by_x = corners[np.argsort(corners[:, 0], kind="stable")]
+    left, right = by_x[:2], by_x[2:]
+    left, right = left[np.argsort(left[:, 1])], right[np.argsort(right[:, 1])]
+    return np.stack([left[0], right[0], right[1], left[1]])
+
+
+def _line_inputs(image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
+    """Give what the recogniser takes for a line, ``(3, 48, width)``: two variants when it may be a column."""
+    height, width = image.shape[:2]
+    if height <= _COLUMN * width:
+        return [_line_input(image)]
+    return [_line_input(image), _line_input(_laid_flat(image))]
+
+
+def _line_input(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    height, width = image.shape[:2]
+    across = min(max(1, -(-width * _LINE_HEIGHT // height)), _WIDEST)
+    line = _normalised(image, (across, _LINE_HEIGHT))
+    if across >= _NARROWEST:
+        return line
+    padded = np.zeros((3, _LINE_HEIGHT, _NARROWEST), np.float32)
+    padded[:, :, :across] = line
+    return padded
+
+
+def _batch_of(lines: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Put the recogniser's inputs into one, as wide as the widest of them; a single one is not copied."""
+    if len(lines) == 1:
+        return lines[0][None]
+    batch = np.zeros((len(lines), 3, _LINE_HEIGHT, max(line.shape[2] for line in lines)), np.float32)
+    for row, line in zip(batch, lines, strict=True):
+        row[:, :, : line.shape[2]] = line
+    return batch
+
+
+def _laid_flat(column: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Cut a column of upright characters between them and set them side by side.
+
+    Characters of a column have one pitch; the right one puts the cuts where the rows are quiet.
+    """
+    height, width = column.shape[:2]
+    luma = column.astype(np.float64) if column.ndim == 2 else column.mean(axis=2)
+    unrest = np.abs(np.diff(luma, axis=1)).mean(axis=1)
+    quiet = np.minimum(unrest, np.minimum(np.roll(unrest, 1), np.roll(unrest, -1)))
+    grids = [
+        (float(quiet[np.minimum(np.arange(start, height, pitch), height - 1).astype(int)].mean()), pitch, start)
+        for pitch in np.arange(max(8.0, _CLOSEST * width), _WIDEST_PITCH * width + 1, 0.5)
+        for start in np.arange(0.0, pitch, 1.0)
+    ]
+    # Every second gap is as quiet as every gap: among the quiet grids the closest is meant.
+    best = min(cost for cost, _, _ in grids) + 0.12 * float(unrest.mean())
+    _, pitch, start = min((grid for grid in grids if grid[0] <= best), key=lambda grid: (grid[1], grid[0]))
+    cuts = [0, *np.arange(start, height, pitch).round().astype(int).tolist(), height]
+    left, right = _text_columns(luma, pitch)
+    size = int(np.ceil(pitch))
+    cells = []
+    for top, bottom in itertools.pairwise(cuts):
+        cell = column[top:bottom, left:right][-size:]
+        at_an_end = top == 0 or bottom == height
+        if at_an_end and (bottom - top < 0.4 * pitch or luma[top:bottom].std() < 0.35 * luma.std()):
+            continue  # the margin above the first or below the last character
+        missing = size - len(cell)
+        room = [(missing // 2, missing - missing // 2), *[(0, 0)] * (cell.ndim - 1)]
+        cells.append(np.pad(cell, room, mode="edge"))
+    return np.concatenate(cells, axis=1) if cells else column
+
+
+def _text_columns(luma: NDArray[np.floating], pitch: float) -> tuple[int, int]:
+    """Find the busiest columns as wide as a character is high: margins beside the text are left out."""
+    width = luma.shape[1]
+    across = min(width, int(np.ceil(1.08 * pitch)))
+    busy = np.abs(np.diff(luma, axis=0)).mean(axis=0)
+    sums = np.convolve(busy, np.ones(across), "valid")
+    left = int(np.argmax(sums))
+    return left, left + across
+
+
+def _decoded(scores: NDArray[np.float32], characters: tuple[str, ...], share: float) -> Recognition:
+    """Read the best path through the recogniser's output ``(steps, characters)`` (CTC, blank first)."""
+    best = scores.argmax(axis=1)
+    chosen = best != 0
+    chosen[1:] &= best[1:] != best[:-1]
+    steps = np.flatnonzero(chosen)
+    if not len(steps):
+        return Recognition("", 0.0)
+    highest = scores.max(axis=1)
+    spaces = scores[:, len(characters) - 1] - highest
+    # Only what is looked at becomes a probability.
+    seen = np.flatnonzero(chosen | (spaces >= np.log(_LOST_SPACE)))
+    certainties = np.zeros(len(scores), np.float32)
+    certainties[seen] = 1 / np.exp(scores[seen] - highest[seen, None]).sum(axis=1)
+    read = [(characters[best[step]], float(certainties[step]), float(step)) for step in steps]
+    confidence = float(np.mean([certainty for _, certainty, _ in read]))
+    read = _with_lost_spaces(read, np.exp(spaces) * certainties)
+    # A symbol of the model may be several code points; each takes the symbol's confidence and place.
+    spread = [(certainty, step) for symbol, certainty, step in read for _ in symbol]
+    return Recognition(
+        text="".join(symbol for symbol, _, _ in read),
+        confidence=confidence,
+        characters=tuple(certainty for certainty, _ in spread),
+        positions=tuple(min((step + 0.5) / (len(scores) * share), 1.0) for _, step in spread),
+    )
+
+
+def _with_lost_spaces(
+    read: list[tuple[str, float, float]], space: NDArray[np.float32]
+) -> list[tuple[str, float, float]]:
+    """Put back spaces between Latin letters that lost a step to the letter beside them.
+
+    A narrow space shares its step with its neighbours, and only the likeliest symbol of a step is read.
+    """
+    complete = read[:1]
+    for symbol, confidence, step in read[1:]:
+        before, _, step_before = complete[-1]
+        if " " not in (before, symbol) and max(before, symbol) < _FIRST_IDEOGRAPH:
+            chance = float(space[int(step_before) : int(step) + 1].max())
+            if chance >= _LOST_SPACE:
+                complete.append((" ", chance, (step_before + step) / 2))
+        complete.append((symbol, confidence, step))
+    return complete
+
+
+def _detector(threads: int) -> _Model:
+    with _loading:
+        return _load(str(_model_folder() / _DETECTOR), threads)
+
+
+def _recogniser(threads: int, lang: str | None) -> _Model:
+    with _loading:
+        path = _model_folder() / _RECOGNISER if lang is None else _model_of_language(lang)
+        return _load(str(path), threads, _of_scores)
+
+
+def _of_scores(model: bytes) -> bytes:
+    """Leave a recogniser's softmax out; one that ends otherwise stays as it is."""
+    try:
+        return without_softmax(model)
+    except ValueError:
+        return model
+
+
+@functools.cache
+def _load(path: str, threads: int, prepare: Callable[[bytes], bytes] = bytes) -> _Model:
+    """Load a model once per process and number of threads."""
+    try:
+        model = Path(path).read_bytes()
+        prepared = prepare(model)
+        session = open_session(prepared, threads, gpu=True)
+    except Exception as error:
+        raise OcrError(f"the OCR model {Path(path).name} cannot be loaded: {error}") from error
+    on_gpu = "CUDAExecutionProvider" in session.get_providers()
+    listed = session.get_modelmeta().custom_metadata_map.get("character", "").splitlines()
+    return _Model(session, on_gpu, ("", *listed, " ") if listed else (), gives_scores=prepared is not model)
+
+
+def _model_folder() -> Path:
+    spec = importlib.util.find_spec("rapidocr")
+    if spec is None or spec.origin is None:
+        raise OcrError("the OCR engine rapidocr is not installed: pip install rapidocr")
+    return Path(spec.origin).parent / "models"
+
+
+@functools.cache
+def _model_of_language(lang: str) -> Path:
+    """Find the recogniser of a language: the wheel's own, or one that RapidOCR finds (or fetches)."""
+    import logging
+
+    from rapidocr import RapidOCR
+    from rapidocr.utils.model_resolver import list_supported_langs
+    from rapidocr.utils.typings import LangRec, ModelType, OCRVersion, TaskType
+
+    lang = _COMMON_CODES.get(lang, lang)
+    if lang in list_supported_langs(TaskType.REC, OCRVersion.PPOCRV6, ModelType.SMALL):
+        return _model_folder() / _RECOGNISER
+    others = list_supported_langs(TaskType.REC, OCRVersion.PPOCRV5, ModelType.MOBILE)
+    if lang not in others:
+        raise ValueError(f"rapidocr reads no language {lang!r}; besides Latin, Chinese and Japanese: {others}")
+    logging.getLogger("RapidOCR").setLevel(logging.CRITICAL)
+    parameters = {
+        "Rec.lang_type": LangRec(lang),
+        "Rec.ocr_version": OCRVersion.PPOCRV5,
+        "Rec.model_type": ModelType.MOBILE,
+        "Global.log_level": "critical",
+    }
+    try:
+        recogniser = RapidOCR(params=parameters)._load_rec_model()
+    except Exception as error:
+        reason = str(error).splitlines()[-1] if str(error) else type(error).__name__
+        raise OcrError(f"rapidocr's model for {lang!r} is not here and cannot be fetched: {reason}") from error
+    return Path(cast("Any", recogniser).session.session._model_path)

@@ -1,0 +1,1 @@
+"""Decode videos: open containers, seek, sample, and read every native frame."""

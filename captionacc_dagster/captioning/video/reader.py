@@ -1,0 +1,468 @@
+"""Video files: what they are, sparse samples of their pictures, and every native frame of a region.
+
+Every unusable file ends in one VideoError; times count from the first displayed frame.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import queue
+import sys
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from captionacc_dagster.captioning.geometry import BBox
+from captionacc_dagster.captioning.video.containers import (
+    VideoError,
+    decode,
+    first_frame,
+    headers_tell,
+    index_facts,
+    last_pts,
+    open_video,
+    video_stream,
+)
+from captionacc_dagster.captioning.video.nvdec import NvdecUnavailable, note_cpu, open_on_nvdec
+from captionacc_dagster.captioning.video.pictures import Picture
+
+__all__ = [
+    "NativeFrame",
+    "SampledFrame",
+    "SeekingReader",
+    "VideoError",
+    "VideoFacts",
+    "VideoReader",
+    "frames_near",
+    "goals_of",
+    "native_frames",
+    "probe",
+    "sample_frames",
+    "scaled_size",
+    "taken_from_frames",
+]
+
+T = TypeVar("T")
+
+_BATCH = 8  # native frames handed over at once: few enough for memory, enough to make the hand-over cheap
+_QUEUED_BATCHES = 2
+_TURN_S = 0.0001  # after which a thread that runs Python lets others go on: a decoder that waits 5 ms runs cold
+_PASSED_ON_S = 10.5  # x264's usual 250 frames and a few: the worst frame measured was 0.64 grey levels off on the mean
+_SEEK_BACK_S = 5.0  # how much earlier a file is entered that did not seek to a keyframe
+
+
+@dataclass(frozen=True, slots=True)
+class VideoFacts:
+    """What is known of a video before all of it is decoded.
+
+    ``width`` and ``height`` are as displayed, in pixels; ``frame_rate`` is the average in frames per
+    second; ``frame_count`` comes from the container and may be an estimate; ``bitrate`` is in bits per
+    second; ``rotation`` is the clockwise turn for display (0, 90, 180, 270). ``opens_quickly``: its `headers_tell`
+    enough.
+    """
+
+    path: Path
+    width: int
+    height: int
+    duration_s: float
+    frame_rate: float
+    frame_count: int
+    codec: str
+    bitrate: int
+    rotation: int
+    pixel_format: str
+    first_pts: int = 0
+    time_base: Fraction = Fraction(1, 90000)
+    keyframes_s: tuple[float, ...] = field(default=(), repr=False)
+    opens_quickly: bool = field(default=False, repr=False)
+
+    def time_of(self, pts: int) -> float:
+        """Give the time in seconds of a presentation time stamp, counted from the first displayed frame."""
+        return float((pts - self.first_pts) * self.time_base)
+
+
+@dataclass(frozen=True, slots=True)
+class SampledFrame:
+    """One picture of a sparse sample: its number in the sample, its time, ``(h, w, 3)`` RGB uint8."""
+
+    index: int
+    timestamp_s: float
+    image: NDArray[np.uint8]
+
+
+def probe(path: Path) -> VideoFacts:
+    """Find out what a file holds, by its headers and by decoding its first picture.
+
+    Raises:
+        VideoError: the file is missing, unreadable, no video, damaged beyond use, or without a picture.
+    """
+    path = Path(path)
+    container = open_video(path)
+    try:
+        stream = video_stream(container, path)
+        frame = first_frame(container, stream, path)
+        time_base = stream.time_base or Fraction(1, 90000)
+        first_pts = frame.pts if frame.pts is not None else frame.dts or 0
+        across = frame.rotation % 180 not in range(-45, 46) and frame.rotation % 180 <= 135
+        index = index_facts(container, stream, path)
+        rate = stream.average_rate or stream.guessed_rate or stream.base_rate or Fraction(25)
+        end = last_pts(container, stream, index)
+        duration_s = float((end - first_pts) * time_base) if end is not None else 0.0
+        duration_s = max(duration_s, float(1 / rate))
+        frame_count = index.frame_count or stream.frames or round(duration_s * rate)
+        return VideoFacts(
+            path=path,
+            width=frame.height if across else frame.width,
+            height=frame.width if across else frame.height,
+            duration_s=duration_s,
+            frame_rate=max(frame_count, 1) / duration_s,
+            frame_count=max(frame_count, 1),
+            codec=stream.codec_context.codec.canonical_name,
+            bitrate=round(path.stat().st_size * 8 / duration_s),
+            rotation=round(-frame.rotation / 90) % 4 * 90,
+            pixel_format=frame.format.name,
+            first_pts=first_pts,
+            time_base=time_base,
+            keyframes_s=tuple(float(ticks * time_base) for ticks in index.keyframes),
+            opens_quickly=headers_tell(path, stream),
+        )
+    finally:
+        container.close()
+
+
+class NativeFrame:
+    """One displayed frame of a video: its number from 0, its exact time in seconds, and its pixels on demand.
+
+    Pixels stay valid for as long as the object is kept; keep few, each holds a whole decoded picture.
+    """
+
+    __slots__ = ("_picture", "index", "time_s")
+
+    def __init__(self, index: int, time_s: float, picture: Picture) -> None:
+        self.index = index
+        self.time_s = time_s
+        self._picture = picture
+
+    def luma(self, bbox: BBox) -> NDArray[np.uint8]:
+        """Give the luma of a rectangle, ``(height, width)`` uint8, as coded."""
+        return self._picture.luma(bbox)
+
+    def rgb(self, bbox: BBox) -> NDArray[np.uint8]:
+        """Give the colours of a rectangle, ``(height, width, 3)`` RGB uint8."""
+        return self._picture.rgb(bbox)
+
+    def yuv420(self, bbox: BBox) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+        """Give a rectangle as Y, Cb and Cr in 4:2:0, uint8, as coded; the luma's sides are made even."""
+        return self._picture.yuv420(bbox)
+
+    def scaled_luma(self, width: int, height: int) -> NDArray[np.uint8]:
+        """Give the whole picture's luma scaled down, ``(height, width)`` uint8, as coded."""
+        return self._picture.scaled_luma(width, height)
+
+    def scaled_rgb(self, width: int, height: int) -> NDArray[np.uint8]:
+        """Give the whole picture scaled, ``(height, width, 3)`` RGB uint8."""
+        return self._picture.scaled_rgb(width, height)
+
+
+class VideoReader:
+    """An open video: seek and decode, with every damaged packet passed over.
+
+    Use it as a context manager. ``skip`` is FFmpeg's ``skip_frame`` (``"NONREF"`` leaves out the frames
+    no other frame is built from), ``skip_filter`` its ``skip_loop_filter``: frames decoded without the loop filter,
+    which is quicker. ``"all"`` is good enough to look for text, not for exact times. ``on_gpu`` has NVDEC decode
+    all of it: ``NvdecUnavailable`` where it cannot, FFmpeg's own errors where it fails or the file is damaged.
+    """
+
+    def __init__(
+        self,
+        facts: VideoFacts,
+        *,
+        skip: str = "DEFAULT",
+        skip_filter: str = "default",
+        threads: int = 1,
+        on_gpu: bool = False,
+    ) -> None:
+        self.facts = facts
+        from av.video.reformatter import VideoReformatter
+
+        self._decoder = (skip, skip_filter, threads)
+        self._on_gpu = on_gpu
+        self._scaler = VideoReformatter()
+        self._open()
+
+    def _open(self) -> None:
+        facts = self.facts
+        if self._on_gpu:
+            self._container = open_on_nvdec(facts.path, facts.codec, facts.pixel_format)
+            self._stream = video_stream(self._container, facts.path)
+            return
+        self._container = open_video(facts.path, quickly=facts.opens_quickly)
+        self._stream = video_stream(self._container, facts.path)
+        context = self._stream.codec_context
+        skip, skip_filter, threads = self._decoder
+        context.thread_count = threads
+        context.thread_type = "AUTO" if threads > 1 else "NONE"
+        context.skip_frame = skip  # pyright: ignore[reportAttributeAccessIssue]
+        context.options = {"skip_loop_filter": skip_filter}
+
+    def _reopen(self) -> None:
+        self._container.close()
+        self._open()
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._container.close()
+
+    def frames_from(self, time_s: float) -> Iterator[NativeFrame]:
+        """Decode from the last keyframe at or before a time; from earlier on where the file seeks badly."""
+        for start in (time_s, time_s - _SEEK_BACK_S, None):
+            if start is None:
+                self._reopen()
+            elif not self._seek(start):
+                continue
+            frames = self.frames()
+            first = next(frames, None)
+            if first is not None and (start is None or first.time_s <= time_s + 1.5 / self.facts.frame_rate):
+                return itertools.chain((first,), frames)
+        return iter(())
+
+    def _seek(self, time_s: float) -> bool:
+        from av.error import FFmpegError
+
+        pts = self.facts.first_pts + max(0, round(time_s / self.facts.time_base))
+        try:
+            self._container.seek(pts, stream=self._stream, backward=True)
+        except FFmpegError:
+            return False
+        return True
+
+    def frames(self) -> Iterator[NativeFrame]:
+        """Decode from here to the end. ``index`` counts from 0 at this call; times rise strictly."""
+        facts = self.facts
+        step = 1 / facts.frame_rate
+        last = -step
+        for index, frame in enumerate(decode(self._container, self._stream, strict=self._on_gpu)):
+            pts = frame.pts if frame.pts is not None else frame.dts
+            time_s = facts.time_of(pts) if pts is not None else last + step
+            if index and time_s <= last:  # a damaged time stamp: keep the order of display
+                time_s = last + min(step, float(facts.time_base))
+            last = time_s
+            yield NativeFrame(index, time_s, Picture(frame, facts.rotation, (facts.width, facts.height), self._scaler))
+
+
+def sample_frames(facts: VideoFacts, rate: float, *, long_side: int | None = None) -> Iterator[SampledFrame]:
+    """Sample a video evenly: ``int(duration * rate)`` pictures, at least one.
+
+    Picture ``i`` stands for the time around ``(i + 0.5) / rate``; a keyframe is taken for it where one is
+    near enough (within 40 % of the distance between samples), so that a sparse sample costs little.
+    ``long_side`` bounds the picture's longer side in pixels.
+
+    Raises:
+        VideoError: the file can no longer be opened.
+        ValueError: ``rate`` is not positive.
+    """
+    goals = goals_of(facts, rate)
+    width, height = scaled_size(facts, long_side)
+    with VideoReader(facts) as reader:
+        for index, frame in enumerate(frames_near(reader, goals)):
+            yield SampledFrame(index, frame.time_s, frame.scaled_rgb(width, height))
+
+
+def goals_of(facts: VideoFacts, rate: float) -> list[float]:
+    """Choose the times of an even sample of a video as `sample_frames` takes it, rising.
+
+    Raises:
+        ValueError: ``rate`` is not positive.
+    """
+    if not rate > 0:
+        raise ValueError(f"a sampling rate must be positive, got {rate}")
+    count = max(1, int(facts.duration_s * rate + 1e-9))
+    spacing = min(1 / rate, facts.duration_s / count)
+    times = [(index + 0.5) * (1 / rate if count > 1 else spacing) for index in range(count)]
+    near = [_nearest(facts.keyframes_s, time_s, 0.4 * spacing) for time_s in times]
+    return [time_s if keyframe is None else keyframe for time_s, keyframe in zip(times, near, strict=True)]
+
+
+def scaled_size(facts: VideoFacts, long_side: int | None) -> tuple[int, int]:
+    """Give ``(width, height)`` of the picture with its longer side bounded by ``long_side`` pixels."""
+    longest = max(facts.width, facts.height)
+    if long_side is None or longest <= long_side:
+        return facts.width, facts.height
+    scale = long_side / longest
+    return max(1, round(facts.width * scale)), max(1, round(facts.height * scale))
+
+
+class SeekingReader(Protocol):
+    """What `frames_near` asks of a reader."""
+
+    facts: VideoFacts
+
+    def frames_from(self, time_s: float) -> Iterator[NativeFrame]:
+        """Give the frames from a time, or somewhat earlier, on."""
+        ...
+
+
+def frames_near(reader: SeekingReader, times: Sequence[float]) -> Iterator[NativeFrame]:
+    """Give the frame that is on display at each of some rising times, decoding as little as possible.
+
+    Fewer frames come when the file ends early; where it has none there, the last one is given.
+    """
+    previous: NativeFrame | None = None
+    running: Iterator[NativeFrame] | None = None
+    for goal in times:
+        start = _last_at_or_before(reader.facts.keyframes_s, goal)
+        if running is None or previous is None or start is None or start > previous.time_s:
+            running, previous = reader.frames_from(goal), None
+        previous = _advance(running, goal, previous, reader.facts)
+        if previous is None:
+            return
+        yield previous
+
+
+def native_frames(
+    facts: VideoFacts, *, start_s: float = 0.0, end_s: float | None = None, threads: int | None = None
+) -> Iterator[NativeFrame]:
+    """Decode every frame once, ahead of whoever looks at the frames; arguments and errors as of `taken_from_frames`."""
+    return taken_from_frames(facts, lambda frame: frame, start_s=start_s, end_s=end_s, threads=threads)
+
+
+def taken_from_frames(
+    facts: VideoFacts,
+    take: Callable[[NativeFrame], T],
+    *,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    threads: int | None = None,
+) -> Generator[T, None, None]:
+    """Decode every frame once, in a thread of its own, and give what is taken from each.
+
+    Memory is bounded by what is taken from a few frames, however long the video is. From then on the process's threads
+    hand Python's lock over sooner (`sys.setswitchinterval`). With ``start_s`` and ``end_s``
+    only frames with ``start_s <= time < end_s`` are given, ``index`` counting from the first of them.
+
+    Args:
+        facts: the video.
+        take: called with each frame in the decoder's thread, where its pixels are at hand; a picture that is not
+            kept leaves its memory to the next.
+        start_s, end_s: a stretch of the video, seconds.
+        threads: the decoder's own (default: one, the cheapest in CPU time, up to two cores; more on larger machines).
+
+    Raises:
+        VideoError: the file can no longer be opened.
+    """
+    sys.setswitchinterval(min(_TURN_S, sys.getswitchinterval()))
+    batches: queue.Queue[list[T] | BaseException | None] = queue.Queue(_QUEUED_BATCHES)
+    stopped = threading.Event()
+    frames = _decoded(facts, (start_s, end_s), threads or _decoder_threads())
+    worker = threading.Thread(
+        target=_decode_ahead, args=(map(take, frames), batches, stopped), name="decode", daemon=True
+    )
+    worker.start()
+    try:
+        while (batch := batches.get()) is not None:
+            if isinstance(batch, BaseException):
+                raise batch
+            yield from batch
+    finally:
+        stopped.set()
+        while worker.is_alive():
+            with contextlib.suppress(queue.Empty):
+                batches.get_nowait()
+            worker.join(0.01)
+
+
+def _decode_ahead(
+    items: Iterator[T], batches: queue.Queue[list[T] | BaseException | None], stopped: threading.Event
+) -> None:
+    try:
+        batch: list[T] = []
+        for item in items:
+            batch.append(item)
+            if len(batch) == _BATCH:
+                batches.put(batch)
+                batch = []
+            if stopped.is_set():
+                return
+        batches.put(batch)
+        batches.put(None)
+    except BaseException as error:  # noqa: BLE001 -- handed over: it is raised where the frames are used
+        batches.put(error)
+
+
+def _decoded(facts: VideoFacts, stretch: tuple[float, float | None], threads: int) -> Iterator[NativeFrame]:
+    """Decode one stretch on the GPU where that works; from the frame on at which it fails, on the CPU."""
+    from av.error import FFmpegError
+
+    given = 0
+    try:
+        with VideoReader(facts, on_gpu=True) as reader:
+            for frame in _frames_of(reader, *stretch):
+                yield frame
+                given += 1
+        return
+    except (NvdecUnavailable, FFmpegError) as error:
+        note_cpu(facts.path, error, given)
+    with VideoReader(facts, skip_filter=_barely_filtered(facts), threads=threads) as reader:
+        yield from itertools.islice(_frames_of(reader, *stretch), given, None)
+
+
+def _barely_filtered(facts: VideoFacts) -> str:
+    """Choose the frames that are decoded without the loop filter: a tenth of decoding, and hardly a grey level.
+
+    It smooths the edges of blocks. What no other frame is built from can do without; other B frames pass on what was
+    left out of them, up to the next keyframe.
+    """
+    stretches = itertools.pairwise((0.0, *facts.keyframes_s, facts.duration_s))
+    return "bidir" if max(end - start for start, end in stretches) <= _PASSED_ON_S else "noref"
+
+
+def _frames_of(reader: VideoReader, start_s: float, end_s: float | None) -> Iterator[NativeFrame]:
+    """Decode one stretch; from its start the frames are numbered anew."""
+    frames = reader.frames() if start_s <= 0 else reader.frames_from(start_s)
+    index = 0
+    for frame in frames:
+        if end_s is not None and frame.time_s >= end_s:
+            return
+        if frame.time_s >= start_s or start_s <= 0:
+            frame.index = index
+            yield frame
+            index += 1
+
+
+def _decoder_threads() -> int:
+    import os
+
+    cores = os.cpu_count() or 1
+    return 1 if cores <= 2 else min(4, cores // 2)
+
+
+def _advance(
+    frames: Iterator[NativeFrame], goal: float, previous: NativeFrame | None, facts: VideoFacts
+) -> NativeFrame | None:
+    """Decode up to the frame on display at a time."""
+    slack = 0.5 / facts.frame_rate
+    while previous is None or previous.time_s < goal - slack:
+        frame = next(frames, None)
+        if frame is None:
+            return previous
+        previous = frame
+    return previous
+
+
+def _nearest(sorted_times: Sequence[float], time_s: float, tolerance_s: float) -> float | None:
+    near = [time for time in sorted_times if abs(time - time_s) <= tolerance_s]
+    return min(near, key=lambda time: abs(time - time_s)) if near else None
+
+
+def _last_at_or_before(sorted_times: Sequence[float], time_s: float) -> float | None:
+    before = [time for time in sorted_times if time <= time_s + 1e-6]
+    return before[-1] if before else None

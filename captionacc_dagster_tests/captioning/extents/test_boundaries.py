@@ -1,0 +1,219 @@
+"""Where captions begin and end, judged by the pixels of small strips: fades, crossfades, signs that move."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from captionacc_dagster.captioning.extents.boundaries import find_boundary, is_fade_of, join, moves, standing
+from captionacc_dagster.captioning.extents.segmentation import Segment, TrackFollower
+from captionacc_dagster.captioning.extents.strokes import Plane, compare_ink, model_ink
+from captionacc_dagster_tests.captioning.drawn_clips import texture, write_text
+
+pytestmark = pytest.mark.unit
+
+LINE = 30.0
+SIZE = (48, 480)
+Strip = Callable[[int], Plane]
+
+
+def lettered(text: str, at: float = 0.5, background: int = 90) -> Plane:
+    picture = np.full((*SIZE, 3), background, np.uint8)
+    if text:
+        write_text(picture, text, (at, 0.5), 22)
+    return picture[..., 0].copy()
+
+
+def shown(*layers: tuple[str, Callable[[int], float]]) -> Strip:
+    """Give strips on which each text has the opacity of its frame."""
+    plain = lettered("").astype(np.float32)
+    drawn = [(lettered(text).astype(np.float32) - plain, opacity) for text, opacity in layers]
+
+    def strip(frame: int) -> Plane:
+        picture = plain.copy()
+        for text, opacity in drawn:
+            share = opacity(frame)
+            picture = picture * (1 - share * (np.abs(text) > 2)) + (text + plain) * share * (np.abs(text) > 2)
+        noise = np.random.default_rng(frame).normal(0, 1.5, SIZE)
+        return np.clip(picture + noise, 0, 255).astype(np.uint8)
+
+    return strip
+
+
+def segment(strip: Strip, start: int, end: int, around: Sequence[int] = ()) -> Segment:
+    sampled = [(n, strip(n)) for n in np.linspace(start, end - 1, 8).round().astype(int).tolist()]
+    model = model_ink([picture for _, picture in sampled], LINE)
+    return Segment(start, end, model, sampled, sampled, [(n, strip(n)) for n in around])
+
+
+def rising(half: int, frames: int) -> Callable[[int], float]:
+    return lambda frame: float(np.clip((frame - half) / frames + 0.5, 0, 1))
+
+
+def falling(half: int, frames: int) -> Callable[[int], float]:
+    return lambda frame: float(np.clip((half - 1 - frame) / frames + 0.5, 0, 1))
+
+
+@pytest.mark.parametrize("fade", [6, 12, 24])
+def test_a_fade_is_cut_where_half_is_to_be_seen_wherever_it_was_noticed(fade: int):
+    coming = shown(("Slowly it comes", rising(40, fade)))
+    going = shown(("Slowly it goes", falling(40, fade)))
+    for noticed in (40 - fade // 3, 40, 40 + fade // 3):
+        around = range(noticed - 20, noticed + 21)
+        empty, caption = segment(coming, 10, 40 - fade // 2), segment(coming, noticed, 80, around)
+        assert abs(find_boundary(empty, caption, LINE).start - 40) <= 1
+        caption, empty = segment(going, 0, noticed), segment(going, 40 + fade // 2, 70)
+        boundary = find_boundary(caption, Segment(noticed, 70, *_rest(empty), [(n, going(n)) for n in around]), LINE)
+        assert abs(boundary.end - 40) <= 1
+
+
+def _rest(kept: Segment):
+    return kept.model, kept.strips, kept.pictures
+
+
+def test_captions_that_fade_into_each_other_meet_where_both_are_alike():
+    strip = shown(("The first one leaves", falling(40, 16)), ("while another comes up", rising(40, 16)))
+    first, second = segment(strip, 5, 32), segment(strip, 48, 80)
+    second = Segment(40, 80, *_rest(second), [(n, strip(n)) for n in range(20, 61)])
+    boundary = find_boundary(first, second, LINE)
+    assert boundary.start == boundary.end
+    assert abs(boundary.start - 40) <= 2
+
+
+def test_letters_seen_in_a_fade_are_of_the_caption_beside():
+    strip = shown(("You could have told me", rising(40, 20)))
+    caption = segment(strip, 52, 90)
+    faint = segment(strip, 30, 40)
+    assert is_fade_of(faint, faint.model.ink | (caption.model.ink & (np.arange(SIZE[1]) > 200)), caption, LINE)
+    assert not is_fade_of(caption, caption.model.ink, faint, LINE)
+
+
+@pytest.mark.parametrize("other", ["We have sold it", "We have", "have told", "Nobody came to the meeting at all"])
+def test_another_caption_is_no_fade(other: str):
+    caption = segment(shown(("We have told it", lambda _: 1.0)), 0, 20)
+    beside = segment(shown((other, lambda _: 1.0)), 20, 40)
+    assert not is_fade_of(caption, caption.model.ink, beside, LINE)
+    assert not is_fade_of(beside, beside.model.ink, caption, LINE)
+
+
+def test_a_caption_that_fades_in_beside_a_sign_that_stands_is_not_the_sign():
+    strip = shown(("EXIT" + " " * 40, lambda _: 1.0), ("                Nobody left", rising(40, 6)))
+    sign, caption = segment(strip, 10, 36), segment(strip, 44, 52)
+    boundary = find_boundary(sign, Segment(40, 52, *_rest(caption), [(n, strip(n)) for n in range(20, 61)]), LINE)
+    assert not boundary.is_same
+    assert abs(boundary.start - 40) <= 1
+
+
+def test_a_character_changes_amidst_ink_that_was_seen_to_come():
+    """Not all of a caption is seen to come; over a scene that moves, its ink tells of the rest."""
+    texts = shown(
+        ("It costs 15 dollars.", lambda frame: float(frame < 40)),
+        ("It costs 16 dollars.", lambda frame: float(frame >= 40)),
+    )
+
+    def strip(frame: int) -> Plane:
+        picture = texts(frame)
+        picture[:, 440:] = 60 + 25 * (frame % 3)
+        return picture
+
+    first, second = segment(strip, 10, 40), segment(strip, 40, 80, range(20, 61))
+    digit = next(column for _, column in compare_ink(first.model, second.model, LINE).windows if column < 400)
+    born = first.model.ink & (np.abs(np.arange(SIZE[1]) - digit) > LINE)
+    boundary = find_boundary(first, second, LINE, born)
+    assert not boundary.is_same
+    assert (boundary.end, boundary.start) == (40, 40)
+
+
+@pytest.mark.parametrize(("is_busy", "cuts"), [(False, [20, 50, 100]), (True, [20, 100])])
+def test_the_smallest_part_of_a_letter_is_a_change_where_nothing_else_changes(is_busy: bool, cuts: list[int]):
+    strip = shown(
+        ("ill", lambda frame: float(20 <= frame < 50)),
+        ("iil", lambda frame: float(frame >= 50)),
+    )
+    follower = TrackFollower(LINE, 25.0)
+    ended = []
+    for frame in range(100):
+        picture = strip(frame)
+        if is_busy:
+            picture[:, 440:] = 60 + 25 * (frame % 3)
+        ended += follower.push(picture)
+    assert [segment.end for segment in (*ended, *follower.finish())] == cuts
+
+
+@pytest.mark.parametrize("fade", [8, 16])
+def test_a_fade_beside_a_sign_that_stands_is_cut_where_half_of_what_goes_is_seen(fade: int):
+    strip = shown(("EXIT ONLY" + " " * 30, lambda _: 1.0), (" " * 30 + "Nobody", falling(40, fade)))
+    both, sign = segment(strip, 0, 30), segment(strip, 50, 70)
+    boundary = find_boundary(both, Segment(44, 70, *_rest(sign), [(n, strip(n)) for n in range(20, 69)]), LINE)
+    assert abs(boundary.end - 40) <= 1
+
+
+def test_a_caption_that_stands_fainter_over_another_picture_is_no_fade():
+    strip = shown(("Over the hills", lambda frame: 1.0 if frame < 40 else 0.5))
+    caption, fainter = segment(strip, 0, 40), segment(strip, 40, 80)
+    assert not is_fade_of(fainter, caption.model.ink, caption, LINE)
+    fading = segment(shown(("Over the hills", falling(60, 60))), 46, 80)
+    assert is_fade_of(fading, caption.model.ink, caption, LINE)
+
+
+def test_a_character_too_faint_for_the_mask_is_seen_to_change_where_all_else_stands():
+    before, after = lettered("Gate"), lettered("Gate")
+    before[22:24, 266:277] += 30
+    after[18:20, 266:277] += 30
+    after[27:29, 265:278] += 30
+    first, second = segment(lambda _: before, 0, 40), segment(lambda _: after, 40, 80)
+    around = [(n, before if n < 40 else after) for n in range(20, 61)]
+    assert not find_boundary(first, Segment(40, 80, *_rest(second), around), LINE).is_same
+    jumped = after.copy()
+    jumped[:, :120] += 40
+    scene = segment(lambda _: jumped, 40, 80)
+    around = [(n, before if n < 40 else jumped) for n in range(20, 61)]
+    assert find_boundary(first, Segment(40, 80, *_rest(scene), around), LINE).is_same
+
+
+def test_joining_a_caption_with_its_fade_keeps_what_stands_in_full():
+    strip = shown(("It stands and fades", falling(50, 24)))
+    caption, fade = segment(strip, 0, 36), segment(strip, 42, 52)
+    joined = join(caption, fade, LINE)
+    assert (joined.start, joined.end) == (0, 52)
+    assert [n for n, _ in joined.strips] == [n for n, _ in caption.strips]
+
+
+def test_frames_beyond_the_boundaries_say_nothing_of_a_segment():
+    strip = shown(("Only at the end", rising(30, 4)))
+    late = segment(strip, 16, 76)
+    before = late.within(16, 28, LINE)
+    assert (before.start, before.end) == (16, 28)
+    assert max(n for n, _ in [*before.strips, *before.pictures]) < 28
+    assert late.model.ink.sum() > 0 == before.model.ink.sum()
+
+
+def test_a_sign_that_moves_is_told_from_a_caption_that_stands():
+    sign = segment(lambda frame: lettered("MARKET", at=0.5 + 0.0008 * frame), 0, 16)
+    ink = segment(lambda _: lettered("MARKET"), 0, 16).model.ink
+    assert moves(sign, ink)
+    assert not moves(segment(lambda _: lettered("MARKET"), 0, 16), ink)
+
+    scene = texture(2 * SIZE[1], SIZE[0], 3)
+
+    def over_a_pan(frame: int) -> Plane:
+        picture = scene[:, frame * 4 : frame * 4 + SIZE[1]].copy()
+        write_text(picture, "MARKET", (0.5, 0.5), 22)
+        return picture[..., 0].copy()
+
+    assert not moves(segment(over_a_pan, 0, 16), ink)
+
+
+def test_only_the_line_that_moves_is_left_out():
+    def both(frame: int) -> Plane:
+        return np.vstack([lettered("MARKET", at=0.4 + 0.0008 * frame), lettered("It is said here")])
+
+    upper = segment(lambda _: lettered("MARKET", at=0.4), 0, 8).model.ink
+    lower = segment(lambda _: lettered("It is said here"), 0, 8).model.ink
+    ink = np.vstack([upper, lower])
+    lines = [(0, 0, SIZE[1], SIZE[0]), (0, SIZE[0], SIZE[1], 2 * SIZE[0])]
+    kept = standing(segment(both, 0, 16), ink, lines)
+    assert not kept[: SIZE[0]].any()
+    assert np.array_equal(kept[SIZE[0] :], ink[SIZE[0] :])

@@ -1,0 +1,289 @@
+"""Every hard property of finding captions, each on a small clip of its own that fails when the property breaks."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import threading
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from captionacc_dagster.captioning.captions import Timeline
+from captionacc_dagster.captioning.extents.find import find_captions
+from captionacc_dagster.captioning.extents.reading import fold
+from captionacc_dagster.captioning.layout.find import find_layout, read_full_frames
+from captionacc_dagster.captioning.layout.model import Layout
+from captionacc_dagster.captioning.ocr.base import OcrEngine, OcrError, Recognition
+from captionacc_dagster.captioning.ocr.engines import create_engine
+from captionacc_dagster.captioning.video.reader import probe
+from captionacc_dagster_tests.captioning.captioned_clips import HEIGHT, RATE, SIZE, WIDTH, Event, captioned
+from captionacc_dagster_tests.captioning.drawn_clips import moving, texture, write_text
+
+pytestmark = pytest.mark.integration
+
+ANIME = Path("/work/shared/data/clips/anime-3s.mp4")
+
+
+@pytest.fixture(scope="module")
+def engine() -> OcrEngine:
+    return create_engine()
+
+
+def found(path: Path, layout: Layout, engine: OcrEngine) -> list[tuple[int, int, str]]:
+    timeline = find_captions(probe(path), layout, engine)
+    return [(caption.start_frame, caption.end_frame, caption.text) for caption in timeline.captions]
+
+
+def assert_found(path: Path, layout: Layout, engine: OcrEngine, events: list[Event], *, within: int = 0) -> None:
+    got = found(path, layout, engine)
+    assert [fold(text) for _, _, text in got] == [fold(event.text) for event in events], got
+    for (start, end, _), event in zip(got, events, strict=True):
+        assert abs(start - event.start) <= within, (got, event)
+        assert abs(end - event.end) <= within, (got, event)
+
+
+def test_one_character_changes_without_a_gap(tmp_path: Path, engine: OcrEngine):
+    events = [
+        Event(0, 30, "Bring me some milk"),
+        Event(30, 62, "Bring me some silk"),
+        Event(62, 96, "Bring me some silt"),
+    ]
+    layout = captioned(tmp_path / "clip.mp4", events, 96)
+    assert_found(tmp_path / "clip.mp4", layout, engine, events)
+
+
+def test_short_captions_and_gaps_of_single_frames(tmp_path: Path, engine: OcrEngine):
+    events = [
+        Event(10, 18, "Stop right there"),
+        Event(19, 43, "What happened here?"),
+        Event(45, 53, "Nobody knows"),
+        Event(56, 80, "Then let us leave"),
+    ]
+    layout = captioned(tmp_path / "clip.mp4", events, 92)
+    assert_found(tmp_path / "clip.mp4", layout, engine, events)
+
+
+def test_a_repeat_after_a_gap_is_a_caption_of_its_own(tmp_path: Path, engine: OcrEngine):
+    events = [Event(6, 40, "Say it again"), Event(42, 76, "Say it again"), Event(90, 120, "Say it again")]
+    layout = captioned(tmp_path / "clip.mp4", events, 132)
+    assert_found(tmp_path / "clip.mp4", layout, engine, events)
+
+
+def test_fades_begin_and_end_where_half_is_to_be_seen(tmp_path: Path, engine: OcrEngine):
+    events = [Event(14, 70, "Slowly it comes", fade=7), Event(84, 140, "and slowly it goes", fade=7)]
+    layout = captioned(tmp_path / "clip.mp4", events, 150)
+    halves = [
+        Event(
+            min(f for f in range(150) if event.opacity(f) >= 0.5),
+            max(f for f in range(150) if event.opacity(f) >= 0.5) + 1,
+            event.text,
+        )
+        for event in events
+    ]
+    assert_found(tmp_path / "clip.mp4", layout, engine, halves, within=2)
+
+
+def test_a_background_cut_inside_a_caption_is_no_cut(tmp_path: Path, engine: OcrEngine):
+    events = [Event(8, 80, "The scene changes here"), Event(80, 110, "and here it goes on")]
+    one, other = moving(WIDTH, HEIGHT, seed=1), moving(WIDTH, HEIGHT, speed=3.0, seed=5)
+    layout = captioned(
+        tmp_path / "clip.mp4",
+        events,
+        120,
+        background=lambda frame: one(frame) if frame < 44 else other(frame),
+    )
+    assert_found(tmp_path / "clip.mp4", layout, engine, events)
+
+
+def test_slides_that_stand_still_are_no_captions(tmp_path: Path, engine: OcrEngine):
+    events = [Event(20, 60, "Welcome to the lecture"), Event(90, 126, "Any questions so far?")]
+    slides = [texture(WIDTH, HEIGHT, seed) for seed in (2, 3, 4)]
+    layout = captioned(tmp_path / "clip.mp4", events, 144, background=lambda frame: slides[frame // 48].copy())
+    assert_found(tmp_path / "clip.mp4", layout, engine, events)
+
+
+def test_a_change_of_colour_inside_a_caption_is_no_cut(tmp_path: Path, engine: OcrEngine):
+    event = Event(10, 70, "Sing along with me")
+    plain = moving(WIDTH, HEIGHT)
+
+    def sung(frame: int) -> np.ndarray:
+        """White at first, then yellow from the left as it is sung."""
+        picture = plain(frame)
+        if event.start <= frame < event.end:
+            yellow = picture.copy()
+            write_text(picture, event.text, event.at, SIZE)
+            write_text(yellow, event.text, event.at, SIZE, fill="yellow")
+            done = int(WIDTH * (0.3 + 0.4 * (frame - event.start) / (event.end - event.start)))
+            picture[:, :done] = yellow[:, :done]
+        return picture
+
+    layout = captioned(tmp_path / "white.mp4", [event], 84)
+    captioned(tmp_path / "clip.mp4", [], 84, background=sung)
+    assert_found(tmp_path / "clip.mp4", layout, engine, [event])
+
+
+def test_two_lines_come_from_top_to_bottom(tmp_path: Path, engine: OcrEngine):
+    events = [Event(5, 50, "First the upper line\nthen the lower one"), Event(50, 90, "Only a single line")]
+    layout = captioned(tmp_path / "clip.mp4", events, 96)
+    got = found(tmp_path / "clip.mp4", layout, engine)
+    assert [text.split("\n") for _, _, text in got] == [event.text.split("\n") for event in events]
+    assert [(start, end) for start, end, _ in got] == [(5, 50), (50, 90)]
+
+
+def test_the_first_frame_and_the_last_belong_to_captions(tmp_path: Path, engine: OcrEngine):
+    events = [Event(0, 40, "It begins at once"), Event(52, 90, "and runs to the end")]
+    path = tmp_path / "clip.mp4"
+    layout = captioned(path, events, 90)
+    timeline = find_captions(probe(path), layout, engine)
+    first, last = timeline.captions
+    assert (first.start_s, last.end_frame) == (0.0, 90)
+    assert last.end_s == pytest.approx(90 / RATE, abs=0.005)
+
+
+def test_variable_frame_rate_keeps_the_times_of_the_frames(tmp_path: Path, engine: OcrEngine):
+    steps = [42 if number % 3 else 84 for number in range(96)]
+    pts = [0, *itertools.accumulate(steps[:-1])]
+    events = [Event(12, 40, "Times are uneven here"), Event(40, 80, "but they are exact")]
+    path = tmp_path / "clip.mp4"
+    layout = captioned(path, events, 96, pts=pts)
+    timeline = find_captions(probe(path), layout, engine)
+    assert [(c.start_frame, c.end_frame) for c in timeline.captions] == [(12, 40), (40, 80)]
+    for caption, event in zip(timeline.captions, events, strict=True):
+        assert caption.start_s == pytest.approx(pts[event.start] / 1000, abs=0.002)
+        assert caption.end_s == pytest.approx(pts[event.end] / 1000, abs=0.002)
+
+
+def test_punctuation_and_single_words_are_read(tmp_path: Path, engine: OcrEngine):
+    events = [Event(8, 40, "What?!"), Event(52, 84, "No.")]
+    layout = captioned(tmp_path / "clip.mp4", events, 96)
+    assert_found(tmp_path / "clip.mp4", layout, engine, events)
+
+
+def test_a_logo_beside_the_captions_does_not_get_into_the_text(tmp_path: Path, engine: OcrEngine):
+    events = [Event(10, 50, "Only this is said"), Event(60, 100, "and nothing else")]
+
+    def logo(picture: np.ndarray, frame: int) -> None:
+        write_text(picture, "NEWS 24", (0.82, 0.88), 20, outline=0)
+
+    layout = captioned(tmp_path / "clip.mp4", events, 112, paint=logo)
+    assert_found(tmp_path / "clip.mp4", layout, engine, events)
+
+
+def test_a_moving_background_alone_gives_no_captions(tmp_path: Path, engine: OcrEngine):
+    layout = captioned(tmp_path / "text.mp4", [Event(2, 20, "Seen once")], 24)
+    path = tmp_path / "clip.mp4"
+    captioned(path, [], 120, background=moving(WIDTH, HEIGHT, speed=2.0, seed=7))
+    assert found(path, layout, engine) == []
+
+
+def test_hard_compression_splits_no_caption(tmp_path: Path, engine: OcrEngine):
+    events = [Event(10, 110, "This one stands for long"), Event(110, 140, "and this one does not")]
+    layout = captioned(tmp_path / "clip.mp4", events, 150, crf=34)
+    assert_found(tmp_path / "clip.mp4", layout, engine, events, within=1)
+
+
+def test_a_video_without_tracks_has_no_captions_and_is_not_decoded(tmp_path: Path, engine: OcrEngine):
+    path = tmp_path / "clip.mp4"
+    captioned(path, [], 30)
+    facts = probe(path)
+    layout = find_layout(facts, engine, [read for _, read in read_full_frames(facts, engine)])
+    assert layout.tracks == ()
+    timeline = find_captions(facts, layout, engine, chunks_dir=tmp_path / "chunks")
+    assert (timeline.captions, timeline.pairs, timeline.native_frame_count) == ((), (), 0)
+
+
+def test_labels_follow_the_captions(tmp_path: Path, engine: OcrEngine):
+    events = [Event(24, 60, "Here is the first"), Event(60, 96, "and here the second")]
+    path = tmp_path / "clip.mp4"
+    layout = captioned(path, events, 120)
+    timeline: Timeline = find_captions(probe(path), layout, engine)
+    assert timeline.cropped_frame_count == 50
+    assert [pair.frame1_index for pair in timeline.pairs] == list(range(49))
+    labels = [pair.label for pair in timeline.pairs]
+    assert {name: labels.count(name) for name in set(labels)} == {
+        "empty_empty": 18,
+        "empty_valid": 1,
+        "same": 28,
+        "different": 1,
+        "valid_empty": 1,
+    }
+    for pair in timeline.pairs:
+        total = (
+            pair.prob_same + pair.prob_different + pair.prob_empty_empty + pair.prob_empty_valid + pair.prob_valid_empty
+        )
+        assert total == pytest.approx(1.0)
+        assert pair.confidence == getattr(pair, f"prob_{pair.label}")
+
+
+def test_few_recognitions_are_enough(tmp_path: Path, engine: OcrEngine):
+    events = [Event(24 * n, 24 * n + 20, f"Caption number {n}") for n in range(1, 6)]
+    path = tmp_path / "clip.mp4"
+    layout = captioned(path, events, 156)
+    timeline = find_captions(probe(path), layout, engine)
+    assert len(timeline.captions) == 5
+    assert timeline.ocr_recognitions <= 10
+
+
+class Failing:
+    """An engine that has read nothing when it fails."""
+
+    name = "failing"
+
+    def recognise(self, line_images: list[NDArray[np.uint8]]) -> list[Recognition]:
+        raise OcrError("out of order")
+
+
+@pytest.mark.timeout(60)
+def test_an_engine_that_fails_leaves_no_thread_behind(tmp_path: Path):
+    words = ("First thing", "Second thing", "Third thing", "Last thing")
+    path = tmp_path / "clip.mp4"
+    layout = captioned(path, [Event(50 * n, 50 * n + 45, text) for n, text in enumerate(words * 4)], 800)
+    with pytest.raises(OcrError, match="out of order") as failure:
+        find_captions(probe(path), layout, cast("OcrEngine", Failing()), chunks_dir=tmp_path / "chunks")
+    # As long as the failure is kept, so are the frames of the calls that it went through.
+    assert failure.tb is not None
+    assert not {"decode", "chunks"} & {thread.name for thread in threading.enumerate()}
+
+
+def test_a_frame_rate_that_is_not_positive_is_refused(tmp_path: Path, engine: OcrEngine):
+    path = tmp_path / "clip.mp4"
+    layout = captioned(path, [], 5)
+    with pytest.raises(ValueError, match="a frame rate must be positive, got 0"):
+        find_captions(probe(path), layout, engine, 0)
+
+
+@pytest.mark.skipif(not ANIME.exists(), reason="the shared clip is not on this machine")
+def test_the_shared_real_clip_comes_out_exactly(engine: OcrEngine):
+    facts = probe(ANIME)
+    layout = find_layout(facts, engine, [read for _, read in read_full_frames(facts, engine)])
+    truth = json.loads(ANIME.with_suffix(".json").read_text(encoding="utf-8"))["captions"]
+    got = find_captions(facts, layout, engine).captions
+    assert [caption.text for caption in got] == [caption["text"] for caption in truth]
+    for caption, true in zip(got, truth, strict=True):
+        assert abs(caption.start_frame - true["start_frame"]) <= 1
+        assert abs(caption.end_frame - true["end_frame"]) <= 1
+
+
+def test_slow_fades_are_no_captions_of_their_own(tmp_path: Path, engine: OcrEngine):
+    events = [Event(0, 66, "You could have told me", fade=15), Event(76, 150, "The house is empty now", fade=23)]
+    still = texture(WIDTH, HEIGHT, 6)
+    layout = captioned(tmp_path / "clip.mp4", events, 166, background=lambda _: still.copy())
+    halves = []
+    for event in events:
+        half = [frame for frame in range(166) if event.opacity(frame) >= 0.5]
+        halves.append(Event(half[0], half[-1] + 1, event.text))
+    assert_found(tmp_path / "clip.mp4", layout, engine, halves, within=2)
+
+
+def test_a_sign_that_drifts_through_the_strip_is_no_caption(tmp_path: Path, engine: OcrEngine):
+    events = [Event(10, 50, "Only this is said"), Event(110, 150, "and nothing else")]
+    scene = texture(2 * WIDTH, HEIGHT, 4).copy()
+    write_text(scene, "MARKET", (0.3, 0.88), 28, outline=0)
+    layout = captioned(
+        tmp_path / "clip.mp4", events, 160, background=lambda frame: scene[:, frame // 2 : frame // 2 + WIDTH].copy()
+    )
+    assert_found(tmp_path / "clip.mp4", layout, engine, events)

@@ -1,0 +1,69 @@
+"""How much ink comes and goes is seen everywhere in a strip, whatever its size."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from captionacc_dagster.captioning.extents.stroke_meter import StrokeMeter
+from captionacc_dagster.captioning.extents.strokes import Plane
+
+pytestmark = pytest.mark.unit
+
+HOLD = 4
+
+
+def most_change(shape: tuple[int, int], line_px: float, letter: tuple[slice, slice]) -> float:
+    """Give the largest change measured in a strip in which a letter appears."""
+    empty = np.full(shape, 90, np.uint8)
+    lettered: Plane = empty.copy()
+    lettered[letter] = 230
+    meter = StrokeMeter(line_px, HOLD)
+    changes = [meter.update(strip) for strip in [empty] * 8 + [lettered] * 8]
+    return max(change for change in changes if change is not None)
+
+
+@pytest.mark.parametrize("extent", [*range(1780, 1811, 3), 1799, 1000, 958, 639])
+@pytest.mark.parametrize("line_px", [36.0, 26.0])
+@pytest.mark.parametrize("vertical", [False, True])
+def test_letters_at_both_ends_of_a_strip_are_seen(extent: int, line_px: float, vertical: bool):
+    size = round(line_px / 2)
+    for start in (4, extent - 4 - size // 3):
+        along, across = slice(start, start + size // 3), slice(12, 12 + size)
+        letter = (along, across) if vertical else (across, along)
+        shape = (extent, 54) if vertical else (54, extent)
+        assert most_change(shape, line_px, letter) > 0.1
+
+
+@pytest.mark.parametrize("shape", [(1, 200), (200, 1), (3, 5), (7, 23)])
+def test_a_flat_strip_that_grows_bright_has_no_ink_however_small_it_is(shape: tuple[int, int]):
+    assert most_change(shape, 36.0, (slice(None), slice(None))) == 0.0
+
+
+@pytest.mark.parametrize("noise", [0, 60], ids=["quiet", "noisy"])
+def test_what_comes_and_goes_is_measured_at_its_own_frame(noise: int):
+    draw = np.random.default_rng(4)
+    empty = np.full((54, 400), 90, np.uint8)
+    lettered = empty.copy()
+    lettered[12:30, 200:206] = 230
+    strips = [strip.copy() for strip in [*[empty] * 10, *[lettered] * 12, *[empty] * 10]]
+    for strip in strips:  # at one end of the strip something changes in each frame
+        strip[:, :40] = draw.integers(90, 91 + noise, (54, 40))
+    meter = StrokeMeter(36.0, HOLD)
+    changes = [change for change in map(meter.update, strips) if change is not None] + meter.flush()
+    assert len(changes) == len(strips)
+    strong = [number for number, change in enumerate(changes) if change > 0.2]
+    assert strong == [10, 22]
+
+
+def test_ink_that_came_unnoticed_is_known_when_it_goes():
+    empty = np.full((54, 400), 90, np.uint8)
+    lettered = empty.copy()
+    lettered[12:30, 40:46] = 230  # comes at once
+    both = lettered.copy()
+    both[12:30, 200:206] = 230  # comes by and by
+    between = [np.where(both != lettered, level, lettered).astype(np.uint8) for level in range(100, 230, 10)]
+    meter = StrokeMeter(36.0, HOLD)
+    strips = [*[empty] * 8, *[lettered] * 8, *between, *[both] * 8, *[lettered] * 8]
+    changes = [change for change in map(meter.update, strips) if change is not None] + meter.flush()
+    assert [number for number, change in enumerate(changes) if change > 0.2] == [8, 24 + len(between)]

@@ -1,0 +1,256 @@
+"""People's edits of captions.db, and that the machine respects them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from captionacc_dagster.captioning.captions import Caption
+from captionacc_dagster.captioning.files.caption_edits import CaptionNotFound, InvalidEdit, edit_captions
+from captionacc_dagster.captioning.files.captions_database import (
+    Reading,
+    StoredCaption,
+    merge_captions,
+    read_captions,
+    to_captions,
+    write_readings,
+)
+from captionacc_dagster.captioning.files.databases import DatabaseError
+from captionacc_dagster.captioning.geometry import BBox
+
+pytestmark = pytest.mark.unit
+
+RATE = 10.0
+DURATION_MS = 60_000
+
+
+def _found(start_s: float, end_s: float, track: str = "bottom", left: float = 0.3) -> Caption:
+    return Caption(
+        start_s=start_s,
+        end_s=end_s,
+        start_frame=round(start_s * 25),
+        end_frame=round(end_s * 25),
+        text="",
+        confidence=0.0,
+        bbox=BBox(left, 0.8, 0.7, 0.9),
+        track=track,
+    )
+
+
+FOUND = [_found(1, 2), _found(2, 3, left=0.2), _found(5, 6), _found(5, 6, "top")]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Four captions, read by the machine."""
+    path = tmp_path / "captions.db"
+    merge_captions(path, FOUND, RATE)
+    write_readings(path, [Reading(row.id, f"text {row.id}", 0.9) for row in read_captions(path)])
+    return path
+
+
+def by_id(path: Path) -> dict[int, StoredCaption]:
+    return {row.id: row for row in read_captions(path)}
+
+
+def test_confirmed_captions_survive_the_machine(path: Path, tmp_path: Path) -> None:
+    with edit_captions(path, RATE) as editor:
+        confirmed = editor.confirm([1, 3, 1])
+        assert editor.unread == []
+
+    assert [(row.id, row.caption_frame_extents_state) for row in confirmed] == [(1, "confirmed"), (3, "confirmed")]
+    again = tmp_path / "again.db"
+    merge_captions(again, [_found(1.1, 2.1), _found(2.1, 3.1)], RATE, previous=path)
+    rows = read_captions(again)
+    assert [(row.start_ms, row.end_ms) for row in rows if row.caption_frame_extents_state == "confirmed"] == [
+        (1000, 2000),
+        (5000, 6000),
+    ]
+    assert (2100, 3100) in [(row.start_ms, row.end_ms) for row in rows]
+
+
+def test_a_corrected_text_is_shown_and_needs_no_reading(path: Path) -> None:
+    with edit_captions(path, RATE) as editor:
+        editor.correct(1, text="Two\nlines", text_notes="checked")
+        assert editor.unread == []
+
+    row = by_id(path)[1]
+    assert (row.shown_text, row.caption_ocr, row.text_notes) == ("Two\nlines", "text 1", "checked")
+    assert row.caption_frame_extents_state == "confirmed"
+    assert by_id(path)[2].text is None
+
+
+def test_a_text_taken_back_leaves_what_the_machine_read(path: Path) -> None:
+    with edit_captions(path, RATE) as editor:
+        editor.correct(1, text="typed")
+        editor.correct(1, text=None)
+
+    assert by_id(path)[1].shown_text == "text 1"
+
+
+def test_corrected_times_are_read_anew(path: Path) -> None:
+    with edit_captions(path, RATE, DURATION_MS) as editor:
+        editor.correct(1, start_ms=950, end_ms=1810)
+        assert editor.unread == [1]
+        assert not editor.text_pending
+
+    row = by_id(path)[1]
+    assert (row.start_ms, row.end_ms, row.start_frame_index, row.end_frame_index) == (950, 1810, 10, 19)
+    assert (row.caption_ocr, row.caption_ocr_status) == (None, "queued")
+    assert row.native_start_frame is None
+
+
+def test_corrected_times_of_a_typed_text_wait_for_a_look(path: Path) -> None:
+    with edit_captions(path, RATE) as editor:
+        editor.correct(1, text="typed")
+        editor.correct(1, end_ms=1900)
+        assert editor.unread == []
+        assert editor.text_pending
+        editor.confirm([1])
+        assert not editor.text_pending
+
+    assert by_id(path)[1].text == "typed"
+
+
+def test_a_state_alone_changes_nothing_else(path: Path) -> None:
+    before = by_id(path)[1]
+    with edit_captions(path, RATE) as editor:
+        editor.correct(1, state="issue", text_status="unclear")
+        assert editor.unread == []
+
+    after = by_id(path)[1]
+    assert (after.caption_frame_extents_state, after.text_status) == ("issue", "unclear")
+    assert (after.start_ms, after.end_ms, after.caption_ocr) == (before.start_ms, before.end_ms, before.caption_ocr)
+
+
+def test_a_split_touches_and_keeps_its_place(path: Path) -> None:
+    with edit_captions(path, RATE) as editor:
+        first, second = editor.split(2, 2400)
+        assert editor.unread == [first.id, second.id]
+
+    rows = by_id(path)
+    assert (rows[2].start_ms, rows[2].end_ms) == (2000, 2400)
+    assert (rows[second.id].start_ms, rows[second.id].end_ms) == (2400, 3000)
+    assert rows[second.id].bbox == rows[2].bbox
+    assert rows[second.id].track == "bottom"
+
+
+def test_a_split_with_texts_needs_no_reading(path: Path) -> None:
+    with edit_captions(path, RATE) as editor:
+        editor.split(2, 2400, ("first", "second"))
+        assert editor.unread == []
+
+    assert [row.shown_text for row in read_captions(path)][:3] == ["text 1", "first", "second"]
+
+
+def test_merged_captions_are_one_around_all(path: Path) -> None:
+    with edit_captions(path, RATE) as editor:
+        merged = editor.merge([2, 1], "both")
+        assert editor.unread == []
+
+    rows = by_id(path)
+    assert sorted(rows) == [1, 3, 4]
+    assert (merged.id, merged.start_ms, merged.end_ms, merged.text) == (1, 1000, 3000, "both")
+    assert merged.bbox == BBox(0.2, 0.8, 0.7, 0.9)
+
+
+def test_merged_captions_without_a_text_are_read_anew(path: Path) -> None:
+    with edit_captions(path, RATE) as editor:
+        editor.correct(1, text="one")
+        editor.correct(2, text="two")
+        editor.merge([1, 2])
+        assert editor.unread == [1]
+
+
+def test_merged_captions_that_say_the_same_keep_it(path: Path) -> None:
+    with edit_captions(path, RATE) as editor:
+        editor.correct(1, text="same")
+        editor.correct(2, text="same")
+        assert editor.merge([1, 2]).text == "same"
+        assert editor.unread == []
+
+
+def test_a_deleted_caption_is_seen_no_more_and_not_found_again(path: Path, tmp_path: Path) -> None:
+    with edit_captions(path, RATE) as editor:
+        editor.delete(1)
+        editor.delete(1)
+        assert editor.unread == []
+
+    again = tmp_path / "again.db"
+    merge_captions(again, FOUND, RATE, previous=path)
+    write_readings(again, [Reading(row.id, "read", 0.9) for row in read_captions(again)])
+    assert [caption.start_ms for caption in to_captions(read_captions(again), 25.0)] == [2000, 5000, 5000]
+
+
+def test_an_added_caption_is_the_persons(path: Path, tmp_path: Path) -> None:
+    with edit_captions(path, RATE, DURATION_MS) as editor:
+        typed, unread = editor.add(10_000, 11_000, "added"), editor.add(12_000, 13_000)
+        assert editor.unread == [unread.id]
+
+    again = tmp_path / "again.db"
+    merge_captions(again, FOUND, RATE, previous=path)
+    assert {typed.id, unread.id} <= set(by_id(again))
+
+
+@pytest.mark.parametrize(
+    ("start_ms", "end_ms"),
+    [(-1, 5), (5, 5), (6, 5), (DURATION_MS, DURATION_MS + 10), (0, DURATION_MS + 1001)],
+)
+def test_impossible_times_are_refused(path: Path, start_ms: int, end_ms: int) -> None:
+    with edit_captions(path, RATE, DURATION_MS) as editor:
+        with pytest.raises(InvalidEdit):
+            editor.add(start_ms, end_ms)
+        with pytest.raises(InvalidEdit):
+            editor.correct(1, start_ms=start_ms, end_ms=end_ms)
+
+
+@pytest.mark.parametrize("at_ms", [1000, 2000, 999, 2001, -5])
+def test_a_split_outside_is_refused(path: Path, at_ms: int) -> None:
+    with edit_captions(path, RATE) as editor, pytest.raises(InvalidEdit):
+        editor.split(1, at_ms)
+
+
+@pytest.mark.parametrize("caption_ids", [[1], [1, 1], [3, 4]])
+def test_what_is_not_one_caption_is_not_merged(path: Path, caption_ids: list[int]) -> None:
+    with edit_captions(path, RATE) as editor, pytest.raises(InvalidEdit):
+        editor.merge(caption_ids)
+
+
+@pytest.mark.parametrize("number", [0, 99, -1, 1 << 63, 1 << 70])
+def test_an_unknown_caption_is_named(path: Path, number: int) -> None:
+    with edit_captions(path, RATE) as editor:
+        for edit in (
+            lambda: editor.confirm([1, number]),
+            lambda: editor.correct(number, text="a"),
+            lambda: editor.split(number, 5),
+            lambda: editor.merge([1, number]),
+            lambda: editor.delete(number),
+        ):
+            with pytest.raises(CaptionNotFound, match=str(number)):
+                edit()
+
+    assert all(row.caption_frame_extents_state == "predicted" for row in read_captions(path))
+
+
+def test_an_empty_text_is_refused(path: Path) -> None:
+    with edit_captions(path, RATE) as editor, pytest.raises(InvalidEdit):
+        editor.correct(1, text=" \n")
+
+
+def test_an_error_leaves_the_file_as_it_was(path: Path) -> None:
+    before = read_captions(path)
+
+    with pytest.raises(CaptionNotFound), edit_captions(path, RATE) as editor:
+        editor.delete(1)
+        editor.delete(99)
+
+    assert read_captions(path) == before
+
+
+def test_another_file_is_refused(tmp_path: Path) -> None:
+    other = tmp_path / "captions.db"
+    other.write_text("no database")
+
+    with pytest.raises(DatabaseError), edit_captions(other, RATE):
+        pass

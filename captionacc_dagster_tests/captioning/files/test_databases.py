@@ -1,0 +1,242 @@
+"""The SQLite files are what contracts.md says, and come back as they were written."""
+
+import gzip
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from captionacc_dagster.captioning.captions import Caption, PairResult, Timeline
+from captionacc_dagster.captioning.files import captions_database, databases
+from captionacc_dagster.captioning.files.captions_database import Reading
+from captionacc_dagster.captioning.files.databases import DatabaseError, RunFacts
+from captionacc_dagster.captioning.geometry import BBox, CropRegion
+from captionacc_dagster.captioning.layout.model import Detection, FrameOcr, Layout, Track
+
+pytestmark = pytest.mark.unit
+
+BOX = BBox(0.25, 0.8, 0.75, 0.9)
+
+
+def columns(path: Path, table: str) -> list[str]:
+    with sqlite3.connect(path) as connection:
+        return [row[1] for row in connection.execute(f"PRAGMA table_info({table})")]
+
+
+def rows(path: Path, query: str) -> list[tuple]:
+    with sqlite3.connect(path) as connection:
+        return connection.execute(query).fetchall()
+
+
+@pytest.fixture
+def frames() -> list[FrameOcr]:
+    seen = Detection(0, 0, 5.0, "Hello", 0.97, BOX)
+    logo = Detection(0, 1, 5.0, "TV", 0.9, BBox(0.9, 0.02, 0.98, 0.08))
+    return [FrameOcr(0, 5.0, (seen, logo), None), FrameOcr(1, 15.0, (), "engine failed")]
+
+
+@pytest.fixture
+def layout() -> Layout:
+    track = Track(
+        "bottom", BOX, 0.06, False, "center", 0.9, lines=((0.8, 0.85), (0.85, 0.9)), avoid=((0.9, 0.0, 1.0, 0.1),)
+    )
+    return Layout(
+        frame_width=1280,
+        frame_height=720,
+        tracks=(track,),
+        crop_region=CropRegion(0.1, 0.75, 0.9, 0.95),
+        anchor_type="center",
+        anchor_position=0.5,
+        vertical_center=0.85,
+        confidence=0.88,
+        labels={(0, 0): ("in", 0.95), (0, 1): ("out", 0.8)},
+        evidence=(Detection(-1, 0, 7.5, "again", 0.8, BOX),),
+    )
+
+
+def caption(start_s: float, end_s: float, text: str, track: str = "bottom") -> Caption:
+    return Caption(
+        start_s=start_s,
+        end_s=end_s,
+        start_frame=round(start_s * 25),
+        end_frame=round(end_s * 25),
+        text=text,
+        confidence=0.9,
+        bbox=BOX,
+        track=track,
+        extent_confidence=0.8,
+    )
+
+
+class TestOcrDatabase:
+    def test_comes_back_as_written(self, tmp_path, frames):
+        databases.write_ocr_database(tmp_path / "raw-ocr.db", frames)
+        assert databases.read_ocr_database(tmp_path / "raw-ocr.db") == frames
+
+    def test_has_the_columns_of_the_contract(self, tmp_path, frames):
+        path = tmp_path / "raw-ocr.db"
+        databases.write_ocr_database(path, frames)
+        assert columns(path, "ocr_detections") == [
+            "id", "frame_index", "box_index", "timestamp_seconds", "text", "confidence",
+            "bbox_left", "bbox_top", "bbox_right", "bbox_bottom",
+        ]  # fmt: skip
+        assert rows(path, "SELECT frame_index, ocr_status, error FROM frames") == [
+            (0, "completed", None),
+            (1, "error", "engine failed"),
+        ]
+        assert rows(path, "SELECT schema_version, generator FROM database_metadata") == [(1, "captionacc_dagster")]
+
+    def test_a_box_cannot_stand_twice(self, tmp_path, frames):
+        doubled = [FrameOcr(0, 5.0, (frames[0].detections[0],) * 2, None)]
+        with pytest.raises(sqlite3.IntegrityError):
+            databases.write_ocr_database(tmp_path / "raw-ocr.db", doubled)
+        assert list(tmp_path.iterdir()) == []
+
+
+class TestLayoutDatabase:
+    def test_where_captions_stand_comes_back(self, tmp_path, frames, layout):
+        databases.write_layout_database(tmp_path / "layout.db", layout, frames)
+        found = databases.read_layout_database(tmp_path / "layout.db")
+        assert found.tracks == layout.tracks
+        assert found.crop_region == layout.crop_region
+        assert (found.anchor_type, found.confidence, found.evidence) == ("center", 0.88, layout.evidence)
+
+    def test_counts_as_the_ocr_does(self, tmp_path, frames, layout):
+        databases.write_layout_database(tmp_path / "layout.db", layout, frames)
+        assert rows(tmp_path / "layout.db", "SELECT COUNT(*) FROM ocr_detections") == [(2,)]
+
+    def test_a_persons_label_counts_before_the_machines(self, tmp_path, frames, layout):
+        path = tmp_path / "layout.db"
+        databases.write_layout_database(path, layout, frames)
+        assert [is_caption for _, is_caption in databases.read_boxes(path)[0]] == [True, False]
+        with sqlite3.connect(path) as connection:
+            connection.execute("UPDATE boxes SET label = 'out' WHERE box_index = 0")
+        assert [is_caption for _, is_caption in databases.read_boxes(path)[0]] == [False, False]
+
+    def test_a_video_without_captions(self, tmp_path, layout):
+        from dataclasses import replace
+
+        empty = replace(layout, tracks=(), crop_region=None, labels={}, evidence=())
+        databases.write_layout_database(tmp_path / "layout.db", empty, [])
+        found = databases.read_layout_database(tmp_path / "layout.db")
+        assert found.crop_region is None
+        assert found.tracks == ()
+
+
+class TestExtentsDatabase:
+    def test_comes_back_with_labels_counted(self, tmp_path):
+        timeline = Timeline(
+            captions=(caption(0.4, 1.2, "one"), caption(1.2, 2.0, "two\nlines")),
+            pairs=(PairResult(0, 1, "different", 0.1, 0.6, 0.1, 0.1, 0.1),),
+            cropped_frame_count=20,
+            native_frame_count=50,
+            ocr_recognitions=2,
+            seconds={},
+        )
+        path = tmp_path / "extents.db"
+        databases.write_extents_database(path, timeline, RunFacts("run", 3, "2026-01-01T00:00:00Z", 1.5), 10.0)
+        assert databases.read_extents_database(path) == list(timeline.captions)
+        assert databases.read_pairs(path) == list(timeline.pairs)
+        assert databases.label_counts(timeline.pairs)["different"] == 1
+        assert rows(path, "SELECT start_frame_index, end_frame_index, start_ms, end_ms FROM extents") == [
+            (4, 12, 400, 1200),
+            (12, 20, 1200, 2000),
+        ]
+        assert rows(path, "SELECT run_id, cropped_frames_version, total_pairs FROM run_metadata") == [("run", 3, 1)]
+
+    @pytest.mark.parametrize(
+        ("start_s", "end_s", "frames"),
+        [(0.0, 0.1, (0, 1)), (0.41, 1.2, (5, 12)), (0.41, 0.45, (5, 6)), (0.3, 0.6000000001, (3, 6))],
+    )
+    def test_cropped_frames_of_a_caption(self, start_s, end_s, frames):
+        assert databases.cropped_frames_of(caption(start_s, end_s, "x"), 10.0) == frames
+
+
+class TestCaptionsDatabase:
+    @pytest.fixture
+    def path(self, tmp_path) -> Path:
+        path = tmp_path / "captions.db"
+        captions_database.merge_captions(path, [caption(0, 1, "a"), caption(2, 3, "b"), caption(4, 5, "c")], 10.0)
+        return path
+
+    def test_machine_rows_wait_to_be_read(self, path):
+        stored = captions_database.read_captions(path)
+        assert [(row.start_ms, row.caption_frame_extents_state, row.caption_ocr_status) for row in stored] == [
+            (0, "predicted", "queued"),
+            (2000, "predicted", "queued"),
+            (4000, "predicted", "queued"),
+        ]
+
+    def test_readings_are_recorded_and_a_failure_stays_alone(self, path):
+        first, second, third = captions_database.read_captions(path)
+        captions_database.write_readings(
+            path,
+            [Reading(first.id, "Hello", 0.9), Reading(second.id, "", 0.0, "no text"), Reading(third.id, "End", 0.8)],
+        )
+        stored = captions_database.read_captions(path)
+        assert [(row.caption_ocr, row.caption_ocr_status) for row in stored] == [
+            ("Hello", "completed"), ("", "error"), ("End", "completed"),
+        ]  # fmt: skip
+        assert [c.text for c in captions_database.to_captions(stored, 25.0)] == ["Hello", "End"]
+
+    def test_what_a_person_did_survives_new_extents(self, path, tmp_path):
+        first, second, _ = captions_database.read_captions(path)
+        with sqlite3.connect(path) as connection:
+            connection.execute(
+                "UPDATE captions SET caption_frame_extents_state = 'confirmed' WHERE id = ?", (first.id,)
+            )
+            connection.execute("UPDATE captions SET text = 'typed' WHERE id = ?", (second.id,))
+        again = tmp_path / "again.db"
+        found = [caption(0.04, 1.04, "A"), caption(2, 3, "B"), caption(6, 7, "new")]
+        captions_database.merge_captions(again, found, 10.0, previous=path)
+        stored = captions_database.read_captions(again)
+        assert [(row.id, row.start_ms, row.text) for row in stored[:2]] == [
+            (first.id, 0, None),
+            (second.id, 2000, "typed"),
+        ]
+        assert [(row.start_ms, row.caption_ocr_status) for row in stored[2:]] == [(6000, "queued")]
+
+    def test_a_gap_is_shown_to_nobody(self, path):
+        first = captions_database.read_captions(path)[0]
+        captions_database.write_readings(path, [Reading(first.id, "x", 1.0)])
+        with sqlite3.connect(path) as connection:
+            connection.execute("UPDATE captions SET caption_frame_extents_state = 'gap'")
+        assert captions_database.to_captions(captions_database.read_captions(path), 25.0) == []
+
+    def test_another_track_is_not_in_the_way(self, path, tmp_path):
+        first = captions_database.read_captions(path)[0]
+        with sqlite3.connect(path) as connection:
+            connection.execute("UPDATE captions SET text = 'typed' WHERE id = ?", (first.id,))
+        captions_database.merge_captions(tmp_path / "b.db", [caption(0, 1, "top", track="top")], 10.0, previous=path)
+        stored = captions_database.read_captions(tmp_path / "b.db")
+        assert sorted(row.track for row in stored) == ["bottom", "top"]
+
+
+class TestFiles:
+    def test_gzip_is_the_same_for_the_same_content(self, tmp_path):
+        (tmp_path / "a").write_bytes(b"content" * 100)
+        one = databases.compress(tmp_path / "a", tmp_path / "one.gz").read_bytes()
+        two = databases.compress(tmp_path / "a", tmp_path / "two.gz").read_bytes()
+        assert one == two
+        assert gzip.decompress(one) == b"content" * 100
+
+    def test_a_cut_off_gzip_is_refused_and_leaves_nothing(self, tmp_path):
+        (tmp_path / "a").write_bytes(bytes(range(256)) * 100)
+        whole = databases.compress(tmp_path / "a", tmp_path / "a.gz").read_bytes()
+        (tmp_path / "cut.gz").write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(DatabaseError, match=r"cut\.gz: not a complete gzip file"):
+            databases.decompress(tmp_path / "cut.gz", tmp_path / "cut")
+        assert not (tmp_path / "cut").exists()
+
+    @pytest.mark.parametrize("content", [b"no database at all", b""])
+    def test_what_is_no_database_is_refused_by_name(self, tmp_path, content):
+        (tmp_path / "x.db").write_bytes(content)
+        with pytest.raises(DatabaseError, match=r"x\.db: not a captionacc database"):
+            databases.read_extents_database(tmp_path / "x.db")
+
+    def test_a_newer_schema_is_refused(self, tmp_path, frames):
+        databases.write_ocr_database(tmp_path / "x.db", frames)
+        with sqlite3.connect(tmp_path / "x.db") as connection:
+            connection.execute("UPDATE database_metadata SET schema_version = 99")
+        with pytest.raises(DatabaseError, match="schema version 99"):
+            databases.read_ocr_database(tmp_path / "x.db")

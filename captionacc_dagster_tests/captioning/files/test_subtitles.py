@@ -1,0 +1,245 @@
+"""Subtitle files: what is written is read back, times round so that neighbours keep touching, bad files are named."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from captionacc_dagster.captioning.captions import Caption, Cue
+from captionacc_dagster.captioning.files.subtitles import (
+    FORMATS,
+    SubtitleError,
+    format_subtitles,
+    parse_subtitles,
+    read_subtitles,
+    text_lines,
+    write_subtitles,
+)
+from captionacc_dagster.captioning.geometry import BBox
+
+pytestmark = pytest.mark.unit
+
+BOTTOM = BBox(0.3, 0.85, 0.7, 0.92)
+
+
+def caption(start_s=0.0, end_s=1.0, text="Hello", bbox=BOTTOM, track="bottom"):
+    return Caption(
+        start_s=start_s,
+        end_s=end_s,
+        start_frame=round(start_s * 25),
+        end_frame=round(end_s * 25),
+        text=text,
+        confidence=0.9,
+        bbox=bbox,
+        track=track,
+    )
+
+
+# Everything a caption may hold; surrogates cannot be encoded.
+any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+hard_text = st.sampled_from(
+    [
+        "-->",
+        "<b>",
+        "</i>",
+        "{\\an8}",
+        "\\N",
+        "\\",
+        "&lt;",
+        "&",
+        "WEBVTT",
+        "NOTE",
+        "12",
+        "[Events]",
+        "Dialogue: 0,",
+        ",,",
+        "\n",
+        "\r\n",
+    ]
+)
+tricky_text = st.lists(any_text | hard_text, min_size=1, max_size=6).map(" ".join).filter(text_lines)
+
+
+@pytest.mark.parametrize("kind", ["vtt", "ass"])
+@settings(max_examples=150, deadline=None)
+@given(texts=st.lists(tricky_text, min_size=1, max_size=4))
+def test_any_text_comes_back_from_formats_that_can_escape(kind, texts):
+    captions = [caption(at, at + 1, text) for at, text in enumerate(texts)]
+    cues = parse_subtitles(format_subtitles(captions, kind), kind)
+    assert [cue.text for cue in cues] == ["\n".join(text_lines(text)) for text in texts]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    texts=st.lists(
+        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="<{")).filter(text_lines), min_size=1
+    )
+)
+def test_any_text_without_tags_comes_back_from_srt(texts):
+    captions = [caption(at, at + 1, text) for at, text in enumerate(texts)]
+    cues = parse_subtitles(format_subtitles(captions, "srt"), "srt")
+    assert [cue.text for cue in cues] == ["\n".join(text_lines(text)) for text in texts]
+
+
+@settings(max_examples=100, deadline=None)
+@given(texts=st.lists(any_text, min_size=1, max_size=4))
+def test_json_keeps_everything(texts):
+    captions = [caption(at / 3, (at + 1) / 3, text, track=f"t{at}") for at, text in enumerate(texts)]
+    cues = parse_subtitles(format_subtitles(captions, "json", {"width": 1280}), "json")
+    for before, after in zip(captions, cues, strict=True):
+        assert (after.text, after.track, after.bbox) == (before.text, before.track, before.bbox)
+        assert (after.start_frame, after.end_frame, after.confidence) == (before.start_frame, before.end_frame, 0.9)
+        assert after.start_s == pytest.approx(before.start_s, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@settings(max_examples=60, deadline=None)
+@given(
+    lengths=st.lists(st.integers(1, 400), min_size=2, max_size=8),
+    rate=st.sampled_from([24000 / 1001, 24, 25, 30000 / 1001, 30, 50, 60]),
+)
+def test_neighbours_keep_touching_and_never_start_late(kind, lengths, rate):
+    frames = [sum(lengths[:at]) for at in range(len(lengths) + 1)]
+    captions = [caption(start / rate, end / rate, f"Line {start}") for start, end in pairwise(frames)]
+    cues = parse_subtitles(format_subtitles(captions, kind), kind)
+    tick = {"ass": 0.01, "json": 1e-6}.get(kind, 0.001)
+    for before, after in zip(captions, cues, strict=True):
+        assert before.start_s - tick <= after.start_s <= before.start_s + 2e-6
+        assert after.end_s <= before.end_s + 2e-6
+        assert after.start_s < after.end_s
+    for first, second in pairwise(cues):
+        assert first.end_s == second.start_s
+
+
+def test_a_cue_shorter_than_a_tick_keeps_one():
+    assert "0:00:01.00,0:00:01.01," in format_subtitles([caption(1.001, 1.004)], "ass")
+
+
+def test_long_videos_count_hours():
+    text = format_subtitles([caption(36_000.5, 36_001.25)], "srt")
+    assert "10:00:00,500 --> 10:00:01,250" in text
+    assert parse_subtitles(text, "srt")[0].end_s == 36_001.25
+
+
+@pytest.mark.parametrize("kind", ["srt", "vtt", "ass"])
+def test_captions_without_text_are_left_out(kind):
+    cues = parse_subtitles(format_subtitles([caption(text=" \n "), caption(2, 3)], kind), kind)
+    assert [cue.text for cue in cues] == ["Hello"]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_nothing_is_a_file_too(kind):
+    assert parse_subtitles(format_subtitles([], kind), kind) == []
+
+
+def test_overlapping_tracks_are_sorted_by_time_then_from_the_top():
+    top = caption(0, 2, "top", BBox(0.3, 0.05, 0.7, 0.1), "top")
+    text = format_subtitles([caption(1, 2, "late"), caption(0, 2, "bottom"), top], "srt")
+    assert [cue.text for cue in parse_subtitles(text, "srt")] == ["top", "bottom", "late"]
+
+
+def test_top_left_and_vertical_tracks_are_placed():
+    captions = [
+        caption(0, 1, "bottom"),
+        caption(0, 1, "top", BBox(0.3, 0.05, 0.7, 0.1), "top"),
+        caption(0, 1, "short", BBox(0.06, 0.8, 0.2, 0.86), "left"),
+        caption(1, 2, "a longer line", BBox(0.06, 0.8, 0.6, 0.86), "left"),
+        caption(0, 1, "竖排文字", BBox(0.9, 0.2, 0.94, 0.7), "right"),
+    ]
+    video = {"width": 1280, "height": 720}
+    vtt = format_subtitles(captions, "vtt", video)
+    assert "00:01.000 line:5%\ntop" in vtt
+    assert "00:01.000\nbottom" in vtt
+    assert vtt.count("position:6% align:start") == 2
+    assert "vertical:rl line:6% position:20% align:start\n竖排文字" in vtt
+    ass = format_subtitles(captions, "ass", video)
+    assert "{\\an8}top" in ass
+    assert "{\\an1}short" in ass
+    assert ",,bottom" in ass
+    assert ",Vertical,,0,0,0,,{\\an5\\pos(1178,324)}竖排文字" in ass
+
+
+def test_json_is_one_object_with_facts_and_captions():
+    content = json.loads(format_subtitles([caption(1, 2), caption(0, 1)], "json", {"file": "a.mp4"}))
+    assert content["video"] == {"file": "a.mp4"}
+    assert [row["start_s"] for row in content["captions"]] == [0, 1]
+    keys = {"start_s", "end_s", "start_frame", "end_frame", "text", "confidence", "bbox", "track"}
+    assert set(content["captions"][0]) == keys
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+def test_files_of_other_programs_are_read(tmp_path, encoding, line_end):
+    path = tmp_path / "a.srt"
+    rows = ["1", "00:00:01,5 --> 00:00:02.250  X1:0", "<i>Señor</i> {\\an8}你好", "", "second line", "", "", "2"]
+    rows += ["0:00:03,000 --> 0:00:04,000", '<font color="#fff">ok</font>', ""]
+    path.write_bytes(line_end.join(rows).encode(encoding))
+    assert read_subtitles(path) == [
+        Cue(start_s=1.5, end_s=2.25, text="Señor 你好\nsecond line"),
+        Cue(start_s=3.0, end_s=4.0, text="ok"),
+    ]
+
+
+def test_webvtt_of_other_programs_is_read():
+    text = (
+        "WEBVTT - title\nKind: captions\n\nNOTE nothing\nhere\n\nSTYLE\n::cue {}\n\n"
+        "intro\n01:02.500 --> 01:03.000 align:start\n<v Ann>Tom &amp; <00:01:02.700><c.x>Jerry</c>\n"
+    )
+    assert parse_subtitles(text, "vtt") == [Cue(start_s=62.5, end_s=63.0, text="Tom & Jerry")]
+
+
+def test_ass_of_other_programs_is_read():
+    text = (
+        "[Script Info]\n; comment\n[Events]\nFormat: Start, End, Style, Text\n"
+        "Comment: 0:00:00.00,0:00:01.00,Default,no\n"
+        "Dialogue: 0:00:01.00,0:00:02.00,Default,{\\i1}One,\\Ntwo{\\i0}\\hthree\n"
+        "Dialogue: 0:00:01.00,0:00:02.00,Default,{\\p1}m 0 0 l 1 1\n"
+    )
+    assert parse_subtitles(text, "ass") == [Cue(start_s=1.0, end_s=2.0, text="One,\ntwo three")]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.srt", "hello\n", r"a\.srt:1: expected a numbered cue, got 'hello'"),
+        ("a.srt", "1\n00:00:01 --> 00:00:02,000\nx\n", r"a\.srt:2: expected a time"),
+        ("a.srt", "\n1\n00:00:03,000 --> 00:00:02,000\nx\n", r"a\.srt:3: ends before it starts"),
+        ("a.vtt", "1\n", r"a\.vtt:1: a WebVTT file begins with WEBVTT"),
+        ("a.vtt", "WEBVTT\n\nid\nno time\n", r"a\.vtt:4: expected a time"),
+        ("a.vtt", "WEBVTT\n\nalone\n", r"a\.vtt:3: expected a cue"),
+        ("a.ass", "hello\n", r"a\.ass:1: no \[Events\] section"),
+        ("a.ass", "[Events]\nFormat: Start, Text\n", r"a\.ass:2: the events' Format lacks"),
+        ("a.ass", "[Events]\nFormat: Start, End, Text\nDialogue: 1,2,x\n", r"a\.ass:3: expected a time"),
+        ("a.json", "{", r"a\.json:1: not JSON"),
+        ("a.json", "3", r"a\.json: expected"),
+        ("a.json", '[{"start_s": 0, "text": "x"}]', r"a\.json: captions\[0\] lacks 'end_s'"),
+        ("a.json", '[{"start_s": 2, "end_s": 1, "text": "x"}]', r"captions\[0\] has no valid times"),
+        ("a.json", '[{"start_s": 0, "end_s": 1, "text": 5}]', r"captions\[0\] has a text that is not a string"),
+        ("a.json", "[7]", r"captions\[0\] is not an object"),
+        ("a.json", '[{"start_s": 0, "end_s": 1, "text": "x", "bbox": [1]}]', r"captions\[0\] has a bbox"),
+        ("a.txt", "x", r"a\.txt: unknown subtitle format"),
+    ],
+)
+def test_bad_files_are_named_with_line_and_reason(tmp_path, name, content, reason):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(SubtitleError, match=reason):
+        read_subtitles(tmp_path / name)
+
+
+def test_missing_and_binary_files_are_named(tmp_path):
+    with pytest.raises(SubtitleError, match=r"^none\.srt: No such file"):
+        read_subtitles(tmp_path / "none.srt")
+    (tmp_path / "b.srt").write_bytes(b"1\n\xff\xfa\x81\n")
+    with pytest.raises(SubtitleError, match=r"^b\.srt:2: not UTF-8 text"):
+        read_subtitles(tmp_path / "b.srt")
+
+
+def test_written_files_are_utf8_with_plain_line_ends(tmp_path):
+    write_subtitles(tmp_path / "a.srt", [caption(text="你好")])
+    assert (tmp_path / "a.srt").read_bytes() == "1\n00:00:00,000 --> 00:00:01,000\n你好\n".encode()
+    with pytest.raises(SubtitleError, match="unknown subtitle format"):
+        write_subtitles(tmp_path / "a.doc", [])
