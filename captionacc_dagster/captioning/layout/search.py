@@ -190,7 +190,10 @@ class LayoutSearch:
             return True
         if row.distinct < _SETTLED_TEXTS:
             return False
-        second, longest = sorted(max(track.rows, key=lambda entry: max(entry.lengths, default=0.0)).lengths)[-2:]
+        lengths = sorted(max(track.rows, key=lambda entry: max(entry.lengths, default=0.0)).lengths)
+        if len(lengths) < 2:  # the row with the longest text was seen once: nothing tells how long the next one gets
+            return False
+        second, longest = lengths[-2:]
         return _UPPER_END * (longest - second) <= _ROOM * longest + row.height
 
     def _report(self, done: int) -> None:

@@ -267,7 +267,8 @@ def test_google_vision_without_its_extra_says_what_to_install():
     code = (
         "import sys\n"
         "sys.modules['google.cloud.vision'] = None\n"
-        "from captionacc_dagster.captioning.ocr.base import OcrError\nfrom captionacc_dagster.captioning.ocr.engines import create_engine\n"
+        "from captionacc_dagster.captioning.ocr.base import OcrError\n"
+        "from captionacc_dagster.captioning.ocr.engines import create_engine\n"
         "try:\n"
         "    create_engine('google_vision')\n"
         "except OcrError as error:\n"
