@@ -55,7 +55,7 @@ class SeenRequest:
 
 
 class FaultProxy:
-    """Forwards to ``127.0.0.1:upstream_port``; each connection carries one request. Use it as a context manager."""
+    """Forward to ``127.0.0.1:upstream_port``; each connection carries one request. Use it as a context manager."""
 
     def __init__(self, upstream_port: int) -> None:
         self._upstream = ("127.0.0.1", upstream_port)

@@ -44,7 +44,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--clips", nargs="+", default=[], help="only clips whose name contains one of these")
     parser.add_argument("--systems", default=",".join(SYSTEMS), help="comma separated, of: " + ", ".join(SYSTEMS))
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that render")
-    parser.add_argument("--failures", action="store_true", help="tell every failing caption with its neighbours")
+    parser.add_argument("--failures", action="store_true", help="tell every failing caption with its neighbors")
     parser.add_argument("--render-only", action="store_true", help="only make the clips, print their paths")
     parser.add_argument("--install-fonts", action="store_true", help="install missing fonts with apt-get")
     parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="draw a contact sheet of each clip (PNG)")
@@ -125,7 +125,7 @@ def _document(results: dict[str, list[Judged]], part: str) -> str:
         machine(),
         "## Goals",
         goals_table(totals),
-        "CER is normalised (white space, full and half width, case and punctuation apart); raw CER is not. CPU is that "
+        "CER is normalized (white space, full and half width, case and punctuation apart); raw CER is not. CPU is that "
         "of the whole of `process` without loading models, against decoding every frame once with PyAV right before "
         f"in the same process. Measured (UTC): {_when(results)}.",
     ]

@@ -139,8 +139,8 @@ class _Shot:
         if scale == 1.0 and self.velocity == (0.0, 0.0) and not shake.any():
             left, top = int(x), int(y)
             return self.canvas[top : top + height, left : left + width].copy()
-        centre_x, centre_y = x + width / 2, y + height / 2
-        matrix = np.array([[1 / scale, 0, centre_x - width / 2 / scale], [0, 1 / scale, centre_y - height / 2 / scale]])
+        center_x, center_y = x + width / 2, y + height / 2
+        matrix = np.array([[1 / scale, 0, center_x - width / 2 / scale], [0, 1 / scale, center_y - height / 2 / scale]])
         moved = cv2.warpAffine(
             self.canvas,
             matrix,

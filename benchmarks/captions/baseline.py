@@ -1,4 +1,4 @@
-"""The naive way to find captions: OCR of the lower third five times a second, neighbours of similar text merged."""
+"""The naive way to find captions: OCR of the lower third five times a second, neighbors of similar text merged."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class NaiveBaseline:
         self._ocr: Any = RapidOCR(params={"Global.log_level": "critical"} | limits)
 
     def find(self, video: Path) -> tuple[list[PredictedCaption], int]:
-        """Find the captions of a video; the second value is the number of lines recognised."""
+        """Find the captions of a video; the second value is the number of lines recognized."""
         import av
 
         samples: list[tuple[int, float, str]] = []

@@ -1,6 +1,6 @@
 """``python -m benchmarks.captions.calibration``: how often readings of some confidence are right, on the dev part.
 
-Prints the reliability table of what the engine's recogniser says of itself, and the two numbers of
+Prints the reliability table of what the engine's recognizer says of itself, and the two numbers of
 `captioning.extents.reading.calibrated` fitted to it: a logistic curve over the logarithm of the doubt (Platt scaling).
 """
 
@@ -33,7 +33,7 @@ _PRIOR_DOUBT = 0.05
 
 
 def readings(clip: Clip, engine: OcrEngine) -> list[tuple[float, bool]]:
-    """Give for each caption found in a clip what the recogniser says of it, and whether every character is right."""
+    """Give for each caption found in a clip what the recognizer says of it, and whether every character is right."""
     facts = probe(clip.video)
     layout = find_layout(facts, engine, [ocr for _, ocr in read_full_frames(facts, engine)])
     found = find_captions(facts, layout, engine).captions
@@ -48,7 +48,7 @@ def readings(clip: Clip, engine: OcrEngine) -> list[tuple[float, bool]]:
 
 
 def _said(confidence: float) -> float:
-    """Give what the recogniser said of a reading of this calibrated confidence."""
+    """Give what the recognizer said of a reading of this calibrated confidence."""
     confidence = min(max(confidence, 1e-6), 1 - 1e-6)
     return 1 - math.exp((OFFSET - math.log(confidence / (1 - confidence))) / SLOPE)
 

@@ -11,14 +11,14 @@ _FILM = Fraction(24000, 1001)
 _NTSC = Fraction(30000, 1001)
 _24, _25, _30, _50, _60 = (Fraction(rate) for rate in (24, 25, 30, 50, 60))
 
-_MIX = "normal joined neighbours short repeat two-lines normal joined tiny-gap normal"
-_FAST = "short short-joined normal joined joined short neighbours tiny-gap normal short joined"
+_MIX = "normal joined neighbors short repeat two-lines normal joined tiny-gap normal"
+_FAST = "short short-joined normal joined joined short neighbors tiny-gap normal short joined"
 _FADES = "fade fade normal fade joined short fade two-lines tiny fade"
 _SLOW_FADES = "fade slow-fade normal crossfade joined fade short fade tiny fade slow-fade"
 _LONG_GAPS = "normal wait tiny wait tiny long wait tiny short tiny"
 _KARAOKE = "karaoke normal karaoke joined karaoke karaoke"
 _DUAL = "normal joined normal joined tiny-gap repeat short wait joined"
-_SLOW = "long wait normal neighbours cut repeat normal short wait tiny joined"
+_SLOW = "long wait normal neighbors cut repeat normal short wait tiny joined"
 
 
 def _hd(name: str, seed: int, rate: Fraction, background: str, *tracks: TrackSpec, **rest: object) -> ClipSpec:
@@ -53,7 +53,7 @@ _DEV = [
     ),
     _hd(
         "dev-zh-outlined-collage", 102, _FILM, "collage",
-        _bottom("zh", "outlined", "noto-sc-bold", 0.062, _MIX + " tiny joined neighbours"), crf=28,
+        _bottom("zh", "outlined", "noto-sc-bold", 0.062, _MIX + " tiny joined neighbors"), crf=28,
     ),
     _full_hd(
         "dev-es-yellow-bright", 103, _30, "bright",
@@ -70,7 +70,7 @@ _DEV = [
     ),
     _hd(
         "dev-en-thin-low-contrast", 106, _50, "low-contrast",
-        _bottom("en", "thin", "open-sans-light", 0.06, "normal fade joined short fade neighbours normal repeat"),
+        _bottom("en", "thin", "open-sans-light", 0.06, "normal fade joined short fade neighbors normal repeat"),
     ),
     _hd(
         "dev-none-signs-ticker", 107, _25, "handheld",
@@ -78,7 +78,7 @@ _DEV = [
     ),
     _hd(
         "dev-zh-top-bottom-vfr", 108, _30, "pan",
-        _bottom("zh", "outlined", "zenhei", 0.062, "normal joined short neighbours cut normal joined"),
+        _bottom("zh", "outlined", "zenhei", 0.062, "normal joined short neighbors cut normal joined"),
         TrackSpec("en", "top", Look("yellow", "liberation", 0.05), "normal wait normal joined normal"),
         vfr=True, crf=27,
     ),
@@ -88,7 +88,7 @@ _DEV = [
     ),
     _hd(
         "dev-en-karaoke-cuts", 110, _60, "cuts",
-        _bottom("en", "outlined", "dejavu-bold", 0.058, _KARAOKE + " neighbours"),
+        _bottom("en", "outlined", "dejavu-bold", 0.058, _KARAOKE + " neighbors"),
     ),
     _hd(
         "dev-en-watermark-vp9", 111, _25, "pan",
@@ -117,7 +117,7 @@ _DEV = [
     ),
     _hd(
         "dev-zh-still-fades", 804, _25, "still",
-        _bottom("zh", "plain", "noto-serif-sc", 0.062, _FADES + " neighbours fade"), crf=23,
+        _bottom("zh", "plain", "noto-serif-sc", 0.062, _FADES + " neighbors fade"), crf=23,
     ),
     _hd(
         "dev-en-bright-slow-fades", 806, _30, "bright",
@@ -129,7 +129,7 @@ _DEV = [
     ),
     _hd(
         "dev-zh-yellow-slow-fades", 812, _FILM, "zoom",
-        _bottom("zh", "yellow", "microhei", 0.06, _SLOW_FADES + " neighbours"), crf=26,
+        _bottom("zh", "yellow", "microhei", 0.06, _SLOW_FADES + " neighbors"), crf=26,
     ),
     _hd(
         "dev-en-signs-gaps", 808, _25, "pan",
@@ -141,7 +141,7 @@ _DEV = [
     ),
     _small(
         "dev-en-still-collage-thin", 2010, _25, "still-collage",
-        _bottom("en", "thin", "dejavu-serif", 0.06, "normal joined short normal neighbours joined normal"),
+        _bottom("en", "thin", "dejavu-serif", 0.06, "normal joined short normal neighbors joined normal"),
     ),
     _hd(
         "dev-zh-still-texture-thin", 2015, _25, "still-texture",
@@ -149,11 +149,11 @@ _DEV = [
     ),
     _hd(
         "dev-zh-still-serif-fades", 3031, _24, "still",
-        _bottom("zh", "plain", "noto-serif-sc", 0.062, _FADES + " neighbours fade"),
+        _bottom("zh", "plain", "noto-serif-sc", 0.062, _FADES + " neighbors fade"),
     ),
     _hd(
         "dev-zh-slides-thin-fades", 3039, _30, "slides",
-        _bottom("zh", "thin", "noto-serif-sc", 0.058, _FADES + " neighbours fade"),
+        _bottom("zh", "thin", "noto-serif-sc", 0.058, _FADES + " neighbors fade"),
     ),
 ]  # fmt: skip
 
@@ -196,7 +196,7 @@ _FINAL = [
     ),
     _hd(
         "final-en-karaoke-fades", 510, _60, "fades",
-        _bottom("en", "outlined", "liberation-bold", 0.066, _KARAOKE + " fade short joined neighbours"),
+        _bottom("en", "outlined", "liberation-bold", 0.066, _KARAOKE + " fade short joined neighbors"),
         crf=26,
     ),
     _hd(
@@ -229,7 +229,7 @@ _FINAL = [
     ),
     _hd(
         "final-zh-yellow-noise-crf35", 517, _25, "noise",
-        _bottom("zh", "yellow", "noto-sc-bold", 0.064, _MIX + " neighbours"), crf=35,
+        _bottom("zh", "yellow", "noto-sc-bold", 0.064, _MIX + " neighbors"), crf=35,
     ),
     _hd(
         "final-zh-box-signs", 518, _30, "handheld",
@@ -237,7 +237,7 @@ _FINAL = [
     ),
     _hd(
         "final-zh-serif-still", 519, _24, "still",
-        _bottom("zh", "plain", "noto-serif-sc", 0.062, _FADES + " neighbours", runs_to_end=True),
+        _bottom("zh", "plain", "noto-serif-sc", 0.062, _FADES + " neighbors", runs_to_end=True),
     ),
     _portrait(
         "final-zh-portrait-vfr", 520, _30, "pan",
@@ -255,14 +255,14 @@ _FINAL = [
     ),
     _hd(
         "final-zh-bottom-es-top", 523, _30, "collage",
-        _bottom("zh", "outlined", "noto-sc-bold", 0.062, "normal joined short neighbours tiny-gap normal joined"),
+        _bottom("zh", "outlined", "noto-sc-bold", 0.062, "normal joined short neighbors tiny-gap normal joined"),
         TrackSpec("es", "top", Look("outlined", "dejavu-bold", 0.048), "normal joined wait normal short normal"),
         crf=25,
     ),
     _hd(
         "final-zh-vertical-right", 524, _25, "fades",
         TrackSpec("zh", "right", Look("outlined", "noto-serif-sc", 0.068), "normal joined normal wait joined"),
-        _bottom("en", "outlined", "liberation-bold", 0.06, "wait normal neighbours joined normal short joined"),
+        _bottom("en", "outlined", "liberation-bold", 0.06, "wait normal neighbors joined normal short joined"),
     ),
     _hd(
         "final-none-news", 525, _NTSC, "pan",

@@ -33,8 +33,8 @@ class Deck:
         self._sentences = [text for text in self._sentences if len(text) <= longest]
         spoken = "zh" if language == "zh-en" else language
         self._tiny = [row[0] for row in _of_language("tiny.tsv", spoken)]
-        self._neighbours = [(row[0], row[1]) for row in _of_language("neighbours.tsv", spoken)]
-        for cards in (self._sentences, self._tiny, self._neighbours):
+        self._neighbors = [(row[0], row[1]) for row in _of_language("neighbors.tsv", spoken)]
+        for cards in (self._sentences, self._tiny, self._neighbors):
             rng.shuffle(cards)
 
     def sentence(self) -> str:
@@ -54,7 +54,7 @@ class Deck:
         self._tiny.append(self._tiny.pop(0))
         return self._tiny[-1]
 
-    def neighbours(self) -> tuple[str, str]:
+    def neighbors(self) -> tuple[str, str]:
         """Draw two sentences that differ in one character."""
-        self._neighbours.append(self._neighbours.pop(0))
-        return self._neighbours[-1]
+        self._neighbors.append(self._neighbors.pop(0))
+        return self._neighbors[-1]

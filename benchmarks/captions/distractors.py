@@ -32,9 +32,9 @@ class _Stage:
 
 
 def _stamp(
-    text: str, font: str, size: int, colour: tuple[int, int, int], box: int
+    text: str, font: str, size: int, color: tuple[int, int, int], box: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Letter a text on its own: colour (h, w, 3) and alpha (h, w); ``box`` 0..255 is the opacity of a dark box."""
+    """Letter a text on its own: color (h, w, 3) and alpha (h, w); ``box`` 0..255 is the opacity of a dark box."""
     from PIL import Image as Pillow
     from PIL import ImageDraw
 
@@ -43,32 +43,32 @@ def _stamp(
     edge = size // 3
     layer = Pillow.new("RGBA", (int(right - left) + 2 * edge, int(bottom - top) + 2 * edge), (20, 24, 60, box))
     letters = Pillow.new("RGBA", layer.size)
-    ImageDraw.Draw(letters).text((edge - left, edge - top), text, font=face, fill=(*colour, 255))
+    ImageDraw.Draw(letters).text((edge - left, edge - top), text, font=face, fill=(*color, 255))
     pixels = np.asarray(Pillow.alpha_composite(layer, letters), np.float32)
     return pixels[..., :3], pixels[..., 3] / np.float32(255)
 
 
-def _blend(frame: Image, colour: NDArray[np.float32], alpha: NDArray[np.float32], x: int, y: int) -> None:
+def _blend(frame: Image, color: NDArray[np.float32], alpha: NDArray[np.float32], x: int, y: int) -> None:
     height, width = alpha.shape
     under = frame[y : y + height, x : x + width]
     alpha = alpha[: under.shape[0], : under.shape[1], None]
-    colour = colour[: under.shape[0], : under.shape[1]]
-    under[:] = np.rint(under + (colour - under) * alpha).astype(np.uint8)
+    color = color[: under.shape[0], : under.shape[1]]
+    under[:] = np.rint(under + (color - under) * alpha).astype(np.uint8)
 
 
 Draw = Callable[[Image, int], None]
 
 
 def _logo(stage: _Stage) -> Draw:
-    colour, alpha = _stamp("KANAL 5", "dejavu-bold", round(stage.unit * 0.045), (255, 255, 255), 150)
+    color, alpha = _stamp("KANAL 5", "dejavu-bold", round(stage.unit * 0.045), (255, 255, 255), 150)
     x, y = round(stage.width * 0.97) - alpha.shape[1], round(stage.height * 0.05)
-    return lambda frame, _: _blend(frame, colour, alpha * 0.85, x, y)
+    return lambda frame, _: _blend(frame, color, alpha * 0.85, x, y)
 
 
 def _watermark(stage: _Stage) -> Draw:
-    colour, alpha = _stamp("@nightowl", "liberation-bold", round(stage.unit * 0.036), (255, 255, 255), 0)
+    color, alpha = _stamp("@nightowl", "liberation-bold", round(stage.unit * 0.036), (255, 255, 255), 0)
     x, y = round(stage.width * 0.985) - alpha.shape[1], round(stage.height * 0.875)
-    return lambda frame, _: _blend(frame, colour, alpha * 0.6, x, y)
+    return lambda frame, _: _blend(frame, color, alpha * 0.6, x, y)
 
 
 def _clock(stage: _Stage) -> Draw:
@@ -105,7 +105,7 @@ def _score(stage: _Stage) -> Draw:
 
 def _ticker(stage: _Stage) -> Draw:
     size = round(stage.unit * 0.042)
-    colour, alpha = _stamp(_NEWS * 2, "liberation-bold", size, (255, 255, 255), 215)
+    color, alpha = _stamp(_NEWS * 2, "liberation-bold", size, (255, 255, 255), 215)
     half = alpha.shape[1] // 2
     speed = stage.unit * 0.14 / stage.rate
     y = stage.height - alpha.shape[0]
@@ -113,7 +113,7 @@ def _ticker(stage: _Stage) -> Draw:
     def draw(frame: Image, at: int) -> None:
         offset = int(at * speed) % half
         columns = np.arange(offset, offset + stage.width) % alpha.shape[1]
-        _blend(frame, colour[:, columns], alpha[:, columns], 0, y)
+        _blend(frame, color[:, columns], alpha[:, columns], 0, y)
 
     return draw
 

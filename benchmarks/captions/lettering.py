@@ -14,28 +14,28 @@ from benchmarks.captions.specs import Look, TrackSpec
 if TYPE_CHECKING:
     from PIL import ImageFont
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
-_FILL: dict[str, Colour] = {"yellow": (255, 226, 48), "thin": (236, 236, 236)}
-_HIGHLIGHT: Colour = (80, 220, 255)
+_FILL: dict[str, Color] = {"yellow": (255, 226, 48), "thin": (236, 236, 236)}
+_HIGHLIGHT: Color = (80, 220, 255)
 _SMALLER_SECOND_LINE = 0.72
 
 
 @dataclass(frozen=True, slots=True)
 class Patch:
-    """A lettered caption: straight colours and coverage over a rectangle of the frame.
+    """A lettered caption: straight colors and coverage over a rectangle of the frame.
 
     Attributes:
         x, y: top left corner in the frame, pixels.
-        colour: (h, w, 3) float32, 0..255.
+        color: (h, w, 3) float32, 0..255.
         alpha: (h, w) float32, 0..1.
-        highlighted: as ``colour``, in the colour that karaoke sweeps in.
+        highlighted: as ``color``, in the color that karaoke sweeps in.
         ink: (left, top, right, bottom) of the glyphs with their outline, pixels of the frame.
     """
 
     x: int
     y: int
-    colour: NDArray[np.float32]
+    color: NDArray[np.float32]
     alpha: NDArray[np.float32]
     highlighted: NDArray[np.float32]
     ink: tuple[int, int, int, int]
@@ -44,12 +44,12 @@ class Patch:
         """Draw onto an RGB frame in place; the left part ``sung`` (0..1) of the ink is highlighted."""
         height, width = self.alpha.shape
         under = frame[self.y : self.y + height, self.x : self.x + width]
-        colour = self.colour
+        color = self.color
         if sung > 0.0:
             edge = round((self.ink[0] - self.x) + sung * (self.ink[2] - self.ink[0]))
-            colour = np.concatenate([self.highlighted[:, :edge], self.colour[:, edge:]], axis=1)
+            color = np.concatenate([self.highlighted[:, :edge], self.color[:, edge:]], axis=1)
         alpha = (self.alpha * opacity)[..., None]
-        under[:] = np.rint(under + (colour - under) * alpha).astype(np.uint8)
+        under[:] = np.rint(under + (color - under) * alpha).astype(np.uint8)
 
 
 def is_vertical(track: TrackSpec) -> bool:
@@ -99,13 +99,13 @@ class Letterer:
         placed = self._place(text)
         fill = _FILL.get(self.look.style, (255, 255, 255))
         layers = {}
-        for name, colour in (("colour", fill), ("highlighted", _HIGHLIGHT)):
+        for name, color in (("color", fill), ("highlighted", _HIGHLIGHT)):
             layer = Image.new("RGBA", (self.width, self.height))
             draw = ImageDraw.Draw(layer)
             for piece, font, x, y in placed:
-                draw.text((x, y), piece, font=font, fill=(*colour, 255), stroke_width=self.stroke, stroke_fill="black")
+                draw.text((x, y), piece, font=font, fill=(*color, 255), stroke_width=self.stroke, stroke_fill="black")
             layers[name] = layer
-        box = layers["colour"].getbbox()
+        box = layers["color"].getbbox()
         if box is None:
             raise ValueError(f"nothing to draw in {text!r}")
         margin = self.size // 2
@@ -117,21 +117,21 @@ class Letterer:
             min(frame[3], box[3] + margin),
         )
         pixels = {name: np.asarray(layer.crop(outer), np.float32) for name, layer in layers.items()}
-        alpha = pixels["colour"][..., 3] / np.float32(255)
+        alpha = pixels["color"][..., 3] / np.float32(255)
         under = np.zeros(alpha.shape, np.float32)
         if self.look.style == "thin":
             alpha = alpha * np.float32(0.82)
         elif self.look.style == "plain":
-            shadow = layers["colour"].getchannel("A").filter(ImageFilter.GaussianBlur(self.size / 18)).crop(outer)
+            shadow = layers["color"].getchannel("A").filter(ImageFilter.GaussianBlur(self.size / 18)).crop(outer)
             under = np.asarray(shadow, np.float32) * np.float32(0.55 / 255)
         elif self.look.style == "box":
             inset = margin // 2
             under[inset : alpha.shape[0] - inset, inset : alpha.shape[1] - inset] = 0.55
-        # What lies under the glyphs (shadow or box) is black, so it only darkens the straight colour.
+        # What lies under the glyphs (shadow or box) is black, so it only darkens the straight color.
         whole = (alpha + under * (1 - alpha)).astype(np.float32)
         share = np.divide(alpha, whole, out=np.zeros(alpha.shape, np.float32), where=whole > 0)[..., None]
         return Patch(
-            outer[0], outer[1], pixels["colour"][..., :3] * share, whole, pixels["highlighted"][..., :3] * share, box
+            outer[0], outer[1], pixels["color"][..., :3] * share, whole, pixels["highlighted"][..., :3] * share, box
         )
 
     def _place(self, text: str) -> list[tuple[str, ImageFont.FreeTypeFont, float, float]]:
@@ -158,9 +158,9 @@ class Letterer:
     def _place_vertical(self, text: str) -> list[tuple[str, ImageFont.FreeTypeFont, float, float]]:
         font = load_font(self.look.font, self.size)
         step = self.size * 1.12
-        centre = self.width * (0.07 if self.track.position == "left" else 0.93)
+        center = self.width * (0.07 if self.track.position == "left" else 0.93)
         top = 0.12 * self.height
         return [
-            (letter, font, round(centre - font.getlength(letter) / 2), round(top + number * step))
+            (letter, font, round(center - font.getlength(letter) / 2), round(top + number * step))
             for number, letter in enumerate(text)
         ]

@@ -120,7 +120,7 @@ def _engine() -> OcrEngine:
 
     engine = create_engine()
     engine.read(np.zeros((64, 256, 3), np.uint8))
-    engine.recognise([np.zeros((32, 128, 3), np.uint8)])
+    engine.recognize([np.zeros((32, 128, 3), np.uint8)])
     return engine
 
 

@@ -23,7 +23,7 @@ from captionacc_dagster.captioning.evaluation.scoring import (
     edit_distance,
     plain,
     score,
-    summarise,
+    summarize,
 )
 
 
@@ -58,7 +58,7 @@ class Totals:
     @classmethod
     def of(cls, judged: Sequence[Judged]) -> Totals:
         """Take clips together."""
-        return cls(summarise([row.report for row in judged]), tuple(judged))
+        return cls(summarize([row.report for row in judged]), tuple(judged))
 
     def cpu_ratio(self, height: int | None = None) -> float:
         """CPU against decoding every frame once, over the clips of a height or all; NaN without any."""
@@ -106,7 +106,7 @@ GOALS = (
     Goal("phantoms per 100 captions", "≤ 1", lambda t: t.scores.phantoms_per_hundred, lambda v: v <= 1, "{:.2f}"),
     Goal("phantoms in clips without captions", "0", lambda t: t.empty_phantoms, lambda v: v == 0, "{:g}"),
     Goal("captions of 0.5 s and less found", "≥ 0.95", lambda t: t.scores.short_recall, lambda v: v >= 0.95),
-    Goal("one-character neighbours merged", "0", lambda t: t.scores.neighbours_merged, lambda v: v == 0, "{:g}"),
+    Goal("one-character neighbors merged", "0", lambda t: t.scores.neighbors_merged, lambda v: v == 0, "{:g}"),
     Goal("CPU against decode, 720p", "≤ 2.5", lambda t: t.cpu_ratio(720), lambda v: v <= 2.5, "{:.2f}"),
     Goal("CPU against decode, 1080p", "≤ 2.5", lambda t: t.cpu_ratio(1080), lambda v: v <= 2.5, "{:.2f}"),
     Goal("OCR recognitions per caption", "≤ 2", lambda t: t.recognitions, lambda v: v <= 2, "{:.2f}"),
@@ -181,7 +181,7 @@ def profile_table(totals: Totals) -> str:
 
 
 def failures(row: Judged) -> list[str]:
-    """Tell everything that is wrong in a clip, in order of time, each caption with its neighbours."""
+    """Tell everything that is wrong in a clip, in order of time, each caption with its neighbors."""
     report = row.report
     lines: list[tuple[int, str, TrueCaption | PredictedCaption]] = []
     predicted = sorted(row.measured.captions, key=lambda caption: caption.start_frame)

@@ -14,12 +14,12 @@ EVENTS = {
     "tiny-gap": "a sentence 1 to 3 frames after the one before",
     "short": "0.3 to 0.5 s long",
     "short-joined": "0.3 to 0.5 s long, without a gap before it",
-    "neighbours": "two that differ in one character, without a gap",
+    "neighbors": "two that differ in one character, without a gap",
     "repeat": "the same text twice, 2 to 10 frames between",
     "fade": "fades in and out over 4 to 12 frames",
     "slow-fade": "fades in and out over 14 to 30 frames",
     "crossfade": "fades into another one that fades in at the same time, over 6 to 16 frames",
-    "karaoke": "changes colour from left to right while it stands",
+    "karaoke": "changes color from left to right while it stands",
     "long": "6 to 8 s long",
     "tiny": "one to three characters",
     "two-lines": "a sentence broken into two lines",
@@ -98,8 +98,8 @@ class _Writer:
         match event:
             case "wait":
                 self.waiting += self.frames(4, 6)
-            case "neighbours":
-                first, second = self.deck.neighbours()
+            case "neighbors":
+                first, second = self.deck.neighbors()
                 self.put(usual, self.frames(0.8, 1.6), first, event)
                 self.put(0, self.frames(0.8, 1.6), second, event)
             case "repeat":

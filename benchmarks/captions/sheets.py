@@ -16,13 +16,13 @@ if TYPE_CHECKING:
 _WIDTH = 1500
 _COLUMNS = 5
 _ROW = 26
-_GREEN, _RED, _GREY, _AMBER = (46, 160, 67), (218, 54, 51), (120, 128, 138), (210, 153, 34)
+_GREEN, _RED, _GRAY, _AMBER = (46, 160, 67), (218, 54, 51), (120, 128, 138), (210, 153, 34)
 
 
 def draw_sheet(clip: Clip, row: Judged, path: Path) -> None:
     """Draw a clip's sheet as PNG: green regions are the engine's tracks, white boxes the truth.
 
-    Below, for each track of the truth, its captions (grey) over the predicted ones: green where both ends and the text
+    Below, for each track of the truth, its captions (gray) over the predicted ones: green where both ends and the text
     are right, amber where it matches otherwise, red where it is no caption.
     """
     from PIL import Image, ImageDraw
@@ -71,9 +71,9 @@ def _tile(image: Image.Image, at: int, truth: dict[str, Any], row: Judged) -> Im
         if caption["start_frame"] <= at < caption["end_frame"]:
             box = caption["bbox"]
             boxes.append(((box["left"], box["top"], box["right"], box["bottom"]), (255, 255, 255), 1))
-    for (left, top, right, bottom), colour, stroke in boxes:
+    for (left, top, right, bottom), color, stroke in boxes:
         corners = (left * small.width, top * small.height, right * small.width, bottom * small.height)
-        draw.rectangle(corners, outline=colour, width=stroke)
+        draw.rectangle(corners, outline=color, width=stroke)
     draw.text((4, 3), f"frame {at}", font=load_font("dejavu", 11), fill="white", stroke_width=1, stroke_fill="black")
     return small
 
@@ -89,11 +89,11 @@ def _draw_timeline(draw: ImageDraw.ImageDraw, top: int, truth: dict[str, Any], r
         draw.text((6, y + _ROW + 5), f"{track} found", font=small, fill="white")
         for caption in truth["captions"]:
             if caption["track"] == track:
-                _bar(draw, y, caption["start_frame"], caption["end_frame"], _GREY, caption["text"], scale)
+                _bar(draw, y, caption["start_frame"], caption["end_frame"], _GRAY, caption["text"], scale)
         for guess in row.measured.captions:
-            colour, match = verdicts.get(id(guess), (_RED, None))
+            color, match = verdicts.get(id(guess), (_RED, None))
             if match.track == track if match is not None else number == 0:
-                _bar(draw, y + _ROW, guess.start_frame, guess.end_frame, colour, guess.text, scale)
+                _bar(draw, y + _ROW, guess.start_frame, guess.end_frame, color, guess.text, scale)
     y = top + 2 * max(1, len(tracks)) * _ROW
     for second in range(int(truth["video"]["duration_s"]) + 1):
         at = next((i for i, time in enumerate(truth["frame_times_s"]) if time >= second - 1e-6), length)
@@ -104,10 +104,10 @@ def _draw_timeline(draw: ImageDraw.ImageDraw, top: int, truth: dict[str, Any], r
 
 
 def _bar(
-    draw: ImageDraw.ImageDraw, y: int, start: int, end: int, colour: tuple[int, int, int], text: str, scale: float
+    draw: ImageDraw.ImageDraw, y: int, start: int, end: int, color: tuple[int, int, int], text: str, scale: float
 ) -> None:
     left, right = 80 + start * scale, 80 + end * scale
-    draw.rectangle((left, y + 2, max(left + 1, right - 2), y + _ROW - 3), fill=colour)
+    draw.rectangle((left, y + 2, max(left + 1, right - 2), y + _ROW - 3), fill=color)
     chinese = any(ord(letter) > 0x2E80 for letter in text)
     font = load_font("noto-sc" if chinese else "dejavu", 11)
     line = text.replace("\n", " / ")

@@ -118,7 +118,7 @@ def measure_ocr(repeats: int = 5) -> dict[str, Any]:
     found: dict[str, Any] = {
         "provider": "CUDA" if "CUDAExecutionProvider" in available else "CPU",
         "find_lines_ms": 1000 * timed(lambda: engine.detect(picture), repeats),
-        "read_32_lines_ms": 1000 * timed(lambda: engine.recognise([line] * 32), repeats),
+        "read_32_lines_ms": 1000 * timed(lambda: engine.recognize([line] * 32), repeats),
     }
     return found
 

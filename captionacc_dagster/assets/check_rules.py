@@ -231,7 +231,7 @@ def labels_agree(
         return Verdict(tuple(wrong), facts=facts)
     tracks = [[(start, end, 1.0) for start, end in track] for track in spans.values()]
     wrong = [
-        f"frames {pair.frame1_index} and {pair.frame2_index}: labelled {pair.label}, the extents say {meant.label}"
+        f"frames {pair.frame1_index} and {pair.frame2_index}: labeled {pair.label}, the extents say {meant.label}"
         for pair, meant in zip(pairs, label_pairs(tracks, range(frame_count)), strict=True)
         if pair.label != meant.label
     ]

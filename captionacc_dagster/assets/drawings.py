@@ -14,21 +14,21 @@ if TYPE_CHECKING:
 
     from captionacc_dagster.captioning.captions import Caption
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 MarkedBoxes = Sequence[tuple[BBox, bool]]
 """Text boxes, and whether each is a caption."""
 
 SHEET_COLUMNS = 3
 TILE_WIDTH = 296
-CAPTION: Colour = (40, 200, 90)
-OTHER: Colour = (235, 90, 70)
-REGION: Colour = (255, 190, 0)
-ANCHOR: Colour = (80, 200, 255)
-PAPER: Colour = (250, 250, 248)
-INK: Colour = (45, 45, 50)
-FAINT: Colour = (222, 222, 218)
-SURE: Colour = (46, 160, 90)
-DOUBT: Colour = (225, 85, 20)
+CAPTION: Color = (40, 200, 90)
+OTHER: Color = (235, 90, 70)
+REGION: Color = (255, 190, 0)
+ANCHOR: Color = (80, 200, 255)
+PAPER: Color = (250, 250, 248)
+INK: Color = (45, 45, 50)
+FAINT: Color = (222, 222, 218)
+SURE: Color = (46, 160, 90)
+DOUBT: Color = (225, 85, 20)
 # As wide as the dialog in which Dagster's UI shows it.
 CHART_WIDTH = 900
 _MARGIN = 46
@@ -85,14 +85,14 @@ def resized(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uin
     return np.asarray(cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def draw_box(image: NDArray[np.uint8], bbox: BBox, colour: Colour, thickness: int = 1) -> None:
+def draw_box(image: NDArray[np.uint8], bbox: BBox, color: Color, thickness: int = 1) -> None:
     """Draw a relative box into an ``(h, w, 3)`` picture, in place."""
     import cv2
 
     height, width = image.shape[:2]
     start = (round(bbox.left * (width - 1)), round(bbox.top * (height - 1)))
     end = (round(bbox.right * (width - 1)), round(bbox.bottom * (height - 1)))
-    cv2.rectangle(image, start, end, colour, thickness)
+    cv2.rectangle(image, start, end, color, thickness)
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def layout_picture(
         boxes: all text boxes and whether each is a caption.
         region: where captions stand.
         width: of the picture, pixels.
-        notes: written under the picture, with what the colours mean.
+        notes: written under the picture, with what the colors mean.
     """
     import cv2
     import numpy as np
@@ -154,7 +154,7 @@ def layout_picture(
 def boxes_over_time(
     frames: Sequence[tuple[float, MarkedBoxes]], failed: Sequence[float], duration_s: float
 ) -> NDArray[np.uint8]:
-    """Draw where text stands over time: time to the right, the picture's height downwards, a bar for each box.
+    """Draw where text stands over time: time to the right, the picture's height downward, a bar for each box.
 
     Args:
         frames: seconds, and the boxes of the picture at that time.
@@ -179,8 +179,8 @@ def boxes_over_time(
     for seconds, boxes in frames:
         for bbox, is_caption in boxes:
             y0, y1 = head + round(bbox.top * height), head + round(bbox.bottom * height)
-            colour = CAPTION if is_caption else OTHER
-            cv2.rectangle(image, (at(seconds), y0), (at(seconds) + bar, max(y1, y0 + 2)), colour, -1)
+            color = CAPTION if is_caption else OTHER
+            cv2.rectangle(image, (at(seconds), y0), (at(seconds) + bar, max(y1, y0 + 2)), color, -1)
     for seconds in failed:
         cv2.rectangle(image, (at(seconds), head), (at(seconds) + bar, head + height), INK, 1)
     _axis(image, head + height, _MARGIN, inner, 0.0, duration_s)
@@ -249,7 +249,7 @@ def _pieces(
         left = max(start_s, begin) - begin
         right = min(end_s, begin + row_s) - begin
         x0 = _MARGIN + round(left / row_s * inner)
-        # A pixel is left free, so that neighbours that touch are seen as two.
+        # A pixel is left free, so that neighbors that touch are seen as two.
         x1 = max(x0 + 1, _MARGIN + round(right / row_s * inner) - 2)
         if right > left:
             yield x0, x1, 22 + row * row_height + lane_number * lane
@@ -281,22 +281,22 @@ def _axis(
         tick += step
 
 
-def _legend(image: NDArray[np.uint8], entries: Sequence[tuple[str, Colour]], left: int, top: int | None = None) -> None:
-    """Write what the colours mean, at the bottom unless ``top`` says where."""
+def _legend(image: NDArray[np.uint8], entries: Sequence[tuple[str, Color]], left: int, top: int | None = None) -> None:
+    """Write what the colors mean, at the bottom unless ``top`` says where."""
     import cv2
 
     y = image.shape[0] - 16 if top is None else top
-    for name, colour in entries:
-        cv2.rectangle(image, (left, y), (left + 10, y + 10), colour, -1)
+    for name, color in entries:
+        cv2.rectangle(image, (left, y), (left + 10, y + 10), color, -1)
         cv2.rectangle(image, (left, y), (left + 10, y + 10), INK, 1)
         _write(image, name, (left + 15, y + 10), INK)
         left += 15 + 8 * len(name) + 14
 
 
-def _write(image: NDArray[np.uint8], text: str, at: tuple[int, int], colour: Colour) -> None:
+def _write(image: NDArray[np.uint8], text: str, at: tuple[int, int], color: Color) -> None:
     import cv2
 
-    cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.42, colour, 1, cv2.LINE_AA)
+    cv2.putText(image, text, at, cv2.FONT_HERSHEY_SIMPLEX, 0.42, color, 1, cv2.LINE_AA)
 
 
 def _clock(seconds: float) -> str:

@@ -52,7 +52,7 @@ _spec = partial(compute_output, made_from="raw_video", flow="video_initial_proce
         _spec(
             "layout_db",
             "`layout.db.gz`: where captions stand (crop region, anchor, tracks), found from text that keeps its place "
-            "while its words change; each box labelled in or out.",
+            "while its words change; each box labeled in or out.",
             {"sqlite"},
         ),
     ],

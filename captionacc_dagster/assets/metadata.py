@@ -26,7 +26,7 @@ _MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\`*_[]
 def picture(image: NDArray[np.uint8], alt: str, kind: Literal["jpg", "png"] = "jpg") -> MarkdownMetadataValue:
     """Show an ``(h, w, 3)`` RGB uint8 picture; it is made smaller until it takes less than 100 KB.
 
-    ``png`` suits what was drawn: sharp, and small where colours are few.
+    ``png`` suits what was drawn: sharp, and small where colors are few.
     """
     import cv2
     import numpy as np

@@ -115,7 +115,7 @@ class Timeline:
         pairs: labels of consecutive cropped frames.
         cropped_frame_count: frames sampled at the given rate.
         native_frame_count: frames decoded: none where the layout has no track.
-        ocr_recognitions: lines that were recognised, repeats counted.
+        ocr_recognitions: lines that were recognized, repeats counted.
         seconds: CPU seconds by stage: decode, analysis, ocr, encode.
     """
 

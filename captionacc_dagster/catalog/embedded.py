@@ -128,7 +128,7 @@ class EmbeddedPostgres:
     def start(self) -> Self:
         """Start the server or join the running one; this process counts as its user until it ends.
 
-        The databases ``captionacc`` and ``dagster`` are there afterwards. Safe from any number of processes
+        The databases ``captionacc`` and ``dagster`` are there afterward. Safe from any number of processes
         and threads at once; a server that was killed is recovered.
 
         Raises:

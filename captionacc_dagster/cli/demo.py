@@ -53,9 +53,9 @@ def run_demo(settings: Settings, console: Console, output_dir: Path) -> bool:
     )
     right = sum(match.timed and match.predicted.text == match.truth.text for match in report.matches)
     total, found = len(clip.captions), len(outcome.cues)
-    colour = "green" if right == total == found else "red"
+    color = "green" if right == total == found else "red"
     console.print(
-        f"[{colour}]{right} of {total} captions exactly right[/{colour}] (text letter for letter, both ends within one "
+        f"[{color}]{right} of {total} captions exactly right[/{color}] (text letter for letter, both ends within one "
         f"frame), {found - right} wrong or invented, in {time.monotonic() - started:.1f} s"
     )
     return right == total == found

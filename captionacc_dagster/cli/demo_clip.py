@@ -85,11 +85,11 @@ def _scenery(rng: np.random.Generator) -> NDArray[np.uint8]:
     image[:] = np.linspace((96, 140, 200), (238, 196, 150), height)[:, None]
     across = np.arange(width)
     rows = np.arange(height)[:, None]
-    for base, swing, colour in ((0.46, 46, (112, 120, 150)), (0.52, 34, (78, 96, 104)), (0.56, 22, (52, 76, 62))):
+    for base, swing, color in ((0.46, 46, (112, 120, 150)), (0.52, 34, (78, 96, 104)), (0.56, 22, (52, 76, 62))):
         waves = sum(
             swing / (k + 1) * np.sin(across * (k + 1) / 170 + phase) for k, phase in enumerate(rng.uniform(0, 6.28, 5))
         )
-        image[rows > base * height + waves] = colour
+        image[rows > base * height + waves] = color
     sea = rows[:, 0] > 0.6 * height
     image[sea] = np.linspace((40, 92, 120), (18, 44, 72), int(sea.sum()))[:, None]
     for cells, weight in ((30, 14.0), (90, 20.0), (300, 26.0)):

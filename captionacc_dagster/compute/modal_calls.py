@@ -184,7 +184,7 @@ class RemoteCall:
             self._spawn()
 
     def poll(self, seconds: float) -> None:
-        """Wait up to ``seconds`` for the reply; afterwards ``reply`` may be there.
+        """Wait up to ``seconds`` for the reply; afterward ``reply`` may be there.
 
         Raises:
             ComputeError: the call has ended without a result, or a limit is over. Its kind says whether to retry.

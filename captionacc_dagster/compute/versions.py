@@ -23,7 +23,7 @@ def take_over_chunks(store: ObjectStore, keys: VideoKeys, made: int, version: in
 
 
 def take_over(store: ObjectStore, keys: VideoKeys, result: CropInferResult, version: int) -> CropInferResult:
-    """Give a result its version: all it wrote is there under that version afterwards.
+    """Give a result its version: all it wrote is there under that version afterward.
 
     Raises:
         ObjectNotFound: what it wrote is not there any more.

@@ -132,7 +132,7 @@ class ObjectStore(ABC):
     def open_local(self, key: str, work_dir: str | Path) -> AbstractContextManager[Path]:
         """Give a file with the object's content, to be read only, for as long as the context lasts.
 
-        A local store gives its own file and copies nothing; S3 downloads into ``work_dir`` and removes it afterwards.
+        A local store gives its own file and copies nothing; S3 downloads into ``work_dir`` and removes it afterward.
         """
 
     @abstractmethod

@@ -177,7 +177,7 @@ class S3ObjectStore(ObjectStore):
 
     @contextmanager
     def open_local(self, key: str, work_dir: str | Path) -> Iterator[Path]:
-        """See ``ObjectStore.open_local``; a download that is removed afterwards."""
+        """See ``ObjectStore.open_local``; a download that is removed afterward."""
         check_key(key)
         Path(work_dir).mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=work_dir, prefix="object-") as folder:

@@ -110,7 +110,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def dagster() -> Iterator[StandIn]:
-    """Dagster as a stand-in whose behaviour the test chooses."""
+    """Dagster as a stand-in whose behavior the test chooses."""
     with dagster_stand_in() as state:
         yield state
 

@@ -13,16 +13,14 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from uuid import uuid4
 
-Behaviour = Literal[
-    "answers", "loses answers", "loses questions", "refuses", "refuses half-way", "fails", "is unloaded"
-]
+Behavior = Literal["answers", "loses answers", "loses questions", "refuses", "refuses half-way", "fails", "is unloaded"]
 
 
 @dataclass
 class StandIn:
     """What it does next, and what it was asked."""
 
-    behaviour: Behaviour = "answers"
+    behavior: Behavior = "answers"
     delay_s: float = 0.0
     runs: list[dict[str, Any]] = field(default_factory=list)
     partitions: set[str] = field(default_factory=set)
@@ -46,7 +44,7 @@ def _answer(state: StandIn, query: str, variables: dict[str, Any]) -> dict[str, 
         state.questions.append("repositories")
         jobs = [{"name": name} for name in ("video_initial_processing", "crop_and_infer", "caption_ocr")]
         nodes = [{"name": "__repository__", "location": {"name": "captionacc"}, "pipelines": jobs}]
-        return {"repositoriesOrError": {"nodes": [] if state.behaviour == "is unloaded" else nodes}}
+        return {"repositoriesOrError": {"nodes": [] if state.behavior == "is unloaded" else nodes}}
     if "runsOrError" in query:
         state.questions.append("find")
         wanted = {tag["key"]: tag["value"] for tag in variables["filter"]["tags"]}
@@ -63,11 +61,11 @@ def _answer(state: StandIn, query: str, variables: dict[str, Any]) -> dict[str, 
 
 def _launch(state: StandIn, variables: dict[str, Any]) -> dict[str, Any]:
     time.sleep(state.delay_s)
-    if state.behaviour == "loses questions":
+    if state.behavior == "loses questions":
         raise _Dropped
     added = {"__typename": "AddDynamicPartitionSuccess"}
     error = {"__typename": "PythonError", "message": "the database is gone"}
-    if state.behaviour == "refuses":
+    if state.behavior == "refuses":
         return {"addDynamicPartition": added, "launchRun": error}
     state.partitions.add(variables["partition"])
     tags = {tag["key"]: tag["value"] for tag in variables["run"]["executionMetadata"]["tags"]}
@@ -76,12 +74,12 @@ def _launch(state: StandIn, variables: dict[str, Any]) -> dict[str, Any]:
         "job": variables["run"]["selector"]["jobName"],
         "config": variables["run"]["runConfigData"],
         "tags": tags,
-        "status": "NOT_STARTED" if state.behaviour == "refuses half-way" else "QUEUED",
+        "status": "NOT_STARTED" if state.behavior == "refuses half-way" else "QUEUED",
     }
     state.runs.append(run)
-    if state.behaviour == "refuses half-way":
+    if state.behavior == "refuses half-way":
         return {"addDynamicPartition": added, "launchRun": error}
-    if state.behaviour == "loses answers":
+    if state.behavior == "loses answers":
         raise _Dropped
     return {"addDynamicPartition": added, "launchRun": {"__typename": "LaunchRunSuccess", "run": _as_graphql(run)}}
 
@@ -114,7 +112,7 @@ def dagster_stand_in() -> Iterator[StandIn]:
 
         def do_POST(self) -> None:
             asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-            if state.behaviour == "fails":
+            if state.behavior == "fails":
                 self._send(500, {"errors": [{"message": "broken"}]})
                 return
             try:

@@ -66,7 +66,7 @@ def test_the_found_region_is_the_default(
         {"crop_bottom": 0.75},
         {"crop_left": "left"},
         {"crop_left": None},
-        {"colour": 1},
+        {"color": 1},
     ],
 )
 def test_an_impossible_region_is_refused(

@@ -135,7 +135,7 @@ def test_only_named_proxies_are_believed(make_client: MakeClient, world: World) 
 
 
 def test_clients_and_tenants_have_their_limits(make_client: MakeClient, world: World) -> None:
-    person, neighbour = world.person(world.tenant()), world.person(world.tenant())
+    person, neighbor = world.person(world.tenant()), world.person(world.tenant())
     by_client = make_client("192.0.2.1", rate_limit_client="3/minute")
     by_tenant = make_client("192.0.2.2", rate_limit_tenant="3/minute")
 
@@ -144,7 +144,7 @@ def test_clients_and_tenants_have_their_limits(make_client: MakeClient, world: W
 
     assert client_statuses == tenant_statuses == [200, 200, 200, 429, 429]
     assert by_client.get("/health").status_code == 200
-    assert by_tenant.get("/videos", headers=neighbour.headers).status_code == 200
+    assert by_tenant.get("/videos", headers=neighbor.headers).status_code == 200
     assert world.events("rate_limited") == ["rate_limited"] * 4
 
 

@@ -60,7 +60,7 @@ def publish_layout(world: World, video: Video, text: str = "a caption") -> None:
 
 
 def publish_chunks(world: World, video: Video, frames: int) -> None:
-    """Store cropped frames whose grey tells their index: 40 + 3 * index."""
+    """Store cropped frames whose gray tells their index: 40 + 3 * index."""
     keys = VideoKeys(str(video.tenant_id), str(video.id))
     chroma = np.full((8, 32), 128, np.uint8)
     with TemporaryDirectory() as name:

@@ -250,8 +250,8 @@ def test_a_hundred_webhooks_at_once_are_too_many(make_client: MakeClient, world:
     assert 0 < int(answers[-1].headers["Retry-After"]) <= 10
     assert set(world.events()) == {"rate_limited"}
     # Others are not held up by it.
-    neighbour = make_client("198.51.100.2", dagster_url=dagster.url, rate_limit_webhooks=default)
-    assert neighbour.post(PATH, headers=WEBHOOK_HEADERS, json=webhook_body(world.tenant())).status_code == 202
+    neighbor = make_client("198.51.100.2", dagster_url=dagster.url, rate_limit_webhooks=default)
+    assert neighbor.post(PATH, headers=WEBHOOK_HEADERS, json=webhook_body(world.tenant())).status_code == 202
 
 
 def test_who_tries_secrets_is_stopped_and_the_right_one_still_works(

@@ -223,7 +223,7 @@ def _grow_older(world: World, minutes: int) -> None:
 def test_a_lost_answer_is_found_again_and_launched_once(
     stand_in_client: TestClient, world: World, dagster: StandIn
 ) -> None:
-    dagster.behaviour = "loses answers"
+    dagster.behavior = "loses answers"
     body = webhook_body(world.tenant())
 
     answer = post(stand_in_client, body)
@@ -238,7 +238,7 @@ def test_a_question_nobody_can_say_the_end_of_keeps_its_claim(
     stand_in_client: TestClient, world: World, dagster: StandIn
 ) -> None:
     stand_in_client.app.state.services.launcher._look_for_s = 0.3  # pyright: ignore
-    dagster.behaviour = "loses questions"
+    dagster.behavior = "loses questions"
     body = webhook_body(world.tenant())
 
     answer = post(stand_in_client, body)
@@ -251,11 +251,11 @@ def test_a_question_nobody_can_say_the_end_of_keeps_its_claim(
     assert request.claim_expires_at is not None
 
 
-@pytest.mark.parametrize("behaviour", ["refuses", "refuses half-way", "is unloaded"])
+@pytest.mark.parametrize("behavior", ["refuses", "refuses half-way", "is unloaded"])
 def test_a_refused_run_leaves_nothing_and_the_request_due(
-    stand_in_client: TestClient, world: World, dagster: StandIn, behaviour: Any
+    stand_in_client: TestClient, world: World, dagster: StandIn, behavior: Any
 ) -> None:
-    dagster.behaviour = behaviour
+    dagster.behavior = behavior
     body = webhook_body(world.tenant())
 
     assert post(stand_in_client, body).status_code == 503
@@ -264,15 +264,15 @@ def test_a_refused_run_leaves_nothing_and_the_request_due(
 
 
 def test_a_failing_dagster_is_503(stand_in_client: TestClient, dagster: StandIn, world: World) -> None:
-    dagster.behaviour = "fails"
+    dagster.behavior = "fails"
 
     assert post(stand_in_client, webhook_body(world.tenant())).status_code == 503
 
 
 def test_dagster_recovers_without_a_restart(stand_in_client: TestClient, dagster: StandIn, world: World) -> None:
-    dagster.behaviour = "is unloaded"
+    dagster.behavior = "is unloaded"
     assert post(stand_in_client, webhook_body(world.tenant())).status_code == 503
-    dagster.behaviour = "answers"
+    dagster.behavior = "answers"
 
     assert post(stand_in_client, webhook_body(world.tenant())).status_code == 202
 

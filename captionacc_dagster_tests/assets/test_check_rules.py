@@ -125,7 +125,7 @@ def test_extents_out_of_order(captions: list[Caption], named: tuple[str, ...]) -
 SPANS = {"bottom": [(2, 5), (5, 8)], "top": [(7, 9)]}
 
 
-def labelled(frame_count: int = 12) -> tuple[list[PairResult], dict[str, int]]:
+def labeled(frame_count: int = 12) -> tuple[list[PairResult], dict[str, int]]:
     tracks = [[(start, end, 0.9) for start, end in track] for track in SPANS.values()]
     pairs = label_pairs(tracks, range(frame_count))
     names = ("same", "different", "empty_empty", "empty_valid", "valid_empty")
@@ -133,14 +133,14 @@ def labelled(frame_count: int = 12) -> tuple[list[PairResult], dict[str, int]]:
 
 
 def test_labels_agree_with_the_extents() -> None:
-    pairs, counts = labelled()
+    pairs, counts = labeled()
     assert rules.labels_agree(pairs, counts, SPANS, 12).kept
     assert rules.labels_agree([], dict.fromkeys(counts, 0), {}, 0).kept
     broken(rules.labels_agree(pairs, counts | {"same": 99}, SPANS, 12), "error", "label same: recorded 99")
     fewer = [pair for pair in pairs if pair.frame1_index != 3]
     broken(rules.labels_agree(fewer, counts, SPANS, 12), "error", "some are missing")
     other = {"bottom": [(2, 5), (6, 8)], "top": [(7, 9)]}
-    broken(rules.labels_agree(pairs, counts, other, 12), "warn", "frames 4 and 5: labelled different", "valid_empty")
+    broken(rules.labels_agree(pairs, counts, other, 12), "warn", "frames 4 and 5: labeled different", "valid_empty")
 
 
 def test_lengths() -> None:

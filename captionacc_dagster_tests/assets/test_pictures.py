@@ -30,8 +30,8 @@ def decoded(value: MarkdownMetadataValue) -> NDArray[np.uint8]:
     return np.asarray(image, np.uint8)
 
 
-def has(image: NDArray[np.uint8], colour: drawings.Colour) -> bool:
-    return bool((image == np.array(colour, np.uint8)).all(axis=2).any())
+def has(image: NDArray[np.uint8], color: drawings.Color) -> bool:
+    return bool((image == np.array(color, np.uint8)).all(axis=2).any())
 
 
 @pytest.mark.parametrize("kind", ["jpg", "png"])
@@ -49,7 +49,7 @@ def test_a_contact_sheet_has_at_most_nine_frames(count: int, size: tuple[int, in
     frames = [(10.0 * number, frame, [(BOTTOM, True), (LOGO, False)]) for number in range(count)]
     sheet = drawings.contact_sheet(frames, BOTTOM)
     assert (sheet.shape[1], sheet.shape[0]) == size
-    assert all(has(sheet, colour) for colour in (drawings.CAPTION, drawings.OTHER, drawings.REGION))
+    assert all(has(sheet, color) for color in (drawings.CAPTION, drawings.OTHER, drawings.REGION))
 
 
 def test_the_layout_picture_shows_region_anchor_and_boxes() -> None:
@@ -57,7 +57,7 @@ def test_the_layout_picture_shows_region_anchor_and_boxes() -> None:
     notes = drawings.LayoutNotes("center", 0.5, 0.93, ["bottom"])
     image = drawings.layout_picture(frame, [(BOTTOM, True), (LOGO, False)], BBox(0.2, 0.8, 0.8, 0.95), notes=notes)
     assert image.shape == (360 + 44, 640, 3)
-    assert all(has(image[:360], colour) for colour in (drawings.CAPTION, drawings.OTHER, drawings.REGION))
+    assert all(has(image[:360], color) for color in (drawings.CAPTION, drawings.OTHER, drawings.REGION))
     assert (image[:360, 320] == np.array(drawings.ANCHOR)).all(axis=1).any()
     assert image[10, 10, 0] == 90  # outside of the region it is dimmed
     assert image[320, 150, 0] == 200

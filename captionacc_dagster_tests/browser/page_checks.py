@@ -10,7 +10,7 @@ _NAMED_ROLES = {
     "button", "link", "textbox", "searchbox", "checkbox", "slider", "spinbutton", "combobox", "dialog", "image", "img",
 }  # fmt: skip
 
-# Text that is shown, its colour over what lies behind it (WCAG 2.2, 1.4.3).
+# Text that is shown, its color over what lies behind it (WCAG 2.2, 1.4.3).
 _CONTRAST = """() => {
   const parse = (text) => {
     const parts = (text.match(/[\\d.]+/g) || []).map(Number);

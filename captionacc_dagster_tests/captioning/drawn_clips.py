@@ -65,13 +65,13 @@ def write_clip(
 
 
 def flat(level: int, width: int = 64, height: int = 48) -> Picture:
-    """Give a grey picture."""
+    """Give a gray picture."""
     return np.full((height, width, 3), level, np.uint8)
 
 
 @cache
 def texture(width: int, height: int, seed: int = 0) -> Picture:
-    """Give a busy picture without text: blobs of colour at several scales."""
+    """Give a busy picture without text: blobs of color at several scales."""
     rng = np.random.default_rng(seed)
     total = np.zeros((height, width, 3), np.float32)
     for cells, weight in ((4, 0.5), (16, 0.3), (64, 0.2)):

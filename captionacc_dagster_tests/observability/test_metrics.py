@@ -144,7 +144,7 @@ def test_webhooks_and_launches(make_scraper: MakeScraper, world: World) -> None:
             send(video), send(video), send({**video, "table": "others"}), send({"type": "INSERT", "table": "videos"}),
             send(video, {"Authorization": "Bearer wrong"}), send(video, {}),
         ]  # fmt: skip
-        dagster.behaviour = "refuses"
+        dagster.behavior = "refuses"
         statuses.append(send(webhook_body(tenant)))
         seen = scraper.scrape()
 

@@ -139,11 +139,11 @@ def production(compose: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
         stack.callback(relay.shutdown)
         s3 = stack.enter_context(rclone_server(folder))
         made = Production(compose, folder, server, relay.server_address[1], s3, ports)
-        initialise(made)
+        initialize(made)
         yield made
 
 
-def initialise(production: Production) -> None:
+def initialize(production: Production) -> None:
     """What the database's container does once, and the one-off service ``migrate``."""
     script = ["sh", str(DEPLOY / "postgres-init.sh")]
     given = production.compose["services"]["postgres"]["environment"]

@@ -15,20 +15,20 @@ from numpy.typing import NDArray
 
 from training.glyph_mask.letters import draw_text, font_for, made_up_text
 
-Grey = NDArray[np.float32]
+Gray = NDArray[np.float32]
 
 _PHOTOGRAPHS = ("camera.png", "coins.png", "moon.png", "cell.png", "retina.jpg", "microaneurysms.png", "horse.png")
 
 
 @cache
-def _photograph(name: str) -> Grey:
+def _photograph(name: str) -> Gray:
     from PIL import Image
 
     with (files("skimage") / "data" / name).open("rb") as stream, Image.open(stream) as picture:
         return np.asarray(picture.convert("L"), np.float32)
 
 
-def _of_photograph(height: int, width: int, rng: random.Random) -> Grey:
+def _of_photograph(height: int, width: int, rng: random.Random) -> Gray:
     picture = _photograph(rng.choice(_PHOTOGRAPHS))
     least = max(height / picture.shape[0], width / picture.shape[1])
     scale = least * rng.uniform(1.0, 2.5)
@@ -39,7 +39,7 @@ def _of_photograph(height: int, width: int, rng: random.Random) -> Grey:
     return np.asarray(cv2.resize(picture, (width, height)) if picture.shape != (height, width) else picture, np.float32)
 
 
-def _of_noise(height: int, width: int, rng: random.Random) -> Grey:
+def _of_noise(height: int, width: int, rng: random.Random) -> Gray:
     """Fractal noise: octaves of smoothed white noise, rougher or softer."""
     draw = np.random.default_rng(rng.getrandbits(32))
     roughness = rng.uniform(0.35, 0.9)
@@ -54,36 +54,36 @@ def _of_noise(height: int, width: int, rng: random.Random) -> Grey:
     return 128 + picture * np.float32(60 / max(float(picture.std()), 1e-3))
 
 
-def _of_leaves(height: int, width: int, rng: random.Random) -> Grey:
+def _of_leaves(height: int, width: int, rng: random.Random) -> Gray:
     """Shapes of all sizes over one another: the edges of natural pictures ("dead leaves")."""
     picture = np.full((height, width), rng.uniform(20, 230), np.float32)
     draw = np.random.default_rng(rng.getrandbits(32))
     smallest = rng.uniform(3, 14)
     for _ in range(rng.randint(25, 150)):
         radius = min(smallest / max(draw.random(), 0.02) ** 0.7, height)
-        centre = (int(draw.uniform(0, width)), int(draw.uniform(0, height)))
+        center = (int(draw.uniform(0, width)), int(draw.uniform(0, height)))
         level = float(draw.uniform(0, 255))
         kind = rng.random()
         if kind < 0.4:
             axes = (max(1, int(radius)), max(1, int(radius * draw.uniform(0.2, 1))))
-            cv2.ellipse(picture, centre, axes, float(draw.uniform(0, 180)), 0, 360, level, -1, cv2.LINE_AA)
+            cv2.ellipse(picture, center, axes, float(draw.uniform(0, 180)), 0, 360, level, -1, cv2.LINE_AA)
         elif kind < 0.7:
-            corners = draw.uniform(-radius, radius, (rng.randint(3, 5), 2)) + centre
+            corners = draw.uniform(-radius, radius, (rng.randint(3, 5), 2)) + center
             cv2.fillPoly(picture, [corners.astype(np.int32)], level, cv2.LINE_AA)
         else:
-            end = (np.array(centre) + draw.uniform(-4, 4, 2) * radius).astype(int).tolist()
-            cv2.line(picture, centre, end, level, rng.randint(1, 6), cv2.LINE_AA)
+            end = (np.array(center) + draw.uniform(-4, 4, 2) * radius).astype(int).tolist()
+            cv2.line(picture, center, end, level, rng.randint(1, 6), cv2.LINE_AA)
     if rng.random() < 0.6:
         picture += (_of_noise(height, width, rng) - 128) * np.float32(rng.uniform(0.05, 0.5))
     return picture
 
 
-def _of_gradient(height: int, width: int, rng: random.Random) -> Grey:
+def _of_gradient(height: int, width: int, rng: random.Random) -> Gray:
     corners = np.array([[rng.uniform(10, 245) for _ in range(3)] for _ in range(3)], np.float32)
     return np.asarray(cv2.resize(corners, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
 
 
-def _of_grid(height: int, width: int, rng: random.Random) -> Grey:
+def _of_grid(height: int, width: int, rng: random.Random) -> Gray:
     """Bricks, blinds, fences: what repeats."""
     across, down = rng.uniform(5, 60), rng.uniform(5, 40)
     y, x = np.mgrid[:height, :width].astype(np.float32)
@@ -103,7 +103,7 @@ def _of_grid(height: int, width: int, rng: random.Random) -> Grey:
 _SOURCES = ((_of_photograph, 22), (_of_leaves, 38), (_of_noise, 16), (_of_gradient, 12), (_of_grid, 12))
 
 
-def backdrop(height: int, width: int, letter_px: float, rng: random.Random, *, scene_text: bool) -> Grey:
+def backdrop(height: int, width: int, letter_px: float, rng: random.Random, *, scene_text: bool) -> Gray:
     """Make a picture, float32 ``(height, width)`` luma; ``scene_text`` paints signs about as large as captions."""
     make = rng.choices([make for make, _ in _SOURCES], [weight for _, weight in _SOURCES])[0]
     picture = make(height, width, rng)

@@ -83,7 +83,7 @@ def _ask(events: Sequence[Event], rate: float, length: int) -> _Sample:
             sample.looks.append(_Look(window, None))
     for number in range(len(events) - 1):
         one, other = events[number], events[number + 1]
-        is_pair = "neighbours" in one.kinds and "neighbours" in other.kinds and one.end == other.start
+        is_pair = "neighbors" in one.kinds and "neighbors" in other.kinds and one.end == other.start
         if is_pair and (number, 1) in halves and (number + 1, 0) in halves:
             sample.different.append((halves[number, 1], halves[number + 1, 0]))
     return sample
@@ -93,7 +93,7 @@ def _strokes_of(patch: Patch, box: tuple[int, int, int, int], scale: float) -> M
     """Give the coverage of the strip by a caption's strokes, without outline, shadow and box."""
     left, top, right, bottom = box
     canvas = np.zeros((bottom - top, right - left), np.float32)
-    luma = patch.colour @ np.array([0.299, 0.587, 0.114], np.float32)
+    luma = patch.color @ np.array([0.299, 0.587, 0.114], np.float32)
     fill = patch.alpha * luma / max(float(luma.max()), 1.0)
     y, x = patch.y - top, patch.x - left
     part = fill[max(0, -y) : canvas.shape[0] - y, max(0, -x) : canvas.shape[1] - x]

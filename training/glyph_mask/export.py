@@ -1,4 +1,4 @@
-"""Writes the trained network as an ONNX file, batch normalisation folded into the convolutions."""
+"""Writes the trained network as an ONNX file, batch normalization folded into the convolutions."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class _Graph:
         return name
 
     def convolve(self, layer: nn.Module, source: str, stride: int, *, plus: str = "", relu: bool = False) -> str:
-        """Add a convolution with what normalises its output folded in; ``stride`` is that of its output."""
+        """Add a convolution with what normalizes its output folded in; ``stride`` is that of its output."""
         if isinstance(layer, nn.Sequential):
             convolution, norm = layer
             scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)

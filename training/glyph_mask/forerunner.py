@@ -43,7 +43,7 @@ class Forerunner:
 
     @torch.no_grad()
     def hand_over(self, network: GlyphMaskNetwork, seen: Tensor) -> None:
-        """Give a new network the weights; what normalises its layers is set so that it changes nothing of ``seen``."""
+        """Give a new network the weights; what normalizes its layers is set so that it changes nothing of ``seen``."""
         layers = dict(self._layers)
         for name in _SPLIT:
             weight, bias = layers[name]

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.glyph_mask.backdrops import Grey, backdrop
+from training.glyph_mask.backdrops import Gray, backdrop
 from training.glyph_mask.letters import change_one, draw_text, font_for, made_up_text
 
 HEIGHT, WIDTH = 64, 256
@@ -30,8 +30,8 @@ Planes = NDArray[np.uint8]
 class _Layer:
     """A caption as drawn: coverage of strokes, of what lies under them, and its opacity on each frame."""
 
-    fill: Grey
-    under: Grey
+    fill: Gray
+    under: Gray
     opacity: NDArray[np.float32]
 
 
@@ -81,7 +81,7 @@ def _style(size: int, behind: float, rng: random.Random) -> _Style:
     return _Style(size, level, second, alpha, outline, under, shadow, box, column)
 
 
-def _letter(text: str, style: _Style, font: str, at: tuple[int, int], shape: tuple[int, int]) -> tuple[Grey, Grey]:
+def _letter(text: str, style: _Style, font: str, at: tuple[int, int], shape: tuple[int, int]) -> tuple[Gray, Gray]:
     """Draw a caption of one or more lines (or a column) into a picture of a shape."""
     fill, under = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     top, left = at
@@ -108,7 +108,7 @@ def _letter(text: str, style: _Style, font: str, at: tuple[int, int], shape: tup
     return fill, under
 
 
-def _paste(target: Grey, mask: Grey, top: int, left: int) -> None:
+def _paste(target: Gray, mask: Gray, top: int, left: int) -> None:
     """Put the larger of both where a mask lies over a picture; what reaches beyond is cut."""
     y0, x0 = max(0, top), max(0, left)
     y1, x1 = min(target.shape[0], top + mask.shape[0]), min(target.shape[1], left + mask.shape[1])
@@ -124,7 +124,7 @@ def _times(kind: str, rng: random.Random) -> list[NDArray[np.float32]]:
     before, after = (frames < at).astype(np.float32), (frames >= at).astype(np.float32)
     if kind == "whole":
         return [np.ones(FRAMES, np.float32)]
-    if kind in ("neighbours", "other"):
+    if kind in ("neighbors", "other"):
         return [before, after]
     if kind == "gap":
         return [before, (frames >= at + rng.randint(1, 5)).astype(np.float32)]
@@ -135,7 +135,7 @@ def _times(kind: str, rng: random.Random) -> list[NDArray[np.float32]]:
     return [before if rng.random() < 0.5 else after]
 
 
-_KINDS = (("none", 14), ("whole", 38), ("neighbours", 12), ("other", 12), ("gap", 7), ("fade", 8), ("half", 9))
+_KINDS = (("none", 14), ("whole", 38), ("neighbors", 12), ("other", 12), ("gap", 7), ("fade", 8), ("half", 9))
 
 
 def _captions(style: _Style, shape: tuple[int, int], rng: random.Random) -> list[_Layer]:
@@ -150,7 +150,7 @@ def _captions(style: _Style, shape: tuple[int, int], rng: random.Random) -> list
     layers = []
     for opacity in _times(kind, rng):
         layers.append(_Layer(*_letter(text, style, font, at, shape), opacity))
-        if kind == "neighbours":
+        if kind == "neighbors":
             text = change_one(text, rng) if "\n" not in text else text[::-1]
         else:
             text = made_up_text(rng, cjk=any(ord(letter) > 0x2E80 for letter in text))
@@ -179,7 +179,7 @@ def _motion(rng: random.Random) -> _Motion:
 
 def _shots(
     motion: _Motion, shape: tuple[int, int], letter_px: float, scene_text: bool, rng: random.Random
-) -> list[Grey]:
+) -> list[Gray]:
     """Give the backdrop of each frame."""
     margin = int(np.abs(motion.path).max()) + 8
     size = (shape[0] + 2 * margin, shape[1] + 2 * margin)
@@ -205,7 +205,7 @@ def _shots(
     return shots
 
 
-def _ticker(shape: tuple[int, int], size: int, rng: random.Random) -> tuple[Grey, int, float]:
+def _ticker(shape: tuple[int, int], size: int, rng: random.Random) -> tuple[Gray, int, float]:
     """Give a long line of moving text, its top and its speed in native pixels a frame."""
     text = "  +++  ".join(made_up_text(rng, cjk=False) for _ in range(6))
     mask = draw_text(text, font_for(text, rng), round(size * rng.uniform(0.6, 1)), 0)[0]
@@ -214,7 +214,7 @@ def _ticker(shape: tuple[int, int], size: int, rng: random.Random) -> tuple[Grey
     return mask, rng.randint(0, shape[0] - mask.shape[0]), rng.uniform(1.0, 8.0)
 
 
-def _through_codec(frames: list[Grey], crf: int, preset: str) -> list[Planes]:
+def _through_codec(frames: list[Gray], crf: int, preset: str) -> list[Planes]:
     """Encode luma with H.264 and decode it again."""
     import av
     from av.codec.context import CodecContext
@@ -293,13 +293,13 @@ def _choose(rng: random.Random) -> list[int]:
 
 
 def _compose(
-    shots: list[Grey],
+    shots: list[Gray],
     layers: list[_Layer],
     style: _Style,
-    ticker: tuple[Grey, int, float] | None,
+    ticker: tuple[Gray, int, float] | None,
     grain: float,
     rng: random.Random,
-) -> list[Grey]:
+) -> list[Gray]:
     """Draw ticker, still shapes and captions over the backdrops."""
     draw = np.random.default_rng(rng.getrandbits(32))
     height, width = shots[0].shape
@@ -333,7 +333,7 @@ def _compose(
     return frames
 
 
-def _window(strips: list[Planes], fills: list[Grey], layers: list[_Layer], chosen: list[int]) -> Planes:
+def _window(strips: list[Planes], fills: list[Gray], layers: list[_Layer], chosen: list[int]) -> Planes:
     frames = np.stack([strips[number] for number in chosen])
     mean = frames.mean(axis=0, dtype=np.float32)
     deviation = np.abs(frames - mean).mean(axis=0, dtype=np.float32)

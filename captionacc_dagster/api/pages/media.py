@@ -1,7 +1,7 @@
 """The pictures of the pages: full frames, and cropped frames from their WebM chunks, singly or many in one picture.
 
 A reel is a picture of 32 cropped frames in a row by row grid. A browser draws its tiles one after the other, so that
-it shows exactly the frames that were stored, forwards, backwards or one at a time, which seeking in videos does not.
+it shows exactly the frames that were stored, forward, backward or one at a time, which seeking in videos does not.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def read_cropped_frame(
 
 @router.get("/reels/{version}/{number}.jpg")
 def read_reel(services: ServicesDependency, video: VideoDependency, version: Version, number: CroppedFrame) -> Response:
-    """Give 32 cropped frames from ``32 * number`` on as one picture, four in a row; grey where there is none."""
+    """Give 32 cropped frames from ``32 * number`` on as one picture, four in a row; gray where there is none."""
     first = number * REEL_FRAMES
     found = _cropped_frames(services, video, version, range(first, first + REEL_FRAMES))
     if not found:

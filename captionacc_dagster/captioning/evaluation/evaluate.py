@@ -148,10 +148,10 @@ def format_report(report: Report) -> str:
         f"events F1     {scores.f1:.4f}",
         f"strict F1     {scores.strict_f1:.4f}   (both ends within 1 frame on cuts, 2 on fades; CER <= 0.1)",
         f"boundaries    cuts: {_errors(scores.cuts)}; fades: {_errors(scores.fades)}",
-        f"CER           {scores.cer_matched:.4f} matched, {scores.cer_all:.4f} with misses and phantoms (normalised)",
+        f"CER           {scores.cer_matched:.4f} matched, {scores.cer_all:.4f} with misses and phantoms (normalized)",
         f"CER raw       {scores.cer_raw_matched:.4f} matched, {scores.cer_raw_all:.4f} with misses and phantoms",
         f"short         {scores.shorts_found} of {scores.shorts} captions of 0.5 s and less found",
-        f"neighbours    {scores.neighbours_merged} of {scores.neighbours} that differ in one character merged",
+        f"neighbors    {scores.neighbors_merged} of {scores.neighbors} that differ in one character merged",
         f"wrong         {scores.missed} missed, {scores.phantoms} phantoms, "
         f"{scores.merged} merged, {scores.split} split",
     ]

@@ -72,7 +72,7 @@ class Match:
 
     @property
     def cer(self) -> float:
-        """Character error rate of this caption, normalised."""
+        """Character error rate of this caption, normalized."""
         return cer(self.predicted.text, self.truth.text)
 
     @property
@@ -98,8 +98,8 @@ class Report:
         phantoms: predictions that are no caption.
         merged: a prediction that covers two true captions, with these two.
         split: a true caption with the two or more predictions that lie in it.
-        neighbours: pairs of true captions that follow each other and differ in one character.
-        merged_neighbours: those of them that one prediction covers.
+        neighbors: pairs of true captions that follow each other and differ in one character.
+        merged_neighbors: those of them that one prediction covers.
         notes: what had to be assumed.
     """
 
@@ -108,14 +108,14 @@ class Report:
     phantoms: tuple[PredictedCaption, ...]
     merged: tuple[tuple[PredictedCaption, TrueCaption, TrueCaption], ...]
     split: tuple[tuple[TrueCaption, tuple[PredictedCaption, ...]], ...]
-    neighbours: tuple[tuple[TrueCaption, TrueCaption], ...]
-    merged_neighbours: tuple[tuple[TrueCaption, TrueCaption], ...]
+    neighbors: tuple[tuple[TrueCaption, TrueCaption], ...]
+    merged_neighbors: tuple[tuple[TrueCaption, TrueCaption], ...]
     notes: tuple[str, ...] = ()
 
     @property
     def scores(self) -> Scores:
         """The figures of this comparison."""
-        return summarise([self])
+        return summarize([self])
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class BoundaryErrors:
 
     @classmethod
     def of(cls, errors: Iterable[int]) -> BoundaryErrors:
-        """Summarise signed errors; the percentile is the nearest rank."""
+        """Summarize signed errors; the percentile is the nearest rank."""
         ordered = sorted(abs(error) for error in errors)
         if not ordered:
             return cls(0, math.nan, math.nan, math.nan)
@@ -140,7 +140,7 @@ class BoundaryErrors:
 class Scores:
     """Figures over one or more comparisons. Rates without anything to count are 1 for F1 and recall, 0 for CER.
 
-    ``cer_*`` are normalised (white space, full and half width, case and punctuation apart), ``cer_raw_*`` are not,
+    ``cer_*`` are normalized (white space, full and half width, case and punctuation apart), ``cer_raw_*`` are not,
     except that line breaks count as spaces. ``*_all`` adds the characters of missed captions and phantoms as errors.
     """
 
@@ -160,8 +160,8 @@ class Scores:
     split: int
     shorts: int
     shorts_found: int
-    neighbours: int
-    neighbours_merged: int
+    neighbors: int
+    neighbors_merged: int
 
     @property
     def f1(self) -> float:
@@ -193,7 +193,7 @@ def _f1(matches: int, truths: int, predictions: int) -> float:
 # --- text ---
 
 
-def normalise(text: str) -> str:
+def normalize(text: str) -> str:
     """Fold full and half width (NFKC) and case, and drop white space and punctuation.
 
     Text of punctuation alone keeps it, so that a caption like ``"?!"`` still is one.
@@ -222,14 +222,14 @@ def edit_distance(left: str, right: str) -> int:
 
 
 def cer(predicted: str, truth: str) -> float:
-    """Normalised character error rate of one text; of an empty truth, the number of characters predicted."""
-    left, right = normalise(predicted), normalise(truth)
+    """Normalized character error rate of one text; of an empty truth, the number of characters predicted."""
+    left, right = normalize(predicted), normalize(truth)
     return edit_distance(left, right) / max(1, len(right))
 
 
 def similarity(left: str, right: str) -> float:
-    """Likeness of two texts, 0..1: one less the normalised edit distance over the longer length."""
-    left, right = normalise(left), normalise(right)
+    """Likeness of two texts, 0..1: one less the normalized edit distance over the longer length."""
+    left, right = normalize(left), normalize(right)
     longest = max(len(left), len(right))
     return 1.0 if longest == 0 else 1.0 - edit_distance(left, right) / longest
 
@@ -344,7 +344,7 @@ def score(predicted: Sequence[PredictedCaption], truth: Sequence[TrueCaption], n
     found = {id(match.truth) for match in matches}
     used = {id(match.predicted) for match in matches}
     merged = _merged(predicted, truth, found)
-    neighbours = _neighbours(truth)
+    neighbors = _neighbors(truth)
     merged_pairs = {(id(first), id(second)) for _, first, second in merged}
     return Report(
         tuple(matches),
@@ -352,8 +352,8 @@ def score(predicted: Sequence[PredictedCaption], truth: Sequence[TrueCaption], n
         tuple(guess for guess in predicted if id(guess) not in used),
         tuple(merged),
         tuple(_split(predicted, truth)),
-        tuple(neighbours),
-        tuple(pair for pair in neighbours if (id(pair[0]), id(pair[1])) in merged_pairs),
+        tuple(neighbors),
+        tuple(pair for pair in neighbors if (id(pair[0]), id(pair[1])) in merged_pairs),
         tuple(notes),
     )
 
@@ -369,7 +369,7 @@ def _followers(truth: Sequence[TrueCaption]) -> list[tuple[TrueCaption, TrueCapt
     return pairs
 
 
-def _neighbours(truth: Sequence[TrueCaption]) -> list[tuple[TrueCaption, TrueCaption]]:
+def _neighbors(truth: Sequence[TrueCaption]) -> list[tuple[TrueCaption, TrueCaption]]:
     return [
         (first, second)
         for first, second in _followers(truth)
@@ -411,7 +411,7 @@ def _split(
     return split
 
 
-def summarise(reports: Sequence[Report]) -> Scores:
+def summarize(reports: Sequence[Report]) -> Scores:
     """Give the figures over several comparisons taken together."""
     matches = [match for report in reports for match in report.matches]
     missed = [caption for report in reports for caption in report.missed]
@@ -422,7 +422,7 @@ def summarise(reports: Sequence[Report]) -> Scores:
         (fades if match.truth.fade_in_frames else cuts).append(match.start_error)
         (fades if match.truth.fade_out_frames else cuts).append(match.end_error)
     shorts_found = sum(_is_short(match.truth) for match in matches)
-    cer_matched, cer_all = _error_rates(matches, missed, phantoms, normalise)
+    cer_matched, cer_all = _error_rates(matches, missed, phantoms, normalize)
     raw_matched, raw_all = _error_rates(matches, missed, phantoms, plain)
     return Scores(
         truths=len(matches) + len(missed),
@@ -441,8 +441,8 @@ def summarise(reports: Sequence[Report]) -> Scores:
         split=sum(len(report.split) for report in reports),
         shorts=shorts_found + sum(map(_is_short, missed)),
         shorts_found=shorts_found,
-        neighbours=sum(len(report.neighbours) for report in reports),
-        neighbours_merged=sum(len(report.merged_neighbours) for report in reports),
+        neighbors=sum(len(report.neighbors) for report in reports),
+        neighbors_merged=sum(len(report.merged_neighbors) for report in reports),
     )
 
 

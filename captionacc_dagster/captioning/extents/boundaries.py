@@ -29,7 +29,7 @@ _STANDING = 0.75  # a caption that stands shows at least this share of itself
 _OVERSHOOT = 1.5  # no caption shows more of itself than about all
 _AT_ONCE = 0.9  # of an added stroke's pixels change together
 _ADDED = 0.4  # with less change than this, a character must have taken the place of another
-_WEAK_INK = 0.6  # with less than this share of its neighbour's ink, the same text is fading,
+_WEAK_INK = 0.6  # with less than this share of its neighbor's ink, the same text is fading,
 _WEAK = 0.85  # and with less than this share of its contrast
 _SAME_PATTERN = 0.6  # of the variance, common to two pictures of one text
 _NEAR = 0.6  # of the frames looked at
@@ -70,7 +70,7 @@ class Boundary:
 
 
 def find_boundary(first: Segment, second: Segment, line_px: float, born: Mask | None = None) -> Boundary:
-    """Place the cut between two neighbours exactly, or find that there is none.
+    """Place the cut between two neighbors exactly, or find that there is none.
 
     Args:
         first: a segment.
@@ -270,7 +270,7 @@ def _is_other_character(
 
 
 def _fading(first: Segment, second: Segment, change: InkChange, sight: _Sight) -> Segment | None:
-    """Give the neighbour that is but the fade of the other: half of that one is to be seen on both sides."""
+    """Give the neighbor that is but the fade of the other: half of that one is to be seen on both sides."""
     beside = sight.beside()
     line_px = sight.line_px
     if len(beside) < 4 or synchrony(beside, first.model, second.model, change, line_px, at_once=True) >= SYNCHRONOUS:
@@ -340,7 +340,7 @@ def _settle(
 
 
 def join(first: Segment, second: Segment, line_px: float) -> Segment:
-    """Make one segment of two neighbours that show the same ink."""
+    """Make one segment of two neighbors that show the same ink."""
     inks = float(first.model.ink.sum()), float(second.model.ink.sum())
     shown = _strength(first.model, second.model), _strength(second.model, first.model)
     if min(inks) < _WEAK_INK * max(inks):  # one of them fades
@@ -388,7 +388,7 @@ def earliest_sight(segment: Segment, ink: Mask, start: int, limit: int) -> int:
 
 
 def is_fade_of(segment: Segment, ink: Mask, other: Segment, line_px: float) -> bool:
-    """Say whether some ink is but a neighbour that comes or goes: its strokes in place, fainter, never half of them.
+    """Say whether some ink is but a neighbor that comes or goes: its strokes in place, fainter, never half of them.
 
     Args:
         segment: what has the ink; its frames lie between its exact boundaries.

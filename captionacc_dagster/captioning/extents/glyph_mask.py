@@ -125,7 +125,7 @@ def stroke_map(frames: Sequence[Plane], line_px: float, mean: Map | None = None,
 def _spread(cells: Map) -> Map:
     """Lay out what the network says of each two by two pixels, ``(h / 2, w / 2, 4)`` row by row, as ``(h, w)``."""
     height, width, _ = cells.shape
-    # Two neighbours of a row move as one number, in a fifth of the time of each by itself or of ONNX's DepthToSpace.
+    # Two neighbors of a row move as one number, in a fifth of the time of each by itself or of ONNX's DepthToSpace.
     pairs = cells.view(np.complex64)
     return pairs.transpose(0, 2, 1).reshape(2 * height, width).view(np.float32)
 

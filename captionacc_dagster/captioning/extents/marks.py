@@ -1,4 +1,4 @@
-"""Marks that recognisers take for something else or leave out, told by their shape: rows of dots, ``¡``."""
+"""Marks that recognizers take for something else or leave out, told by their shape: rows of dots, ``¡``."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def may_be_dots(text: str) -> bool:
 
 
 def ellipsis(ink: Mask, box: tuple[int, int, int, int], line_px: float, *, vertical: bool) -> Recognition | None:
-    """Read a row of dots by their shape, which recognisers take for zeros or for nothing; None where it is none.
+    """Read a row of dots by their shape, which recognizers take for zeros or for nothing; None where it is none.
 
     Args:
         ink: bool ``(height, width)``, turned where the text is vertical.
@@ -60,7 +60,7 @@ def ellipsis(ink: Mask, box: tuple[int, int, int, int], line_px: float, *, verti
 def with_inverted_marks(
     line: Recognition, ink: Mask, box: tuple[int, int, int, int], extent: tuple[float, float], line_px: float
 ) -> Recognition:
-    """Put the inverted exclamation marks of a line back, a symbol that the recogniser may not know.
+    """Put the inverted exclamation marks of a line back, a symbol that the recognizer may not know.
 
     It is a thin stroke that hangs lower than letters do: its top below theirs, its foot below their line.
 

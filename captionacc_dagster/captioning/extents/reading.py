@@ -23,14 +23,14 @@ _FEW = 2  # a line of so few characters must be read twice alike
 HOPEFUL = 0.3  # below this it is not worth another look
 CERTAIN = 0.95  # then even a line with much room for its characters is one
 _WIDEST_CHARACTER = 1.5  # line heights
-# Of the curve from what the recogniser says to how often it is right: fitted by benchmarks/captions/calibration.py to
+# Of the curve from what the recognizer says to how often it is right: fitted by benchmarks/captions/calibration.py to
 # 277 readings of the default engine (docs/benchmark.md).
 OFFSET = -2.77
 SLOPE = 1.25
 LEAST_DOUBT = 1e-3
 PLAUSIBLE = 0.6  # below this a reading is no text
 _ALIKE = str.maketrans({"o": "0", "i": "1", "l": "1", "|": "1", "，": ",", "。": ".", "：": ":"})
-# Characters that recognisers mix up between the scripts; simplified on the right.
+# Characters that recognizers mix up between the scripts; simplified on the right.
 _SIMPLIFIED = str.maketrans(
     "決淨凈裡裏後來個們這說時對為會過還樣點開關門間問見現話語請讓認識誰謝遠進運頭東車馬長書電買賣錢愛國學當聽覺麼無與從動氣處實發經給幾機應條業樂",
     "决净净里里后来个们这说时对为会过还样点开关门间问见现话语请让认识谁谢远进运头东车马长书电买卖钱爱国学当听觉么无与从动气处实发经给几机应条业乐",
@@ -57,7 +57,7 @@ class Anchor:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What was read: lines joined by ``"\\n"``, the confidence (0..1), and how many lines were recognised."""
+    """What was read: lines joined by ``"\\n"``, the confidence (0..1), and how many lines were recognized."""
 
     text: str
     confidence: float
@@ -68,7 +68,7 @@ NOTHING = Reading("", 0.0, 0)
 
 
 def fold(text: str) -> str:
-    """Fold what recognisers mix up: width, case, O and 0, l and I and 1, script variants, white space."""
+    """Fold what recognizers mix up: width, case, O and 0, l and I and 1, script variants, white space."""
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     folded = folded.translate(_SIMPLIFIED).translate(_ALIKE)
     return "".join(character for character in folded if not character.isspace())
@@ -85,7 +85,7 @@ def common_length(one: str, other: str) -> int:
 
 
 def calibrated(confidence: float) -> float:
-    """Give how likely every character of a reading is right, 0..1, from what the recogniser says of it.
+    """Give how likely every character of a reading is right, 0..1, from what the recognizer says of it.
 
     A logistic curve over the logarithm of the doubt (Platt scaling); it rises with ``confidence``.
     """
@@ -252,7 +252,7 @@ def read_caption(
             break
         lines = [_line_picture(fused[y0:y1, x0:x1]) for x0, y0, x1, y1 in (boxes[number] for number in todo)]
         recognitions += len(lines)
-        for number, recognition in zip(todo, engine.recognise(lines), strict=True):
+        for number, recognition in zip(todo, engine.recognize(lines), strict=True):
             readings[number].append(recognition)
     line_full = line_px * scale
     widths = [((y1 - y0) if vertical else (x1 - x0)) / line_full - 0.5 for x0, y0, x1, y1 in boxes]

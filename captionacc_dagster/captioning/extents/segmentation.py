@@ -97,7 +97,7 @@ class Segment:
     around_start: list[tuple[int, Plane]]
 
     def within(self, start: int, end: int, line_px: float) -> Segment:
-        """Give what is left of it between its exact boundaries: frames beyond them show its neighbours come or go."""
+        """Give what is left of it between its exact boundaries: frames beyond them show its neighbors come or go."""
         strips = [(number, strip) for number, strip in self.strips if start <= number < end]
         pictures = [(number, picture) for number, picture in self.pictures if start <= number < end]
         if len(strips) < 2 or not pictures or len(strips) == len(self.strips):

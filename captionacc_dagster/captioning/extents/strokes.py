@@ -53,7 +53,7 @@ class InkStyle:
 
 
 def measure_styles(model: InkModel, inside: Mask) -> list[InkStyle]:
-    """Measure how the strokes of some text look: one style, or two where part of it has another colour.
+    """Measure how the strokes of some text look: one style, or two where part of it has another color.
 
     Args:
         model: what stood still while the text did.
@@ -178,7 +178,7 @@ class InkChange:
         total: the share of changed ink in all ink, 0..1.
         lost: bool ``(height, width)``, ink of the first that the second does not show.
         gained: bool, ink of the second that the first does not show.
-        windows: centres ``(row, column)`` of the character-sized windows that changed, the most changed first.
+        windows: centers ``(row, column)`` of the character-sized windows that changed, the most changed first.
     """
 
     share: float

@@ -1,7 +1,7 @@
 """A long video followed in overlapping stretches, side by side, and joined so that nothing shows where it was cut.
 
-Every stretch sees more than its own part: what stands near its ends is decided by whichever neighbour sees all of it.
-The parts meet where both neighbours see the same: at the end of a caption, or where none stands.
+Every stretch sees more than its own part: what stands near its ends is decided by whichever neighbor sees all of it.
+The parts meet where both neighbors see the same: at the end of a caption, or where none stands.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ def _joined_track(parts: Sequence[Part], offsets: Sequence[int], track: str) -> 
 
 
 def _met(left: list[Caption], right: list[Caption], low: float, high: float, cut: float) -> list[Caption]:
-    """Let two neighbours meet, who both saw ``low..high`` around ``cut``.
+    """Let two neighbors meet, who both saw ``low..high`` around ``cut``.
 
     They meet as near to the cut as possible at a moment at which neither sees a caption going on. A caption that goes
     on all the time that both saw is one: it begins where the left saw it begin, and ends where the right did.

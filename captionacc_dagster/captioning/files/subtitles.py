@@ -1,7 +1,7 @@
 """Caption tracks as files: written and read as SRT, WebVTT, ASS and JSON.
 
 Times are rounded down everywhere. A player shows a cue on the frames whose time is at least its start and less
-than its end, so rounding down keeps exactly the caption's own frames, and neighbours that touch still touch.
+than its end, so rounding down keeps exactly the caption's own frames, and neighbors that touch still touch.
 """
 
 from __future__ import annotations
@@ -148,13 +148,13 @@ def _place(boxes: list[BBox], found: list[tuple[BBox, int]], width: int, height:
     row = 0 if middle < 0.4 else 1 if vertical or middle < 0.6 else 2
     edges = zip(*((box.left, (box.left + box.right) / 2, box.right) for box in boxes), strict=True)
     spreads = [max(edge) - min(edge) for edge in edges]
-    centre = (whole.left + whole.right) / 2
+    center = (whole.left + whole.right) / 2
     if vertical:
-        column = 0 if centre < 0.4 else 2 if centre > 0.6 else 1
-    elif abs(centre - 0.5) < 0.08 and spreads[1] <= min(spreads) + 0.02:
+        column = 0 if center < 0.4 else 2 if center > 0.6 else 1
+    elif abs(center - 0.5) < 0.08 and spreads[1] <= min(spreads) + 0.02:
         column = 1
     else:
-        column = 0 if spreads[0] <= spreads[2] and centre < 0.55 else 2 if centre > 0.55 else 1
+        column = 0 if spreads[0] <= spreads[2] and center < 0.55 else 2 if center > 0.55 else 1
     return _Place(row, column, whole, vertical)
 
 
@@ -269,7 +269,7 @@ WrapStyle: 2
 ScaledBorderAndShadow: yes
 
 [V4+ Styles]
-Format: Name, Fontname, Fontsize, PrimaryColour, SecondaryColour, OutlineColour, BackColour, Bold, Italic, \
+Format: Name, Fontname, Fontsize, PrimaryColor, SecondaryColor, OutlineColor, BackColor, Bold, Italic, \
 Underline, StrikeOut, ScaleX, ScaleY, Spacing, Angle, BorderStyle, Outline, Shadow, Alignment, MarginL, \
 MarginR, MarginV, Encoding
 Style: Default,Arial,{look},0,0,0,0,100,100,0,0,1,{outline},0,2,{margin},{margin},{margin},1

@@ -19,7 +19,7 @@ _RULE = 8  # black pixels between the parts
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What to search of a sample: a box of a picture ``(h, w)`` uint8, in greys, that shows it."""
+    """What to search of a sample: a box of a picture ``(h, w)`` uint8, in grays, that shows it."""
 
     sample: Sample
     picture: NDArray[np.uint8]
@@ -60,7 +60,7 @@ class Mosaic:
         return True
 
     def image(self) -> NDArray[np.uint8]:
-        """Draw it, ``(h, w)`` uint8 in greys."""
+        """Draw it, ``(h, w)`` uint8 in grays."""
         width = max(tile.x + tile.pixels.shape[1] for tile in self.tiles)
         image = np.zeros((self._y + self._height + _RULE, width), np.uint8)
         for tile in self.tiles:

@@ -21,7 +21,7 @@ THUMB_SIDE = 640  # pixels of the longer side of the luma pictures that are comp
 PICTURE_SIDE = 960  # pixels of the longer side of those in which lines are searched, at most
 _THICKEST = 0.22  # of the picture's shorter side: no line of text is thicker
 _REACH = 24  # thumb pixels that text may move between the two pictures and be followed
-_STROKE = 20  # grey levels by which a stroke differs from its surroundings
+_STROKE = 20  # gray levels by which a stroke differs from its surroundings
 _CORE = 160  # thumb pixels of a long line that are followed
 _SCENE_STANDS = 0.5  # correlation from which on the scene does not move
 _SURROUND = 15  # thumb pixels to each side that count as surroundings, together
@@ -38,7 +38,7 @@ class Sample:
     """A frame of the video and one a little later, as pictures of their strokes, and the lines found in it.
 
     ``strokes`` and ``later`` are ``(h, w)`` uint8, 128 where the picture is like its surroundings; ``luma``
-    is ``(h, w)`` uint8, in which lines are searched (as many are found there as in colours).
+    is ``(h, w)`` uint8, in which lines are searched (as many are found there as in colors).
     ``scene_stands``: nothing moves between the two, so that standing still says nothing; ``searched``: the whole
     picture was searched; ``fine``: its lines were found in a larger picture, which gives tighter boxes;
     ``followed``: what is known of `stillness`.
@@ -193,11 +193,11 @@ def lines_in(mask: NDArray[np.bool_]) -> list[tuple[BBox, float]]:
     cells = cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)  # the mean of each cell
     # Strokes that follow one another along the line count, single ones in the background do not.
     active = (cv2.blur(cells, (5, 1)) > 0.22).astype(np.uint8)
-    count, labelled, stats, _ = cv2.connectedComponentsWithStats(active, connectivity=4)
+    count, labeled, stats, _ = cv2.connectedComponentsWithStats(active, connectivity=4)
     found = []
     for number in range(1, count):
         x, y, across, down, _ = (int(value) for value in stats[number])
-        inside = cells[labelled == number]
+        inside = cells[labeled == number]
         shortest = max(6, 1.5 * down if down < _TWO_LINES[0] else down)
         if across < shortest or down > _TWO_LINES[1] or len(inside) < 0.5 * across * down:
             continue

@@ -17,7 +17,7 @@ from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.samples import Sample, Sighting, likeness
 
 _COLUMN = 1.7  # a line this many times higher than wide is vertical text
-_SAME_ROW = 0.3  # of a line's height: how far centres may lie apart
+_SAME_ROW = 0.3  # of a line's height: how far centers may lie apart
 _SIMILAR_HEIGHT = 1.5
 _SAME_TEXT = 0.55  # correlation of strokes from which on two samples show the same text
 _FIXTURE_APART_S = 1.0  # samples closer than this say nothing about what stays
@@ -33,7 +33,7 @@ _LEADING = 1.0  # line heights that may lie between two lines of one track
 _CHANGES_OFTEN = 4  # different texts at one place that are captions even where nothing can be seen to stand
 _UNLIKE_HEIGHT = 2.2  # times that lines of one track may differ in height
 _WEAK_LEADING, _WEAK_HEIGHT = 0.45, 1.7  # the same where one of them alone would be no caption
-CENTERED = 0.035  # of the width: how far a centred line's centre may lie off
+CENTERED = 0.035  # of the width: how far a centerd line's center may lie off
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ class Recognition:
     """A line that was read: ``confidence`` is the mean over its characters (0..1).
 
     ``characters`` holds a confidence for each character of ``text``, and ``positions`` each character's
-    centre as a fraction of the line image's width; both are empty where the engine does not give them.
+    center as a fraction of the line image's width; both are empty where the engine does not give them.
     """
 
     text: str
@@ -54,7 +54,7 @@ class TextBox:
 class OcrEngine(Protocol):
     """Finds and reads text.
 
-    Pictures are uint8, ``(height, width, 3)`` in RGB or ``(height, width)`` in greys; boxes are relative to them.
+    Pictures are uint8, ``(height, width, 3)`` in RGB or ``(height, width)`` in grays; boxes are relative to them.
     """
 
     @property
@@ -66,7 +66,7 @@ class OcrEngine(Protocol):
         """Find lines of text. ``long_side`` bounds the picture that is searched (pixels)."""
         ...
 
-    def recognise(self, line_images: Sequence[NDArray[np.uint8]]) -> list[Recognition]:
+    def recognize(self, line_images: Sequence[NDArray[np.uint8]]) -> list[Recognition]:
         """Read lines that were already located, one picture each, any heights and widths."""
         ...
 

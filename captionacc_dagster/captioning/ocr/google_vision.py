@@ -50,7 +50,7 @@ class GoogleVisionEngine:
         del long_side  # the service searches the whole picture at its own size
         return [line_box(box.bbox, box.confidence) for box in self.read(image)]
 
-    def recognise(self, line_images: Sequence[NDArray[np.uint8]]) -> list[Recognition]:
+    def recognize(self, line_images: Sequence[NDArray[np.uint8]]) -> list[Recognition]:
         """Read located lines, sixteen a request."""
         results = []
         for start in range(0, len(line_images), _BATCH):

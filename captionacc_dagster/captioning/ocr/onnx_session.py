@@ -67,7 +67,7 @@ def without_softmax(model: bytes) -> bytes:
     """Have a classifier give its scores instead of the probabilities that its last step makes of them.
 
     Of thousands of classes few are looked at: to make probabilities of the others took a twentieth of the
-    recogniser's time.
+    recognizer's time.
 
     Raises:
         ValueError: the content is no ONNX model, or it does not end in a softmax.

@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     import onnxruntime
 
 _DETECTOR = "PP-OCRv6_det_small.onnx"
-_RECOGNISER = "PP-OCRv6_rec_small.onnx"
+_RECOGNIZER = "PP-OCRv6_rec_small.onnx"
 _READ_SIDES = (640, 768)  # pixels: a picture is searched at half its size, but within these
 _STRIDE = 32  # the detector's input is a multiple of this
 _INK = 0.3  # PP-OCR's defaults: probability of a text pixel, mean probability of a text line,
 _LINE = 0.5  # and how far the shrunken line that was found is grown back
 _UNCLIP = 1.6
 _SMALLEST = 3  # pixels of the short side of a line in the searched picture
-_LINE_HEIGHT = 48  # pixels, the recogniser's input
+_LINE_HEIGHT = 48  # pixels, the recognizer's input
 _NARROWEST = 64  # pixels, narrower lines are padded
 _WIDEST = 3200
 _COLUMN = 1.6  # a line this many times higher than wide may be a column of characters
@@ -54,7 +54,7 @@ _COMMON_CODES = {"zh": "ch", "zh-cn": "ch", "zh-hans": "ch", "zh-tw": "chinese_c
     "hi": "devanagari",
 }
 
-_NORMAL = np.arange(256, dtype=np.float32) / 127.5 - 1.0  # what the models take for each grey level
+_NORMAL = np.arange(256, dtype=np.float32) / 127.5 - 1.0  # what the models take for each gray level
 
 _loading = threading.Lock()
 
@@ -92,7 +92,7 @@ class RapidOcrEngine:
     def load(self) -> None:
         """Load both models now instead of at their first use."""
         _detector(self._threads)
-        _recogniser(self._threads, self._lang)
+        _recognizer(self._threads, self._lang)
 
     def detect(self, image: NDArray[np.uint8], *, long_side: int | None = None) -> list[LineBox]:
         """Find lines of text; the picture is searched at its own size, or smaller by ``long_side``."""
@@ -101,12 +101,12 @@ class RapidOcrEngine:
         side = long_side or min(max(longest // 2, _READ_SIDES[0]), _READ_SIDES[1])
         scale = min(1.0, side / longest)
         size = (_to_stride(width * scale), _to_stride(height * scale))
-        found = _detector(self._threads).run(_normalised(image, size)[None])[0, 0]
+        found = _detector(self._threads).run(_normalized(image, size)[None])[0, 0]
         return _lines_of(found)
 
-    def recognise(self, line_images: Sequence[NDArray[np.uint8]]) -> list[Recognition]:
+    def recognize(self, line_images: Sequence[NDArray[np.uint8]]) -> list[Recognition]:
         """Read located lines. What is clearly higher than wide is read as it is and as a column laid flat."""
-        model = _recogniser(self._threads, self._lang)
+        model = _recognizer(self._threads, self._lang)
         inputs = [(number, variant) for number, image in enumerate(line_images) for variant in _line_inputs(image)]
         inputs.sort(key=lambda entry: entry[1].shape[2])
         results = [Recognition("", 0.0)] * len(line_images)
@@ -123,7 +123,7 @@ class RapidOcrEngine:
     def read(self, image: NDArray[np.uint8]) -> list[TextBox]:
         """Find and read the lines of a picture, in the detector's order."""
         lines = self.detect(image)
-        read = self.recognise([cut_line(image, line) for line in lines])
+        read = self.recognize([cut_line(image, line) for line in lines])
         return [
             TextBox(line.bbox, text.text, text.confidence)
             for line, text in zip(lines, read, strict=True)
@@ -141,7 +141,7 @@ def _to_stride(pixels: float) -> int:
     return max(1, round(pixels / _STRIDE)) * _STRIDE
 
 
-def _normalised(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
+def _normalized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
     """Scale to ``(width, height)`` and to -1..1, ``(3, height, width)`` BGR as the models were trained."""
     import cv2
 
@@ -203,7 +203,7 @@ def _clockwise(corners: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def _line_inputs(image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-    """Give what the recogniser takes for a line, ``(3, 48, width)``: two variants when it may be a column."""
+    """Give what the recognizer takes for a line, ``(3, 48, width)``: two variants when it may be a column."""
     height, width = image.shape[:2]
     if height <= _COLUMN * width:
         return [_line_input(image)]
@@ -213,7 +213,7 @@ def _line_inputs(image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
 def _line_input(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     height, width = image.shape[:2]
     across = min(max(1, -(-width * _LINE_HEIGHT // height)), _WIDEST)
-    line = _normalised(image, (across, _LINE_HEIGHT))
+    line = _normalized(image, (across, _LINE_HEIGHT))
     if across >= _NARROWEST:
         return line
     padded = np.zeros((3, _LINE_HEIGHT, _NARROWEST), np.float32)
@@ -222,7 +222,7 @@ def _line_input(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _batch_of(lines: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Put the recogniser's inputs into one, as wide as the widest of them; a single one is not copied."""
+    """Put the recognizer's inputs into one, as wide as the widest of them; a single one is not copied."""
     if len(lines) == 1:
         return lines[0][None]
     batch = np.zeros((len(lines), 3, _LINE_HEIGHT, max(line.shape[2] for line in lines)), np.float32)
@@ -274,7 +274,7 @@ def _text_columns(luma: NDArray[np.floating], pitch: float) -> tuple[int, int]:
 
 
 def _decoded(scores: NDArray[np.float32], characters: tuple[str, ...], share: float) -> Recognition:
-    """Read the best path through the recogniser's output ``(steps, characters)`` (CTC, blank first)."""
+    """Read the best path through the recognizer's output ``(steps, characters)`` (CTC, blank first)."""
     best = scores.argmax(axis=1)
     chosen = best != 0
     chosen[1:] &= best[1:] != best[:-1]
@@ -305,7 +305,7 @@ def _with_lost_spaces(
 ) -> list[tuple[str, float, float]]:
     """Put back spaces between Latin letters that lost a step to the letter beside them.
 
-    A narrow space shares its step with its neighbours, and only the likeliest symbol of a step is read.
+    A narrow space shares its step with its neighbors, and only the likeliest symbol of a step is read.
     """
     complete = read[:1]
     for symbol, confidence, step in read[1:]:
@@ -323,14 +323,14 @@ def _detector(threads: int) -> _Model:
         return _load(str(_model_folder() / _DETECTOR), threads)
 
 
-def _recogniser(threads: int, lang: str | None) -> _Model:
+def _recognizer(threads: int, lang: str | None) -> _Model:
     with _loading:
-        path = _model_folder() / _RECOGNISER if lang is None else _model_of_language(lang)
+        path = _model_folder() / _RECOGNIZER if lang is None else _model_of_language(lang)
         return _load(str(path), threads, _of_scores)
 
 
 def _of_scores(model: bytes) -> bytes:
-    """Leave a recogniser's softmax out; one that ends otherwise stays as it is."""
+    """Leave a recognizer's softmax out; one that ends otherwise stays as it is."""
     try:
         return without_softmax(model)
     except ValueError:
@@ -360,7 +360,7 @@ def _model_folder() -> Path:
 
 @functools.cache
 def _model_of_language(lang: str) -> Path:
-    """Find the recogniser of a language: the wheel's own, or one that RapidOCR finds (or fetches)."""
+    """Find the recognizer of a language: the wheel's own, or one that RapidOCR finds (or fetches)."""
     import logging
 
     from rapidocr import RapidOCR
@@ -369,7 +369,7 @@ def _model_of_language(lang: str) -> Path:
 
     lang = _COMMON_CODES.get(lang, lang)
     if lang in list_supported_langs(TaskType.REC, OCRVersion.PPOCRV6, ModelType.SMALL):
-        return _model_folder() / _RECOGNISER
+        return _model_folder() / _RECOGNIZER
     others = list_supported_langs(TaskType.REC, OCRVersion.PPOCRV5, ModelType.MOBILE)
     if lang not in others:
         raise ValueError(f"rapidocr reads no language {lang!r}; besides Latin, Chinese and Japanese: {others}")
@@ -381,8 +381,8 @@ def _model_of_language(lang: str) -> Path:
         "Global.log_level": "critical",
     }
     try:
-        recogniser = RapidOCR(params=parameters)._load_rec_model()
+        recognizer = RapidOCR(params=parameters)._load_rec_model()
     except Exception as error:
         reason = str(error).splitlines()[-1] if str(error) else type(error).__name__
         raise OcrError(f"rapidocr's model for {lang!r} is not here and cannot be fetched: {reason}") from error
-    return Path(cast("Any", recogniser).session.session._model_path)
+    return Path(cast("Any", recognizer).session.session._model_path)

@@ -1,4 +1,4 @@
-"""Pixels of a decoded picture: the luma or the colour of one rectangle, as it is displayed."""
+"""Pixels of a decoded picture: the luma or the color of one rectangle, as it is displayed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _FULL_RANGE = 2  # AVCOL_RANGE_JPEG
 
 @dataclass(frozen=True, slots=True)
 class _Format:
-    """A pixel format: whether it has a plane of luma, its bits, and whether it has colours in planes."""
+    """A pixel format: whether it has a plane of luma, its bits, and whether it has colors in planes."""
 
     has_planes: bool
     bits: int
@@ -116,7 +116,7 @@ class Picture:
         return self._crop(self._plane(0), bbox)
 
     def rgb(self, bbox: BBox) -> NDArray[np.uint8]:
-        """Give the colours of a rectangle, ``(height, width, 3)`` RGB uint8."""
+        """Give the colors of a rectangle, ``(height, width, 3)`` RGB uint8."""
         if not self._format.has_planes:
             return self._crop(self._rgb, bbox)
         import cv2

@@ -54,7 +54,7 @@ T = TypeVar("T")
 _BATCH = 8  # native frames handed over at once: few enough for memory, enough to make the hand-over cheap
 _QUEUED_BATCHES = 2
 _TURN_S = 0.0001  # after which a thread that runs Python lets others go on: a decoder that waits 5 ms runs cold
-_PASSED_ON_S = 10.5  # x264's usual 250 frames and a few: the worst frame measured was 0.64 grey levels off on the mean
+_PASSED_ON_S = 10.5  # x264's usual 250 frames and a few: the worst frame measured was 0.64 gray levels off on the mean
 _SEEK_BACK_S = 5.0  # how much earlier a file is entered that did not seek to a keyframe
 
 
@@ -155,7 +155,7 @@ class NativeFrame:
         return self._picture.luma(bbox)
 
     def rgb(self, bbox: BBox) -> NDArray[np.uint8]:
-        """Give the colours of a rectangle, ``(height, width, 3)`` RGB uint8."""
+        """Give the colors of a rectangle, ``(height, width, 3)`` RGB uint8."""
         return self._picture.rgb(bbox)
 
     def yuv420(self, bbox: BBox) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
@@ -416,7 +416,7 @@ def _decoded(facts: VideoFacts, stretch: tuple[float, float | None], threads: in
 
 
 def _barely_filtered(facts: VideoFacts) -> str:
-    """Choose the frames that are decoded without the loop filter: a tenth of decoding, and hardly a grey level.
+    """Choose the frames that are decoded without the loop filter: a tenth of decoding, and hardly a gray level.
 
     It smooths the edges of blocks. What no other frame is built from can do without; other B frames pass on what was
     left out of them, up to the next keyframe.

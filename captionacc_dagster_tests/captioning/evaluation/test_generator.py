@@ -25,7 +25,7 @@ TRACK = TrackSpec(
     "en",
     "bottom",
     Look("outlined", "aileron", 0.09),
-    "normal joined short fade neighbours repeat",
+    "normal joined short fade neighbors repeat",
     shuffle=False,
     starts_at_once=True,
     runs_to_end=True,
@@ -135,7 +135,7 @@ def test_every_event_happens_as_it_says():
     kinds = {kind: [event for event in events if kind in event.kinds] for kind in EVENTS}
     assert kinds["joined"][0].start in {event.end for event in events}
     assert all(8 <= event.end - event.start <= 12 for event in kinds["short"])
-    first, second = kinds["neighbours"]
+    first, second = kinds["neighbors"]
     assert first.end == second.start
     assert edit_distance(first.text, second.text) == 1
     first, second = kinds["repeat"]
@@ -161,7 +161,7 @@ def test_the_decks_hold_enough_and_differ_in_one_character():
     for language in ("en", "es", "zh"):
         deck = Deck(language, random.Random(1))
         assert len({deck.sentence() for _ in range(80)}) == 80
-        assert all(edit_distance(*deck.neighbours()) == 1 for _ in range(20))
+        assert all(edit_distance(*deck.neighbors()) == 1 for _ in range(20))
     assert "\n" in Deck("zh-en", random.Random(1)).sentence()
 
 

@@ -18,10 +18,10 @@ from captionacc_dagster.captioning.evaluation.scoring import (
     _assign,
     cer,
     edit_distance,
-    normalise,
+    normalize,
     score,
     similarity,
-    summarise,
+    summarize,
 )
 from captionacc_dagster.captioning.files.subtitles import SubtitleError
 
@@ -68,7 +68,7 @@ def test_missed_and_phantom_captions_are_listed_and_counted_as_errors():
     assert [caption.text for caption in report.missed] == ["Nobody."]
     assert [caption.text for caption in report.phantoms] == ["Kanal 5"]
     assert report.scores.f1 == pytest.approx(2 * 2 / 6)
-    # normalised: "goodmorning" 11 + "whoisthere" 10 + "nobody" 6 = 27 true, 6 lost, "kanal5" 6 extra
+    # normalized: "goodmorning" 11 + "whoisthere" 10 + "nobody" 6 = 27 true, 6 lost, "kanal5" 6 extra
     assert report.scores.cer_matched == 0.0
     assert report.scores.cer_all == pytest.approx(12 / 27)
     assert report.scores.cer_raw_all == pytest.approx((7 + 7) / (13 + 13 + 7))
@@ -108,15 +108,15 @@ def test_a_prediction_over_two_captions_is_a_merger():
     captions = [truth(0, 40, "We met in room 301."), truth(40, 60, "We met in room 307.")]
     report = score([guess(0, 60, "We met in room 301.")], captions)
     assert [(first.text, second.text) for _, first, second in report.merged] == [(captions[0].text, captions[1].text)]
-    assert report.scores.neighbours == 1
-    assert report.scores.neighbours_merged == 1
+    assert report.scores.neighbors == 1
+    assert report.scores.neighbors_merged == 1
     assert report.scores.missed == 1
 
 
-def test_neighbours_that_were_told_apart_are_not_merged():
+def test_neighbors_that_were_told_apart_are_not_merged():
     captions = [truth(0, 40, "We met in room 301."), truth(40, 60, "We met in room 307.")]
     scores = score(guesses_of(captions), captions).scores
-    assert (scores.neighbours, scores.neighbours_merged, scores.merged) == (1, 0, 0)
+    assert (scores.neighbors, scores.neighbors_merged, scores.merged) == (1, 0, 0)
 
 
 def test_captions_of_two_tracks_at_once_are_no_merger():
@@ -171,7 +171,7 @@ def test_short_captions_are_counted_apart():
 
 
 def test_several_comparisons_are_taken_together():
-    scores = summarise([score(guesses_of(THREE), THREE), score([], [THREE[0]])])
+    scores = summarize([score(guesses_of(THREE), THREE), score([], [THREE[0]])])
     assert (scores.truths, scores.matches, scores.missed) == (4, 3, 1)
     assert scores.f1 == pytest.approx(6 / 7)
 
@@ -193,8 +193,8 @@ def test_edit_distance(left, right, distance):
         ("$4,500", "$4500"),
     ],
 )
-def test_normalising_folds_width_case_space_and_punctuation(text, folded):
-    assert normalise(text) == folded
+def test_normalizing_folds_width_case_space_and_punctuation(text, folded):
+    assert normalize(text) == folded
 
 
 def test_punctuation_and_width_cost_only_raw_characters():

@@ -40,7 +40,7 @@ def measured(clip, captions):
 
 
 @pytest.mark.unit
-def test_the_baseline_merges_neighbours_of_similar_text():
+def test_the_baseline_merges_neighbors_of_similar_text():
     samples = [
         (0, 0.0, ""),
         (5, 0.2, "Good mornin"),

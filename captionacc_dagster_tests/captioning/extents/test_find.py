@@ -106,7 +106,7 @@ def test_slides_that_stand_still_are_no_captions(tmp_path: Path, engine: OcrEngi
     assert_found(tmp_path / "clip.mp4", layout, engine, events)
 
 
-def test_a_change_of_colour_inside_a_caption_is_no_cut(tmp_path: Path, engine: OcrEngine):
+def test_a_change_of_color_inside_a_caption_is_no_cut(tmp_path: Path, engine: OcrEngine):
     event = Event(10, 70, "Sing along with me")
     plain = moving(WIDTH, HEIGHT)
 
@@ -233,7 +233,7 @@ class Failing:
 
     name = "failing"
 
-    def recognise(self, line_images: list[NDArray[np.uint8]]) -> list[Recognition]:
+    def recognize(self, line_images: list[NDArray[np.uint8]]) -> list[Recognition]:
         raise OcrError("out of order")
 
 

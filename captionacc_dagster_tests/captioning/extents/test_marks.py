@@ -1,4 +1,4 @@
-"""Marks told by their shape: the inverted exclamation mark, which the recogniser's alphabet lacks."""
+"""Marks told by their shape: the inverted exclamation mark, which the recognizer's alphabet lacks."""
 
 from __future__ import annotations
 
@@ -122,6 +122,6 @@ def test_an_engine_without_places_is_taken_at_its_word():
 
 @pytest.mark.integration
 @pytest.mark.parametrize("text", ["¡Vaya sorpresa verte hoy!", "¡Corre, que perdemos el tren!", "Hoy llueve mucho."])
-def test_the_real_recogniser_and_the_ink_together_read_spanish(text: str):
+def test_the_real_recognizer_and_the_ink_together_read_spanish(text: str):
     picture = drawn(text)
     assert read_caption(create_engine(), [picture] * 3, ink_of(text), LINE).text == text

@@ -28,7 +28,7 @@ class ScriptedReader:
         self.calls = 0
         self.pictures: list[NDArray[np.uint8]] = []
 
-    def recognise(self, line_images: Sequence[NDArray[np.uint8]]) -> list[Recognition]:
+    def recognize(self, line_images: Sequence[NDArray[np.uint8]]) -> list[Recognition]:
         self.calls += len(line_images)
         self.pictures += line_images
         return [self.readings.pop(0) for _ in line_images]
@@ -115,7 +115,7 @@ def dots(*columns: int) -> NDArray[np.bool_]:
 )
 @pytest.mark.parametrize("vertical", [False, True])
 @pytest.mark.parametrize("said", [Recognition("", 0.0), Recognition("000", 0.5)])
-def test_dots_in_a_row_are_an_ellipsis_whatever_the_recogniser_says(
+def test_dots_in_a_row_are_an_ellipsis_whatever_the_recognizer_says(
     columns: tuple[int, ...], text: str, vertical: bool, said: Recognition
 ):
     row = dots(*columns)
@@ -156,7 +156,7 @@ def test_folding_twice_changes_nothing_more(text: str):
     assert fold(fold(text)) == fold(text)
 
 
-def test_folding_joins_what_recognisers_mix_up():
+def test_folding_joins_what_recognizers_mix_up():
     assert fold("決定 O l，") == fold("决定0 1,")
     assert fold("Sunrise") != fold("Sunset")
 
@@ -170,7 +170,7 @@ def test_a_single_letter_must_be_certain():
 
 
 @given(st.floats(0, 1), st.floats(0, 1))
-def test_calibrated_confidence_rises_with_what_the_recogniser_says(one: float, other: float):
+def test_calibrated_confidence_rises_with_what_the_recognizer_says(one: float, other: float):
     low, high = sorted((one, other))
     assert 0 <= calibrated(low) <= calibrated(high) <= 1
 

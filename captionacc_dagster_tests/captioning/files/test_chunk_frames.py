@@ -17,7 +17,7 @@ FRAMES, RATE = 1200, 10.0
 
 @pytest.fixture(scope="module")
 def chunks(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Chunks of frames whose grey is their index: 16 + index % 200."""
+    """Chunks of frames whose gray is their index: 16 + index % 200."""
     folder = tmp_path_factory.mktemp("chunks")
     chroma = np.full((8, 16), 128, np.uint8)
     with ChunkWriter(folder, RATE) as writer:

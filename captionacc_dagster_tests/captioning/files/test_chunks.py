@@ -44,9 +44,9 @@ def test_the_levels_hold_every_frame_once(tmp_path: Path):
             indices = [round(time_s * 10) for time_s, _ in frames]
             assert path.name == f"chunk_{indices[0]:010d}.webm"
             assert all(level_of(index) == level for index in indices)
-            for index, (_, grey) in zip(indices, frames, strict=True):
+            for index, (_, gray) in zip(indices, frames, strict=True):
                 assert index not in found
-                found[index] = grey
+                found[index] = gray
     assert sorted(found) == list(range(100))
     assert all(found[index] < found[index + 20] for index in range(80))
     assert len(list((tmp_path / "modulo_1").iterdir())) == 3

@@ -1,4 +1,4 @@
-"""Subtitle files: what is written is read back, times round so that neighbours keep touching, bad files are named."""
+"""Subtitle files: what is written is read back, times round so that neighbors keep touching, bad files are named."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_json_keeps_everything(texts):
     lengths=st.lists(st.integers(1, 400), min_size=2, max_size=8),
     rate=st.sampled_from([24000 / 1001, 24, 25, 30000 / 1001, 30, 50, 60]),
 )
-def test_neighbours_keep_touching_and_never_start_late(kind, lengths, rate):
+def test_neighbors_keep_touching_and_never_start_late(kind, lengths, rate):
     frames = [sum(lengths[:at]) for at in range(len(lengths) + 1)]
     captions = [caption(start / rate, end / rate, f"Line {start}") for start, end in pairwise(frames)]
     cues = parse_subtitles(format_subtitles(captions, kind), kind)

@@ -306,7 +306,7 @@ def test_captions_in_a_small_part_of_a_long_video(tmp_path: Path, engine):
     assert_covers(track, boxes)
 
 
-def test_detections_of_full_frames_are_labelled(tmp_path: Path, engine):
+def test_detections_of_full_frames_are_labeled(tmp_path: Path, engine):
     path, _ = clip(tmp_path, captions(words=WORDS * 2, shown=24), frames=288, extras=(logo,))
     facts = probe(path)
     frames = [read for _, read in read_full_frames(facts, engine)]
@@ -343,7 +343,7 @@ def test_a_frame_whose_ocr_fails_is_kept_with_its_error(tmp_path: Path):
         def detect(self, image: NDArray[np.uint8], *, long_side: int | None = None) -> list[LineBox]:
             return []
 
-        def recognise(self, line_images: object) -> list[Recognition]:
+        def recognize(self, line_images: object) -> list[Recognition]:
             return []
 
     path, _ = clip(tmp_path, captions(), frames=36)

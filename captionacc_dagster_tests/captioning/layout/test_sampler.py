@@ -38,7 +38,7 @@ class Blind:
     def detect(self, image: object, *, long_side: int | None = None) -> list[LineBox]:
         return []
 
-    def recognise(self, line_images: object) -> list[Recognition]:
+    def recognize(self, line_images: object) -> list[Recognition]:
         return []
 
 

@@ -116,7 +116,7 @@ def test_texture_that_a_caption_runs_across_is_no_fixture():
     assert find_fixtures(taken, [texture_seen, caption]) == []
 
 
-def test_parts_of_centred_lines_do_not_move_their_anchor():
+def test_parts_of_centerd_lines_do_not_move_their_anchor():
     whole = [(160, 480), (190, 450), (175, 465)]
     parts = [(160, 240), (165, 250), (170, 260), (160, 230)]
     seen = [sighting(n, left, 300, right, 326) for n, (left, right) in enumerate([*whole, *parts])]

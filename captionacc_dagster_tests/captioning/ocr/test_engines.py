@@ -45,13 +45,13 @@ def test_text_from_three_to_eight_percent_of_the_height_is_found(engine, size: i
     lines = engine.detect(picture)
     assert len(lines) == 1
     assert lines[0].bbox.as_tuple() == pytest.approx(ink, abs=0.025)
-    assert engine.recognise([cut_line(picture, lines[0])])[0].text == "We leave before the sun comes up"
+    assert engine.recognize([cut_line(picture, lines[0])])[0].text == "We leave before the sun comes up"
 
 
 def test_a_located_line_is_read_with_a_confidence_for_each_character(engine):
     picture = flat(60, 400, 60)
     write_text(picture, "Stay here, Tom!", (0.5, 0.5), 34)
-    (line,) = engine.recognise([picture])
+    (line,) = engine.recognize([picture])
     assert line.text == "Stay here, Tom!"
     assert len(line.characters) == len(line.positions) == len(line.text)
     assert np.mean(line.characters) == pytest.approx(line.confidence, abs=0.02)
@@ -59,32 +59,32 @@ def test_a_located_line_is_read_with_a_confidence_for_each_character(engine):
     assert line.positions[0] < 0.35 < 0.65 < line.positions[-1]
 
 
-def test_a_recogniser_whose_last_step_cannot_be_left_out_reads_the_same(
+def test_a_recognizer_whose_last_step_cannot_be_left_out_reads_the_same(
     engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     picture = flat(60, 400, 60)
     write_text(picture, "Stay here, Tom!", (0.5, 0.5), 34)
-    (wanted,) = engine.recognise([picture])
-    content = (rapidocr_engine._model_folder() / rapidocr_engine._RECOGNISER).read_bytes()
+    (wanted,) = engine.recognize([picture])
+    content = (rapidocr_engine._model_folder() / rapidocr_engine._RECOGNIZER).read_bytes()
     in_parts = tmp_path / "in_parts.onnx"
     in_parts.write_bytes(content + b"\x3a\x00")  # a second, empty part of the graph
-    monkeypatch.setattr(rapidocr_engine, "_RECOGNISER", str(in_parts))
-    assert not rapidocr_engine._recogniser(1, None).gives_scores
-    (read,) = engine.recognise([picture])
+    monkeypatch.setattr(rapidocr_engine, "_RECOGNIZER", str(in_parts))
+    assert not rapidocr_engine._recognizer(1, None).gives_scores
+    (read,) = engine.recognize([picture])
     assert read.text == wanted.text
     assert read.characters == pytest.approx(wanted.characters, abs=1e-4)
 
 
-def test_a_picture_in_greys_is_found_and_read_as_the_same_one_in_colours(engine):
+def test_a_picture_in_grays_is_found_and_read_as_the_same_one_in_colors(engine):
     picture = flat(60, 640, 128)
     write_text(picture, "Stay here, Tom!", (0.5, 0.5), 34)
     column = flat(40, 44, 240)
     for number, letter in enumerate("HOTEL"):
         write_text(column, letter, (0.5, 0.2 * number + 0.1), 36)
-    greys = [picture[..., 0].copy(), column[..., 0].copy()]
-    assert engine.recognise(greys) == engine.recognise([np.repeat(grey[..., None], 3, axis=2) for grey in greys])
-    assert engine.detect(greys[0]) == engine.detect(np.repeat(greys[0][..., None], 3, axis=2))
-    assert [box.text for box in engine.read(greys[0])] == ["Stay here, Tom!"]
+    grays = [picture[..., 0].copy(), column[..., 0].copy()]
+    assert engine.recognize(grays) == engine.recognize([np.repeat(gray[..., None], 3, axis=2) for gray in grays])
+    assert engine.detect(grays[0]) == engine.detect(np.repeat(grays[0][..., None], 3, axis=2))
+    assert [box.text for box in engine.read(grays[0])] == ["Stay here, Tom!"]
 
 
 def test_lines_of_any_shape_come_back_in_order(engine):
@@ -94,14 +94,14 @@ def test_lines_of_any_shape_come_back_in_order(engine):
         picture = flat(40, 60 + 22 * len(word), 40 + 10 * number)
         write_text(picture, word, (0.5, 0.5), 28)
         pictures.append(picture)
-    assert [line.text for line in engine.recognise(pictures)] == words
-    assert engine.recognise([]) == []
+    assert [line.text for line in engine.recognize(pictures)] == words
+    assert engine.recognize([]) == []
 
 
 def test_an_empty_picture_has_no_lines_and_an_empty_line_no_text(engine):
     assert engine.read(flat(90, 640, 360)) == []
     assert engine.detect(flat(90, 16, 8)) == []
-    assert engine.recognise([flat(90, 200, 40)])[0].confidence < 0.9
+    assert engine.recognize([flat(90, 200, 40)])[0].confidence < 0.9
 
 
 def test_doubtful_readings_have_a_low_confidence(engine):
@@ -109,7 +109,7 @@ def test_doubtful_readings_have_a_low_confidence(engine):
     noise = rng.integers(0, 255, (48, 300, 3), dtype=np.uint8)
     clear = flat(40, 300, 48)
     write_text(clear, "Plain to see", (0.5, 0.5), 30)
-    noisy, plain = engine.recognise([noise, clear])
+    noisy, plain = engine.recognize([noise, clear])
     assert noisy.confidence < 0.7 < 0.95 < plain.confidence
 
 
@@ -118,14 +118,14 @@ def test_a_column_of_upright_characters_is_read_downwards(engine, margin: int):
     column = flat(40, 44 + 2 * margin, 240 + 2 * margin)
     for number, letter in enumerate("HOTEL"):
         write_text(column, letter, (0.5, (margin + 48 * (number + 0.5)) / (240 + 2 * margin)), 36)
-    assert engine.recognise([column])[0].text == "HOTEL"
+    assert engine.recognize([column])[0].text == "HOTEL"
 
 
 @pytest.mark.parametrize("letter", ["1", "!"])
 def test_a_single_narrow_character_is_no_column(engine, letter: str):
     picture = flat(40, 24, 60)
     write_text(picture, letter, (0.5, 0.5), 44)
-    assert engine.recognise([picture])[0].text == letter
+    assert engine.recognize([picture])[0].text == letter
 
 
 def test_a_slanted_line_is_cut_upright(engine):
@@ -138,7 +138,7 @@ def test_a_slanted_line_is_cut_upright(engine):
     (line,) = engine.detect(slanted)
     cut = cut_line(slanted, line)
     assert cut.shape[0] < 70
-    assert engine.recognise([cut])[0].text == "Slightly out of level"
+    assert engine.recognize([cut])[0].text == "Slightly out of level"
 
 
 def test_a_level_line_is_cut_out_exactly():
@@ -174,14 +174,14 @@ def test_unknown_engines_and_settings_are_refused():
     with pytest.raises(ValueError, match="threads must be at least 1"):
         create_engine(threads=0)
     with pytest.raises(ValueError, match="reads no language 'klingon'"):
-        create_engine(lang="klingon").recognise([flat(40, 64, 48)])
+        create_engine(lang="klingon").recognize([flat(40, 64, 48)])
 
 
 @pytest.mark.parametrize("lang", ["en", "es", "zh", "ch", "ja", "vi"])
 def test_languages_of_the_wheel_need_nothing_else(lang: str):
     picture = flat(40, 200, 60)
     write_text(picture, "Hola", (0.5, 0.5), 34)
-    assert create_engine(threads=1, lang=lang).recognise([picture])[0].text == "Hola"
+    assert create_engine(threads=1, lang=lang).recognize([picture])[0].text == "Hola"
 
 
 # --- Google Vision ---------------------------------------------------------------------------------------------
@@ -234,18 +234,18 @@ def test_google_vision_gives_lines_with_boxes():
 def test_google_vision_is_sent_pictures_as_they_are():
     import cv2
 
-    colours = np.random.default_rng(3).integers(0, 256, (20, 50, 3), dtype=np.uint8)
+    colors = np.random.default_rng(3).integers(0, 256, (20, 50, 3), dtype=np.uint8)
     service = Service(answer([]), answer([]))
-    GoogleVisionEngine(client=service).recognise([colours, colours[..., 1].copy()])
+    GoogleVisionEngine(client=service).recognize([colors, colors[..., 1].copy()])
     sent = [np.frombuffer(request["image"]["content"], np.uint8) for request in service.requests[0]]
-    in_colours, in_greys = (np.asarray(cv2.imdecode(content, cv2.IMREAD_UNCHANGED)) for content in sent)
-    assert np.array_equal(in_colours[..., ::-1], colours)
-    assert np.array_equal(in_greys, colours[..., 1])
+    in_colors, in_grays = (np.asarray(cv2.imdecode(content, cv2.IMREAD_UNCHANGED)) for content in sent)
+    assert np.array_equal(in_colors[..., ::-1], colors)
+    assert np.array_equal(in_grays, colors[..., 1])
 
 
 def test_google_vision_reads_lines_sixteen_at_a_time():
     service = Service(*[answer([word(f"n{number}", (0, 0, 9, 9), 5)]) for number in range(17)], answer([]))
-    lines = GoogleVisionEngine(client=service).recognise([flat(40, 50, 20)] * 18)
+    lines = GoogleVisionEngine(client=service).recognize([flat(40, 50, 20)] * 18)
     assert [line.text for line in lines] == [f"n{number}" for number in range(17)] + [""]
     assert lines[-1].confidence == 0.0
     assert [len(requests) for requests in service.requests] == [16, 2]

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.ocr.onnx_session import open_session, without_softmax, without_subnormals
-from captionacc_dagster.captioning.ocr.rapidocr import _DETECTOR, _RECOGNISER, _model_folder
+from captionacc_dagster.captioning.ocr.rapidocr import _DETECTOR, _RECOGNIZER, _model_folder
 
 pytestmark = pytest.mark.unit
 
@@ -66,8 +66,8 @@ def test_the_detector_finds_the_same_without_its_subnormal_weights():
     np.testing.assert_allclose(np.asarray(found), np.asarray(wanted), atol=1e-6)
 
 
-def test_the_recogniser_gives_the_scores_that_its_probabilities_are_made_of():
-    content = (Path(_model_folder()) / _RECOGNISER).read_bytes()
+def test_the_recognizer_gives_the_scores_that_its_probabilities_are_made_of():
+    content = (Path(_model_folder()) / _RECOGNIZER).read_bytes()
     line = np.random.default_rng(3).normal(size=(1, 3, 48, 160)).astype(np.float32)
     (wanted,) = open_session(content, 1).run(None, {"x": line})
     (scores,) = open_session(without_softmax(content), 1).run(None, {"x": line})

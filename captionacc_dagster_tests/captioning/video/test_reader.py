@@ -58,7 +58,7 @@ def test_facts_of_a_plain_clip(tmp_path: Path):
 
 
 def test_every_native_frame_comes_once_with_its_time_and_luma(tmp_path: Path):
-    clip = write_clip(tmp_path / "grey.mp4", levels(30), Fraction(24000, 1001), options=LOSSLESS)
+    clip = write_clip(tmp_path / "gray.mp4", levels(30), Fraction(24000, 1001), options=LOSSLESS)
     frames = list(native_frames(probe(clip)))
     assert [frame.index for frame in frames] == list(range(30))
     assert [frame.time_s for frame in frames] == pytest.approx([n * 1001 / 24000 for n in range(30)], abs=1e-4)
@@ -75,9 +75,9 @@ def test_a_crop_is_the_rectangle_and_nothing_else(tmp_path: Path):
     beside = frame.luma(BBox(0.25, 0, 1, 0.25))
     assert beside.shape == (16, 72)
     assert beside.max() < 60
-    colours = frame.rgb(BBox(0, 0, 0.25, 0.25))
-    assert colours.shape == (16, 24, 3)
-    assert np.abs(colours.astype(int) - 220).max() <= 4
+    colors = frame.rgb(BBox(0, 0, 0.25, 0.25))
+    assert colors.shape == (16, 24, 3)
+    assert np.abs(colors.astype(int) - 220).max() <= 4
 
 
 @pytest.mark.parametrize("rotation", [90, 180, 270])
@@ -101,7 +101,7 @@ def test_rotation_is_applied_to_the_crop(tmp_path: Path, rotation: int):
     ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv444p12le", "nv12", "gray", "bgr0"],
 )
 @pytest.mark.parametrize("full_range", [False, True], ids=["limited", "full"])
-def test_luma_and_colours_of_pixel_formats(tmp_path: Path, pixel_format: str, full_range: bool):
+def test_luma_and_colors_of_pixel_formats(tmp_path: Path, pixel_format: str, full_range: bool):
     codec, suffix = ("rawvideo", "nut") if pixel_format == "nv12" else ("ffv1", "mkv")
     picture = marked()
     picture[32:, :] = (200, 60, 40)
@@ -212,7 +212,7 @@ def test_a_file_is_opened_without_decoding_where_its_headers_tell_enough(
 
 
 def test_a_dense_sample_shows_the_frames_of_its_times(tmp_path: Path):
-    clip = write_clip(tmp_path / "grey.mp4", levels(40), 10, options=LOSSLESS, gop=40)
+    clip = write_clip(tmp_path / "gray.mp4", levels(40), 10, options=LOSSLESS, gop=40)
     samples = list(sample_frames(probe(clip), 2.0))
     assert len(samples) == 8
     for sample in samples:

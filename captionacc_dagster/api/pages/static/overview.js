@@ -7,15 +7,15 @@ export function drawOverview(canvas, rows, durationMs, current) {
   const end = endOf(rows, durationMs);
   const scale = devicePixelRatio;
   [canvas.width, canvas.height] = [canvas.clientWidth * scale, canvas.clientHeight * scale];
-  const colours = getComputedStyle(document.documentElement);
+  const colors = getComputedStyle(document.documentElement);
   const pen = canvas.getContext("2d");
-  const colour = (name) => (pen.fillStyle = colours.getPropertyValue(name));
-  colour("--sunken");
+  const color = (name) => (pen.fillStyle = colors.getPropertyValue(name));
+  color("--sunken");
   pen.fillRect(0, 0, canvas.width, canvas.height);
   for (const row of rows) {
     const x = (row.start_ms / end) * canvas.width;
     const width = Math.max(scale, ((row.end_ms - row.start_ms) / end) * canvas.width - scale);
-    colour(row.id === current ? "--accent" : row.state === "confirmed" ? "--good" : "--edge");
+    color(row.id === current ? "--accent" : row.state === "confirmed" ? "--good" : "--edge");
     const inset = row.id === current ? 0 : 6 * scale;
     pen.fillRect(x, inset, width, canvas.height - 2 * inset);
   }
