@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING
 
 from captionacc_dagster.captioning.captions import Timeline
 from captionacc_dagster.captioning.extents.find import Progress
-from captionacc_dagster.captioning.extents.time_segments import Part, cut_times, find_part, join_parts
+from captionacc_dagster.captioning.extents.time_segments import (
+    SegmentFindings,
+    follow_time_segment,
+    join_time_segments,
+    segment_times,
+)
 
 if TYPE_CHECKING:
     from captionacc_dagster.captioning.layout.model import Layout
@@ -58,14 +63,14 @@ def find_captions_in_processes(
     Raises:
         VideoError: the file can no longer be opened.
     """
-    cuts = cut_times(facts.duration_s, frame_rate, max(shortest_s, facts.duration_s / processes))
+    cuts = segment_times(facts.duration_s, frame_rate, max(shortest_s, facts.duration_s / processes))
     if processes < 2 or not cuts:
         return None
     starts, ends = [0.0, *cuts], [*cuts, None]
     # Threads of ONNX Runtime and of the decoder do not survive a fork.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        parts: list[Future[Part]] = [
+        parts: list[Future[SegmentFindings]] = [
             pool.submit(_find_part, facts, layout, create_engine, frame_rate, start, end, chunks_dir)
             for start, end in zip(starts, ends, strict=True)
         ]
@@ -77,7 +82,7 @@ def find_captions_in_processes(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return join_parts([part.result() for part in parts])
+    return join_time_segments([part.result() for part in parts])
 
 
 def _find_part(
@@ -88,7 +93,7 @@ def _find_part(
     start_s: float,
     end_s: float | None,
     chunks_dir: Path | None,
-) -> Part:
-    return find_part(
+) -> SegmentFindings:
+    return follow_time_segment(
         facts, layout, create_engine(), frame_rate, own_start_s=start_s, own_end_s=end_s, chunks_dir=chunks_dir
     )

@@ -8,7 +8,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from captionacc_dagster.captioning.extents.time_segments import Part, cut_times, find_part, join_parts
+from captionacc_dagster.captioning.extents.time_segments import (
+    SegmentFindings,
+    follow_time_segment,
+    join_time_segments,
+    segment_times,
+)
 from captionacc_dagster.captioning.files import databases
 from captionacc_dagster.compute import records
 from captionacc_dagster.compute.base import BadInput, Progress
@@ -28,7 +33,7 @@ SEGMENT_SECONDS = 300.0
 
 def time_segments(video_seconds: float, frame_rate: float, about_s: float = SEGMENT_SECONDS) -> list[TimeSegment]:
     """Cut a video into time segments of about ``about_s`` seconds; none when it is too short to be worth it."""
-    starts = [0.0, *cut_times(video_seconds, frame_rate, about_s)]
+    starts = [0.0, *segment_times(video_seconds, frame_rate, about_s)]
     if len(starts) == 1:
         return []
     ends = [*starts[1:], None]
@@ -63,7 +68,7 @@ def crop_and_infer_segment(
         layout = layout_for(store, keys, facts, crop_region, work)
         records.forget_completed(store, keys, outputs)
         chunks_dir = work / "chunks"
-        part = find_part(
+        part = follow_time_segment(
             facts,
             layout,
             engine,
@@ -108,10 +113,10 @@ def join_segments(
     started, started_at = time.monotonic(), databases.now_text()
     keys = VideoKeys(tenant_id, video_id)
     try:
-        parts = [Part.from_json(store.download_to_bytes(result.part_key)) for result in results]
+        parts = [SegmentFindings.from_json(store.download_to_bytes(result.part_key)) for result in results]
     except ObjectNotFound as error:
         raise BadInput(f"{error}; run caption_frame_extents again") from error
-    timeline = join_parts(parts)
+    timeline = join_time_segments(parts)
     records.forget_completed(store, keys, records.CROP_INFER_OUTPUTS)
     seconds = time.monotonic() - started + sum(result.processing_duration_seconds for result in results)
     run = databases.RunFacts(run_id, version, started_at, seconds)

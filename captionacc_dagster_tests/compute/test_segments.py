@@ -15,7 +15,7 @@ from benchmarks.captions.render import render_clip
 from captionacc_dagster.captioning.captions import Timeline
 from captionacc_dagster.captioning.extents import time_segments
 from captionacc_dagster.captioning.extents.find import find_captions
-from captionacc_dagster.captioning.extents.time_segments import cut_times, find_part, join_parts
+from captionacc_dagster.captioning.extents.time_segments import follow_time_segment, join_time_segments, segment_times
 from captionacc_dagster.captioning.layout.find import find_layout, read_full_frames
 from captionacc_dagster.captioning.ocr.base import OcrEngine
 from captionacc_dagster.captioning.ocr.engines import create_engine
@@ -50,12 +50,12 @@ def test_segments_give_what_the_whole_gives(name: str, engine: OcrEngine, monkey
     layout = find_layout(facts, engine, [read for _, read in read_full_frames(facts, engine)])
     whole = find_captions(facts, layout, engine, CROPPED_FRAME_RATE)
 
-    starts = [0.0, *cut_times(facts.duration_s, CROPPED_FRAME_RATE, 7.0)]
+    starts = [0.0, *segment_times(facts.duration_s, CROPPED_FRAME_RATE, 7.0)]
     parts = [
-        find_part(facts, layout, engine, CROPPED_FRAME_RATE, own_start_s=start, own_end_s=end)
+        follow_time_segment(facts, layout, engine, CROPPED_FRAME_RATE, own_start_s=start, own_end_s=end)
         for start, end in zip(starts, [*starts[1:], None], strict=True)
     ]
-    joined = join_parts(parts)
+    joined = join_time_segments(parts)
 
     assert len(parts) > 1
     assert len(whole.captions) >= 8

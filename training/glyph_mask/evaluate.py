@@ -1,4 +1,4 @@
-"""``python -m training.glyph_mask.evaluate``: the network against the classical ink, on the benchmark's dev clips.
+"""``python -m training.glyph_mask.evaluate``: the network against the classical mask, on the benchmark's dev clips.
 
 Three questions: which pixels are strokes; does a caption stand in a window at all; do two windows show the same
 caption, where others differ in one character only.
@@ -36,12 +36,12 @@ Map = NDArray[np.float32]
 
 @dataclass(slots=True)
 class _Look:
-    """A window on a track: its native frames, the caption that stands in it (None: nothing), the frames' strips."""
+    """A window on a track: its native frames, the caption that stands in it (None: nothing), the frames' rois."""
 
     numbers: tuple[int, ...]
     caption: int | None
     strokes: Map | None = None
-    strips: list[Plane] = field(default_factory=list)
+    rois: list[Plane] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -113,7 +113,7 @@ def look_at(spec: ClipSpec, folder: Path) -> list[_Sample]:
         )  # fmt: skip
         events = write_script(track, float(spec.rate), rng)
         patches = [letterer.letter(letterer.break_lines(e.text, "two-lines" in e.kinds)) for e in events]
-        inks, edge = np.array([patch.ink for patch in patches]), letterer.size // 3
+        inks, edge = np.array([patch.stroke_mask for patch in patches]), letterer.size // 3
         box = (
             max(0, int(inks[:, 0].min()) - edge), max(0, int(inks[:, 1].min()) - edge),
             min(spec.width, int(inks[:, 2].max()) + edge), min(spec.height, int(inks[:, 3].max()) + edge),
@@ -136,9 +136,9 @@ def _fill(asked: Sequence[tuple[_Sample, tuple[int, int, int, int], float]], spe
                 region = BBox(box[0] / spec.width, box[1] / spec.height, box[2] / spec.width, box[3] / spec.height)
                 luma = np.ascontiguousarray(frame.luma(region))
                 size = (round((box[2] - box[0]) * scale), round((box[3] - box[1]) * scale))
-                strip = np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), np.uint8)
+                roi = np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), np.uint8)
                 for look in wanting:
-                    look.strips.append(strip)
+                    look.rois.append(roi)
 
 
 def area_under_curve(positive: Sequence[float], negative: Sequence[float]) -> float:
@@ -213,7 +213,7 @@ def _judge(
 ) -> _Score:
     score = _Score()
     for sample in samples:
-        seen = [see(look.strips) for look in sample.looks]
+        seen = [see(look.rois) for look in sample.looks]
         for look, here in zip(sample.looks, seen, strict=True):
             if look.strokes is not None:
                 size = (here.mask.shape[1], here.mask.shape[0])
@@ -226,25 +226,25 @@ def _judge(
     return score
 
 
-def _see_classically(strips: Sequence[Plane]) -> _Seen:
+def _see_classically(rois: Sequence[Plane]) -> _Seen:
     """Take what stands still and is brighter than its surroundings; all of the benchmark's captions are bright."""
-    mean, deviation, _, _ = statistics(strips)
+    mean, deviation, _, _ = statistics(rois)
     relief = mean - np.asarray(cv2.blur(mean, (19, 19)), np.float32)
-    ink = (deviation <= 11) & (relief >= 22)
-    return _Seen(ink, (relief * ink).astype(np.float32), mean)
+    stroke_mask = (deviation <= 11) & (relief >= 22)
+    return _Seen(stroke_mask, (relief * stroke_mask).astype(np.float32), mean)
 
 
 def _differ_classically(before: _Seen, after: _Seen) -> float:
-    """Compare the levels where one of both has ink."""
+    """Compare the levels where one of both has stroke_mask."""
     either = before.mask | after.mask
     needed = np.maximum(18, 0.5 * np.maximum(before.strokes, after.strokes))
     changed = either & (np.abs(before.level - after.level) > needed)
     return largest_change(changed.astype(np.float32), either.astype(np.float32))
 
 
-def _see_learned(strips: Sequence[Plane]) -> _Seen:
-    strokes = stroke_map(strips, _LINE_PX)
-    return _Seen(strokes > 0.5, strokes, statistics(strips)[0])
+def _see_learned(rois: Sequence[Plane]) -> _Seen:
+    strokes = stroke_map(rois, _LINE_PX)
+    return _Seen(strokes > 0.5, strokes, statistics(rois)[0])
 
 
 def _differ_learned(before: _Seen, after: _Seen) -> float:

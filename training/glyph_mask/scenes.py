@@ -268,7 +268,7 @@ def make_scene(seed: int) -> list[Planes]:
     grain = rng.choice((0.0, 1.0, 3.0, rng.uniform(3, 26)))
     frames = _compose(shots, layers, style, ticker, grain, rng)
     decoded = _through_codec(frames, rng.randint(16, 36), rng.choice(("ultrafast", "veryfast", "veryfast")))
-    strips = [np.asarray(cv2.resize(frame, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)) for frame in decoded]
+    rois = [np.asarray(cv2.resize(frame, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA)) for frame in decoded]
     fills = [
         np.asarray(cv2.resize(layer.fill, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA), np.float32)
         for layer in layers
@@ -280,7 +280,7 @@ def make_scene(seed: int) -> list[Planes]:
     for _ in range(WINDOWS_PER_SCENE):
         chosen = _choose(rng)
         if speed * (chosen[-1] - chosen[0]) >= _LEAST_TRAVEL:
-            windows.append(_window(strips, fills, layers, chosen))
+            windows.append(_window(rois, fills, layers, chosen))
     return windows
 
 
@@ -333,8 +333,8 @@ def _compose(
     return frames
 
 
-def _window(strips: list[Planes], fills: list[Gray], layers: list[_Layer], chosen: list[int]) -> Planes:
-    frames = np.stack([strips[number] for number in chosen])
+def _window(rois: list[Planes], fills: list[Gray], layers: list[_Layer], chosen: list[int]) -> Planes:
+    frames = np.stack([rois[number] for number in chosen])
     mean = frames.mean(axis=0, dtype=np.float32)
     deviation = np.abs(frames - mean).mean(axis=0, dtype=np.float32)
     covered = np.zeros(mean.shape, np.float32)

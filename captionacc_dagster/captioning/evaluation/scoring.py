@@ -249,7 +249,7 @@ def _overlap(left: TrueCaption | PredictedCaption, right: TrueCaption | Predicte
 
 
 def _match(predicted: Sequence[PredictedCaption], truth: Sequence[TrueCaption]) -> list[Match]:
-    """Match one to one: as many as can be, and of those ways the one with the best overlap and likeness."""
+    """Match one to one: as many as can be, and of those ways the one with the best overlap and similarity."""
     edges: dict[tuple[int, int], float] = {}
     tious: dict[tuple[int, int], float] = {}
     for row, guess in enumerate(predicted):

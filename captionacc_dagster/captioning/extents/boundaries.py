@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.extents.segmentation import AWAY, SYNCHRONOUS, Segment
 from captionacc_dagster.captioning.extents.strokes import (
-    MIN_INK,
-    InkChange,
-    InkModel,
+    MIN_STROKE_AREA,
     Mask,
     Plane,
+    StrokeChange,
+    StrokeModel,
     box_around,
     changes_alone,
-    compare_ink,
-    model_ink,
+    compare_strokes,
+    model_strokes,
     synchrony,
     visibility,
 )
@@ -29,7 +29,7 @@ _STANDING = 0.75  # a caption that stands shows at least this share of itself
 _OVERSHOOT = 1.5  # no caption shows more of itself than about all
 _AT_ONCE = 0.9  # of an added stroke's pixels change together
 _ADDED = 0.4  # with less change than this, a character must have taken the place of another
-_WEAK_INK = 0.6  # with less than this share of its neighbor's ink, the same text is fading,
+_WEAK_INK = 0.6  # with less than this share of its neighbor's stroke_mask, the same text is fading,
 _WEAK = 0.85  # and with less than this share of its contrast
 _SAME_PATTERN = 0.6  # of the variance, common to two pictures of one text
 _NEAR = 0.6  # of the frames looked at
@@ -79,7 +79,7 @@ def find_boundary(first: Segment, second: Segment, line_px: float, born: Mask | 
         born: ink that the first brought when it came: while it stands, so does the caption.
     """
     cut = second.start
-    change = compare_ink(first.model, second.model, line_px)
+    change = compare_strokes(first.model, second.model, line_px)
     if not second.around_start:
         return Boundary(cut, cut, False, change.share)
     sight = _Sight.of(second.around_start, cut, line_px)
@@ -89,13 +89,13 @@ def find_boundary(first: Segment, second: Segment, line_px: float, born: Mask | 
     if fading is second:
         return Boundary(cut, cut, True, change.share)
     if fading is first:
-        seen = visibility(sight.strips, second.model, second.model.ink)
+        seen = visibility(sight.rois, second.model, second.model.stroke_mask)
         start = sight.step(seen < HALF)
         start = _half_way(sight, seen, second, rising=True) or start
         return Boundary(start, start, start <= first.start + 1, change.share)
-    least = MIN_INK * line_px**2
-    kept = first.model.ink & second.model.ink & ~change.lost & ~change.gained
-    if kept.sum() >= max(least, _MOSTLY * (first.model.ink.sum() + second.model.ink.sum()) / 2):
+    least = MIN_STROKE_AREA * line_px**2
+    kept = first.model.stroke_mask & second.model.stroke_mask & ~change.lost & ~change.gained
+    if kept.sum() >= max(least, _MOSTLY * (first.model.stroke_mask.sum() + second.model.stroke_mask.sum()) / 2):
         gap = _gap_in(first, kept, sight)
         if gap is not None:
             return gap
@@ -104,29 +104,31 @@ def find_boundary(first: Segment, second: Segment, line_px: float, born: Mask | 
             return Boundary(cut, cut, not _is_other_character(first, second, change, beside, line_px), change.share)
         if synchrony(beside, first.model, second.model, change, line_px, at_once=True) >= SYNCHRONOUS:
             return Boundary(cut, cut, False, change.share)
-        if synchrony(sight.strips, first.model, second.model, change, line_px, at_once=False) < SYNCHRONOUS:
+        if synchrony(sight.rois, first.model, second.model, change, line_px, at_once=False) < SYNCHRONOUS:
             return Boundary(cut, cut, True, change.share)
         # A fade beside what stands: a sign tells nothing of what comes or goes.
-        return _turn(first, second, change, sight, first.model.ink & ~kept, second.model.ink & ~kept, least)
-    return _turn(first, second, change, sight, first.model.ink, second.model.ink, least)
+        return _turn(
+            first, second, change, sight, first.model.stroke_mask & ~kept, second.model.stroke_mask & ~kept, least
+        )
+    return _turn(first, second, change, sight, first.model.stroke_mask, second.model.stroke_mask, least)
 
 
 @dataclass(frozen=True, slots=True)
 class _Sight:
-    """The frames around a cut: their numbers and strips."""
+    """The frames around a cut: their numbers and rois."""
 
     cut: int
     line_px: float
     numbers: NDArray[np.int_]
-    strips: list[Plane]
+    rois: list[Plane]
 
     @classmethod
     def of(cls, around: Sequence[tuple[int, Plane]], cut: int, line_px: float) -> _Sight:
-        return cls(cut, line_px, np.array([index for index, _ in around]), [strip for _, strip in around])
+        return cls(cut, line_px, np.array([index for index, _ in around]), [roi for _, roi in around])
 
     def beside(self) -> list[Plane]:
         """Give the two strips before the cut and the two after it."""
-        return [strip for index, strip in zip(self.numbers, self.strips, strict=True) if -2 <= index - self.cut < 2]
+        return [roi for index, roi in zip(self.numbers, self.rois, strict=True) if -2 <= index - self.cut < 2]
 
     @property
     def near(self) -> int:
@@ -135,7 +137,7 @@ class _Sight:
 
     def between(self, start: int, end: int) -> list[Plane]:
         """Give the strips of the frames ``start`` to ``end``."""
-        return [strip for index, strip in zip(self.numbers, self.strips, strict=True) if start <= index < end]
+        return [roi for index, roi in zip(self.numbers, self.rois, strict=True) if start <= index < end]
 
     def step(self, before: NDArray[np.bool_]) -> int:
         """Give the frame number that best parts frames that are True from those after it."""
@@ -143,14 +145,14 @@ class _Sight:
 
 
 def _turn(
-    first: Segment, second: Segment, change: InkChange, sight: _Sight, going: Mask, coming: Mask, least: float
+    first: Segment, second: Segment, change: StrokeChange, sight: _Sight, going: Mask, coming: Mask, least: float
 ) -> Boundary:
     """Place the boundary where some ink goes, other ink comes, or both; with less than ``least`` there is none."""
     has_old, has_new = bool(change.lost.sum() >= least), bool(change.gained.sum() >= least)
     if not has_old and not has_new:
         return Boundary(sight.cut, sight.cut, True, change.share)
-    old = visibility(sight.strips, first.model, going) if has_old else None
-    new = visibility(sight.strips, second.model, coming) if has_new else None
+    old = visibility(sight.rois, first.model, going) if has_old else None
+    new = visibility(sight.rois, second.model, coming) if has_new else None
     gone = _half_way(sight, old, first, rising=False) if old is not None else None
     come = _half_way(sight, new, second, rising=True) if new is not None else None
     born = change.gained if has_new else None
@@ -158,8 +160,8 @@ def _turn(
         if gone is not None and come is not None:
             end, start = _crossed(sight.numbers, old, new, gone, come)
             return Boundary(end, start, False, change.share, born)
-        seen_old = visibility(sight.strips, first.model, change.lost)
-        seen_new = visibility(sight.strips, second.model, change.gained)
+        seen_old = visibility(sight.rois, first.model, change.lost)
+        seen_new = visibility(sight.rois, second.model, change.gained)
         end = gone or sight.step(seen_old >= HALF)
         start = come or sight.step(seen_new < HALF)
         if end != start:
@@ -167,7 +169,7 @@ def _turn(
     elif old is not None:
         end = start = gone or sight.step(old >= HALF)
     else:
-        end = start = come or sight.step(visibility(sight.strips, second.model, change.gained) < HALF)
+        end = start = come or sight.step(visibility(sight.rois, second.model, change.gained) < HALF)
     return Boundary(end, start, False, change.share, born)
 
 
@@ -217,7 +219,7 @@ def _half_way(sight: _Sight, seen: NDArray[np.float32], segment: Segment, *, ris
 
 
 def _at_rest(ways: NDArray[np.float32], at: int) -> float:
-    """Give how much is seen of a caption while it is away: over a still picture, what there is like its ink."""
+    """Give how much is seen of a caption while it is away: over a still picture, what there is like its stroke_mask."""
     for end in range(at, _FLAT_FRAMES - 1, -1):
         flat = ways[end - _FLAT_FRAMES : end]
         if flat.max() < HALF and float(np.ptp(flat)) <= 1 - _STEADY:
@@ -231,7 +233,7 @@ def _in_full(ways: NDArray[np.float32], at: int, segment: Segment) -> float:
         flat = ways[begin : begin + _FLAT_FRAMES]
         if flat.max() >= HALF and flat.min() >= _STEADY * flat.max():
             return float(np.median(flat))
-    own = visibility([strip for _, strip in segment.strips], segment.model, segment.model.ink)
+    own = visibility([roi for _, roi in segment.rois], segment.model, segment.model.stroke_mask)
     return float(np.clip(np.percentile(own, 80), 1.0, _OVERSHOOT))
 
 
@@ -239,24 +241,24 @@ def _stands(
     first: Segment,
     second: Segment,
     born: Mask,
-    change: InkChange,
+    change: StrokeChange,
     sight: _Sight,
 ) -> bool:
     """Say whether the ink that came with a caption stands on after a cut, whatever else changes there."""
     after = sight.between(sight.cut, min(second.end, sight.cut + sight.near))
-    own = born & first.model.ink
-    if own.sum() < 2 * MIN_INK * sight.line_px**2 or len(after) < 4:
+    own = born & first.model.stroke_mask
+    if own.sum() < 2 * MIN_STROKE_AREA * sight.line_px**2 or len(after) < 4:
         return False
     seen = visibility(after, first.model, own)
     if seen.min() < _STANDING or seen.max() > _OVERSHOOT:
         return False
     # Not all that came was seen to come: what stands amidst it is the caption's as well.
-    touching = change.touching(first.model.ink & box_around(own, sight.line_px), sight.line_px)
+    touching = change.touching(first.model.stroke_mask & box_around(own, sight.line_px), sight.line_px)
     return not _is_other_character(first, second, touching, sight.beside(), sight.line_px)
 
 
 def _is_other_character(
-    first: Segment, second: Segment, change: InkChange, beside: Sequence[Plane], line_px: float
+    first: Segment, second: Segment, change: StrokeChange, beside: Sequence[Plane], line_px: float
 ) -> bool:
     """Say whether a character took the place of another at a cut, or a stroke was added to one that stays."""
     replaced = change.replacing(line_px)
@@ -264,12 +266,12 @@ def _is_other_character(
         return True
     if changes_alone(first.model, second.model, beside, line_px):
         return True
-    stays = first.model.ink & second.model.ink & ~change.lost & ~change.gained
+    stays = first.model.stroke_mask & second.model.stroke_mask & ~change.lost & ~change.gained
     extended = change.extending(stays, line_px)
     return synchrony(beside, first.model, second.model, extended, line_px, at_once=True) >= _AT_ONCE
 
 
-def _fading(first: Segment, second: Segment, change: InkChange, sight: _Sight) -> Segment | None:
+def _fading(first: Segment, second: Segment, change: StrokeChange, sight: _Sight) -> Segment | None:
     """Give the neighbor that is but the fade of the other: half of that one is to be seen on both sides."""
     beside = sight.beside()
     line_px = sight.line_px
@@ -277,11 +279,11 @@ def _fading(first: Segment, second: Segment, change: InkChange, sight: _Sight) -
         return None
     longest = int(sight.numbers.max()) - sight.cut
     for brief, lasting in ((second, first), (first, second)):
-        ink, own = lasting.model.ink, brief.model.ink
-        if (own & ink).sum() < _CONTAINED * own.sum():
+        stroke_mask, own = lasting.model.stroke_mask, brief.model.stroke_mask
+        if (own & stroke_mask).sum() < _CONTAINED * own.sum():
             continue  # over a still picture, ink of the picture stands on both sides of whatever comes
-        if brief.end - brief.start <= longest and ink.sum() >= MIN_INK * line_px**2:
-            seen = visibility(sight.between(sight.cut - 2, sight.cut + 2), lasting.model, ink)
+        if brief.end - brief.start <= longest and stroke_mask.sum() >= MIN_STROKE_AREA * line_px**2:
+            seen = visibility(sight.between(sight.cut - 2, sight.cut + 2), lasting.model, stroke_mask)
             if seen.min() >= HALF and seen.max() <= _OVERSHOOT:
                 return brief
     return None
@@ -291,7 +293,7 @@ def _gap_in(first: Segment, common: Mask, sight: _Sight) -> Boundary | None:
     """Look for frames near the cut on which the ink that both sides share is away."""
     inside = np.abs(sight.numbers - sight.cut) <= sight.near
     numbers = sight.numbers[inside]
-    seen = visibility([sight.strips[place] for place in np.flatnonzero(inside)], first.model, common)
+    seen = visibility([sight.rois[place] for place in np.flatnonzero(inside)], first.model, common)
     lowest = int(np.argmin(seen))
     if seen[lowest] >= AWAY or seen[:lowest].max(initial=0.0) < HALF or seen[lowest:].max() < HALF:
         return None
@@ -340,8 +342,8 @@ def _settle(
 
 
 def join(first: Segment, second: Segment, line_px: float) -> Segment:
-    """Make one segment of two neighbors that show the same ink."""
-    inks = float(first.model.ink.sum()), float(second.model.ink.sum())
+    """Make one segment of two neighbors that show the same stroke_mask."""
+    inks = float(first.model.stroke_mask.sum()), float(second.model.stroke_mask.sum())
     shown = _strength(first.model, second.model), _strength(second.model, first.model)
     if min(inks) < _WEAK_INK * max(inks):  # one of them fades
         stronger = first if inks[0] > inks[1] else second
@@ -350,15 +352,15 @@ def join(first: Segment, second: Segment, line_px: float) -> Segment:
         stronger = first if shown[0] > shown[1] else second
         return replace(stronger, start=first.start, end=second.end, around_start=first.around_start)
     share = (first.end - first.start) / (second.end - first.start)
-    strips = _mixed(first.strips, second.strips, share)
+    rois = _mixed(first.rois, second.rois, share)
     pictures = _mixed(first.pictures, second.pictures, share)
-    model = model_ink([strip for _, strip in strips], line_px)
-    return Segment(first.start, second.end, model, strips, pictures, first.around_start)
+    model = model_strokes([roi for _, roi in rois], line_px)
+    return Segment(first.start, second.end, model, rois, pictures, first.around_start)
 
 
-def _strength(model: InkModel, other: InkModel) -> float:
+def _strength(model: StrokeModel, other: StrokeModel) -> float:
     """Give how much of another model's ink this one shows, 1 where it is all of it."""
-    return float(visibility([model.level], other, other.ink)[0]) if other.ink.any() else 1.0
+    return float(visibility([model.level], other, other.stroke_mask)[0]) if other.stroke_mask.any() else 1.0
 
 
 def _mixed(
@@ -374,12 +376,12 @@ def _mixed(
     ]
 
 
-def earliest_sight(segment: Segment, ink: Mask, start: int, limit: int) -> int:
+def first_visible_frame(segment: Segment, stroke_mask: Mask, start: int, limit: int) -> int:
     """Give the first frame, back to ``limit``, from which on the ink is to be seen up to ``start``."""
-    before = [(index, strip) for index, strip in segment.around_start if limit <= index < start]
+    before = [(index, roi) for index, roi in segment.around_start if limit <= index < start]
     if not before:
         return start
-    seen = visibility([strip for _, strip in before], segment.model, ink)
+    seen = visibility([roi for _, roi in before], segment.model, stroke_mask)
     for (index, _), share in zip(reversed(before), reversed(seen.tolist()), strict=True):
         if not _STANDING <= share <= _OVERSHOOT:
             break
@@ -387,26 +389,28 @@ def earliest_sight(segment: Segment, ink: Mask, start: int, limit: int) -> int:
     return start
 
 
-def is_fade_of(segment: Segment, ink: Mask, other: Segment, line_px: float) -> bool:
+def is_fade_of(segment: Segment, stroke_mask: Mask, other: Segment, line_px: float) -> bool:
     """Say whether some ink is but a neighbor that comes or goes: its strokes in place, fainter, never half of them.
 
     Args:
         segment: what has the ink; its frames lie between its exact boundaries.
-        ink: bool ``(height, width)``, its own ink.
+        ink: bool ``(height, width)``, its own stroke_mask.
         other: the caption before or after it.
         line_px: height of a line.
     """
-    whole = other.model.ink
-    if whole.sum() < MIN_INK * line_px**2 or (ink & whole).sum() < _CONTAINED * max(1, ink.sum()):
+    whole = other.model.stroke_mask
+    if whole.sum() < MIN_STROKE_AREA * line_px**2 or (stroke_mask & whole).sum() < _CONTAINED * max(
+        1, stroke_mask.sum()
+    ):
         return False
-    stronger = float(visibility([other.model.level], segment.model, ink)[0])
+    stronger = float(visibility([other.model.level], segment.model, stroke_mask)[0])
     if stronger < _STRONGER or _strength(segment.model, other.model) >= _FAINT:
         return False
-    seen = visibility([strip for _, strip in segment.strips], segment.model, ink)
+    seen = visibility([roi for _, roi in segment.rois], segment.model, stroke_mask)
     return len(seen) < _FLAT_FRAMES or float(np.ptp(seen)) >= _RAMPED
 
 
-def moves(segment: Segment, ink: Mask) -> bool:
+def moves(segment: Segment, stroke_mask: Mask) -> bool:
     """Say whether some ink moves through the strip while its segment lasts, as signs in the scene do.
 
     The pixels around it on the first picture are looked for near their place on the last.
@@ -415,8 +419,8 @@ def moves(segment: Segment, ink: Mask) -> bool:
 
     (_, first), (_, last) = segment.pictures[0], segment.pictures[-1]
     height, width = first.shape
-    reach = 2 * max(1, round(_REACH * segment.model.line_px * height / ink.shape[0] / 2))
-    near = cv2.dilate(ink.astype(np.uint8), np.ones((5, 5), np.uint8))
+    reach = 2 * max(1, round(_REACH * segment.model.line_px * height / stroke_mask.shape[0] / 2))
+    near = cv2.dilate(stroke_mask.astype(np.uint8), np.ones((5, 5), np.uint8))
     near = cv2.resize(near, (width, height), interpolation=cv2.INTER_NEAREST)
     near[:reach], near[height - reach :], near[:, :reach], near[:, width - reach :] = 0, 0, 0, 0
     rows, columns = np.nonzero(near)
@@ -444,20 +448,20 @@ def moves(segment: Segment, ink: Mask) -> bool:
     return float(unlike(list(fine)).min()) <= _FOUND_AGAIN * unmoved
 
 
-def standing(segment: Segment, ink: Mask, lines: Sequence[tuple[int, int, int, int]]) -> Mask:
+def standing(segment: Segment, stroke_mask: Mask, lines: Sequence[tuple[int, int, int, int]]) -> Mask:
     """Leave out the lines of some ink that move, ``(x0, y0, x1, y1)`` half-open."""
-    kept = ink.copy()
+    kept = stroke_mask.copy()
     for x0, y0, x1, y1 in lines:
-        line = np.zeros_like(ink)
-        line[y0:y1, x0:x1] = ink[y0:y1, x0:x1]
+        line = np.zeros_like(stroke_mask)
+        line[y0:y1, x0:x1] = stroke_mask[y0:y1, x0:x1]
         if moves(segment, line):
             kept[y0:y1, x0:x1] = False
     return kept
 
 
-def own_ink(model: InkModel, background: InkModel | None) -> Mask:
+def without_background(model: StrokeModel, background: StrokeModel | None) -> Mask:
     """Give the ink that does not stand in the picture without a caption as well."""
     if background is None:
-        return model.ink
-    stays = background.ink & (np.abs(model.level - background.level) < 24)
-    return model.ink & ~stays
+        return model.stroke_mask
+    stays = background.stroke_mask & (np.abs(model.level - background.level) < 24)
+    return model.stroke_mask & ~stays

@@ -13,24 +13,24 @@ import numpy as np
 
 from captionacc_dagster.captioning.captions import Caption, Timeline, sort_cues
 from captionacc_dagster.captioning.extents.boundaries import (
-    earliest_sight,
     find_boundary,
+    first_visible_frame,
     is_fade_of,
     join,
-    own_ink,
     standing,
+    without_background,
 )
 from captionacc_dagster.captioning.extents.labels import label_pairs
 from captionacc_dagster.captioning.extents.merging import Found, is_same_caption, join_found
 from captionacc_dagster.captioning.extents.reading import NOTHING, Anchor, calibrated, fold, read_caption, split_lines
-from captionacc_dagster.captioning.extents.segmentation import MIN_INK, Segment, TrackFollower
-from captionacc_dagster.captioning.extents.strokes import InkModel, Mask, Plane, measure_styles, model_ink
+from captionacc_dagster.captioning.extents.segmentation import MIN_STROKE_AREA, Segment, TrackFollower
+from captionacc_dagster.captioning.extents.strokes import Mask, Plane, StrokeModel, measure_styles, model_strokes
 from captionacc_dagster.captioning.files.chunks import ChunkWriter
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.model import Layout, Track
 from captionacc_dagster.captioning.ocr.base import OcrEngine
-from captionacc_dagster.captioning.video.pictures import calm_opencv, pixel_rectangle
-from captionacc_dagster.captioning.video.reader import NativeFrame, VideoFacts, taken_from_frames
+from captionacc_dagster.captioning.video.pictures import pixel_rectangle, use_single_threaded_opencv
+from captionacc_dagster.captioning.video.reader import NativeFrame, VideoFacts, map_native_frames
 
 Progress = Callable[[str, int, int], None]
 
@@ -57,10 +57,10 @@ class _TrackReader:
     _current: Segment | None = None
     _start: int = 0
     _start_share: float = 1.0
-    _background: InkModel | None = None
+    _background: StrokeModel | None = None
     _before: Segment | None = None
     _born: Mask | None = None
-    _sightings: list[tuple[float, BBox]] = field(default_factory=list)
+    _detections: list[tuple[float, BBox]] = field(default_factory=list)
     _glimpse: tuple[BBox, list[Plane]] | None = None
     _waiting: list[Plane] | None = field(default_factory=list)
     patience: int = 0
@@ -95,20 +95,20 @@ class _TrackReader:
     def _look(self, time_s: float, picture: Plane) -> None:
         """Learn what the text looks like where the layout saw some."""
         if self._glimpse is not None:
-            box, strips = self._glimpse
-            strips.append(self.follower.shrink(picture))
-            if len(strips) >= _GLIMPSE_FRAMES:
+            box, rois = self._glimpse
+            rois.append(self.follower.shrink(picture))
+            if len(rois) >= _GLIMPSE_FRAMES:
                 self._glimpse = None
-                inside = self._inside(box, strips[0].shape)
-                for style in measure_styles(model_ink(strips, self.follower.line_px), inside):
+                inside = self._inside(box, rois[0].shape)
+                for style in measure_styles(model_strokes(rois, self.follower.line_px), inside):
                     self.follower.add_style(style)
-        while self._sightings and self._sightings[0][0] <= time_s + 1e-3:
-            seen_s, box = self._sightings.pop(0)
+        while self._detections and self._detections[0][0] <= time_s + 1e-3:
+            seen_s, box = self._detections.pop(0)
             if self._glimpse is None and seen_s >= time_s - 0.1:
                 self._glimpse = (box, [self.follower.shrink(picture)])
 
     def _inside(self, box: BBox, shape: tuple[int, ...]) -> Mask:
-        """Mark a box of the picture in a strip."""
+        """Mark a box of the picture in a roi."""
         region = self.region
         inside = np.zeros(shape, bool)
         inside[
@@ -140,24 +140,26 @@ class _TrackReader:
         line_px = self.follower.line_px
         segment = segment.within(self._start, end, line_px)
         before, self._before = self._before, segment
-        ink = self._caption_ink(own_ink(segment.model, self._background))
-        if any(is_fade_of(segment, ink, beside, line_px) for beside in (before, after) if beside is not None):
+        stroke_mask = self._caption_strokes(without_background(segment.model, self._background))
+        if any(is_fade_of(segment, stroke_mask, beside, line_px) for beside in (before, after) if beside is not None):
             return
         reading = NOTHING
-        least = MIN_INK * line_px**2
-        if ink.sum() >= least and end - self._start >= self.shortest:
-            lines = split_lines(ink, line_px, vertical=self.track.vertical, seams=self._seams(ink.shape))
-            ink = standing(segment, ink, lines)
-        if ink.sum() >= least and end - self._start >= self.shortest:
+        least = MIN_STROKE_AREA * line_px**2
+        if stroke_mask.sum() >= least and end - self._start >= self.shortest:
+            lines = split_lines(
+                stroke_mask, line_px, vertical=self.track.vertical, seams=self._seams(stroke_mask.shape)
+            )
+            stroke_mask = standing(segment, stroke_mask, lines)
+        if stroke_mask.sum() >= least and end - self._start >= self.shortest:
             began = time.thread_time()
             reading = read_caption(
                 self.engine,
                 [picture for _, picture in segment.pictures],
-                ink,
+                stroke_mask,
                 line_px,
                 vertical=self.track.vertical,
-                seams=self._seams(ink.shape),
-                anchor=self._anchor(ink.shape),
+                seams=self._seams(stroke_mask.shape),
+                anchor=self._anchor(stroke_mask.shape),
             )
             self.ocr_seconds += time.thread_time() - began
             self.recognitions += reading.recognitions
@@ -168,14 +170,14 @@ class _TrackReader:
                 self._background = segment.model
             return
         limit = self.found[-1].end if self.found else 0
-        start = earliest_sight(segment, ink, self._start, limit)
+        start = first_visible_frame(segment, stroke_mask, self._start, limit)
         found = Found(
             start=start,
             end=end,
             reading=reading,
-            bbox=self._bbox(ink),
+            bbox=self._bbox(stroke_mask),
             extent_confidence=min(self._start_share, end_share),
-            ink=int(ink.sum()),
+            stroke_mask=int(stroke_mask.sum()),
         )
         last = self.found[-1] if self.found else None
         if last and last.end == found.start and is_same_caption(last, found, self.longest_fade):
@@ -192,7 +194,7 @@ class _TrackReader:
         return [((upper[1] + lower[0]) / 2 - start) / extent * size for upper, lower in places]
 
     def _anchor(self, shape: tuple[int, ...]) -> Anchor | None:
-        """Give where the track's text stands in its strip, pixels; unknown where a person drew the region."""
+        """Give where the track's text stands in its roi, pixels; unknown where a person drew the region."""
         if not self.track.lines:
             return None
         size = shape[0] if self.track.vertical else shape[1]
@@ -201,19 +203,19 @@ class _TrackReader:
         position = {"left": room, "right": size - room}.get(self.track.anchor, size / 2)
         return Anchor(self.track.anchor, position)
 
-    def _caption_ink(self, ink: Mask) -> Mask:
+    def _caption_strokes(self, stroke_mask: Mask) -> Mask:
         """Leave out boxes of other text inside the region."""
         if not self.track.avoid:
-            return ink
-        outside = np.ones(ink.shape, bool)
+            return stroke_mask
+        outside = np.ones(stroke_mask.shape, bool)
         for box in self.track.avoid:
-            outside &= ~self._inside(BBox(*box), ink.shape)
-        return ink & outside
+            outside &= ~self._inside(BBox(*box), stroke_mask.shape)
+        return stroke_mask & outside
 
-    def _bbox(self, ink: Mask) -> BBox:
+    def _bbox(self, stroke_mask: Mask) -> BBox:
         """Give the box of some ink in the picture."""
-        rows, columns = np.flatnonzero(ink.any(axis=1)), np.flatnonzero(ink.any(axis=0))
-        height, width = ink.shape
+        rows, columns = np.flatnonzero(stroke_mask.any(axis=1)), np.flatnonzero(stroke_mask.any(axis=0))
+        height, width = stroke_mask.shape
         region = self.region
         return BBox(
             region.left + region.width * columns[0] / width,
@@ -311,7 +313,7 @@ def follow(
         raise ValueError(f"a frame rate must be positive, got {frame_rate}")
     if not layout.tracks and layout.crop_region is None:
         return _nothing_to_follow(facts, window, progress)
-    calm_opencv()
+    use_single_threaded_opencv()
     readers = [_reader(facts, layout, track, engine) for track in layout.tracks]
     times: list[float] = []
     shown: list[int] = []
@@ -325,8 +327,8 @@ def follow(
             line_px = min((reader.line_px for reader in readers), default=0.0)
             writer = stack.enter_context(ChunkWriter(chunks_dir, frame_rate, line_px))
         sampler = _CroppedFrames(layout.crop_region, window, frame_rate, writer, shown)
-        strips = _Strips([reader.region for reader in readers], sampler)
-        taken = taken_from_frames(facts, strips.cut, start_s=window.start_s, end_s=window.end_s)
+        rois = _RoiCutter([reader.region for reader in readers], sampler)
+        taken = map_native_frames(facts, rois.cut, start_s=window.start_s, end_s=window.end_s)
         stack.enter_context(closing(taken))  # whatever fails, the decoder ends before the encoder that it feeds
         for time_s, pictures in taken:
             if progress is not None and len(times) % _PROGRESS_FRAMES == 0:
@@ -335,7 +337,7 @@ def follow(
             for reader, picture in zip(readers, pictures, strict=True):
                 reader.push(time_s, picture)
         end_s = _end(times, facts, window)
-        sampler.show(strips.last, until_s=end_s)
+        sampler.show(rois.last, until_s=end_s)
         for reader in readers:
             reader.finish()
     if progress is not None:
@@ -389,7 +391,7 @@ class _CroppedFrames:
 
 
 @dataclass(slots=True)
-class _Strips:
+class _RoiCutter:
     """Cuts out of each frame what is looked at; called by the decoder, so that no decoded picture waits."""
 
     regions: list[BBox]
@@ -415,9 +417,9 @@ def _reader(facts: VideoFacts, layout: Layout, track: Track, engine: OcrEngine) 
     reader.patience = round(_PATIENCE_S * facts.frame_rate)
     reader.shortest = round(_SHORTEST_S * facts.frame_rate)
     reader.longest_fade = round(_FADE_S * facts.frame_rate)
-    reader._sightings = sorted(
+    reader._detections = sorted(
         ((seen.timestamp_s, seen.bbox) for seen in layout.evidence if _share_inside(seen.bbox, region) > 0.8),
-        key=lambda sighting: sighting[0],
+        key=lambda detection: detection[0],
     )
     return reader
 

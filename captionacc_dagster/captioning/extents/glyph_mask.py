@@ -100,7 +100,7 @@ def stroke_map(frames: Sequence[Plane], line_px: float, mean: Map | None = None,
     """Give the strokes that stood in some frames.
 
     Args:
-        frames: one look at a strip, two or more uint8 ``(h, w)`` of the same size.
+        frames: one look at a roi, two or more uint8 ``(h, w)`` of the same size.
         line_px: height of a line of text in them; they are looked at so scaled that it is about `LINE_PX`.
         mean: their mean luma, where it is known.
         threads: of ONNX Runtime; the session of a number of threads is made once in a process.

@@ -33,7 +33,9 @@ def may_be_dots(text: str) -> bool:
     return _DOTS.fullmatch(text) is not None
 
 
-def ellipsis(ink: Mask, box: tuple[int, int, int, int], line_px: float, *, vertical: bool) -> Recognition | None:
+def ellipsis(
+    stroke_mask: Mask, box: tuple[int, int, int, int], line_px: float, *, vertical: bool
+) -> Recognition | None:
     """Read a row of dots by their shape, which recognizers take for zeros or for nothing; None where it is none.
 
     Args:
@@ -45,7 +47,7 @@ def ellipsis(ink: Mask, box: tuple[int, int, int, int], line_px: float, *, verti
     import cv2
 
     x0, y0, x1, y1 = (box[1], box[0], box[3], box[2]) if vertical else box
-    line = np.ascontiguousarray(ink[y0:y1, x0:x1], np.uint8)
+    line = np.ascontiguousarray(stroke_mask[y0:y1, x0:x1], np.uint8)
     count, _, stats, centers = cv2.connectedComponentsWithStats(line, connectivity=8)
     dots, middles = stats[1:], centers[1:]
     if not _FEWEST_DOTS <= count - 1 <= _MOST_DOTS or dots[:, 2:4].max() > _DOT * line_px:
@@ -58,7 +60,7 @@ def ellipsis(ink: Mask, box: tuple[int, int, int, int], line_px: float, *, verti
 
 
 def with_inverted_marks(
-    line: Recognition, ink: Mask, box: tuple[int, int, int, int], extent: tuple[float, float], line_px: float
+    line: Recognition, stroke_mask: Mask, box: tuple[int, int, int, int], extent: tuple[float, float], line_px: float
 ) -> Recognition:
     """Put the inverted exclamation marks of a line back, a symbol that the recognizer may not know.
 
@@ -67,8 +69,8 @@ def with_inverted_marks(
     Args:
         line: what was read.
         ink: bool ``(height, width)``.
-        box: the line in the ink, ``(x0, y0, x1, y1)`` in pixels.
-        extent: from where to where the picture that was read reaches, pixels of the ink.
+        box: the line in the stroke_mask, ``(x0, y0, x1, y1)`` in pixels.
+        extent: from where to where the picture that was read reaches, pixels of the stroke_mask.
         line_px: height of a line.
     """
     if len(line.positions) != len(line.text):
@@ -76,7 +78,7 @@ def with_inverted_marks(
     start, end = extent
     text, certainties = list(line.text), list(line.characters)
     places = [start + position * (end - start) for position in line.positions]
-    for left, right in _hanging_strokes(ink, box, line_px):
+    for left, right in _hanging_strokes(stroke_mask, box, line_px):
         middle = (left + right) / 2
         number = next((n for n, place in enumerate(places) if place > middle and text[n] != " "), len(text))
         near = [n for n, place in enumerate(places) if abs(place - middle) < _BESIDE * line_px and text[n] != " "]
@@ -90,10 +92,10 @@ def with_inverted_marks(
     return replace(line, text="".join(text), characters=tuple(certainties), positions=positions)
 
 
-def _hanging_strokes(ink: Mask, box: tuple[int, int, int, int], line_px: float) -> list[tuple[int, int]]:
+def _hanging_strokes(stroke_mask: Mask, box: tuple[int, int, int, int], line_px: float) -> list[tuple[int, int]]:
     """Find the thin strokes of a line that hang lower than its letters: from where to where each runs, pixels."""
     x0, y0, x1, y1 = box
-    line = ink[y0:y1, x0:x1]
+    line = stroke_mask[y0:y1, x0:x1]
     columns = np.flatnonzero(line.any(axis=0))
     groups = np.split(columns, np.flatnonzero(np.diff(columns) > 1) + 1)
     spans = []

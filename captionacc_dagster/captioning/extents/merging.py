@@ -21,7 +21,7 @@ class Found:
     reading: Reading
     bbox: BBox
     extent_confidence: float
-    ink: int
+    stroke_mask: int
 
 
 def is_same_caption(first: Found, second: Found, longest_fade: int) -> bool:
@@ -35,8 +35,8 @@ def is_same_caption(first: Found, second: Found, longest_fade: int) -> bool:
         return True
     for brief, lasting, part, whole in ((first, second, *texts), (second, first, *reversed(texts))):
         frames = brief.end - brief.start
-        is_faded = frames <= 2 * longest_fade and 2 * len(whole) * brief.ink < len(part) * lasting.ink
-        is_glimpse = frames <= longest_fade and brief.ink < _GLIMPSED * lasting.ink
+        is_faded = frames <= 2 * longest_fade and 2 * len(whole) * brief.stroke_mask < len(part) * lasting.stroke_mask
+        is_glimpse = frames <= longest_fade and brief.stroke_mask < _GLIMPSED * lasting.stroke_mask
         if 0 < len(part) < len(whole) and (is_faded or is_glimpse) and 2 * common_length(part, whole) >= len(part):
             return True
     return False
@@ -61,13 +61,13 @@ def join_found(first: Found, second: Found, longest_fade: int) -> Found:
         end=end,
         bbox=first.bbox.union(second.bbox),
         extent_confidence=min(first.extent_confidence, second.extent_confidence),
-        ink=max(first.ink, second.ink),
+        stroke_mask=max(first.stroke_mask, second.stroke_mask),
     )
 
 
 def _is_glimpse(brief: Found, lasting: Found, longest_fade: int) -> bool:
     """Say whether a reading is of a fade: brief and faint, or less brief and fainter."""
     frames = brief.end - brief.start
-    return (frames <= longest_fade and brief.ink < _FAINT * lasting.ink) or (
-        frames <= 2 * longest_fade and brief.ink < _FAINTER * lasting.ink
+    return (frames <= longest_fade and brief.stroke_mask < _FAINT * lasting.stroke_mask) or (
+        frames <= 2 * longest_fade and brief.stroke_mask < _FAINTER * lasting.stroke_mask
     )

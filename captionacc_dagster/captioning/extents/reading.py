@@ -1,4 +1,4 @@
-"""What a caption says: its frames are fused into one picture, its lines cut out by their ink, and read."""
+"""What a caption says: its frames are fused into one picture, its lines cut out by their stroke_mask, and read."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def calibrated(confidence: float) -> float:
 
 
 def split_lines(
-    ink: Mask,
+    stroke_mask: Mask,
     line_px: float,
     *,
     vertical: bool = False,
@@ -111,15 +111,15 @@ def split_lines(
         anchor: where the text stands in its line; what is far from it is left out.
     """
     if vertical:
-        boxes = split_lines(ink.T, line_px, seams=seams, anchor=anchor)
+        boxes = split_lines(stroke_mask.T, line_px, seams=seams, anchor=anchor)
         return [(y0, x0, y1, x1) for x0, y0, x1, y1 in reversed(boxes)]
-    profile = ink.sum(axis=1)
+    profile = stroke_mask.sum(axis=1)
     for seam in seams:
         profile = _opened(profile, seam, line_px)
     bands = _bands(profile, line_px)
     boxes = []
     for top, bottom in bands:
-        extent = _extent(ink[top:bottom].sum(axis=0), line_px, anchor)
+        extent = _extent(stroke_mask[top:bottom].sum(axis=0), line_px, anchor)
         if extent is not None:
             boxes.append((extent[0], top, extent[1], bottom))
     return boxes
@@ -133,13 +133,13 @@ def _extent(profile: NDArray[np.int_], line_px: float, anchor: Anchor | None) ->
     parts = np.split(columns, np.flatnonzero(np.diff(columns) > 0.55 * line_px) + 1)
     if anchor is None:
         return int(columns[0]), int(columns[-1]) + 1
-    ink = np.array([profile[part].sum() for part in parts], float)
+    stroke_mask = np.array([profile[part].sum() for part in parts], float)
     best, extent = -np.inf, None
     for first in range(len(parts)):
         for last in range(first, len(parts)):
             start, end = int(parts[first][0]), int(parts[last][-1]) + 1
             off = anchor.distance(start, end)
-            worth = ink[first : last + 1].sum() / ink.sum() - off / (2 * line_px + 0.5 * (end - start))
+            worth = stroke_mask[first : last + 1].sum() / stroke_mask.sum() - off / (2 * line_px + 0.5 * (end - start))
             if off <= max(1.2 * line_px, 0.15 * (end - start)) and worth > best:
                 best, extent = worth, (start, end)
     return _without_specks(profile, extent, line_px, anchor) if extent else None
@@ -220,7 +220,7 @@ def _gathered(bands: list[tuple[int, int]], partings: NDArray[np.int_], line_px:
 def read_caption(
     engine: OcrEngine,
     pictures: Sequence[Plane],
-    ink: Mask,
+    stroke_mask: Mask,
     line_px: float,
     *,
     vertical: bool = False,
@@ -232,16 +232,16 @@ def read_caption(
     Args:
         engine: reads line pictures.
         pictures: luma strips of the caption's frames at full size, uint8 ``(height, width)``.
-        ink: the caption's own ink, at any scale.
+        ink: the caption's own stroke_mask, at any scale.
         line_px: height of a line at the scale of ``ink``.
         vertical: its lines are columns.
         seams: where two lines may meet, pixels at the scale of ``ink``.
         anchor: where the text stands in its line, at that scale.
     """
-    found = split_lines(ink, line_px, vertical=vertical, seams=seams, anchor=anchor)
+    found = split_lines(stroke_mask, line_px, vertical=vertical, seams=seams, anchor=anchor)
     if not found or not pictures:
         return NOTHING
-    scale = pictures[0].shape[0] / ink.shape[0]
+    scale = pictures[0].shape[0] / stroke_mask.shape[0]
     boxes = [_padded(box, line_px, scale, pictures[0].shape) for box in found]
     fusions = _fusions(pictures)
     readings: list[list[Recognition]] = [[] for _ in boxes]
@@ -259,12 +259,16 @@ def read_caption(
     chosen = [_chosen(read, width) for read, width in zip(readings, widths, strict=True)]
     for number, line in enumerate(chosen):
         if line is None or may_be_dots(line.text):
-            chosen[number] = ellipsis(ink.T if vertical else ink, found[number], line_px, vertical=vertical) or line
+            chosen[number] = (
+                ellipsis(stroke_mask.T if vertical else stroke_mask, found[number], line_px, vertical=vertical) or line
+            )
     if not vertical and any(line is not None and "!" in line.text for line in chosen):
         for number, line in enumerate(chosen):
             if line is not None:
                 x0, _, x1, _ = boxes[number]
-                chosen[number] = with_inverted_marks(line, ink, found[number], (x0 / scale, x1 / scale), line_px)
+                chosen[number] = with_inverted_marks(
+                    line, stroke_mask, found[number], (x0 / scale, x1 / scale), line_px
+                )
     kept = [line for line in chosen if line is not None]
     if not kept:
         return Reading("", 0.0, recognitions)

@@ -15,14 +15,14 @@ import numpy as np
 from captionacc_dagster.captioning.extents.stroke_meter import StrokeMeter
 from captionacc_dagster.captioning.extents.strokes import (
     LINE_PX,
-    MIN_INK,
-    InkModel,
-    InkStyle,
+    MIN_STROKE_AREA,
     Plane,
+    StrokeModel,
+    StrokeStyle,
     changes_alone,
     common_styles,
     find_change,
-    model_ink,
+    model_strokes,
     synchrony,
     visibility,
 )
@@ -36,7 +36,7 @@ _FAR_S = 0.8  # how far to look where the change is not sharp
 _SKIPPED_S = 0.2  # and what to leave out there, for it may be fading
 _ROUND_S = 0.25  # how often to look where nothing sharp happens
 _FADE_S = 0.8  # half of the longest fade followed
-_KEPT_STRIPS = 10  # samples of a segment, small
+_KEPT_ROIS = 10  # samples of a segment, small
 _KEPT_PICTURES = 8  # samples of a segment at full size, to read it from
 _FADING = 24  # frames of a segment at whose ends it may be fading, counted together
 _SEEN_FRAMES = 9
@@ -50,7 +50,7 @@ AWAY = 0.4  # a caption shows less of itself than this only when it is gone
 
 
 @dataclass(slots=True)
-class Sampler:
+class StreamSample:
     """Keeps a bounded, even sample of a stream of frames by doubling its step whenever it is full."""
 
     capacity: int
@@ -84,26 +84,26 @@ class Segment:
     Attributes:
         start, end: native frame numbers, half-open.
         model: its ink at the small scale.
-        strips: the frames the model was made from, with their numbers.
+        rois: the frames the model was made from, with their numbers.
         pictures: some of its frames at full size with their numbers, luma uint8.
         around_start: the frames around its first cut with their numbers, at the small scale.
     """
 
     start: int
     end: int
-    model: InkModel
-    strips: list[tuple[int, Plane]]
+    model: StrokeModel
+    rois: list[tuple[int, Plane]]
     pictures: list[tuple[int, Plane]]
     around_start: list[tuple[int, Plane]]
 
     def within(self, start: int, end: int, line_px: float) -> Segment:
         """Give what is left of it between its exact boundaries: frames beyond them show its neighbors come or go."""
-        strips = [(number, strip) for number, strip in self.strips if start <= number < end]
+        rois = [(number, roi) for number, roi in self.rois if start <= number < end]
         pictures = [(number, picture) for number, picture in self.pictures if start <= number < end]
-        if len(strips) < 2 or not pictures or len(strips) == len(self.strips):
+        if len(rois) < 2 or not pictures or len(rois) == len(self.rois):
             return replace(self, start=start, end=end, pictures=pictures or self.pictures)
-        model = model_ink([strip for _, strip in strips], line_px)
-        return Segment(start, end, model, strips, pictures, self.around_start)
+        model = model_strokes([roi for _, roi in rois], line_px)
+        return Segment(start, end, model, rois, pictures, self.around_start)
 
 
 class TrackFollower:
@@ -128,18 +128,18 @@ class TrackFollower:
         self._recent: deque[tuple[int, Plane]] = deque(maxlen=self._far + delay)
         self._recent_pictures: deque[tuple[int, Plane]] = deque(maxlen=delay + self._near)
         self._judged = 0
-        self._models: dict[tuple[int, int], InkModel] = {}  # of the frame that is judged
+        self._models: dict[tuple[int, int], StrokeModel] = {}  # of the frame that is judged
         self._changes: dict[int, float] = {}
         self._next = 0  # the first frame not yet judged
         self._count = 0
-        self._strips = Sampler(_KEPT_STRIPS)
-        self._pictures = Sampler(_KEPT_PICTURES)
+        self._rois = StreamSample(_KEPT_ROIS)
+        self._pictures = StreamSample(_KEPT_PICTURES)
         self._start = 0
         self._around_start: list[tuple[int, Plane]] = []
-        self.styles: tuple[InkStyle, ...] = ()
-        self._measured: list[InkStyle] = []
+        self.styles: tuple[StrokeStyle, ...] = ()
+        self._measured: list[StrokeStyle] = []
 
-    def add_style(self, style: InkStyle) -> None:
+    def add_style(self, style: StrokeStyle) -> None:
         """Learn from text that was seen what ink looks like."""
         self._measured = [*self._measured, style][-_KEPT_STYLES:]
         self.styles = self._meter.styles = common_styles(self._measured)
@@ -156,12 +156,12 @@ class TrackFollower:
         """Take the next frame's strip at full size; give the segments that ended."""
         index = self._count
         self._count += 1
-        strip = self.shrink(picture)
-        self._recent.append((index, strip))
+        roi = self.shrink(picture)
+        self._recent.append((index, roi))
         self._recent_pictures.append((index, picture))
-        self._strips.offer(index, strip)
+        self._rois.offer(index, roi)
         self._pictures.offer(index, picture)
-        change = self._meter.update(strip)
+        change = self._meter.update(roi)
         if change is not None:
             self._changes[index - self._hold + 1] = change
         done: list[Segment] = []
@@ -227,7 +227,7 @@ class TrackFollower:
     def _changes_at_once(self, index: int) -> bool:
         """Say whether a character changed as a whole at a frame, seen over a longer or a shorter stretch."""
         until = self._until(index)
-        beside = [strip for i, strip in self._recent if index - 2 <= i < index + 2]
+        beside = [roi for i, roi in self._recent if index - 2 <= i < index + 2]
         for first, end in (
             (index - self._far, until),
             (index - self._near, min(until, index + self._near)),
@@ -244,7 +244,7 @@ class TrackFollower:
         return False
 
     def _changes_slowly(self, index: int) -> bool:
-        """Say whether some characters, and much of the ink, changed together around a frame, in a fade."""
+        """Say whether some characters, and much of the stroke_mask, changed together around a frame, in a fade."""
         # the first frames of a segment may still be fading, or empty
         left = self._model(max(index - self._far, self._start + 3), index - self._skipped, least=self._hold)
         right = self._model(index + self._skipped, self._until(index)) if left is not None else None
@@ -254,37 +254,37 @@ class TrackFollower:
         if change is None or change.total < _LEAST_OF_ALL:
             return False
         reach = 2 * self._skipped
-        frames = [strip for i, strip in self._recent if index - reach <= i < index + reach]
+        frames = [roi for i, roi in self._recent if index - reach <= i < index + reach]
         return synchrony(frames, left, right, change, self.line_px, at_once=False) >= SYNCHRONOUS
 
-    def _model(self, start: int, end: int, least: int = 2) -> InkModel | None:
+    def _model(self, start: int, end: int, least: int = 2) -> StrokeModel | None:
         """Model the ink of the frames ``start`` to ``end``, None when there are too few."""
         stretch = max(start, self._start), end
         if stretch not in self._models:
-            frames = [strip for i, strip in self._recent if stretch[0] <= i < end]
+            frames = [roi for i, roi in self._recent if stretch[0] <= i < end]
             if len(frames) < least:
                 return None
             if len(frames) > _SEEN_FRAMES:
                 frames = [frames[n] for n in np.linspace(0, len(frames) - 1, _SEEN_FRAMES).round().astype(int)]
-            self._models[stretch] = model_ink(frames, self.line_px)
+            self._models[stretch] = model_strokes(frames, self.line_px)
         return self._models[stretch]
 
-    def _away_from(self, left: InkModel, index: int) -> int | None:
+    def _away_from(self, left: StrokeModel, index: int) -> int | None:
         """Give the first frame near this one from which on the ink of the frames before is gone for a moment."""
-        if left.ink.sum() < MIN_INK * self.line_px**2:
+        if left.stroke_mask.sum() < MIN_STROKE_AREA * self.line_px**2:
             return None
-        near = [(i, strip) for i, strip in self._recent if max(index - 2, self._start + 2) <= i <= index + 3]
-        seen = visibility([strip for _, strip in near], left, left.ink)
+        near = [(i, roi) for i, roi in self._recent if max(index - 2, self._start + 2) <= i <= index + 3]
+        seen = visibility([roi for _, roi in near], left, left.stroke_mask)
         return next((i for (i, _), share in zip(near, seen, strict=True) if share < AWAY), None)
 
     def _close(self, end: int) -> Segment:
-        strips = self._strips.cut(self._start, end, self._recent)
+        rois = self._rois.cut(self._start, end, self._recent)
         pictures = self._pictures.cut(self._start, end, self._recent_pictures)
         segment = Segment(
             start=self._start,
             end=end,
-            model=model_ink([strip for _, strip in strips], self.line_px),
-            strips=strips,
+            model=model_strokes([roi for _, roi in rois], self.line_px),
+            rois=rois,
             pictures=pictures,
             around_start=self._around_start,
         )

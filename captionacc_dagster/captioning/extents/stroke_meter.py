@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from captionacc_dagster.captioning.extents.strokes import STEADY_LEVELS, InkStyle, Plane, odd
+from captionacc_dagster.captioning.extents.strokes import STEADY_LEVELS, Plane, StrokeStyle, odd
 
 SHARP_CONTRAST_LEVELS = 30  # of ink that comes or goes at once, judged without averaging
 SHARP_STEP_LEVELS = 40  # such ink changes by this much from one frame to the next
@@ -29,7 +29,7 @@ class StrokeMeter:
 
     def __init__(self, line_px: float, hold: int) -> None:
         self.hold = hold
-        self.styles: tuple[InkStyle, ...] = ()
+        self.styles: tuple[StrokeStyle, ...] = ()
         self._cell = max(4, round(line_px / 2))
         self._window = odd(line_px * 0.37)
         self._previous: Plane | None = None
@@ -40,7 +40,7 @@ class StrokeMeter:
         self._one: Plane | None = None
         self._gone: list[NDArray[np.float32] | None] = []  # None: nothing went
 
-    def update(self, strip: Plane) -> float | None:
+    def update(self, roi: Plane) -> float | None:
         """Take the next frame; give the change at the frame ``hold - 1`` before it (None for the first ones).
 
         The change is the largest share of one character cell's pixels that appeared or went, 0..2.
@@ -48,33 +48,33 @@ class StrokeMeter:
         cv2 = _opencv()
 
         if self._level is None or self._previous is None or self._age is None or self._one is None:
-            self._level = strip.copy()
-            self._age = np.zeros_like(strip)
-            self._one = np.ones_like(strip)
+            self._level = roi.copy()
+            self._age = np.zeros_like(roi)
+            self._one = np.ones_like(roi)
             self._gone.append(None)
             self._sharp.append(None)
-            self._previous = strip
+            self._previous = roi
             return None
-        moved = _above(cv2.absdiff(strip, self._level), STEADY_LEVELS)
-        sharp: Plane | None = _above(cv2.absdiff(strip, self._previous), SHARP_STEP_LEVELS - 1)
+        moved = _above(cv2.absdiff(roi, self._level), STEADY_LEVELS)
+        sharp: Plane | None = _above(cv2.absdiff(roi, self._previous), SHARP_STEP_LEVELS - 1)
         # In most strips most of the time nothing changes at once: then ink need not be looked for.
         sharp = sharp if cv2.countNonZero(sharp) else None
         if sharp is None:
             self._gone.append(None)
         else:
-            ink = self._contrasting(self._previous) if self._ink is None else self._ink
-            was_ink = cv2.bitwise_and(_above(self._age, self.hold - 2), ink)
+            stroke_mask = self._contrasting(self._previous) if self._ink is None else self._ink
+            was_ink = cv2.bitwise_and(_above(self._age, self.hold - 2), stroke_mask)
             self._gone.append(self._shares(cv2.bitwise_and(cv2.bitwise_and(was_ink, moved), sharp)))
-        self._previous, self._ink = strip, None
+        self._previous, self._ink = roi, None
         self._sharp.append(sharp)
         cv2.add(self._age, self._one, dst=self._age)
         cv2.subtract(self._age, moved, dst=self._age)  # what moved is 0 again
-        cv2.copyTo(strip, moved, self._level)
+        cv2.copyTo(roi, moved, self._level)
         if len(self._gone) < self.hold:
             return None
         shares, appearing = self._gone.pop(0), self._sharp.pop(0)
         if appearing is not None:
-            self._ink = self._contrasting(strip)
+            self._ink = self._contrasting(roi)
             born = cv2.bitwise_and(cv2.compare(self._age, self.hold - 1, cv2.CMP_EQ), self._ink)
             came = self._shares(cv2.bitwise_and(born, appearing))
             shares = came if shares is None else shares + came
@@ -87,21 +87,21 @@ class StrokeMeter:
         self._sharp.clear()
         return rest
 
-    def _contrasting(self, strip: Plane) -> Plane:
+    def _contrasting(self, roi: Plane) -> Plane:
         cv2 = _opencv()
 
-        around = cv2.blur(strip, (self._window, self._window))
-        ink = _above(cv2.absdiff(strip, around), SHARP_CONTRAST_LEVELS - 1)
+        around = cv2.blur(roi, (self._window, self._window))
+        stroke_mask = _above(cv2.absdiff(roi, around), SHARP_CONTRAST_LEVELS - 1)
         if not self.styles:
-            return ink
+            return stroke_mask
         matching: Plane | None = None
         for style in self.styles:
-            near = cv2.inRange(strip, style.level - style.tolerance, style.level + style.tolerance)
+            near = cv2.inRange(roi, style.level - style.tolerance, style.level + style.tolerance)
             matching = near if matching is None else cv2.bitwise_or(matching, near)
-        return cv2.bitwise_and(ink, matching)
+        return cv2.bitwise_and(stroke_mask, matching)
 
-    def _cells(self, strip: Plane) -> tuple[int, int]:
-        height, width = strip.shape
+    def _cells(self, roi: Plane) -> tuple[int, int]:
+        height, width = roi.shape
         return max(1, round(height / self._cell)), max(1, round(width / self._cell))
 
     def _shares(self, mask: Plane) -> NDArray[np.float32]:

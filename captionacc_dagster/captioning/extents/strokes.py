@@ -1,6 +1,6 @@
 """Ink: the pixels of glyphs as the learned mask finds them, and how the ink of two stretches of frames differs.
 
-Everything works on small luma strips, ``(height, width)`` uint8, scaled so that a line of text, as the layout
+Everything works on small luma rois, ``(height, width)`` uint8, scaled so that a line of text, as the layout
 measures it, is `LINE_PX` pixels high or less.
 """
 
@@ -20,7 +20,7 @@ LINE_PX = 33  # at most: text is then about 24 pixels high, its strokes two to f
 STEADY_LEVELS = 18  # a pixel stands still while it stays this near its level, in 8-bit levels
 MIN_CHANGED_SHARE = 0.18  # of the ink in a window as large as a narrow character
 MIN_CHANGED_AREA = 0.011  # of that window's area
-MIN_INK = 0.012  # of a squared line height: an ellipsis has somewhat more
+MIN_STROKE_AREA = 0.012  # of a squared line height: an ellipsis has somewhat more
 _MOST_WINDOWS = 12
 _BRIGHT_RATHER = 6.0
 _SAME_STYLE_LEVELS = 28
@@ -41,7 +41,7 @@ Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
-class InkStyle:
+class StrokeStyle:
     """How the strokes of a track look: brighter (1) or darker (-1) than around them, and their level.
 
     ``tolerance`` is how far the level of a stroke may lie from ``level``, in 8-bit levels.
@@ -52,17 +52,17 @@ class InkStyle:
     tolerance: float
 
 
-def measure_styles(model: InkModel, inside: Mask) -> list[InkStyle]:
+def measure_styles(model: StrokeModel, inside: Mask) -> list[StrokeStyle]:
     """Measure how the strokes of some text look: one style, or two where part of it has another color.
 
     Args:
         model: what stood still while the text did.
         inside: bool ``(height, width)``, the box in which a line of text was found.
     """
-    best: list[InkStyle] = []
+    best: list[StrokeStyle] = []
     best_count = 0.0
     for sign in (1, -1):
-        strokes = model.ink & inside & (model.relief * sign > 0)
+        strokes = model.stroke_mask & inside & (model.relief * sign > 0)
         count = int(strokes.sum())
         if count < _LEAST_STROKES:
             continue
@@ -75,23 +75,23 @@ def measure_styles(model: InkModel, inside: Mask) -> list[InkStyle]:
         weight = count / (4 + spread) * (_BRIGHT_RATHER if sign > 0 else 1.0)
         if weight > best_count:
             best_count = weight
-            style = InkStyle(sign, middle, float(np.clip(12 + 4 * spread, 36, 60)))
+            style = StrokeStyle(sign, middle, float(np.clip(12 + 4 * spread, 36, 60)))
             best = [style, *_second_style(style, levels)]
     return best
 
 
-def _second_style(style: InkStyle, levels: NDArray[np.float32]) -> list[InkStyle]:
+def _second_style(style: StrokeStyle, levels: NDArray[np.float32]) -> list[StrokeStyle]:
     others = levels[np.abs(levels - style.level) > style.tolerance]
     if len(others) < max(_LEAST_STROKES, _SECOND_SHARE * len(levels)):
         return []
     middle = float(np.median(others))
     spread = float(np.median(np.abs(others - middle)))
-    return [InkStyle(style.sign, middle, 36.0)] if spread <= _SECOND_SPREAD_LEVELS else []
+    return [StrokeStyle(style.sign, middle, 36.0)] if spread <= _SECOND_SPREAD_LEVELS else []
 
 
-def common_styles(measured: Sequence[InkStyle]) -> tuple[InkStyle, ...]:
+def common_styles(measured: Sequence[StrokeStyle]) -> tuple[StrokeStyle, ...]:
     """Give the styles that several measurements share, the most frequent first; the only ones when none do."""
-    groups: list[list[InkStyle]] = []
+    groups: list[list[StrokeStyle]] = []
     for style in measured:
         for group in groups:
             middle = float(np.median([member.level for member in group]))
@@ -103,7 +103,7 @@ def common_styles(measured: Sequence[InkStyle]) -> tuple[InkStyle, ...]:
     groups.sort(key=len, reverse=True)
     shared = [group for group in groups if len(group) >= max(2, 0.2 * len(measured))] or groups[:1]
     return tuple(
-        InkStyle(
+        StrokeStyle(
             group[0].sign,
             float(np.median([member.level for member in group])),
             float(np.median([member.tolerance for member in group])),
@@ -113,7 +113,7 @@ def common_styles(measured: Sequence[InkStyle]) -> tuple[InkStyle, ...]:
 
 
 @dataclass(frozen=True)
-class InkModel:
+class StrokeModel:
     """What stood still over some frames; what the network says of it is asked for at the first look at ``ink``.
 
     Attributes:
@@ -132,16 +132,16 @@ class InkModel:
         return high_pass(self.level, self.line_px)
 
     @cached_property
-    def ink(self) -> Mask:
+    def stroke_mask(self) -> Mask:
         """Strokes of a caption that stood for most of the frames, bool."""
         return np.asarray(stroke_map(self.frames, self.line_px, self.level) >= LIKELY)
 
     @cached_property
     def contrast(self) -> float:
-        """Contrast of the strongest tenth of its ink: that of the text, where there is text; 0 without ink."""
-        if not self.ink.any():
+        """Contrast of the strongest tenth of its ink: that of the text, where there is text; 0 without stroke_mask."""
+        if not self.stroke_mask.any():
             return 0.0
-        contrasts = np.abs(self.relief[self.ink])
+        contrasts = np.abs(self.relief[self.stroke_mask])
         place = 0.9 * (len(contrasts) - 1)
         below = int(place)
         # np.percentile gives the same and takes longer than all the rest of a comparison.
@@ -150,9 +150,9 @@ class InkModel:
         return float(ordered[below] + (ordered[above] - ordered[below]) * (place - below))
 
 
-def model_ink(frames: Sequence[Plane], line_px: float) -> InkModel:
+def model_strokes(frames: Sequence[Plane], line_px: float) -> StrokeModel:
     """Model the ink of some frames that show the same caption (or none)."""
-    return InkModel(mean_level(frames), tuple(frames), line_px)
+    return StrokeModel(mean_level(frames), tuple(frames), line_px)
 
 
 def high_pass(level: NDArray[np.float32] | Plane, line_px: float) -> NDArray[np.float32]:
@@ -165,17 +165,17 @@ def high_pass(level: NDArray[np.float32] | Plane, line_px: float) -> NDArray[np.
 
 
 def _surroundings(shape: tuple[int, ...], line_px: float) -> int:
-    """Give the side of the window that counts as surroundings, odd; it reaches less far than a strip."""
+    """Give the side of the window that counts as surroundings, odd; it reaches less far than a roi."""
     return min(odd(line_px * 0.7), 2 * min(shape) - 1)
 
 
 @dataclass(frozen=True, slots=True)
-class InkChange:
+class StrokeChange:
     """How the ink of two stretches of frames differs.
 
     Attributes:
         share: the largest share of changed ink in a character-sized window, 0..1.
-        total: the share of changed ink in all ink, 0..1.
+        total: the share of changed ink in all stroke_mask, 0..1.
         lost: bool ``(height, width)``, ink of the first that the second does not show.
         gained: bool, ink of the second that the first does not show.
         windows: centers ``(row, column)`` of the character-sized windows that changed, the most changed first.
@@ -192,7 +192,7 @@ class InkChange:
         """Whether at least one character differs."""
         return bool(self.windows)
 
-    def replacing(self, line_px: float) -> InkChange:
+    def replacing(self, line_px: float) -> StrokeChange:
         """Give only the windows in which ink went and other ink came: one character for another."""
         width, height = character_window(line_px)
         kept = []
@@ -202,9 +202,9 @@ class InkChange:
             lost, gained = int(self.lost[rows, columns].sum()), int(self.gained[rows, columns].sum())
             if min(lost, gained) >= _REPLACED * (lost + gained):
                 kept.append((row, column))
-        return InkChange(self.share, self.total, self.lost, self.gained, tuple(kept))
+        return StrokeChange(self.share, self.total, self.lost, self.gained, tuple(kept))
 
-    def extending(self, stays: Mask, line_px: float) -> InkChange:
+    def extending(self, stays: Mask, line_px: float) -> StrokeChange:
         """Give only the windows in which a stroke was added to a character that stays, or taken from it (hat, bat)."""
         import cv2
 
@@ -219,29 +219,29 @@ class InkChange:
             beside = int((changed & near)[rows, columns].sum())
             if beside >= _ATTACHED * pixels and stays[rows, columns].sum() >= pixels:
                 kept.append((row, column))
-        return InkChange(self.share, self.total, self.lost, self.gained, tuple(kept))
+        return StrokeChange(self.share, self.total, self.lost, self.gained, tuple(kept))
 
-    def touching(self, ink: Mask, line_px: float) -> InkChange:
-        """Give only the windows that hold some of this ink."""
+    def touching(self, stroke_mask: Mask, line_px: float) -> StrokeChange:
+        """Give only the windows that hold some of this stroke_mask."""
         width, height = character_window(line_px)
         kept = tuple(
             (row, column)
             for row, column in self.windows
-            if ink[
+            if stroke_mask[
                 max(0, row - height // 2) : row + height // 2 + 1, max(0, column - width // 2) : column + width // 2 + 1
             ].any()
         )
-        return InkChange(self.share, self.total, self.lost, self.gained, kept)
+        return StrokeChange(self.share, self.total, self.lost, self.gained, kept)
 
 
-def compare_ink(before: InkModel, after: InkModel, line_px: float) -> InkChange:
+def compare_strokes(before: StrokeModel, after: StrokeModel, line_px: float) -> StrokeChange:
     """Compare two stretches of frames by the ink that each of them has, wherever the picture behind went."""
     return _compare(before, after, _apart(before, after), line_px)
 
 
 def find_change(
-    before: InkModel, after: InkModel, line_px: float, beside: Sequence[Plane] = (), together: float = 0.0
-) -> InkChange | None:
+    before: StrokeModel, after: StrokeModel, line_px: float, beside: Sequence[Plane] = (), together: float = 0.0
+) -> StrokeChange | None:
     """Compare two stretches of frames, without looking for ink where no character can have changed.
 
     Args:
@@ -267,7 +267,7 @@ def find_change(
     return change if change.is_change else None
 
 
-def _goes_most_of_its_way(before: InkModel, after: InkModel, beside: Sequence[Plane]) -> Mask:
+def _goes_most_of_its_way(before: StrokeModel, after: StrokeModel, beside: Sequence[Plane]) -> Mask:
     """Mark the pixels that may take most of their way from one level to the other at the frame in the middle."""
     import cv2
 
@@ -280,7 +280,7 @@ def _goes_most_of_its_way(before: InkModel, after: InkModel, beside: Sequence[Pl
     return np.asarray(done * step >= least)
 
 
-def _apart(before: InkModel, after: InkModel) -> tuple[Mask, Mask]:
+def _apart(before: StrokeModel, after: StrokeModel) -> tuple[Mask, Mask]:
     """Mark where the frames after differ from what stood before, and those before from what stands after."""
     needed = np.maximum(STEADY_LEVELS, 0.5 * np.maximum(np.abs(before.relief), np.abs(after.relief)))
     return (
@@ -297,15 +297,15 @@ def _density(mask: Mask, size: tuple[int, int]) -> NDArray[np.float32]:
     return np.asarray(cv2.boxFilter(marked, cv2.CV_32F, size, borderType=cv2.BORDER_CONSTANT), np.float32)
 
 
-def _compare(before: InkModel, after: InkModel, apart: tuple[Mask, Mask], line_px: float) -> InkChange:
+def _compare(before: StrokeModel, after: StrokeModel, apart: tuple[Mask, Mask], line_px: float) -> StrokeChange:
     least = _RELATIVE_CONTRAST * max(before.contrast, after.contrast)
-    old = before.ink & (np.abs(before.relief) >= least)
-    new = after.ink & (np.abs(after.relief) >= least)
+    old = before.stroke_mask & (np.abs(before.relief) >= least)
+    new = after.stroke_mask & (np.abs(after.relief) >= least)
     lost, gained = _strokes(old & apart[0]), _strokes(new & apart[1])
     size = character_window(line_px)
     changed = _density(lost | gained, size)
-    ink = _density(old | new, size)
-    share = changed / np.maximum(ink, 1e-6)
+    stroke_mask = _density(old | new, size)
+    share = changed / np.maximum(stroke_mask, 1e-6)
     strong = changed * ((changed >= MIN_CHANGED_AREA) & (share >= MIN_CHANGED_SHARE))
     windows: list[tuple[int, int]] = []
     while len(windows) < _MOST_WINDOWS:
@@ -314,7 +314,7 @@ def _compare(before: InkModel, after: InkModel, apart: tuple[Mask, Mask], line_p
             break
         windows.append((int(row), int(column)))
         strong[max(0, row - size[1]) : row + size[1] + 1, max(0, column - size[0]) : column + size[0] + 1] = 0
-    return InkChange(
+    return StrokeChange(
         share=float(share[windows[0]]) if windows else float(share.max()),
         total=np.count_nonzero(lost | gained) / max(1, np.count_nonzero(old | new)),
         lost=lost,
@@ -323,10 +323,10 @@ def _compare(before: InkModel, after: InkModel, apart: tuple[Mask, Mask], line_p
     )
 
 
-def changes_alone(before: InkModel, after: InkModel, beside: Sequence[Plane], line_px: float) -> bool:
+def changes_alone(before: StrokeModel, after: StrokeModel, beside: Sequence[Plane], line_px: float) -> bool:
     """Say whether something changes for good where the text stands, in the middle of some frames, and nothing else.
 
-    Over a picture that stands still that is a character, however little of it is known to be ink. Arguments as of
+    Over a picture that stands still that is a character, however little of it is known to be a stroke. Arguments as of
     `find_change`.
     """
     if len(beside) < 2:
@@ -335,22 +335,22 @@ def changes_alone(before: InkModel, after: InkModel, beside: Sequence[Plane], li
     at_once = np.abs(beside[middle].astype(np.int16) - beside[middle - 1]) > STEADY_LEVELS
     for_good = at_once & (np.abs(after.level - before.level) > STEADY_LEVELS)
     for_good &= _goes_most_of_its_way(before, after, beside)  # what fades takes several frames
-    least = MIN_INK * line_px**2
+    least = MIN_STROKE_AREA * line_px**2
 
     def is_alone(changed: int) -> bool:
         return changed >= least and int(at_once.sum()) - changed <= _ELSEWHERE * changed
 
     if not is_alone(int(for_good.sum())):
         return False  # without asking what is ink
-    ink = before.ink | after.ink
-    return bool(ink.any()) and is_alone(int((for_good & box_around(ink, line_px)).sum()))
+    stroke_mask = before.stroke_mask | after.stroke_mask
+    return bool(stroke_mask.any()) and is_alone(int((for_good & box_around(stroke_mask, line_px)).sum()))
 
 
-def box_around(ink: Mask, line_px: float) -> Mask:
-    """Mark the box of some ink, and half a line more to each side."""
-    rows, columns = np.nonzero(ink)
+def box_around(stroke_mask: Mask, line_px: float) -> Mask:
+    """Mark the box of some stroke_mask, and half a line more to each side."""
+    rows, columns = np.nonzero(stroke_mask)
     room = round(_AROUND * line_px)
-    box = np.zeros(ink.shape, bool)
+    box = np.zeros(stroke_mask.shape, bool)
     box[max(0, rows.min() - room) : rows.max() + room, max(0, columns.min() - room) : columns.max() + room] = True
     return box
 
@@ -361,7 +361,13 @@ def character_window(line_px: float) -> tuple[int, int]:
 
 
 def synchrony(
-    frames: Sequence[Plane], before: InkModel, after: InkModel, change: InkChange, line_px: float, *, at_once: bool
+    frames: Sequence[Plane],
+    before: StrokeModel,
+    after: StrokeModel,
+    change: StrokeChange,
+    line_px: float,
+    *,
+    at_once: bool,
 ) -> float:
     """Say how much the changed pixels of one character changed together, 0..1: the best of its windows.
 
@@ -393,7 +399,7 @@ def synchrony(
     return max(_common_curve(np.clip(part, -0.5, 1.5)) for part in parts)
 
 
-def _windows_of(change: InkChange, line_px: float) -> list[NDArray[np.intp]]:
+def _windows_of(change: StrokeChange, line_px: float) -> list[NDArray[np.intp]]:
     """Give the changed pixels of each changed window, numbered row by row."""
     width, height = character_window(line_px)
     changed = change.lost | change.gained
@@ -430,7 +436,9 @@ def _strokes(mask: Mask) -> Mask:
     return mask & (near >= 4)
 
 
-def visibility(frames: Sequence[Plane | NDArray[np.float32]], model: InkModel, ink: Mask) -> NDArray[np.float32]:
+def visibility(
+    frames: Sequence[Plane | NDArray[np.float32]], model: StrokeModel, stroke_mask: Mask
+) -> NDArray[np.float32]:
     """Give how much of some ink each frame shows: about 0 without it, 1 in full, in between while it fades.
 
     Args:
@@ -442,7 +450,7 @@ def visibility(frames: Sequence[Plane | NDArray[np.float32]], model: InkModel, i
         float32 ``(len(frames),)``: the correlation of each frame's relief with the model's, over that of the model's
         with itself.
     """
-    target = model.relief * ink
+    target = model.relief * stroke_mask
     norm = float(np.vdot(target, target))
     if norm <= 0:
         return np.zeros(len(frames), np.float32)

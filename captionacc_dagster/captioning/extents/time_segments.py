@@ -32,7 +32,7 @@ _PERIOD = FRAMES_PER_CHUNK * max(LEVELS)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class SegmentFindings:
     """What one stretch saw.
 
     Attributes:
@@ -62,7 +62,7 @@ class Part:
         return json.dumps(asdict(self), separators=(",", ":")).encode()
 
     @classmethod
-    def from_json(cls, content: bytes) -> Part:
+    def from_json(cls, content: bytes) -> SegmentFindings:
         """Read it back.
 
         Raises:
@@ -84,7 +84,7 @@ class Part:
             raise ValueError(f"this is not what a time segment leaves: {error}") from None
 
 
-def cut_times(duration_s: float, frame_rate: float, about_s: float) -> list[float]:
+def segment_times(duration_s: float, frame_rate: float, about_s: float) -> list[float]:
     """Say where to cut a video, seconds: into equal parts of about ``about_s``, nowhere if it is shorter than two.
 
     Cuts lie where a chunk of every level begins, so that chunks are the same as without cuts.
@@ -100,7 +100,7 @@ def cut_times(duration_s: float, frame_rate: float, about_s: float) -> list[floa
     return [cut * step for cut in sorted(cuts) if 0 < cut * step < duration_s]
 
 
-def find_part(
+def follow_time_segment(
     facts: VideoFacts,
     layout: Layout,
     engine: OcrEngine,
@@ -110,7 +110,7 @@ def find_part(
     own_end_s: float | None,
     chunks_dir: Path | None = None,
     progress: Progress | None = None,
-) -> Part:
+) -> SegmentFindings:
     """Follow one stretch of a video; see :func:`extents.find_captions`.
 
     Args:
@@ -127,7 +127,7 @@ def find_part(
     )
     seen = follow(facts, layout, engine, frame_rate, window=window, chunks_dir=chunks_dir, progress=progress)
     end = len(seen.times) if own_end_s is None else bisect_left(seen.times, own_end_s)
-    return Part(
+    return SegmentFindings(
         captions=tuple(seen.captions),
         times=tuple(seen.times),
         own_frames=(bisect_left(seen.times, own_start_s), end),
@@ -138,7 +138,7 @@ def find_part(
     )
 
 
-def join_parts(parts: Sequence[Part]) -> Timeline:
+def join_time_segments(parts: Sequence[SegmentFindings]) -> Timeline:
     """Make one timeline of all stretches, in their order.
 
     Raises:
@@ -162,7 +162,7 @@ def join_parts(parts: Sequence[Part]) -> Timeline:
     )
 
 
-def _offsets(parts: Sequence[Part]) -> list[int]:
+def _offsets(parts: Sequence[SegmentFindings]) -> list[int]:
     """Give what makes each part's frame numbers those of the video."""
     offsets = []
     before = 0
@@ -172,7 +172,7 @@ def _offsets(parts: Sequence[Part]) -> list[int]:
     return offsets
 
 
-def _joined_track(parts: Sequence[Part], offsets: Sequence[int], track: str) -> list[Caption]:
+def _joined_track(parts: Sequence[SegmentFindings], offsets: Sequence[int], track: str) -> list[Caption]:
     seen = [
         [
             replace(caption, start_frame=caption.start_frame + offset, end_frame=caption.end_frame + offset)

@@ -92,8 +92,8 @@ def find_layout(
     size = search.size
     tracks = _named([_track(track, size, search.fixtures) for track in found])
     evidence = tuple(
-        Detection(-1, number, sighting.time_s, "", sighting.score, sighting.bbox)
-        for number, sighting in enumerate(search.sightings)
+        Detection(-1, number, detection.time_s, "", detection.score, detection.bbox)
+        for number, detection in enumerate(search.detections)
     )
     return _assembled(facts, tracks, frames, evidence)
 

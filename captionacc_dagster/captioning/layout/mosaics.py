@@ -18,7 +18,7 @@ _RULE = 8  # black pixels between the parts
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Cutout:
     """What to search of a sample: a box of a picture ``(h, w)`` uint8, in grays, that shows it."""
 
     sample: Sample
@@ -47,7 +47,7 @@ class Mosaic:
     _y: int = 0
     _height: int = 0  # of this row
 
-    def put(self, part: Part, pixels: NDArray[np.uint8]) -> bool:
+    def put(self, part: Cutout, pixels: NDArray[np.uint8]) -> bool:
         """Put a part scaled to ``pixels`` behind the others; tells whether there was room for it."""
         height, width = pixels.shape
         x, y, row = self._x, self._y, max(self._height, height)
@@ -87,7 +87,7 @@ class Mosaic:
         return None
 
 
-def mosaics(parts: Sequence[Part], side: int) -> Iterator[Mosaic]:
+def mosaics(parts: Sequence[Cutout], side: int) -> Iterator[Mosaic]:
     """Lay out parts of pictures whose longer side is scaled to ``side`` pixels, the highest parts first."""
     cut = sorted((_cut(part, side) for part in parts), key=lambda entry: -entry[1].shape[0])
     if not cut:
@@ -102,10 +102,10 @@ def mosaics(parts: Sequence[Part], side: int) -> Iterator[Mosaic]:
     yield mosaic
 
 
-def _cut(part: Part, side: int) -> tuple[Part, NDArray[np.uint8]]:
+def _cut(part: Cutout, side: int) -> tuple[Cutout, NDArray[np.uint8]]:
     """Scale a picture and cut a part out; gives the part with the box of the whole pixels that were cut."""
     picture = shrunk(part.picture, side / max(part.picture.shape))
     height, width = picture.shape
     x0, y0, x1, y1 = pixel_rectangle(part.box, width, height)
     box = BBox(x0 / width, y0 / height, x1 / width, y1 / height)
-    return Part(part.sample, part.picture, box), picture[y0:y1, x0:x1]
+    return Cutout(part.sample, part.picture, box), picture[y0:y1, x0:x1]

@@ -15,7 +15,7 @@ _UNSEEN_S = 2.0  # before a keyframe, that are not looked at when the rest tells
 _FEW_KEYFRAMES = 5  # with fewer samples at keyframes all are taken in one go: each time costs decoding anew
 
 
-def portions_of(facts: VideoFacts, known: Collection[float]) -> list[list[float]]:
+def sampling_batches(facts: VideoFacts, known: Collection[float]) -> list[list[float]]:
     """Part the times to sample, the cheap and telling ones first: rising times in each portion.
 
     First what is reached soon after each second keyframe, then after the others, then the rest in the same order.

@@ -8,7 +8,7 @@ import itertools
 from collections import deque
 from collections.abc import Iterator, Sequence
 
-from captionacc_dagster.captioning.layout.sample_times import portions_of
+from captionacc_dagster.captioning.layout.sample_times import sampling_batches
 from captionacc_dagster.captioning.layout.samples import PICTURE_SIDE, THUMB_SIDE, Sample, sample_of
 from captionacc_dagster.captioning.video.reader import (
     NativeFrame,
@@ -17,8 +17,8 @@ from captionacc_dagster.captioning.video.reader import (
     VideoFacts,
     VideoReader,
     frames_near,
-    goals_of,
     scaled_size,
+    target_times,
 )
 
 _SHORT_S = 8.0
@@ -54,12 +54,12 @@ class Sampler:
             ValueError: ``rate`` is not positive.
         """
         facts = self.facts
-        goals = goals_of(facts, rate)
+        goals = target_times(facts, rate)
         opened = self._readers.enter_context(VideoReader(facts))
         reader: SeekingReader = opened
         planned: list[float] = []
         if _stretch(facts, goals) >= _ON_THE_WAY * facts.duration_s:
-            planned = sorted(itertools.chain(*portions_of(facts, goals)))
+            planned = sorted(itertools.chain(*sampling_batches(facts, goals)))
             reader = self._sweep = _Sweep(opened, planned)
         for index, (goal, frame) in enumerate(zip(goals, frames_near(reader, goals), strict=False)):
             if self._sweep is not None and goal in planned:

@@ -56,7 +56,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class SampleDetection:
     """A line of text in a sample.
 
     ``still``: 1 stands still, 0 moves, 0.5 cannot be told. ``sample`` is the sample's number. ``fine``: its box is
@@ -92,10 +92,10 @@ def shrunk(luma: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
     return np.asarray(cv2.resize(luma, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
-def sightings_of(samples: Sequence[Sample]) -> list[Sighting]:
+def detections_in(samples: Sequence[Sample]) -> list[SampleDetection]:
     """List every line of every sample with whether it stands still; textures taken for text are left out."""
     return [
-        Sighting(number, sample.time_s, line.bbox, line.score, stillness(sample, line.bbox), sample.fine)
+        SampleDetection(number, sample.time_s, line.bbox, line.score, stillness(sample, line.bbox), sample.fine)
         for number, sample in enumerate(samples)
         for line in sample.lines
         if min(line.bbox.width * sample.strokes.shape[1], line.bbox.height * sample.strokes.shape[0])
@@ -142,7 +142,7 @@ def _core(start: int, end: int, size: int) -> tuple[int, int]:
     return middle - longest // 2, middle + longest // 2
 
 
-def likeness(one: NDArray[np.uint8], other: NDArray[np.uint8], bbox: BBox) -> float:
+def normalized_correlation(one: NDArray[np.uint8], other: NDArray[np.uint8], bbox: BBox) -> float:
     """Correlate the strokes that two pictures have in a box: -1..1, near 1 for the same text."""
     import cv2
 

@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.geometry import BBox
-from captionacc_dagster.captioning.layout.mosaics import Part, mosaics
-from captionacc_dagster.captioning.layout.sample_times import PARTS, portions_of
+from captionacc_dagster.captioning.layout.mosaics import Cutout, mosaics
+from captionacc_dagster.captioning.layout.sample_times import PARTS, sampling_batches
 from captionacc_dagster.captioning.layout.sampler import Sampler
 from captionacc_dagster.captioning.layout.samples import (
     THUMB_SIDE,
     Sample,
-    Sighting,
+    SampleDetection,
+    detections_in,
     shrunk,
-    sightings_of,
     standing_lines,
     standing_share,
 )
@@ -37,7 +37,7 @@ from captionacc_dagster.captioning.layout.tracks import (
     overlap,
 )
 from captionacc_dagster.captioning.ocr.base import LineBox, OcrEngine
-from captionacc_dagster.captioning.video.pictures import calm_opencv
+from captionacc_dagster.captioning.video.pictures import use_single_threaded_opencv
 from captionacc_dagster.captioning.video.reader import scaled_size
 
 _SIDE = 512  # pixels of the longer side in which lines are searched when their height is not known
@@ -87,7 +87,7 @@ class LayoutSearch:
         self.size = scaled_size(self._facts, THUMB_SIDE)
         self._steps = 0
         self.samples: list[Sample] = []
-        self.sightings: list[Sighting] = []
+        self.detections: list[SampleDetection] = []
         self.fixtures: list[BBox] = []
         self._is_spread = False  # samples between keyframes, too: what is rare would have been seen
         self._others = 0  # rows that may hold captions, but are no track
@@ -105,8 +105,8 @@ class LayoutSearch:
         Raises:
             VideoError: the video can no longer be opened.
         """
-        calm_opencv()
-        portions = portions_of(self._facts, list(self._known))
+        use_single_threaded_opencv()
+        portions = sampling_batches(self._facts, list(self._known))
         self._steps = sum(len(times) for times in portions) + 1
         tracks: list[FoundTrack] = []
         for batch in self._batches(portions):
@@ -236,11 +236,11 @@ class LayoutSearch:
             sample.searched = True
 
     def _tracks(self) -> list[FoundTrack]:
-        self.sightings = [self._tightened(sighting) for sighting in sightings_of(self.samples)]
-        fixtures = find_fixtures(self.samples, self.sightings)
-        fixed = {id(sighting) for sighting in fixtures}
-        free = [sighting for sighting in self.sightings if id(sighting) not in fixed]
-        self.fixtures = merged_boxes([sighting.bbox for sighting in fixtures])
+        self.detections = [self._tightened(detection) for detection in detections_in(self.samples)]
+        fixtures = find_fixtures(self.samples, self.detections)
+        fixed = {id(detection) for detection in fixtures}
+        free = [detection for detection in self.detections if id(detection) not in fixed]
+        self.fixtures = merged_boxes([detection.bbox for detection in fixtures])
         rows = find_rows(self.samples, free, self.fixtures, self.size)
         tracks = find_tracks(rows, self.size, self._facts.duration_s)
         taken = {id(row) for track in tracks for row in track.rows}
@@ -255,11 +255,11 @@ class LayoutSearch:
         self._has_columns = any(row.vertical for row in (*others, *(row for track in tracks for row in track.rows)))
         return tracks
 
-    def _tightened(self, sighting: Sighting) -> Sighting:
+    def _tightened(self, detection: SampleDetection) -> SampleDetection:
         """Cut a box down to the letters that come and go in it, where the scene behind it stands still."""
-        sample = self.samples[sighting.sample]
-        bbox = self._changes.tightened(sample, sighting.bbox) if sample.scene_stands else None
-        return sighting if bbox is None else replace(sighting, bbox=bbox, fine=True)
+        sample = self.samples[detection.sample]
+        bbox = self._changes.tightened(sample, detection.bbox) if sample.scene_stands else None
+        return detection if bbox is None else replace(detection, bbox=bbox, fine=True)
 
     def _may_be_captions(self, row: Row) -> bool:
         """Tell whether a few captions may stand in a row: text that neither moves nor stays nor fills the picture."""
@@ -309,12 +309,12 @@ class LayoutSearch:
         """
         shown = [(place, self._shown(place[0])) for place in places]
         changing = [
-            Part(sample, picture, box)
+            Cutout(sample, picture, box)
             for (sample, low, high), picture in shown
             if picture is not None and (box := self._changes.part(sample, low, high))
         ]
         others = [
-            Part(sample, sample.luma, BBox(0.0, low, 1.0, high))
+            Cutout(sample, sample.luma, BBox(0.0, low, 1.0, high))
             for (sample, low, high), picture in shown
             if picture is None
         ]

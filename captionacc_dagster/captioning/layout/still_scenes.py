@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.geometry import BBox
-from captionacc_dagster.captioning.layout.samples import Sample, likeness, lines_in
+from captionacc_dagster.captioning.layout.samples import Sample, lines_in, normalized_correlation
 from captionacc_dagster.captioning.video.pictures import pixel_rectangle
 
 _SAME_SCENE = 0.6  # correlation of strokes from which on two samples show the same scene
@@ -128,7 +128,7 @@ class Changes:
         scene: list[Sample] = []
         for following in (range(number - 1, -1, -1), range(number + 1, len(self._samples))):
             for other in following:
-                if likeness(self._coarse[number], self._coarse[other], _WHOLE) < _SAME_SCENE:
+                if normalized_correlation(self._coarse[number], self._coarse[other], _WHOLE) < _SAME_SCENE:
                     break
                 scene.append(self._samples[other])
         return scene

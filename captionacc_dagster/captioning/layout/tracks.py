@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.geometry import BBox
-from captionacc_dagster.captioning.layout.samples import Sample, Sighting, likeness
+from captionacc_dagster.captioning.layout.samples import Sample, SampleDetection, normalized_correlation
 
 _COLUMN = 1.7  # a line this many times higher than wide is vertical text
 _SAME_ROW = 0.3  # of a line's height: how far centers may lie apart
@@ -130,25 +130,25 @@ class FoundTrack:
         return self.rows[0].vertical
 
 
-def find_fixtures(samples: Sequence[Sample], sightings: Sequence[Sighting]) -> list[Sighting]:
-    """Find the sightings whose strokes are there in nearly every sample, however far away in time.
+def find_fixtures(samples: Sequence[Sample], detections: Sequence[SampleDetection]) -> list[SampleDetection]:
+    """Find the detections whose strokes are there in nearly every sample, however far away in time.
 
     Over a scene that stands still, a box round a caption holds much that never changes: there the text has to be as
     alike as the scene. What a line of other text runs across in some sample, and hides, belongs to the scene.
     """
     scenes = _Scenes(samples)
     fixtures = []
-    for sighting in sightings:
-        here = samples[sighting.sample]
+    for detection in detections:
+        here = samples[detection.sample]
         others = [n for n, s in enumerate(samples) if abs(s.time_s - here.time_s) >= _FIXTURE_APART_S]
         if len(others) < 3:
             continue
         others = others[:: -(-len(others) // _COMPARED)]
-        alike = [scenes.is_alike(sighting.sample, other, sighting.bbox, _SAME_TEXT) for other in others]
+        alike = [scenes.is_alike(detection.sample, other, detection.bbox, _SAME_TEXT) for other in others]
         if sum(alike) >= _FIXTURE_SHARE * len(alike):
-            fixtures.append(sighting)
-    fixed = {id(sighting) for sighting in fixtures}
-    free = [sighting for sighting in sightings if id(sighting) not in fixed]
+            fixtures.append(detection)
+    fixed = {id(detection) for detection in fixtures}
+    free = [detection for detection in detections if id(detection) not in fixed]
     return [fixture for fixture in fixtures if not any(scenes.is_hidden(fixture, line) for line in free)]
 
 
@@ -165,16 +165,16 @@ class _Scenes:
 
         ``least`` is the correlation that is asked for at least; where the scene is the same, more is.
         """
-        alike = likeness(self._samples[here].strokes, self._samples[other].strokes, bbox)
+        alike = normalized_correlation(self._samples[here].strokes, self._samples[other].strokes, bbox)
         if alike < least:
             return False
         pair = (min(here, other), max(here, other))
         if pair not in self._known:
             one, another = (self._coarse[number] for number in pair)
-            self._known[pair] = likeness(one, another, BBox(0.0, 0.0, 1.0, 1.0))
+            self._known[pair] = normalized_correlation(one, another, BBox(0.0, 0.0, 1.0, 1.0))
         return 1 - alike <= _SCENE_SLACK * (1 - self._known[pair]) + _LEAST_SLACK
 
-    def is_hidden(self, fixture: Sighting, line: Sighting) -> bool:
+    def is_hidden(self, fixture: SampleDetection, line: SampleDetection) -> bool:
         """Tell whether a line of other text runs across a fixture and hides the strokes that it should have there."""
         box, other = fixture.bbox, line.bbox
         if min(overlap(box, other), overlap(other, box)) > _SAME_BOX:
@@ -188,20 +188,20 @@ class _Scenes:
 
 
 def find_rows(
-    samples: Sequence[Sample], sightings: Sequence[Sighting], fixtures: Sequence[BBox], size: tuple[int, int]
+    samples: Sequence[Sample], detections: Sequence[SampleDetection], fixtures: Sequence[BBox], size: tuple[int, int]
 ) -> list[Row]:
-    """Group sightings into rows and columns; fragments of a line become one line, fixtures at its ends are cut off.
+    """Group detections into rows and columns; fragments of a line become one line, fixtures at its ends are cut off.
 
     ``size``: ``(width, height)`` of the samples.
     """
     width, height = size
     rows: list[Row] = []
-    for sighting in sorted(sightings, key=lambda s: -s.score):
-        box = _without(sighting.bbox, fixtures)
+    for detection in sorted(detections, key=lambda s: -s.score):
+        box = _without(detection.bbox, fixtures)
         x0, y0, x1, y1 = box.left * width, box.top * height, box.right * width, box.bottom * height
         vertical = (y1 - y0) > _COLUMN * (x1 - x0)
         spans = (y0, y1, x0, x1) if vertical else (x0, x1, y0, y1)
-        line = Line(sighting.sample, sighting.time_s, *spans, sighting.score, sighting.still, sighting.fine)
+        line = Line(detection.sample, detection.time_s, *spans, detection.score, detection.still, detection.fine)
         home = next((row for row in rows if row.vertical == vertical and _belongs(line, row)), None)
         if home is None:
             home = Row(vertical)

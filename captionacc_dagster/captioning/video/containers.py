@@ -51,7 +51,7 @@ class IndexFacts:
 def open_video(path: Path, accelerator: HWAccel | None = None, *, quickly: bool = False) -> InputContainer:
     """Open a file with FFmpeg, or say in a VideoError why not; ``accelerator`` decodes instead of the CPU.
 
-    ``quickly`` is for files whose `headers_tell` enough: with others the first pictures may come in a wrong order.
+    ``quickly`` is for files whose `headers_suffice` enough: with others the first pictures may come in a wrong order.
     """
     import av
     from av.error import FFmpegError
@@ -83,7 +83,7 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
     raise VideoError(path, "holds audio only, no video" if "audio" in kinds else "holds no video")
 
 
-def headers_tell(path: Path, stream: VideoStream) -> bool:
+def headers_suffice(path: Path, stream: VideoStream) -> bool:
     """Tell whether a file's headers say how large its pictures are and how their order changes, as decoding did."""
     try:
         with open_video(path, quickly=True) as container:

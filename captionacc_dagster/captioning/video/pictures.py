@@ -60,7 +60,7 @@ def pixel_rectangle(bbox: BBox, width: int, height: int) -> tuple[int, int, int,
     return x0, y0, x1, y1
 
 
-def calm_opencv() -> None:
+def use_single_threaded_opencv() -> None:
     """Have OpenCV work in the calling thread: waking others for such small pictures costs more than it saves."""
     import cv2
 

@@ -24,7 +24,7 @@ from captionacc_dagster.captioning.video.containers import (
     VideoError,
     decode,
     first_frame,
-    headers_tell,
+    headers_suffice,
     index_facts,
     last_pts,
     open_video,
@@ -41,12 +41,12 @@ __all__ = [
     "VideoFacts",
     "VideoReader",
     "frames_near",
-    "goals_of",
+    "map_native_frames",
     "native_frames",
     "probe",
     "sample_frames",
     "scaled_size",
-    "taken_from_frames",
+    "target_times",
 ]
 
 T = TypeVar("T")
@@ -64,8 +64,8 @@ class VideoFacts:
 
     ``width`` and ``height`` are as displayed, in pixels; ``frame_rate`` is the average in frames per
     second; ``frame_count`` comes from the container and may be an estimate; ``bitrate`` is in bits per
-    second; ``rotation`` is the clockwise turn for display (0, 90, 180, 270). ``opens_quickly``: its `headers_tell`
-    enough.
+    second; ``rotation`` is the clockwise turn for display (0, 90, 180, 270). ``can_skip_probing``:
+    its `headers_suffice`.
     """
 
     path: Path
@@ -81,7 +81,7 @@ class VideoFacts:
     first_pts: int = 0
     time_base: Fraction = Fraction(1, 90000)
     keyframes_s: tuple[float, ...] = field(default=(), repr=False)
-    opens_quickly: bool = field(default=False, repr=False)
+    can_skip_probing: bool = field(default=False, repr=False)
 
     def time_of(self, pts: int) -> float:
         """Give the time in seconds of a presentation time stamp, counted from the first displayed frame."""
@@ -131,7 +131,7 @@ def probe(path: Path) -> VideoFacts:
             first_pts=first_pts,
             time_base=time_base,
             keyframes_s=tuple(float(ticks * time_base) for ticks in index.keyframes),
-            opens_quickly=headers_tell(path, stream),
+            can_skip_probing=headers_suffice(path, stream),
         )
     finally:
         container.close()
@@ -203,7 +203,7 @@ class VideoReader:
             self._container = open_on_nvdec(facts.path, facts.codec, facts.pixel_format)
             self._stream = video_stream(self._container, facts.path)
             return
-        self._container = open_video(facts.path, quickly=facts.opens_quickly)
+        self._container = open_video(facts.path, quickly=facts.can_skip_probing)
         self._stream = video_stream(self._container, facts.path)
         context = self._stream.codec_context
         skip, skip_filter, threads = self._decoder
@@ -270,14 +270,14 @@ def sample_frames(facts: VideoFacts, rate: float, *, long_side: int | None = Non
         VideoError: the file can no longer be opened.
         ValueError: ``rate`` is not positive.
     """
-    goals = goals_of(facts, rate)
+    goals = target_times(facts, rate)
     width, height = scaled_size(facts, long_side)
     with VideoReader(facts) as reader:
         for index, frame in enumerate(frames_near(reader, goals)):
             yield SampledFrame(index, frame.time_s, frame.scaled_rgb(width, height))
 
 
-def goals_of(facts: VideoFacts, rate: float) -> list[float]:
+def target_times(facts: VideoFacts, rate: float) -> list[float]:
     """Choose the times of an even sample of a video as `sample_frames` takes it, rising.
 
     Raises:
@@ -331,11 +331,11 @@ def frames_near(reader: SeekingReader, times: Sequence[float]) -> Iterator[Nativ
 def native_frames(
     facts: VideoFacts, *, start_s: float = 0.0, end_s: float | None = None, threads: int | None = None
 ) -> Iterator[NativeFrame]:
-    """Decode every frame once, ahead of whoever looks at the frames; arguments and errors as of `taken_from_frames`."""
-    return taken_from_frames(facts, lambda frame: frame, start_s=start_s, end_s=end_s, threads=threads)
+    """Decode every frame once, ahead of whoever looks at the frames; arguments and errors as of `map_native_frames`."""
+    return map_native_frames(facts, lambda frame: frame, start_s=start_s, end_s=end_s, threads=threads)
 
 
-def taken_from_frames(
+def map_native_frames(
     facts: VideoFacts,
     take: Callable[[NativeFrame], T],
     *,
@@ -411,11 +411,11 @@ def _decoded(facts: VideoFacts, stretch: tuple[float, float | None], threads: in
         return
     except (NvdecUnavailable, FFmpegError) as error:
         note_cpu(facts.path, error, given)
-    with VideoReader(facts, skip_filter=_barely_filtered(facts), threads=threads) as reader:
+    with VideoReader(facts, skip_filter=_loop_filter_skip(facts), threads=threads) as reader:
         yield from itertools.islice(_frames_of(reader, *stretch), given, None)
 
 
-def _barely_filtered(facts: VideoFacts) -> str:
+def _loop_filter_skip(facts: VideoFacts) -> str:
     """Choose the frames that are decoded without the loop filter: a tenth of decoding, and hardly a gray level.
 
     It smooths the edges of blocks. What no other frame is built from can do without; other B frames pass on what was

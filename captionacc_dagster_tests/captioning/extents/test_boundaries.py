@@ -1,4 +1,4 @@
-"""Where captions begin and end, judged by the pixels of small strips: fades, crossfades, signs that move."""
+"""Where captions begin and end, judged by the pixels of small rois: fades, crossfades, signs that move."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from captionacc_dagster.captioning.extents.boundaries import find_boundary, is_fade_of, join, moves, standing
 from captionacc_dagster.captioning.extents.segmentation import Segment, TrackFollower
-from captionacc_dagster.captioning.extents.strokes import Plane, compare_ink, model_ink
+from captionacc_dagster.captioning.extents.strokes import Plane, compare_strokes, model_strokes
 from captionacc_dagster_tests.captioning.drawn_clips import texture, write_text
 
 pytestmark = pytest.mark.unit
@@ -31,7 +31,7 @@ def shown(*layers: tuple[str, Callable[[int], float]]) -> Strip:
     plain = lettered("").astype(np.float32)
     drawn = [(lettered(text).astype(np.float32) - plain, opacity) for text, opacity in layers]
 
-    def strip(frame: int) -> Plane:
+    def roi(frame: int) -> Plane:
         picture = plain.copy()
         for text, opacity in drawn:
             share = opacity(frame)
@@ -39,13 +39,13 @@ def shown(*layers: tuple[str, Callable[[int], float]]) -> Strip:
         noise = np.random.default_rng(frame).normal(0, 1.5, SIZE)
         return np.clip(picture + noise, 0, 255).astype(np.uint8)
 
-    return strip
+    return roi
 
 
-def segment(strip: Strip, start: int, end: int, around: Sequence[int] = ()) -> Segment:
-    sampled = [(n, strip(n)) for n in np.linspace(start, end - 1, 8).round().astype(int).tolist()]
-    model = model_ink([picture for _, picture in sampled], LINE)
-    return Segment(start, end, model, sampled, sampled, [(n, strip(n)) for n in around])
+def segment(roi: Strip, start: int, end: int, around: Sequence[int] = ()) -> Segment:
+    sampled = [(n, roi(n)) for n in np.linspace(start, end - 1, 8).round().astype(int).tolist()]
+    model = model_strokes([picture for _, picture in sampled], LINE)
+    return Segment(start, end, model, sampled, sampled, [(n, roi(n)) for n in around])
 
 
 def rising(half: int, frames: int) -> Callable[[int], float]:
@@ -70,38 +70,40 @@ def test_a_fade_is_cut_where_half_is_to_be_seen_wherever_it_was_noticed(fade: in
 
 
 def _rest(kept: Segment):
-    return kept.model, kept.strips, kept.pictures
+    return kept.model, kept.rois, kept.pictures
 
 
 def test_captions_that_fade_into_each_other_meet_where_both_are_alike():
-    strip = shown(("The first one leaves", falling(40, 16)), ("while another comes up", rising(40, 16)))
-    first, second = segment(strip, 5, 32), segment(strip, 48, 80)
-    second = Segment(40, 80, *_rest(second), [(n, strip(n)) for n in range(20, 61)])
+    roi = shown(("The first one leaves", falling(40, 16)), ("while another comes up", rising(40, 16)))
+    first, second = segment(roi, 5, 32), segment(roi, 48, 80)
+    second = Segment(40, 80, *_rest(second), [(n, roi(n)) for n in range(20, 61)])
     boundary = find_boundary(first, second, LINE)
     assert boundary.start == boundary.end
     assert abs(boundary.start - 40) <= 2
 
 
 def test_letters_seen_in_a_fade_are_of_the_caption_beside():
-    strip = shown(("You could have told me", rising(40, 20)))
-    caption = segment(strip, 52, 90)
-    faint = segment(strip, 30, 40)
-    assert is_fade_of(faint, faint.model.ink | (caption.model.ink & (np.arange(SIZE[1]) > 200)), caption, LINE)
-    assert not is_fade_of(caption, caption.model.ink, faint, LINE)
+    roi = shown(("You could have told me", rising(40, 20)))
+    caption = segment(roi, 52, 90)
+    faint = segment(roi, 30, 40)
+    assert is_fade_of(
+        faint, faint.model.stroke_mask | (caption.model.stroke_mask & (np.arange(SIZE[1]) > 200)), caption, LINE
+    )
+    assert not is_fade_of(caption, caption.model.stroke_mask, faint, LINE)
 
 
 @pytest.mark.parametrize("other", ["We have sold it", "We have", "have told", "Nobody came to the meeting at all"])
 def test_another_caption_is_no_fade(other: str):
     caption = segment(shown(("We have told it", lambda _: 1.0)), 0, 20)
     beside = segment(shown((other, lambda _: 1.0)), 20, 40)
-    assert not is_fade_of(caption, caption.model.ink, beside, LINE)
-    assert not is_fade_of(beside, beside.model.ink, caption, LINE)
+    assert not is_fade_of(caption, caption.model.stroke_mask, beside, LINE)
+    assert not is_fade_of(beside, beside.model.stroke_mask, caption, LINE)
 
 
 def test_a_caption_that_fades_in_beside_a_sign_that_stands_is_not_the_sign():
-    strip = shown(("EXIT" + " " * 40, lambda _: 1.0), ("                Nobody left", rising(40, 6)))
-    sign, caption = segment(strip, 10, 36), segment(strip, 44, 52)
-    boundary = find_boundary(sign, Segment(40, 52, *_rest(caption), [(n, strip(n)) for n in range(20, 61)]), LINE)
+    roi = shown(("EXIT" + " " * 40, lambda _: 1.0), ("                Nobody left", rising(40, 6)))
+    sign, caption = segment(roi, 10, 36), segment(roi, 44, 52)
+    boundary = find_boundary(sign, Segment(40, 52, *_rest(caption), [(n, roi(n)) for n in range(20, 61)]), LINE)
     assert not boundary.is_same
     assert abs(boundary.start - 40) <= 1
 
@@ -113,14 +115,14 @@ def test_a_character_changes_amidst_ink_that_was_seen_to_come():
         ("It costs 16 dollars.", lambda frame: float(frame >= 40)),
     )
 
-    def strip(frame: int) -> Plane:
+    def roi(frame: int) -> Plane:
         picture = texts(frame)
         picture[:, 440:] = 60 + 25 * (frame % 3)
         return picture
 
-    first, second = segment(strip, 10, 40), segment(strip, 40, 80, range(20, 61))
-    digit = next(column for _, column in compare_ink(first.model, second.model, LINE).windows if column < 400)
-    born = first.model.ink & (np.abs(np.arange(SIZE[1]) - digit) > LINE)
+    first, second = segment(roi, 10, 40), segment(roi, 40, 80, range(20, 61))
+    digit = next(column for _, column in compare_strokes(first.model, second.model, LINE).windows if column < 400)
+    born = first.model.stroke_mask & (np.abs(np.arange(SIZE[1]) - digit) > LINE)
     boundary = find_boundary(first, second, LINE, born)
     assert not boundary.is_same
     assert (boundary.end, boundary.start) == (40, 40)
@@ -128,14 +130,14 @@ def test_a_character_changes_amidst_ink_that_was_seen_to_come():
 
 @pytest.mark.parametrize(("is_busy", "cuts"), [(False, [20, 50, 100]), (True, [20, 100])])
 def test_the_smallest_part_of_a_letter_is_a_change_where_nothing_else_changes(is_busy: bool, cuts: list[int]):
-    strip = shown(
+    roi = shown(
         ("ill", lambda frame: float(20 <= frame < 50)),
         ("iil", lambda frame: float(frame >= 50)),
     )
     follower = TrackFollower(LINE, 25.0)
     ended = []
     for frame in range(100):
-        picture = strip(frame)
+        picture = roi(frame)
         if is_busy:
             picture[:, 440:] = 60 + 25 * (frame % 3)
         ended += follower.push(picture)
@@ -144,18 +146,18 @@ def test_the_smallest_part_of_a_letter_is_a_change_where_nothing_else_changes(is
 
 @pytest.mark.parametrize("fade", [8, 16])
 def test_a_fade_beside_a_sign_that_stands_is_cut_where_half_of_what_goes_is_seen(fade: int):
-    strip = shown(("EXIT ONLY" + " " * 30, lambda _: 1.0), (" " * 30 + "Nobody", falling(40, fade)))
-    both, sign = segment(strip, 0, 30), segment(strip, 50, 70)
-    boundary = find_boundary(both, Segment(44, 70, *_rest(sign), [(n, strip(n)) for n in range(20, 69)]), LINE)
+    roi = shown(("EXIT ONLY" + " " * 30, lambda _: 1.0), (" " * 30 + "Nobody", falling(40, fade)))
+    both, sign = segment(roi, 0, 30), segment(roi, 50, 70)
+    boundary = find_boundary(both, Segment(44, 70, *_rest(sign), [(n, roi(n)) for n in range(20, 69)]), LINE)
     assert abs(boundary.end - 40) <= 1
 
 
 def test_a_caption_that_stands_fainter_over_another_picture_is_no_fade():
-    strip = shown(("Over the hills", lambda frame: 1.0 if frame < 40 else 0.5))
-    caption, fainter = segment(strip, 0, 40), segment(strip, 40, 80)
-    assert not is_fade_of(fainter, caption.model.ink, caption, LINE)
+    roi = shown(("Over the hills", lambda frame: 1.0 if frame < 40 else 0.5))
+    caption, fainter = segment(roi, 0, 40), segment(roi, 40, 80)
+    assert not is_fade_of(fainter, caption.model.stroke_mask, caption, LINE)
     fading = segment(shown(("Over the hills", falling(60, 60))), 46, 80)
-    assert is_fade_of(fading, caption.model.ink, caption, LINE)
+    assert is_fade_of(fading, caption.model.stroke_mask, caption, LINE)
 
 
 def test_a_character_too_faint_for_the_mask_is_seen_to_change_where_all_else_stands():
@@ -174,27 +176,27 @@ def test_a_character_too_faint_for_the_mask_is_seen_to_change_where_all_else_sta
 
 
 def test_joining_a_caption_with_its_fade_keeps_what_stands_in_full():
-    strip = shown(("It stands and fades", falling(50, 24)))
-    caption, fade = segment(strip, 0, 36), segment(strip, 42, 52)
+    roi = shown(("It stands and fades", falling(50, 24)))
+    caption, fade = segment(roi, 0, 36), segment(roi, 42, 52)
     joined = join(caption, fade, LINE)
     assert (joined.start, joined.end) == (0, 52)
-    assert [n for n, _ in joined.strips] == [n for n, _ in caption.strips]
+    assert [n for n, _ in joined.rois] == [n for n, _ in caption.rois]
 
 
 def test_frames_beyond_the_boundaries_say_nothing_of_a_segment():
-    strip = shown(("Only at the end", rising(30, 4)))
-    late = segment(strip, 16, 76)
+    roi = shown(("Only at the end", rising(30, 4)))
+    late = segment(roi, 16, 76)
     before = late.within(16, 28, LINE)
     assert (before.start, before.end) == (16, 28)
-    assert max(n for n, _ in [*before.strips, *before.pictures]) < 28
-    assert late.model.ink.sum() > 0 == before.model.ink.sum()
+    assert max(n for n, _ in [*before.rois, *before.pictures]) < 28
+    assert late.model.stroke_mask.sum() > 0 == before.model.stroke_mask.sum()
 
 
 def test_a_sign_that_moves_is_told_from_a_caption_that_stands():
     sign = segment(lambda frame: lettered("MARKET", at=0.5 + 0.0008 * frame), 0, 16)
-    ink = segment(lambda _: lettered("MARKET"), 0, 16).model.ink
-    assert moves(sign, ink)
-    assert not moves(segment(lambda _: lettered("MARKET"), 0, 16), ink)
+    stroke_mask = segment(lambda _: lettered("MARKET"), 0, 16).model.stroke_mask
+    assert moves(sign, stroke_mask)
+    assert not moves(segment(lambda _: lettered("MARKET"), 0, 16), stroke_mask)
 
     scene = texture(2 * SIZE[1], SIZE[0], 3)
 
@@ -203,17 +205,17 @@ def test_a_sign_that_moves_is_told_from_a_caption_that_stands():
         write_text(picture, "MARKET", (0.5, 0.5), 22)
         return picture[..., 0].copy()
 
-    assert not moves(segment(over_a_pan, 0, 16), ink)
+    assert not moves(segment(over_a_pan, 0, 16), stroke_mask)
 
 
 def test_only_the_line_that_moves_is_left_out():
     def both(frame: int) -> Plane:
         return np.vstack([lettered("MARKET", at=0.4 + 0.0008 * frame), lettered("It is said here")])
 
-    upper = segment(lambda _: lettered("MARKET", at=0.4), 0, 8).model.ink
-    lower = segment(lambda _: lettered("It is said here"), 0, 8).model.ink
-    ink = np.vstack([upper, lower])
+    upper = segment(lambda _: lettered("MARKET", at=0.4), 0, 8).model.stroke_mask
+    lower = segment(lambda _: lettered("It is said here"), 0, 8).model.stroke_mask
+    stroke_mask = np.vstack([upper, lower])
     lines = [(0, 0, SIZE[1], SIZE[0]), (0, SIZE[0], SIZE[1], 2 * SIZE[0])]
-    kept = standing(segment(both, 0, 16), ink, lines)
+    kept = standing(segment(both, 0, 16), stroke_mask, lines)
     assert not kept[: SIZE[0]].any()
-    assert np.array_equal(kept[SIZE[0] :], ink[SIZE[0] :])
+    assert np.array_equal(kept[SIZE[0] :], stroke_mask[SIZE[0] :])

@@ -17,15 +17,15 @@ RATE = 25
 LINE_PX = 30.0
 
 
-def strips(count: int) -> Iterator[np.ndarray]:
-    """Pictures of a strip in which a bar of another place stands for two seconds, and nothing for one."""
+def rois(count: int) -> Iterator[np.ndarray]:
+    """Pictures of a roi in which a bar of another place stands for two seconds, and nothing for one."""
     rng = np.random.default_rng(5)
     for number in range(count):
-        strip = rng.integers(90, 96, (40, 160), np.uint8)
+        roi = rng.integers(90, 96, (40, 160), np.uint8)
         if number % (3 * RATE) < 2 * RATE:
             left = 10 + number // (3 * RATE) % 10 * 12
-            strip[12:28, left : left + 4] = 240
-        yield strip
+            roi[12:28, left : left + 4] = 240
+        yield roi
 
 
 def most_alive(pictures: Iterator[np.ndarray], take: Callable[[np.ndarray], object], every: int) -> list[int]:
@@ -46,7 +46,7 @@ def most_alive(pictures: Iterator[np.ndarray], take: Callable[[np.ndarray], obje
 @pytest.mark.unit
 def test_a_follower_holds_no_more_pictures_after_minutes_than_after_seconds():
     follower = TrackFollower(LINE_PX, RATE)
-    held = most_alive(strips(60 * RATE), follower.push, 5 * RATE)
+    held = most_alive(rois(60 * RATE), follower.push, 5 * RATE)
     assert max(held[-3:]) <= max(held[:3]) + RATE
     assert max(held) < 6 * RATE
 

@@ -46,10 +46,10 @@ def ink_of(text: str) -> NDArray[np.bool_]:
     return drawn(text) > 140
 
 
-def restored(shown: str, read: str, *, lost: str = "", ink: NDArray[np.bool_] | None = None) -> str:
+def restored(shown: str, read: str, *, lost: str = "", stroke_mask: NDArray[np.bool_] | None = None) -> str:
     """Read a line that shows ``shown`` as ``read``, each character in its place; ``lost`` is what has none in it."""
-    ink = ink_of(shown) if ink is None else ink
-    width = ink.shape[1]
+    stroke_mask = ink_of(shown) if stroke_mask is None else stroke_mask
+    width = stroke_mask.shape[1]
     places, at = [], 0
     for character in read:
         while shown[at] in lost and shown[at] != character:
@@ -57,9 +57,9 @@ def restored(shown: str, read: str, *, lost: str = "", ink: NDArray[np.bool_] | 
         middle = (width_of(shown[:at]) + width_of(shown[: at + 1])) / 2
         places.append((LEFT + middle) / width)
         at += 1
-    (box,) = split_lines(ink, LINE)
+    (box,) = split_lines(stroke_mask, LINE)
     line = Recognition(read, 0.99, (0.99,) * len(read), tuple(places))
-    found = with_inverted_marks(line, ink, box, (0.0, float(width)), LINE)
+    found = with_inverted_marks(line, stroke_mask, box, (0.0, float(width)), LINE)
     assert len(found.characters) == len(found.positions) == len(found.text)
     assert list(found.positions) == sorted(found.positions)
     return found.text
@@ -94,18 +94,18 @@ def test_other_thin_strokes_are_left_alone(text: str):
 @pytest.mark.unit
 def test_the_stem_of_a_letter_whose_bowl_is_lost_is_no_mark():
     text = "muy poco!"
-    ink = ink_of(text)
+    stroke_mask = ink_of(text)
     stem = LEFT + round(width_of("muy ")) + 6
-    ink[:, stem : LEFT + round(width_of("muy p"))] = False
-    assert restored(text, text, ink=ink) == text
+    stroke_mask[:, stem : LEFT + round(width_of("muy p"))] = False
+    assert restored(text, text, stroke_mask=stroke_mask) == text
 
 
 @pytest.mark.unit
 def test_a_mark_stands_at_the_word_that_follows_it():
     text = "Stop the clock!"
-    ink = ink_of(text)
-    ink[:, LEFT + round(width_of("Sto")) + 6 : LEFT + round(width_of("Stop"))] = False
-    assert restored(text, "Sto the clock!", lost="p", ink=ink) == "Sto the clock!"
+    stroke_mask = ink_of(text)
+    stroke_mask[:, LEFT + round(width_of("Sto")) + 6 : LEFT + round(width_of("Stop"))] = False
+    assert restored(text, "Sto the clock!", lost="p", stroke_mask=stroke_mask) == "Sto the clock!"
 
 
 @pytest.mark.unit
@@ -115,9 +115,14 @@ def test_no_mark_stands_within_a_word():
 
 @pytest.mark.unit
 def test_an_engine_without_places_is_taken_at_its_word():
-    ink = ink_of("¡Ah!")
+    stroke_mask = ink_of("¡Ah!")
     line = Recognition("Ah!", 0.9)
-    assert with_inverted_marks(line, ink, split_lines(ink, LINE)[0], (0.0, float(ink.shape[1])), LINE) is line
+    assert (
+        with_inverted_marks(
+            line, stroke_mask, split_lines(stroke_mask, LINE)[0], (0.0, float(stroke_mask.shape[1])), LINE
+        )
+        is line
+    )
 
 
 @pytest.mark.integration

@@ -14,8 +14,8 @@ FADE = 15
 BOX = BBox(0.2, 0.8, 0.8, 0.9)
 
 
-def read(text: str, start: int, end: int, ink: int, confidence: float = 0.95) -> Found:
-    return Found(start, end, Reading(text, confidence, 1), BOX, 0.9, ink)
+def read(text: str, start: int, end: int, stroke_mask: int, confidence: float = 0.95) -> Found:
+    return Found(start, end, Reading(text, confidence, 1), BOX, 0.9, stroke_mask)
 
 
 def test_the_same_text_without_a_gap_is_one_caption():
@@ -53,7 +53,7 @@ def test_a_glimpse_begins_with_the_last_cut_and_may_be_longer_than_a_fade():
         read("Mnd tha stop", 0, 20, 700),  # with ink of its own
         read("Mnd tha stop", 0, 45, 60),  # far longer than a fade
     ],
-    ids=lambda found: f"{found.reading.text} {found.end} {found.ink}",
+    ids=lambda found: f"{found.reading.text} {found.end} {found.stroke_mask}",
 )
 def test_other_captions_stay_captions_of_their_own(other: Found):
     assert not is_same_caption(other, read("Mind the step", other.end, other.end + 50, 900), FADE)

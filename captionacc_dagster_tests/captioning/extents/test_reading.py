@@ -1,4 +1,4 @@
-"""Cutting lines out of ink, and choosing among readings: what is text, what is texture."""
+"""Cutting lines out of stroke_mask, and choosing among readings: what is text, what is texture."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ScriptedReader:
         raise AssertionError("located lines need no detection")
 
 
-def ink(*boxes: tuple[int, int, int, int], size: tuple[int, int] = (80, 400)) -> NDArray[np.bool_]:
+def stroke_mask(*boxes: tuple[int, int, int, int], size: tuple[int, int] = (80, 400)) -> NDArray[np.bool_]:
     mask = np.zeros(size, bool)
     for x0, y0, x1, y1 in boxes:
         mask[y0:y1, x0:x1:2] = True
@@ -53,44 +53,44 @@ def pictures(count: int = 5) -> list[NDArray[np.uint8]]:
 
 
 def test_lines_come_from_top_to_bottom_and_columns_from_right_to_left():
-    two = ink((50, 5, 350, 30), (100, 40, 300, 66))
+    two = stroke_mask((50, 5, 350, 30), (100, 40, 300, 66))
     assert split_lines(two, LINE) == [(50, 5, 350, 30), (100, 40, 300, 66)]
     assert split_lines(two.T, LINE, vertical=True) == [(40, 100, 66, 300), (5, 50, 30, 350)]
 
 
 def test_accents_and_dots_belong_to_their_line():
-    assert split_lines(ink((60, 2, 70, 6), (50, 10, 350, 32)), LINE) == [(50, 2, 350, 32)]
+    assert split_lines(stroke_mask((60, 2, 70, 6), (50, 10, 350, 32)), LINE) == [(50, 2, 350, 32)]
 
 
 def test_lines_that_touch_are_parted_at_their_seam():
-    touching = ink((50, 5, 350, 38), (100, 38, 300, 70))
+    touching = stroke_mask((50, 5, 350, 38), (100, 38, 300, 70))
     touching[37] = False
     touching[37, 60:80] = True
     assert len(split_lines(touching, LINE, seams=[38.0])) == 2
 
 
 def test_what_stands_far_from_the_text_is_left_out():
-    with_logo = ink((120, 5, 280, 30), (370, 5, 395, 30))
+    with_logo = stroke_mask((120, 5, 280, 30), (370, 5, 395, 30))
     assert split_lines(with_logo, LINE, anchor=Anchor("center", 200.0)) == [(120, 5, 280, 30)]
     assert split_lines(with_logo, LINE, anchor=Anchor("left", 120.0))[0][0] == 120
-    assert split_lines(ink((10, 5, 60, 30)), LINE, anchor=Anchor("center", 200.0)) == []
+    assert split_lines(stroke_mask((10, 5, 60, 30)), LINE, anchor=Anchor("center", 200.0)) == []
 
 
 def test_a_sure_reading_is_taken_at_once():
     reader = ScriptedReader(Recognition("We left at noon", 0.98))
-    reading = read_caption(reader, pictures(), ink((100, 20, 300, 50)), LINE)
+    reading = read_caption(reader, pictures(), stroke_mask((100, 20, 300, 50)), LINE)
     assert (reading.text, reading.recognitions, reader.calls) == ("We left at noon", 1, 1)
     assert reading.confidence == pytest.approx(0.98)
 
 
 def test_a_doubtful_reading_is_read_again_and_the_surer_one_taken():
     reader = ScriptedReader(Recognition("We 1eft", 0.7), Recognition("We left", 0.96))
-    reading = read_caption(reader, pictures(), ink((100, 20, 300, 50)), LINE)
+    reading = read_caption(reader, pictures(), stroke_mask((100, 20, 300, 50)), LINE)
     assert (reading.text, reading.recognitions) == ("We left", 2)
 
 
 def test_few_characters_must_be_read_twice_alike():
-    mask = ink((180, 20, 220, 50))
+    mask = stroke_mask((180, 20, 220, 50))
     alike = ScriptedReader(Recognition("?!", 0.8), Recognition("?!", 0.9))
     assert read_caption(alike, pictures(), mask, LINE).text == "?!"
     unlike = ScriptedReader(Recognition("V", 0.8), Recognition("7", 0.85), Recognition("L", 0.8))
@@ -99,7 +99,7 @@ def test_few_characters_must_be_read_twice_alike():
 
 def test_a_line_with_far_too_much_room_for_its_characters_is_texture():
     reader = ScriptedReader(*[Recognition("ERVZ", 0.8)] * 3)
-    assert read_caption(reader, pictures(), ink((20, 20, 380, 50)), LINE).text == ""
+    assert read_caption(reader, pictures(), stroke_mask((20, 20, 380, 50)), LINE).text == ""
 
 
 def dots(*columns: int) -> NDArray[np.bool_]:
@@ -131,7 +131,7 @@ def test_dots_in_a_row_are_an_ellipsis_whatever_the_recognizer_says(
         dots(180, 192, 216),
         dots(180, 184, 230, 234, 280),
         dots(180, 192, 204) | np.roll(dots(216), 5, axis=0),
-        ink((180, 40, 200, 54), (210, 40, 230, 54), (240, 40, 260, 54)),
+        stroke_mask((180, 40, 200, 54), (210, 40, 230, 54), (240, 40, 260, 54)),
     ],
     ids=["two", "uneven", "in pairs", "one off the line", "blocks"],
 )
@@ -162,7 +162,7 @@ def test_folding_joins_what_recognizers_mix_up():
 
 
 def test_a_single_letter_must_be_certain():
-    mask = ink((190, 20, 205, 50))
+    mask = stroke_mask((190, 20, 205, 50))
     edge = ScriptedReader(Recognition("N", 0.9), Recognition("N", 0.9))
     assert read_caption(edge, pictures(), mask, LINE).text == ""
     letter = ScriptedReader(Recognition("I", 0.97), Recognition("I", 0.98))
@@ -181,12 +181,12 @@ def test_a_doubtful_reading_is_given_less_than_a_clean_one():
 
 
 def test_a_pale_line_is_read_in_full_contrast_whatever_single_pixels_say():
-    ink = np.zeros((40, 300), bool)
-    ink[8:32, 20:280] = True
+    stroke_mask = np.zeros((40, 300), bool)
+    stroke_mask[8:32, 20:280] = True
     pale = np.tile(np.linspace(100, 140, 300).round().astype(np.uint8), (40, 1))
     pale[20, 30:40], pale[20, 200:210] = 0, 255  # fewer than one in a hundred
     reader = ScriptedReader(Recognition("Where to?", 0.99))
-    read_caption(reader, [pale] * 3, ink, LINE)
+    read_caption(reader, [pale] * 3, stroke_mask, LINE)
     (picture,) = reader.pictures
     assert picture.shape[0] < picture.shape[1]
     assert np.percentile(picture, [2, 20, 50, 80, 98]) == pytest.approx([5, 51, 127, 204, 250], abs=12)

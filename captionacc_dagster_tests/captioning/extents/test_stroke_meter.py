@@ -1,4 +1,4 @@
-"""How much ink comes and goes is seen everywhere in a strip, whatever its size."""
+"""How much ink comes and goes is seen everywhere in a roi, whatever its size."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ HOLD = 4
 
 
 def most_change(shape: tuple[int, int], line_px: float, letter: tuple[slice, slice]) -> float:
-    """Give the largest change measured in a strip in which a letter appears."""
+    """Give the largest change measured in a roi in which a letter appears."""
     empty = np.full(shape, 90, np.uint8)
     lettered: Plane = empty.copy()
     lettered[letter] = 230
     meter = StrokeMeter(line_px, HOLD)
-    changes = [meter.update(strip) for strip in [empty] * 8 + [lettered] * 8]
+    changes = [meter.update(roi) for roi in [empty] * 8 + [lettered] * 8]
     return max(change for change in changes if change is not None)
 
 
@@ -46,12 +46,12 @@ def test_what_comes_and_goes_is_measured_at_its_own_frame(noise: int):
     empty = np.full((54, 400), 90, np.uint8)
     lettered = empty.copy()
     lettered[12:30, 200:206] = 230
-    strips = [strip.copy() for strip in [*[empty] * 10, *[lettered] * 12, *[empty] * 10]]
-    for strip in strips:  # at one end of the strip something changes in each frame
-        strip[:, :40] = draw.integers(90, 91 + noise, (54, 40))
+    rois = [roi.copy() for roi in [*[empty] * 10, *[lettered] * 12, *[empty] * 10]]
+    for roi in rois:  # at one end of the strip something changes in each frame
+        roi[:, :40] = draw.integers(90, 91 + noise, (54, 40))
     meter = StrokeMeter(36.0, HOLD)
-    changes = [change for change in map(meter.update, strips) if change is not None] + meter.flush()
-    assert len(changes) == len(strips)
+    changes = [change for change in map(meter.update, rois) if change is not None] + meter.flush()
+    assert len(changes) == len(rois)
     strong = [number for number, change in enumerate(changes) if change > 0.2]
     assert strong == [10, 22]
 
@@ -64,6 +64,6 @@ def test_ink_that_came_unnoticed_is_known_when_it_goes():
     both[12:30, 200:206] = 230  # comes by and by
     between = [np.where(both != lettered, level, lettered).astype(np.uint8) for level in range(100, 230, 10)]
     meter = StrokeMeter(36.0, HOLD)
-    strips = [*[empty] * 8, *[lettered] * 8, *between, *[both] * 8, *[lettered] * 8]
-    changes = [change for change in map(meter.update, strips) if change is not None] + meter.flush()
+    rois = [*[empty] * 8, *[lettered] * 8, *between, *[both] * 8, *[lettered] * 8]
+    changes = [change for change in map(meter.update, rois) if change is not None] + meter.flush()
     assert [number for number, change in enumerate(changes) if change > 0.2] == [8, 24 + len(between)]

@@ -12,7 +12,12 @@ import pytest
 from captionacc_dagster.captioning.captions import Caption, Timeline
 from captionacc_dagster.captioning.extents import time_segments
 from captionacc_dagster.captioning.extents.find import find_captions
-from captionacc_dagster.captioning.extents.time_segments import Part, cut_times, find_part, join_parts
+from captionacc_dagster.captioning.extents.time_segments import (
+    SegmentFindings,
+    follow_time_segment,
+    join_time_segments,
+    segment_times,
+)
 from captionacc_dagster.captioning.geometry import BBox, CropRegion
 from captionacc_dagster.captioning.layout.find import layout_from_region
 from captionacc_dagster.captioning.layout.model import Layout
@@ -39,10 +44,10 @@ def caption(start_s: float, end_s: float, text: str, confidence: float = 0.9) ->
     )
 
 
-def part(start_s: float, end_s: float, own: tuple[float, float], captions: Sequence[Caption]) -> Part:
+def part(start_s: float, end_s: float, own: tuple[float, float], captions: Sequence[Caption]) -> SegmentFindings:
     """A part at ten frames a second that saw ``start_s..end_s``; its captions are given in the video's time."""
     first = round(start_s * 10)
-    return Part(
+    return SegmentFindings(
         captions=tuple(replace(c, start_frame=c.start_frame - first, end_frame=c.end_frame - first) for c in captions),
         times=tuple(number / 10 for number in range(first, round(end_s * 10))),
         own_frames=(round(own[0] * 10) - first, round(own[1] * 10) - first),
@@ -56,7 +61,7 @@ def part(start_s: float, end_s: float, own: tuple[float, float], captions: Seque
 def joined(left: Sequence[Caption], right: Sequence[Caption]) -> list[Caption]:
     """Join two parts that are cut at 50 s and both saw 20 s..65 s."""
     parts = [part(0, 65, (0, 50), left), part(20, 100, (50, 100), right)]
-    return list(join_parts([Part.from_json(p.to_json()) for p in parts]).captions)
+    return list(join_time_segments([SegmentFindings.from_json(p.to_json()) for p in parts]).captions)
 
 
 @pytest.mark.unit
@@ -91,20 +96,20 @@ class TestJoining:
 
     def test_no_parts(self) -> None:
         with pytest.raises(ValueError, match="no parts"):
-            join_parts([])
+            join_time_segments([])
 
     def test_a_part_that_is_none(self) -> None:
         with pytest.raises(ValueError, match="time segment"):
-            Part.from_json(b'{"captions": []}')
+            SegmentFindings.from_json(b'{"captions": []}')
 
 
 @pytest.mark.unit
 class TestCutting:
     def test_a_short_video_is_not_cut(self) -> None:
-        assert cut_times(599, 10, 300) == []
+        assert segment_times(599, 10, 300) == []
 
     def test_an_hour_is_cut_into_twelve_where_chunks_begin(self) -> None:
-        cuts = cut_times(3600, 10, 300)
+        cuts = segment_times(3600, 10, 300)
         assert len(cuts) == 11
         assert all(round(cut * 10, 6) % 512 == 0 for cut in cuts)
         lengths = [end - start for start, end in zip([0.0, *cuts], [*cuts, 3600.0], strict=True)]
@@ -112,7 +117,7 @@ class TestCutting:
 
     def test_cuts_rise_and_lie_inside(self) -> None:
         for duration in (60.0, 61.3, 130.0, 1000.0):
-            cuts = cut_times(duration, 25, 20)
+            cuts = segment_times(duration, 25, 20)
             assert cuts == sorted(set(cuts))
             assert all(0 < cut < duration for cut in cuts)
 
@@ -172,14 +177,16 @@ def test_the_joined_result_equals_that_of_the_whole_run(
     monkeypatch.setattr(time_segments, "LEAD_S", 6.0)
     monkeypatch.setattr(time_segments, "TAIL_S", 5.0)
     whole = find_captions(facts, layout, engine, 25.0, chunks_dir=tmp_path / "whole")
-    cuts = cut_times(facts.duration_s, 25.0, 20.0)
+    cuts = segment_times(facts.duration_s, 25.0, 20.0)
     assert cuts
     starts, ends = [0.0, *cuts], [*cuts, None]
     parts = [
-        find_part(facts, layout, engine, 25.0, own_start_s=start, own_end_s=end, chunks_dir=tmp_path / "parts")
+        follow_time_segment(
+            facts, layout, engine, 25.0, own_start_s=start, own_end_s=end, chunks_dir=tmp_path / "parts"
+        )
         for start, end in zip(starts, ends, strict=True)
     ]
-    pieces = join_parts(parts)
+    pieces = join_time_segments(parts)
     assert seen(pieces) == seen(whole)
     assert len(whole.captions) >= len(WORDS) - 1
     assert [pair.label for pair in pieces.pairs] == [pair.label for pair in whole.pairs]

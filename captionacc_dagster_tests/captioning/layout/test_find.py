@@ -16,7 +16,7 @@ from captionacc_dagster.captioning.geometry import BBox, CropRegion
 from captionacc_dagster.captioning.layout import search as layout_search
 from captionacc_dagster.captioning.layout.find import find_layout, layout_from_region, read_frame, read_full_frames
 from captionacc_dagster.captioning.layout.model import Detection, FrameOcr, Layout, Track
-from captionacc_dagster.captioning.layout.mosaics import Mosaic, Part, mosaics
+from captionacc_dagster.captioning.layout.mosaics import Cutout, Mosaic, mosaics
 from captionacc_dagster.captioning.ocr.base import LineBox, Recognition, TextBox
 from captionacc_dagster.captioning.ocr.engines import create_engine
 from captionacc_dagster.captioning.ocr.rapidocr import RapidOcrEngine
@@ -212,7 +212,7 @@ def test_what_stands_but_is_no_text_is_looked_at_once(tmp_path: Path, monkeypatc
 
     searched: list[float] = []
 
-    def noted(parts: list[Part], side: int) -> Iterator[Mosaic]:
+    def noted(parts: list[Cutout], side: int) -> Iterator[Mosaic]:
         searched.extend(part.sample.time_s for part in parts)
         return mosaics(parts, side)
 

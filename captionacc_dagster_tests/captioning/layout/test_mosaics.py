@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from captionacc_dagster.captioning.geometry import BBox
-from captionacc_dagster.captioning.layout.mosaics import Mosaic, Part, mosaics
+from captionacc_dagster.captioning.layout.mosaics import Cutout, Mosaic, mosaics
 from captionacc_dagster.captioning.layout.samples import Sample
 from captionacc_dagster.captioning.ocr.base import line_box
 
@@ -15,13 +15,13 @@ pytestmark = pytest.mark.unit
 HEIGHT, WIDTH = 360, 640
 
 
-def part(time_s: float, box: BBox, marked: BBox, height: int = HEIGHT, width: int = WIDTH) -> Part:
+def part(time_s: float, box: BBox, marked: BBox, height: int = HEIGHT, width: int = WIDTH) -> Cutout:
     """Give a gray part of a picture with a white rectangle in it."""
     picture = np.full((height, width), 90, np.uint8)
     picture[
         int(marked.top * height) : int(marked.bottom * height), int(marked.left * width) : int(marked.right * width)
     ] = 255
-    return Part(Sample(time_s, picture, None, picture), picture, box)
+    return Cutout(Sample(time_s, picture, None, picture), picture, box)
 
 
 def marks(mosaic: Mosaic) -> dict[float, BBox]:

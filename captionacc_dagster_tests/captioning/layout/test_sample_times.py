@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from captionacc_dagster.captioning.layout.sample_times import portions_of
+from captionacc_dagster.captioning.layout.sample_times import sampling_batches
 from captionacc_dagster.captioning.video.reader import VideoFacts
 
 pytestmark = pytest.mark.unit
@@ -23,7 +23,7 @@ def facts(duration_s: float, gop_s: float) -> VideoFacts:
 
 @pytest.mark.parametrize(("duration_s", "gop_s"), [(30.0, 5.0), (24.0, 3.0), (60.0, 10.0), (30.0, 1.0)])
 def test_each_time_is_in_one_portion_and_none_is_far_from_the_next(duration_s: float, gop_s: float):
-    portions = portions_of(facts(duration_s, gop_s), [])
+    portions = sampling_batches(facts(duration_s, gop_s), [])
     times = sorted(time_s for portion in portions for time_s in portion)
     assert len(times) == len(set(times))
     assert all(portion == sorted(portion) for portion in portions)
@@ -32,7 +32,7 @@ def test_each_time_is_in_one_portion_and_none_is_far_from_the_next(duration_s: f
 
 @pytest.mark.parametrize("gop_s", [3.0, 5.0, 10.0])
 def test_the_first_portions_leave_out_no_more_than_the_end_before_a_keyframe(gop_s: float):
-    portions = portions_of(facts(60.0, gop_s), [])
+    portions = sampling_batches(facts(60.0, gop_s), [])
     early = sorted(time_s for portion in portions[:2] for time_s in portion)
     assert max(later - earlier for earlier, later in itertools.pairwise(early)) <= 3.0
     for start in (number * gop_s for number in range(int(60 / gop_s) - 1)):
@@ -42,11 +42,11 @@ def test_the_first_portions_leave_out_no_more_than_the_end_before_a_keyframe(gop
 
 
 def test_known_times_are_among_the_first():
-    portions = portions_of(facts(60.0, 5.0), [14.4, 29.2])
+    portions = sampling_batches(facts(60.0, 5.0), [14.4, 29.2])
     assert {14.4, 29.2} <= {time_s for portion in portions[:2] for time_s in portion}
 
 
 def test_with_few_keyframes_there_is_one_portion():
-    (times,) = portions_of(facts(25.0, 10.0), [])
+    (times,) = sampling_batches(facts(25.0, 10.0), [])
     assert times[0] == 0
     assert len(times) >= 25

@@ -13,7 +13,7 @@ import pytest
 from captionacc_dagster.captioning.layout import sampler as sampler_module
 from captionacc_dagster.captioning.layout.find import find_layout, read_full_frames
 from captionacc_dagster.captioning.layout.model import FrameOcr
-from captionacc_dagster.captioning.layout.sample_times import portions_of
+from captionacc_dagster.captioning.layout.sample_times import sampling_batches
 from captionacc_dagster.captioning.layout.sampler import Sampler
 from captionacc_dagster.captioning.layout.samples import Sample, sample_of
 from captionacc_dagster.captioning.ocr.base import LineBox, Recognition, TextBox
@@ -92,7 +92,7 @@ def test_samples_taken_on_the_way_are_those_that_are_asked_for(tmp_path: Path):
     facts = facts_of(tmp_path, gop=1000)
     with Sampler(facts) as sampler:
         known = [frame.timestamp_s for frame in sampler.pictures(0.1)]
-        (times,) = portions_of(facts, known)
+        (times,) = sampling_batches(facts, known)
         samples = list(sampler.samples(times))
     assert len(samples) == len(times)
     assert [sample.time_s for sample in samples] == pytest.approx(times, abs=1 / RATE)
@@ -123,7 +123,7 @@ def test_where_keyframes_are_near_whole_pictures_cost_one_frame_each(tmp_path: P
     with Sampler(facts) as sampler:
         known = [frame.timestamp_s for frame in sampler.pictures(0.1)]
         assert len(decoded) == len(known) == 2
-        portions = portions_of(facts, known)
+        portions = sampling_batches(facts, known)
         times = sorted(itertools.chain(*portions))
         samples = [sample for portion in portions for sample in sampler.samples(portion)]
     assert sorted(sample.time_s for sample in samples) == pytest.approx(times, abs=2 / RATE)

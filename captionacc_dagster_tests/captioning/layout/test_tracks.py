@@ -1,4 +1,4 @@
-"""Rows and tracks are found from sightings of lines alone."""
+"""Rows and tracks are found from detections of lines alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from captionacc_dagster.captioning.geometry import BBox
-from captionacc_dagster.captioning.layout.samples import Sample, Sighting
+from captionacc_dagster.captioning.layout.samples import Sample, SampleDetection
 from captionacc_dagster.captioning.layout.tracks import Row, anchor_of, find_fixtures, find_rows, find_tracks
 
 pytestmark = pytest.mark.unit
@@ -16,9 +16,9 @@ pytestmark = pytest.mark.unit
 SIZE = (640, 360)
 
 
-def sighting(sample: int, left: float, top: float, right: float, bottom: float, still: float = 1.0) -> Sighting:
+def detection(sample: int, left: float, top: float, right: float, bottom: float, still: float = 1.0) -> SampleDetection:
     box = BBox(left / SIZE[0], top / SIZE[1], right / SIZE[0], bottom / SIZE[1])
-    return Sighting(sample, float(2 * sample), box, 0.8, still)
+    return SampleDetection(sample, float(2 * sample), box, 0.8, still)
 
 
 def samples(count: int) -> list[Sample]:
@@ -30,7 +30,7 @@ def samples(count: int) -> list[Sample]:
 
 
 def test_columns_at_a_side_are_a_vertical_track():
-    seen = [sighting(number, 580, 40, 612, 120 + 30 * number) for number in range(4)]
+    seen = [detection(number, 580, 40, 612, 120 + 30 * number) for number in range(4)]
     rows = find_rows(samples(4), seen, [], SIZE)
     (track,) = find_tracks(rows, SIZE, 30.0)
     assert track.vertical
@@ -39,43 +39,43 @@ def test_columns_at_a_side_are_a_vertical_track():
 
 
 def test_two_languages_over_each_other_are_one_track():
-    seen = [sighting(n, 320 - 60 - 9 * n, 300, 320 + 60 + 9 * n, 326) for n in range(4)]
-    seen += [sighting(n, 320 - 90 - 7 * n, 328, 320 + 90 + 7 * n, 346) for n in range(4)]
+    seen = [detection(n, 320 - 60 - 9 * n, 300, 320 + 60 + 9 * n, 326) for n in range(4)]
+    seen += [detection(n, 320 - 90 - 7 * n, 328, 320 + 90 + 7 * n, 346) for n in range(4)]
     (track,) = find_tracks(find_rows(samples(4), seen, [], SIZE), SIZE, 30.0)
     assert [(round(row.low), round(row.high)) for row in track.rows] == [(300, 326), (328, 346)]
 
 
 def test_lines_that_stand_apart_are_two_tracks():
-    seen = [sighting(n, 200 - 9 * n, 300, 440 + 9 * n, 326) for n in range(4)]
-    seen += [sighting(n, 240 - 9 * n, 20, 400 + 9 * n, 46) for n in range(4)]
+    seen = [detection(n, 200 - 9 * n, 300, 440 + 9 * n, 326) for n in range(4)]
+    seen += [detection(n, 240 - 9 * n, 20, 400 + 9 * n, 46) for n in range(4)]
     assert len(find_tracks(find_rows(samples(4), seen, [], SIZE), SIZE, 30.0)) == 2
 
 
 def test_fragments_of_a_line_are_one_line():
-    seen = [sighting(0, 100, 300, 240, 326), sighting(0, 270, 301, 420, 327)]
+    seen = [detection(0, 100, 300, 240, 326), detection(0, 270, 301, 420, 327)]
     (row,) = find_rows(samples(1), seen, [], SIZE)
     assert [(line.start, line.end) for line in row.lines] == [(100, 420)]
 
 
 def test_a_fixture_at_the_end_of_a_line_is_cut_off():
     fixture = BBox(500 / 640, 302 / 360, 600 / 640, 324 / 360)
-    (row,) = find_rows(samples(1), [sighting(0, 150, 300, 600, 326)], [fixture], SIZE)
+    (row,) = find_rows(samples(1), [detection(0, 150, 300, 600, 326)], [fixture], SIZE)
     assert (row.lines[0].start, row.lines[0].end) == pytest.approx((150, 500))
 
 
 def test_text_that_moves_is_no_track():
-    seen = [sighting(n, 200, 300, 440, 326, still=0.0) for n in range(5)]
+    seen = [detection(n, 200, 300, 440, 326, still=0.0) for n in range(5)]
     assert find_tracks(find_rows(samples(5), seen, [], SIZE), SIZE, 30.0) == []
 
 
 def test_lines_without_a_common_place_are_no_track():
-    seen = [sighting(n, 20 + 120 * n, 100 + n, 90 + 140 * n, 126 + n) for n in range(4)]
+    seen = [detection(n, 20 + 120 * n, 100 + n, 90 + 140 * n, 126 + n) for n in range(4)]
     assert find_tracks(find_rows(samples(4), seen, [], SIZE), SIZE, 30.0) == []
 
 
 def test_more_texts_in_one_place_make_it_surer():
     def confidence(count: int) -> float:
-        seen = [sighting(n, 200 - 9 * n, 300, 440 + 9 * n, 326) for n in range(count)]
+        seen = [detection(n, 200 - 9 * n, 300, 440 + 9 * n, 326) for n in range(count)]
         (track,) = find_tracks(find_rows(samples(count), seen, [], SIZE), SIZE, 8.0)
         return track.confidence
 
@@ -100,18 +100,18 @@ def still_samples(count: int, covered: dict[int, tuple[int, int, int, int]]) -> 
 
 def test_a_caption_over_a_picture_that_stands_still_is_no_fixture():
     taken = still_samples(8, {2: (200, 300, 440, 326), 5: (250, 300, 390, 326)})
-    seen = [sighting(2, 200, 300, 440, 326, still=0.5), sighting(5, 250, 300, 390, 326, still=0.5)]
+    seen = [detection(2, 200, 300, 440, 326, still=0.5), detection(5, 250, 300, 390, 326, still=0.5)]
     assert find_fixtures(taken, seen) == []
 
 
 def test_what_stays_over_a_picture_that_stands_still_is_a_fixture():
-    logo_seen = sighting(1, 500, 20, 620, 44, still=0.5)
+    logo_seen = detection(1, 500, 20, 620, 44, still=0.5)
     assert find_fixtures(still_samples(8, {2: (200, 300, 440, 326)}), [logo_seen]) == [logo_seen]
 
 
 def test_texture_that_a_caption_runs_across_is_no_fixture():
     taken = still_samples(8, {2: (200, 300, 440, 326)})
-    texture_seen, caption = sighting(6, 330, 296, 600, 330, still=0.5), sighting(2, 200, 300, 440, 326, still=0.5)
+    texture_seen, caption = detection(6, 330, 296, 600, 330, still=0.5), detection(2, 200, 300, 440, 326, still=0.5)
     assert find_fixtures(taken, [texture_seen]) == [texture_seen]
     assert find_fixtures(taken, [texture_seen, caption]) == []
 
@@ -119,15 +119,15 @@ def test_texture_that_a_caption_runs_across_is_no_fixture():
 def test_parts_of_centerd_lines_do_not_move_their_anchor():
     whole = [(160, 480), (190, 450), (175, 465)]
     parts = [(160, 240), (165, 250), (170, 260), (160, 230)]
-    seen = [sighting(n, left, 300, right, 326) for n, (left, right) in enumerate([*whole, *parts])]
+    seen = [detection(n, left, 300, right, 326) for n, (left, right) in enumerate([*whole, *parts])]
     (row,) = find_rows(samples(7), seen, [], SIZE)
     assert anchor_of([row], SIZE[0]) == "center"
 
 
 def test_tight_boxes_tell_where_a_row_stands():
-    seen = [sighting(n, 200 - 9 * n, 290, 440 + 9 * n, 336) for n in range(3)]
+    seen = [detection(n, 200 - 9 * n, 290, 440 + 9 * n, 336) for n in range(3)]
     (row,) = find_rows(samples(4), seen, [], SIZE)
     assert row.height == pytest.approx(46)
-    (row,) = find_rows(samples(4), [*seen, replace(sighting(3, 180, 296, 460, 330), fine=True)], [], SIZE)
+    (row,) = find_rows(samples(4), [*seen, replace(detection(3, 180, 296, 460, 330), fine=True)], [], SIZE)
     assert isinstance(row, Row)
     assert (row.low, row.high) == pytest.approx((296, 330))

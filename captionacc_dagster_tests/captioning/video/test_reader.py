@@ -22,10 +22,10 @@ from captionacc_dagster.captioning.video.reader import (
     NativeFrame,
     VideoError,
     VideoReader,
+    map_native_frames,
     native_frames,
     probe,
     sample_frames,
-    taken_from_frames,
 )
 from captionacc_dagster_tests.captioning.drawn_clips import LOSSLESS, flat, moving, write_clip
 
@@ -200,9 +200,9 @@ def test_a_file_is_opened_without_decoding_where_its_headers_tell_enough(
 ):
     picture = moving(96, 64)
     facts = probe(write_clip(tmp_path / name, (picture(n) for n in range(40)), codec=codec, options=options, gop=10))
-    assert facts.opens_quickly is quickly
+    assert facts.can_skip_probing is quickly
     seen = []
-    for told in (facts, replace(facts, opens_quickly=False)):
+    for told in (facts, replace(facts, can_skip_probing=False)):
         with VideoReader(told) as reader:
             seen.append([(frame.time_s, frame.luma(WHOLE).tobytes()) for frame in reader.frames()])
     assert seen[0] == seen[1]
@@ -260,7 +260,7 @@ def test_what_is_taken_of_a_frame_is_taken_where_it_is_decoded(tmp_path: Path):
     def take(frame: NativeFrame) -> tuple[str, int, float]:
         return threading.current_thread().name, frame.index, frame.time_s
 
-    taken = list(taken_from_frames(facts, take, start_s=0.4, end_s=1.6))
+    taken = list(map_native_frames(facts, take, start_s=0.4, end_s=1.6))
     assert taken == [("decode", number, pytest.approx(0.4 + number / 25)) for number in range(30)]
 
 
@@ -272,7 +272,7 @@ def test_what_fails_while_a_frame_is_looked_at_fails_where_the_result_is_used(tm
             raise OSError("no room")
         return frame.index
 
-    taken = taken_from_frames(facts, take)
+    taken = map_native_frames(facts, take)
     with pytest.raises(OSError, match="no room"):
         list(taken)
     assert not [thread for thread in threading.enumerate() if thread.name == "decode"]
