@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from captionacc_dagster.captioning.geometry import BBox
 
@@ -13,6 +13,56 @@ LABELS = ("same", "different", "empty_empty", "empty_valid", "valid_empty")
 
 # A frame's time computed in floats may lie this far below the tick it belongs to.
 _TICK_SLACK = 1e-6
+
+
+# What a text in the picture is. Only captions go into subtitles unless more is asked for.
+Kind = Literal["caption", "lower_third", "title", "fixture", "interface", "scene"]
+
+# The stable codes of warnings; the sentence that goes with one names what was seen and what to do.
+WarningCode = Literal[
+    "no_text_seen",
+    "text_left_out",
+    "script_unread",
+    "low_confidence",
+    "duration_mismatch",
+    "frames_missing",
+    "timestamps_repaired",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionWarning:
+    """Something about a video that its user should know, in one plain sentence.
+
+    Attributes:
+        code: stable, for programs.
+        message: for people: what was seen and what to do.
+        start_s, end_s: the part of the video it is about, seconds; None: all of it.
+    """
+
+    code: WarningCode
+    message: str
+    start_s: float | None = None
+    end_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Word:
+    """One word of a caption whose words appear, or light up, one after another.
+
+    Attributes:
+        text: the word.
+        start_s, end_s: when it is in the picture, half-open.
+        bbox: where it is.
+        highlight_start_s, highlight_end_s: when it is the highlighted one; None where words are not highlighted.
+    """
+
+    text: str
+    start_s: float
+    end_s: float
+    bbox: BBox
+    highlight_start_s: float | None = None
+    highlight_end_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +79,11 @@ class Caption:
         bbox: where it stands in the picture.
         track: name of its track in the layout.
         extent_confidence: of its beginning and end, 0..1.
+        kind: what the text is.
+        lang: its language (BCP 47), None where it is not known.
+        script: its writing system (ISO 15924), None where it is not known.
+        unread: a line of it is in a script that no engine at hand reads; ``text`` has the lines that were read.
+        words: its words with their times, empty where they do not move.
     """
 
     start_s: float
@@ -40,6 +95,11 @@ class Caption:
     bbox: BBox
     track: str = "bottom"
     extent_confidence: float = 1.0
+    kind: Kind = "caption"
+    lang: str | None = None
+    script: str | None = None
+    unread: bool = False
+    words: tuple[Word, ...] = ()
 
     @property
     def start_ms(self) -> int:
@@ -117,6 +177,7 @@ class Timeline:
         native_frame_count: frames decoded: none where the layout has no track.
         ocr_recognitions: lines that were recognized, repeats counted.
         seconds: CPU seconds by stage: decode, analysis, ocr, encode.
+        warnings: what the user should know of the video.
     """
 
     captions: tuple[Caption, ...]
@@ -125,3 +186,4 @@ class Timeline:
     native_frame_count: int
     ocr_recognitions: int
     seconds: dict[str, float]
+    warnings: tuple[CaptionWarning, ...] = ()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from captionacc_dagster.captioning.captions import CaptionWarning, Kind
 from captionacc_dagster.captioning.geometry import BBox, CropRegion
 
 
@@ -47,6 +48,9 @@ class Track:
         texts_seen: different captions seen in the samples.
         avoid: boxes ``(left, top, right, bottom)`` of text inside the region that is no caption (a logo, a
             clock beside the captions).
+        kind: what the text of the track is.
+        lang: its language (BCP 47), None where it is not known.
+        script: its writing system (ISO 15924), None where it is not known.
     """
 
     name: str
@@ -59,6 +63,9 @@ class Track:
     room: tuple[float, float] | None = None
     texts_seen: int = 0
     avoid: tuple[tuple[float, float, float, float], ...] = ()
+    kind: Kind = "caption"
+    lang: str | None = None
+    script: str | None = None
 
     @property
     def places(self) -> tuple[tuple[float, float], ...]:
@@ -67,11 +74,23 @@ class Track:
 
 
 @dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A place with text that is not followed as captions, and what it was taken for."""
+
+    bbox: BBox
+    kind: Kind
+    text: str = ""
+    start_s: float | None = None
+    end_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Layout:
     """Where captions stand. ``crop_region`` is the union of the tracks, ``None`` without captions.
 
     ``labels`` gives, for a full frame's detection by ``(frame_index, box_index)``, ``"in"`` (a caption) or
-    ``"out"`` and how sure that is; ``evidence`` are the detections that the search made by itself.
+    ``"out"`` and how sure that is; ``evidence`` are the detections that the search made by itself. ``left_out``
+    are the places whose text was not taken for captions, and ``warnings`` what the user should know of the video.
     """
 
     frame_width: int
@@ -84,6 +103,8 @@ class Layout:
     confidence: float
     labels: Mapping[tuple[int, int], tuple[str, float]] = field(default_factory=dict)
     evidence: tuple[Detection, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    warnings: tuple[CaptionWarning, ...] = ()
 
     def label(self, detection: Detection) -> tuple[str, float]:
         """Give ``("in" | "out", confidence)`` of a full frame's detection."""
