@@ -19,6 +19,7 @@ from benchmarks.captions.clips import PARTS, clips_of
 from benchmarks.captions.font_packages import require_fonts
 from benchmarks.captions.measure import SYSTEMS, Measured, measure
 from benchmarks.captions.memory import MemoryCheck, check_memory, memory_table
+from benchmarks.captions.perturb import perturb_clips, perturbation_report, tuned_numbers
 from benchmarks.captions.render import Clip, render_clips
 from benchmarks.captions.report import (
     Judged,
@@ -36,6 +37,7 @@ _RESULTS = Path(__file__).with_name("RESULTS.md")
 # Kept between runs and told in RESULTS.md: the last memory check, and by hand what is left and why.
 _MEMORY = Path(__file__).with_name("memory.md")
 _LIMITS = Path(__file__).with_name("limits.md")
+_TUNING = Path(__file__).with_name("TUNING.md")
 
 
 def _options() -> argparse.Namespace:
@@ -43,7 +45,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--part", choices=(*PARTS, "all"), default="dev")
     parser.add_argument("--clips", nargs="+", default=[], help="only clips whose name contains one of these")
     parser.add_argument("--systems", default=",".join(SYSTEMS), help="comma separated, of: " + ", ".join(SYSTEMS))
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that render")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that render or perturb")
     parser.add_argument("--failures", action="store_true", help="tell every failing caption with its neighbors")
     parser.add_argument("--render-only", action="store_true", help="only make the clips, print their paths")
     parser.add_argument("--install-fonts", action="store_true", help="install missing fonts with apt-get")
@@ -55,8 +57,16 @@ def _options() -> argparse.Namespace:
         metavar="MINUTES",
         help="only check the memory: the first clip, repeated to each of these lengths",
     )
+    parser.add_argument(
+        "--perturb",
+        nargs="*",
+        metavar="FIELD",
+        help="only change each tuned number (or these) by a fifth, and show which captions move",
+    )
     parser.add_argument("--fresh", action="store_true", help="measure the baseline again where it is kept")
-    parser.add_argument("--write", action="store_true", help=f"write {_RESULTS.name} and results.json beside it")
+    parser.add_argument(
+        "--write", action="store_true", help=f"write {_RESULTS.name} and results.json; with --perturb {_TUNING.name}"
+    )
     return parser.parse_args()
 
 
@@ -111,6 +121,20 @@ def _check_memory(clip: Clip, lengths: Sequence[float], *, write: bool) -> None:
         if write:
             _MEMORY.write_text(table + "\n", encoding="utf-8")
     print(table)
+
+
+def _perturb(clips: Sequence[Clip], options: argparse.Namespace) -> None:
+    """Print what each tuned number moves; with ``--write`` the table becomes TUNING.md."""
+    if options.write and (options.perturb or options.clips):
+        sys.exit("--perturb --write writes the table of all numbers on all clips: leave out FIELD and --clips")
+    try:
+        numbers = tuned_numbers(options.perturb)
+    except ValueError as error:
+        sys.exit(str(error))
+    report = perturbation_report(perturb_clips(clips, numbers, options.jobs), numbers, options.part)
+    print(report)
+    if options.write:
+        _TUNING.write_text(report, encoding="utf-8")
 
 
 def _document(results: dict[str, list[Judged]], part: str) -> str:
@@ -183,6 +207,9 @@ def main() -> None:
         return
     if options.memory:
         _check_memory(clips[0], options.memory, write=options.write)
+        return
+    if options.perturb is not None:
+        _perturb(clips, options)
         return
     results = {system: _run(clips, system, fresh=options.fresh) for system in systems}
     document = _document(results, options.part)
