@@ -1,4 +1,4 @@
-"""The OCR engines there are, and how to create one."""
+"""Create an OCR engine by name."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ ENGINES = ("rapidocr", "google_vision")
 
 
 def create_engine(name: str = "rapidocr", *, threads: int | None = None, lang: str | None = None) -> OcrEngine:
-    """Make an engine; models are loaded when they are first used, once per process.
+    """Return an engine. It loads its models at their first use, once per process.
 
     Args:
         name: ``"rapidocr"`` (offline) or ``"google_vision"`` (an extra, needs credentials).
-        threads: cores for one inference (default: all, four at most).
-        lang: what is written in the picture; ``None`` for the wheel's own model, which reads Chinese
-            (simplified, traditional), Japanese and the Latin alphabet.
+        threads: cores for one inference (default: all, but at most four).
+        lang: the language of the text; ``None`` for the model in the wheel, which reads Chinese
+            (simplified and traditional), Japanese, and the Latin alphabet.
 
     Raises:
-        ValueError: there is no engine of that name, or it has no such language.
+        ValueError: no engine has that name, or it does not read that language.
         OcrError: the engine's package is not installed.
     """
     if name == "rapidocr":

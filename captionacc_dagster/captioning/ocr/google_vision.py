@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.geometry import BBox
-from captionacc_dagster.captioning.ocr.base import LineBox, OcrError, Recognition, TextBox, line_box
+from captionacc_dagster.captioning.ocr.base import Line, LineBox, OcrError, Recognition, TextBox, line_box, picture_of
 
 _BATCH = 16  # images the service takes in one request
 _ENDS_LINE = {3, 5}  # TextAnnotation.DetectedBreak: EOL_SURE_SPACE, LINE_BREAK
@@ -20,14 +20,14 @@ _ENDS_WORD = {1, 2, 3}  # SPACE, SURE_SPACE, EOL_SURE_SPACE
 
 
 class GoogleVisionEngine:
-    """Finds and reads lines with the service's document text detection.
+    """An engine that sends pictures to the service's document text detection.
 
     Args:
-        lang: a BCP-47 language hint, or ``None`` to let the service find out.
-        client: an ``ImageAnnotatorClient``; made from the environment's credentials when left out.
+        lang: a BCP-47 language hint, or ``None`` to let the service detect it.
+        client: an ``ImageAnnotatorClient``; by default one made from the environment's credentials.
 
     Raises:
-        OcrError: the extra is not installed (here), or there are no credentials (at the first use).
+        OcrError: the extra is not installed (on creation), or there are no credentials (at the first use).
     """
 
     def __init__(self, *, lang: str | None = None, client: Any = None) -> None:
@@ -42,27 +42,35 @@ class GoogleVisionEngine:
 
     @property
     def name(self) -> str:
-        """Name the engine."""
+        """The service and its feature."""
         return "google_vision/document_text_detection"
 
     def detect(self, image: NDArray[np.uint8], *, long_side: int | None = None) -> list[LineBox]:
-        """Find lines of text; the service reads them at the same price, so this is ``read`` without text."""
+        """Return the lines of text; the service reads them at the same price, so this is ``read`` without text."""
         del long_side  # the service searches the whole picture at its own size
         return [line_box(box.bbox, box.confidence) for box in self.read(image)]
 
-    def recognize(self, line_images: Sequence[NDArray[np.uint8]]) -> list[Recognition]:
-        """Read located lines, sixteen a request."""
+    def reads(self, script: str, *, lang: str | None = None) -> bool:
+        """Return True: the service detects scripts by itself and reads all that the classifier knows."""
+        return True
+
+    def recognize(
+        self, lines: Sequence[Line], *, script: str | None = None, lang: str | None = None
+    ) -> list[Recognition]:
+        """Return the reading of each line picture; one request carries sixteen."""
+        del script, lang  # the hints are the engine's own
+        pictures = [picture_of(line) for line in lines]
         results = []
-        for start in range(0, len(line_images), _BATCH):
-            for annotation in self._annotate(line_images[start : start + _BATCH]):
-                lines = list(_lines(annotation))
-                text = " ".join(line for line, *_ in lines)
-                confidences = [value for _, values, _ in lines for value in values]
+        for start in range(0, len(pictures), _BATCH):
+            for annotation in self._annotate(pictures[start : start + _BATCH]):
+                found = list(_lines(annotation))
+                text = " ".join(line for line, *_ in found)
+                confidences = [value for _, values, _ in found for value in values]
                 results.append(Recognition(text, float(np.mean(confidences)) if confidences else 0.0))
         return results
 
     def read(self, image: NDArray[np.uint8]) -> list[TextBox]:
-        """Find and read the lines of a picture."""
+        """Return the lines of a picture with their text."""
         height, width = image.shape[:2]
         boxes = []
         for text, confidences, points in _lines(self._annotate([image])[0]):
@@ -87,7 +95,7 @@ class GoogleVisionEngine:
             ) from error
 
     def _annotate(self, images: Sequence[NDArray[np.uint8]]) -> list[Any]:
-        """Send one request; give each image's full text annotation."""
+        """Return each image's full text annotation, from one request."""
         requests = [
             {
                 "image": {"content": _png(image)},
@@ -119,7 +127,7 @@ def _png(image: NDArray[np.uint8]) -> bytes:
 
 
 def _lines(annotation: Any) -> Iterator[tuple[str, list[float], list[Any]]]:
-    """Give each line's text, its symbols' confidences and the corners of its words (pixels)."""
+    """Yield each line's text, its symbols' confidences, and the corners of its words (pixels)."""
     for page in annotation.pages:
         for block in page.blocks:
             for paragraph in block.paragraphs:

@@ -1,7 +1,7 @@
-"""RapidOCR's PP-OCR models on ONNX Runtime, driven directly: nothing is enlarged that need not be.
+"""RapidOCR's PP-OCR models, run on ONNX Runtime without RapidOCR's own pipeline.
 
-The wheel's own pipeline scales every picture's short side up to 736 pixels; captions stay readable to the
-detector at a third of that. Models: PP-OCRv6 small (detection by differentiable binarization, Liao et al.,
+That pipeline scales the short side of every picture up to 736 pixels; the detector finds captions at a third of
+that. Models: PP-OCRv6 small (detection by differentiable binarization, Liao et al.,
 arXiv:1911.08947; recognition by CTC), from the ``rapidocr`` wheel.
 """
 
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.geometry import BBox
-from captionacc_dagster.captioning.ocr.base import LineBox, OcrError, Recognition, TextBox, cut_line
+from captionacc_dagster.captioning.ocr.base import Line, LineBox, OcrError, Recognition, TextBox, cut_line, picture_of
 from captionacc_dagster.captioning.ocr.onnx_session import open_session, without_softmax
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _DETECTOR = "PP-OCRv6_det_small.onnx"
 _RECOGNIZER = "PP-OCRv6_rec_small.onnx"
 _READ_SIDES = (640, 768)  # pixels: a picture is searched at half its size, but within these
 _STRIDE = 32  # the detector's input is a multiple of this
-_INK = 0.3  # PP-OCR's defaults: probability of a text pixel, mean probability of a text line,
+_STROKE = 0.3  # PP-OCR's defaults: probability of a text pixel, mean probability of a text line,
 _LINE = 0.5  # and how far the shrunken line that was found is grown back
 _UNCLIP = 1.6
 _SMALLEST = 3  # pixels of the short side of a line in the searched picture
@@ -54,6 +54,10 @@ _COMMON_CODES = {"zh": "ch", "zh-cn": "ch", "zh-hans": "ch", "zh-tw": "chinese_c
     "hi": "devanagari",
 }
 
+# What the recognizer in the wheel reads (ISO 15924), and the languages of these scripts whose letters it lacks.
+SCRIPTS = frozenset({"Latn", "Hani", "Hans", "Hant", "Jpan"})
+_INCOMPLETE = frozenset({"vi"})
+
 _NORMAL = np.arange(256, dtype=np.float32) / 127.5 - 1.0  # what the models take for each gray level
 
 _loading = threading.Lock()
@@ -64,10 +68,10 @@ class _Model:
     session: onnxruntime.InferenceSession
     on_gpu: bool
     characters: tuple[str, ...] = ()
-    gives_scores: bool = False  # what probabilities are made of, instead of them
+    gives_scores: bool = False  # the model returns logits, not probabilities
 
     def scores(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Give what a softmax turns into the probabilities of each character."""
+        """Return the log probabilities of each character, up to a constant per step (what a softmax takes)."""
         given = self.run(batch)
         return given if self.gives_scores else np.log(np.maximum(given, _IMPOSSIBLE))
 
@@ -76,7 +80,7 @@ class _Model:
 
 
 class RapidOcrEngine:
-    """Finds and reads lines offline, on the CPU or, when ONNX Runtime has CUDA, on the GPU."""
+    """An engine that works offline, on the CPU or, when ONNX Runtime has CUDA, on the GPU."""
 
     def __init__(self, *, threads: int | None = None, lang: str | None = None) -> None:
         if threads is not None and threads < 1:
@@ -86,16 +90,16 @@ class RapidOcrEngine:
 
     @property
     def name(self) -> str:
-        """Name the engine and its models."""
+        """The engine and its models."""
         return "rapidocr/PP-OCRv6-small"
 
     def load(self) -> None:
-        """Load both models now instead of at their first use."""
+        """Load both models now rather than at their first use."""
         _detector(self._threads)
         _recognizer(self._threads, self._lang)
 
     def detect(self, image: NDArray[np.uint8], *, long_side: int | None = None) -> list[LineBox]:
-        """Find lines of text; the picture is searched at its own size, or smaller by ``long_side``."""
+        """Return the lines of text in a picture, which is searched at half its size or at ``long_side`` pixels."""
         height, width = image.shape[:2]
         longest = max(height, width)
         side = long_side or min(max(longest // 2, _READ_SIDES[0]), _READ_SIDES[1])
@@ -104,12 +108,20 @@ class RapidOcrEngine:
         found = _detector(self._threads).run(_normalized(image, size)[None])[0, 0]
         return _lines_of(found)
 
-    def recognize(self, line_images: Sequence[NDArray[np.uint8]]) -> list[Recognition]:
-        """Read located lines. What is clearly higher than wide is read as it is and as a column laid flat."""
+    def reads(self, script: str, *, lang: str | None = None) -> bool:
+        """Return whether the recognizer in the wheel has the letters of a script or language."""
+        return script in SCRIPTS and lang not in _INCOMPLETE
+
+    def recognize(
+        self, lines: Sequence[Line], *, script: str | None = None, lang: str | None = None
+    ) -> list[Recognition]:
+        """Return the reading of each line picture. A picture much higher than wide is also read as a column."""
+        del script, lang  # one recognizer reads all that this engine reads
+        pictures = [picture_of(line) for line in lines]
         model = _recognizer(self._threads, self._lang)
-        inputs = [(number, variant) for number, image in enumerate(line_images) for variant in _line_inputs(image)]
+        inputs = [(number, variant) for number, image in enumerate(pictures) for variant in _line_inputs(image)]
         inputs.sort(key=lambda entry: entry[1].shape[2])
-        results = [Recognition("", 0.0)] * len(line_images)
+        results = [Recognition("", 0.0)] * len(lines)
         size = _BATCH if model.on_gpu else 1
         for start in range(0, len(inputs), size):
             chosen = inputs[start : start + size]
@@ -121,7 +133,7 @@ class RapidOcrEngine:
         return results
 
     def read(self, image: NDArray[np.uint8]) -> list[TextBox]:
-        """Find and read the lines of a picture, in the detector's order."""
+        """Return the lines of a picture with their text, in the detector's order."""
         lines = self.detect(image)
         read = self.recognize([cut_line(image, line) for line in lines])
         return [
@@ -132,7 +144,7 @@ class RapidOcrEngine:
 
 
 def _usual_threads() -> int:
-    """Two threads cost a tenth more CPU time than one; with two cores, decoding and encoding use the other."""
+    """Return the default number of threads: decoding and encoding use the other of two cores."""
     cores = os.cpu_count() or 1
     return 1 if cores <= 2 else min(4, cores)
 
@@ -142,7 +154,7 @@ def _to_stride(pixels: float) -> int:
 
 
 def _normalized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.float32]:
-    """Scale to ``(width, height)`` and to -1..1, ``(3, height, width)`` BGR as the models were trained."""
+    """Return a picture scaled to ``size`` ``(width, height)`` and -1..1, ``(3, height, width)`` BGR, as in training."""
     import cv2
 
     shrinks = size[0] * size[1] < image.shape[0] * image.shape[1]
@@ -159,12 +171,12 @@ def _normalized(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.f
 
 
 def _lines_of(probability: NDArray[np.float32]) -> list[LineBox]:
-    """Turn the detector's map ``(height, width)`` into lines, top to bottom."""
+    """Return the lines in the detector's probability map ``(height, width)``, top to bottom."""
     import cv2
 
     height, width = probability.shape
-    ink = cv2.dilate((probability > _INK).astype(np.uint8), np.ones((2, 2), np.uint8))
-    contours, _ = cv2.findContours(ink, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
+    strokes = cv2.dilate((probability > _STROKE).astype(np.uint8), np.ones((2, 2), np.uint8))
+    contours, _ = cv2.findContours(strokes, cv2.RETR_LIST, cv2.CHAIN_APPROX_SIMPLE)
     lines = []
     for contour in contours:
         (x, y), (across, down), angle = cv2.minAreaRect(contour)
@@ -195,7 +207,7 @@ def _mean_inside(probability: NDArray[np.float32], corners: NDArray[Any]) -> flo
 
 
 def _clockwise(corners: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Order four corners clockwise from the top left."""
+    """Return four corners in clockwise order from the top left."""
     by_x = corners[np.argsort(corners[:, 0], kind="stable")]
     left, right = by_x[:2], by_x[2:]
     left, right = left[np.argsort(left[:, 1])], right[np.argsort(right[:, 1])]
@@ -203,7 +215,7 @@ def _clockwise(corners: NDArray[np.floating]) -> NDArray[np.floating]:
 
 
 def _line_inputs(image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
-    """Give what the recognizer takes for a line, ``(3, 48, width)``: two variants when it may be a column."""
+    """Return the recognizer's inputs for a line, ``(3, 48, width)`` each: two when it may be a column."""
     height, width = image.shape[:2]
     if height <= _COLUMN * width:
         return [_line_input(image)]
@@ -222,7 +234,7 @@ def _line_input(image: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _batch_of(lines: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Put the recognizer's inputs into one, as wide as the widest of them; a single one is not copied."""
+    """Return the inputs as one batch, as wide as the widest; a single input is not copied."""
     if len(lines) == 1:
         return lines[0][None]
     batch = np.zeros((len(lines), 3, _LINE_HEIGHT, max(line.shape[2] for line in lines)), np.float32)
@@ -232,9 +244,9 @@ def _batch_of(lines: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 
 def _laid_flat(column: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Cut a column of upright characters between them and set them side by side.
+    """Return a column of upright characters as a line: cut between them and set side by side.
 
-    Characters of a column have one pitch; the right one puts the cuts where the rows are quiet.
+    The characters of a column have one pitch; the right one puts the cuts on rows without strokes.
     """
     height, width = column.shape[:2]
     luma = column.astype(np.float64) if column.ndim == 2 else column.mean(axis=2)
@@ -245,7 +257,7 @@ def _laid_flat(column: NDArray[np.uint8]) -> NDArray[np.uint8]:
         for pitch in np.arange(max(8.0, _CLOSEST * width), _WIDEST_PITCH * width + 1, 0.5)
         for start in np.arange(0.0, pitch, 1.0)
     ]
-    # Every second gap is as quiet as every gap: among the quiet grids the closest is meant.
+    # Every second gap is as quiet as every gap, so take the closest among the quiet grids.
     best = min(cost for cost, _, _ in grids) + 0.12 * float(unrest.mean())
     _, pitch, start = min((grid for grid in grids if grid[0] <= best), key=lambda grid: (grid[1], grid[0]))
     cuts = [0, *np.arange(start, height, pitch).round().astype(int).tolist(), height]
@@ -264,7 +276,7 @@ def _laid_flat(column: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _text_columns(luma: NDArray[np.floating], pitch: float) -> tuple[int, int]:
-    """Find the busiest columns as wide as a character is high: margins beside the text are left out."""
+    """Return the range of columns with the most strokes, as wide as a character is high, without the margins."""
     width = luma.shape[1]
     across = min(width, int(np.ceil(1.08 * pitch)))
     busy = np.abs(np.diff(luma, axis=0)).mean(axis=0)
@@ -274,7 +286,7 @@ def _text_columns(luma: NDArray[np.floating], pitch: float) -> tuple[int, int]:
 
 
 def _decoded(scores: NDArray[np.float32], characters: tuple[str, ...], share: float) -> Recognition:
-    """Read the best path through the recognizer's output ``(steps, characters)`` (CTC, blank first)."""
+    """Return the best path through the recognizer's output ``(steps, characters)`` (CTC, blank first)."""
     best = scores.argmax(axis=1)
     chosen = best != 0
     chosen[1:] &= best[1:] != best[:-1]
@@ -283,7 +295,7 @@ def _decoded(scores: NDArray[np.float32], characters: tuple[str, ...], share: fl
         return Recognition("", 0.0)
     highest = scores.max(axis=1)
     spaces = scores[:, len(characters) - 1] - highest
-    # Only what is looked at becomes a probability.
+    # Only the steps that are used become probabilities.
     seen = np.flatnonzero(chosen | (spaces >= np.log(_LOST_SPACE)))
     certainties = np.zeros(len(scores), np.float32)
     certainties[seen] = 1 / np.exp(scores[seen] - highest[seen, None]).sum(axis=1)
@@ -303,9 +315,9 @@ def _decoded(scores: NDArray[np.float32], characters: tuple[str, ...], share: fl
 def _with_lost_spaces(
     read: list[tuple[str, float, float]], space: NDArray[np.float32]
 ) -> list[tuple[str, float, float]]:
-    """Put back spaces between Latin letters that lost a step to the letter beside them.
+    """Return the symbols with the spaces between Latin letters that lost their step to a letter beside them.
 
-    A narrow space shares its step with its neighbors, and only the likeliest symbol of a step is read.
+    A narrow space shares its step with its neighbors, and the best path takes one symbol per step.
     """
     complete = read[:1]
     for symbol, confidence, step in read[1:]:
@@ -330,7 +342,7 @@ def _recognizer(threads: int, lang: str | None) -> _Model:
 
 
 def _of_scores(model: bytes) -> bytes:
-    """Leave a recognizer's softmax out; one that ends otherwise stays as it is."""
+    """Return a recognizer without its softmax; a model that ends in another operation stays as it is."""
     try:
         return without_softmax(model)
     except ValueError:
@@ -339,7 +351,7 @@ def _of_scores(model: bytes) -> bytes:
 
 @functools.cache
 def _load(path: str, threads: int, prepare: Callable[[bytes], bytes] = bytes) -> _Model:
-    """Load a model once per process and number of threads."""
+    """Return a model, loaded once per process and number of threads."""
     try:
         model = Path(path).read_bytes()
         prepared = prepare(model)
@@ -360,7 +372,7 @@ def _model_folder() -> Path:
 
 @functools.cache
 def _model_of_language(lang: str) -> Path:
-    """Find the recognizer of a language: the wheel's own, or one that RapidOCR finds (or fetches)."""
+    """Return the recognizer of a language: the one in the wheel, or one that RapidOCR finds or fetches."""
     import logging
 
     from rapidocr import RapidOCR

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.extents.reading import NOTHING, Anchor, calibrated, fold, read_caption, split_lines
-from captionacc_dagster.captioning.ocr.base import LineBox, Recognition, TextBox
+from captionacc_dagster.captioning.ocr.base import Line, LineBox, Recognition, TextBox, picture_of
 
 pytestmark = pytest.mark.unit
 
@@ -28,10 +28,15 @@ class ScriptedReader:
         self.calls = 0
         self.pictures: list[NDArray[np.uint8]] = []
 
-    def recognize(self, line_images: Sequence[NDArray[np.uint8]]) -> list[Recognition]:
-        self.calls += len(line_images)
-        self.pictures += line_images
-        return [self.readings.pop(0) for _ in line_images]
+    def reads(self, script: str, *, lang: str | None = None) -> bool:
+        return True
+
+    def recognize(
+        self, lines: Sequence[Line], *, script: str | None = None, lang: str | None = None
+    ) -> list[Recognition]:
+        self.calls += len(lines)
+        self.pictures += map(picture_of, lines)
+        return [self.readings.pop(0) for _ in lines]
 
     def detect(self, image: NDArray[np.uint8], *, long_side: int | None = None) -> list[LineBox]:
         raise AssertionError("located lines need no detection")

@@ -343,7 +343,10 @@ def test_a_frame_whose_ocr_fails_is_kept_with_its_error(tmp_path: Path):
         def detect(self, image: NDArray[np.uint8], *, long_side: int | None = None) -> list[LineBox]:
             return []
 
-        def recognize(self, line_images: object) -> list[Recognition]:
+        def reads(self, script: str, *, lang: str | None = None) -> bool:
+            return True
+
+        def recognize(self, lines: object, *, script: str | None = None, lang: str | None = None) -> list[Recognition]:
             return []
 
     path, _ = clip(tmp_path, captions(), frames=36)

@@ -38,7 +38,10 @@ class Blind:
     def detect(self, image: object, *, long_side: int | None = None) -> list[LineBox]:
         return []
 
-    def recognize(self, line_images: object) -> list[Recognition]:
+    def reads(self, script: str, *, lang: str | None = None) -> bool:
+        return True
+
+    def recognize(self, lines: object, *, script: str | None = None, lang: str | None = None) -> list[Recognition]:
         return []
 
 
