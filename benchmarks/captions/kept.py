@@ -21,7 +21,7 @@ from benchmarks.captions.measure import Cost, Measured
 from captionacc_dagster.captioning.evaluation import scoring
 from captionacc_dagster.captioning.evaluation.scoring import PredictedCaption
 
-_PACKAGES = ("av", "numpy", "onnxruntime", "opencv-python-headless", "rapidocr")
+_PACKAGES = ("av", "numpy", "onnxruntime", "opencv-python-headless", "rapidfuzz", "rapidocr")
 
 
 def cpu_name() -> str:
@@ -41,7 +41,7 @@ def versions() -> str:
 def _origin() -> str:
     """Digest what a measurement of the baseline depends on besides the clip."""
     code = [inspect.getsource(part) for part in (baseline, measure.decode_all, measure.measured_cost)]
-    code += [inspect.getsource(part) for part in (scoring.similarity, scoring.edit_distance, scoring.plain)]
+    code += [inspect.getsource(part) for part in (scoring.similarity, scoring.normalize)]
     parts = [*code, cpu_name(), str(os.cpu_count()), platform.release(), platform.python_version(), versions()]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 

@@ -9,6 +9,8 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rapidfuzz.distance import Levenshtein
+
 from benchmarks.captions.kept import cpu_name, versions
 from benchmarks.captions.measure import Measured
 from benchmarks.captions.render import Clip
@@ -20,7 +22,6 @@ from captionacc_dagster.captioning.evaluation.scoring import (
     Report,
     Scores,
     TrueCaption,
-    edit_distance,
     plain,
     score,
     summarize,
@@ -211,7 +212,7 @@ def _fault(match: Match) -> str:
 def _reading(match: Match) -> str:
     if match.predicted.text == match.truth.text:
         return ""
-    edits = edit_distance(plain(match.predicted.text), plain(match.truth.text))
+    edits = Levenshtein.distance(plain(match.predicted.text), plain(match.truth.text))
     return f" read {match.predicted.text!r} ({edits} edits)"
 
 

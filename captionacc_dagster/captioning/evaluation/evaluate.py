@@ -1,4 +1,4 @@
-"""Evaluates a subtitle file against a file with the truth, and tells the result as text."""
+"""Evaluates a subtitle file against ground truth and formats the result as text."""
 
 from __future__ import annotations
 
@@ -22,38 +22,38 @@ from captionacc_dagster.captioning.files.subtitles import SubtitleError, read_su
 
 ASSUMED_FRAME_RATE = 25.0
 
-# Subtitle files count in milliseconds; a time may lie half of one after its frame.
+# Subtitle files count in milliseconds, so a time can be half a millisecond after its frame, plus rounding errors.
 _TIME_SLACK_S = 0.0006
 
 
 @dataclass(frozen=True, slots=True)
 class FrameClock:
-    """Turns seconds into native frames: by the frames' own times, or else by a constant rate."""
+    """Converts seconds to native frames: by the frames' own times if known, else by a constant rate."""
 
     rate: float
     times_s: tuple[float, ...] = ()
 
     def frame_at(self, seconds: float) -> int:
-        """Give the first frame shown at or after a time."""
+        """Return the first frame shown at or after a time."""
         if self.times_s:
             return bisect.bisect_left(self.times_s, seconds - _TIME_SLACK_S)
         return max(0, math.ceil((seconds - _TIME_SLACK_S) * self.rate))
 
 
 def evaluate_files(predicted: Path, truth: Path, frame_rate: float | None = None) -> Report:
-    """Compare two subtitle files (SRT, WebVTT, ASS or JSON).
+    """Return the comparison of two subtitle files (SRT, WebVTT, ASS, or JSON).
 
-    Boundaries are judged in native frames. A JSON truth may say for each caption ``start_frame``, ``end_frame``,
-    ``track``, ``fade_in_frames`` and ``fade_out_frames``, and for the video ``frame_times_s``, ``video.frame_rate`` or
-    ``fps``; where frames are not said, times are turned into frames.
+    Boundaries are compared in native frames. A JSON truth can contain ``start_frame``, ``end_frame``, ``track``,
+    ``fade_in_frames``, and ``fade_out_frames`` for each caption, and ``frame_times_s``, ``video.frame_rate``, or
+    ``fps`` for the video. Without frames, times are converted to frames.
 
     Args:
-        predicted: what a program found.
-        truth: what is true.
-        frame_rate: frames per second of the video; by default as the files say, else `ASSUMED_FRAME_RATE`.
+        predicted: the captions that a program found.
+        truth: the captions in the video.
+        frame_rate: frames per second of the video; by default from the files, else `ASSUMED_FRAME_RATE`.
 
     Raises:
-        SubtitleError: a file cannot be read; names the file, the line or row, and the reason.
+        SubtitleError: a file cannot be read; the message names the file, the line or row, and the reason.
     """
     cues = read_subtitles(predicted)
     facts = _json_facts(truth)
@@ -67,7 +67,7 @@ def evaluate_files(predicted: Path, truth: Path, frame_rate: float | None = None
 
 
 def read_truth(path: Path) -> tuple[list[TrueCaption], FrameClock]:
-    """Read a file with the truth and how its video counts frames.
+    """Return the captions of a ground truth file and the frame clock of its video.
 
     Raises:
         SubtitleError: the file cannot be read.
@@ -78,7 +78,7 @@ def read_truth(path: Path) -> tuple[list[TrueCaption], FrameClock]:
 
 
 def _json_facts(path: Path) -> dict[str, Any]:
-    """Give the whole content of a JSON file that holds an object; of any other file nothing."""
+    """Return the content of a JSON file that contains an object; for any other file, an empty dict."""
     if path.suffix.lower() != ".json":
         return {}
     try:
@@ -111,7 +111,9 @@ def _clock(truth: dict[str, Any], predicted: dict[str, Any], frame_rate: float |
             return FrameClock(float(rate), times), ""
     if times:
         return FrameClock(len(times) / max(times[-1], 1e-9), times), ""
-    return FrameClock(ASSUMED_FRAME_RATE), f"no frame rate known: frames counted at {ASSUMED_FRAME_RATE:g} per second"
+    return FrameClock(
+        ASSUMED_FRAME_RATE
+    ), f"no frame rate is known, so {ASSUMED_FRAME_RATE:g} frames per second are assumed; use --frame-rate to set it"
 
 
 def _with_frames(row: tuple[Cue, dict[str, Any]], clock: FrameClock) -> TrueCaption:
@@ -141,7 +143,7 @@ def _frames(cue: Cue, clock: FrameClock) -> tuple[int, int]:
 
 
 def format_report(report: Report) -> str:
-    """Tell a comparison as text: the figures, then what went wrong in order of time."""
+    """Return a comparison as text: the scores, then every error in order of time."""
     scores = report.scores
     lines = [
         f"captions      {scores.truths} true, {scores.predictions} predicted, {scores.matches} matched",
@@ -150,8 +152,8 @@ def format_report(report: Report) -> str:
         f"boundaries    cuts: {_errors(scores.cuts)}; fades: {_errors(scores.fades)}",
         f"CER           {scores.cer_matched:.4f} matched, {scores.cer_all:.4f} with misses and phantoms (normalized)",
         f"CER raw       {scores.cer_raw_matched:.4f} matched, {scores.cer_raw_all:.4f} with misses and phantoms",
-        f"short         {scores.shorts_found} of {scores.shorts} captions of 0.5 s and less found",
-        f"neighbors    {scores.neighbors_merged} of {scores.neighbors} that differ in one character merged",
+        f"short         {scores.shorts_found} of {scores.shorts} captions of 0.5 s or less found",
+        f"neighbors     {scores.neighbors_merged} of {scores.neighbors} that differ in one character merged",
         f"wrong         {scores.missed} missed, {scores.phantoms} phantoms, "
         f"{scores.merged} merged, {scores.split} split",
     ]

@@ -1,16 +1,19 @@
 """Scores predicted captions against the truth: events found, boundaries in frames, characters read.
 
-A prediction and a true caption may match when their times overlap by half (tIoU >= 0.5) and their texts are alike by
-half. Matching is one to one and finds as many matches as there can be.
+A prediction and a true caption can match when their temporal IoU and the similarity of their texts are each at least
+0.5. Matching is one to one and finds as many matches as possible.
 """
 
 from __future__ import annotations
 
+import bisect
 import math
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
+
+from rapidfuzz.distance import Levenshtein
 
 MIN_TIOU = 0.5
 MIN_SIMILARITY = 0.5
@@ -19,16 +22,16 @@ CUT_TOLERANCE_FRAMES = 1
 FADE_TOLERANCE_FRAMES = 2
 SHORT_S = 0.5
 
-# A subtitle file counts in milliseconds: half of one, and what floats lose.
+# Half of a subtitle file's millisecond, plus rounding errors of floats.
 _TIME_SLACK_S = 0.0006
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrueCaption:
-    """A caption of the truth.
+    """A caption of the ground truth.
 
-    ``fade_in_frames`` and ``fade_out_frames`` are 0 where it is cut in or out; ``track`` is None when the truth does
-    not say.
+    ``fade_in_frames`` and ``fade_out_frames`` are 0 where the caption is cut in or out. ``track`` is None where the
+    truth does not name one.
     """
 
     start_s: float
@@ -43,7 +46,7 @@ class TrueCaption:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PredictedCaption:
-    """A caption to be judged."""
+    """A caption that a program found."""
 
     start_s: float
     end_s: float
@@ -54,7 +57,7 @@ class PredictedCaption:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A prediction that found a true caption; errors are signed, in frames, late is positive."""
+    """A prediction matched to a true caption. Errors are signed, in frames; positive means late."""
 
     predicted: PredictedCaption
     truth: TrueCaption
@@ -62,7 +65,7 @@ class Match:
 
     @property
     def start_error(self) -> int:
-        """Frames by which the prediction begins late."""
+        """Frames by which the prediction starts late."""
         return self.predicted.start_frame - self.truth.start_frame
 
     @property
@@ -72,35 +75,35 @@ class Match:
 
     @property
     def cer(self) -> float:
-        """Character error rate of this caption, normalized."""
+        """Character error rate of the normalized text."""
         return cer(self.predicted.text, self.truth.text)
 
     @property
     def timed(self) -> bool:
-        """Whether both ends lie within the strict tolerance."""
+        """Whether both boundaries are within the strict tolerance."""
         start = FADE_TOLERANCE_FRAMES if self.truth.fade_in_frames else CUT_TOLERANCE_FRAMES
         end = FADE_TOLERANCE_FRAMES if self.truth.fade_out_frames else CUT_TOLERANCE_FRAMES
         return abs(self.start_error) <= start and abs(self.end_error) <= end
 
     @property
     def strict(self) -> bool:
-        """Whether both ends and the text are right."""
+        """Whether both boundaries and the text are right."""
         return self.timed and self.cer <= STRICT_CER
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a comparison found, each list in order of time.
+    """The result of one comparison, each list in order of time.
 
     Attributes:
         matches: true captions that were found.
-        missed: true captions that were not.
-        phantoms: predictions that are no caption.
-        merged: a prediction that covers two true captions, with these two.
-        split: a true caption with the two or more predictions that lie in it.
-        neighbors: pairs of true captions that follow each other and differ in one character.
-        merged_neighbors: those of them that one prediction covers.
-        notes: what had to be assumed.
+        missed: true captions that were not found.
+        phantoms: predictions that match no true caption.
+        merged: predictions that cover two true captions, with these two.
+        split: true captions with the two or more predictions inside each.
+        neighbors: pairs of consecutive true captions that differ in one character.
+        merged_neighbors: the neighbors that one prediction covers.
+        notes: assumptions made for lack of data.
     """
 
     matches: tuple[Match, ...]
@@ -114,13 +117,13 @@ class Report:
 
     @property
     def scores(self) -> Scores:
-        """The figures of this comparison."""
+        """The scores of this comparison."""
         return summarize([self])
 
 
 @dataclass(frozen=True, slots=True)
 class BoundaryErrors:
-    """Absolute boundary errors in frames over ``count`` boundaries; NaN when there are none."""
+    """Absolute boundary errors in frames over ``count`` boundaries; NaN if there are none."""
 
     count: int
     median: float
@@ -129,7 +132,7 @@ class BoundaryErrors:
 
     @classmethod
     def of(cls, errors: Iterable[int]) -> BoundaryErrors:
-        """Summarize signed errors; the percentile is the nearest rank."""
+        """Return the summary of signed errors; the percentile is the nearest rank."""
         ordered = sorted(abs(error) for error in errors)
         if not ordered:
             return cls(0, math.nan, math.nan, math.nan)
@@ -138,10 +141,10 @@ class BoundaryErrors:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Figures over one or more comparisons. Rates without anything to count are 1 for F1 and recall, 0 for CER.
+    """Scores over one or more comparisons. With nothing to count, F1 and recall are 1 and CER is 0.
 
-    ``cer_*`` are normalized (white space, full and half width, case and punctuation apart), ``cer_raw_*`` are not,
-    except that line breaks count as spaces. ``*_all`` adds the characters of missed captions and phantoms as errors.
+    ``cer_*`` ignore white space, character width, case, and punctuation. ``cer_raw_*`` only treat line breaks as
+    spaces. ``*_all`` count the characters of missed captions and phantoms as errors.
     """
 
     truths: int
@@ -170,17 +173,17 @@ class Scores:
 
     @property
     def strict_f1(self) -> float:
-        """F1 of captions whose both ends and text are right."""
+        """F1 of captions whose boundaries and text are right."""
         return _f1(self.strict_matches, self.truths, self.predictions)
 
     @property
     def short_recall(self) -> float:
-        """Share of the captions of `SHORT_S` and less that were found."""
+        """Fraction of the captions of at most `SHORT_S` that were found."""
         return self.shorts_found / self.shorts if self.shorts else 1.0
 
     @property
     def phantoms_per_hundred(self) -> float:
-        """Phantoms for 100 true captions; infinite when there are phantoms and no captions."""
+        """Phantoms per 100 true captions; infinite if there are phantoms but no captions."""
         if self.truths:
             return 100 * self.phantoms / self.truths
         return math.inf if self.phantoms else 0.0
@@ -194,9 +197,9 @@ def _f1(matches: int, truths: int, predictions: int) -> float:
 
 
 def normalize(text: str) -> str:
-    """Fold full and half width (NFKC) and case, and drop white space and punctuation.
+    """Return text with width (NFKC) and case folded, without white space and punctuation.
 
-    Text of punctuation alone keeps it, so that a caption like ``"?!"`` still is one.
+    Text that consists of punctuation alone keeps it, so that a caption like ``"?!"`` is not empty.
     """
     folded = "".join(unicodedata.normalize("NFKC", text).casefold().split())
     letters = "".join(letter for letter in folded if unicodedata.category(letter)[0] not in "PC")
@@ -204,41 +207,26 @@ def normalize(text: str) -> str:
 
 
 def plain(text: str) -> str:
-    """Give text as it stands, with line breaks and runs of white space as one space."""
+    """Return text with each run of white space, line breaks included, as one space."""
     return " ".join(text.split())
 
 
-def edit_distance(left: str, right: str) -> int:
-    """Levenshtein distance in characters."""
-    if len(left) < len(right):
-        left, right = right, left
-    row = list(range(len(right) + 1))
-    for at, letter in enumerate(left, 1):
-        diagonal, row[0] = row[0], at
-        for to, other in enumerate(right, 1):
-            cost = min(row[to] + 1, row[to - 1] + 1, diagonal + (letter != other))
-            diagonal, row[to] = row[to], cost
-    return row[-1]
-
-
 def cer(predicted: str, truth: str) -> float:
-    """Normalized character error rate of one text; of an empty truth, the number of characters predicted."""
+    """Return the character error rate of normalized text; for an empty truth, the number of characters predicted."""
     left, right = normalize(predicted), normalize(truth)
-    return edit_distance(left, right) / max(1, len(right))
+    return Levenshtein.distance(left, right) / max(1, len(right))
 
 
 def similarity(left: str, right: str) -> float:
-    """Likeness of two texts, 0..1: one less the normalized edit distance over the longer length."""
-    left, right = normalize(left), normalize(right)
-    longest = max(len(left), len(right))
-    return 1.0 if longest == 0 else 1.0 - edit_distance(left, right) / longest
+    """Return 1 minus the edit distance of the normalized texts over the length of the longer one: 0..1."""
+    return Levenshtein.normalized_similarity(left, right, processor=normalize)
 
 
 # --- matching ---
 
 
 def temporal_iou(left: TrueCaption | PredictedCaption, right: TrueCaption | PredictedCaption) -> float:
-    """Overlap in time over the time of both together."""
+    """Return the intersection over union of two captions' time intervals."""
     overlap = _overlap(left, right)
     union = (left.end_s - left.start_s) + (right.end_s - right.start_s) - overlap
     return overlap / union if union > 0 else 0.0
@@ -248,96 +236,62 @@ def _overlap(left: TrueCaption | PredictedCaption, right: TrueCaption | Predicte
     return max(0.0, min(left.end_s, right.end_s) - max(left.start_s, right.start_s))
 
 
+class _ByTime:
+    """Finds which of many captions can overlap a given one, without comparing it with all of them.
+
+    Args:
+        captions: in order of start.
+    """
+
+    def __init__(self, captions: Sequence[TrueCaption] | Sequence[PredictedCaption]) -> None:
+        self._starts = [caption.start_s for caption in captions]
+        self._longest = max((caption.end_s - caption.start_s for caption in captions), default=0.0)
+
+    def near(self, caption: TrueCaption | PredictedCaption) -> range:
+        """Return the indices of the captions that start late and early enough to overlap ``caption``."""
+        first = bisect.bisect_left(self._starts, caption.start_s - self._longest)
+        return range(first, bisect.bisect_left(self._starts, caption.end_s))
+
+
 def _match(predicted: Sequence[PredictedCaption], truth: Sequence[TrueCaption]) -> list[Match]:
-    """Match one to one: as many as can be, and of those ways the one with the best overlap and similarity."""
-    edges: dict[tuple[int, int], float] = {}
-    tious: dict[tuple[int, int], float] = {}
+    """Return the matching with the most pairs; among those, the one with the greatest overlap plus similarity."""
+    by_time = _ByTime(truth)
+    weights: dict[tuple[int, int], float] = {}
     for row, guess in enumerate(predicted):
-        for column, caption in enumerate(truth):
-            if _overlap(guess, caption) <= 0:
-                continue
-            tiou = temporal_iou(guess, caption)
-            if tiou >= MIN_TIOU - 1e-9 and (alike := similarity(guess.text, caption.text)) >= MIN_SIMILARITY:
-                edges[row, column] = tiou + alike
-                tious[row, column] = tiou
-    pairs = [pair for group in _components(edges) for pair in _assign(group)]
-    matches = [Match(predicted[row], truth[column], tious[row, column]) for row, column in pairs]
+        for column in by_time.near(guess):
+            tiou = temporal_iou(guess, truth[column])
+            if tiou >= MIN_TIOU - 1e-9 and (alike := similarity(guess.text, truth[column].text)) >= MIN_SIMILARITY:
+                weights[row, column] = tiou + alike
+    matches = [
+        Match(predicted[row], truth[column], temporal_iou(predicted[row], truth[column]))
+        for row, column in _assign(weights)
+    ]
     return sorted(matches, key=lambda match: (match.truth.start_s, match.truth.end_s))
 
 
-def _components(edges: dict[tuple[int, int], float]) -> list[dict[tuple[int, int], float]]:
-    """Split a bipartite graph into its connected parts."""
-    groups: list[tuple[set[int], set[int], dict[tuple[int, int], float]]] = []
-    for (row, column), weight in edges.items():
-        rows, columns, together = {row}, {column}, {(row, column): weight}
-        rest = []
-        for group in groups:
-            if row in group[0] or column in group[1]:
-                rows |= group[0]
-                columns |= group[1]
-                together |= group[2]
-            else:
-                rest.append(group)
-        groups = [*rest, (rows, columns, together)]
-    return [group[2] for group in groups]
+def _assign(weights: dict[tuple[int, int], float]) -> list[tuple[int, int]]:
+    """Return the (row, column) pairs of the maximum-cardinality matching of greatest total weight.
 
+    NetworkX (2 MB, pure Python) does this in one call. SciPy's ``linear_sum_assignment`` is faster on dense matrices,
+    but its 35 MB wheel is too large for this one command, and captions that compete for a match are few.
+    """
+    import networkx as nx
 
-def _assign(edges: dict[tuple[int, int], float]) -> list[tuple[int, int]]:
-    """Maximum matching of greatest weight: the Hungarian method (Kuhn 1955) on a square matrix of costs."""
-    rows = sorted({row for row, _ in edges})
-    columns = sorted({column for _, column in edges})
-    size = max(len(rows), len(columns))
-    # An edge outweighs any gain in quality, so that the number of matches comes first.
-    bonus = 2.0 * size + 1.0
-    costs = [[0.0] * size for _ in range(size)]
-    for (row, column), weight in edges.items():
-        costs[rows.index(row)][columns.index(column)] = -(bonus + weight)
-    chosen = _hungarian(costs)
-    pairs = [(rows[at], columns[to]) for at, to in enumerate(chosen) if at < len(rows) and to < len(columns)]
-    return [pair for pair in pairs if pair in edges]
-
-
-def _hungarian(costs: list[list[float]]) -> list[int]:
-    """Give for each row the column of the cheapest perfect assignment of a square matrix, in O(n^3)."""
-    size = len(costs)
-    row_price, column_price = [0.0] * (size + 1), [0.0] * (size + 1)
-    taken_by, way = [0] * (size + 1), [0] * (size + 1)
-    for row in range(1, size + 1):
-        taken_by[0] = row
-        column = 0
-        slack, used = [math.inf] * (size + 1), [False] * (size + 1)
-        while taken_by[column]:
-            used[column] = True
-            current, delta, nearest = taken_by[column], math.inf, 0
-            for to in range(1, size + 1):
-                if used[to]:
-                    continue
-                reduced = costs[current - 1][to - 1] - row_price[current] - column_price[to]
-                if reduced < slack[to]:
-                    slack[to], way[to] = reduced, column
-                if slack[to] < delta:
-                    delta, nearest = slack[to], to
-            for to in range(size + 1):
-                if used[to]:
-                    row_price[taken_by[to]] += delta
-                    column_price[to] -= delta
-                else:
-                    slack[to] -= delta
-            column = nearest
-        while column:
-            taken_by[column] = taken_by[way[column]]
-            column = way[column]
-    chosen = [0] * size
-    for column in range(1, size + 1):
-        chosen[taken_by[column] - 1] = column - 1
-    return chosen
+    graph = nx.Graph()
+    graph.add_weighted_edges_from((("row", row), ("column", column), w) for (row, column), w in weights.items())
+    pairs = []
+    for component in nx.connected_components(graph):
+        for edge in nx.max_weight_matching(graph.subgraph(component), maxcardinality=True):
+            (_, row), (_, column) = sorted(edge, reverse=True)
+            pairs.append((row, column))
+    return pairs
 
 
 # --- scoring ---
 
 
 def score(predicted: Sequence[PredictedCaption], truth: Sequence[TrueCaption], notes: Sequence[str] = ()) -> Report:
-    """Compare predicted captions with the truth."""
+    """Return the comparison of predicted captions with the truth; both can be in any order."""
     predicted = sorted(predicted, key=lambda caption: (caption.start_s, caption.end_s))
     truth = sorted(truth, key=lambda caption: (caption.start_s, caption.end_s))
     matches = _match(predicted, truth)
@@ -359,7 +313,7 @@ def score(predicted: Sequence[PredictedCaption], truth: Sequence[TrueCaption], n
 
 
 def _followers(truth: Sequence[TrueCaption]) -> list[tuple[TrueCaption, TrueCaption]]:
-    """Pair each true caption with the one that follows it on its track."""
+    """Return each true caption with the next one on its track."""
     pairs = []
     for at, first in enumerate(truth):
         for second in truth[at + 1 :]:
@@ -373,7 +327,8 @@ def _neighbors(truth: Sequence[TrueCaption]) -> list[tuple[TrueCaption, TrueCapt
     return [
         (first, second)
         for first, second in _followers(truth)
-        if second.start_frame - first.end_frame <= 1 and edit_distance(plain(first.text), plain(second.text)) == 1
+        if second.start_frame - first.end_frame <= 1
+        and Levenshtein.distance(plain(first.text), plain(second.text)) == 1
     ]
 
 
@@ -381,10 +336,11 @@ def _merged(
     predicted: Sequence[PredictedCaption], truth: Sequence[TrueCaption], found: set[int]
 ) -> list[tuple[PredictedCaption, TrueCaption, TrueCaption]]:
     merged = []
+    by_time = _ByTime(predicted)
     for first, second in _followers(truth):
         if id(first) in found and id(second) in found:
             continue
-        for guess in predicted:
+        for guess in (predicted[index] for index in by_time.near(first)):
             covers = all(
                 _overlap(guess, caption) >= 0.5 * (caption.end_s - caption.start_s) for caption in (first, second)
             )
@@ -399,10 +355,11 @@ def _split(
     predicted: Sequence[PredictedCaption], truth: Sequence[TrueCaption]
 ) -> list[tuple[TrueCaption, tuple[PredictedCaption, ...]]]:
     split = []
+    by_time = _ByTime(predicted)
     for caption in truth:
         parts = tuple(
             guess
-            for guess in predicted
+            for guess in (predicted[index] for index in by_time.near(caption))
             if _overlap(guess, caption) > 0.5 * (guess.end_s - guess.start_s)
             and similarity(guess.text, caption.text) >= MIN_SIMILARITY
         )
@@ -412,7 +369,7 @@ def _split(
 
 
 def summarize(reports: Sequence[Report]) -> Scores:
-    """Give the figures over several comparisons taken together."""
+    """Return the scores over all captions of several comparisons."""
     matches = [match for report in reports for match in report.matches]
     missed = [caption for report in reports for caption in report.missed]
     phantoms = [guess for report in reports for guess in report.phantoms]
@@ -456,8 +413,8 @@ def _error_rates(
     phantoms: Sequence[PredictedCaption],
     form: Callable[[str], str],
 ) -> tuple[float, float]:
-    """Give the character error rate over the matches, and with missed captions and phantoms as errors."""
-    edits = sum(edit_distance(form(match.predicted.text), form(match.truth.text)) for match in matches)
+    """Return the character error rate over the matches, and with missed captions and phantoms counted as errors."""
+    edits = sum(Levenshtein.distance(form(match.predicted.text), form(match.truth.text)) for match in matches)
     length = sum(len(form(match.truth.text)) for match in matches)
     lost = sum(len(form(caption.text)) for caption in missed)
     extra = sum(len(form(guess.text)) for guess in phantoms)

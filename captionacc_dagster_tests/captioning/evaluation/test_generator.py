@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from rapidfuzz.distance import Levenshtein
 
 from benchmarks.captions.clips import clips_of
 from benchmarks.captions.corpus import Deck
@@ -18,7 +19,6 @@ from benchmarks.captions.render import Clip, render_clip
 from benchmarks.captions.script import EVENTS, write_script
 from benchmarks.captions.specs import ClipSpec, Look, TrackSpec
 from captionacc_dagster.captioning.evaluation.evaluate import read_truth
-from captionacc_dagster.captioning.evaluation.scoring import edit_distance
 
 # Pillow's own font: these tests need no font package.
 TRACK = TrackSpec(
@@ -137,7 +137,7 @@ def test_every_event_happens_as_it_says():
     assert all(8 <= event.end - event.start <= 12 for event in kinds["short"])
     first, second = kinds["neighbors"]
     assert first.end == second.start
-    assert edit_distance(first.text, second.text) == 1
+    assert Levenshtein.distance(first.text, second.text) == 1
     first, second = kinds["repeat"]
     assert first.text == second.text
     assert 2 <= second.start - first.end <= 10
@@ -161,7 +161,7 @@ def test_the_decks_hold_enough_and_differ_in_one_character():
     for language in ("en", "es", "zh"):
         deck = Deck(language, random.Random(1))
         assert len({deck.sentence() for _ in range(80)}) == 80
-        assert all(edit_distance(*deck.neighbors()) == 1 for _ in range(20))
+        assert all(Levenshtein.distance(*deck.neighbors()) == 1 for _ in range(20))
     assert "\n" in Deck("zh-en", random.Random(1)).sentence()
 
 
