@@ -12,7 +12,7 @@ from captionacc_dagster.assets.lifecycle import TRANSIENT_RETRIES, VideoRun
 from captionacc_dagster.assets.metadata import captions_table, strips
 from captionacc_dagster.assets.stored import cropped_frame_of_each
 from captionacc_dagster.captioning.files import captions_database, databases
-from captionacc_dagster.captioning.files.captions_database import Reading, StoredCaption
+from captionacc_dagster.captioning.files.captions_database import OcrUpdate, StoredCaption
 from captionacc_dagster.captioning.files.subtitles import FORMATS
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.compute.base import BadInput, ComputeBackend, Progress, QuotaExceeded
@@ -76,7 +76,7 @@ def captions_db(
                 if refused:  # when each caption begins and ends is known all the same
                     _record(run, captions_database.read_captions(path))
                 raise
-            captions_database.write_readings(path, readings)
+            captions_database.write_ocr_updates(path, readings)
             lock.check()
             store.publish(run.keys.captions_db, databases.compress(path, path.with_name("captions.db.gz")))
             rows = captions_database.read_captions(path)
@@ -86,7 +86,7 @@ def captions_db(
 
 def _read(
     run: VideoRun, compute: ComputeBackend, rows: list[StoredCaption], progress: Progress | None
-) -> list[Reading]:
+) -> list[OcrUpdate]:
     """Read the captions; those that cannot be read carry their error, and keep what was read before."""
     results = compute.generate_caption_ocr(
         run.keys.video,
@@ -99,19 +99,19 @@ def _read(
     )
     by_id = {row.id: row for row in rows}
     return [
-        Reading(r.caption_id, r.ocr_text, r.confidence) if r.error is None else _unread(by_id[r.caption_id], r.error)
+        OcrUpdate(r.caption_id, r.ocr_text, r.confidence) if r.error is None else _unread(by_id[r.caption_id], r.error)
         for r in results
     ]
 
 
-def _unread(row: StoredCaption, reason: str) -> Reading:
+def _unread(row: StoredCaption, reason: str) -> OcrUpdate:
     """Note why a caption could not be read; what it said before stays."""
-    return Reading(row.id, row.caption_ocr or "", row.caption_ocr_confidence or 0.0, reason)
+    return OcrUpdate(row.id, row.caption_ocr or "", row.caption_ocr_confidence or 0.0, reason)
 
 
 def _note_unread(run: VideoRun, store: ObjectStore, path: Path, rows: list[StoredCaption], error: Exception) -> None:
     """Write into the captions that were to be read why they could not be, and put them in place."""
-    captions_database.write_readings(path, (_unread(row, str(error) or type(error).__name__) for row in rows))
+    captions_database.write_ocr_updates(path, (_unread(row, str(error) or type(error).__name__) for row in rows))
     store.publish(run.keys.captions_db, databases.compress(path, path.with_name("captions.db.gz")))
 
 
@@ -158,7 +158,9 @@ def _record(run: VideoRun, rows: list[StoredCaption]) -> None:
         )
 
 
-def _result(run: VideoRun, store: ObjectStore, rows: list[StoredCaption], readings: list[Reading]) -> MaterializeResult:
+def _result(
+    run: VideoRun, store: ObjectStore, rows: list[StoredCaption], readings: list[OcrUpdate]
+) -> MaterializeResult:
     failed = sum(reading.error is not None for reading in readings)
     captions = captions_database.to_captions(rows, run.video.frame_rate or 25.0)
     pictures = cropped_frame_of_each(store, run.video, captions, get_settings().cropped_frame_rate)

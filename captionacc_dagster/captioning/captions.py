@@ -1,4 +1,4 @@
-"""A caption and what describes one: as found, as a subtitle file knows it, and a video's whole timeline."""
+"""The models of captions: as the engine finds them, as subtitle files contain them, and a video's timeline."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from typing import Literal, TypeVar
 
 from captionacc_dagster.captioning.geometry import BBox
 
+# How the caption of a cropped frame relates to that of the next one.
 LABELS = ("same", "different", "empty_empty", "empty_valid", "valid_empty")
 
-# A frame's time computed in floats may lie this far below the tick it belongs to.
+# A frame's time computed in floats can be this many ticks below the tick it belongs to.
 _TICK_SLACK = 1e-6
 
 
-# What a text in the picture is. Only captions go into subtitles unless more is asked for.
+# What a text in the picture is. Subtitles contain only captions unless more kinds are requested.
 Kind = Literal["caption", "lower_third", "title", "fixture", "interface", "scene"]
 
-# The stable codes of warnings; the sentence that goes with one names what was seen and what to do.
+# Stable codes, for programs; the message of a warning says what was seen and what to do.
 WarningCode = Literal[
     "no_text_seen",
     "text_left_out",
@@ -32,12 +33,12 @@ WarningCode = Literal[
 
 @dataclass(frozen=True, slots=True)
 class CaptionWarning:
-    """Something about a video that its user should know, in one plain sentence.
+    """What the user of a video should know, in one plain sentence.
 
     Attributes:
         code: stable, for programs.
         message: for people: what was seen and what to do.
-        start_s, end_s: the part of the video it is about, seconds; None: all of it.
+        start_s, end_s: the part of the video concerned, seconds; None for the whole video.
     """
 
     code: WarningCode
@@ -48,13 +49,14 @@ class CaptionWarning:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Word:
-    """One word of a caption whose words appear, or light up, one after another.
+    """One word of a caption whose words appear or are highlighted one after another.
 
     Attributes:
         text: the word.
-        start_s, end_s: when it is in the picture, half-open.
-        bbox: where it is.
-        highlight_start_s, highlight_end_s: when it is the highlighted one; None where words are not highlighted.
+        start_s, end_s: half-open time in which the word is visible, seconds.
+        bbox: its place in the frame.
+        highlight_start_s, highlight_end_s: half-open time in which the word is highlighted, seconds; None if it
+            never is.
     """
 
     text: str
@@ -70,20 +72,18 @@ class Caption:
     """One text event as the engine found it.
 
     Attributes:
-        start_s: first moment, seconds from the video's first frame.
-        end_s: first moment after it (half-open).
-        start_frame: first native frame that shows it.
-        end_frame: first native frame that no longer does.
+        start_s, end_s: half-open time on the video's own clock, seconds.
+        start_frame, end_frame: half-open range of native frames that show the caption.
         text: lines joined by ``"\\n"``.
         confidence: of the text, 0..1.
-        bbox: where it stands in the picture.
+        bbox: its place in the frame.
         track: name of its track in the layout.
-        extent_confidence: of its beginning and end, 0..1.
+        extent_confidence: of its start and end, 0..1.
         kind: what the text is.
-        lang: its language (BCP 47), None where it is not known.
-        script: its writing system (ISO 15924), None where it is not known.
-        unread: a line of it is in a script that no engine at hand reads; ``text`` has the lines that were read.
-        words: its words with their times, empty where they do not move.
+        lang: language (BCP 47); None if unknown.
+        script: writing system (ISO 15924); None if unknown.
+        unread: no available engine reads the script of at least one line; ``text`` contains the lines that were read.
+        words: words with their own times; empty if all words appear and disappear together.
     """
 
     start_s: float
@@ -103,18 +103,18 @@ class Caption:
 
     @property
     def start_ms(self) -> int:
-        """First moment in whole milliseconds, rounded as in the files."""
+        """Start in whole milliseconds, rounded down as in the files."""
         return ticks(self, 1000)[0]
 
     @property
     def end_ms(self) -> int:
-        """First moment after it in whole milliseconds, rounded as in the files."""
+        """End in whole milliseconds, rounded down as in the files."""
         return ticks(self, 1000)[1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cue:
-    """One text event as a subtitle file knows it: as `Caption`, with None for what the file does not say."""
+    """One text event of a subtitle file: the fields of `Caption`, None where the file has no value."""
 
     start_s: float
     end_s: float
@@ -131,19 +131,19 @@ T = TypeVar("T", Cue, Caption, Cue | Caption)
 
 
 def sort_cues(cues: Iterable[T]) -> list[T]:
-    """Order cues by start, then end, then from top to bottom."""
+    """Return cues ordered by start, then end, then from top to bottom."""
     return sorted(cues, key=lambda cue: (cue.start_s, cue.end_s, cue.bbox.top if cue.bbox else 1.0))
 
 
 def ticks(cue: AnyCue, per_second: int) -> tuple[int, int]:
-    """Give start and end in whole ticks, rounded down; a cue keeps at least one tick."""
+    """Return start and end in whole ticks, rounded down; a cue lasts at least one tick."""
     start = max(0, math.floor(cue.start_s * per_second + _TICK_SLACK))
     return start, max(start + 1, math.floor(cue.end_s * per_second + _TICK_SLACK))
 
 
 @dataclass(frozen=True, slots=True)
 class PairResult:
-    """The label of two consecutive cropped frames and the probabilities of all five, which add up to 1."""
+    """The label of two consecutive cropped frames, and the probabilities of all five `LABELS`, which sum to 1."""
 
     frame1_index: int
     frame2_index: int
@@ -168,16 +168,16 @@ class PairResult:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """All that one pass over a video found.
+    """The result of one pass over a video.
 
     Attributes:
         captions: in order of time, then from top to bottom.
         pairs: labels of consecutive cropped frames.
         cropped_frame_count: frames sampled at the given rate.
-        native_frame_count: frames decoded: none where the layout has no track.
-        ocr_recognitions: lines that were recognized, repeats counted.
+        native_frame_count: frames decoded; 0 if the layout has no track.
+        ocr_recognitions: lines recognized, repeats included.
         seconds: CPU seconds by stage: decode, analysis, ocr, encode.
-        warnings: what the user should know of the video.
+        warnings: what the user should know about the video.
     """
 
     captions: tuple[Caption, ...]

@@ -15,7 +15,7 @@ import psycopg
 
 from captionacc_dagster.captioning.captions import Caption
 from captionacc_dagster.captioning.files import captions_database, databases
-from captionacc_dagster.captioning.files.captions_database import Reading
+from captionacc_dagster.captioning.files.captions_database import OcrUpdate
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.models import ApprovalStatus, Role, Video
@@ -128,8 +128,8 @@ class World:
             path = Path(name) / "captions.db"
             captions_database.merge_captions(path, captions, 10.0)
             rows = captions_database.read_captions(path)
-            captions_database.write_readings(
-                path, [Reading(row.id, caption.text, 0.9) for row, caption in zip(rows, captions, strict=True)]
+            captions_database.write_ocr_updates(
+                path, [OcrUpdate(row.id, caption.text, 0.9) for row, caption in zip(rows, captions, strict=True)]
             )
             packed = databases.compress(path, Path(name) / "captions.db.gz")
             self.store.publish(VideoKeys(str(tenant_id), str(video.id)).captions_db, packed)

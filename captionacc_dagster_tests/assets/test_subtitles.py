@@ -10,7 +10,7 @@ from dagster import AssetSpec, materialize
 
 from captionacc_dagster.assets.captions import subtitles
 from captionacc_dagster.captioning.files import captions_database, databases
-from captionacc_dagster.captioning.files.captions_database import Reading
+from captionacc_dagster.captioning.files.captions_database import OcrUpdate
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID
 from captionacc_dagster.orchestration.partitions import videos_partitions
 from captionacc_dagster_tests.assets.made_captions import caption
@@ -27,7 +27,7 @@ def captions_that_say(text: str, folder: Path) -> Path:
     """A packed ``captions.db`` with one caption."""
     path = folder / f"{text}.db"
     captions_database.merge_captions(path, [caption(1.0, 2.0, "")], 10.0)
-    captions_database.write_readings(path, [Reading(1, text, 0.9)])
+    captions_database.write_ocr_updates(path, [OcrUpdate(1, text, 0.9)])
     return databases.compress(path, path.with_suffix(".db.gz"))
 
 

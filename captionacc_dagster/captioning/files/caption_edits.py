@@ -1,7 +1,7 @@
-"""What people do to the rows of ``captions.db``: confirm, correct, split, merge, add and delete.
+"""Edits that people make in ``captions.db``: confirm, correct, split, merge, add, and delete.
 
-Whatever a person touched counts as theirs: the machine leaves it alone from then on. A deleted caption stays as a
-``gap``, so that the machine does not find it again.
+The engine never changes a row that a person edited. A deleted caption stays as a ``gap``, so that the engine does not
+add it again.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from captionacc_dagster.captioning.files.captions_database import ExtentsState, 
 from captionacc_dagster.captioning.files.databases import now_text, open_database
 
 UNCHANGED: Final[Any] = object()
-"""Says that a value stays as it is, where None would clear it."""
+"""Leaves a value unchanged, where None clears it."""
 
 
 class CaptionNotFound(LookupError):
-    """The database has no caption of this number; the message names it."""
+    """The database has no caption with this ID; the message names it."""
 
 
 class InvalidEdit(ValueError):
-    """An edit that makes no sense; the message says why."""
+    """An edit is not possible; the message says why."""
 
 
 class CaptionEditor:
-    """One person's edits of one database, written together when the block of :func:`edit_captions` ends.
+    """Edits of one database, committed together when the block of :func:`edit_captions` ends.
 
     Args:
-        connection: the open database, with rows by name.
-        frame_rate: cropped frames per second, for the frame numbers beside the times.
-        duration_ms: length of the video, milliseconds; None when unknown.
+        connection: the open database; its rows allow access by column name.
+        frame_rate: cropped frames per second, for the frame numbers that belong to the times.
+        duration_ms: length of the video, milliseconds; None if unknown.
     """
 
     def __init__(self, connection: sqlite3.Connection, frame_rate: float, duration_ms: int | None = None) -> None:
@@ -45,7 +45,7 @@ class CaptionEditor:
 
     @property
     def unread(self) -> list[int]:
-        """Captions whose extents changed and that nobody typed a text for: the machine must read them again."""
+        """IDs of captions whose extents changed and that have no typed text: OCR must read them again."""
         return sorted(
             number
             for number in self._unread
@@ -54,14 +54,14 @@ class CaptionEditor:
 
     @property
     def text_pending(self) -> bool:
-        """Whether a caption's text waits for somebody to look at it again."""
+        """Whether a person must check the text of at least one caption again."""
         return self._connection.execute("SELECT 1 FROM captions WHERE text_pending LIMIT 1").fetchone() is not None
 
     def get(self, caption_id: int) -> StoredCaption:
-        """Give a caption.
+        """Return a caption.
 
         Raises:
-            CaptionNotFound: there is none of this number.
+            CaptionNotFound: no caption has this ID.
         """
         row = self._find(caption_id)
         if row is None:
@@ -69,10 +69,10 @@ class CaptionEditor:
         return row
 
     def confirm(self, caption_ids: Iterable[int]) -> list[StoredCaption]:
-        """Say of captions that they begin and end where the rows say.
+        """Mark the extents of captions as confirmed, and return the captions.
 
         Raises:
-            CaptionNotFound: one is not there; then none is confirmed.
+            CaptionNotFound: one does not exist; then none is confirmed.
         """
         rows = [self.get(number) for number in dict.fromkeys(caption_ids)]
         for row in rows:
@@ -90,13 +90,13 @@ class CaptionEditor:
         text_status: str | None = UNCHANGED,
         text_notes: str | None = UNCHANGED,
     ) -> StoredCaption:
-        """Change what is named; a caption with changed times or text counts as confirmed unless ``state`` is given.
+        """Change the given fields; changed times or text confirm the caption unless ``state`` is given.
 
-        A ``text`` of None takes a typed text away, so that what the machine read counts again.
+        A ``text`` of None removes the typed text, so that the text of OCR applies again.
 
         Raises:
-            CaptionNotFound: there is none of this number.
-            InvalidEdit: times that no caption can have.
+            CaptionNotFound: no caption has this ID.
+            InvalidEdit: the times are not valid for a caption.
         """
         row = self.get(caption_id)
         changes: dict[str, Any] = {}
@@ -121,13 +121,13 @@ class CaptionEditor:
         return self.get(row.id)
 
     def split(self, caption_id: int, at_ms: int, texts: tuple[str, str] | None = None) -> list[StoredCaption]:
-        """Make two captions that touch at ``at_ms`` of one; the first keeps the number.
+        """Split a caption in two at ``at_ms``; the first keeps the ID.
 
-        Without ``texts`` the machine reads both anew, whatever the one before said.
+        Without ``texts``, OCR reads both again.
 
         Raises:
-            CaptionNotFound: there is none of this number.
-            InvalidEdit: the moment does not lie inside the caption.
+            CaptionNotFound: no caption has this ID.
+            InvalidEdit: ``at_ms`` is not inside the caption.
         """
         row = self.get(caption_id)
         if not row.start_ms < at_ms < row.end_ms:
@@ -142,19 +142,19 @@ class CaptionEditor:
         return [self.get(row.id), self.get(number)]
 
     def merge(self, caption_ids: Sequence[int], text: str | None = None) -> StoredCaption:
-        """Make one caption of several, from the first start to the last end; the earliest keeps its number.
+        """Merge captions into one, from the first start to the last end; the earliest keeps its ID.
 
-        Without ``text``, and when all of them say the same, that stays; otherwise the machine reads it anew.
+        Without ``text``, a typed text that all of them share stays; otherwise OCR reads the merged caption.
 
         Raises:
-            CaptionNotFound: one is not there.
-            InvalidEdit: fewer than two, or of several tracks.
+            CaptionNotFound: one does not exist.
+            InvalidEdit: fewer than two captions, or captions of different tracks.
         """
         rows = sorted((self.get(number) for number in set(caption_ids)), key=lambda row: (row.start_ms, row.id))
         if len(rows) < 2:
             raise InvalidEdit("at least two captions are needed to merge")
         if len({row.track for row in rows}) > 1:
-            raise InvalidEdit("captions of several tracks cannot be merged")
+            raise InvalidEdit("captions of different tracks cannot be merged")
         first, others = rows[0], rows[1:]
         typed = {row.text for row in rows}
         kept = text if text is not None else typed.pop() if len(typed) == 1 else None
@@ -168,20 +168,20 @@ class CaptionEditor:
         return self.get(first.id)
 
     def add(self, start_ms: int, end_ms: int, text: str | None = None) -> StoredCaption:
-        """Add a caption that the machine missed.
+        """Add a caption that the engine missed.
 
         Raises:
-            InvalidEdit: times that no caption can have.
+            InvalidEdit: the times are not valid for a caption.
         """
         number = self._insert(start_ms, end_ms, text, None)
         self._unread.add(number)
         return self.get(number)
 
     def delete(self, caption_id: int) -> StoredCaption:
-        """Say that there is no caption: the row stays as a gap, and nobody sees it.
+        """Delete a caption: its row stays as a gap that no output contains.
 
         Raises:
-            CaptionNotFound: there is none of this number.
+            CaptionNotFound: no caption has this ID.
         """
         row = self.get(caption_id)
         self._update(
@@ -190,7 +190,7 @@ class CaptionEditor:
         return self.get(row.id)
 
     def _find(self, caption_id: int) -> StoredCaption | None:
-        # SQLite's integers end here; a larger number is no row's.
+        # SQLite integers have 64 bits; a larger number cannot be an ID.
         if not 0 <= caption_id < 1 << 63:
             return None
         row = self._connection.execute("SELECT * FROM captions WHERE id = ?", (caption_id,)).fetchone()
@@ -245,7 +245,7 @@ class CaptionEditor:
             raise InvalidEdit("a caption's text is not empty; delete the caption instead")
 
 
-# A container's duration may fall a little short of its last frame's end.
+# Milliseconds by which a caption may outlast the video: a container's duration can fall short of its last frame.
 _PAST_THE_END_MS = 1000
 _CONFIRMED = {"caption_frame_extents_state": "confirmed", "caption_frame_extents_pending": 0}
 _UNREAD = {
@@ -259,7 +259,7 @@ _PLACE = ("track", "bbox_left", "bbox_top", "bbox_right", "bbox_bottom")
 
 
 def _around(rows: Sequence[StoredCaption]) -> dict[str, float]:
-    """Give the box around the boxes that are known."""
+    """Return the columns of the union of the known boxes."""
     boxes = [row.bbox for row in rows if row.bbox_left is not None]
     if not boxes:
         return {}
@@ -271,13 +271,13 @@ def _around(rows: Sequence[StoredCaption]) -> dict[str, float]:
 
 @contextmanager
 def edit_captions(path: Path, frame_rate: float, duration_ms: int | None = None) -> Iterator[CaptionEditor]:
-    """Open ``captions.db`` for edits; an error inside the block leaves the file as it was.
+    """Open ``captions.db`` for edits; an error inside the block leaves the file unchanged.
 
     Raises:
         DatabaseError: no captions database.
     """
     with open_database(path):
-        pass  # refuses what is no captions database
+        pass  # raises if it is not a captions database
     with closing(sqlite3.connect(path)) as connection:
         connection.row_factory = sqlite3.Row
         with connection:

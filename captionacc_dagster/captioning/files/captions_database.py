@@ -1,7 +1,7 @@
-"""``captions.db``: the captions as the machine found them and as people confirmed or corrected them.
+"""``captions.db``: captions as the engine finds them and as people confirm or correct them.
 
-What a person confirmed or typed is never overwritten by the machine: such a row stays as it is, and what the
-machine finds in its place is left out.
+The engine never overwrites what a person confirmed or typed: such a row stays, and what the engine finds in its place
+is discarded.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ SCHEMAS: Final = {"captions.db": _SCHEMA}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredCaption:
-    """One row of ``captions``; times in milliseconds on the video's own clock, half-open."""
+    """One row of ``captions``; times are half-open, in milliseconds on the video's own clock."""
 
     id: int
     start_frame_index: int
@@ -75,12 +75,12 @@ class StoredCaption:
 
     @property
     def shown_text(self) -> str:
-        """What a person typed, or else what the machine read."""
+        """The text that a person typed, or else the text that OCR read."""
         return self.text if self.text is not None else (self.caption_ocr or "")
 
     @property
     def bbox(self) -> BBox:
-        """Where it stands in the picture; the whole of it when unknown."""
+        """The caption's place in the frame; the whole frame if unknown."""
         if self.bbox_left is None or self.bbox_top is None or self.bbox_right is None or self.bbox_bottom is None:
             return BBox(0.0, 0.0, 1.0, 1.0)
         return BBox(self.bbox_left, self.bbox_top, self.bbox_right, self.bbox_bottom)
@@ -90,8 +90,8 @@ _COLUMNS = tuple(field.name for field in fields(StoredCaption))
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """What the machine read of one row, or why it could not."""
+class OcrUpdate:
+    """New OCR columns of one row: the text, or the reason why OCR failed."""
 
     caption_id: int
     text: str
@@ -100,25 +100,29 @@ class Reading:
 
 
 def merge_captions(path: Path, found: Sequence[Caption], frame_rate: float, previous: Path | None = None) -> None:
-    """Write ``captions.db`` with what was found and with what people made of it before.
+    """Write ``captions.db`` with newly found captions and the rows that people edited before.
 
     Args:
         path: the new database.
         found: the captions of the newest extents, in order of time.
         frame_rate: cropped frames per second.
-        previous: the database so far. Rows a person had a hand in stay, ids included; machine rows are replaced.
+        previous: the current database. Rows that a person confirmed or typed stay, ids included; all others are
+            replaced.
+
+    Raises:
+        DatabaseError: ``previous`` is not a captions database.
     """
     if previous is None:
         with new_database(path, _SCHEMA) as connection:
             _insert(connection, found, frame_rate)
         return
     with open_database(previous):
-        pass  # refuses what is no captions database before anything is written
+        pass  # raises if it is not a captions database, before anything is written
     part = path.with_name(path.name + ".part")
     try:
         shutil.copyfile(previous, part)
         with closing(sqlite3.connect(part)) as connection:
-            # A person had a hand in a row when its extents were confirmed or its text was typed.
+            # A row is a person's if its extents are confirmed or its text is typed.
             connection.execute("DELETE FROM captions WHERE caption_frame_extents_state = 'predicted' AND text IS NULL")
             kept = connection.execute("SELECT start_ms, end_ms, track FROM captions").fetchall()
             free = [caption for caption in found if not any(_in_place_of(caption, *row) for row in kept)]
@@ -130,7 +134,7 @@ def merge_captions(path: Path, found: Sequence[Caption], frame_rate: float, prev
 
 
 def _in_place_of(caption: Caption, start_ms: int, end_ms: int, track: str) -> bool:
-    """Say whether a found caption stands where a kept row does: half of the shorter one in common."""
+    """Return whether a found caption and a kept row share half of the shorter one's time."""
     if track and caption.track and track != caption.track:
         return False
     common = min(caption.end_ms, end_ms) - max(caption.start_ms, start_ms)
@@ -162,10 +166,10 @@ def _insert(connection: sqlite3.Connection, captions: Iterable[Caption], frame_r
 
 
 def read_captions(path: Path) -> list[StoredCaption]:
-    """Read all rows in order of time.
+    """Return all rows in order of time.
 
     Raises:
-        DatabaseError: no captions database.
+        DatabaseError: not a captions database.
     """
     with open_database(path) as connection:
         return [
@@ -175,15 +179,15 @@ def read_captions(path: Path) -> list[StoredCaption]:
 
 
 def stored_caption(row: sqlite3.Row) -> StoredCaption:
-    """Read one row of the table ``captions``."""
+    """Return a row of the table ``captions`` as a `StoredCaption`."""
     values = {name: row[name] for name in _COLUMNS}
     for name in ("caption_frame_extents_pending", "text_pending"):
         values[name] = bool(values[name])
     return StoredCaption(**values)
 
 
-def write_readings(path: Path, readings: Iterable[Reading]) -> None:
-    """Record what the machine read, in place; the text a person typed stays beside it, untouched."""
+def write_ocr_updates(path: Path, updates: Iterable[OcrUpdate]) -> None:
+    """Write the OCR columns of rows in place; the text that a person typed does not change."""
     now = now_text()
     with closing(sqlite3.connect(path)) as connection:
         connection.executemany(
@@ -191,26 +195,26 @@ def write_readings(path: Path, readings: Iterable[Reading]) -> None:
             " caption_ocr_error = ?, caption_ocr_processed_at = ?, updated_at = ? WHERE id = ?",
             [
                 (
-                    reading.text,
-                    reading.confidence,
-                    "completed" if reading.error is None else "error",
-                    reading.error,
+                    update.text,
+                    update.confidence,
+                    "completed" if update.error is None else "error",
+                    update.error,
                     now,
                     now,
-                    reading.caption_id,
+                    update.caption_id,
                 )
-                for reading in readings
+                for update in updates
             ],
         )
         connection.commit()
 
 
 def to_captions(rows: Iterable[StoredCaption], native_frame_rate: float) -> list[Caption]:
-    """Give the captions a viewer should see: with text, gaps and rows without a word left out.
+    """Return the captions that a viewer should see: no gaps, no rows without text.
 
     Args:
-        rows: the rows, in order of time.
-        native_frame_rate: used for the frame numbers of rows whose times a person changed.
+        rows: in order of time.
+        native_frame_rate: frames per second, for the frame numbers of rows whose times a person changed.
     """
     return [
         Caption(

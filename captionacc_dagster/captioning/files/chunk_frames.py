@@ -1,4 +1,4 @@
-"""Reads cropped frames back from WebM chunks: which chunk holds a frame, and the pictures of a range of frames."""
+"""Reads cropped frames from WebM chunks: which chunk contains a frame, and the pictures of a set of frames."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from captionacc_dagster.captioning.files.chunks import FRAMES_PER_CHUNK, level_o
 
 
 def chunk_of(index: int) -> tuple[int, int]:
-    """Give ``(level, first_frame)`` of the chunk that holds a cropped frame, as :class:`ChunkWriter` names them."""
+    """Return ``(level, first_frame)`` of the chunk that contains a cropped frame, as `ChunkWriter` names it."""
     level = level_of(index)
     if level == 16:
         place = index // 16
         return level, place // FRAMES_PER_CHUNK * FRAMES_PER_CHUNK * 16
-    # Three of four at this level: the fourth belongs to the level above.
+    # The fourth of every four frames of this level belongs to the level above.
     place = index // (4 * level) * 3 + index // level % 4 - 1
     first = place // FRAMES_PER_CHUNK * FRAMES_PER_CHUNK
     return level, (first // 3) * 4 * level + (first % 3 + 1) * level
 
 
 def read_chunk(data: bytes, frame_rate: float) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Give every frame of one chunk file with its index, ``(height, width, 3)`` BGR uint8.
+    """Yield every frame of a chunk file with its index, ``(height, width, 3)`` BGR uint8.
 
     Raises:
-        ValueError: the bytes are no such file.
+        ValueError: the bytes are not a chunk file.
     """
     import av
     from av.error import FFmpegError
@@ -43,11 +43,11 @@ def read_chunk(data: bytes, frame_rate: float) -> Iterator[tuple[int, NDArray[np
 def read_cropped_frames(
     indices: Iterable[int], load: Callable[[int, int], bytes | None], frame_rate: float
 ) -> dict[int, NDArray[np.uint8]]:
-    """Give the cropped frames of these indices that there are, ``(height, width, 3)`` BGR uint8.
+    """Return the existing cropped frames of these indices, each ``(height, width, 3)`` BGR uint8.
 
     Args:
         indices: of cropped frames.
-        load: gives the bytes of the chunk ``(level, first_frame)``, or None when there is none.
+        load: returns the bytes of the chunk ``(level, first_frame)``, or None if it does not exist.
         frame_rate: cropped frames per second.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Cropped frames as WebM (VP9) for people to look at: three levels that share no frame, 32 frames a chunk."""
+"""Writes cropped frames as WebM (VP9) for people to view: three levels that share no frame, 32 frames per chunk."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 FRAMES_PER_CHUNK = 32
 LEVELS = (16, 4, 1)
-# Encoding costs by the pixel, and nobody needs larger letters to read a caption: pixels
-_LINE = 28  # of a line, where its height is known: letters of 20 pixels;
-_LONG_SIDE = 576  # of the longer side at most: a 20th of 1080p is still 16 pixels high,
-_MOST_PIXELS = 100_000  # and in all: with tracks at the top and at the bottom the crop is nearly the whole picture
-_TOGETHER = 8  # frames: an encoder that is woken for each would keep the decoder's pictures out of the caches
-_QUEUED = 1  # times as many wait for it
+# Encoding time grows with the number of pixels, so pictures are no larger than a caption needs to be readable.
+_MAX_LINE_PX = 28  # height of a line, pixels, if known: letters of 20 pixels
+_MAX_SIDE_PX = 576  # longer side, pixels: a line of 1/20 of a 1080p frame is still 16 pixels high
+_MAX_PIXELS = 100_000  # whole picture: with tracks at the top and bottom, the crop is nearly the whole frame
+_BATCH_FRAMES = 8  # waking the encoder for every frame would evict the decoder's pictures from the CPU caches
+_QUEUED_BATCHES = 1
 _OPTIONS = {
     "deadline": "realtime",
     "cpu-used": "8",
@@ -34,35 +34,35 @@ _OPTIONS = {
     "row-mt": "0",
     "lag-in-frames": "0",
     "auto-alt-ref": "0",
-    "error-resilient": "default",  # no probabilities are carried on: 3 % larger, 3 % cheaper
+    "error-resilient": "default",  # no probabilities carried between frames: 3 % larger files, 3 % less CPU time
 }
 
 Planes = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
 
 
 def level_of(index: int) -> int:
-    """Give the level that holds a cropped frame: 16 every 16th, 4 every 4th that 16 lacks, 1 the rest."""
+    """Return the level of a cropped frame: 16 for every 16th, 4 for the other 4ths, 1 for the rest."""
     return next(level for level in LEVELS if index % level == 0)
 
 
 class ChunkWriter:
-    """Encodes cropped frames in a thread of its own. Use as a context manager.
+    """Encodes cropped frames in its own thread. Use as a context manager.
 
-    Files are ``modulo_{level}/chunk_{first_frame:010d}.webm``; a frame's time stamp in its file is its own
-    time in the video. Pictures are scaled down to lines of 28 pixels, 576 pixels of the longer side and 100,000 in all.
+    Files are ``modulo_{level}/chunk_{first_frame:010d}.webm``; a frame's timestamp in its file is its time in the
+    video. Pictures are scaled down to at most 28 pixels per line, 576 pixels on the longer side, and 100,000 pixels.
 
     Args:
-        folder: where the three level folders are made.
+        folder: parent of the three level folders, which are created.
         frame_rate: cropped frames per second.
-        line_px: height of the lowest line of text, pixels; 0 where that is not known.
+        line_px: height of the lowest line of text, pixels; 0 if unknown.
     """
 
     def __init__(self, folder: Path, frame_rate: float, line_px: float = 0.0) -> None:
         self._folder = folder
         self._line_px = line_px
         self._frame_rate = Fraction(frame_rate).limit_denominator(1000)
-        self._gathered: list[tuple[int, Planes]] = []
-        self._frames: queue.Queue[list[tuple[int, Planes]] | None] = queue.Queue(_QUEUED)
+        self._batch: list[tuple[int, Planes]] = []
+        self._frames: queue.Queue[list[tuple[int, Planes]] | None] = queue.Queue(_QUEUED_BATCHES)
         self._open: dict[int, _Chunk] = {}
         self._error: BaseException | None = None
         self._worker = threading.Thread(target=self._work, name="chunks", daemon=True)
@@ -75,31 +75,35 @@ class ChunkWriter:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._frames.put(self._gathered)
+        self._frames.put(self._batch)
         self._frames.put(None)
         self._worker.join()
         if self._error is not None and exc[0] is None:
             raise self._error
 
     def write(self, index: int, planes: Planes) -> None:
-        """Take cropped frame ``index``: its Y, Cb and Cr planes in 4:2:0, uint8, even luma sizes."""
+        """Queue cropped frame ``index``: its Y, Cb, and Cr planes, 4:2:0 uint8 with even luma sizes.
+
+        Raises:
+            Exception: encoding an earlier frame failed.
+        """
         if self._error is not None:
             raise self._error
-        self._gathered.append((index, planes))
-        if len(self._gathered) == _TOGETHER:
-            self._frames.put(self._gathered)
-            self._gathered = []
+        self._batch.append((index, planes))
+        if len(self._batch) == _BATCH_FRAMES:
+            self._frames.put(self._batch)
+            self._batch = []
 
     def _work(self) -> None:
         try:
-            while (gathered := self._frames.get()) is not None:
-                for index, planes in gathered:
+            while (batch := self._frames.get()) is not None:
+                for index, planes in batch:
                     self._encode(index, planes)
             for chunk in self._open.values():
                 chunk.close()
-        except BaseException as error:  # noqa: BLE001 -- handed over: it is raised where frames are written
+        except BaseException as error:  # noqa: BLE001 -- raised again in write() or __exit__()
             self._error = error
-            while self._frames.get() is not None:  # nobody shall wait for room in the queue
+            while self._frames.get() is not None:  # so that write() never blocks on a full queue
                 pass
         self.seconds = time.thread_time()
 
@@ -116,11 +120,11 @@ class ChunkWriter:
             del self._open[level]
 
     def _bounded(self, planes: Planes) -> Planes:
-        """Scale the planes down as far as they may be; the luma's sides stay even."""
+        """Return the planes scaled down to the size limits; the luma sides stay even."""
         height, width = planes[0].shape
-        scale = min(_LONG_SIDE / max(height, width), (_MOST_PIXELS / (height * width)) ** 0.5)
+        scale = min(_MAX_SIDE_PX / max(height, width), (_MAX_PIXELS / (height * width)) ** 0.5)
         if self._line_px:
-            scale = min(scale, _LINE / self._line_px)
+            scale = min(scale, _MAX_LINE_PX / self._line_px)
         if scale >= 1:
             return planes
         across, down = max(1, round(width * scale / 2)), max(1, round(height * scale / 2))
@@ -138,7 +142,7 @@ class _Chunk:
         self._stream: Any = self._container.add_stream("libvpx-vp9", rate=rate, options=_OPTIONS)
         self._stream.width, self._stream.height = shape[1], shape[0]
         self._stream.pix_fmt = "yuv420p"
-        self._time_base = 1 / rate  # the stream's own becomes milliseconds once its header is written
+        self._time_base = 1 / rate  # WebM changes the stream's own to milliseconds when it writes the header
         self._stream.codec_context.time_base = self._time_base
         self._stream.codec_context.thread_count = 1
 

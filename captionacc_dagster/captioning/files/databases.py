@@ -1,7 +1,7 @@
-"""The SQLite files of a video: what was read, where captions stand, when they begin and end.
+"""The SQLite files of a video: detections, layout, and caption extents.
 
-Plain ``sqlite3`` opens all of them. Confidences and coordinates are 0..1, origin top left. A file is written under
-a temporary name and put in place when complete, so that nobody ever reads half of one.
+Plain ``sqlite3`` opens all of them. Confidences and coordinates are 0..1, origin top left. A file is written under a
+temporary name and renamed when complete, so that no reader sees a partial file.
 """
 
 from __future__ import annotations
@@ -19,22 +19,21 @@ from pathlib import Path
 from typing import Any, Final
 
 from captionacc_dagster import __version__
-from captionacc_dagster.captioning.captions import Caption, PairResult, Timeline
+from captionacc_dagster.captioning.captions import LABELS, Caption, PairResult, Timeline
 from captionacc_dagster.captioning.geometry import BBox, CropRegion
 from captionacc_dagster.captioning.layout.model import Detection, FrameOcr, Layout, Track
 
 SCHEMA_VERSION = 1
 GENERATOR = "captionacc_dagster"
-LABELS = ("same", "different", "empty_empty", "empty_valid", "valid_empty")
 
 
 class DatabaseError(Exception):
-    """A file that is not the database it should be; the message names the file and the reason."""
+    """A file is not the expected database; the message names the file and the reason."""
 
 
 @contextmanager
 def new_database(path: Path, schema: str) -> Iterator[sqlite3.Connection]:
-    """Make a database at ``path``; it appears there only when the block ends without an error."""
+    """Create a database at ``path``; the file appears only when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.unlink(missing_ok=True)
@@ -60,7 +59,7 @@ def open_database(path: Path) -> Iterator[sqlite3.Connection]:
     """Open a database for reading.
 
     Raises:
-        DatabaseError: no database, or one of another schema version.
+        DatabaseError: not a database, or one of an unknown schema version.
     """
     if not path.is_file():
         raise DatabaseError(f"{path.name}: no such file")
@@ -78,17 +77,17 @@ def open_database(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 def compress(path: Path, target: Path) -> Path:
-    """Gzip ``path`` into ``target``, the same bytes for the same content."""
+    """Gzip ``path`` into ``target`` and return ``target``; equal content gives equal bytes."""
     with path.open("rb") as source, target.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as sink:
         shutil.copyfileobj(source, sink, 1 << 20)
     return target
 
 
 def decompress(path: Path, target: Path) -> Path:
-    """Undo :func:`compress`.
+    """Decompress what :func:`compress` wrote, and return ``target``.
 
     Raises:
-        DatabaseError: the file is not gzip, or is cut off.
+        DatabaseError: the file is not gzip, or is truncated.
     """
     try:
         with gzip.open(path, "rb") as source, target.open("wb") as sink:
@@ -100,7 +99,7 @@ def decompress(path: Path, target: Path) -> Path:
 
 
 def now_text() -> str:
-    """Give the time now, ISO 8601 in UTC."""
+    """Return the current time, ISO 8601 in UTC."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
@@ -119,7 +118,7 @@ CREATE TABLE frames(
 
 
 def write_ocr_database(path: Path, frames: Sequence[FrameOcr]) -> None:
-    """Write ``raw-ocr.db``: every detection of every full frame, and the frames whose OCR failed."""
+    """Write ``raw-ocr.db``: the detections of every full frame, and the frames whose OCR failed."""
     with new_database(path, _OCR_SCHEMA) as connection:
         connection.executemany(
             "INSERT INTO frames VALUES (?, ?, ?, ?)",
@@ -137,7 +136,7 @@ def write_ocr_database(path: Path, frames: Sequence[FrameOcr]) -> None:
 
 
 def read_ocr_database(path: Path) -> list[FrameOcr]:
-    """Read ``raw-ocr.db`` back, in order of frames."""
+    """Return the frames of ``raw-ocr.db`` in order."""
     with open_database(path) as connection:
         boxes: dict[int, list[Detection]] = {}
         for row in connection.execute("SELECT * FROM ocr_detections ORDER BY frame_index, box_index"):
@@ -173,7 +172,7 @@ CREATE TABLE boxes(
     label TEXT CHECK (label IN ('in', 'out')), label_updated_at TEXT,
     predicted_label TEXT CHECK (predicted_label IN ('in', 'out')), predicted_confidence REAL,
     UNIQUE(frame_index, box_index));
--- The samples which the search for the layout took by itself, between the full frames.
+-- Detections in the samples that the layout search takes between the full frames.
 CREATE TABLE evidence(
     id INTEGER PRIMARY KEY, timestamp_seconds REAL NOT NULL, bbox_left REAL NOT NULL, bbox_top REAL NOT NULL,
     bbox_right REAL NOT NULL, bbox_bottom REAL NOT NULL, text TEXT NOT NULL, confidence REAL NOT NULL);
@@ -193,7 +192,7 @@ CREATE VIEW ocr_detections AS
 
 
 def write_layout_database(path: Path, layout: Layout, frames: Sequence[FrameOcr]) -> None:
-    """Write ``layout.db``: every box of the full frames with its label, and where captions stand."""
+    """Write ``layout.db``: every box of the full frames with its label, and where captions appear."""
     region = layout.crop_region.as_tuple() if layout.crop_region else (None,) * 4
     with new_database(path, _LAYOUT_SCHEMA) as connection:
         connection.executemany(
@@ -231,22 +230,22 @@ def write_layout_database(path: Path, layout: Layout, frames: Sequence[FrameOcr]
 
 
 def _track_details(track: Track) -> str:
-    """Give what a track has beside its name and region, as JSON."""
+    """Return the fields of a track other than its name and region, as JSON."""
     return json.dumps({k: v for k, v in asdict(track).items() if k not in ("name", "region")}, sort_keys=True)
 
 
 def _as_tuples(value: Any) -> Any:
-    """Give JSON's lists back as the tuples they were."""
+    """Return a JSON value with lists as tuples."""
     if isinstance(value, dict):
         return {name: _as_tuples(item) for name, item in value.items()}
     return tuple(_as_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 def read_layout_database(path: Path) -> Layout:
-    """Read where captions stand; the labels of single boxes stay in the file.
+    """Return the layout without the labels of single boxes; see `read_boxes`.
 
     Raises:
-        DatabaseError: no layout database.
+        DatabaseError: not a layout database.
     """
     with open_database(path) as connection:
         config = connection.execute("SELECT * FROM layout_config").fetchone()
@@ -276,7 +275,7 @@ def read_layout_database(path: Path) -> Layout:
 
 
 def read_boxes(path: Path) -> dict[int, list[tuple[BBox, bool]]]:
-    """Give the boxes of each full frame by its index, and whether each is a caption; a person's label counts first."""
+    """Return the boxes of each full frame by its index, and whether each is a caption; a person's label wins."""
     boxes: dict[int, list[tuple[BBox, bool]]] = {}
     with open_database(path) as connection:
         for row in connection.execute(
@@ -298,7 +297,7 @@ CREATE TABLE pair_results(
     predicted_label TEXT NOT NULL, confidence REAL NOT NULL, prob_same REAL NOT NULL, prob_different REAL NOT NULL,
     prob_empty_empty REAL NOT NULL, prob_empty_valid REAL NOT NULL, prob_valid_empty REAL NOT NULL,
     UNIQUE(frame1_index, frame2_index));
--- Frame indices are those of the cropped frames; native_* are those of the video itself.
+-- Frame indices count cropped frames; native_* count the frames of the video.
 CREATE TABLE extents(
     id INTEGER PRIMARY KEY, start_frame_index INTEGER NOT NULL, end_frame_index INTEGER NOT NULL,
     start_ms INTEGER NOT NULL, end_ms INTEGER NOT NULL, confidence REAL NOT NULL,
@@ -308,7 +307,7 @@ CREATE TABLE extents(
 """
 
 
-# The SQL of each file, by the file's name.
+# The SQL of each file, by file name.
 SCHEMAS: Final = {
     "raw-ocr.db": _OCR_SCHEMA,
     "layout.db": _LAYOUT_SCHEMA,
@@ -318,7 +317,7 @@ SCHEMAS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class RunFacts:
-    """What is recorded of the run that made an extents database."""
+    """Facts about the run that writes an extents database."""
 
     run_id: str
     version: int
@@ -378,7 +377,7 @@ def write_extents_database(path: Path, timeline: Timeline, run: RunFacts, frame_
 
 
 def cropped_frames_of(caption: Caption, frame_rate: float) -> tuple[int, int]:
-    """Give the half-open range of cropped frames that shows a caption; at least one frame.
+    """Return the half-open range of cropped frames that shows a caption; at least one frame.
 
     Cropped frame ``i`` shows the picture at ``i / frame_rate`` seconds.
     """
@@ -387,7 +386,7 @@ def cropped_frames_of(caption: Caption, frame_rate: float) -> tuple[int, int]:
 
 
 def read_extents_database(path: Path) -> list[Caption]:
-    """Read the captions of ``caption_frame_extents_v{N}.db``, in order of time."""
+    """Return the captions of ``caption_frame_extents_v{N}.db`` in order of time."""
     with open_database(path) as connection:
         return [
             Caption(
@@ -406,7 +405,7 @@ def read_extents_database(path: Path) -> list[Caption]:
 
 
 def read_pairs(path: Path) -> list[PairResult]:
-    """Read the labels of the pairs of cropped frames, in order."""
+    """Return the labels of the pairs of cropped frames, in order."""
     with open_database(path) as connection:
         return [
             PairResult(
@@ -420,7 +419,7 @@ def read_pairs(path: Path) -> list[PairResult]:
 
 
 def label_counts(pairs: Iterable[PairResult]) -> dict[str, int]:
-    """Count how often each label was given."""
+    """Return the number of pairs of each label."""
     counts: dict[str, int] = dict.fromkeys(LABELS, 0)
     for pair in pairs:
         counts[pair.label] += 1

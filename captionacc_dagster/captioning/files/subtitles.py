@@ -1,7 +1,7 @@
-"""Caption tracks as files: written and read as SRT, WebVTT, ASS and JSON.
+"""Reads and writes subtitle files: SRT, WebVTT, ASS, and JSON.
 
-Times are rounded down everywhere. A player shows a cue on the frames whose time is at least its start and less
-than its end, so rounding down keeps exactly the caption's own frames, and neighbors that touch still touch.
+All times are rounded down. A player shows a cue on the frames whose time is at least its start and less than its end,
+so rounding down keeps exactly the caption's own frames, and consecutive cues that touch still touch.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from captionacc_dagster.captioning.geometry import BBox
 
 
 class SubtitleError(ValueError):
-    """A subtitle file that cannot be read; one line naming the file, the line and the reason."""
+    """A subtitle file cannot be read; the message is one line that names the file, the line, and the reason."""
 
 
 Format = Literal["srt", "vtt", "ass", "json"]
@@ -28,7 +28,7 @@ FORMATS: tuple[Format, ...] = ("srt", "vtt", "ass", "json")
 
 
 def text_lines(text: str) -> list[str]:
-    """Split a caption's text into its lines, without blank ones: no format can hold those."""
+    """Return the lines of a caption's text without control characters and blank lines, which no format can contain."""
     lines = (line.translate(_CONTROL).strip() for line in text.splitlines())
     return [line for line in lines if line]
 
@@ -37,13 +37,12 @@ _CONTROL = {**dict.fromkeys((*range(32), 127, 0xFEFF)), ord("\t"): " "}
 
 
 def format_subtitles(cues: Iterable[AnyCue], kind: Format, video: Mapping[str, Any] | None = None) -> str:
-    """Give the text of a subtitle file.
+    """Return the text of a subtitle file.
 
     Args:
-        cues: in any order; those without text are left out of all but JSON.
+        cues: in any order; only JSON contains those without text.
         kind: one of `FORMATS`.
-        video: facts of the video for JSON (must be JSON values); ``width`` and ``height`` set the size ASS
-            counts in.
+        video: JSON values that describe the video; ``width`` and ``height`` set the script resolution of ASS.
     """
     ordered = sort_cues(cues)
     facts = dict(video or {})
@@ -59,27 +58,27 @@ def format_subtitles(cues: Iterable[AnyCue], kind: Format, video: Mapping[str, A
 
 
 def write_subtitles(path: Path, cues: Iterable[AnyCue], video: Mapping[str, Any] | None = None) -> None:
-    """Write a subtitle file in the format its suffix names (UTF-8, no BOM, LF).
+    """Write a subtitle file in the format of its suffix (UTF-8, no BOM, LF).
 
     Raises:
-        SubtitleError: the suffix is none of `FORMATS`.
+        SubtitleError: the suffix is not one of `FORMATS`.
     """
     path.write_text(format_subtitles(cues, _format_of(path), video), encoding="utf-8", newline="\n")
 
 
 def read_subtitles(path: Path) -> list[Cue]:
-    """Read a subtitle file of any of `FORMATS`, in order of time.
+    """Return the cues of a subtitle file of any of `FORMATS`, in order of time and without formatting tags.
 
-    UTF-8 with or without BOM and UTF-16 with BOM, any line ends; formatting tags are dropped.
+    The file can be UTF-8 with or without BOM or UTF-16 with BOM, with any line ends.
 
     Raises:
-        SubtitleError: not a subtitle file; the message names the file, the line and the reason.
+        SubtitleError: not a subtitle file; the message names the file, the line, and the reason.
     """
     return parse_subtitles(_read_text(path), _format_of(path), path.name)
 
 
 def parse_subtitles(text: str, kind: Format, name: str = "subtitles") -> list[Cue]:
-    """Read the text of a subtitle file; ``name`` stands for the file in messages.
+    """Return the cues in the text of a subtitle file; ``name`` is the file's name in messages.
 
     Raises:
         SubtitleError: not a subtitle file.
@@ -114,6 +113,11 @@ def _read_text(path: Path) -> str:
         raise SubtitleError(f"{path.name}:{line}: not UTF-8 text") from error
 
 
+# The parsers below replace pysubs2's, which lose text without an error: a cue whose time cannot be read becomes text of
+# the cue before it, a last line of digits is taken for a cue number, WebVTT comments and entities become text, and the
+# Format line of ASS is ignored. pysubs2 also reports no lines. The tests use it as an independent reader.
+
+
 def _clock(milliseconds: int, separator: str) -> str:
     seconds, rest = divmod(milliseconds, 1000)
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{separator}{rest:03d}"
@@ -121,7 +125,7 @@ def _clock(milliseconds: int, separator: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where the cues of one track stand: ``row`` and ``column`` are 0, 1, 2 from the top left."""
+    """Where the cues of one track appear: ``row`` and ``column`` are 0, 1, or 2 from the top left."""
 
     row: int
     column: int
@@ -130,7 +134,7 @@ class _Place:
 
 
 def _places(cues: Sequence[AnyCue], width: int, height: int) -> dict[str | None, _Place]:
-    """Decide for each track where it stands, from all its boxes, so that its cues do not jump about."""
+    """Return the place of each track, from all its boxes, so that its cues do not jump."""
     boxes: dict[str | None, list[tuple[BBox, int]]] = {}
     for cue in cues:
         if cue.bbox is not None:
@@ -200,7 +204,7 @@ def _parse_srt(lines: list[str], name: str) -> Iterator[Cue]:
 
 
 def _srt_heads(lines: list[str]) -> Iterator[tuple[int, int]]:
-    """Find cues: ``(first line, line of the time)``, counted from 0; each follows a blank line."""
+    """Yield ``(first line, line of the time)`` of each cue, counted from 0; a cue follows a blank line."""
     for at, line in enumerate(lines):
         if at > 0 and lines[at - 1].strip():
             continue
@@ -315,7 +319,7 @@ def _ass_clock(centiseconds: int) -> str:
 
 
 def _ass_escape(line: str) -> str:
-    # ASS has no escape for a backslash; a word joiner after it keeps renderers from seeing \N, \n or \h.
+    # ASS has no escape for a backslash; a word joiner after it keeps renderers from seeing \N, \n, or \h.
     return line.replace("\\", "\\\u2060").replace("{", r"\{").replace("}", r"\}")
 
 

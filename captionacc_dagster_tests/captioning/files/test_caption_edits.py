@@ -9,12 +9,12 @@ import pytest
 from captionacc_dagster.captioning.captions import Caption
 from captionacc_dagster.captioning.files.caption_edits import CaptionNotFound, InvalidEdit, edit_captions
 from captionacc_dagster.captioning.files.captions_database import (
-    Reading,
+    OcrUpdate,
     StoredCaption,
     merge_captions,
     read_captions,
     to_captions,
-    write_readings,
+    write_ocr_updates,
 )
 from captionacc_dagster.captioning.files.databases import DatabaseError
 from captionacc_dagster.captioning.geometry import BBox
@@ -46,7 +46,7 @@ def path(tmp_path: Path) -> Path:
     """Four captions, read by the machine."""
     path = tmp_path / "captions.db"
     merge_captions(path, FOUND, RATE)
-    write_readings(path, [Reading(row.id, f"text {row.id}", 0.9) for row in read_captions(path)])
+    write_ocr_updates(path, [OcrUpdate(row.id, f"text {row.id}", 0.9) for row in read_captions(path)])
     return path
 
 
@@ -179,7 +179,7 @@ def test_a_deleted_caption_is_seen_no_more_and_not_found_again(path: Path, tmp_p
 
     again = tmp_path / "again.db"
     merge_captions(again, FOUND, RATE, previous=path)
-    write_readings(again, [Reading(row.id, "read", 0.9) for row in read_captions(again)])
+    write_ocr_updates(again, [OcrUpdate(row.id, "read", 0.9) for row in read_captions(again)])
     assert [caption.start_ms for caption in to_captions(read_captions(again), 25.0)] == [2000, 5000, 5000]
 
 

@@ -1,4 +1,4 @@
-"""The SQLite files are what contracts.md says, and come back as they were written."""
+"""The SQLite files have the columns of the contract and come back as written."""
 
 import gzip
 import sqlite3
@@ -8,7 +8,7 @@ import pytest
 
 from captionacc_dagster.captioning.captions import Caption, PairResult, Timeline
 from captionacc_dagster.captioning.files import captions_database, databases
-from captionacc_dagster.captioning.files.captions_database import Reading
+from captionacc_dagster.captioning.files.captions_database import OcrUpdate
 from captionacc_dagster.captioning.files.databases import DatabaseError, RunFacts
 from captionacc_dagster.captioning.geometry import BBox, CropRegion
 from captionacc_dagster.captioning.layout.model import Detection, FrameOcr, Layout, Track
@@ -169,9 +169,13 @@ class TestCaptionsDatabase:
 
     def test_readings_are_recorded_and_a_failure_stays_alone(self, path):
         first, second, third = captions_database.read_captions(path)
-        captions_database.write_readings(
+        captions_database.write_ocr_updates(
             path,
-            [Reading(first.id, "Hello", 0.9), Reading(second.id, "", 0.0, "no text"), Reading(third.id, "End", 0.8)],
+            [
+                OcrUpdate(first.id, "Hello", 0.9),
+                OcrUpdate(second.id, "", 0.0, "no text"),
+                OcrUpdate(third.id, "End", 0.8),
+            ],
         )
         stored = captions_database.read_captions(path)
         assert [(row.caption_ocr, row.caption_ocr_status) for row in stored] == [
@@ -198,7 +202,7 @@ class TestCaptionsDatabase:
 
     def test_a_gap_is_shown_to_nobody(self, path):
         first = captions_database.read_captions(path)[0]
-        captions_database.write_readings(path, [Reading(first.id, "x", 1.0)])
+        captions_database.write_ocr_updates(path, [OcrUpdate(first.id, "x", 1.0)])
         with sqlite3.connect(path) as connection:
             connection.execute("UPDATE captions SET caption_frame_extents_state = 'gap'")
         assert captions_database.to_captions(captions_database.read_captions(path), 25.0) == []

@@ -1,10 +1,11 @@
-"""Subtitle files: what is written is read back, times round so that neighbors keep touching, bad files are named."""
+"""Subtitle files: written files are read back, touching cues keep touching, bad files are named."""
 
 from __future__ import annotations
 
 import json
 from itertools import pairwise
 
+import pysubs2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -39,7 +40,7 @@ def caption(start_s=0.0, end_s=1.0, text="Hello", bbox=BOTTOM, track="bottom"):
     )
 
 
-# Everything a caption may hold; surrogates cannot be encoded.
+# Any text of a caption; surrogates cannot be encoded.
 any_text = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 hard_text = st.sampled_from(
     [
@@ -113,6 +114,17 @@ def test_neighbors_keep_touching_and_never_start_late(kind, lengths, rate):
         assert after.start_s < after.end_s
     for first, second in pairwise(cues):
         assert first.end_s == second.start_s
+
+
+@pytest.mark.parametrize("kind", ["srt", "vtt", "ass"])
+def test_pysubs2_reads_what_is_written(kind):
+    captions = [caption(0.04, 1.25, "Señor\n你好"), caption(1.25, 3700.5, "В 1999 году"), caption(3700.5, 3701, "12 !")]
+    events = pysubs2.SSAFile.from_string(format_subtitles(captions, kind), format_=kind)
+    assert [(event.start, event.end, event.plaintext) for event in events] == [
+        (40, 1250, "Señor\n你好"),
+        (1250, 3_700_500, "В 1999 году"),
+        (3_700_500, 3_701_000, "12 !"),
+    ]
 
 
 def test_a_cue_shorter_than_a_tick_keeps_one():
