@@ -1,6 +1,6 @@
-"""``python -m benchmarks.captions.calibration``: how often readings of some confidence are right, on the dev part.
+"""``python -m benchmarks.captions.calibration``: fit the confidence of captions to how often they are right.
 
-Prints the reliability table of what the engine's recognizer says of itself, and the two numbers of
+Prints the reliability table of the recognizer's confidence on the dev part, and the two numbers of
 `captioning.extents.reading.calibrated` fitted to it: a logistic curve over the logarithm of the doubt (Platt scaling).
 """
 
@@ -21,7 +21,8 @@ from benchmarks.captions.render import Clip, render_clips
 from captionacc_dagster.captioning.evaluation.evaluate import read_truth
 from captionacc_dagster.captioning.evaluation.scoring import PredictedCaption, score
 from captionacc_dagster.captioning.extents.find import find_captions
-from captionacc_dagster.captioning.extents.reading import LEAST_DOUBT, OFFSET, SLOPE, calibrated
+from captionacc_dagster.captioning.extents.reading import LEAST_DOUBT, calibrated
+from captionacc_dagster.captioning.extents.reading_tuning import TUNING
 from captionacc_dagster.captioning.layout.find import find_layout, read_full_frames
 from captionacc_dagster.captioning.ocr.base import OcrEngine
 from captionacc_dagster.captioning.ocr.engines import create_engine
@@ -33,7 +34,7 @@ _PRIOR_DOUBT = 0.05
 
 
 def readings(clip: Clip, engine: OcrEngine) -> list[tuple[float, bool]]:
-    """Give for each caption found in a clip what the recognizer says of it, and whether every character is right."""
+    """Return the recognizer's confidence in each caption found in a clip, and whether every character is right."""
     facts = probe(clip.video)
     layout = find_layout(facts, engine, [ocr for _, ocr in read_full_frames(facts, engine)])
     found = find_captions(facts, layout, engine).captions
@@ -44,18 +45,27 @@ def readings(clip: Clip, engine: OcrEngine) -> list[tuple[float, bool]]:
         for c in found
     ]
     right = {id(match.predicted) for match in score(predicted, read_truth(clip.truth)[0]).matches if match.cer == 0}
-    return [(_said(caption.confidence), id(guess) in right) for caption, guess in zip(found, predicted, strict=True)]
+    return [
+        (_recognizer_confidence(caption.confidence), id(guess) in right)
+        for caption, guess in zip(found, predicted, strict=True)
+    ]
 
 
-def _said(confidence: float) -> float:
-    """Give what the recognizer said of a reading of this calibrated confidence."""
-    confidence = min(max(confidence, 1e-6), 1 - 1e-6)
-    return 1 - math.exp((OFFSET - math.log(confidence / (1 - confidence))) / SLOPE)
+def _recognizer_confidence(calibrated_confidence: float) -> float:
+    """Return the recognizer's own confidence that a calibrated one comes from."""
+    chance = min(max(calibrated_confidence, 1e-6), 1 - 1e-6)
+    log_odds = math.log(chance / (1 - chance))
+    return 1 - math.exp((TUNING.calibration_offset - log_odds) / TUNING.calibration_slope)
 
 
-def fit(said: NDArray[np.float64], right: NDArray[np.float64]) -> tuple[float, float]:
-    """Fit offset and slope of the logistic curve by Newton's method."""
-    doubt = np.concatenate([1 - said, [_PRIOR_DOUBT, _PRIOR_DOUBT]])
+def fit(confidence: NDArray[np.float64], right: NDArray[np.float64]) -> tuple[float, float]:
+    """Return offset and slope of the logistic curve that fits best, by Newton's method.
+
+    Args:
+        confidence: the recognizer's, of each caption.
+        right: 1 where every character of the caption is right, 0 elsewhere.
+    """
+    doubt = np.concatenate([1 - confidence, [_PRIOR_DOUBT, _PRIOR_DOUBT]])
     wanted = np.concatenate([right, [0.0, 1.0]])
     inputs = np.stack([np.ones_like(doubt), -np.log(np.maximum(doubt, LEAST_DOUBT))], axis=1)
     weights = np.zeros(2)
@@ -66,13 +76,13 @@ def fit(said: NDArray[np.float64], right: NDArray[np.float64]) -> tuple[float, f
     return float(weights[0]), float(weights[1])
 
 
-def table(said: NDArray[np.float64], right: NDArray[np.float64]) -> str:
-    """Give the reliability table as text."""
-    lines = ["said             readings  right   calibrated"]
+def table(confidence: NDArray[np.float64], right: NDArray[np.float64]) -> str:
+    """Return the reliability table as text."""
+    lines = ["confidence       captions  right   calibrated"]
     for low, high in itertools.pairwise(_BINS):
-        inside = (said >= low) & ((said < high) | (high == 1.0))
+        inside = (confidence >= low) & ((confidence < high) | (high == 1.0))
         if inside.any():
-            curve = np.mean([calibrated(float(value)) for value in said[inside]])
+            curve = np.mean([calibrated(float(value)) for value in confidence[inside]])
             lines.append(f"{low:.3f} to {high:.3f} {inside.sum():8d} {right[inside].mean():8.3f} {curve:10.3f}")
     return "\n".join(lines)
 
@@ -86,10 +96,10 @@ def main() -> None:
     folder = Path(os.environ.get("CAPTIONACC_BENCH") or Path("~/.cache/captionacc-bench").expanduser())
     engine = create_engine()
     judged = [row for clip in render_clips(specs, folder / "clips", 1) for row in readings(clip, engine)]
-    said, right = (np.array(column, float) for column in zip(*judged, strict=True))
-    print(table(said, right))
-    offset, slope = fit(said, right)
-    print(f"{len(said)} captions; fitted: offset {offset:.2f}, slope {slope:.2f}")
+    confidence, right = (np.array(column, float) for column in zip(*judged, strict=True))
+    print(table(confidence, right))
+    offset, slope = fit(confidence, right)
+    print(f"{len(confidence)} captions; fitted: offset {offset:.2f}, slope {slope:.2f}")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ ALPHABET_CPS, HAN_CPS, HANGUL_CPS, JAPANESE_CPS = 20.0, 9.0, 12.0, 4.0
 # Authors of burned-in captions stray from the guides. Beyond this factor an extent cut short or two captions taken
 # for one is likelier.
 STYLE_SLACK = 1.5
-# Where the engine demands a second look even at one or two characters (captioning.extents.reading.SURE_OF_FEW).
+# Where the engine demands a second look even at one or two characters (ReadingTuning.confident_in_few).
 DOUBTFUL_TEXT = 0.75
 
 

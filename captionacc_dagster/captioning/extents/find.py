@@ -21,8 +21,10 @@ from captionacc_dagster.captioning.extents.boundaries import (
     without_background,
 )
 from captionacc_dagster.captioning.extents.labels import label_pairs
+from captionacc_dagster.captioning.extents.lines import Anchor, split_lines
 from captionacc_dagster.captioning.extents.merging import Found, is_same_caption, join_found
-from captionacc_dagster.captioning.extents.reading import NOTHING, Anchor, calibrated, fold, read_caption, split_lines
+from captionacc_dagster.captioning.extents.opening_marks import restore_opening_marks
+from captionacc_dagster.captioning.extents.reading import NOTHING, calibrated, fold, read_caption
 from captionacc_dagster.captioning.extents.segmentation import MIN_STROKE_AREA, Segment, TrackFollower
 from captionacc_dagster.captioning.extents.strokes import Mask, Plane, StrokeModel, measure_styles, model_strokes
 from captionacc_dagster.captioning.files.chunks import ChunkWriter
@@ -442,17 +444,18 @@ def _end(times: list[float], facts: VideoFacts, window: Window) -> float:
 
 
 def _captions(reader: _TrackReader, times: list[float], end_s: float) -> list[Caption]:
+    texts = restore_opening_marks([item.reading.text for item in reader.found])
     return [
         Caption(
             start_s=times[item.start],
             end_s=times[item.end] if item.end < len(times) else end_s,
             start_frame=item.start,
             end_frame=item.end,
-            text=item.reading.text,
+            text=text,
             confidence=calibrated(item.reading.confidence),
             bbox=item.bbox,
             track=reader.track.name,
             extent_confidence=item.extent_confidence,
         )
-        for item in reader.found
+        for item, text in zip(reader.found, texts, strict=True)
     ]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from captionacc_dagster.captioning.extents.reading import Reading, common_length, fold
+from rapidfuzz.distance import LCSseq
+
+from captionacc_dagster.captioning.extents.reading import Reading, fold
 from captionacc_dagster.captioning.geometry import BBox
 
 _FAINT = 0.6  # of the caption's ink: a brief reading with less is its fade
@@ -37,7 +39,7 @@ def is_same_caption(first: Found, second: Found, longest_fade: int) -> bool:
         frames = brief.end - brief.start
         is_faded = frames <= 2 * longest_fade and 2 * len(whole) * brief.stroke_mask < len(part) * lasting.stroke_mask
         is_glimpse = frames <= longest_fade and brief.stroke_mask < _GLIMPSED * lasting.stroke_mask
-        if 0 < len(part) < len(whole) and (is_faded or is_glimpse) and 2 * common_length(part, whole) >= len(part):
+        if 0 < len(part) < len(whole) and (is_faded or is_glimpse) and 2 * LCSseq.similarity(part, whole) >= len(part):
             return True
     return False
 

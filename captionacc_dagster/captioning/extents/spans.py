@@ -1,4 +1,4 @@
-"""What a stretch of a video says whose beginning and end a person chose."""
+"""Read the caption in a span of a video whose start and end a person chose."""
 
 from __future__ import annotations
 
@@ -11,15 +11,21 @@ from captionacc_dagster.captioning.layout.model import Layout
 from captionacc_dagster.captioning.ocr.base import OcrEngine
 from captionacc_dagster.captioning.video.reader import VideoFacts
 
-# What stands before and after a caption tells its ink from the picture's own.
+# Seconds before and after a span: frames without its caption tell its strokes from the background.
 _MARGIN_S = 0.5
-# Its cropped frames are not used; any rate does.
+# Of the cropped frames, per second. They are not used here.
 _FRAME_RATE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class SpanReading:
-    """What stands in a span: its text (empty when there is none), confidence 0..1, and native frames looked at."""
+    """What a span says.
+
+    Attributes:
+        text: of its caption, empty where there is none.
+        confidence: of the text, 0..1.
+        frame_count: native frames in the span.
+    """
 
     text: str
     confidence: float
@@ -29,22 +35,25 @@ class SpanReading:
 def read_spans(
     facts: VideoFacts, layout: Layout, spans: Sequence[tuple[float, float]], engine: OcrEngine
 ) -> Iterator[SpanReading]:
-    """Read each span, ``(start, end)`` in seconds, half-open: the caption that stands in it longest.
+    """Yield what each span says: the text of the caption that covers most of it.
+
+    Args:
+        spans: ``(start, end)`` in seconds, half-open.
 
     Raises:
         VideoError: the file can no longer be opened.
     """
     for start_s, end_s in spans:
         window = Window(start_s=max(0.0, start_s - _MARGIN_S), end_s=end_s + _MARGIN_S)
-        seen = follow(facts, layout, engine, _FRAME_RATE, window=window)
-        frame_count = sum(start_s <= time_s < end_s for time_s in seen.times)
+        followed = follow(facts, layout, engine, _FRAME_RATE, window=window)
+        frame_count = sum(start_s <= time_s < end_s for time_s in followed.times)
 
-        def common_s(caption: Caption, start_s: float = start_s, end_s: float = end_s) -> float:
+        def overlap_s(caption: Caption, start_s: float = start_s, end_s: float = end_s) -> float:
             return min(caption.end_s, end_s) - max(caption.start_s, start_s)
 
-        inside = [caption for caption in seen.captions if common_s(caption) > 0]
+        inside = [caption for caption in followed.captions if overlap_s(caption) > 0]
         if inside:
-            longest = max(inside, key=common_s)
+            longest = max(inside, key=overlap_s)
             yield SpanReading(longest.text, longest.confidence, frame_count)
         else:
             yield SpanReading("", 0.0, frame_count)

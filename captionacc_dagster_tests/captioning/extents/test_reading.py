@@ -1,4 +1,4 @@
-"""Cutting lines out of stroke_mask, and choosing among readings: what is text, what is texture."""
+"""Choosing among the readings of a caption: what is text, what is texture."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from captionacc_dagster.captioning.extents.reading import NOTHING, Anchor, calibrated, fold, read_caption, split_lines
+from captionacc_dagster.captioning.extents.lines import Anchor, split_lines
+from captionacc_dagster.captioning.extents.reading import NOTHING, calibrated, fold, read_caption
 from captionacc_dagster.captioning.ocr.base import Line, LineBox, Recognition, TextBox, picture_of
 
 pytestmark = pytest.mark.unit

@@ -1,0 +1,169 @@
+"""Split the stroke mask of a caption into its lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from captionacc_dagster.captioning.extents.reading_tuning import TUNING
+from captionacc_dagster.captioning.extents.strokes import Mask
+
+_SEAM = -1  # strokes in a row that parts two lines
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """The side of a track's text that stays in place when the text changes.
+
+    Attributes:
+        side: ``left``, ``center`` or ``right``.
+        position: where that side is, pixels.
+    """
+
+    side: str
+    position: float
+
+    def distance(self, start: float, end: float) -> float:
+        """Return how far the anchored side of a text from ``start`` to ``end`` is from its place, pixels."""
+        at = {"left": start, "right": end}.get(self.side, (start + end) / 2)
+        return abs(at - self.position)
+
+
+def split_lines(
+    stroke_mask: Mask,
+    line_px: float,
+    *,
+    vertical: bool = False,
+    seams: Sequence[float] = (),
+    anchor: Anchor | None = None,
+) -> list[tuple[int, int, int, int]]:
+    """Return the boxes of the lines of a stroke mask, ``(x0, y0, x1, y1)`` in pixels, half-open, in reading order.
+
+    Args:
+        stroke_mask: bool ``(height, width)``.
+        line_px: height of a line (width of a column), pixels.
+        vertical: lines are columns, read from right to left.
+        seams: rows (columns) near which two lines may meet, pixels.
+        anchor: where the text of the track is; text far from it is left out.
+    """
+    if vertical:
+        boxes = split_lines(stroke_mask.T, line_px, seams=seams, anchor=anchor)
+        return [(y0, x0, y1, x1) for x0, y0, x1, y1 in reversed(boxes)]
+    profile = stroke_mask.sum(axis=1)
+    for seam in seams:
+        profile = _with_seam(profile, seam, line_px)
+    boxes = []
+    for top, bottom in _bands(profile, line_px):
+        extent = _extent(stroke_mask[top:bottom].sum(axis=0), line_px, anchor)
+        if extent is not None:
+            boxes.append((extent[0], top, extent[1], bottom))
+    return boxes
+
+
+def _extent(profile: NDArray[np.int_], line_px: float, anchor: Anchor | None) -> tuple[int, int] | None:
+    """Return the first and last column of a line, without text far from the rest of it; None if none is near.
+
+    Args:
+        profile: strokes in each column of the line, pixels.
+    """
+    columns = np.flatnonzero(profile)
+    if not columns.size:
+        return None
+    parts = _runs(columns, TUNING.column_gap * line_px)
+    if anchor is None:
+        return int(columns[0]), int(columns[-1]) + 1
+    strokes = np.array([profile[part].sum() for part in parts], float)
+    best, extent = -np.inf, None
+    for first in range(len(parts)):
+        for last in range(first, len(parts)):
+            start, end = int(parts[first][0]), int(parts[last][-1]) + 1
+            off = anchor.distance(start, end)
+            # As much of the strokes as possible, as near to the anchor as possible for a line of this width.
+            score = strokes[first : last + 1].sum() / strokes.sum() - off / (2 * line_px + (end - start) / 2)
+            if off <= max(TUNING.off_anchor * line_px, TUNING.off_anchor_share * (end - start)) and score > best:
+                best, extent = score, (start, end)
+    return _without_specks(profile, extent, line_px, anchor) if extent else None
+
+
+def _without_specks(
+    profile: NDArray[np.int_], extent: tuple[int, int], line_px: float, anchor: Anchor
+) -> tuple[int, int]:
+    """Return a line's extent without a speck at one of its ends if that brings the line closer to its anchor."""
+    start, end = extent
+    parts = _runs(start + np.flatnonzero(profile[start:end]), TUNING.speck_gap * line_px)
+    most_strokes = TUNING.speck_share * float(profile[start:end].sum())
+    for part, rest in ((parts[0], parts[1:]), (parts[-1], parts[:-1])):
+        if not rest or len(part) > TUNING.speck_width * line_px or profile[part].sum() > most_strokes:
+            continue
+        without = (int(rest[0][0]), int(rest[-1][-1]) + 1)
+        if anchor.distance(*without) + TUNING.speck_gain * line_px < anchor.distance(start, end):
+            return without
+    return extent
+
+
+def _runs(places: NDArray[np.int_], gap: float) -> list[NDArray[np.int_]]:
+    """Return sorted places grouped into runs that are more than ``gap`` apart."""
+    return np.split(places, np.flatnonzero(np.diff(places) > gap) + 1)
+
+
+def _with_seam(profile: NDArray[np.int_], seam: float, line_px: float) -> NDArray[np.int_]:
+    """Return the profile with the row marked at which two lines meet near a seam, if both are there.
+
+    Args:
+        profile: strokes in each row, pixels.
+    """
+    reach = TUNING.seam_reach * line_px
+    low, high = max(1, round(seam - reach)), min(len(profile) - 1, round(seam + reach) + 1)
+    if low >= high:
+        return profile
+    row = low + int(np.argmin(profile[low:high]))
+    line = round(0.8 * line_px)  # a line without its descenders
+    sides = min(profile[max(0, row - line) : row].max(initial=0), profile[row + 1 : row + line].max(initial=0))
+    if profile[row] > TUNING.seam_valley * sides:
+        return profile
+    parted = profile.copy()
+    parted[row] = _SEAM
+    return parted
+
+
+def _bands(profile: NDArray[np.int_], line_px: float) -> list[tuple[int, int]]:
+    """Return the bands of rows that contain one line each, from top to bottom."""
+    rows = np.flatnonzero(profile > 0)
+    if not rows.size:
+        return []
+    bands = [[int(rows[0]), int(rows[0]) + 1]]
+    for row in rows[1:].tolist():
+        if row - bands[-1][1] <= TUNING.row_gap * line_px and not (profile[bands[-1][1] : row] == _SEAM).any():
+            bands[-1][1] = row + 1
+        else:
+            bands.append([row, row + 1])
+    single: list[tuple[int, int]] = []
+    for top, bottom in bands:
+        single.extend(_cut_band(profile, top, bottom, line_px))
+    return _joined_bands(single, np.flatnonzero(profile == _SEAM), line_px)
+
+
+def _cut_band(profile: NDArray[np.int_], top: int, bottom: int, line_px: float) -> list[tuple[int, int]]:
+    """Return a band of several lines cut at the rows with the fewest strokes between them."""
+    count = round((bottom - top) / (TUNING.line_pitch * line_px))
+    if bottom - top < 1.5 * line_px or count < 2:  # below one line and a half there is no second one
+        return [(top, bottom)]
+    middle = top + (bottom - top) / count
+    low, high = round(middle - 0.3 * line_px), round(middle + 0.3 * line_px)
+    cut = low + int(np.argmin(profile[low:high]))
+    return [(top, cut), *_cut_band(profile, cut, bottom, line_px)]
+
+
+def _joined_bands(bands: list[tuple[int, int]], seams: NDArray[np.int_], line_px: float) -> list[tuple[int, int]]:
+    """Return the bands with those too low to be a line (accents, dots) joined to the line beside them."""
+    joined: list[tuple[int, int]] = []
+    for top, bottom in bands:
+        parted = bool(joined) and bool(((seams >= joined[-1][1]) & (seams <= top)).any())
+        if joined and not parted and bottom - joined[-1][0] <= TUNING.tallest_line * line_px:
+            joined[-1] = (joined[-1][0], bottom)
+        else:
+            joined.append((top, bottom))
+    return joined

@@ -1,0 +1,114 @@
+"""The numbers that reading a caption is decided by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from captionacc_dagster.captioning.tuning import tuned
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingTuning:
+    """Numbers of splitting a caption into lines, choosing among readings of a line, and reading an ellipsis.
+
+    A "line height" is the height of a track's line at the scale of the stroke mask; a confidence is the recognizer's
+    own, the mean over a line's characters, unless it says "calibrated".
+    """
+
+    # Splitting a stroke mask into lines.
+    line_pitch: float = tuned(
+        1.15,
+        "line heights",
+        "a band of strokes this much higher per line has several lines that touch",
+        seen_by="dev-zh",
+    )
+    row_gap: float = tuned(
+        0.12, "line heights", "a smaller gap is one inside a line, as between a letter and its accent", seen_by="dev-es"
+    )
+    tallest_line: float = tuned(
+        1.2, "line heights", "two bands that fit in it together are one line: accents, dots", seen_by="dev-es"
+    )
+    seam_reach: float = tuned(
+        0.25, "line heights", "how far from its usual row two lines may meet: descenders", seen_by="dev-en two-lines"
+    )
+    seam_valley: float = tuned(
+        0.5, "share of strokes", "a row with more than this of its neighbors' strokes crosses a line", seen_by="dev-zh"
+    )
+    column_gap: float = tuned(
+        0.55, "line heights", "a wider gap may part the caption from other text; spaces are narrower", seen_by="dev-en"
+    )
+    off_anchor: float = tuned(
+        1.2, "line heights", "a line farther off its track's anchor is other text; centering varies", seen_by="dev-en"
+    )
+    off_anchor_share: float = tuned(
+        0.15, "share of the line's width", "the same for long lines, whose ends vary more", seen_by="dev-en"
+    )
+    speck_gap: float = tuned(0.2, "line heights", "a speck is parted from its line by more than this", seen_by="dev-zh")
+    speck_width: float = tuned(
+        0.45, "line heights", "the widest speck: half a letter", seen_by="test_reading: specks at the ends"
+    )
+    speck_share: float = tuned(
+        0.03, "share of strokes", "a speck has fewer of its line's strokes than a letter", seen_by="dev-zh"
+    )
+    speck_gain: float = tuned(
+        0.1, "line heights", "how much closer to the anchor a line must be without the speck", seen_by="dev-zh"
+    )
+
+    # What the recognizer is given.
+    margin_across: float = tuned(
+        0.12, "line heights", "room above and below a line; PP-OCR was trained on loose boxes", seen_by="dev-en CER"
+    )
+    margin_along: float = tuned(
+        0.25, "line heights", "room before and after a line; outlines and antialiasing need some", seen_by="dev-en CER"
+    )
+    clipped_share: float = tuned(
+        0.005,
+        "share of pixels",
+        "the darkest and the brightest pixels that the stretched contrast leaves out: specks of noise",
+        seen_by="test_reading: a pale line",
+    )
+
+    # Choosing among the readings of a line.
+    confident: float = tuned(0.9, "confidence", "a line read this surely is not read again", seen_by="dev CER, CPU")
+    worth_retrying: float = tuned(
+        0.3, "confidence", "a first reading below it is texture; reading it again costs time", seen_by="dev CPU"
+    )
+    plausible: float = tuned(0.6, "confidence", "a reading below it is no text", seen_by="dev phantoms")
+    certain: float = tuned(
+        0.95,
+        "confidence",
+        "overrules what speaks against a reading: its shape, a single letter",
+        seen_by="test_reading",
+    )
+    few_characters: int = tuned(
+        2,
+        "characters",
+        "a line of so few must be read twice alike: texture often looks like one",
+        seen_by="dev-zh tiny",
+    )
+    confident_in_few: float = tuned(
+        0.75, "confidence", "from which on a line of few characters that was read twice alike is text", seen_by="dev-zh"
+    )
+    widest_character: float = tuned(
+        1.5, "line heights", "a line wider than this per character shows more than was read", seen_by="test_reading"
+    )
+
+    # From the recognizer's confidence to how often it is right: fitted by benchmarks/captions/calibration.py to 277
+    # readings of the default engine (docs/benchmark.md).
+    calibration_offset: float = tuned(
+        -2.77, "log odds", "offset of the logistic curve over the log of the doubt", seen_by="benchmarks calibration"
+    )
+    calibration_slope: float = tuned(
+        1.25, "log odds per e-fold of doubt", "slope of that curve", seen_by="benchmarks calibration"
+    )
+
+    # Reading an ellipsis by its shape.
+    dot_size: float = tuned(0.3, "line heights", "the largest dot of an ellipsis", seen_by="test_reading: specks")
+    dot_pitch: float = tuned(0.7, "line heights", "the widest pitch of its dots", seen_by="test_reading: specks")
+    dot_unevenness: float = tuned(
+        1.6, "ratio", "the widest pitch over the narrowest; a mask is off by a pixel", seen_by="test_reading: specks"
+    )
+    dot_drift: float = tuned(0.16, "line heights", "how far apart its dots lie across", seen_by="test_reading: specks")
+
+
+TUNING = ReadingTuning()
