@@ -1,7 +1,7 @@
-"""A long video followed in overlapping stretches, side by side, and joined so that nothing shows where it was cut.
+"""Process a long video in overlapping time segments, in parallel, and join what was found in them.
 
-Every stretch sees more than its own part: what stands near its ends is decided by whichever neighbor sees all of it.
-The parts meet where both neighbors see the same: at the end of a caption, or where none stands.
+Every time segment covers more of the video than its own part, so that a caption near a cut is complete in at least
+one of the two. Two neighbors are joined at a moment at which neither has a caption, as close to the cut as possible.
 """
 
 from __future__ import annotations
@@ -15,32 +15,33 @@ from pathlib import Path
 from captionacc_dagster.captioning.captions import Caption, Timeline, sort_cues
 from captionacc_dagster.captioning.extents.find import Progress, Window, follow
 from captionacc_dagster.captioning.extents.labels import label_pairs
+from captionacc_dagster.captioning.extents.opening_marks import restore_opening_marks
 from captionacc_dagster.captioning.files.chunks import FRAMES_PER_CHUNK, LEVELS
-from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.model import Layout
 from captionacc_dagster.captioning.ocr.base import OcrEngine
 from captionacc_dagster.captioning.video.reader import VideoFacts
 
-# What a stretch sees before and after its own part, seconds: several captions, and a moment without any.
+# How much a time segment covers before and after its own part, seconds: several captions, and a moment without any.
 LEAD_S = 30.0
 TAIL_S = 15.0
 
-# What lies this close to the end of what a stretch sees is not trusted: the engine looks that far to both sides.
+# Captions this close to the ends of a time segment are not trusted: the engine uses frames that far to both sides.
 _EDGE_S = 2.0
 
+# Cropped frames after which chunks of every level begin.
 _PERIOD = FRAMES_PER_CHUNK * max(LEVELS)
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentFindings:
-    """What one stretch saw.
+    """What was found in one time segment.
 
     Attributes:
-        captions: frames count from the first frame it saw.
-        times: of every native frame it saw, seconds.
-        own_frames: which of these are its own, half-open.
-        shown: the native frame (as in ``times``) that each of its own cropped frames shows.
-        end_s: the moment at which what it saw ends.
+        captions: their frames count from the first frame that the segment covers.
+        times: of every native frame that it covers, seconds.
+        own_frames: which of these are in its own part, half-open.
+        shown: the native frame, an index of ``times``, that each cropped frame of its own part shows.
+        end_s: when the last frame that it covers ends.
         recognitions, seconds: see :class:`Timeline`.
     """
 
@@ -54,40 +55,32 @@ class SegmentFindings:
 
     @property
     def cropped_frame_count(self) -> int:
-        """How many cropped frames are its own."""
+        """The number of cropped frames in its own part."""
         return len(self.shown)
 
     def to_json(self) -> bytes:
-        """Write it as JSON."""
+        """Return the findings as JSON."""
         return json.dumps(asdict(self), separators=(",", ":")).encode()
 
     @classmethod
     def from_json(cls, content: bytes) -> SegmentFindings:
-        """Read it back.
+        """Return the findings that :meth:`to_json` wrote.
 
         Raises:
-            ValueError: the content is no part.
+            ValueError: ``content`` is something else.
         """
+        from pydantic import TypeAdapter, ValidationError
+
         try:
-            raw = json.loads(content)
-            captions = tuple(Caption(**{**caption, "bbox": BBox(**caption["bbox"])}) for caption in raw["captions"])
-            return cls(
-                captions=captions,
-                times=tuple(raw["times"]),
-                own_frames=(raw["own_frames"][0], raw["own_frames"][1]),
-                shown=tuple(raw["shown"]),
-                end_s=raw["end_s"],
-                recognitions=raw["recognitions"],
-                seconds=raw["seconds"],
-            )
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"this is not what a time segment leaves: {error}") from None
+            return TypeAdapter(cls).validate_json(content)
+        except ValidationError as error:
+            raise ValueError(f"not the findings of a time segment: {error.errors()[0]['msg']}") from None
 
 
 def segment_times(duration_s: float, frame_rate: float, about_s: float) -> list[float]:
-    """Say where to cut a video, seconds: into equal parts of about ``about_s``, nowhere if it is shorter than two.
+    """Return where to cut a video into equal parts of about ``about_s``, seconds; a shorter one than two is not cut.
 
-    Cuts lie where a chunk of every level begins, so that chunks are the same as without cuts.
+    Cuts are where a chunk of every level begins, so that chunks are the same as without cuts.
 
     Args:
         frame_rate: of the cropped frames, per second.
@@ -111,10 +104,10 @@ def follow_time_segment(
     chunks_dir: Path | None = None,
     progress: Progress | None = None,
 ) -> SegmentFindings:
-    """Follow one stretch of a video; see :func:`extents.find_captions`.
+    """Find the captions of one time segment of a video; further arguments as of :func:`find_captions`.
 
     Args:
-        own_start_s, own_end_s: the cuts before and after its own part; 0 and None where there are none.
+        own_start_s, own_end_s: the cuts before and after its own part, seconds; 0 and None at the video's ends.
 
     Raises:
         VideoError: the file can no longer be opened.
@@ -125,27 +118,27 @@ def follow_time_segment(
         first_sample=round(own_start_s * frame_rate),
         end_sample=None if own_end_s is None else round(own_end_s * frame_rate),
     )
-    seen = follow(facts, layout, engine, frame_rate, window=window, chunks_dir=chunks_dir, progress=progress)
-    end = len(seen.times) if own_end_s is None else bisect_left(seen.times, own_end_s)
+    followed = follow(facts, layout, engine, frame_rate, window=window, chunks_dir=chunks_dir, progress=progress)
+    end = len(followed.times) if own_end_s is None else bisect_left(followed.times, own_end_s)
     return SegmentFindings(
-        captions=tuple(seen.captions),
-        times=tuple(seen.times),
-        own_frames=(bisect_left(seen.times, own_start_s), end),
-        shown=tuple(seen.shown),
-        end_s=seen.end_s,
-        recognitions=seen.recognitions,
-        seconds=seen.seconds,
+        captions=tuple(followed.captions),
+        times=tuple(followed.times),
+        own_frames=(bisect_left(followed.times, own_start_s), end),
+        shown=tuple(followed.shown),
+        end_s=followed.end_s,
+        recognitions=followed.recognitions,
+        seconds=followed.seconds,
     )
 
 
 def join_time_segments(parts: Sequence[SegmentFindings]) -> Timeline:
-    """Make one timeline of all stretches, in their order.
+    """Return the timeline of a video from the findings of its time segments, in their order.
 
     Raises:
-        ValueError: there are none.
+        ValueError: ``parts`` is empty.
     """
     if not parts:
-        raise ValueError("there are no parts to join")
+        raise ValueError("no time segments to join")
     offsets = _offsets(parts)
     tracks = sorted({caption.track for part in parts for caption in part.captions})
     joined = {track: _joined_track(parts, offsets, track) for track in tracks}
@@ -163,7 +156,7 @@ def join_time_segments(parts: Sequence[SegmentFindings]) -> Timeline:
 
 
 def _offsets(parts: Sequence[SegmentFindings]) -> list[int]:
-    """Give what makes each part's frame numbers those of the video."""
+    """Return what to add to each segment's frame numbers to get the video's."""
     offsets = []
     before = 0
     for part in parts:
@@ -173,7 +166,8 @@ def _offsets(parts: Sequence[SegmentFindings]) -> list[int]:
 
 
 def _joined_track(parts: Sequence[SegmentFindings], offsets: Sequence[int], track: str) -> list[Caption]:
-    seen = [
+    """Return the captions of one track in all time segments."""
+    found = [
         [
             replace(caption, start_frame=caption.start_frame + offset, end_frame=caption.end_frame + offset)
             for caption in part.captions
@@ -181,28 +175,30 @@ def _joined_track(parts: Sequence[SegmentFindings], offsets: Sequence[int], trac
         ]
         for part, offset in zip(parts, offsets, strict=True)
     ]
-    joined = seen[0]
+    joined = found[0]
     for number in range(1, len(parts)):
         left, right = parts[number - 1], parts[number]
         low = right.times[0] if right.times else left.end_s
         cut = left.times[left.own_frames[1] - 1] if left.own_frames[1] else low
-        joined = _met(joined, seen[number], low, left.end_s, cut)
-    return joined
+        joined = _joined_at(joined, found[number], low, left.end_s, cut)
+    texts = restore_opening_marks([caption.text for caption in joined])  # the language shows best in all of them
+    return [replace(caption, text=text) for caption, text in zip(joined, texts, strict=True)]
 
 
-def _met(left: list[Caption], right: list[Caption], low: float, high: float, cut: float) -> list[Caption]:
-    """Let two neighbors meet, who both saw ``low..high`` around ``cut``.
+def _joined_at(left: list[Caption], right: list[Caption], low: float, high: float, cut: float) -> list[Caption]:
+    """Return the captions of two neighboring segments that both cover ``low`` to ``high`` around ``cut``, seconds.
 
-    They meet as near to the cut as possible at a moment at which neither sees a caption going on. A caption that goes
-    on all the time that both saw is one: it begins where the left saw it begin, and ends where the right did.
+    They are joined at the moment closest to the cut at which neither has a caption. If there is none, one caption
+    lasts for all of the time that both cover: it starts where the left segment has its start, and ends where the right
+    one has its end.
     """
     low, high = min(low + _EDGE_S, cut), max(high - _EDGE_S, cut)
     edges = {edge for caption in (*left, *right) for edge in (caption.start_s, caption.end_s)}
     moments = sorted({cut, *(edge for edge in edges if low <= edge <= high)}, key=lambda moment: abs(moment - cut))
     for moment in moments:
-        if not _going_on(left, moment) and not _going_on(right, moment):
+        if not _caption_at(left, moment) and not _caption_at(right, moment):
             return [c for c in left if c.end_s <= moment] + [c for c in right if c.start_s >= moment]
-    first, second = _going_on(left, cut), _going_on(right, cut)
+    first, second = _caption_at(left, cut), _caption_at(right, cut)
     before = [c for c in left if c.end_s <= cut]
     after = [c for c in right if c.start_s >= cut]
     if first is not None and second is not None:
@@ -220,15 +216,15 @@ def _met(left: list[Caption], right: list[Caption], low: float, high: float, cut
             ),
             *after,
         ]
-    going_on = first or second
-    assert going_on is not None, "the cut itself would have been a moment to meet"
+    only = first or second
+    assert only is not None, "without a caption at the cut, the segments are joined there"
     return [
-        *(c for c in before if c.end_s <= going_on.start_s),
-        going_on,
-        *(c for c in after if c.start_s >= going_on.end_s),
+        *(c for c in before if c.end_s <= only.start_s),
+        only,
+        *(c for c in after if c.start_s >= only.end_s),
     ]
 
 
-def _going_on(captions: Sequence[Caption], moment: float) -> Caption | None:
-    """Give the caption that stands before and after a moment."""
+def _caption_at(captions: Sequence[Caption], moment: float) -> Caption | None:
+    """Return the caption that is in the picture before and after a moment."""
     return next((caption for caption in captions if caption.start_s < moment < caption.end_s), None)

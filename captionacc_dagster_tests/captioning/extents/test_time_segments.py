@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from captionacc_dagster.captioning.captions import Caption, Timeline
+from captionacc_dagster.captioning.captions import Caption, Timeline, Word
 from captionacc_dagster.captioning.extents import time_segments
 from captionacc_dagster.captioning.extents.find import find_captions
 from captionacc_dagster.captioning.extents.time_segments import (
@@ -45,7 +45,7 @@ def caption(start_s: float, end_s: float, text: str, confidence: float = 0.9) ->
 
 
 def part(start_s: float, end_s: float, own: tuple[float, float], captions: Sequence[Caption]) -> SegmentFindings:
-    """A part at ten frames a second that saw ``start_s..end_s``; its captions are given in the video's time."""
+    """Return a segment at ten frames a second that covers ``start_s`` to ``end_s``; captions in the video's time."""
     first = round(start_s * 10)
     return SegmentFindings(
         captions=tuple(replace(c, start_frame=c.start_frame - first, end_frame=c.end_frame - first) for c in captions),
@@ -59,7 +59,7 @@ def part(start_s: float, end_s: float, own: tuple[float, float], captions: Seque
 
 
 def joined(left: Sequence[Caption], right: Sequence[Caption]) -> list[Caption]:
-    """Join two parts that are cut at 50 s and both saw 20 s..65 s."""
+    """Join two segments that are cut at 50 s and both cover 20 s to 65 s."""
     parts = [part(0, 65, (0, 50), left), part(20, 100, (50, 100), right)]
     return list(join_time_segments([SegmentFindings.from_json(p.to_json()) for p in parts]).captions)
 
@@ -78,6 +78,15 @@ class TestJoining:
         over = caption(48, 53, "over")
         assert joined([over], [over, caption(60, 62, "next")]) == [over, caption(60, 62, "next")]
 
+    def test_everything_about_a_caption_is_kept(self) -> None:
+        word = Word(text="word", start_s=40.0, end_s=42.0, bbox=BBox(0.3, 0.8, 0.4, 0.9), highlight_start_s=41.0)
+        full = replace(caption(40, 44, "word"), lang="en", script="Latn", unread=True, kind="title", words=(word,))
+        assert joined([full], []) == [full]
+
+    def test_the_language_of_all_segments_decides_where_opening_marks_are_missing(self) -> None:
+        first, second = joined([caption(3, 5, "No hay nadie en la calle.")], [caption(90, 95, "Vamos!")])
+        assert (first.text, second.text) == ("No hay nadie en la calle.", "¡Vamos!")
+
     def test_back_to_back_captions_meet_at_an_end(self) -> None:
         run = [caption(start, start + 6, f"{start}") for start in range(2, 98, 6)]
         assert joined([c for c in run if c.end_s <= 65], [c for c in run if c.start_s >= 20]) == run
@@ -95,7 +104,7 @@ class TestJoining:
         assert joined([], [caption(53, 55, "seen")]) == [caption(53, 55, "seen")]
 
     def test_no_parts(self) -> None:
-        with pytest.raises(ValueError, match="no parts"):
+        with pytest.raises(ValueError, match="no time segments"):
             join_time_segments([])
 
     def test_a_part_that_is_none(self) -> None:
