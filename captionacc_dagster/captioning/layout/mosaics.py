@@ -1,4 +1,4 @@
-"""Parts of many pictures laid out as one, so that a detector looks at few pixels in vain."""
+"""Parts of many pictures packed into one, so that the text detector searches few pixels that cannot contain text."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from captionacc_dagster.captioning.layout.samples import Sample, shrunk
 from captionacc_dagster.captioning.ocr.base import LineBox, line_box
 from captionacc_dagster.captioning.video.pictures import pixel_rectangle
 
-_PIXELS = 640 * 512  # of a mosaic at most: the detector takes longer for each pixel of a larger one
-_RULE = 8  # black pixels between the parts
+_MOST_PIXELS = 640 * 512  # of a mosaic: the detector takes longer per pixel in a larger one
+_GAP = 8  # black pixels between tiles
 
 
 @dataclass(frozen=True, slots=True)
 class Cutout:
-    """What to search of a sample: a box of a picture ``(h, w)`` uint8, in grays, that shows it."""
+    """A part of a sample to search: a box of ``picture``, ``(h, w)`` uint8 gray, which shows the sample."""
 
     sample: Sample
     picture: NDArray[np.uint8]
@@ -28,7 +28,7 @@ class Cutout:
 
 @dataclass(frozen=True, slots=True)
 class _Tile:
-    """Where a part of a sample stands in a mosaic: its left upper corner and its pixels ``(h, w)``."""
+    """Where a cutout is in a mosaic: its upper left corner and its pixels ``(h, w)``."""
 
     sample: Sample
     box: BBox
@@ -39,36 +39,36 @@ class _Tile:
 
 @dataclass(slots=True)
 class Mosaic:
-    """Parts side by side in rows that are ``width`` pixels wide at most."""
+    """Tiles side by side in shelves that are at most ``width`` pixels wide."""
 
     width: int
     tiles: list[_Tile] = field(default_factory=list)
-    _x: int = 0  # where the next part is put
+    _x: int = 0  # where the next tile goes
     _y: int = 0
-    _height: int = 0  # of this row
+    _shelf_height: int = 0
 
-    def put(self, part: Cutout, pixels: NDArray[np.uint8]) -> bool:
-        """Put a part scaled to ``pixels`` behind the others; tells whether there was room for it."""
+    def put(self, cutout: Cutout, pixels: NDArray[np.uint8]) -> bool:
+        """Add a cutout scaled to ``pixels``; return False where there is no room for it."""
         height, width = pixels.shape
-        x, y, row = self._x, self._y, max(self._height, height)
+        x, y, shelf_height = self._x, self._y, max(self._shelf_height, height)
         if x + width > self.width:
-            x, y, row = 0, self._y + self._height + _RULE, height
-        if self.tiles and (y + row) * self.width > _PIXELS:
+            x, y, shelf_height = 0, self._y + self._shelf_height + _GAP, height
+        if self.tiles and (y + shelf_height) * self.width > _MOST_PIXELS:
             return False
-        self.tiles.append(_Tile(part.sample, part.box, x, y, pixels))
-        self._x, self._y, self._height = x + width + _RULE, y, row
+        self.tiles.append(_Tile(cutout.sample, cutout.box, x, y, pixels))
+        self._x, self._y, self._shelf_height = x + width + _GAP, y, shelf_height
         return True
 
     def image(self) -> NDArray[np.uint8]:
-        """Draw it, ``(h, w)`` uint8 in grays."""
+        """Return the picture of all tiles, ``(h, w)`` uint8 gray."""
         width = max(tile.x + tile.pixels.shape[1] for tile in self.tiles)
-        image = np.zeros((self._y + self._height + _RULE, width), np.uint8)
+        image = np.zeros((self._y + self._shelf_height + _GAP, width), np.uint8)
         for tile in self.tiles:
             image[tile.y : tile.y + tile.pixels.shape[0], tile.x : tile.x + tile.pixels.shape[1]] = tile.pixels
         return image
 
-    def home(self, line: LineBox, shape: tuple[int, ...]) -> tuple[Sample, LineBox] | None:
-        """Bring a line found in the image, whose shape is given, back to its sample; ``None`` for one on a rule."""
+    def locate(self, line: LineBox, shape: tuple[int, ...]) -> tuple[Sample, LineBox] | None:
+        """Return the sample and the box there of a line found in the picture of the given shape; None in a gap."""
         down, across = shape[:2]
         left, top, right, bottom = (v * size for v, size in zip(line.bbox.as_tuple(), (across, down) * 2, strict=True))
         for tile in self.tiles:
@@ -87,25 +87,25 @@ class Mosaic:
         return None
 
 
-def mosaics(parts: Sequence[Cutout], side: int) -> Iterator[Mosaic]:
-    """Lay out parts of pictures whose longer side is scaled to ``side`` pixels, the highest parts first."""
-    cut = sorted((_cut(part, side) for part in parts), key=lambda entry: -entry[1].shape[0])
-    if not cut:
+def mosaics(cutouts: Sequence[Cutout], side: int) -> Iterator[Mosaic]:
+    """Pack cutouts of pictures whose longer side is scaled to ``side`` pixels, the tallest first."""
+    scaled = sorted((_scaled(cutout, side) for cutout in cutouts), key=lambda entry: -entry[1].shape[0])
+    if not scaled:
         return
-    widest = max(side, *(pixels.shape[1] for _, pixels in cut))
+    widest = max(side, *(pixels.shape[1] for _, pixels in scaled))
     mosaic = Mosaic(widest)
-    for part, pixels in cut:
-        if not mosaic.put(part, pixels):
+    for cutout, pixels in scaled:
+        if not mosaic.put(cutout, pixels):
             yield mosaic
             mosaic = Mosaic(widest)
-            mosaic.put(part, pixels)
+            mosaic.put(cutout, pixels)
     yield mosaic
 
 
-def _cut(part: Cutout, side: int) -> tuple[Cutout, NDArray[np.uint8]]:
-    """Scale a picture and cut a part out; gives the part with the box of the whole pixels that were cut."""
-    picture = shrunk(part.picture, side / max(part.picture.shape))
+def _scaled(cutout: Cutout, side: int) -> tuple[Cutout, NDArray[np.uint8]]:
+    """Scale a picture and cut the box out of it; the returned cutout has the box of the whole pixels."""
+    picture = shrunk(cutout.picture, side / max(cutout.picture.shape))
     height, width = picture.shape
-    x0, y0, x1, y1 = pixel_rectangle(part.box, width, height)
+    x0, y0, x1, y1 = pixel_rectangle(cutout.box, width, height)
     box = BBox(x0 / width, y0 / height, x1 / width, y1 / height)
-    return Cutout(part.sample, part.picture, box), picture[y0:y1, x0:x1]
+    return Cutout(cutout.sample, cutout.picture, box), picture[y0:y1, x0:x1]

@@ -1,4 +1,4 @@
-"""Looking at a video here and there: whole pictures to read, and samples in which lines are searched."""
+"""When and how a video is sampled for its layout: often enough to see each caption, decoding as little as possible."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import bisect
 import contextlib
 import itertools
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-from captionacc_dagster.captioning.layout.sample_times import sampling_batches
-from captionacc_dagster.captioning.layout.samples import PICTURE_SIDE, THUMB_SIDE, Sample, sample_of
+from captionacc_dagster.captioning.layout.samples import PICTURE_SIDE, THUMBNAIL_SIDE, Sample, sample_of
+from captionacc_dagster.captioning.layout.tuning import TUNING
 from captionacc_dagster.captioning.video.reader import (
     NativeFrame,
     SampledFrame,
@@ -21,23 +21,87 @@ from captionacc_dagster.captioning.video.reader import (
     target_times,
 )
 
-_SHORT_S = 8.0
-_LATER_S = 0.2  # how much later the second picture of a sample is, at least
-_EARLY_S = 0.02  # that a frame may come before the time that is asked for
-_ON_THE_WAY = 0.25  # of a video, that is decoded for whole pictures: from there on samples are taken from it, too
+ROUNDS = 2  # in which every second GOP is sampled
+_FEW_KEYFRAMES = 5  # with fewer there is one batch: each batch decodes again from the keyframes
+_FEW_SAMPLES = 8  # a video too short for so many is sampled more densely,
+_DENSEST_S = 0.3  # but no more than this, in seconds
+_EARLY_S = 0.02  # seconds: a frame may come this much before the time that was asked for
+
+
+def sampling_batches(facts: VideoFacts, known: Collection[float]) -> list[list[float]]:
+    """Return the times to sample, in batches of rising times: first the cheap ones that tell most.
+
+    The first batch has what is reached soon after every second keyframe, the next one what follows the other
+    keyframes, then the rest in the same order. With few keyframes there is one batch.
+
+    Args:
+        facts: the video.
+        known: times that were sampled before, seconds.
+    """
+    near = _keyframe_times(facts, known)
+    times = sorted([*near, *_times_between(facts, near)])
+    if len(near) < _FEW_KEYFRAMES:
+        return [times]
+    ends = (0.0, *facts.keyframes_s, facts.duration_s)
+    gops = [
+        (ends[number], ends[number + 1], list(group))
+        for number, group in itertools.groupby(
+            times, key=lambda time_s: bisect.bisect(facts.keyframes_s, time_s + 1e-6)
+        )
+    ]
+    early: list[list[float]] = []
+    late: list[list[float]] = []
+    for start, end, group in gops:
+        # The late part is at most half of a GOP, and shorter than a caption.
+        last = max((start + end) / 2, end - TUNING.late_part_s) + 0.1
+        early.append([time_s for time_s in group if time_s <= last or time_s in known])
+        late.append([time_s for time_s in group if not (time_s <= last or time_s in known)])
+    return [
+        [time_s for times in part[first::ROUNDS] for time_s in times]
+        for part in (early, late)
+        for first in range(ROUNDS)
+    ]
+
+
+def _keyframe_times(facts: VideoFacts, known: Collection[float]) -> list[float]:
+    """Return times that cost little to sample: known ones first, then keyframes."""
+    apart = 0.5 * _spacing(facts)
+    times: list[float] = []
+    for time_s in (*sorted(known), 0.0, *facts.keyframes_s):
+        at = bisect.bisect(times, time_s)
+        beside = times[max(0, at - 1) : at + 1]
+        if time_s < facts.duration_s and all(abs(time_s - other) >= apart for other in beside):
+            times.insert(at, time_s)
+    return times
+
+
+def _times_between(facts: VideoFacts, near: Sequence[float]) -> list[float]:
+    """Return times that fill the gaps between others evenly."""
+    times: list[float] = []
+    for start, end in itertools.pairwise([*near, facts.duration_s]):
+        parts = max(1, round((end - start) / _spacing(facts)))
+        times += [start + part * (end - start) / parts for part in range(1, parts)]
+    return times
+
+
+def _spacing(facts: VideoFacts) -> float:
+    spacing = max(TUNING.sample_spacing_s, facts.duration_s / TUNING.most_samples)
+    if facts.duration_s < _FEW_SAMPLES * spacing:
+        return max(_DENSEST_S, facts.duration_s / _FEW_SAMPLES)
+    return spacing
 
 
 class Sampler:
-    """Takes whole pictures and samples of one video, decoding as little as possible; a context manager.
+    """Takes full frames and samples of one video, decoding as little as possible; a context manager.
 
-    Whole pictures at keyframes cost little, and samples are decoded roughly. Where keyframes are rare most of a video
-    is decoded for whole pictures alone: there everything is decoded once and in order, the samples on the way.
+    Full frames at keyframes cost little, and samples are decoded coarsely. Where keyframes are rare, the full frames
+    alone need most of the video: then everything is decoded once, in order, and samples are taken in the same pass.
     """
 
     def __init__(self, facts: VideoFacts) -> None:
         self.facts = facts
         self._readers = contextlib.ExitStack()
-        self._rough: VideoReader | None = None
+        self._coarse: VideoReader | None = None
         self._sweep: _Sweep | None = None
 
     def __enter__(self) -> Sampler:
@@ -47,7 +111,7 @@ class Sampler:
         self._readers.close()
 
     def pictures(self, rate: float) -> Iterator[SampledFrame]:
-        """Sample whole pictures evenly, as `sample_frames` does.
+        """Yield full frames at an even rate (per second), as `sample_frames` does.
 
         Raises:
             VideoError: the file can no longer be opened.
@@ -58,7 +122,7 @@ class Sampler:
         opened = self._readers.enter_context(VideoReader(facts))
         reader: SeekingReader = opened
         planned: list[float] = []
-        if _stretch(facts, goals) >= _ON_THE_WAY * facts.duration_s:
+        if _decoding_s(facts, goals) >= TUNING.sweep_share * facts.duration_s:
             planned = sorted(itertools.chain(*sampling_batches(facts, goals)))
             reader = self._sweep = _Sweep(opened, planned)
         for index, (goal, frame) in enumerate(zip(goals, frames_near(reader, goals), strict=False)):
@@ -67,100 +131,100 @@ class Sampler:
             yield SampledFrame(index, frame.time_s, frame.scaled_rgb(facts.width, facts.height))
 
     def samples(self, times: Sequence[float]) -> Iterator[Sample]:
-        """Take samples at rising times; of a video that was swept those that lie nearest, each once.
+        """Yield samples at rising times (seconds); in a sweep, the nearest of the samples taken, each once.
 
-        Only what the sampled frames are built from is decoded, without the loop filter: a coarse picture is
-        enough to find text.
+        Otherwise only the frames that the sampled ones depend on are decoded, without the loop filter: a coarse
+        picture is enough to find text.
 
         Raises:
             VideoError: the video can no longer be opened.
         """
-        return self._roughly(times) if self._sweep is None else self._sweep.samples(times)
+        return self._coarse_samples(times) if self._sweep is None else self._sweep.samples(times)
 
-    def _roughly(self, times: Sequence[float]) -> Iterator[Sample]:
+    def _coarse_samples(self, times: Sequence[float]) -> Iterator[Sample]:
         facts = self.facts
-        if self._rough is None:
-            # In a short video the frames that could be left out are too few to count, and needed.
-            skip = "BIDIR" if facts.duration_s >= _SHORT_S else "DEFAULT"
-            self._rough = self._readers.enter_context(VideoReader(facts, skip=skip, skip_filter="all"))
+        if self._coarse is None:
+            # A short video has too few frames to leave any out.
+            skip = "BIDIR" if facts.duration_s >= TUNING.shallow_decoding_s else "DEFAULT"
+            self._coarse = self._readers.enter_context(VideoReader(facts, skip=skip, skip_filter="all"))
         keyframes = facts.keyframes_s or (0.0,)
-        taker = _Taker(facts, times)
+        taker = _SampleTaker(facts, times)
         running: Iterator[NativeFrame] | None = None
-        while (time_s := taker.awaited) is not None:
+        while (time_s := taker.next_time) is not None:
             before = bisect.bisect_right(keyframes, time_s + 1e-6)
             if running is None or (before and keyframes[before - 1] > taker.position):
-                running = self._rough.frames_from(time_s)
-            sample = next((made for frame in running if (made := taker.see(frame))), None) or taker.rest()
+                running = self._coarse.frames_from(time_s)
+            sample = next((made for frame in running if (made := taker.push(frame))), None) or taker.finish()
             if sample is None:
                 return
             yield sample
 
 
-class _Taker:
-    """Makes samples of the frames that pass by, at the rising times that were asked for.
+class _SampleTaker:
+    """Makes samples from passing frames at the rising times that were asked for.
 
-    ``position`` is the time of the last frame that a sample was made of.
+    ``position`` is the time of the last frame that a sample was made of, seconds.
     """
 
     def __init__(self, facts: VideoFacts, times: Sequence[float]) -> None:
-        self._sizes = (scaled_size(facts, THUMB_SIDE), scaled_size(facts, PICTURE_SIDE))
+        self._sizes = (scaled_size(facts, THUMBNAIL_SIDE), scaled_size(facts, PICTURE_SIDE))
         self._times = deque(times)
-        self._begun: NativeFrame | None = None
+        self._first: NativeFrame | None = None
         self.position = -1.0
 
     @property
-    def awaited(self) -> float | None:
-        """The time of the next sample, ``None`` at the end."""
+    def next_time(self) -> float | None:
+        """The time of the next sample, None at the end."""
         return self._times[0] if self._times else None
 
-    def see(self, frame: NativeFrame) -> Sample | None:
-        """Look at the next frame; gives the sample that is complete with it."""
-        if self._begun is None:
+    def push(self, frame: NativeFrame) -> Sample | None:
+        """Take the next frame; return the sample that it completes."""
+        if self._first is None:
             if self._times and frame.time_s >= self._times[0] - _EARLY_S:
                 self.begin(frame)
-        elif frame.time_s >= self._begun.time_s + _LATER_S:
-            return self._sample(self._begun, frame)
+        elif frame.time_s >= self._first.time_s + TUNING.pair_spacing_s:
+            return self._sample(self._first, frame)
         return None
 
     def begin(self, frame: NativeFrame) -> None:
-        """Begin a sample with a frame that was seen, in place of one that is not complete."""
-        self._begun = frame
+        """Begin a sample with a frame that was pushed, in place of an incomplete one."""
+        self._first = frame
 
-    def rest(self) -> Sample | None:
-        """Give the sample that the end of the video left without its second picture."""
-        return None if self._begun is None else self._sample(self._begun, None)
+    def finish(self) -> Sample | None:
+        """Return the sample that the end of the video left without its second picture."""
+        return None if self._first is None else self._sample(self._first, None)
 
     def _sample(self, frame: NativeFrame, later: NativeFrame | None) -> Sample:
-        self._begun = None
+        self._first = None
         self.position = frame.time_s if later is None else later.time_s
-        while self._times and self._times[0] <= max(self.position, frame.time_s + _EARLY_S):  # reached or passed over
+        while self._times and self._times[0] <= max(self.position, frame.time_s + _EARLY_S):  # reached or passed
             self._times.popleft()
         return sample_of(frame, later, *self._sizes)
 
 
 class _Sweep:
-    """Decodes a whole video in order, and takes samples of what passes by."""
+    """Decodes a whole video in order, and takes samples of the passing frames."""
 
     def __init__(self, reader: VideoReader, planned: Sequence[float]) -> None:
         self.facts = reader.facts
         self._frames = self._passing(reader.frames())
-        self._taker = _Taker(reader.facts, planned)
+        self._taker = _SampleTaker(reader.facts, planned)
         self._taken: list[Sample] = []
         self._position = -1.0
 
     def frames_from(self, time_s: float) -> Iterator[NativeFrame]:
-        """Go on with the frames: where none is passed over, a later time is reached all the same."""
+        """Return the frames that follow: a sweep never seeks, so a later time is reached in any case."""
         del time_s
         return self._frames
 
     def take(self, frame: NativeFrame) -> None:
-        """Take a sample of the frame that was given last."""
+        """Take a sample of the frame that was returned last."""
         self._taker.begin(frame)
 
     def samples(self, times: Sequence[float]) -> Iterator[Sample]:
-        """Give the samples nearest to some rising times, each once; decodes on as far as need be."""
+        """Yield the samples nearest to rising times, each once; decode further as needed."""
         for time_s in times:
-            while self._position < time_s + _LATER_S and next(self._frames, None) is not None:
+            while self._position < time_s + TUNING.pair_spacing_s and next(self._frames, None) is not None:
                 pass
             nearest = min(self._taken, key=lambda sample: abs(sample.time_s - time_s), default=None)
             if nearest is not None:
@@ -170,18 +234,18 @@ class _Sweep:
     def _passing(self, frames: Iterator[NativeFrame]) -> Iterator[NativeFrame]:
         for frame in frames:
             self._position = frame.time_s
-            self._keep(self._taker.see(frame))
+            self._keep(self._taker.push(frame))
             yield frame
         self._position = self.facts.duration_s
-        self._keep(self._taker.rest())
+        self._keep(self._taker.finish())
 
     def _keep(self, sample: Sample | None) -> None:
         if sample is not None:
             self._taken.append(sample)
 
 
-def _stretch(facts: VideoFacts, goals: Sequence[float]) -> float:
-    """Give how much of a video, in seconds, is decoded to reach some rising times from keyframes."""
+def _decoding_s(facts: VideoFacts, goals: Sequence[float]) -> float:
+    """Return how many seconds of a video must be decoded to reach some rising times from keyframes."""
     decoded, position = 0.0, 0.0
     for goal in goals:
         before = bisect.bisect_right(facts.keyframes_s, goal + 1e-6)

@@ -1,7 +1,7 @@
-"""Lines of text sighted in sparse samples of a video, and what their pixels do over time.
+"""Sparse samples of a video, the lines of text found in them, and what the pixels of a line do over time.
 
-A sample is a frame and another about a quarter of a second later: what is burned in stands still between the
-two, what belongs to the scene or scrolls does not.
+A sample is a frame and another one about a quarter of a second later. Burned-in text is still between the two; text
+that belongs to the scene, or that scrolls, moves.
 """
 
 from __future__ import annotations
@@ -13,42 +13,43 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.geometry import BBox
+from captionacc_dagster.captioning.layout.tuning import TUNING
 from captionacc_dagster.captioning.ocr.base import LineBox
 from captionacc_dagster.captioning.video.pictures import pixel_rectangle
 from captionacc_dagster.captioning.video.reader import NativeFrame
 
-THUMB_SIDE = 640  # pixels of the longer side of the luma pictures that are compared over time
-PICTURE_SIDE = 960  # pixels of the longer side of those in which lines are searched, at most
-_THICKEST = 0.22  # of the picture's shorter side: no line of text is thicker
-_REACH = 24  # thumb pixels that text may move between the two pictures and be followed
-_STROKE = 20  # gray levels by which a stroke differs from its surroundings
-_CORE = 160  # thumb pixels of a long line that are followed
-_SCENE_STANDS = 0.5  # correlation from which on the scene does not move
-_SURROUND = 15  # thumb pixels to each side that count as surroundings, together
-_FLAT = 0.25  # variance below which the scene has nothing that could be seen to move
-_FAINT = 2.0  # standard deviation below which there are no strokes to follow
-_FOLLOWED = 0.45  # correlation from which on the same strokes are found again at their place,
-_FOLLOWED_AWAY = 0.6  # and elsewhere
-_TWO_LINES = (6, 9)  # cells of a fortieth of the picture's shorter side: from and to which two lines are high
-_MOVED = 1.3  # thumb pixels from which on it counts as moved
+THUMBNAIL_SIDE = 640  # pixels: longer side of the stroke pictures that are compared over time
+PICTURE_SIDE = 960  # pixels: longer side, at most, of the pictures that are searched for lines
+_SURROUNDINGS = 15  # pixels of a thumbnail: side of the square that a pixel is compared with
+_SEARCH_RANGE = 24  # pixels of a thumbnail: how far text is followed between the two pictures of a sample
+_LONGEST_PATCH = 160  # pixels of a thumbnail: the middle part of a long line that is followed
+_MOVED = 1.3  # pixels of a thumbnail: a larger displacement than that of rounding
+_FEATURELESS = 2.0  # gray levels: standard deviation of a patch that has nothing to follow
+_FEATURELESS_SCENE = 0.25  # gray levels squared: variance of a scene whose motion would not be visible
+_LINE_CELLS = (6, 9)  # cells of a fortieth of the shorter side: height of a block of two lines, from and to
 
 
 @dataclass(slots=True)
 class Sample:
     """A frame of the video and one a little later, as pictures of their strokes, and the lines found in it.
 
-    ``strokes`` and ``later`` are ``(h, w)`` uint8, 128 where the picture is like its surroundings; ``luma``
-    is ``(h, w)`` uint8, in which lines are searched (as many are found there as in colors).
-    ``scene_stands``: nothing moves between the two, so that standing still says nothing; ``searched``: the whole
-    picture was searched; ``fine``: its lines were found in a larger picture, which gives tighter boxes;
-    ``followed``: what is known of `stillness`.
+    Attributes:
+        time_s: time of the first frame, seconds.
+        strokes: ``(h, w)`` uint8, 128 where the picture is like its surroundings.
+        later: the same of the later frame; None at the end of the video.
+        luma: ``(h, w)`` uint8, searched for lines (as many are found in it as in colors).
+        static_scene: nothing but text moves between the two, so that a still line proves nothing.
+        searched: the whole picture was searched.
+        fine: its lines were found in a larger picture, which gives tighter boxes.
+        lines: the lines found so far.
+        followed: results of `stillness`.
     """
 
     time_s: float
     strokes: NDArray[np.uint8]
     later: NDArray[np.uint8] | None
     luma: NDArray[np.uint8]
-    scene_stands: bool = False
+    static_scene: bool = False
     searched: bool = False
     fine: bool = False
     lines: list[LineBox] = field(default_factory=list)
@@ -59,8 +60,13 @@ class Sample:
 class SampleDetection:
     """A line of text in a sample.
 
-    ``still``: 1 stands still, 0 moves, 0.5 cannot be told. ``sample`` is the sample's number. ``fine``: its box is
-    tight.
+    Attributes:
+        sample: number of the sample.
+        time_s: time of the sample, seconds.
+        bbox: the line's box.
+        score: of the detector, 0..1.
+        still: 1 still, 0 moving, 0.5 unknown.
+        fine: the box is tight.
     """
 
     sample: int
@@ -72,17 +78,17 @@ class SampleDetection:
 
 
 def sample_of(
-    frame: NativeFrame, later: NativeFrame | None, thumb_size: tuple[int, int], picture_size: tuple[int, int]
+    frame: NativeFrame, later: NativeFrame | None, thumbnail_size: tuple[int, int], picture_size: tuple[int, int]
 ) -> Sample:
-    """Make a sample of a frame and a later one; sizes are ``(width, height)``."""
-    second = None if later is None else strokes(later.scaled_luma(*thumb_size))
-    first = strokes(frame.scaled_luma(*thumb_size))
-    stands = second is None or _scene_stands(first, second)
-    return Sample(frame.time_s, first, second, frame.scaled_luma(*picture_size), stands)
+    """Return the sample of a frame and a later one; sizes are ``(width, height)`` in pixels."""
+    second = None if later is None else strokes(later.scaled_luma(*thumbnail_size))
+    first = strokes(frame.scaled_luma(*thumbnail_size))
+    static_scene = second is None or _is_static_scene(first, second)
+    return Sample(frame.time_s, first, second, frame.scaled_luma(*picture_size), static_scene)
 
 
 def shrunk(luma: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
-    """Scale a picture ``(h, w)`` uint8 by area; it is not enlarged."""
+    """Return a picture ``(h, w)`` uint8 reduced by area averaging; a scale of 1 or more leaves it as it is."""
     import cv2
 
     if scale >= 1:
@@ -93,18 +99,18 @@ def shrunk(luma: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
 
 
 def detections_in(samples: Sequence[Sample]) -> list[SampleDetection]:
-    """List every line of every sample with whether it stands still; textures taken for text are left out."""
+    """Return every line of every sample with its stillness, without textures taken for text."""
     return [
         SampleDetection(number, sample.time_s, line.bbox, line.score, stillness(sample, line.bbox), sample.fine)
         for number, sample in enumerate(samples)
         for line in sample.lines
         if min(line.bbox.width * sample.strokes.shape[1], line.bbox.height * sample.strokes.shape[0])
-        <= _THICKEST * min(sample.strokes.shape)
+        <= TUNING.thickest_line * min(sample.strokes.shape)
     ]
 
 
 def stillness(sample: Sample, bbox: BBox) -> float:
-    """Tell whether the strokes in a box stand still (1), move (0), or cannot be followed (0.5)."""
+    """Return whether the strokes in a box are still (1), move (0), or cannot be followed (0.5)."""
     if bbox not in sample.followed:
         sample.followed[bbox] = _followed(sample, bbox)
     return sample.followed[bbox]
@@ -117,59 +123,61 @@ def _followed(sample: Sample, bbox: BBox) -> float:
         return 0.5
     height, width = sample.strokes.shape
     x0, y0, x1, y1 = pixel_rectangle(bbox, width, height)
-    # The middle of a long line is enough, and leaves room to follow one that runs across the whole picture.
-    x0, x1 = _core(x0, x1, width)
-    y0, y1 = _core(y0, y1, height)
+    # The middle of a long line is enough, and leaves room to follow one that crosses the whole picture.
+    x0, x1 = _middle_part(x0, x1, width)
+    y0, y1 = _middle_part(y0, y1, height)
     patch = sample.strokes[y0:y1, x0:x1]
-    if patch.std() < _FAINT:
+    if patch.std() < _FEATURELESS:
         return 0.5
-    top, left = max(0, y0 - _REACH), max(0, x0 - _REACH)
-    around = sample.later[top : min(height, y1 + _REACH), left : min(width, x1 + _REACH)]
+    top, left = max(0, y0 - _SEARCH_RANGE), max(0, x0 - _SEARCH_RANGE)
+    around = sample.later[top : min(height, y1 + _SEARCH_RANGE), left : min(width, x1 + _SEARCH_RANGE)]
     _, best, _, (x, y) = cv2.minMaxLoc(cv2.matchTemplate(around, patch, cv2.TM_CCOEFF_NORMED))
     moved = float(np.hypot(x + left - x0, y + top - y0)) > _MOVED
-    if best < (_FOLLOWED_AWAY if moved else _FOLLOWED):
+    if best < (TUNING.moved_correlation if moved else TUNING.same_place_correlation):
         return 0.5
     if moved:
         return 0.0
-    return 0.5 if sample.scene_stands else 1.0
+    return 0.5 if sample.static_scene else 1.0
 
 
-def _core(start: int, end: int, size: int) -> tuple[int, int]:
-    longest = min(_CORE, size - 3 * _REACH)
-    if size < 4 * _REACH or end - start <= longest:  # a small picture leaves no room to choose
+def _middle_part(start: int, end: int, size: int) -> tuple[int, int]:
+    longest = min(_LONGEST_PATCH, size - 3 * _SEARCH_RANGE)
+    if size < 4 * _SEARCH_RANGE or end - start <= longest:  # a small picture leaves no room to choose
         return start, end
-    middle = min(max((start + end) // 2, (longest + 1) // 2 + _REACH), size - (longest + 1) // 2 - _REACH)
+    half = (longest + 1) // 2
+    middle = min(max((start + end) // 2, half + _SEARCH_RANGE), size - half - _SEARCH_RANGE)
     return middle - longest // 2, middle + longest // 2
 
 
 def normalized_correlation(one: NDArray[np.uint8], other: NDArray[np.uint8], bbox: BBox) -> float:
-    """Correlate the strokes that two pictures have in a box: -1..1, near 1 for the same text."""
+    """Return the correlation of the strokes that two pictures have in a box: -1..1, near 1 for the same text."""
     import cv2
 
     height, width = one.shape
     x0, y0, x1, y1 = pixel_rectangle(bbox, width, height)
     first, second = one[y0:y1, x0:x1], other[y0:y1, x0:x1]
-    none = np.full_like(first, 128)
-    # Sums of squares of bytes are quick: what the two share follows from each and from their difference.
-    energies = [cv2.norm(picture, none, cv2.NORM_L2SQR) for picture in (first, second)]
+    blank = np.full_like(first, 128)
+    # OpenCV sums squares of bytes fast; the product of the two follows from the norms of each and of their difference.
+    energies = [cv2.norm(picture, blank, cv2.NORM_L2SQR) for picture in (first, second)]
     energy = (energies[0] * energies[1]) ** 0.5
     return (sum(energies) - cv2.norm(first, second, cv2.NORM_L2SQR)) / (2 * energy) if energy > 1.0 else 0.0
 
 
 def strokes(luma: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Give what differs from its surroundings, ``(h, w)`` uint8 around 128: strokes stay, shading goes."""
+    """Return the difference of each pixel from its surroundings, ``(h, w)`` uint8 around 128."""
     import cv2
 
-    return np.asarray(cv2.addWeighted(luma, 1.0, cv2.blur(luma, (_SURROUND, _SURROUND)), -1.0, 128.0), np.uint8)
+    surroundings = cv2.blur(luma, (_SURROUNDINGS, _SURROUNDINGS))
+    return np.asarray(cv2.addWeighted(luma, 1.0, surroundings, -1.0, 128.0), np.uint8)
 
 
-def standing_lines(sample: Sample, others: Sequence[Sample]) -> list[tuple[BBox, float]]:
-    """Find what looks like a line of text by its pixels alone: strokes that stand still, in a thin band,
-    and that are not there in most other samples.
+def still_lines(sample: Sample, others: Sequence[Sample]) -> list[tuple[BBox, float]]:
+    """Return what looks like a line of text by its pixels alone: still strokes in a thin band that most of the
+    other samples lack.
 
-    Gives boxes and the share of the picture that the strokes of each fill: reason enough to search a sample.
+    Each is a box and the share of the picture that its strokes fill: reason enough to search the sample there.
     """
-    mask = _standing(sample)
+    mask = _still_strokes(sample)
     if mask is None:
         return []
     shared = np.zeros(mask.shape, np.uint8)
@@ -180,8 +188,8 @@ def standing_lines(sample: Sample, others: Sequence[Sample]) -> list[tuple[BBox,
 
 
 def lines_in(mask: NDArray[np.bool_]) -> list[tuple[BBox, float]]:
-    """Find what looks like lines of text among strokes ``(h, w)``: the box of each, and the share of the picture
-    that its strokes fill."""
+    """Return what looks like lines of text in a mask of strokes ``(h, w)``: for each its box, and the share of the
+    picture that its strokes fill."""
     import cv2
 
     height, width = mask.shape
@@ -192,57 +200,57 @@ def lines_in(mask: NDArray[np.bool_]) -> list[tuple[BBox, float]]:
     whole = mask[: rows * cell, : columns * cell].astype(np.float32)
     cells = cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)  # the mean of each cell
     # Strokes that follow one another along the line count, single ones in the background do not.
-    active = (cv2.blur(cells, (5, 1)) > 0.22).astype(np.uint8)
+    active = (cv2.blur(cells, (5, 1)) > TUNING.row_fill).astype(np.uint8)
     count, labeled, stats, _ = cv2.connectedComponentsWithStats(active, connectivity=4)
     found = []
     for number in range(1, count):
         x, y, across, down, _ = (int(value) for value in stats[number])
         inside = cells[labeled == number]
-        shortest = max(6, 1.5 * down if down < _TWO_LINES[0] else down)
-        if across < shortest or down > _TWO_LINES[1] or len(inside) < 0.5 * across * down:
+        shortest = max(6, 1.5 * down if down < _LINE_CELLS[0] else down)
+        if across < shortest or down > _LINE_CELLS[1] or len(inside) < 0.5 * across * down:
             continue
         box = BBox(x * cell / width, y * cell / height, (x + across) * cell / width, (y + down) * cell / height)
         found.append((box, float(inside.sum()) * cell * cell / mask.size))
     return found
 
 
-def standing_share(sample: Sample, bbox: BBox) -> float:
-    """Give the share of a box that standing strokes fill, 0..1."""
-    mask = _standing(sample)
+def still_share(sample: Sample, bbox: BBox) -> float:
+    """Return the share of a box that still strokes fill, 0..1."""
+    mask = _still_strokes(sample)
     if mask is None:
         return 0.0
     x0, y0, x1, y1 = pixel_rectangle(bbox, mask.shape[1], mask.shape[0])
     return float(mask[y0:y1, x0:x1].mean())
 
 
-def _standing(sample: Sample) -> NDArray[np.bool_] | None:
-    """Give the strokes that are in both pictures of a sample, ``(h, w)`` bool."""
-    return None if sample.later is None else _standing_at(sample.strokes, sample.later)
+def _still_strokes(sample: Sample) -> NDArray[np.bool_] | None:
+    """Return the strokes that both pictures of a sample show, ``(h, w)`` bool."""
+    return None if sample.later is None else _strokes_in_both(sample.strokes, sample.later)
 
 
-def _scene_stands(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
-    """Tell whether what is behind the text stands still: correlate two pictures without their standing strokes."""
+def _is_static_scene(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
+    """Return whether the scene behind the text is static, from two pictures without their common strokes."""
     import cv2
 
     # Text shows as far as the blur reaches that its surroundings were measured with.
-    standing = _standing_at(one, other)[::2, ::2].astype(np.uint8)
-    behind = cv2.dilate(standing, np.ones((_SURROUND // 2 + 1, _SURROUND // 2 + 1), np.uint8)) == 0
+    text = _strokes_in_both(one, other)[::2, ::2].astype(np.uint8)
+    behind = cv2.dilate(text, np.ones((_SURROUNDINGS // 2 + 1, _SURROUNDINGS // 2 + 1), np.uint8)) == 0
     first, second = (cv2.blur(picture, (3, 3))[::2, ::2][behind].astype(np.float32) - 128 for picture in (one, other))
     energy = float(np.sqrt((first @ first) * (second @ second)))
-    return energy < _FLAT * len(first) or float(first @ second) >= _SCENE_STANDS * energy
+    return energy < _FEATURELESS_SCENE * len(first) or float(first @ second) >= TUNING.static_scene_correlation * energy
 
 
-def _standing_at(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.bool_]:
+def _strokes_in_both(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return _strong(one) & _alike(one, other)
 
 
 def _strong(strokes: NDArray[np.uint8]) -> NDArray[np.bool_]:
     import cv2
 
-    return np.asarray(cv2.absdiff(strokes, np.full_like(strokes, 128)) >= _STROKE, np.bool_)
+    return np.asarray(cv2.absdiff(strokes, np.full_like(strokes, 128)) >= TUNING.stroke_contrast, np.bool_)
 
 
 def _alike(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.bool_]:
     import cv2
 
-    return np.asarray(cv2.absdiff(one, other) <= _STROKE // 2, np.bool_)
+    return np.asarray(cv2.absdiff(one, other) <= TUNING.stroke_contrast // 2, np.bool_)

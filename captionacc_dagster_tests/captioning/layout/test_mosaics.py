@@ -34,7 +34,7 @@ def marks(mosaic: Mosaic) -> dict[float, BBox]:
     found = {}
     for x, y, across, down, _ in stats[1:].tolist():
         line = line_box(BBox(x / width, y / height, (x + across) / width, (y + down) / height), 0.9)
-        home = mosaic.home(line, image.shape)
+        home = mosaic.locate(line, image.shape)
         assert home is not None
         found[home[0].time_s] = home[1].bbox
     return found
@@ -67,7 +67,7 @@ def test_a_line_between_the_parts_belongs_to_none():
     parts = [part(float(n), BBox(0.0, 0.8, 1.0, 1.0), BBox(0.4, 0.85, 0.6, 0.9)) for n in range(2)]
     (mosaic,) = mosaics(parts, WIDTH)
     shape = mosaic.image().shape
-    assert mosaic.home(line_box(BBox(0.1, 73 / shape[0], 0.9, 79 / shape[0]), 0.9), shape) is None
+    assert mosaic.locate(line_box(BBox(0.1, 73 / shape[0], 0.9, 79 / shape[0]), 0.9), shape) is None
 
 
 def test_no_parts_make_no_mosaic():

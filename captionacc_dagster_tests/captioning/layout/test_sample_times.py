@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from captionacc_dagster.captioning.layout.sample_times import sampling_batches
+from captionacc_dagster.captioning.layout.sampler import sampling_batches
 from captionacc_dagster.captioning.video.reader import VideoFacts
 
 pytestmark = pytest.mark.unit

@@ -13,8 +13,7 @@ import pytest
 from captionacc_dagster.captioning.layout import sampler as sampler_module
 from captionacc_dagster.captioning.layout.find import find_layout, read_full_frames
 from captionacc_dagster.captioning.layout.model import FrameOcr
-from captionacc_dagster.captioning.layout.sample_times import sampling_batches
-from captionacc_dagster.captioning.layout.sampler import Sampler
+from captionacc_dagster.captioning.layout.sampler import Sampler, sampling_batches
 from captionacc_dagster.captioning.layout.samples import Sample, sample_of
 from captionacc_dagster.captioning.ocr.base import LineBox, Recognition, TextBox
 from captionacc_dagster.captioning.video import reader as video

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.find import find_layout, read_full_frames
+from captionacc_dagster.captioning.layout.fixtures import overlap
 from captionacc_dagster.captioning.layout.samples import Sample, strokes
-from captionacc_dagster.captioning.layout.still_scenes import Changes
-from captionacc_dagster.captioning.layout.tracks import overlap
+from captionacc_dagster.captioning.layout.still_scenes import SceneDifferences
 from captionacc_dagster.captioning.ocr.engines import create_engine
 from captionacc_dagster.captioning.video.reader import probe
 from captionacc_dagster_tests.captioning.drawn_clips import write_clip, write_text
@@ -38,15 +38,15 @@ def samples(words: tuple[str, ...] = WORDS, behind: list[NDArray[np.uint8]] | No
         picture = (behind[number] if behind else busy()).copy()
         boxes.append(BBox(*write_text(picture, text, (0.5, 0.9), 24)) if text else None)
         luma = np.ascontiguousarray(picture[..., 0])
-        taken.append(Sample(2.0 * number, strokes(luma), strokes(luma), luma, scene_stands=True))
+        taken.append(Sample(2.0 * number, strokes(luma), strokes(luma), luma, static_scene=True))
     return taken, boxes
 
 
 def test_lines_that_come_and_go_are_found_where_they_stand():
     taken, boxes = samples()
-    changes = Changes(taken)
+    differences = SceneDifferences(taken)
     for sample, box in zip(taken, boxes, strict=True):
-        lines = changes.lines(sample)
+        lines = differences.lines(sample)
         assert lines is not None
         if box is None:
             assert lines == []
@@ -60,27 +60,27 @@ def test_a_loose_box_is_cut_down_to_its_letters():
     box = boxes[0]
     assert box is not None
     loose = BBox(box.left - 0.1, box.top - 0.08, box.right + 0.1, 1.0)
-    tight = Changes(taken).tightened(taken[0], loose)
+    tight = SceneDifferences(taken).tightened(taken[0], loose)
     assert tight is not None
     assert overlap(box, tight) > 0.85
     assert tight.height < 1.5 * box.height
-    assert Changes(taken).tightened(taken[0], box) is None
+    assert SceneDifferences(taken).tightened(taken[0], box) is None
 
 
 def test_nothing_is_cut_where_nothing_comes_and_goes():
     taken, _ = samples()
-    assert Changes(taken).tightened(taken[0], BBox(0.1, 0.1, 0.5, 0.3)) is None
+    assert SceneDifferences(taken).tightened(taken[0], BBox(0.1, 0.1, 0.5, 0.3)) is None
 
 
 def test_other_scenes_tell_nothing():
     taken, _ = samples(behind=[busy(seed) for seed in range(len(WORDS))])
-    changes = Changes(taken)
-    assert all(changes.lines(sample) is None and changes.picture(sample) is None for sample in taken)
+    differences = SceneDifferences(taken)
+    assert all(differences.lines(sample) is None and differences.picture(sample) is None for sample in taken)
 
 
 def test_what_comes_and_goes_is_dark_in_its_picture():
     taken, boxes = samples()
-    picture, box = Changes(taken).picture(taken[2]), boxes[2]
+    picture, box = SceneDifferences(taken).picture(taken[2]), boxes[2]
     assert picture is not None
     assert box is not None
     top, bottom = int(box.top * HEIGHT), int(box.bottom * HEIGHT)
@@ -91,23 +91,27 @@ def test_what_comes_and_goes_is_dark_in_its_picture():
 
 def test_only_the_part_of_a_band_in_which_something_comes_and_goes_is_looked_at():
     taken, boxes = samples()
-    changes = Changes(taken)
+    differences = SceneDifferences(taken)
     for sample, box in zip(taken, boxes, strict=True):
-        part = changes.part(sample, 0.8, 1.0)
+        part = differences.changing_part(sample, 0.8, 1.0)
         if box is not None:
             assert part is not None
             assert overlap(box, part) == pytest.approx(1.0)
             assert part.left > 0.2
             assert part.right < 0.8
-    assert changes.part(taken[0], 0.2, 0.4) is None
-    alone = Changes(taken[:2])  # too few to compare with
-    assert alone.part(taken[0], 0.2, 0.4) == BBox(0.0, 0.2, 1.0, 0.4)
+    assert differences.changing_part(taken[0], 0.2, 0.4) is None
+    alone = SceneDifferences(taken[:2])  # too few to compare with
+    assert alone.changing_part(taken[0], 0.2, 0.4) == BBox(0.0, 0.2, 1.0, 0.4)
 
 
 def test_a_sample_is_compared_with_the_nearest_of_its_scene():
     taken, _ = samples()
-    assert sorted(Changes(taken).compared_with(taken[0])) == [2.0, 4.0, 8.0]  # 2.4 seconds apart while there are any
-    assert Changes(taken[:2]).compared_with(taken[0]) == ()
+    assert sorted(SceneDifferences(taken).compared_with(taken[0])) == [
+        2.0,
+        4.0,
+        8.0,
+    ]  # 2.4 seconds apart while there are any
+    assert SceneDifferences(taken[:2]).compared_with(taken[0]) == ()
 
 
 def test_captions_lost_in_a_busy_still_picture_are_found(tmp_path: Path):

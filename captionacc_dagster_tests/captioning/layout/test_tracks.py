@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from captionacc_dagster.captioning.geometry import BBox
+from captionacc_dagster.captioning.layout.fixtures import find_fixtures
+from captionacc_dagster.captioning.layout.rows import Row, anchor_of, find_rows
 from captionacc_dagster.captioning.layout.samples import Sample, SampleDetection
-from captionacc_dagster.captioning.layout.tracks import Row, anchor_of, find_fixtures, find_rows, find_tracks
+from captionacc_dagster.captioning.layout.tracks import find_tracks
 
 pytestmark = pytest.mark.unit
 
@@ -94,7 +96,7 @@ def still_samples(count: int, covered: dict[int, tuple[int, int, int, int]]) -> 
             left, top, right, bottom = covered[number]
             text = rng.random((bottom - top, right - left)) < 0.12  # thin letters leave most of their box to the scene
             picture[top:bottom, left:right][text] = 240
-        taken.append(Sample(2.0 * number, picture, picture, blank, scene_stands=True))
+        taken.append(Sample(2.0 * number, picture, picture, blank, static_scene=True))
     return taken
 
 

@@ -1,0 +1,95 @@
+"""Text that stays: fixtures such as logos, told from captions by comparing samples far apart in time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from captionacc_dagster.captioning.geometry import BBox
+from captionacc_dagster.captioning.layout.samples import Sample, SampleDetection, normalized_correlation
+from captionacc_dagster.captioning.layout.still_scenes import WHOLE_PICTURE, coarse
+from captionacc_dagster.captioning.layout.tuning import TUNING
+
+_APART_S = 1.0  # seconds: samples closer than this say nothing about what stays
+_FEWEST = 3  # other samples needed to tell what stays
+_SAME_BOX = 0.7  # share of two boxes in each other from which on they are of the same text
+_SAME_FIXTURE = 0.3  # share of a box in another from which on they are merged
+
+
+class SampleComparison:
+    """Compares the same box of two samples, allowing for how much the samples differ as a whole."""
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self._samples = samples
+        self._coarse = [coarse(sample) for sample in samples]
+        self._correlations: dict[tuple[int, int], float] = {}
+
+    def is_alike(self, one: int, other: int, bbox: BBox, least: float) -> bool:
+        """Return whether two samples, given by number, show the same in a box.
+
+        ``least`` is the least correlation; where the scene is the same, more is required.
+        """
+        correlation = normalized_correlation(self._samples[one].strokes, self._samples[other].strokes, bbox)
+        if correlation < least:
+            return False
+        pair = (min(one, other), max(one, other))
+        if pair not in self._correlations:
+            first, second = (self._coarse[number] for number in pair)
+            self._correlations[pair] = normalized_correlation(first, second, WHOLE_PICTURE)
+        return 1 - correlation <= TUNING.scene_slack * (1 - self._correlations[pair]) + TUNING.least_slack
+
+    def hides(self, line: SampleDetection, fixture: SampleDetection) -> bool:
+        """Return whether a line of other text crosses a fixture and hides its strokes."""
+        box, other = fixture.bbox, line.bbox
+        if min(overlap(box, other), overlap(other, box)) > _SAME_BOX:
+            return False
+        left, right = max(box.left, other.left), min(box.right, other.right)
+        top, bottom = max(box.top, other.top), min(box.bottom, other.bottom)
+        height, width = self._samples[line.sample].strokes.shape
+        if (right - left) * width < other.height * height or bottom - top < 0.5 * min(box.height, other.height):
+            return False
+        shared = BBox(left, top, right, bottom)
+        return not self.is_alike(fixture.sample, line.sample, shared, TUNING.hidden_correlation)
+
+
+def find_fixtures(samples: Sequence[Sample], detections: Sequence[SampleDetection]) -> list[SampleDetection]:
+    """Return the detections whose strokes nearly every sample shows, however far away in time.
+
+    Over a static scene, a box around a caption contains much that never changes: there the text must be as alike as
+    the scene. A fixture that a line of other text hides in some sample is part of the scene.
+    """
+    comparison = SampleComparison(samples)
+    fixtures = []
+    for detection in detections:
+        own_s = samples[detection.sample].time_s
+        others = [n for n, sample in enumerate(samples) if abs(sample.time_s - own_s) >= _APART_S]
+        if len(others) < _FEWEST:
+            continue
+        others = others[:: -(-len(others) // TUNING.fixture_comparisons)]
+        alike = [
+            comparison.is_alike(detection.sample, other, detection.bbox, TUNING.same_text_correlation)
+            for other in others
+        ]
+        if sum(alike) >= TUNING.fixture_share * len(alike):
+            fixtures.append(detection)
+    fixed = {id(detection) for detection in fixtures}
+    lines = [detection for detection in detections if id(detection) not in fixed]
+    return [fixture for fixture in fixtures if not any(comparison.hides(line, fixture) for line in lines)]
+
+
+def overlap(box: BBox, other: BBox) -> float:
+    """Return the share of ``box`` that is inside ``other``."""
+    across = min(box.right, other.right) - max(box.left, other.left)
+    down = min(box.bottom, other.bottom) - max(box.top, other.top)
+    return max(0.0, across) * max(0.0, down) / max(1e-12, box.width * box.height)
+
+
+def merged_boxes(boxes: Sequence[BBox]) -> list[BBox]:
+    """Merge boxes of the same text that was found several times."""
+    merged: list[BBox] = []
+    for box in boxes:
+        home = next((i for i, other in enumerate(merged) if overlap(box, other) > _SAME_FIXTURE), None)
+        if home is None:
+            merged.append(box)
+        else:
+            merged[home] = merged[home].union(box)
+    return merged

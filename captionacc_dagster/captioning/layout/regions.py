@@ -1,0 +1,104 @@
+"""The region of a track: what is followed of the picture, with room for longer lines and a second one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from captionacc_dagster.captioning.geometry import BBox
+from captionacc_dagster.captioning.layout.fixtures import overlap
+from captionacc_dagster.captioning.layout.model import Track
+from captionacc_dagster.captioning.layout.rows import Line, box_of, weighted_median
+from captionacc_dagster.captioning.layout.tracks import FoundTrack
+from captionacc_dagster.captioning.layout.tuning import TUNING
+
+_BORDER = 0.01  # of the picture along the text: the region stays away from its edges
+_WHOLE_LINE = 0.6  # of the tallest place: a lower one is a part of a line
+_ON_ANCHOR = 1.2  # line heights: a line farther from the anchor was found in one with something else
+
+
+def track_of(found: FoundTrack, size: tuple[int, int], avoid: Sequence[BBox]) -> Track:
+    """Return the track, without a name, of rows that belong together.
+
+    Args:
+        found: the rows.
+        size: ``(width, height)`` of the samples, pixels.
+        avoid: boxes of text that is no caption.
+    """
+    lines = [line for row in found.rows for line in row.lines]
+    line_height = _line_height(found)
+    along, across = (size[1], size[0]) if found.vertical else size
+    places = _line_places(found, line_height)
+    room = _room_for_a_line(found, places, line_height, across)
+    low = min(place[0] for place in [*places, *room]) - TUNING.margin * line_height
+    high = max(place[1] for place in [*places, *room]) + TUNING.margin * line_height
+    texts = max(row.distinct for row in found.rows)
+    usual = [line for line in lines if _is_anchored(line, lines, found.anchor)] or lines
+    start = float(min(line.start for line in usual))
+    end = float(max(line.end for line in usual))
+    # The longest of a few texts is shorter than the longest of all.
+    spare = 0.6 * line_height + TUNING.region_reserve / 2 * (end - start) / max(1.0, (texts / 4) ** 0.5)
+    if found.anchor == "center":
+        lengths = np.array([line.length for line in usual])
+        middle = weighted_median(np.array([line.middle for line in usual]), lengths)
+        half = max(middle - start, end - middle) + spare
+        start, end = middle - half, middle + half
+    elif found.anchor == "left":
+        start, end = start - 0.5 * line_height, end + 2 * spare
+    else:
+        start, end = start - 2 * spare, end + 0.5 * line_height
+    region = box_of(found.vertical, max(_BORDER * along, start), min((1 - _BORDER) * along, end), low, high, size)
+    return Track(
+        name="",
+        region=region,
+        line_height=line_height / across,
+        vertical=found.vertical,
+        anchor=found.anchor,
+        confidence=found.confidence,
+        lines=tuple((low / across, high / across) for low, high in places),
+        room=next(((low / across, high / across) for low, high in room), None),
+        texts_seen=texts,
+        avoid=tuple(box.as_tuple() for box in avoid if overlap(box, region) > 0),
+    )
+
+
+def _line_places(found: FoundTrack, line_height: float) -> list[tuple[float, float]]:
+    """Return the places of a track's lines across the text, pixels, in order."""
+    heights = [min(row.height, TUNING.detector_box * line_height) for row in found.rows]
+    middles = [(row.low + row.high) / 2 for row in found.rows]
+    return sorted((middle - height / 2, middle + height / 2) for middle, height in zip(middles, heights, strict=True))
+
+
+def _room_for_a_line(
+    found: FoundTrack, places: Sequence[tuple[float, float]], line_height: float, across: int
+) -> list[tuple[float, float]]:
+    """Return the place of a second line, above at the bottom and below at the top, where few texts of one line were
+    seen."""
+    texts = max(row.distinct for row in found.rows)
+    height = max(high - low for low, high in places)
+    whole = [(low + high) / 2 for low, high in places if high - low >= _WHOLE_LINE * height]
+    if found.vertical or len(whole) != 1 or texts >= TUNING.many_texts:
+        return []
+    middle = whole[0] + TUNING.line_pitch * line_height * (-1 if 2 * whole[0] > across else 1)
+    return [(middle - height / 2, middle + height / 2)]
+
+
+def _line_height(found: FoundTrack) -> float:
+    """Return the height of a line of a track, pixels.
+
+    Boxes grow with what surrounds the text and with how small the searched picture was: the lower ones are right, and
+    those found in large pictures more than others.
+    """
+    texts = max(row.distinct for row in found.rows)
+    main = max((row for row in found.rows if 2 * row.distinct >= texts), key=lambda row: row.height)
+    loose = [line.height for line in main.lines if not line.fine]
+    fine = [TUNING.detector_box * line.height for line in main.lines if line.fine and line.length >= 2 * line.height]
+    return min((float(np.percentile(heights, 25)) for heights in (loose, fine) if heights), default=main.height)
+
+
+def _is_anchored(line: Line, lines: Sequence[Line], anchor: str) -> bool:
+    """Return whether a line is where the track's lines are; one that was found in one with something else is not."""
+    at = {"left": lambda entry: entry.start, "right": lambda entry: entry.end}.get(anchor, lambda entry: entry.middle)
+    usual = weighted_median(np.array([at(other) for other in lines]), np.array([other.length for other in lines]))
+    return abs(at(line) - usual) <= _ON_ANCHOR * line.height

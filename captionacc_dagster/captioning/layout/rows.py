@@ -1,0 +1,245 @@
+"""Rows of text: lines of many samples at one place across the text. Vertical text has columns in place of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+import numpy as np
+from numpy.typing import NDArray
+
+from captionacc_dagster.captioning.geometry import BBox
+from captionacc_dagster.captioning.layout.fixtures import SampleComparison
+from captionacc_dagster.captioning.layout.samples import Sample, SampleDetection
+from captionacc_dagster.captioning.layout.tuning import TUNING
+
+_USUAL_HEIGHT = (0.55, 1.1)  # times the row's median height: a tight box of a whole line, from and to
+_SAME_PLACE = 0.7  # of the smaller height: two rows that share this much are one
+_FRAGMENT_GAP = 2.0  # line heights: the widest gap between two fragments of a line
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line in its row, in pixels of the sample: along the text ``start..end``, across it ``low..high``."""
+
+    sample: int
+    time_s: float
+    start: float
+    end: float
+    low: float
+    high: float
+    score: float
+    still: float
+    fine: bool = False
+
+    @property
+    def height(self) -> float:
+        """Height of the line, pixels."""
+        return self.high - self.low
+
+    @property
+    def length(self) -> float:
+        """Length of the line along the text, pixels."""
+        return self.end - self.start
+
+    @property
+    def middle(self) -> float:
+        """Middle of the line along the text, pixels."""
+        return (self.start + self.end) / 2
+
+
+@dataclass(slots=True)
+class Row:
+    """Lines at one place across the text.
+
+    ``lengths`` are those of the texts that followed one another, pixels. Add lines with `add`, which resets the place
+    of the row: it is read far more often than it changes.
+    """
+
+    vertical: bool
+    lines: list[Line] = field(default_factory=list)
+    lengths: list[float] = field(default_factory=list)
+    _place: tuple[float, float] | None = field(default=None, repr=False, compare=False)
+
+    def add(self, lines: Sequence[Line]) -> None:
+        """Add lines."""
+        self.lines += lines
+        self._place = None
+
+    @property
+    def distinct(self) -> int:
+        """How many texts followed one another."""
+        return len(self.lengths)
+
+    @property
+    def low(self) -> float:
+        """Where its lines begin across the text (median), pixels."""
+        return self._measured[0]
+
+    @property
+    def high(self) -> float:
+        """Where its lines end across the text (median), pixels."""
+        return self._measured[1]
+
+    @property
+    def height(self) -> float:
+        """Height of its lines (median), pixels."""
+        return self.high - self.low
+
+    @property
+    def _measured(self) -> tuple[float, float]:
+        if self._place is None:
+            lines = self._tightest()
+            self._place = (median(line.low for line in lines), median(line.high for line in lines))
+        return self._place
+
+    def _tightest(self) -> list[Line]:
+        """Return the lines with tight boxes of a usual height, or all lines where there are none."""
+        usual = median(line.height for line in self.lines)
+        lowest, highest = (factor * usual for factor in _USUAL_HEIGHT)
+        fine = [
+            line
+            for line in self.lines
+            if line.fine and lowest <= line.height <= highest and line.length >= 2 * line.height
+        ]
+        return fine or self.lines
+
+
+def find_rows(
+    samples: Sequence[Sample], detections: Sequence[SampleDetection], fixtures: Sequence[BBox], size: tuple[int, int]
+) -> list[Row]:
+    """Group detections into rows and columns; join the fragments of a line, and cut fixtures off its ends.
+
+    ``size``: ``(width, height)`` of the samples, pixels.
+    """
+    width, height = size
+    rows: list[Row] = []
+    for detection in sorted(detections, key=lambda entry: -entry.score):
+        box = _without_fixtures(detection.bbox, fixtures)
+        x0, y0, x1, y1 = box.left * width, box.top * height, box.right * width, box.bottom * height
+        vertical = (y1 - y0) > TUNING.column_shape * (x1 - x0)
+        spans = (y0, y1, x0, x1) if vertical else (x0, x1, y0, y1)
+        line = Line(detection.sample, detection.time_s, *spans, detection.score, detection.still, detection.fine)
+        home = next((row for row in rows if row.vertical == vertical and _belongs(line, row)), None)
+        if home is None:
+            home = Row(vertical)
+            rows.append(home)
+        home.add([line])
+    rows = [Row(row.vertical, _joined(row.lines)) for row in _merged(rows)]
+    comparison = SampleComparison(samples)
+    for row in rows:
+        row.lengths = _text_lengths(row, comparison, size)
+    return rows
+
+
+def _belongs(line: Line, row: Row) -> bool:
+    low, high = row.low, row.high
+    smaller, larger = sorted((line.height, high - low))
+    offset = abs((line.low + line.high) / 2 - (low + high) / 2)
+    return larger <= TUNING.row_height_ratio * smaller and offset <= TUNING.row_offset * smaller
+
+
+def _without_fixtures(box: BBox, fixtures: Sequence[BBox]) -> BBox:
+    """Cut fixtures off the ends of a line that the detector joined with them."""
+    for fixed in fixtures:
+        beside = min(box.bottom, fixed.bottom) - max(box.top, fixed.top) > 0.5 * fixed.height
+        inside = min(box.right, fixed.right) - max(box.left, fixed.left) > 0.5 * fixed.width
+        if not (beside and inside) or fixed.width > 0.8 * box.width:
+            continue
+        if fixed.left - box.left >= box.right - fixed.right:
+            box = BBox(box.left, box.top, max(fixed.left, box.left + 1e-3), box.bottom)
+        else:
+            box = BBox(min(fixed.right, box.right - 1e-3), box.top, box.right, box.bottom)
+    return box
+
+
+def _merged(rows: Sequence[Row]) -> list[Row]:
+    """Merge rows that turn out to be on top of each other."""
+    merged: list[Row] = []
+    for row in sorted(rows, key=lambda entry: -len(entry.lines)):
+        for other in merged:
+            shared = min(row.high, other.high) - max(row.low, other.low)
+            smaller, larger = sorted((row.height, other.height))
+            alike = larger <= TUNING.row_height_ratio * smaller
+            if row.vertical == other.vertical and shared > _SAME_PLACE * smaller and alike:
+                other.add(row.lines)
+                break
+        else:
+            merged.append(row)
+    return merged
+
+
+def _joined(lines: Sequence[Line]) -> list[Line]:
+    """Join the fragments of a line that the detector found apart in one sample."""
+    joined: list[Line] = []
+    for line in sorted(lines, key=lambda entry: (entry.time_s, entry.start)):
+        last = joined[-1] if joined else None
+        if last is not None and last.sample == line.sample and line.start - last.end < _FRAGMENT_GAP * line.height:
+            joined[-1] = Line(
+                line.sample,
+                line.time_s,
+                last.start,
+                max(last.end, line.end),
+                min(last.low, line.low),
+                max(last.high, line.high),
+                max(last.score, line.score),
+                max(last.still, line.still),
+                line.fine,
+            )
+        else:
+            joined.append(line)
+    return joined
+
+
+def _text_lengths(row: Row, comparison: SampleComparison, size: tuple[int, int]) -> list[float]:
+    """Return the length of each text of a row that differs from the one in the sample before, pixels."""
+    lengths: list[float] = []
+    before: Line | None = None
+    for line in (line for line in row.lines if line.still > 0):
+        length = line.length
+        if before is not None:
+            start, end = min(before.start, line.start), max(before.end, line.end)
+            box = box_of(row.vertical, start, end, row.low, row.high, size)
+            if comparison.is_alike(before.sample, line.sample, box, TUNING.same_text_correlation):
+                length = max(length, lengths.pop())
+        lengths.append(length)
+        before = line
+    return lengths
+
+
+def box_of(vertical: bool, start: float, end: float, low: float, high: float, size: tuple[int, int]) -> BBox:
+    """Return the relative box of spans in pixels of the sample, kept inside the picture."""
+    width, height = size
+    spans = (low, start, high, end) if vertical else (start, low, end, high)
+    left, top, right, bottom = (np.clip(v / s, 0.0, 1.0) for v, s in zip(spans, (width, height) * 2, strict=True))
+    return BBox(float(left), float(top), float(right), float(bottom))
+
+
+def anchor_of(rows: Sequence[Row], along: float) -> str | None:
+    """Return what stays when the text changes: ``left``, ``center``, ``right``, or None. ``along``: pixels along the
+    text.
+
+    Long lines count more: a short one may be part of a line that was not found as a whole.
+    """
+    lines = [line for row in rows for line in row.lines]
+    starts = np.array([line.start for line in lines])
+    ends = np.array([line.end for line in lines])
+    lengths = ends - starts
+    slack = max(TUNING.centered * along, 0.6 * median(line.height for line in lines))
+    middle = weighted_median((starts + ends) / 2, lengths)
+    spreads = {
+        name: weighted_median(np.abs(places - weighted_median(places, lengths)), lengths)
+        for name, places in (("center", (starts + ends) / 2), ("left", starts), ("right", ends))
+    }
+    if spreads["center"] <= slack and abs(middle - along / 2) <= TUNING.centered * along:
+        return "center"
+    best = min(spreads, key=lambda key: spreads[key])
+    return best if spreads[best] <= slack else None
+
+
+def weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
+    """Return the value below which half of the weight is; both ``(n,)``."""
+    order = np.argsort(values)
+    passed = np.cumsum(weights[order])
+    return float(values[order[int(np.searchsorted(passed, passed[-1] / 2))]])

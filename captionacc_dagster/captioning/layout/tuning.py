@@ -1,0 +1,189 @@
+"""The numbers that the search for a layout decides by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from captionacc_dagster.captioning.tuning import tuned
+
+
+@dataclass(frozen=True)
+class LayoutTuning:
+    """Numbers of the layout search, in the order in which the stages use them."""
+
+    # When the video is sampled.
+    sample_spacing_s: float = tuned(
+        0.8, "seconds", "time between samples; most captions last longer", seen_by="test_sample_times"
+    )
+    most_samples: int = tuned(
+        100, "samples", "bound for long videos: each sample takes a megabyte", seen_by="test_sample_times"
+    )
+    late_part_s: float = tuned(
+        2.0,
+        "seconds",
+        "the end of a GOP costs most to decode and is sampled last; captions last longer than this",
+        seen_by="test_sample_times",
+    )
+    pair_spacing_s: float = tuned(
+        0.2, "seconds", "time between the two pictures of a sample: scenes move visibly in it", seen_by="test_sampler"
+    )
+    sweep_share: float = tuned(
+        0.25,
+        "of the video",
+        "when full frames need this much decoding anyway, all samples are taken in the same pass",
+        seen_by="test_sampler",
+    )
+    shallow_decoding_s: float = tuned(
+        8.0, "seconds", "videos at least this long have frames to spare: B-frames are skipped", seen_by="test_sampler"
+    )
+
+    # What the pixels of a sample show.
+    stroke_contrast: int = tuned(
+        20, "gray levels", "difference of a stroke from its surroundings", seen_by="dev-en-tiny-360p"
+    )
+    static_scene_correlation: float = tuned(
+        0.5, "correlation", "the scene between the strokes does not move", seen_by="test_still_scenes"
+    )
+    same_place_correlation: float = tuned(
+        0.45, "correlation", "a line's strokes are found again where they were", seen_by="test_samples"
+    )
+    moved_correlation: float = tuned(
+        0.6,
+        "correlation",
+        "a line's strokes are found again elsewhere, where chance has more tries",
+        seen_by="test_samples",
+    )
+    thickest_line: float = tuned(
+        0.22, "of the shorter side", "thicker boxes are textures taken for text", seen_by="test_find"
+    )
+    row_fill: float = tuned(
+        0.22,
+        "of a cell",
+        "strokes that follow one another along a line fill at least this much",
+        seen_by="test_still_scenes",
+    )
+
+    # What comes and goes over a static scene.
+    same_scene_correlation: float = tuned(
+        0.6, "correlation", "two samples show the same scene", seen_by="test_still_scenes"
+    )
+    far_comparison_s: float = tuned(
+        2.4, "seconds", "samples this far apart usually show different captions", seen_by="test_still_scenes"
+    )
+    near_comparison_s: float = tuned(
+        0.7, "seconds", "the same where there are too few samples that far apart", seen_by="test_still_scenes"
+    )
+    changed_contrast: int = tuned(
+        14, "gray levels", "difference of strokes that were not there", seen_by="test_still_scenes"
+    )
+    strongest_share: float = tuned(
+        0.4, "of the strongest", "weaker changes in a box are the blur around letters", seen_by="test_still_scenes"
+    )
+    least_letter_share: float = tuned(
+        0.02, "of a box", "letters fill at least this much of their box", seen_by="test_still_scenes"
+    )
+    stray_share: float = tuned(
+        0.02, "of changed pixels", "share outside the letters on each side", seen_by="test_still_scenes"
+    )
+    loose_box: float = tuned(1.2, "times the height", "a higher box is cut to its letters", seen_by="test_still_scenes")
+
+    # How samples are searched.
+    detector_line_px: int = tuned(
+        18, "pixels", "box height at which the text detector is reliable", seen_by="dev-en-tiny-360p"
+    )
+    whole_spacing_s: float = tuned(
+        4.8, "seconds", "time between samples that are searched as a whole", seen_by="test_find"
+    )
+    short_video_s: float = tuned(12.0, "seconds", "videos this short are sampled throughout", seen_by="test_find")
+    settled_texts: int = tuned(
+        4, "texts", "with this many texts of similar lengths, no more are needed", seen_by="dev-en-fades-720p"
+    )
+    many_texts: int = tuned(
+        8,
+        "texts",
+        "with this many texts, no more are needed, and a second line would have been seen",
+        seen_by="test_find",
+    )
+    upper_end_factor: float = tuned(
+        3.0,
+        "times the gap between the two longest",
+        "upper end of the distribution of lengths, 75 % sure (Robson and Whitlock, Biometrika 51, 1964)",
+        seen_by="test_find",
+    )
+    region_reserve: float = tuned(
+        0.24, "of the longest line", "room that the region leaves for longer lines", seen_by="test_find"
+    )
+    certain_score: float = tuned(
+        0.6, "detector score", "a line elsewhere with this score is worth more samples", seen_by="test_find"
+    )
+    ticker_length: float = tuned(
+        0.95, "of the picture", "a line this long that runs across the picture is a ticker", seen_by="test_find"
+    )
+    telling_texts: int = tuned(
+        3, "lines", "evidence needed before strokes alone rule out captions", seen_by="test_find"
+    )
+    telling_share: float = tuned(
+        0.8, "of captions", "share whose strokes are visible by themselves", seen_by="test_find"
+    )
+    comparisons: int = tuned(6, "samples", "other samples that static strokes are compared with", seen_by="test_find")
+    suspects: int = tuned(
+        2, "samples", "searched after each batch for static strokes that belong to no track", seen_by="test_find"
+    )
+    second_line_reach: float = tuned(
+        1.3, "line heights", "distance in which a second line is searched", seen_by="test_find"
+    )
+    track_reach: float = tuned(0.6, "line heights", "distance searched around a track otherwise", seen_by="test_find")
+
+    # What belongs together.
+    same_text_correlation: float = tuned(
+        0.55, "correlation", "the strokes of two samples in a box are the same text", seen_by="test_tracks"
+    )
+    fixture_share: float = tuned(
+        0.7, "of other samples", "share of samples that show the same text: a fixture", seen_by="test_tracks"
+    )
+    fixture_comparisons: int = tuned(20, "samples", "samples compared at most for a fixture", seen_by="test_tracks")
+    hidden_correlation: float = tuned(
+        0.3, "correlation", "below this, other strokes hide a fixture's", seen_by="test_tracks"
+    )
+    scene_slack: float = tuned(
+        1.5,
+        "times the scene's difference",
+        "in a static scene, the same text differs by at most this much",
+        seen_by="test_tracks",
+    )
+    least_slack: float = tuned(0.05, "correlation", "and by this much more", seen_by="test_tracks")
+    column_shape: float = tuned(1.7, "height / width", "a higher box is vertical text", seen_by="test_tracks")
+    row_offset: float = tuned(0.3, "line heights", "distance of centers of lines in one row", seen_by="test_tracks")
+    row_height_ratio: float = tuned(1.5, "ratio", "heights of lines in one row", seen_by="test_tracks")
+    leading: float = tuned(1.0, "line heights", "gap between rows of one track", seen_by="test_tracks")
+    track_height_ratio: float = tuned(
+        2.2, "ratio", "heights of rows of one track: two languages differ in size", seen_by="test_tracks"
+    )
+    weak_leading: float = tuned(
+        0.45, "line heights", "the same gap for a row that would not be a caption by itself", seen_by="dev-en-two-lines"
+    )
+    weak_height_ratio: float = tuned(
+        1.7, "ratio", "the same ratio for a row that would not be a caption by itself", seen_by="dev-en-two-lines"
+    )
+    centered: float = tuned(
+        0.035, "of the length along the text", "offset of a centered line's center", seen_by="test_tracks"
+    )
+    frequent_changes: int = tuned(
+        4, "texts", "this many texts in one place are captions even over a static scene", seen_by="test_still_scenes"
+    )
+
+    # The region of a track.
+    margin: float = tuned(0.05, "line heights", "space around the boxes that were found", seen_by="test_find")
+    line_pitch: float = tuned(
+        0.9, "line boxes", "distance from line to line (1.25 letter heights)", seen_by="test_find"
+    )
+    detector_box: float = tuned(
+        1.1, "times a tight box", "height of the detector's boxes, which include some surroundings", seen_by="test_find"
+    )
+    same_thing: float = tuned(0.5, "of a box", "a box this much inside another one belongs to it", seen_by="test_find")
+    usual_line: float = tuned(
+        0.08, "of the picture", "line height where nothing was seen in a drawn region", seen_by="test_find"
+    )
+
+
+TUNING = LayoutTuning()
