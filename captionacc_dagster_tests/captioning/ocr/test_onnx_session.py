@@ -1,4 +1,4 @@
-"""Models are opened without the weights that cost much and tell nothing."""
+"""Models are opened without the weights and the last step that cost time and change nothing."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def message(number: int, value: bytes | int) -> bytes:
 
 
 def model_with(weights: NDArray[np.generic], data_type: int) -> bytes:
-    """Write an ONNX model with nothing but one tensor, as far as it is looked at."""
+    """Write an ONNX model with nothing but one tensor, twice."""
     tensor = message(1, 3) + message(2, data_type) + message(8, b"weights") + message(9, weights.tobytes())
     graph = message(2, b"graph") + message(5, tensor) + message(5, tensor)
     return message(1, 8) + message(7, graph) + message(8, b"\x0a\x00")
@@ -39,18 +39,20 @@ def test_weights_too_small_for_a_normal_number_become_zero():
     weights = np.array([1.5, 1e-39, -3e-42, -2.0, 0.0, 1.2e-38, *[0.25] * 60], np.float32)
     wanted = np.where(np.abs(weights) < np.finfo(np.float32).tiny, 0, weights).astype(np.float32)
     assert (wanted == 0).sum() == 3
-    assert without_subnormals(model_with(weights, FLOAT)) == model_with(wanted, FLOAT)
+    cleaned = without_subnormals(model_with(weights, FLOAT))
+    assert cleaned.count(wanted.tobytes()) == 2
+    assert cleaned == without_subnormals(model_with(wanted, FLOAT))
 
 
 def test_numbers_that_are_no_floats_stay():
     numbers = np.arange(12, dtype=np.int32)  # read as floats, all of them are subnormal
-    assert without_subnormals(model_with(numbers, INT32)) == model_with(numbers, INT32)
+    assert without_subnormals(model_with(numbers, INT32)).count(numbers.tobytes()) == 2
 
 
-@pytest.mark.parametrize("content", [b"\x3a\x7f\x00", b"\x3f\x00", b"\x08"])
+@pytest.mark.parametrize("content", [b"\x3a\x7f\x00", b"\x3f\x00", b"\x08", b""])
 def test_what_is_no_model_is_refused(content: bytes):
     for prepare in (without_subnormals, without_softmax):
-        with pytest.raises(ValueError, match="no ONNX model"):
+        with pytest.raises(ValueError, match="not an ONNX model"):
             prepare(content)
 
 
