@@ -135,18 +135,20 @@ def _run_engine(video: Path, result: Measured) -> None:
     from captionacc_dagster.captioning.extents.find import find_captions
     from captionacc_dagster.captioning.layout.find import find_layout, read_full_frames
     from captionacc_dagster.captioning.layout.sampler import Sampler
+    from captionacc_dagster.captioning.video.process_settings import video_process_settings
     from captionacc_dagster.captioning.video.reader import probe
 
     engine = _engine()
-    began = _cpu_s()
-    facts = probe(video)
-    with Sampler(facts) as sampler:
-        frames = [ocr for _, ocr in read_full_frames(facts, engine, sampler=sampler)]
-        sampled = _cpu_s()
-        layout = find_layout(facts, engine, frames, sampler=sampler)
-    laid_out = _cpu_s()
-    with tempfile.TemporaryDirectory(prefix="captionacc-bench-") as folder:
-        timeline = find_captions(facts, layout, engine, chunks_dir=Path(folder))
+    with video_process_settings():
+        began = _cpu_s()
+        facts = probe(video)
+        with Sampler(facts) as sampler:
+            frames = [ocr for _, ocr in read_full_frames(facts, engine, sampler=sampler)]
+            sampled = _cpu_s()
+            layout = find_layout(facts, engine, frames, sampler=sampler)
+        laid_out = _cpu_s()
+        with tempfile.TemporaryDirectory(prefix="captionacc-bench-") as folder:
+            timeline = find_captions(facts, layout, engine, chunks_dir=Path(folder))
     result.captions = [
         PredictedCaption(
             start_s=caption.start_s,

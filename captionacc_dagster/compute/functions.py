@@ -215,7 +215,12 @@ def captions_read_before(
 
 @contextmanager
 def opened(store: ObjectStore, video_key: str, keys: VideoKeys) -> Iterator[tuple[VideoFacts, Path]]:
-    """Give the video's facts and a work folder; errors of the file become :class:`BadInput`."""
+    """Return the video's facts and a work folder, under the process settings that suit video work.
+
+    Raises:
+        BadInput: the video is missing, or the file cannot be used.
+    """
+    from captionacc_dagster.captioning.video.process_settings import video_process_settings
     from captionacc_dagster.captioning.video.reader import VideoError, probe
 
     if video_key != keys.video:
@@ -224,6 +229,7 @@ def opened(store: ObjectStore, video_key: str, keys: VideoKeys) -> Iterator[tupl
         with (
             TemporaryDirectory(prefix="captionacc-") as folder,
             store.open_local(video_key, folder) as path,
+            video_process_settings(),
         ):
             yield probe(path), Path(folder)
     except VideoError as error:

@@ -94,6 +94,9 @@ def _find_part(
     end_s: float | None,
     chunks_dir: Path | None,
 ) -> SegmentFindings:
-    return follow_time_segment(
-        facts, layout, create_engine(), frame_rate, own_start_s=start_s, own_end_s=end_s, chunks_dir=chunks_dir
-    )
+    from captionacc_dagster.captioning.video.process_settings import video_process_settings
+
+    with video_process_settings():
+        return follow_time_segment(
+            facts, layout, create_engine(), frame_rate, own_start_s=start_s, own_end_s=end_s, chunks_dir=chunks_dir
+        )

@@ -31,7 +31,7 @@ from captionacc_dagster.captioning.files.chunks import ChunkWriter
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.model import Layout, Track
 from captionacc_dagster.captioning.ocr.base import OcrEngine
-from captionacc_dagster.captioning.video.pictures import pixel_rectangle, use_single_threaded_opencv
+from captionacc_dagster.captioning.video.pictures import pixel_rectangle
 from captionacc_dagster.captioning.video.reader import NativeFrame, VideoFacts, map_native_frames
 
 Progress = Callable[[str, int, int], None]
@@ -315,7 +315,6 @@ def follow(
         raise ValueError(f"a frame rate must be positive, got {frame_rate}")
     if not layout.tracks and layout.crop_region is None:
         return _nothing_to_follow(facts, window, progress)
-    use_single_threaded_opencv()
     readers = [_reader(facts, layout, track, engine) for track in layout.tracks]
     times: list[float] = []
     shown: list[int] = []

@@ -16,7 +16,6 @@ from captionacc_dagster.captioning.layout.samples import Sample, shrunk
 from captionacc_dagster.captioning.layout.tracks import FoundTrack
 from captionacc_dagster.captioning.layout.tuning import TUNING
 from captionacc_dagster.captioning.ocr.base import LineBox, OcrEngine
-from captionacc_dagster.captioning.video.pictures import use_single_threaded_opencv
 from captionacc_dagster.captioning.video.reader import VideoFacts
 
 _DEFAULT_SIDE = 512  # pixels: longer side of a searched picture while the text's height is unknown
@@ -131,7 +130,6 @@ class LayoutSearch:
         Raises:
             VideoError: the video can no longer be opened.
         """
-        use_single_threaded_opencv()
         batches = sampling_batches(self._facts, self._known_times)
         self._steps = sum(len(times) for times in batches) + 1
         tracks: list[FoundTrack] = []
