@@ -1,4 +1,4 @@
-"""The files that FFmpeg opens: which are allowed, what their index says, and decoding past damage."""
+"""Open video files with FFmpeg, read what their headers and index say, and decode past damage."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
-# What may be opened: files that hold a video. Playlists and scripts (HLS, concat, ...) could name other
-# files or hosts, and the demuxers of images and of plain text take a text file for a picture.
+# Only formats that contain the video themselves. Playlists and scripts (HLS, concat, ...) could name other files or
+# hosts, and FFmpeg's demuxers for images and plain text would take a text file for a picture.
 _FORMATS = (
     "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,mpegts,mpeg,mpegvideo,m4v,avi,flv,live_flv,asf,ogg,gif,"
     "ivf,h264,hevc,av1,obu,mxf,dv,nut,rm,wtv,yuv4mpegpipe,vc1,dirac,mjpeg,mpjpeg,swf,dhav,apng"
 )
 _OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _FORMATS}
-# Without a decoder FFmpeg does not decode the first pictures of a file that it opens, which takes fifty times as long
-# as all the rest. Decoding has its own.
-_QUICKLY = {"codec_whitelist": "none"}
-_DAMAGED_READS = 16  # how often reading goes on behind damage before the rest is given up
+# Without a decoder FFmpeg cannot decode the first pictures while it opens a file, which takes fifty times as long as
+# the rest of opening. Decoders that are created later are not affected.
+_SKIP_PROBING = {"codec_whitelist": "none"}
+_DAMAGED_READS = 16  # attempts to continue after damage before the rest of a file is given up
 
 
 class VideoError(Exception):
-    """A file that cannot be used as a video; ``str()`` is one line, ``"clip.mp4: the file is empty"``."""
+    """A file that cannot be used as a video; ``str()`` is one line, such as ``"clip.mp4: the file is empty"``."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path.name}: {reason}")
@@ -41,38 +41,52 @@ class VideoError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class IndexFacts:
-    """What a container's index says: frames (0: it does not say), keyframes in ticks from the start."""
+    """What a container's index says.
+
+    Attributes:
+        frame_count: the frames it lists; 0 where it does not list every frame.
+        keyframes: times of the keyframes, in ticks from the first frame.
+        last_keyframe: time stamp of the last keyframe, in ticks.
+    """
 
     frame_count: int
     keyframes: tuple[int, ...]
     last_keyframe: int | None
 
 
-def open_video(path: Path, accelerator: HWAccel | None = None, *, quickly: bool = False) -> InputContainer:
-    """Open a file with FFmpeg, or say in a VideoError why not; ``accelerator`` decodes instead of the CPU.
+def open_video(path: Path, accelerator: HWAccel | None = None, *, skip_probing: bool = False) -> InputContainer:
+    """Open a file with FFmpeg.
 
-    ``quickly`` is for files whose `headers_suffice` enough: with others the first pictures may come in a wrong order.
+    Args:
+        path: the file.
+        accelerator: decodes instead of the CPU.
+        skip_probing: do not decode the first pictures while opening. Only for files whose `headers_suffice`; in others
+            the first pictures may come in the wrong order.
+
+    Raises:
+        VideoError: the file is missing, unreadable, empty, or no video.
     """
     import av
     from av.error import FFmpegError
 
     _refuse_by_file(path)
     try:
-        return av.open(str(path.resolve()), options=_OPTIONS | (_QUICKLY if quickly else {}), hwaccel=accelerator)
+        options = _OPTIONS | (_SKIP_PROBING if skip_probing else {})
+        return av.open(str(path.resolve()), options=options, hwaccel=accelerator)
     except FFmpegError as error:
         raise VideoError(path, _why_unreadable(path)) from error
 
 
 def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """Give the first stream of moving pictures.
+    """Return the first stream of moving pictures.
 
     Raises:
-        VideoError: there is none, or its codec is unknown.
+        VideoError: there is none, or FFmpeg does not know its codec.
     """
     from av.stream import Disposition
 
     for stream in container.streams.video:
-        # A song's cover is a video stream of one picture.
+        # The cover of a song is a video stream of one picture.
         if not stream.disposition & Disposition.attached_pic:
             if stream.codec_context is None:
                 container.close()
@@ -80,18 +94,18 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
             return stream
     kinds = {stream.type for stream in container.streams}
     container.close()
-    raise VideoError(path, "holds audio only, no video" if "audio" in kinds else "holds no video")
+    raise VideoError(path, "contains audio only, no video" if "audio" in kinds else "contains no video")
 
 
 def headers_suffice(path: Path, stream: VideoStream) -> bool:
-    """Tell whether a file's headers say how large its pictures are and how their order changes, as decoding did."""
+    """Return whether a file's headers alone give the picture size and the reordering that decoding found."""
     try:
-        with open_video(path, quickly=True) as container:
-            known, context = video_stream(container, path).codec_context, stream.codec_context
-            told = (known.width, known.height, known.has_b_frames)
+        with open_video(path, skip_probing=True) as container:
+            unprobed, context = video_stream(container, path).codec_context, stream.codec_context
+            by_headers = (unprobed.width, unprobed.height, unprobed.has_b_frames)
     except VideoError:
         return False
-    return told == (context.width, context.height, context.has_b_frames)
+    return by_headers == (context.width, context.height, context.has_b_frames)
 
 
 def _refuse_by_file(path: Path) -> None:
@@ -110,7 +124,7 @@ def _refuse_by_file(path: Path) -> None:
 
 
 def _why_unreadable(path: Path) -> str:
-    """Tell an mp4 without its index from what is no video at all."""
+    """Return the reason: an mp4 without its index, or no video at all."""
     with path.open("rb") as file:
         head = file.read(12)
     if head[4:8] == b"ftyp":
@@ -119,7 +133,12 @@ def _why_unreadable(path: Path) -> str:
 
 
 def decode(container: InputContainer, stream: VideoStream, *, strict: bool = False) -> Iterator[av.VideoFrame]:
-    """Decode from here to the end; damaged packets are passed over, or, ``strict``, raise their FFmpegError."""
+    """Decode from the current position to the end.
+
+    Args:
+        container, stream: an open video and its stream.
+        strict: raise the FFmpegError of a damaged packet instead of skipping the packet.
+    """
     from av.error import FFmpegError
 
     for packet in itertools.chain(_packets(container, stream), (None,)):
@@ -133,10 +152,10 @@ def decode(container: InputContainer, stream: VideoStream, *, strict: bool = Fal
 
 
 def first_frame(container: InputContainer, stream: VideoStream, path: Path) -> av.VideoFrame:
-    """Decode the first displayed picture.
+    """Return the first displayed picture.
 
     Raises:
-        VideoError: the stream holds none that can be decoded.
+        VideoError: no picture can be decoded.
     """
     frame = next(decode(container, stream), None)
     if frame is None or not frame.width or not frame.height:
@@ -145,32 +164,32 @@ def first_frame(container: InputContainer, stream: VideoStream, path: Path) -> a
 
 
 def index_facts(container: InputContainer, stream: VideoStream, path: Path) -> IndexFacts:
-    """Read the container's index, as far as the file really holds what it lists.
+    """Return what the container's index says of the frames that the file contains in full.
 
-    Only mp4 and its kin list every frame; the entries' time stamps are decoding times, which run ahead of
-    the display by a constant, so that they count from the first entry that is shown.
+    Only mp4 and its relatives list every frame. Entries carry decoding times, which differ from display times by a
+    constant; therefore keyframes count from the first displayed entry.
     """
     size = path.stat().st_size
-    _seek(container, stream, 0)  # Matroska's index is read at the first seek
+    _seek(container, stream, 0)  # FFmpeg reads Matroska's index at the first seek
     entries = stream.index_entries
-    held = [entry for entry in entries if entry.pos + entry.size <= size and not entry.is_discard]
-    if not held:
+    present = [entry for entry in entries if entry.pos + entry.size <= size and not entry.is_discard]
+    if not present:
         return IndexFacts(0, (), None)
     lists_every_frame = container.format.name.startswith("mov")
-    first = held[0].timestamp
-    keyframes = [entry.timestamp for entry in held if entry.is_keyframe]
+    first = present[0].timestamp
+    keyframes = [entry.timestamp for entry in present if entry.is_keyframe]
     return IndexFacts(
-        frame_count=len(held) if lists_every_frame and stream.frames else 0,
+        frame_count=len(present) if lists_every_frame and stream.frames else 0,
         keyframes=tuple(ticks - first for ticks in keyframes),
         last_keyframe=keyframes[-1] if keyframes else None,
     )
 
 
 def last_pts(container: InputContainer, stream: VideoStream, index: IndexFacts) -> int | None:
-    """Find where the last frame's display ends, in ticks, by reading (not decoding) the end of the file.
+    """Return the time at which the last frame's display ends, in ticks; None where no packet has a time.
 
-    The headers of a file that was cut off, or written by a live encoder, do not tell. Where the end cannot
-    be reached by seeking, the whole file is read once.
+    The end of the file is read, not decoded: the headers of a file that was cut off, or written by a live encoder, do
+    not give its end. Where seeking does not reach the end, the whole file is read once.
     """
     for start in (index.last_keyframe, _by_header(container, stream), None):
         if start is None and index.last_keyframe is None and not _seek(container, stream, 0):
@@ -184,7 +203,7 @@ def last_pts(container: InputContainer, stream: VideoStream, index: IndexFacts) 
 
 
 def _by_header(container: InputContainer, stream: VideoStream) -> int | None:
-    """Give a time near the end that the headers claim, in ticks."""
+    """Return the end that the headers claim, in ticks, or None."""
     if stream.duration and stream.time_base:
         return (stream.start_time or 0) + stream.duration
     if container.duration and stream.time_base:
@@ -225,7 +244,7 @@ def _ticks_per_frame(stream: VideoStream) -> int:
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
-    """Read packets to the end; reading goes on behind damage, and a file cut off ends where it is cut."""
+    """Read packets to the end. Reading continues after damage; a file that was cut off ends where it is cut."""
     from av.error import EOFError as EndOfFile
     from av.error import FFmpegError
 
@@ -233,7 +252,7 @@ def _packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Pack
         try:
             for packet in container.demux(stream):
                 if packet.dts is None and packet.pts is None and not packet.size:
-                    return  # demux ends with an empty packet
+                    return  # PyAV's demux ends with an empty packet
                 yield packet
         except EndOfFile:
             return

@@ -1,4 +1,4 @@
-"""NVIDIA's video decoder (NVDEC), where there is one: the CPU is left free for the rest."""
+"""Decode on NVIDIA's video decoder (NVDEC) where there is one, which frees the CPU for the rest."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# Their standards leave a decoder no choice of a single pixel. Of more than eight bits, and of other subsampling, the
-# decoder's layout differs; the CPU decodes them.
+# The standards of these codecs fix every pixel, so that the GPU's pictures equal the CPU's. With more than 8 bits or
+# other subsampling NVDEC returns another memory layout; the CPU decodes those videos.
 _CODECS = frozenset({"h264", "hevc", "vp8", "vp9"})
 _PIXEL_FORMAT = "yuv420p"
 
@@ -28,7 +28,7 @@ class NvdecUnavailable(Exception):
 
 @cache
 def cuda_devices() -> int:
-    """Count the CUDA devices that the driver shows to this process; 0 without a driver."""
+    """Return the number of CUDA devices that the driver shows to this process; 0 without a driver."""
     try:
         driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
     except OSError:
@@ -40,18 +40,20 @@ def cuda_devices() -> int:
 
 
 def open_on_nvdec(path: Path, codec: str, pixel_format: str) -> InputContainer:
-    """Open a video so that the GPU decodes it and its pictures come back into memory.
+    """Open a video that the GPU decodes into main memory.
 
     Args:
-        codec, pixel_format: FFmpeg's names of the stream's.
+        path: the video.
+        codec: FFmpeg's name of the stream's codec.
+        pixel_format: FFmpeg's name of its pixel format.
 
     Raises:
-        NvdecUnavailable: there is no GPU, or it does not decode this.
+        NvdecUnavailable: there is no GPU, or it cannot decode this video.
     """
     if not cuda_devices():
         raise NvdecUnavailable("there is no CUDA device")
     if codec not in _CODECS or pixel_format != _PIXEL_FORMAT:
-        raise NvdecUnavailable(f"{codec} in {pixel_format} is left to the CPU")
+        raise NvdecUnavailable(f"NVDEC does not decode {codec} in {pixel_format} into the same pixels as the CPU")
     from av.codec.hwaccel import HWAccel
     from av.error import FFmpegError
 
@@ -61,11 +63,11 @@ def open_on_nvdec(path: Path, codec: str, pixel_format: str) -> InputContainer:
         raise NvdecUnavailable(str(error.__cause__ or error)) from error
 
 
-def note_cpu(path: Path, reason: Exception, given: int) -> None:
-    """Write down why the CPU decodes a video, or goes on with it after so many frames of the GPU."""
+def log_cpu_fallback(path: Path, reason: Exception, decoded: int) -> None:
+    """Log why the CPU decodes a video, or its rest after the GPU ``decoded`` some frames."""
     if not cuda_devices():
         _log.debug("%s: decoded on the CPU: %s", path.name, reason)
-    elif isinstance(reason, NvdecUnavailable) and not given:
+    elif isinstance(reason, NvdecUnavailable) and not decoded:
         _log.info("%s: decoded on the CPU: %s", path.name, reason)
     else:
-        _log.warning("%s: the GPU gave up after %d frames, the CPU goes on: %s", path.name, given, reason)
+        _log.warning("%s: the GPU failed after %d frames, the CPU continues: %s", path.name, decoded, reason)

@@ -1,4 +1,4 @@
-"""Pixels of a decoded picture: the luma or the color of one rectangle, as it is displayed."""
+"""Read the luma or the colors of a rectangle of a decoded picture, as displayed."""
 
 from __future__ import annotations
 
@@ -10,25 +10,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.geometry import BBox
+from captionacc_dagster.captioning.video.tuning import TUNING
 
 if TYPE_CHECKING:
     import av
     from av.video.reformatter import VideoReformatter
 
-# Luma weights (red, blue) of the three matrices in use: ITU-R BT.601, BT.709, BT.2020.
+# Luma weights (red, blue) by matrix coefficients of ITU-T H.273: BT.709, and BT.2020 twice. All others: BT.601.
 _LUMA_WEIGHTS = {1: (0.2126, 0.0722), 9: (0.2627, 0.0593), 10: (0.2627, 0.0593)}
 _BT601_WEIGHTS = (0.299, 0.114)
-_BT709_HEIGHT = 720  # an untagged picture from this height on is taken for BT.709, as players do
-_LUMA_FIRST = ("yuv4", "yuvj4", "yuva4", "nv12", "nv21", "p010", "gray")  # formats with a luma plane
+_BT709_HEIGHT = 720  # pixels; players assume BT.709 for untagged pictures of at least this height
+# FFmpeg's names of pixel formats with a luma plane begin so.
+_LUMA_PREFIXES = ("yuv4", "yuvj4", "yuva4", "nv12", "nv21", "p010", "gray")
 _BYTES, _WORDS = np.dtype(np.uint8), np.dtype("<u2")
-_NEARLY = 0.6  # of its own size, to which a picture is scaled linearly
-_NEARLY_A_BLOCK = 0.02  # of a pixel, that rounding a size may take from a whole block
-_FULL_RANGE = 2  # AVCOL_RANGE_JPEG
+_BLOCK_SLACK = 0.02  # pixels; rounding a size to whole pixels must not cost a whole block
+_FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
+_BT709, _UNSPECIFIED = 1, 2  # matrix coefficients of ITU-T H.273
 
 
 @dataclass(frozen=True, slots=True)
 class _Format:
-    """A pixel format: whether it has a plane of luma, its bits, and whether it has colors in planes."""
+    """What reading a pixel format depends on: planes, bits per sample, chroma, and range."""
 
     has_planes: bool
     bits: int
@@ -36,23 +38,23 @@ class _Format:
     is_full_range: bool
 
 
-_formats: dict[str, _Format] = {}  # asking FFmpeg costs more than cutting out a line of text
+_formats: dict[str, _Format] = {}  # asking FFmpeg costs more than cropping a line of text
 
 
 def _format_of(frame: av.VideoFrame) -> _Format:
     name = frame.format.name
     if name not in _formats:
-        has_planes = name.startswith(_LUMA_FIRST) and not name.endswith("be")
+        has_planes = name.startswith(_LUMA_PREFIXES) and not name.endswith("be")
         components = frame.format.components
-        # P010 keeps its ten bits at the top of sixteen.
+        # P010 stores its 10 bits in the upper bits of 16.
         bits = 8 if not has_planes else 16 if name.startswith("p0") else components[0].bits
         _formats[name] = _Format(has_planes, bits, len(components) >= 3, name.startswith("yuvj"))
     return _formats[name]
 
 
-@lru_cache(maxsize=64)  # the same few rectangles are cut out of every frame
+@lru_cache(maxsize=64)  # the same few rectangles are cropped from every frame
 def pixel_rectangle(bbox: BBox, width: int, height: int) -> tuple[int, int, int, int]:
-    """Give ``(x0, y0, x1, y1)``: the whole pixels that a relative box touches, half-open, never empty."""
+    """Return ``(x0, y0, x1, y1)``: the whole pixels that a relative box touches, half-open, never empty."""
     x0 = min(max(int(bbox.left * width + 1e-6), 0), width - 1)
     y0 = min(max(int(bbox.top * height + 1e-6), 0), height - 1)
     x1 = min(max(int(np.ceil(bbox.right * width - 1e-6)), x0 + 1), width)
@@ -60,23 +62,16 @@ def pixel_rectangle(bbox: BBox, width: int, height: int) -> tuple[int, int, int,
     return x0, y0, x1, y1
 
 
-def use_single_threaded_opencv() -> None:
-    """Have OpenCV work in the calling thread: waking others for such small pictures costs more than it saves."""
-    import cv2
-
-    cv2.setNumThreads(1)
-
-
 def scaled_down(plane: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Scale a plane ``(h, w)`` uint8 down to ``(width, height)``, leaving no pixel out.
+    """Return a plane ``(h, w)`` uint8 scaled down to ``(width, height)``; every pixel counts.
 
-    Whole blocks of pixels are averaged, and what is left is less than half: that is several times as quick as
-    any other scaling that is as good.
+    Whole blocks of pixels are averaged; the remaining factor, below two, is scaled linearly. OpenCV averages whole
+    blocks several times faster than fractions of pixels.
     """
     import cv2
 
     height, width = plane.shape
-    block = max(1, int(min(width / size[0], height / size[1]) + _NEARLY_A_BLOCK))
+    block = max(1, int(min(width / size[0], height / size[1]) + _BLOCK_SLACK))
     if block > 1:
         height, width = height // block, width // block
         whole = plane[: height * block, : width * block]
@@ -85,15 +80,15 @@ def scaled_down(plane: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.u
 
 
 class Picture:
-    """One decoded picture, turned the way it is displayed; nothing is converted before it is asked for.
+    """One decoded picture, rotated for display; pixels are converted when a method needs them.
 
     Args:
         frame: the decoded picture.
-        rotation: clockwise turn for display in degrees: 0, 90, 180 or 270.
-        size: ``(width, height)`` as displayed that every crop refers to. A stream that changes its
-            resolution half-way is scaled to it.
-        scaler: shared by the pictures of a stream, for one thread at a time: setting one up costs as much as
-            scaling a picture.
+        rotation: clockwise rotation for display in degrees: 0, 90, 180, or 270.
+        size: ``(width, height)`` as displayed, to which every crop refers. Pictures of another size, as in a stream
+            that changes its resolution, are scaled to it.
+        scaler: shared by the pictures of a stream, one thread at a time; creating one costs as much as scaling a
+            picture. Default: a new one.
     """
 
     def __init__(
@@ -106,17 +101,17 @@ class Picture:
         self._size = size
 
     def luma(self, bbox: BBox) -> NDArray[np.uint8]:
-        """Give the luma of a rectangle, ``(height, width)`` uint8, as coded (no range expansion).
+        """Return the luma of a rectangle, ``(height, width)`` uint8, as coded (no range expansion).
 
-        Pictures of more than 8 bits are scaled down to 8. Only the rectangle is touched, except for
-        pixel formats without a luma plane (RGB, palettes), where the picture is converted once.
+        More than 8 bits are reduced to 8. Only the rectangle is read, except in pixel formats without a luma plane
+        (RGB, palettes), where the whole picture is converted once.
         """
         if not self._format.has_planes:
             return self._crop(self._gray, bbox)
         return self._crop(self._plane(0), bbox)
 
     def rgb(self, bbox: BBox) -> NDArray[np.uint8]:
-        """Give the colors of a rectangle, ``(height, width, 3)`` RGB uint8."""
+        """Return the colors of a rectangle, ``(height, width, 3)`` RGB uint8."""
         if not self._format.has_planes:
             return self._crop(self._rgb, bbox)
         import cv2
@@ -132,7 +127,7 @@ class Picture:
         return self._to_rgb(luma, chroma[0], chroma[1])
 
     def yuv420(self, bbox: BBox) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
-        """Give a rectangle as Y, Cb and Cr in 4:2:0, uint8, as coded; the luma's sides are made even."""
+        """Return a rectangle as Y, Cb, and Cr in 4:2:0, uint8, as coded; the luma's sides are made even."""
         luma = self.luma(bbox)
         height, width = max(2, luma.shape[0] // 2 * 2), max(2, luma.shape[1] // 2 * 2)
         if luma.shape[0] < 2 or luma.shape[1] < 2:
@@ -149,36 +144,35 @@ class Picture:
 
             converted = cv2.cvtColor(self._crop(self._rgb, bbox), cv2.COLOR_RGB2YCrCb)
             crops = [np.asarray(converted[..., channel], np.uint8) for channel in (2, 1)]
-        cb, cr = (_halved(crop, half) for crop in crops)
+        cb, cr = (_fit_chroma(crop, half) for crop in crops)
         return luma[:height, :width], cb, cr
 
     def scaled_rgb(self, width: int, height: int) -> NDArray[np.uint8]:
-        """Give the whole picture scaled, ``(height, width, 3)`` RGB uint8; scaled before it is converted."""
+        """Return the whole picture scaled, ``(height, width, 3)`` RGB uint8."""
         from av.video.reformatter import VideoReformatter
 
-        across = self._rotation in (90, 270)
+        sideways = self._rotation in (90, 270)
         frame = (self._scaler or VideoReformatter()).reformat(
             self._frame,
-            width=height if across else width,
-            height=width if across else height,
+            width=height if sideways else width,
+            height=width if sideways else height,
             format="rgb24",
             interpolation="AREA",
         )
-        return self._turn(_array(frame))
+        return self._rotate(_array(frame))
 
     def scaled_luma(self, width: int, height: int) -> NDArray[np.uint8]:
-        """Give the whole picture's luma scaled down, ``(height, width)`` uint8, as coded: by area, to little less
-        than its own size linearly, which is quicker and then as good."""
+        """Return the whole picture's luma scaled down, ``(height, width)`` uint8, as coded."""
         import cv2
 
         plane = self._plane(0) if self._format.has_planes else self._gray
-        across = self._rotation in (90, 270)
-        size = (height, width) if across else (width, height)
-        method = cv2.INTER_LINEAR if size[0] > _NEARLY * plane.shape[1] else cv2.INTER_AREA
-        return self._turn(_to_8_bits(cv2.resize(plane, size, interpolation=method), self._format.bits))
+        sideways = self._rotation in (90, 270)
+        size = (height, width) if sideways else (width, height)
+        method = cv2.INTER_LINEAR if size[0] > TUNING.linear_scale * plane.shape[1] else cv2.INTER_AREA
+        return self._rotate(_to_8_bits(cv2.resize(plane, size, interpolation=method), self._format.bits))
 
     def _plane(self, number: int) -> NDArray:
-        """View one plane, ``(height, width)``, or ``(height, 2 * width)`` for interleaved chroma."""
+        """Return a view of one plane, ``(height, width)``, or ``(height, 2 * width)`` for interleaved chroma."""
         plane = self._frame.planes[number]
         dtype = _BYTES if self._format.bits == 8 else _WORDS
         rows = np.frombuffer(cast("Any", plane), dtype).reshape(-1, plane.line_size // dtype.itemsize)
@@ -201,23 +195,23 @@ class Picture:
         return _array(self._frame.reformat(format="rgb24"))
 
     def _crop(self, plane: NDArray, bbox: BBox) -> NDArray[np.uint8]:
-        """Cut a displayed rectangle out of a coded plane of any subsampling, turned and in 8 bits."""
+        """Return a displayed rectangle of a coded plane of any subsampling, rotated and in 8 bits."""
         height, width = plane.shape[:2]
         x0, y0, x1, y1 = pixel_rectangle(_as_coded(bbox, self._rotation), width, height)
-        crop = self._turn(_to_8_bits(plane[y0:y1, x0:x1], self._format.bits))
+        crop = self._rotate(_to_8_bits(plane[y0:y1, x0:x1], self._format.bits))
         displayed = (self._frame.width, self._frame.height)
         if (displayed[::-1] if self._rotation in (90, 270) else displayed) == self._size:
             return crop
         return self._resized(crop, bbox)
 
     def _resized(self, crop: NDArray[np.uint8], bbox: BBox) -> NDArray[np.uint8]:
-        """Scale the crop of a picture whose resolution is not the stream's own."""
+        """Return the crop of a picture of another resolution, scaled to the stream's."""
         import cv2
 
         x0, y0, x1, y1 = pixel_rectangle(bbox, *self._size)
         return np.asarray(cv2.resize(crop, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA), np.uint8)
 
-    def _turn(self, array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _rotate(self, array: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return np.ascontiguousarray(np.rot90(array, -(self._rotation // 90)) if self._rotation else array)
 
     @property
@@ -230,15 +224,15 @@ class Picture:
         return np.clip((luma.astype(np.float32) - 16) * (255 / 219), 0, 255).astype(np.uint8)
 
     def _to_rgb(self, luma: NDArray, blue: NDArray, red: NDArray) -> NDArray[np.uint8]:
-        """Convert by the picture's own matrix and range (ITU-T H.273, matrix coefficients)."""
+        """Convert YCbCr to RGB by the picture's own matrix and range (ITU-T H.273)."""
         full = self._is_full_range
         chroma_scale = 1.0 if full else 255 / 224
         bright = luma.astype(np.float32) if full else (luma.astype(np.float32) - 16) * (255 / 219)
         cb = (blue.astype(np.float32) - 128) * chroma_scale
         cr = (red.astype(np.float32) - 128) * chroma_scale
         matrix = int(self._frame.colorspace)
-        if matrix == 2 and self._size[1] >= _BT709_HEIGHT:  # 2: unspecified
-            matrix = 1
+        if matrix == _UNSPECIFIED and self._size[1] >= _BT709_HEIGHT:
+            matrix = _BT709
         weight_red, weight_blue = _LUMA_WEIGHTS.get(matrix, _BT601_WEIGHTS)
         weight_green = 1 - weight_red - weight_blue
         out = np.empty((*luma.shape, 3), np.float32)
@@ -248,8 +242,8 @@ class Picture:
         return np.clip(np.rint(out), 0, 255).astype(np.uint8)
 
 
-def _halved(chroma: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Bring a plane of chroma to ``(width, height)``; a rectangle at odd pixels touches one more of its pixels."""
+def _fit_chroma(chroma: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Return a chroma plane at ``(width, height)``; a crop at odd luma pixels has one row or column more."""
     width, height = size
     if 0 <= chroma.shape[0] - height <= 1 and 0 <= chroma.shape[1] - width <= 1:
         return chroma[:height, :width]
@@ -259,7 +253,7 @@ def _halved(chroma: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint
 
 
 def _as_coded(bbox: BBox, rotation: int) -> BBox:
-    """Give where a displayed rectangle lies in a picture that is turned for display."""
+    """Return the coded rectangle that a displayed one becomes when the rotation is undone."""
     left, top, right, bottom = bbox.as_tuple()
     match rotation:
         case 90:

@@ -1,6 +1,6 @@
-"""Video files: what they are, sparse samples of their pictures, and every native frame of a region.
+"""Probe videos, sample their pictures, and read every native frame.
 
-Every unusable file ends in one VideoError; times count from the first displayed frame.
+Every unusable file raises one VideoError. Times count from the first displayed frame.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import itertools
 import queue
-import sys
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -30,8 +29,9 @@ from captionacc_dagster.captioning.video.containers import (
     open_video,
     video_stream,
 )
-from captionacc_dagster.captioning.video.nvdec import NvdecUnavailable, note_cpu, open_on_nvdec
+from captionacc_dagster.captioning.video.nvdec import NvdecUnavailable, log_cpu_fallback, open_on_nvdec
 from captionacc_dagster.captioning.video.pictures import Picture
+from captionacc_dagster.captioning.video.tuning import TUNING
 
 __all__ = [
     "NativeFrame",
@@ -51,21 +51,33 @@ __all__ = [
 
 T = TypeVar("T")
 
-_BATCH = 8  # native frames handed over at once: few enough for memory, enough to make the hand-over cheap
+# Items of native frames that the decoder's thread passes on at once, and batches that may wait: few enough to bound
+# memory, enough to make passing them on cheap.
+_BATCH = 8
 _QUEUED_BATCHES = 2
-_TURN_S = 0.0001  # after which a thread that runs Python lets others go on: a decoder that waits 5 ms runs cold
-_PASSED_ON_S = 10.5  # x264's usual 250 frames and a few: the worst frame measured was 0.64 gray levels off on the mean
-_SEEK_BACK_S = 5.0  # how much earlier a file is entered that did not seek to a keyframe
+_JOIN_S = 0.01  # seconds between looks at a decoder thread that is told to stop
+_SEEK_BACK_S = 5.0  # seconds before the wanted time at which a second seek is tried
+_TIME_SLACK_S = 1e-6  # seconds; times that are equal but for rounding
 
 
 @dataclass(frozen=True, slots=True)
 class VideoFacts:
-    """What is known of a video before all of it is decoded.
+    """What is known about a video before all of it is decoded.
 
-    ``width`` and ``height`` are as displayed, in pixels; ``frame_rate`` is the average in frames per
-    second; ``frame_count`` comes from the container and may be an estimate; ``bitrate`` is in bits per
-    second; ``rotation`` is the clockwise turn for display (0, 90, 180, 270). ``can_skip_probing``:
-    its `headers_suffice`.
+    Attributes:
+        path: the file.
+        width, height: of the picture as displayed, pixels.
+        duration_s: time at which the last frame ends, seconds.
+        frame_rate: average, frames per second.
+        frame_count: from the container; an estimate where the container does not list every frame.
+        codec: FFmpeg's name.
+        bitrate: of the whole file, bits per second.
+        rotation: clockwise rotation for display, degrees: 0, 90, 180, or 270.
+        pixel_format: FFmpeg's name.
+        first_pts: presentation time stamp of the first displayed frame, in ``time_base``.
+        time_base: seconds per tick.
+        keyframes_s: times of the keyframes that the index lists, rising, seconds.
+        can_skip_probing: whether the file's `headers_suffice`.
     """
 
     path: Path
@@ -84,13 +96,13 @@ class VideoFacts:
     can_skip_probing: bool = field(default=False, repr=False)
 
     def time_of(self, pts: int) -> float:
-        """Give the time in seconds of a presentation time stamp, counted from the first displayed frame."""
+        """Return the time of a presentation time stamp, seconds from the first displayed frame."""
         return float((pts - self.first_pts) * self.time_base)
 
 
 @dataclass(frozen=True, slots=True)
 class SampledFrame:
-    """One picture of a sparse sample: its number in the sample, its time, ``(h, w, 3)`` RGB uint8."""
+    """One picture of a sparse sample: its number in the sample, its time in seconds, ``(h, w, 3)`` RGB uint8."""
 
     index: int
     timestamp_s: float
@@ -98,7 +110,7 @@ class SampledFrame:
 
 
 def probe(path: Path) -> VideoFacts:
-    """Find out what a file holds, by its headers and by decoding its first picture.
+    """Return the facts of a video, from its headers and its first decoded picture.
 
     Raises:
         VideoError: the file is missing, unreadable, no video, damaged beyond use, or without a picture.
@@ -110,7 +122,7 @@ def probe(path: Path) -> VideoFacts:
         frame = first_frame(container, stream, path)
         time_base = stream.time_base or Fraction(1, 90000)
         first_pts = frame.pts if frame.pts is not None else frame.dts or 0
-        across = frame.rotation % 180 not in range(-45, 46) and frame.rotation % 180 <= 135
+        sideways = frame.rotation % 180 not in range(-45, 46) and frame.rotation % 180 <= 135
         index = index_facts(container, stream, path)
         rate = stream.average_rate or stream.guessed_rate or stream.base_rate or Fraction(25)
         end = last_pts(container, stream, index)
@@ -119,8 +131,8 @@ def probe(path: Path) -> VideoFacts:
         frame_count = index.frame_count or stream.frames or round(duration_s * rate)
         return VideoFacts(
             path=path,
-            width=frame.height if across else frame.width,
-            height=frame.width if across else frame.height,
+            width=frame.height if sideways else frame.width,
+            height=frame.width if sideways else frame.height,
             duration_s=duration_s,
             frame_rate=max(frame_count, 1) / duration_s,
             frame_count=max(frame_count, 1),
@@ -138,9 +150,9 @@ def probe(path: Path) -> VideoFacts:
 
 
 class NativeFrame:
-    """One displayed frame of a video: its number from 0, its exact time in seconds, and its pixels on demand.
+    """One displayed frame: its number from 0, its exact time in seconds, and its pixels on demand.
 
-    Pixels stay valid for as long as the object is kept; keep few, each holds a whole decoded picture.
+    Keep few of these objects: each keeps a whole decoded picture in memory.
     """
 
     __slots__ = ("_picture", "index", "time_s")
@@ -151,33 +163,40 @@ class NativeFrame:
         self._picture = picture
 
     def luma(self, bbox: BBox) -> NDArray[np.uint8]:
-        """Give the luma of a rectangle, ``(height, width)`` uint8, as coded."""
+        """Return the luma of a rectangle, ``(height, width)`` uint8, as coded."""
         return self._picture.luma(bbox)
 
     def rgb(self, bbox: BBox) -> NDArray[np.uint8]:
-        """Give the colors of a rectangle, ``(height, width, 3)`` RGB uint8."""
+        """Return the colors of a rectangle, ``(height, width, 3)`` RGB uint8."""
         return self._picture.rgb(bbox)
 
     def yuv420(self, bbox: BBox) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
-        """Give a rectangle as Y, Cb and Cr in 4:2:0, uint8, as coded; the luma's sides are made even."""
+        """Return a rectangle as Y, Cb, and Cr in 4:2:0, uint8, as coded; the luma's sides are made even."""
         return self._picture.yuv420(bbox)
 
     def scaled_luma(self, width: int, height: int) -> NDArray[np.uint8]:
-        """Give the whole picture's luma scaled down, ``(height, width)`` uint8, as coded."""
+        """Return the whole picture's luma scaled down, ``(height, width)`` uint8, as coded."""
         return self._picture.scaled_luma(width, height)
 
     def scaled_rgb(self, width: int, height: int) -> NDArray[np.uint8]:
-        """Give the whole picture scaled, ``(height, width, 3)`` RGB uint8."""
+        """Return the whole picture scaled, ``(height, width, 3)`` RGB uint8."""
         return self._picture.scaled_rgb(width, height)
 
 
 class VideoReader:
-    """An open video: seek and decode, with every damaged packet passed over.
+    """An open video that seeks and decodes; a context manager. Damaged packets are skipped.
 
-    Use it as a context manager. ``skip`` is FFmpeg's ``skip_frame`` (``"NONREF"`` leaves out the frames
-    no other frame is built from), ``skip_filter`` its ``skip_loop_filter``: frames decoded without the loop filter,
-    which is quicker. ``"all"`` is good enough to look for text, not for exact times. ``on_gpu`` has NVDEC decode
-    all of it: ``NvdecUnavailable`` where it cannot, FFmpeg's own errors where it fails or the file is damaged.
+    Args:
+        facts: the video.
+        skip: FFmpeg's ``skip_frame``; ``"NONREF"`` leaves out frames that no other frame is built from.
+        skip_filter: FFmpeg's ``skip_loop_filter``: frames that are decoded faster, without the loop filter. ``"all"``
+            is good enough to find text, not to measure when it appears.
+        threads: of the decoder.
+        on_gpu: decode on NVDEC. Decoding then raises FFmpeg's errors where the GPU fails or the file is damaged.
+
+    Raises:
+        VideoError: the file can no longer be opened.
+        NvdecUnavailable: ``on_gpu``, and NVDEC cannot decode this video.
     """
 
     def __init__(
@@ -203,7 +222,7 @@ class VideoReader:
             self._container = open_on_nvdec(facts.path, facts.codec, facts.pixel_format)
             self._stream = video_stream(self._container, facts.path)
             return
-        self._container = open_video(facts.path, quickly=facts.can_skip_probing)
+        self._container = open_video(facts.path, skip_probing=facts.can_skip_probing)
         self._stream = video_stream(self._container, facts.path)
         context = self._stream.codec_context
         skip, skip_filter, threads = self._decoder
@@ -223,7 +242,7 @@ class VideoReader:
         self._container.close()
 
     def frames_from(self, time_s: float) -> Iterator[NativeFrame]:
-        """Decode from the last keyframe at or before a time; from earlier on where the file seeks badly."""
+        """Decode from the last keyframe at or before a time, or from earlier where the file seeks badly."""
         for start in (time_s, time_s - _SEEK_BACK_S, None):
             if start is None:
                 self._reopen()
@@ -246,25 +265,26 @@ class VideoReader:
         return True
 
     def frames(self) -> Iterator[NativeFrame]:
-        """Decode from here to the end. ``index`` counts from 0 at this call; times rise strictly."""
+        """Decode from the current position to the end. ``index`` counts from 0 at this call; times rise strictly."""
         facts = self.facts
         step = 1 / facts.frame_rate
         last = -step
         for index, frame in enumerate(decode(self._container, self._stream, strict=self._on_gpu)):
             pts = frame.pts if frame.pts is not None else frame.dts
             time_s = facts.time_of(pts) if pts is not None else last + step
-            if index and time_s <= last:  # a damaged time stamp: keep the order of display
+            if index and time_s <= last:  # a damaged time stamp; the decoder's order is the order of display
                 time_s = last + min(step, float(facts.time_base))
             last = time_s
             yield NativeFrame(index, time_s, Picture(frame, facts.rotation, (facts.width, facts.height), self._scaler))
 
 
 def sample_frames(facts: VideoFacts, rate: float, *, long_side: int | None = None) -> Iterator[SampledFrame]:
-    """Sample a video evenly: ``int(duration * rate)`` pictures, at least one.
+    """Return an even sample of a video: ``int(duration * rate)`` pictures, at least one.
 
-    Picture ``i`` stands for the time around ``(i + 0.5) / rate``; a keyframe is taken for it where one is
-    near enough (within 40 % of the distance between samples), so that a sparse sample costs little.
-    ``long_side`` bounds the picture's longer side in pixels.
+    Args:
+        facts: the video.
+        rate: pictures per second. Picture ``i`` is at about ``(i + 0.5) / rate``, see `target_times`.
+        long_side: upper bound of the picture's longer side, pixels.
 
     Raises:
         VideoError: the file can no longer be opened.
@@ -278,22 +298,25 @@ def sample_frames(facts: VideoFacts, rate: float, *, long_side: int | None = Non
 
 
 def target_times(facts: VideoFacts, rate: float) -> list[float]:
-    """Choose the times of an even sample of a video as `sample_frames` takes it, rising.
+    """Return the times of an even sample of a video, rising, seconds.
+
+    Sample ``i`` is at ``(i + 0.5) / rate``, or at the nearest keyframe within `VideoTuning.keyframe_reach`: keyframes
+    cost the least to decode.
 
     Raises:
         ValueError: ``rate`` is not positive.
     """
     if not rate > 0:
         raise ValueError(f"a sampling rate must be positive, got {rate}")
-    count = max(1, int(facts.duration_s * rate + 1e-9))
+    count = max(1, int(facts.duration_s * rate + _TIME_SLACK_S))
     spacing = min(1 / rate, facts.duration_s / count)
     times = [(index + 0.5) * (1 / rate if count > 1 else spacing) for index in range(count)]
-    near = [_nearest(facts.keyframes_s, time_s, 0.4 * spacing) for time_s in times]
+    near = [_nearest(facts.keyframes_s, time_s, TUNING.keyframe_reach * spacing) for time_s in times]
     return [time_s if keyframe is None else keyframe for time_s, keyframe in zip(times, near, strict=True)]
 
 
 def scaled_size(facts: VideoFacts, long_side: int | None) -> tuple[int, int]:
-    """Give ``(width, height)`` of the picture with its longer side bounded by ``long_side`` pixels."""
+    """Return the picture's ``(width, height)`` with its longer side bounded by ``long_side`` pixels."""
     longest = max(facts.width, facts.height)
     if long_side is None or longest <= long_side:
         return facts.width, facts.height
@@ -302,27 +325,27 @@ def scaled_size(facts: VideoFacts, long_side: int | None) -> tuple[int, int]:
 
 
 class SeekingReader(Protocol):
-    """What `frames_near` asks of a reader."""
+    """What `frames_near` needs of a reader."""
 
     facts: VideoFacts
 
     def frames_from(self, time_s: float) -> Iterator[NativeFrame]:
-        """Give the frames from a time, or somewhat earlier, on."""
+        """Return the frames from a time, or from somewhat earlier."""
         ...
 
 
 def frames_near(reader: SeekingReader, times: Sequence[float]) -> Iterator[NativeFrame]:
-    """Give the frame that is on display at each of some rising times, decoding as little as possible.
+    """Return the frame on display at each of some rising times, decoding as little as possible.
 
-    Fewer frames come when the file ends early; where it has none there, the last one is given.
+    At times after the last frame that is the last frame; where nothing can be decoded, the frames end.
     """
     previous: NativeFrame | None = None
     running: Iterator[NativeFrame] | None = None
-    for goal in times:
-        start = _last_at_or_before(reader.facts.keyframes_s, goal)
+    for time_s in times:
+        start = _last_at_or_before(reader.facts.keyframes_s, time_s)
         if running is None or previous is None or start is None or start > previous.time_s:
-            running, previous = reader.frames_from(goal), None
-        previous = _advance(running, goal, previous, reader.facts)
+            running, previous = reader.frames_from(time_s), None
+        previous = _advance(running, time_s, previous, reader.facts)
         if previous is None:
             return
         yield previous
@@ -331,7 +354,7 @@ def frames_near(reader: SeekingReader, times: Sequence[float]) -> Iterator[Nativ
 def native_frames(
     facts: VideoFacts, *, start_s: float = 0.0, end_s: float | None = None, threads: int | None = None
 ) -> Iterator[NativeFrame]:
-    """Decode every frame once, ahead of whoever looks at the frames; arguments and errors as of `map_native_frames`."""
+    """Decode every frame once, ahead of the caller; arguments and errors as of `map_native_frames`."""
     return map_native_frames(facts, lambda frame: frame, start_s=start_s, end_s=end_s, threads=threads)
 
 
@@ -343,23 +366,21 @@ def map_native_frames(
     end_s: float | None = None,
     threads: int | None = None,
 ) -> Generator[T, None, None]:
-    """Decode every frame once, in a thread of its own, and give what is taken from each.
+    """Decode every frame once, in a thread of its own, and return what ``take`` returns for each.
 
-    Memory is bounded by what is taken from a few frames, however long the video is. From then on the process's threads
-    hand Python's lock over sooner (`sys.setswitchinterval`). With ``start_s`` and ``end_s``
-    only frames with ``start_s <= time < end_s`` are given, ``index`` counting from the first of them.
+    Memory is bounded by a few results of ``take``, however long the video is. Under `video_process_settings` the
+    thread waits the least.
 
     Args:
         facts: the video.
-        take: called with each frame in the decoder's thread, where its pixels are at hand; a picture that is not
-            kept leaves its memory to the next.
-        start_s, end_s: a stretch of the video, seconds.
-        threads: the decoder's own (default: one, the cheapest in CPU time, up to two cores; more on larger machines).
+        take: called with each frame in the decoder's thread. A frame that it does not keep leaves its memory to the
+            next one.
+        start_s, end_s: only frames with ``start_s <= time < end_s``; ``index`` counts from the first of them.
+        threads: of the decoder. Default: one, the cheapest in CPU time, up to two cores; more on larger machines.
 
     Raises:
         VideoError: the file can no longer be opened.
     """
-    sys.setswitchinterval(min(_TURN_S, sys.getswitchinterval()))
     batches: queue.Queue[list[T] | BaseException | None] = queue.Queue(_QUEUED_BATCHES)
     stopped = threading.Event()
     frames = _decoded(facts, (start_s, end_s), threads or _decoder_threads())
@@ -377,7 +398,7 @@ def map_native_frames(
         while worker.is_alive():
             with contextlib.suppress(queue.Empty):
                 batches.get_nowait()
-            worker.join(0.01)
+            worker.join(_JOIN_S)
 
 
 def _decode_ahead(
@@ -394,39 +415,39 @@ def _decode_ahead(
                 return
         batches.put(batch)
         batches.put(None)
-    except BaseException as error:  # noqa: BLE001 -- handed over: it is raised where the frames are used
+    except BaseException as error:  # noqa: BLE001 -- passed on: the caller's thread raises it
         batches.put(error)
 
 
-def _decoded(facts: VideoFacts, stretch: tuple[float, float | None], threads: int) -> Iterator[NativeFrame]:
-    """Decode one stretch on the GPU where that works; from the frame on at which it fails, on the CPU."""
+def _decoded(facts: VideoFacts, span: tuple[float, float | None], threads: int) -> Iterator[NativeFrame]:
+    """Decode a time span on the GPU where that works, and on the CPU from the frame at which it fails."""
     from av.error import FFmpegError
 
-    given = 0
+    decoded = 0
     try:
         with VideoReader(facts, on_gpu=True) as reader:
-            for frame in _frames_of(reader, *stretch):
+            for frame in _frames_of(reader, *span):
                 yield frame
-                given += 1
+                decoded += 1
         return
     except (NvdecUnavailable, FFmpegError) as error:
-        note_cpu(facts.path, error, given)
+        log_cpu_fallback(facts.path, error, decoded)
     with VideoReader(facts, skip_filter=_loop_filter_skip(facts), threads=threads) as reader:
-        yield from itertools.islice(_frames_of(reader, *stretch), given, None)
+        yield from itertools.islice(_frames_of(reader, *span), decoded, None)
 
 
 def _loop_filter_skip(facts: VideoFacts) -> str:
-    """Choose the frames that are decoded without the loop filter: a tenth of decoding, and hardly a gray level.
+    """Return which frames are decoded without the loop filter, which saves a tenth of decoding.
 
-    It smooths the edges of blocks. What no other frame is built from can do without; other B frames pass on what was
-    left out of them, up to the next keyframe.
+    The filter smooths the edges of blocks; without it a picture differs by hardly a gray level. Frames that no other
+    frame is built from never need it. Other B frames pass their error on up to the next keyframe.
     """
-    stretches = itertools.pairwise((0.0, *facts.keyframes_s, facts.duration_s))
-    return "bidir" if max(end - start for start, end in stretches) <= _PASSED_ON_S else "noref"
+    gops = itertools.pairwise((0.0, *facts.keyframes_s, facts.duration_s))
+    return "bidir" if max(end - start for start, end in gops) <= TUNING.unfiltered_gop_s else "noref"
 
 
 def _frames_of(reader: VideoReader, start_s: float, end_s: float | None) -> Iterator[NativeFrame]:
-    """Decode one stretch; from its start the frames are numbered anew."""
+    """Decode a time span; ``index`` counts from its first frame."""
     frames = reader.frames() if start_s <= 0 else reader.frames_from(start_s)
     index = 0
     for frame in frames:
@@ -446,11 +467,11 @@ def _decoder_threads() -> int:
 
 
 def _advance(
-    frames: Iterator[NativeFrame], goal: float, previous: NativeFrame | None, facts: VideoFacts
+    frames: Iterator[NativeFrame], time_s: float, previous: NativeFrame | None, facts: VideoFacts
 ) -> NativeFrame | None:
-    """Decode up to the frame on display at a time."""
-    slack = 0.5 / facts.frame_rate
-    while previous is None or previous.time_s < goal - slack:
+    """Decode up to the frame on display at a time, and return it."""
+    half_frame = 0.5 / facts.frame_rate
+    while previous is None or previous.time_s < time_s - half_frame:
         frame = next(frames, None)
         if frame is None:
             return previous
@@ -464,5 +485,5 @@ def _nearest(sorted_times: Sequence[float], time_s: float, tolerance_s: float) -
 
 
 def _last_at_or_before(sorted_times: Sequence[float], time_s: float) -> float | None:
-    before = [time for time in sorted_times if time <= time_s + 1e-6]
+    before = [time for time in sorted_times if time <= time_s + _TIME_SLACK_S]
     return before[-1] if before else None

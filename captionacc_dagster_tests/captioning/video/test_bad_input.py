@@ -135,7 +135,7 @@ def test_audio_only(tmp_path: Path):
         frame.sample_rate = 16000
         output.mux(stream.encode(frame))
         output.mux(stream.encode())
-    assert refusal(path) == "holds audio only, no video"
+    assert refusal(path) == "contains audio only, no video"
 
 
 def test_a_song_with_a_cover_is_no_video(tmp_path: Path):
@@ -155,7 +155,7 @@ def test_a_song_with_a_cover_is_no_video(tmp_path: Path):
         output.mux(sound.encode())
         output.mux(cover.encode(av.VideoFrame.from_ndarray(flat(99, 32, 32), format="rgb24")))
         output.mux(cover.encode())
-    assert refusal(path) == "holds audio only, no video"
+    assert refusal(path) == "contains audio only, no video"
 
 
 def test_one_frame(tmp_path: Path):

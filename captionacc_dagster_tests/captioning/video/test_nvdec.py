@@ -83,7 +83,7 @@ def test_what_it_would_decode_otherwise_is_left_to_the_cpu(
     facts: VideoFacts, codec: str, pixel_format: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(nvdec, "cuda_devices", lambda: 1)
-    with pytest.raises(NvdecUnavailable, match="left to the CPU"):
+    with pytest.raises(NvdecUnavailable, match="does not decode"):
         open_on_nvdec(facts.path, codec, pixel_format)
 
 
@@ -107,7 +107,7 @@ def test_a_gpu_that_works_decodes_all_of_it(
         pytest.fail(f"the CPU was taken: {arguments}")
 
     monkeypatch.setattr(video, "open_on_nvdec", on_software)
-    monkeypatch.setattr(video, "note_cpu", used_the_cpu)
+    monkeypatch.setattr(video, "log_cpu_fallback", used_the_cpu)
     assert seen(native_frames(facts)) == by_gpu
     stretch = seen(native_frames(facts, start_s=0.8, end_s=1.6))
     assert [frame[1:] for frame in stretch] == [frame[1:] for frame in by_gpu if 0.8 <= frame[1] < 1.6]
@@ -141,5 +141,5 @@ def test_the_cpu_goes_on_where_the_gpu_gives_up(
     assert [frame[1:] for frame in frames] == [frame[1:] for frame in decoded if frame[1] >= start_s]
     assert [frame[0] for frame in frames] == list(range(len(frames)))
     [line] = caplog.messages
-    assert "the CPU goes on" in line
+    assert "the CPU continues" in line
     assert "no free surfaces" in line
