@@ -12,10 +12,11 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmarks.captions import kept
 from benchmarks.captions.clips import PARTS, clips_of
+from benchmarks.captions.folders import bench_folder
 from benchmarks.captions.font_packages import require_fonts
 from benchmarks.captions.measure import SYSTEMS, Measured, measure
 from benchmarks.captions.memory import MemoryCheck, check_memory, memory_table
@@ -32,17 +33,26 @@ from benchmarks.captions.report import (
     profile_table,
 )
 from benchmarks.captions.sheets import draw_sheet
+from benchmarks.captions.specs import ClipSpec
+from benchmarks.captions.wide.render import motion_specs, render_wide_clips, require_sources, seed_of_now, wide_specs
+from benchmarks.captions.wide.specs import WideSpec
+
+Spec = TypeVar("Spec", ClipSpec, WideSpec)
 
 _RESULTS = Path(__file__).with_name("RESULTS.md")
 # Kept between runs and told in RESULTS.md: the last memory check, and by hand what is left and why.
 _MEMORY = Path(__file__).with_name("memory.md")
 _LIMITS = Path(__file__).with_name("limits.md")
+# Parts that are drawn from seeds: of a number, of the clock, and fixed ones for captions that move.
+_DRAWN = ("wide", "unseen", "motion")
 _TUNING = Path(__file__).with_name("TUNING.md")
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.captions", description=__doc__)
-    parser.add_argument("--part", choices=(*PARTS, "all"), default="dev")
+    parser.add_argument("--part", choices=(*PARTS, "all", *_DRAWN), default="dev")
+    parser.add_argument("--seed", type=int, default=1, help="with --part wide: the first clip's seed")
+    parser.add_argument("--count", type=int, default=20, help="with --part wide or unseen: how many clips are drawn")
     parser.add_argument("--clips", nargs="+", default=[], help="only clips whose name contains one of these")
     parser.add_argument("--systems", default=",".join(SYSTEMS), help="comma separated, of: " + ", ".join(SYSTEMS))
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that render or perturb")
@@ -68,12 +78,6 @@ def _options() -> argparse.Namespace:
         "--write", action="store_true", help=f"write {_RESULTS.name} and results.json; with --perturb {_TUNING.name}"
     )
     return parser.parse_args()
-
-
-def bench_folder() -> Path:
-    """Where clips are kept: ``CAPTIONACC_BENCH``, by default ``captionacc-bench`` in the user's cache folder."""
-    chosen = os.environ.get("CAPTIONACC_BENCH")
-    return Path(chosen or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "captionacc-bench")
 
 
 def _measured(pool: ProcessPoolExecutor, clip: Clip, system: str, *, fresh: bool) -> Measured:
@@ -187,21 +191,36 @@ def _machine_readable(results: dict[str, list[Judged]]) -> str:
     return json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
 
 
+def _rendered(options: argparse.Namespace) -> list[Clip]:
+    """Render the clips of the chosen part; a message about what is missing ends the program."""
+    folder = bench_folder() / "clips"
+
+    def chosen(specs: Sequence[Spec]) -> list[Spec]:
+        found = [spec for spec in specs if not options.clips or any(name in spec.name for name in options.clips)]
+        return found or sys.exit(f"no clip of part {options.part} is called {' or '.join(options.clips)}")
+
+    try:
+        if options.part not in _DRAWN:
+            specs = chosen(clips_of(options.part))
+            require_fonts(specs, install=options.install_fonts)
+            return render_clips(specs, folder, options.jobs)
+        if options.part == "unseen":
+            options.seed = seed_of_now()
+        drawn = motion_specs() if options.part == "motion" else wide_specs(options.seed, options.count)
+        drawn = chosen(drawn)
+        print(f"seeds {', '.join(str(spec.seed) for spec in drawn)}", file=sys.stderr, flush=True)
+        require_sources(drawn, install=options.install_fonts)
+        return render_wide_clips(drawn, folder, options.jobs)
+    except RuntimeError as error:
+        sys.exit(str(error))
+
+
 def main() -> None:
     options = _options()
-    specs = [
-        spec for spec in clips_of(options.part) if not options.clips or any(name in spec.name for name in options.clips)
-    ]
-    if not specs:
-        sys.exit(f"no clip of part {options.part} is called {' or '.join(options.clips)}")
     systems = options.systems.split(",")
     if unknown := set(systems) - set(SYSTEMS):
         sys.exit(f"unknown system {', '.join(sorted(unknown))}: there are {', '.join(SYSTEMS)}")
-    try:
-        require_fonts(specs, install=options.install_fonts)
-    except RuntimeError as error:
-        sys.exit(str(error))
-    clips = render_clips(specs, bench_folder() / "clips", options.jobs)
+    clips = _rendered(options)
     if options.render_only:
         print("\n".join(str(clip.video) for clip in clips))
         return

@@ -63,7 +63,7 @@ BACKGROUNDS: dict[str, _Kind] = {
 
 
 @cache
-def _photograph(name: str) -> Image:
+def photograph(name: str) -> Image:
     from PIL import Image as Pillow
 
     path = files("skimage") / "data" / name
@@ -71,7 +71,7 @@ def _photograph(name: str) -> Image:
         return np.asarray(picture.convert("RGB"))
 
 
-def _cover(picture: Image, width: int, height: int) -> Image:
+def cover(picture: Image, width: int, height: int) -> Image:
     """Scale a picture so that it covers the size, and cut it to it."""
     import cv2
 
@@ -85,17 +85,17 @@ def _cover(picture: Image, width: int, height: int) -> Image:
 def _canvas(kind: _Kind, width: int, height: int, rng: random.Random) -> Image:
     if kind.source == "gradient":
         corners = np.array([[[rng.randint(10, 245) for _ in range(3)] for _ in range(3)] for _ in range(3)], np.uint8)
-        return _cover(corners, width, height)
+        return cover(corners, width, height)
     if kind.source == "collage":
         canvas = np.zeros((height, width, 3), np.uint8)
         cell = max(200, min(width, height) // 3)
         for y in range(0, height, cell):
             for x in range(0, width, cell):
-                tile = _cover(_photograph(rng.choice(_PHOTOGRAPHS + _TEXTURES)), cell, cell)
+                tile = cover(photograph(rng.choice(_PHOTOGRAPHS + _TEXTURES)), cell, cell)
                 canvas[y : y + cell, x : x + cell] = tile[: height - y, : width - x]
         return canvas
     names = _TEXTURES if kind.source == "texture" else _PHOTOGRAPHS
-    return _cover(_photograph(rng.choice(names)), width, height)
+    return cover(photograph(rng.choice(names)), width, height)
 
 
 def _paint_signs(canvas: Image, rng: random.Random) -> Image:
@@ -118,7 +118,7 @@ def _paint_signs(canvas: Image, rng: random.Random) -> Image:
 
 
 @dataclass(slots=True)
-class _Shot:
+class Shot:
     """One camera setting: a canvas larger than the frame, looked at through a moving window."""
 
     canvas: Image
@@ -127,16 +127,22 @@ class _Shot:
     zoom: float
     shake: NDArray[np.float64]
 
-    def frame(self, at: int, width: int, height: int) -> Image:
-        import cv2
-
+    def window(self, at: int, width: int, height: int) -> tuple[float, float, float]:
+        """Return left and top of the window in the canvas, pixels, and the scale about its center."""
         elapsed = at - self.start
-        scale = 1.0 + self.zoom * elapsed
         room_x, room_y = self.canvas.shape[1] - width, self.canvas.shape[0] - height
         shake = self.shake[at % len(self.shake)]
         x = _bounce(room_x / 2 + self.velocity[0] * elapsed, room_x) + shake[0]
         y = _bounce(room_y / 2 + self.velocity[1] * elapsed, room_y) + shake[1]
-        if scale == 1.0 and self.velocity == (0.0, 0.0) and not shake.any():
+        return float(x), float(y), 1.0 + self.zoom * elapsed
+
+    def frame(self, at: int, width: int, height: int) -> Image:
+        """Return what the window shows on frame ``at``, RGB ``(height, width, 3)`` uint8."""
+        import cv2
+
+        x, y, scale = self.window(at, width, height)
+        still = self.velocity == (0.0, 0.0) and not self.shake[at % len(self.shake)].any()
+        if scale == 1.0 and still:
             left, top = int(x), int(y)
             return self.canvas[top : top + height, left : left + width].copy()
         center_x, center_y = x + width / 2, y + height / 2
@@ -196,14 +202,14 @@ class Background:
         self._seeds = [rng.random() for _ in self.starts]
         self._signs = signs
         self._pixels_per_frame = min(width, height) * 0.09 / rate
-        self._shots: dict[int, _Shot] = {}
+        self._shots: dict[int, Shot] = {}
         grain = np.random.default_rng(rng.getrandbits(32))
         self._grain = [
             np.clip(128 + grain.normal(0, self.kind.grain, (height, width, 1)), 0, 255).astype(np.uint8).repeat(3, 2)
             for _ in range(4 if self.kind.grain else 0)
         ]
 
-    def _shot(self, number: int) -> _Shot:
+    def _shot(self, number: int) -> Shot:
         shot = self._shots.get(number)
         if shot is None:
             rng = random.Random(self._seeds[number])
@@ -217,7 +223,7 @@ class Background:
             steps = np.random.default_rng(rng.getrandbits(32)).normal(0, kind.shake, (97, 2))
             smooth = np.stack([np.convolve(np.tile(axis, 3), np.ones(7) / 7, "same")[97:194] for axis in steps.T], 1)
             zoom = kind.zoom * rng.choice((0.6, 1.0)) * self._pixels_per_frame / 10
-            shot = _Shot(graded, self.starts[number], velocity, zoom, smooth)
+            shot = Shot(graded, self.starts[number], velocity, zoom, smooth)
             self._shots = {at: kept for at, kept in self._shots.items() if at >= number - 1} | {number: shot}
         return shot
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
-import os
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.captions.clips import clips_of
+from benchmarks.captions.folders import bench_folder
 from benchmarks.captions.font_packages import require_fonts
 from benchmarks.captions.render import Clip, render_clips
 from captionacc_dagster.captioning.evaluation.evaluate import read_truth
@@ -93,9 +92,8 @@ def main() -> None:
     chosen = parser.parse_args().clips
     specs = [spec for spec in clips_of("dev") if not chosen or any(name in spec.name for name in chosen)]
     require_fonts(specs, install=False)
-    folder = Path(os.environ.get("CAPTIONACC_BENCH") or Path("~/.cache/captionacc-bench").expanduser())
     engine = create_engine()
-    judged = [row for clip in render_clips(specs, folder / "clips", 1) for row in readings(clip, engine)]
+    judged = [row for clip in render_clips(specs, bench_folder() / "clips", 1) for row in readings(clip, engine)]
     confidence, right = (np.array(column, float) for column in zip(*judged, strict=True))
     print(table(confidence, right))
     offset, slope = fit(confidence, right)

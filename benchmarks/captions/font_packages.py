@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.captions.fonts import APT_PACKAGES, missing_fonts
@@ -25,7 +26,7 @@ def require_fonts(specs: list[ClipSpec], *, install: bool) -> None:
     wanted = {track.look.font for spec in specs for track in spec.tracks} | _ALWAYS
     missing = missing_fonts(wanted)
     if missing and install and shutil.which("apt-get"):
-        _install()
+        install_packages()
         missing = missing_fonts(wanted)
     if missing:
         packages = " ".join(APT_PACKAGES)
@@ -35,19 +36,20 @@ def require_fonts(specs: list[ClipSpec], *, install: bool) -> None:
         )
 
 
-def _install() -> None:
+def install_packages(packages: Sequence[str] = APT_PACKAGES) -> None:
+    """Install Debian packages of fonts: for the whole system as root, else below the home folder."""
     if os.geteuid() == 0:
         subprocess.run(["apt-get", "update", "-qq"], check=False)
-        subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *APT_PACKAGES], check=True)
+        subprocess.run(["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages], check=True)
         return
-    unpack_packages(_HOME_FONTS.expanduser())
+    unpack_packages(_HOME_FONTS.expanduser(), packages)
 
 
-def unpack_packages(folder: Path) -> None:
-    """Fetch the packages and unpack them under a folder, which needs no root."""
+def unpack_packages(folder: Path, packages: Sequence[str] = APT_PACKAGES) -> None:
+    """Fetch Debian packages with apt-get and unpack them under a folder, which needs no root."""
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as cache:
         Path(cache).chmod(0o755)
-        subprocess.run(["apt-get", "download", "-qq", *APT_PACKAGES], cwd=cache, check=True)
+        subprocess.run(["apt-get", "download", "-qq", *packages], cwd=cache, check=True)
         for package in sorted(Path(cache).glob("*.deb")):
             subprocess.run(["dpkg", "-x", str(package), str(folder)], check=True)

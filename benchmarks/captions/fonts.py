@@ -55,10 +55,11 @@ _SOURCES: dict[str, _Source | None] = {
 
 
 @cache
-def _installed() -> dict[str, Path]:
+def installed_fonts() -> dict[str, Path]:
+    """Return the installed font files by name; a file in the user's folder comes before one of the system."""
     found: dict[str, Path] = {}
     for folder in reversed(_FOLDERS):
-        for path in sorted(folder.expanduser().rglob("*.tt[fc]")):
+        for path in sorted(folder.expanduser().rglob("*.[to]t[fc]")):
             found[path.name] = path
     return found
 
@@ -66,7 +67,7 @@ def _installed() -> dict[str, Path]:
 def missing_fonts(names: set[str]) -> list[str]:
     """Give the names of those fonts that are not installed."""
     sources = ((name, _SOURCES[name]) for name in sorted(names))
-    return [name for name, source in sources if source is not None and source.file not in _installed()]
+    return [name for name, source in sources if source is not None and source.file not in installed_fonts()]
 
 
 @cache
@@ -84,7 +85,7 @@ def load_font(name: str, size: int) -> ImageFont.FreeTypeFont:
         if not isinstance(font, ImageFont.FreeTypeFont):
             raise FontMissingError("Pillow was built without FreeType: its own font cannot be scaled")
         return font
-    path = _installed().get(source.file)
+    path = installed_fonts().get(source.file)
     if path is None:
         raise FontMissingError(f"font {source.file} is missing: apt-get install {' '.join(APT_PACKAGES)}")
     return ImageFont.truetype(str(path), size, index=source.index)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from benchmarks.captions.script import Event, write_script
 from benchmarks.captions.specs import ClipSpec, TrackSpec
 
 _SOURCES = ("backgrounds", "corpus", "distractors", "fonts", "lettering", "render", "script", "specs")
-_TICKS = 90_000
+TICKS = 90_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,21 @@ class Clip:
     name: str
     video: Path
     truth: Path
+
+
+class Encoding(Protocol):
+    """How a clip is encoded: size in pixels, frames per second, ``h264`` or ``vp9``, and its quality."""
+
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
+    @property
+    def rate(self) -> Fraction: ...
+    @property
+    def codec(self) -> str: ...
+    @property
+    def crf(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +80,8 @@ def render_clip(spec: ClipSpec, folder: Path) -> Clip:
     home.mkdir(parents=True, exist_ok=True)
     unfinished = clip.video.with_name("unfinished" + clip.video.suffix)
     captions, length = _letter(spec)
-    _encode(spec, _frames(spec, captions, length), _timestamps(spec, length), unfinished)
-    truth = _truth(spec, captions, _read_times(unfinished, length))
+    encode(spec, _frames(spec, captions, length), _timestamps(spec, length), unfinished)
+    truth = _truth(spec, captions, read_times(unfinished, length))
     unfinished.replace(clip.video)
     clip.truth.write_text(json.dumps(truth, ensure_ascii=False, indent=1), encoding="utf-8")
     return clip
@@ -74,8 +90,21 @@ def render_clip(spec: ClipSpec, folder: Path) -> Clip:
 @cache
 def _source_hash() -> str:
     folder = Path(__file__).parent
-    paths = [folder / f"{name}.py" for name in _SOURCES] + sorted((folder / "corpus").iterdir())
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+    return source_hash([folder / f"{name}.py" for name in _SOURCES])
+
+
+def source_hash(modules: Sequence[Path]) -> str:
+    """Return a hash of some modules and the corpus; comments and docstrings do not count."""
+    code = [ast.dump(_without_docstrings(ast.parse(path.read_text(encoding="utf-8")))) for path in modules]
+    corpus = sorted((Path(__file__).parent / "corpus").iterdir())
+    return hashlib.sha256("".join(code).encode() + b"".join(path.read_bytes() for path in corpus)).hexdigest()
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return tree
 
 
 def _letter(spec: ClipSpec) -> tuple[list[_Lettered], int]:
@@ -127,8 +156,8 @@ def _frames(spec: ClipSpec, captions: list[_Lettered], length: int) -> Iterator[
 
 
 def _timestamps(spec: ClipSpec, length: int) -> list[int]:
-    """Give the time of each frame in `_TICKS`; with variable frame rate the steps differ by up to a factor of four."""
-    step = _TICKS / spec.rate
+    """Give the time of each frame in `TICKS`; with variable frame rate the steps differ by up to a factor of four."""
+    step = TICKS / spec.rate
     if not spec.vfr:
         return [round(at * step) for at in range(length)]
     rng = random.Random(spec.seed + 2)
@@ -141,7 +170,8 @@ def _timestamps(spec: ClipSpec, length: int) -> list[int]:
     return times[:length]
 
 
-def _encode(spec: ClipSpec, frames: Iterator[NDArray[np.uint8]], times: list[int], path: Path) -> None:
+def encode(spec: Encoding, frames: Iterator[NDArray[np.uint8]], times: list[int], path: Path) -> None:
+    """Encode RGB frames ``(h, w, 3)`` with the times of their display in `TICKS`."""
     import av
 
     options: dict[str, object] = {"crf": str(spec.crf)}
@@ -155,15 +185,15 @@ def _encode(spec: ClipSpec, frames: Iterator[NDArray[np.uint8]], times: list[int
         stream.options = options
         stream.codec_context.thread_count = 1
         stream.codec_context.gop_size = 120
-        stream.codec_context.time_base = Fraction(1, _TICKS)
+        stream.codec_context.time_base = Fraction(1, TICKS)
         for pixels, pts in zip(frames, times, strict=True):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-            frame.pts, frame.time_base = pts, Fraction(1, _TICKS)
+            frame.pts, frame.time_base = pts, Fraction(1, TICKS)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
 
 
-def _read_times(path: Path, length: int) -> list[float]:
+def read_times(path: Path, length: int) -> list[float]:
     """Read back the time of every frame and the end of the last, in seconds from the first, as the file has them."""
     import av
 
