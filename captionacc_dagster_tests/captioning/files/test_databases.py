@@ -244,3 +244,51 @@ class TestFiles:
             connection.execute("UPDATE database_metadata SET schema_version = 99")
         with pytest.raises(DatabaseError, match="schema version 99"):
             databases.read_ocr_database(tmp_path / "x.db")
+
+
+# One compressed file of each kind, as the program wrote them at this schema version. Never rewrite these files.
+SCHEMA_1 = Path(__file__).with_name("schema_1")
+
+
+class TestSchemaVersion1:
+    """Databases of schema version 1 open in every later version."""
+
+    @pytest.fixture
+    def old(self, tmp_path):
+        for packed in SCHEMA_1.glob("*.db.gz"):
+            databases.decompress(packed, tmp_path / packed.stem)
+        return tmp_path
+
+    def test_detections(self, old):
+        first, second = databases.read_ocr_database(old / "raw-ocr.db")
+        assert [detection.text for detection in first.detections] == ["Hello", "TV"]
+        assert (second.detections, second.error) == ((), "engine failed")
+
+    def test_layout(self, old):
+        layout = databases.read_layout_database(old / "layout.db")
+        (track,) = layout.tracks
+        assert (track.name, track.region, track.lines) == ("bottom", BOX, ((0.8, 0.85), (0.85, 0.9)))
+        assert (track.kind, track.lang, track.script) == ("caption", None, None)
+        assert layout.crop_region == CropRegion(0.1, 0.75, 0.9, 0.95)
+        assert [is_caption for _, is_caption in databases.read_boxes(old / "layout.db")[0]] == [True, False]
+
+    def test_extents(self, old):
+        path = old / "caption_frame_extents_v1.db"
+        found = databases.read_extents_database(path)
+        assert [(c.start_ms, c.end_ms, c.text) for c in found] == [
+            (400, 1200, "one"),
+            (1200, 2000, "two\nlines"),
+            (3000, 4000, "three"),
+        ]
+        assert {(c.kind, c.lang, c.script, c.unread, c.words) for c in found} == {("caption", None, None, False, ())}
+        assert [pair.label for pair in databases.read_pairs(path)] == ["different"]
+
+    def test_captions(self, old):
+        stored = captions_database.read_captions(old / "captions.db")
+        assert [(row.shown_text, row.caption_frame_extents_state) for row in stored] == [
+            ("one", "predicted"),
+            ("Two\nlines", "confirmed"),
+            ("", "predicted"),
+        ]
+        captions = captions_database.to_captions(stored, 25.0)
+        assert [(c.text, c.kind, c.words) for c in captions] == [("one", "caption", ()), ("Two\nlines", "caption", ())]
