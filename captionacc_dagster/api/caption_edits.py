@@ -175,14 +175,14 @@ def _edit(
         frame_rate = services.settings.cropped_frame_rate
         with edit_captions(path, frame_rate, None if duration is None else round(duration * 1000)) as editor:
             changed = list(edit(editor))
-            unread, text_pending = editor.unread, editor.text_pending
+            to_read, text_pending = editor.to_read, editor.text_pending
         rows = read_captions(path)
         renew()
         publish_captions(services.store, video, path)
         publish_subtitles(services.store, video, rows)
-        _record(services, video, rows, open_text=text_pending or bool(unread))
+        _record(services, video, rows, open_text=text_pending or bool(to_read))
         answer.headers["ETag"] = captions_tag(services, video)
-    job = _read_anew(services, caller, video, unread) if unread and video.cropped_frames_version is not None else None
+    job = _read_anew(services, caller, video, to_read) if to_read and video.cropped_frames_version is not None else None
     return Edited(captions=[CaptionView.of(row) for row in changed], ocr_job=job)
 
 

@@ -140,7 +140,11 @@ def _take_over_extents(run: VideoRun, store: ObjectStore, previous: Path | None,
         raise BadInput(f"{run.video.filename}: has no extents yet; run caption_frame_extents first")
     extents = store.download_file(run.keys.extents_db(version), path.with_name("extents.db"))
     captions_database.merge_captions(
-        path, databases.read_extents_database(extents), get_settings().cropped_frame_rate, previous
+        path,
+        databases.read_extents_database(extents),
+        get_settings().cropped_frame_rate,
+        previous,
+        databases.read_warnings(extents),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 from captionacc_dagster.captioning.geometry import BBox
 
@@ -18,6 +18,8 @@ _TICK_SLACK = 1e-6
 
 # What a text in the picture is. Subtitles contain only captions unless more kinds are requested.
 Kind = Literal["caption", "lower_third", "title", "fixture", "interface", "scene"]
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 # Stable codes, for programs; the message of a warning says what was seen and what to do.
 WarningCode = Literal[
@@ -65,6 +67,11 @@ class Word:
     bbox: BBox
     highlight_start_s: float | None = None
     highlight_end_s: float | None = None
+
+    @property
+    def onset_s(self) -> float:
+        """When the word is first highlighted, or else first visible, seconds."""
+        return self.start_s if self.highlight_start_s is None else self.highlight_start_s
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +121,7 @@ class Caption:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cue:
-    """One text event of a subtitle file: the fields of `Caption`, None where the file has no value."""
+    """One text event of a subtitle file: the fields of `Caption`, None or the default where the file has no value."""
 
     start_s: float
     end_s: float
@@ -124,6 +131,11 @@ class Cue:
     confidence: float | None = None
     bbox: BBox | None = None
     track: str | None = None
+    kind: Kind = "caption"
+    lang: str | None = None
+    script: str | None = None
+    unread: bool = False
+    words: tuple[Word, ...] = ()
 
 
 AnyCue = Cue | Caption

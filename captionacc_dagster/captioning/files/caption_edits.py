@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from captionacc_dagster.captioning.files.captions_database import ExtentsState, StoredCaption, stored_caption
-from captionacc_dagster.captioning.files.databases import now_text, open_database
+from captionacc_dagster.captioning.files.databases import change_database, now_text
+from captionacc_dagster.captioning.files.words import dump_words
 
 UNCHANGED: Final[Any] = object()
 """Leaves a value unchanged, where None clears it."""
@@ -41,14 +42,14 @@ class CaptionEditor:
         self._connection = connection
         self._frame_rate = frame_rate
         self._duration_ms = duration_ms
-        self._unread: set[int] = set()
+        self._to_read: set[int] = set()
 
     @property
-    def unread(self) -> list[int]:
+    def to_read(self) -> list[int]:
         """IDs of captions whose extents changed and that have no typed text: OCR must read them again."""
         return sorted(
             number
-            for number in self._unread
+            for number in self._to_read
             if (row := self._find(number)) is not None and row.text is None and row.caption_frame_extents_state != "gap"
         )
 
@@ -104,8 +105,8 @@ class CaptionEditor:
         if (start, end) != (row.start_ms, row.end_ms):
             changes |= self._extents(start, end) | _CONFIRMED | {"text_pending": int(row.text is not None)}
             if row.text is None:
-                changes |= _UNREAD
-                self._unread.add(row.id)
+                changes |= _REQUEUED
+                self._to_read.add(row.id)
         if text is not UNCHANGED:
             changes |= {"text": text, "text_pending": 0}
             if text is not None:
@@ -133,12 +134,17 @@ class CaptionEditor:
         if not row.start_ms < at_ms < row.end_ms:
             raise InvalidEdit(f"caption {row.id} lasts from {row.start_ms} to {row.end_ms} ms; {at_ms} is not inside")
         first, second = texts if texts is not None else (None, None)
+        before = [word for word in row.words if 1000 * word.onset_s < at_ms]
         number = self._insert(at_ms, row.end_ms, second, row)
+        self._update(number, {"words": dump_words(row.words[len(before) :])})
         self._update(
             row.id,
-            self._extents(row.start_ms, at_ms) | _CONFIRMED | _UNREAD | {"text": first, "text_pending": 0},
+            self._extents(row.start_ms, at_ms)
+            | _CONFIRMED
+            | _REQUEUED
+            | {"text": first, "text_pending": 0, "words": dump_words(before)},
         )
-        self._unread |= {row.id, number}
+        self._to_read |= {row.id, number}
         return [self.get(row.id), self.get(number)]
 
     def merge(self, caption_ids: Sequence[int], text: str | None = None) -> StoredCaption:
@@ -159,12 +165,13 @@ class CaptionEditor:
         typed = {row.text for row in rows}
         kept = text if text is not None else typed.pop() if len(typed) == 1 else None
         changes = self._extents(first.start_ms, max(row.end_ms for row in rows)) | _CONFIRMED
-        changes |= {"text": kept, "text_pending": 0} | _around(rows)
+        changes |= {"text": kept, "text_pending": 0, "words": dump_words(word for row in rows for word in row.words)}
+        changes |= {"unread": int(any(row.unread for row in rows))} | _around(rows)
         if kept is None:
-            changes |= _UNREAD
+            changes |= _REQUEUED
         self._connection.executemany("DELETE FROM captions WHERE id = ?", [(row.id,) for row in others])
         self._update(first.id, changes)
-        self._unread.add(first.id)
+        self._to_read.add(first.id)
         return self.get(first.id)
 
     def add(self, start_ms: int, end_ms: int, text: str | None = None) -> StoredCaption:
@@ -174,7 +181,7 @@ class CaptionEditor:
             InvalidEdit: the times are not valid for a caption.
         """
         number = self._insert(start_ms, end_ms, text, None)
-        self._unread.add(number)
+        self._to_read.add(number)
         return self.get(number)
 
     def delete(self, caption_id: int) -> StoredCaption:
@@ -229,7 +236,7 @@ class CaptionEditor:
         now = now_text()
         values = self._extents(start_ms, end_ms) | _CONFIRMED | {"text": text, "created_at": now, "updated_at": now}
         if like is not None:
-            values |= {name: getattr(like, name) for name in _PLACE}
+            values |= {name: getattr(like, name) for name in (*_SHARED, *_BOX)}
         names = ", ".join(values)
         marks = ", ".join(f":{name}" for name in values)
         cursor = self._connection.execute(
@@ -248,14 +255,15 @@ class CaptionEditor:
 # Milliseconds by which a caption may outlast the video: a container's duration can fall short of its last frame.
 _PAST_THE_END_MS = 1000
 _CONFIRMED = {"caption_frame_extents_state": "confirmed", "caption_frame_extents_pending": 0}
-_UNREAD = {
+_REQUEUED = {
     "caption_ocr": None,
     "caption_ocr_confidence": None,
     "caption_ocr_status": "queued",
     "caption_ocr_error": None,
     "caption_ocr_processed_at": None,
 }
-_PLACE = ("track", "bbox_left", "bbox_top", "bbox_right", "bbox_bottom")
+_SHARED = ("track", "kind", "lang", "script", "unread")
+_BOX = ("bbox_left", "bbox_top", "bbox_right", "bbox_bottom")
 
 
 def _around(rows: Sequence[StoredCaption]) -> dict[str, float]:
@@ -266,7 +274,7 @@ def _around(rows: Sequence[StoredCaption]) -> dict[str, float]:
     whole = boxes[0]
     for box in boxes[1:]:
         whole = whole.union(box)
-    return dict(zip(_PLACE[1:], whole.as_tuple(), strict=True))
+    return dict(zip(_BOX, whole.as_tuple(), strict=True))
 
 
 @contextmanager
@@ -276,9 +284,5 @@ def edit_captions(path: Path, frame_rate: float, duration_ms: int | None = None)
     Raises:
         DatabaseError: no captions database.
     """
-    with open_database(path):
-        pass  # raises if it is not a captions database
-    with closing(sqlite3.connect(path)) as connection:
-        connection.row_factory = sqlite3.Row
-        with connection:
-            yield CaptionEditor(connection, frame_rate, duration_ms)
+    with change_database(path) as connection:
+        yield CaptionEditor(connection, frame_rate, duration_ms)

@@ -9,19 +9,29 @@ from __future__ import annotations
 import shutil
 import sqlite3
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final, Literal
 
-from captionacc_dagster.captioning.captions import Caption
-from captionacc_dagster.captioning.files.databases import cropped_frames_of, new_database, now_text, open_database
+from captionacc_dagster.captioning.captions import Caption, CaptionWarning, Kind, Word
+from captionacc_dagster.captioning.files.databases import (
+    TEXT_FACTS_SCHEMA,
+    WARNINGS_SCHEMA,
+    change_database,
+    cropped_frames_of,
+    insert_warnings,
+    new_database,
+    now_text,
+    open_database,
+    text_facts,
+)
+from captionacc_dagster.captioning.files.words import fit_words, load_words
 from captionacc_dagster.captioning.geometry import BBox
 
 ExtentsState = Literal["predicted", "confirmed", "gap", "issue"]
 OcrStatus = Literal["queued", "processing", "completed", "error"]
 
-_SCHEMA = """
+_SCHEMA = f"""
 CREATE TABLE captions(
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     start_frame_index INTEGER NOT NULL, end_frame_index INTEGER NOT NULL,
@@ -36,9 +46,10 @@ CREATE TABLE captions(
     caption_ocr_error TEXT, caption_ocr_processed_at TEXT,
     created_at TEXT NOT NULL, updated_at TEXT NOT NULL,
     native_start_frame INTEGER, native_end_frame INTEGER, caption_frame_extents_confidence REAL,
-    track TEXT NOT NULL DEFAULT '', bbox_left REAL, bbox_top REAL, bbox_right REAL, bbox_bottom REAL);
+    track TEXT NOT NULL DEFAULT '', bbox_left REAL, bbox_top REAL, bbox_right REAL, bbox_bottom REAL,
+    {TEXT_FACTS_SCHEMA});
 CREATE INDEX captions_by_time ON captions(start_ms, end_ms);
-"""
+{WARNINGS_SCHEMA}"""
 SCHEMAS: Final = {"captions.db": _SCHEMA}
 
 
@@ -72,6 +83,11 @@ class StoredCaption:
     bbox_top: float | None
     bbox_right: float | None
     bbox_bottom: float | None
+    kind: Kind
+    lang: str | None
+    script: str | None
+    unread: bool
+    words: tuple[Word, ...]
 
     @property
     def shown_text(self) -> str:
@@ -91,15 +107,27 @@ _COLUMNS = tuple(field.name for field in fields(StoredCaption))
 
 @dataclass(frozen=True, slots=True)
 class OcrUpdate:
-    """New OCR columns of one row: the text, or the reason why OCR failed."""
+    """New OCR columns of one row: the text, or the reason why OCR failed.
+
+    ``unread``, ``lang``, and ``script`` replace the values of the row unless they are None.
+    """
 
     caption_id: int
     text: str
     confidence: float
     error: str | None = None
+    unread: bool | None = None
+    lang: str | None = None
+    script: str | None = None
 
 
-def merge_captions(path: Path, found: Sequence[Caption], frame_rate: float, previous: Path | None = None) -> None:
+def merge_captions(
+    path: Path,
+    found: Sequence[Caption],
+    frame_rate: float,
+    previous: Path | None = None,
+    warnings: Sequence[CaptionWarning] = (),
+) -> None:
     """Write ``captions.db`` with newly found captions and the rows that people edited before.
 
     Args:
@@ -108,6 +136,7 @@ def merge_captions(path: Path, found: Sequence[Caption], frame_rate: float, prev
         frame_rate: cropped frames per second.
         previous: the current database. Rows that a person confirmed or typed stay, ids included; all others are
             replaced.
+        warnings: about the video; they replace those of ``previous``.
 
     Raises:
         DatabaseError: ``previous`` is not a captions database.
@@ -115,19 +144,20 @@ def merge_captions(path: Path, found: Sequence[Caption], frame_rate: float, prev
     if previous is None:
         with new_database(path, _SCHEMA) as connection:
             _insert(connection, found, frame_rate)
+            insert_warnings(connection, warnings)
         return
-    with open_database(previous):
-        pass  # raises if it is not a captions database, before anything is written
     part = path.with_name(path.name + ".part")
     try:
-        shutil.copyfile(previous, part)
-        with closing(sqlite3.connect(part)) as connection:
+        with open_database(previous):
+            shutil.copyfile(previous, part)
+        with change_database(part) as connection:
             # A row is a person's if its extents are confirmed or its text is typed.
             connection.execute("DELETE FROM captions WHERE caption_frame_extents_state = 'predicted' AND text IS NULL")
+            connection.execute("DELETE FROM warnings")
             kept = connection.execute("SELECT start_ms, end_ms, track FROM captions").fetchall()
             free = [caption for caption in found if not any(_in_place_of(caption, *row) for row in kept)]
             _insert(connection, free, frame_rate)
-            connection.commit()
+            insert_warnings(connection, warnings)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -146,7 +176,8 @@ def _insert(connection: sqlite3.Connection, captions: Iterable[Caption], frame_r
     connection.executemany(
         "INSERT INTO captions(start_frame_index, end_frame_index, start_ms, end_ms, native_start_frame,"
         " native_end_frame, caption_frame_extents_confidence, track, bbox_left, bbox_top, bbox_right, bbox_bottom,"
-        " created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " created_at, updated_at, kind, lang, script, unread, words)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         [
             (
                 *cropped_frames_of(caption, frame_rate),
@@ -159,6 +190,7 @@ def _insert(connection: sqlite3.Connection, captions: Iterable[Caption], frame_r
                 *caption.bbox.as_tuple(),
                 now,
                 now,
+                *text_facts(caption),
             )
             for caption in captions
         ],
@@ -181,18 +213,20 @@ def read_captions(path: Path) -> list[StoredCaption]:
 def stored_caption(row: sqlite3.Row) -> StoredCaption:
     """Return a row of the table ``captions`` as a `StoredCaption`."""
     values = {name: row[name] for name in _COLUMNS}
-    for name in ("caption_frame_extents_pending", "text_pending"):
+    for name in ("caption_frame_extents_pending", "text_pending", "unread"):
         values[name] = bool(values[name])
+    values["words"] = load_words(values["words"])
     return StoredCaption(**values)
 
 
 def write_ocr_updates(path: Path, updates: Iterable[OcrUpdate]) -> None:
     """Write the OCR columns of rows in place; the text that a person typed does not change."""
     now = now_text()
-    with closing(sqlite3.connect(path)) as connection:
+    with change_database(path) as connection:
         connection.executemany(
             "UPDATE captions SET caption_ocr = ?, caption_ocr_confidence = ?, caption_ocr_status = ?,"
-            " caption_ocr_error = ?, caption_ocr_processed_at = ?, updated_at = ? WHERE id = ?",
+            " caption_ocr_error = ?, caption_ocr_processed_at = ?, updated_at = ?, unread = coalesce(?, unread),"
+            " lang = coalesce(?, lang), script = coalesce(?, script) WHERE id = ?",
             [
                 (
                     update.text,
@@ -201,16 +235,20 @@ def write_ocr_updates(path: Path, updates: Iterable[OcrUpdate]) -> None:
                     update.error,
                     now,
                     now,
+                    update.unread,
+                    update.lang,
+                    update.script,
                     update.caption_id,
                 )
                 for update in updates
             ],
         )
-        connection.commit()
 
 
 def to_captions(rows: Iterable[StoredCaption], native_frame_rate: float) -> list[Caption]:
-    """Return the captions that a viewer should see: no gaps, no rows without text.
+    """Return the captions that a viewer should see: no gaps, and no rows without text that no one knows to be unread.
+
+    A typed text has been read by a person: it clears ``unread`` and keeps the words' times if it has as many words.
 
     Args:
         rows: in order of time.
@@ -227,9 +265,14 @@ def to_captions(rows: Iterable[StoredCaption], native_frame_rate: float) -> list
             bbox=row.bbox,
             track=row.track,
             extent_confidence=row.caption_frame_extents_confidence or 0.0,
+            kind=row.kind,
+            lang=row.lang,
+            script=row.script,
+            unread=row.unread and row.text is None,
+            words=fit_words(row.shown_text, row.words),
         )
         for row in rows
-        if row.caption_frame_extents_state != "gap" and row.shown_text.strip()
+        if row.caption_frame_extents_state != "gap" and (row.shown_text.strip() or row.unread)
     ]
 
 

@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from captionacc_dagster import __version__
-from captionacc_dagster.captioning.captions import LABELS, Caption, PairResult, Timeline
+from captionacc_dagster.captioning.captions import LABELS, Caption, CaptionWarning, PairResult, Timeline
+from captionacc_dagster.captioning.files.words import dump_words, load_words
 from captionacc_dagster.captioning.geometry import BBox, CropRegion
-from captionacc_dagster.captioning.layout.model import Detection, FrameOcr, Layout, Track
+from captionacc_dagster.captioning.layout.model import Detection, FrameOcr, Layout, LeftOut, Track
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 GENERATOR = "captionacc_dagster"
 
 
@@ -56,24 +57,114 @@ def new_database(path: Path, schema: str) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def open_database(path: Path) -> Iterator[sqlite3.Connection]:
-    """Open a database for reading.
+    """Open a database for reading, with rows by column name.
+
+    A database of an older schema version is read as if it were upgraded; the file does not change.
 
     Raises:
         DatabaseError: not a database, or one of an unknown schema version.
     """
+    with closing(_connect(path, "ro")) as connection:
+        version = _schema_version(connection, path)
+        if version == SCHEMA_VERSION:
+            yield connection
+            return
+        with closing(sqlite3.connect(":memory:")) as copy:
+            connection.backup(copy)
+            copy.row_factory = sqlite3.Row
+            _upgrade(copy, version)
+            yield copy
+
+
+@contextmanager
+def change_database(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open a database for changes, with rows by column name, and upgrade it to the current schema version.
+
+    The upgrade and the changes are one transaction: an error inside the block leaves the file unchanged.
+
+    Raises:
+        DatabaseError: not a database, or one of an unknown schema version.
+    """
+    with closing(_connect(path, "rw")) as connection:
+        version = _schema_version(connection, path)
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            _upgrade(connection, version)
+            yield connection
+            connection.commit()
+        finally:
+            connection.rollback()
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
     if not path.is_file():
         raise DatabaseError(f"{path.name}: no such file")
-    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-        connection.row_factory = sqlite3.Row
-        try:
-            version = connection.execute("SELECT schema_version FROM database_metadata").fetchone()
-        except sqlite3.DatabaseError as error:
-            raise DatabaseError(f"{path.name}: not a captionacc database ({error})") from None
-        if version is None or version[0] != SCHEMA_VERSION:
-            raise DatabaseError(
-                f"{path.name}: schema version {version and version[0]}, this program knows {SCHEMA_VERSION}"
+    connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True, isolation_level=None)
+    connection.row_factory = sqlite3.Row
+    return connection
+
+
+def _schema_version(connection: sqlite3.Connection, path: Path) -> int:
+    try:
+        row = connection.execute("SELECT schema_version FROM database_metadata").fetchone()
+    except sqlite3.DatabaseError as error:
+        raise DatabaseError(f"{path.name}: not a captionacc database ({error})") from None
+    version = row and row[0]
+    if version not in range(1, SCHEMA_VERSION + 1):
+        raise DatabaseError(
+            f"{path.name}: schema version {version}, but this program knows versions 1 to {SCHEMA_VERSION}; "
+            "install a newer version of captionacc"
+        )
+    return version
+
+
+def _upgrade(connection: sqlite3.Connection, version: int) -> None:
+    """Bring a database to the current schema version, inside the caller's transaction."""
+    tables = {row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    for step in range(version, SCHEMA_VERSION):
+        for table, statements in _UPGRADES[step].items():
+            if table in tables:
+                for statement in statements:
+                    connection.execute(statement)
+    connection.execute("UPDATE database_metadata SET schema_version = ?", (SCHEMA_VERSION,))
+
+
+# What a caption says besides its text and times; the same in every table of captions. `words` is a JSON list.
+TEXT_FACTS_SCHEMA = """kind TEXT NOT NULL DEFAULT 'caption', lang TEXT, script TEXT,
+    unread INTEGER NOT NULL DEFAULT 0, words TEXT NOT NULL DEFAULT '[]'"""
+
+WARNINGS_SCHEMA = """CREATE TABLE warnings(
+    id INTEGER PRIMARY KEY, code TEXT NOT NULL, message TEXT NOT NULL, start_seconds REAL, end_seconds REAL);
+"""
+
+_LEFT_OUT_SCHEMA = """CREATE TABLE left_out(
+    id INTEGER PRIMARY KEY, kind TEXT NOT NULL, text TEXT NOT NULL, start_seconds REAL, end_seconds REAL,
+    bbox_left REAL NOT NULL, bbox_top REAL NOT NULL, bbox_right REAL NOT NULL, bbox_bottom REAL NOT NULL);
+"""
+
+# By schema version and by a table that the database contains, the statements that lead to the next version.
+_UPGRADES: Final[dict[int, dict[str, tuple[str, ...]]]] = {
+    1: {
+        **{
+            table: (
+                f"ALTER TABLE {table} ADD COLUMN kind TEXT NOT NULL DEFAULT 'caption'",
+                f"ALTER TABLE {table} ADD COLUMN lang TEXT",
+                f"ALTER TABLE {table} ADD COLUMN script TEXT",
+                f"ALTER TABLE {table} ADD COLUMN unread INTEGER NOT NULL DEFAULT 0",
+                f"ALTER TABLE {table} ADD COLUMN words TEXT NOT NULL DEFAULT '[]'",
+                WARNINGS_SCHEMA,
             )
-        yield connection
+            for table in ("extents", "captions")
+        },
+        "tracks": (
+            "ALTER TABLE tracks ADD COLUMN kind TEXT NOT NULL DEFAULT 'caption'",
+            "ALTER TABLE tracks ADD COLUMN lang TEXT",
+            "ALTER TABLE tracks ADD COLUMN script TEXT",
+            WARNINGS_SCHEMA,
+            _LEFT_OUT_SCHEMA,
+        ),
+    }
+}
 
 
 def compress(path: Path, target: Path) -> Path:
@@ -164,7 +255,7 @@ def _bbox(row: sqlite3.Row) -> BBox:
 
 # --- layout.db --------------------------------------------------------------------------------------------------
 
-_LAYOUT_SCHEMA = """
+_LAYOUT_TABLES = """
 CREATE TABLE boxes(
     id INTEGER PRIMARY KEY, frame_index INTEGER NOT NULL, box_index INTEGER NOT NULL,
     timestamp_seconds REAL NOT NULL, bbox_left REAL NOT NULL, bbox_top REAL NOT NULL, bbox_right REAL NOT NULL,
@@ -178,7 +269,8 @@ CREATE TABLE evidence(
     bbox_right REAL NOT NULL, bbox_bottom REAL NOT NULL, text TEXT NOT NULL, confidence REAL NOT NULL);
 CREATE TABLE tracks(
     name TEXT PRIMARY KEY, bbox_left REAL NOT NULL, bbox_top REAL NOT NULL, bbox_right REAL NOT NULL,
-    bbox_bottom REAL NOT NULL, details TEXT NOT NULL);
+    bbox_bottom REAL NOT NULL, details TEXT NOT NULL,
+    kind TEXT NOT NULL DEFAULT 'caption', lang TEXT, script TEXT);
 CREATE TABLE layout_config(
     id INTEGER PRIMARY KEY CHECK (id = 1), frame_width INTEGER NOT NULL, frame_height INTEGER NOT NULL,
     crop_left REAL, crop_top REAL, crop_right REAL, crop_bottom REAL,
@@ -188,7 +280,9 @@ CREATE TABLE preferences(id INTEGER PRIMARY KEY CHECK (id = 1), layout_approved 
 CREATE VIEW ocr_detections AS
     SELECT id, frame_index, box_index, timestamp_seconds, text, confidence,
            bbox_left, bbox_top, bbox_right, bbox_bottom FROM boxes;
+-- Places with text that are not followed as captions.
 """
+_LAYOUT_SCHEMA = _LAYOUT_TABLES + _LEFT_OUT_SCHEMA + WARNINGS_SCHEMA
 
 
 def write_layout_database(path: Path, layout: Layout, frames: Sequence[FrameOcr]) -> None:
@@ -210,9 +304,18 @@ def write_layout_database(path: Path, layout: Layout, frames: Sequence[FrameOcr]
             [(d.timestamp_s, *d.bbox.as_tuple(), d.text, d.confidence) for d in layout.evidence],
         )
         connection.executemany(
-            "INSERT INTO tracks VALUES (?, ?, ?, ?, ?, ?)",
-            [(track.name, *track.region.as_tuple(), _track_details(track)) for track in layout.tracks],
+            "INSERT INTO tracks VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            [
+                (track.name, *track.region.as_tuple(), _track_details(track), track.kind, track.lang, track.script)
+                for track in layout.tracks
+            ],
         )
+        connection.executemany(
+            "INSERT INTO left_out(kind, text, start_seconds, end_seconds, bbox_left, bbox_top, bbox_right, bbox_bottom)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            [(item.kind, item.text, item.start_s, item.end_s, *item.bbox.as_tuple()) for item in layout.left_out],
+        )
+        insert_warnings(connection, layout.warnings)
         connection.execute(
             "INSERT INTO layout_config VALUES (1, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -230,8 +333,11 @@ def write_layout_database(path: Path, layout: Layout, frames: Sequence[FrameOcr]
 
 
 def _track_details(track: Track) -> str:
-    """Return the fields of a track other than its name and region, as JSON."""
-    return json.dumps({k: v for k, v in asdict(track).items() if k not in ("name", "region")}, sort_keys=True)
+    """Return the fields of a track that have no column of their own, as JSON."""
+    return json.dumps({k: v for k, v in asdict(track).items() if k not in _TRACK_COLUMNS}, sort_keys=True)
+
+
+_TRACK_COLUMNS = ("name", "region", "kind", "lang", "script")
 
 
 def _as_tuples(value: Any) -> Any:
@@ -252,13 +358,25 @@ def read_layout_database(path: Path) -> Layout:
         if config is None:
             raise DatabaseError(f"{path.name}: layout_config has no row")
         tracks = tuple(
-            Track(name=row["name"], region=_bbox(row), **_as_tuples(json.loads(row["details"])))
+            Track(
+                name=row["name"],
+                region=_bbox(row),
+                kind=row["kind"],
+                lang=row["lang"],
+                script=row["script"],
+                **_as_tuples({k: v for k, v in json.loads(row["details"]).items() if k not in _TRACK_COLUMNS}),
+            )
             for row in connection.execute("SELECT * FROM tracks ORDER BY rowid")
         )
         evidence = tuple(
             Detection(-1, number, row["timestamp_seconds"], row["text"], row["confidence"], _bbox(row))
             for number, row in enumerate(connection.execute("SELECT * FROM evidence ORDER BY id"))
         )
+        left_out = tuple(
+            LeftOut(_bbox(row), row["kind"], row["text"], row["start_seconds"], row["end_seconds"])
+            for row in connection.execute("SELECT * FROM left_out ORDER BY id")
+        )
+        warnings = _warnings(connection)
     region = tuple(config[f"crop_{side}"] for side in ("left", "top", "right", "bottom"))
     return Layout(
         frame_width=config["frame_width"],
@@ -271,6 +389,33 @@ def read_layout_database(path: Path) -> Layout:
         confidence=config["confidence"],
         labels={},
         evidence=evidence,
+        left_out=left_out,
+        warnings=warnings,
+    )
+
+
+def insert_warnings(connection: sqlite3.Connection, warnings: Iterable[CaptionWarning]) -> None:
+    """Add warnings to the table ``warnings``."""
+    connection.executemany(
+        "INSERT INTO warnings(code, message, start_seconds, end_seconds) VALUES (?, ?, ?, ?)",
+        [(warning.code, warning.message, warning.start_s, warning.end_s) for warning in warnings],
+    )
+
+
+def read_warnings(path: Path) -> tuple[CaptionWarning, ...]:
+    """Return the warnings of ``layout.db``, ``caption_frame_extents_v{N}.db``, or ``captions.db``.
+
+    Raises:
+        DatabaseError: not a database.
+    """
+    with open_database(path) as connection:
+        return _warnings(connection)
+
+
+def _warnings(connection: sqlite3.Connection) -> tuple[CaptionWarning, ...]:
+    return tuple(
+        CaptionWarning(row["code"], row["message"], row["start_seconds"], row["end_seconds"])
+        for row in connection.execute("SELECT * FROM warnings ORDER BY id")
     )
 
 
@@ -287,7 +432,7 @@ def read_boxes(path: Path) -> dict[int, list[tuple[BBox, bool]]]:
 
 # --- caption_frame_extents_v{N}.db ------------------------------------------------------------------------------
 
-_EXTENTS_SCHEMA = """
+_EXTENTS_SCHEMA = f"""
 CREATE TABLE run_metadata(
     run_id TEXT NOT NULL, cropped_frames_version INTEGER NOT NULL, model_version TEXT NOT NULL,
     started_at TEXT NOT NULL, completed_at TEXT NOT NULL, total_pairs INTEGER NOT NULL,
@@ -303,8 +448,8 @@ CREATE TABLE extents(
     start_ms INTEGER NOT NULL, end_ms INTEGER NOT NULL, confidence REAL NOT NULL,
     native_start_frame INTEGER NOT NULL, native_end_frame INTEGER NOT NULL, track TEXT NOT NULL,
     bbox_left REAL NOT NULL, bbox_top REAL NOT NULL, bbox_right REAL NOT NULL, bbox_bottom REAL NOT NULL,
-    text TEXT NOT NULL, text_confidence REAL NOT NULL);
-"""
+    text TEXT NOT NULL, text_confidence REAL NOT NULL, {TEXT_FACTS_SCHEMA});
+{WARNINGS_SCHEMA}"""
 
 
 # The SQL of each file, by file name.
@@ -357,7 +502,8 @@ def write_extents_database(path: Path, timeline: Timeline, run: RunFacts, frame_
         connection.executemany(
             "INSERT INTO extents(start_frame_index, end_frame_index, start_ms, end_ms, confidence,"
             " native_start_frame, native_end_frame, track, bbox_left, bbox_top, bbox_right, bbox_bottom, text,"
-            " text_confidence) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " text_confidence, kind, lang, script, unread, words)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (
                     *cropped_frames_of(caption, frame_rate),
@@ -370,10 +516,17 @@ def write_extents_database(path: Path, timeline: Timeline, run: RunFacts, frame_
                     *caption.bbox.as_tuple(),
                     caption.text,
                     caption.confidence,
+                    *text_facts(caption),
                 )
                 for caption in timeline.captions
             ],
         )
+        insert_warnings(connection, timeline.warnings)
+
+
+def text_facts(caption: Caption) -> tuple[str, str | None, str | None, int, str]:
+    """Return the values of a caption's columns ``kind, lang, script, unread, words``."""
+    return caption.kind, caption.lang, caption.script, int(caption.unread), dump_words(caption.words)
 
 
 def cropped_frames_of(caption: Caption, frame_rate: float) -> tuple[int, int]:
@@ -399,6 +552,11 @@ def read_extents_database(path: Path) -> list[Caption]:
                 bbox=_bbox(row),
                 track=row["track"],
                 extent_confidence=row["confidence"],
+                kind=row["kind"],
+                lang=row["lang"],
+                script=row["script"],
+                unread=bool(row["unread"]),
+                words=load_words(row["words"]),
             )
             for row in connection.execute("SELECT * FROM extents ORDER BY start_ms, end_ms, bbox_top")
         ]

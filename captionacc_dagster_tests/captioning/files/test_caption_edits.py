@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from captionacc_dagster.captioning.captions import Caption
+from captionacc_dagster.captioning.captions import Caption, Word
 from captionacc_dagster.captioning.files.caption_edits import CaptionNotFound, InvalidEdit, edit_captions
 from captionacc_dagster.captioning.files.captions_database import (
     OcrUpdate,
@@ -16,7 +18,7 @@ from captionacc_dagster.captioning.files.captions_database import (
     to_captions,
     write_ocr_updates,
 )
-from captionacc_dagster.captioning.files.databases import DatabaseError
+from captionacc_dagster.captioning.files.databases import SCHEMA_VERSION, DatabaseError, decompress
 from captionacc_dagster.captioning.geometry import BBox
 
 pytestmark = pytest.mark.unit
@@ -57,7 +59,7 @@ def by_id(path: Path) -> dict[int, StoredCaption]:
 def test_confirmed_captions_survive_the_machine(path: Path, tmp_path: Path) -> None:
     with edit_captions(path, RATE) as editor:
         confirmed = editor.confirm([1, 3, 1])
-        assert editor.unread == []
+        assert editor.to_read == []
 
     assert [(row.id, row.caption_frame_extents_state) for row in confirmed] == [(1, "confirmed"), (3, "confirmed")]
     again = tmp_path / "again.db"
@@ -73,7 +75,7 @@ def test_confirmed_captions_survive_the_machine(path: Path, tmp_path: Path) -> N
 def test_a_corrected_text_is_shown_and_needs_no_reading(path: Path) -> None:
     with edit_captions(path, RATE) as editor:
         editor.correct(1, text="Two\nlines", text_notes="checked")
-        assert editor.unread == []
+        assert editor.to_read == []
 
     row = by_id(path)[1]
     assert (row.shown_text, row.caption_ocr, row.text_notes) == ("Two\nlines", "text 1", "checked")
@@ -92,7 +94,7 @@ def test_a_text_taken_back_leaves_what_the_machine_read(path: Path) -> None:
 def test_corrected_times_are_read_anew(path: Path) -> None:
     with edit_captions(path, RATE, DURATION_MS) as editor:
         editor.correct(1, start_ms=950, end_ms=1810)
-        assert editor.unread == [1]
+        assert editor.to_read == [1]
         assert not editor.text_pending
 
     row = by_id(path)[1]
@@ -105,7 +107,7 @@ def test_corrected_times_of_a_typed_text_wait_for_a_look(path: Path) -> None:
     with edit_captions(path, RATE) as editor:
         editor.correct(1, text="typed")
         editor.correct(1, end_ms=1900)
-        assert editor.unread == []
+        assert editor.to_read == []
         assert editor.text_pending
         editor.confirm([1])
         assert not editor.text_pending
@@ -117,7 +119,7 @@ def test_a_state_alone_changes_nothing_else(path: Path) -> None:
     before = by_id(path)[1]
     with edit_captions(path, RATE) as editor:
         editor.correct(1, state="issue", text_status="unclear")
-        assert editor.unread == []
+        assert editor.to_read == []
 
     after = by_id(path)[1]
     assert (after.caption_frame_extents_state, after.text_status) == ("issue", "unclear")
@@ -127,7 +129,7 @@ def test_a_state_alone_changes_nothing_else(path: Path) -> None:
 def test_a_split_touches_and_keeps_its_place(path: Path) -> None:
     with edit_captions(path, RATE) as editor:
         first, second = editor.split(2, 2400)
-        assert editor.unread == [first.id, second.id]
+        assert editor.to_read == [first.id, second.id]
 
     rows = by_id(path)
     assert (rows[2].start_ms, rows[2].end_ms) == (2000, 2400)
@@ -139,7 +141,7 @@ def test_a_split_touches_and_keeps_its_place(path: Path) -> None:
 def test_a_split_with_texts_needs_no_reading(path: Path) -> None:
     with edit_captions(path, RATE) as editor:
         editor.split(2, 2400, ("first", "second"))
-        assert editor.unread == []
+        assert editor.to_read == []
 
     assert [row.shown_text for row in read_captions(path)][:3] == ["text 1", "first", "second"]
 
@@ -147,7 +149,7 @@ def test_a_split_with_texts_needs_no_reading(path: Path) -> None:
 def test_merged_captions_are_one_around_all(path: Path) -> None:
     with edit_captions(path, RATE) as editor:
         merged = editor.merge([2, 1], "both")
-        assert editor.unread == []
+        assert editor.to_read == []
 
     rows = by_id(path)
     assert sorted(rows) == [1, 3, 4]
@@ -160,7 +162,7 @@ def test_merged_captions_without_a_text_are_read_anew(path: Path) -> None:
         editor.correct(1, text="one")
         editor.correct(2, text="two")
         editor.merge([1, 2])
-        assert editor.unread == [1]
+        assert editor.to_read == [1]
 
 
 def test_merged_captions_that_say_the_same_keep_it(path: Path) -> None:
@@ -168,14 +170,14 @@ def test_merged_captions_that_say_the_same_keep_it(path: Path) -> None:
         editor.correct(1, text="same")
         editor.correct(2, text="same")
         assert editor.merge([1, 2]).text == "same"
-        assert editor.unread == []
+        assert editor.to_read == []
 
 
 def test_a_deleted_caption_is_seen_no_more_and_not_found_again(path: Path, tmp_path: Path) -> None:
     with edit_captions(path, RATE) as editor:
         editor.delete(1)
         editor.delete(1)
-        assert editor.unread == []
+        assert editor.to_read == []
 
     again = tmp_path / "again.db"
     merge_captions(again, FOUND, RATE, previous=path)
@@ -186,7 +188,7 @@ def test_a_deleted_caption_is_seen_no_more_and_not_found_again(path: Path, tmp_p
 def test_an_added_caption_is_the_persons(path: Path, tmp_path: Path) -> None:
     with edit_captions(path, RATE, DURATION_MS) as editor:
         typed, unread = editor.add(10_000, 11_000, "added"), editor.add(12_000, 13_000)
-        assert editor.unread == [unread.id]
+        assert editor.to_read == [unread.id]
 
     again = tmp_path / "again.db"
     merge_captions(again, FOUND, RATE, previous=path)
@@ -254,3 +256,37 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(DatabaseError), edit_captions(other, RATE):
         pass
+
+
+def _word(text: str, start_s: float) -> Word:
+    return Word(text=text, start_s=start_s, end_s=6, bbox=BBox(0.3, 0.8, 0.4, 0.9))
+
+
+def test_words_follow_their_caption_through_a_split_and_a_merge(tmp_path: Path) -> None:
+    path = tmp_path / "captions.db"
+    words = (_word("one", 1), _word("by", 2), _word("one", 3.5))
+    merge_captions(path, [replace(_found(1, 6), text="one by one", kind="title", lang="en", words=words)], RATE)
+
+    with edit_captions(path, RATE) as editor:
+        first, second = editor.split(1, 3000)
+        assert [word.text for word in first.words] == ["one", "by"]
+        assert [word.text for word in second.words] == ["one"]
+        assert (second.kind, second.lang) == ("title", "en")
+        assert editor.merge([first.id, second.id]).words == words
+
+
+def test_an_edit_that_fails_leaves_an_old_database_as_it_was(tmp_path: Path) -> None:
+    path = decompress(Path(__file__).with_name("schema_1") / "captions.db.gz", tmp_path / "captions.db")
+    before = path.read_bytes()
+
+    with pytest.raises(InvalidEdit), edit_captions(path, RATE) as editor:
+        editor.correct(1, text="typed")
+        editor.merge([1])
+
+    assert path.read_bytes() == before
+    with edit_captions(path, RATE) as editor:
+        editor.correct(1, text="typed")
+    assert [row.shown_text for row in read_captions(path)] == ["typed", "Two\nlines", ""]
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT schema_version FROM database_metadata").fetchone() == (SCHEMA_VERSION,)
+        assert connection.execute("SELECT kind, words FROM captions WHERE id = 1").fetchone() == ("caption", "[]")

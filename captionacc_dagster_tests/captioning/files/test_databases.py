@@ -2,20 +2,34 @@
 
 import gzip
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from captionacc_dagster.captioning.captions import Caption, PairResult, Timeline
+from captionacc_dagster.captioning.captions import Caption, CaptionWarning, PairResult, Timeline, Word
 from captionacc_dagster.captioning.files import captions_database, databases
 from captionacc_dagster.captioning.files.captions_database import OcrUpdate
 from captionacc_dagster.captioning.files.databases import DatabaseError, RunFacts
 from captionacc_dagster.captioning.geometry import BBox, CropRegion
-from captionacc_dagster.captioning.layout.model import Detection, FrameOcr, Layout, Track
+from captionacc_dagster.captioning.layout.model import Detection, FrameOcr, Layout, LeftOut, Track
 
 pytestmark = pytest.mark.unit
 
+# One compressed file of each kind, as the program wrote them at this schema version. Never rewrite these files.
+SCHEMA_1 = Path(__file__).with_name("schema_1")
+
 BOX = BBox(0.25, 0.8, 0.75, 0.9)
+
+
+WARNINGS = (
+    CaptionWarning("text_left_out", "2 places with text were taken for logos; see the layout."),
+    CaptionWarning("frames_missing", "3 frames are missing.", 1.5, 2.0),
+)
+WORDS = (
+    Word(text="two", start_s=1.2, end_s=2.0, bbox=BOX, highlight_start_s=1.24, highlight_end_s=1.6),
+    Word(text="lines", start_s=1.36, end_s=2.0, bbox=BOX),
+)
 
 
 def columns(path: Path, table: str) -> list[str]:
@@ -84,7 +98,7 @@ class TestOcrDatabase:
             (0, "completed", None),
             (1, "error", "engine failed"),
         ]
-        assert rows(path, "SELECT schema_version, generator FROM database_metadata") == [(1, "captionacc_dagster")]
+        assert rows(path, "SELECT schema_version, generator FROM database_metadata") == [(2, "captionacc_dagster")]
 
     def test_a_box_cannot_stand_twice(self, tmp_path, frames):
         doubled = [FrameOcr(0, 5.0, (frames[0].detections[0],) * 2, None)]
@@ -101,6 +115,17 @@ class TestLayoutDatabase:
         assert found.crop_region == layout.crop_region
         assert (found.anchor_type, found.confidence, found.evidence) == ("center", 0.88, layout.evidence)
 
+    def test_kinds_scripts_places_left_out_and_warnings_come_back(self, tmp_path, layout):
+        full = replace(
+            layout,
+            tracks=(replace(layout.tracks[0], kind="lower_third", lang="ru", script="Cyrl"),),
+            left_out=(LeftOut(BOX, "fixture", "TV", 0.0, 9.5), LeftOut(BOX, "scene")),
+            warnings=WARNINGS,
+        )
+        databases.write_layout_database(tmp_path / "layout.db", full, [])
+        assert databases.read_layout_database(tmp_path / "layout.db") == replace(full, labels={})
+        assert databases.read_warnings(tmp_path / "layout.db") == WARNINGS
+
     def test_counts_as_the_ocr_does(self, tmp_path, frames, layout):
         databases.write_layout_database(tmp_path / "layout.db", layout, frames)
         assert rows(tmp_path / "layout.db", "SELECT COUNT(*) FROM ocr_detections") == [(2,)]
@@ -114,8 +139,6 @@ class TestLayoutDatabase:
         assert [is_caption for _, is_caption in databases.read_boxes(path)[0]] == [False, False]
 
     def test_a_video_without_captions(self, tmp_path, layout):
-        from dataclasses import replace
-
         empty = replace(layout, tracks=(), crop_region=None, labels={}, evidence=())
         databases.write_layout_database(tmp_path / "layout.db", empty, [])
         found = databases.read_layout_database(tmp_path / "layout.db")
@@ -126,17 +149,24 @@ class TestLayoutDatabase:
 class TestExtentsDatabase:
     def test_comes_back_with_labels_counted(self, tmp_path):
         timeline = Timeline(
-            captions=(caption(0.4, 1.2, "one"), caption(1.2, 2.0, "two\nlines")),
+            captions=(
+                caption(0.4, 1.2, "one"),
+                replace(
+                    caption(1.2, 2.0, "two\nlines"), kind="title", lang="en", script="Latn", unread=True, words=WORDS
+                ),
+            ),
             pairs=(PairResult(0, 1, "different", 0.1, 0.6, 0.1, 0.1, 0.1),),
             cropped_frame_count=20,
             native_frame_count=50,
             ocr_recognitions=2,
             seconds={},
+            warnings=WARNINGS,
         )
         path = tmp_path / "extents.db"
         databases.write_extents_database(path, timeline, RunFacts("run", 3, "2026-01-01T00:00:00Z", 1.5), 10.0)
         assert databases.read_extents_database(path) == list(timeline.captions)
         assert databases.read_pairs(path) == list(timeline.pairs)
+        assert databases.read_warnings(path) == WARNINGS
         assert databases.label_counts(timeline.pairs)["different"] == 1
         assert rows(path, "SELECT start_frame_index, end_frame_index, start_ms, end_ms FROM extents") == [
             (4, 12, 400, 1200),
@@ -200,6 +230,48 @@ class TestCaptionsDatabase:
         ]
         assert [(row.start_ms, row.caption_ocr_status) for row in stored[2:]] == [(6000, "queued")]
 
+    def test_kind_language_script_and_words_pass_through(self, tmp_path):
+        path = tmp_path / "captions.db"
+        found = replace(caption(1.2, 2, "two lines"), kind="title", lang="en", script="Latn", words=WORDS)
+        captions_database.merge_captions(path, [found], 10.0, warnings=WARNINGS)
+        captions_database.write_ocr_updates(path, [OcrUpdate(1, "two lines", 0.9)])
+        assert captions_database.to_captions(captions_database.read_captions(path), 25.0) == [found]
+        assert databases.read_warnings(path) == WARNINGS
+
+    @pytest.mark.parametrize(
+        ("typed", "words"),
+        [("Two lines!", ["Two", "lines!"]), ("two more lines", []), ("two\nlines", ["two", "lines"])],
+    )
+    def test_a_typed_text_keeps_the_words_times_if_it_has_as_many(self, tmp_path, typed, words):
+        path = tmp_path / "captions.db"
+        captions_database.merge_captions(path, [replace(caption(1.2, 2, "two lines"), words=WORDS)], 10.0)
+        with sqlite3.connect(path) as connection:
+            connection.execute("UPDATE captions SET text = ?", (typed,))
+        (found,) = captions_database.to_captions(captions_database.read_captions(path), 25.0)
+        assert [word.text for word in found.words] == words
+        assert [word.start_s for word in found.words] == [1.2, 1.36][: len(words)]
+
+    def test_an_unread_caption_is_kept_until_it_is_read(self, tmp_path):
+        path = tmp_path / "captions.db"
+        captions_database.merge_captions(path, [replace(caption(0, 1, ""), unread=True, script="Hang")], 10.0)
+
+        def shown():
+            rows = captions_database.read_captions(path)
+            return [(c.text, c.unread, c.lang) for c in captions_database.to_captions(rows, 25.0)]
+
+        captions_database.write_ocr_updates(path, [OcrUpdate(1, "", 0.0)])
+        assert shown() == [("", True, None)]
+        captions_database.write_ocr_updates(path, [OcrUpdate(1, "안녕", 0.9, unread=False, lang="ko")])
+        assert shown() == [("안녕", False, "ko")]
+
+    def test_new_extents_replace_what_no_person_touched_in_a_database_of_version_1(self, tmp_path):
+        old = databases.decompress(SCHEMA_1 / "captions.db.gz", tmp_path / "old.db")
+        found = [replace(caption(0.4, 1.2, "one"), kind="title"), caption(1.2, 2.0, "x")]
+        captions_database.merge_captions(tmp_path / "new.db", found, 10.0, old, WARNINGS)
+        stored = captions_database.read_captions(tmp_path / "new.db")
+        assert [(row.kind, row.text) for row in stored] == [("title", None), ("caption", "Two\nlines")]
+        assert databases.read_warnings(tmp_path / "new.db") == WARNINGS
+
     def test_a_gap_is_shown_to_nobody(self, path):
         first = captions_database.read_captions(path)[0]
         captions_database.write_ocr_updates(path, [OcrUpdate(first.id, "x", 1.0)])
@@ -246,10 +318,6 @@ class TestFiles:
             databases.read_ocr_database(tmp_path / "x.db")
 
 
-# One compressed file of each kind, as the program wrote them at this schema version. Never rewrite these files.
-SCHEMA_1 = Path(__file__).with_name("schema_1")
-
-
 class TestSchemaVersion1:
     """Databases of schema version 1 open in every later version."""
 
@@ -269,6 +337,7 @@ class TestSchemaVersion1:
         (track,) = layout.tracks
         assert (track.name, track.region, track.lines) == ("bottom", BOX, ((0.8, 0.85), (0.85, 0.9)))
         assert (track.kind, track.lang, track.script) == ("caption", None, None)
+        assert (layout.left_out, layout.warnings) == ((), ())
         assert layout.crop_region == CropRegion(0.1, 0.75, 0.9, 0.95)
         assert [is_caption for _, is_caption in databases.read_boxes(old / "layout.db")[0]] == [True, False]
 
@@ -292,3 +361,24 @@ class TestSchemaVersion1:
         ]
         captions = captions_database.to_captions(stored, 25.0)
         assert [(c.text, c.kind, c.words) for c in captions] == [("one", "caption", ()), ("Two\nlines", "caption", ())]
+
+    def test_reading_does_not_change_a_file(self, old):
+        path = old / "captions.db"
+        before = path.read_bytes()
+        captions_database.read_captions(path)
+        assert path.read_bytes() == before
+        captions_database.write_ocr_updates(path, [OcrUpdate(3, "three", 0.9, unread=False)])
+        assert rows(path, "SELECT schema_version FROM database_metadata") == [(2,)]
+        assert captions_database.read_captions(path)[2].shown_text == "three"
+
+    @pytest.mark.parametrize(("name", "schema"), [*databases.SCHEMAS.items(), *captions_database.SCHEMAS.items()])
+    def test_an_upgraded_file_has_the_columns_of_a_new_one(self, old, tmp_path, name, schema):
+        with databases.new_database(tmp_path / "new.db", schema):
+            pass
+        path = old / name.replace("{N}", "1")
+        with databases.change_database(path):
+            pass
+        query = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"
+        assert rows(path, query) == rows(tmp_path / "new.db", query)
+        for (table,) in rows(path, query):
+            assert set(columns(path, table)) == set(columns(tmp_path / "new.db", table))
