@@ -179,7 +179,7 @@ def _edit(
         rows = read_captions(path)
         renew()
         publish_captions(services.store, video, path)
-        publish_subtitles(services.store, video, rows)
+        publish_subtitles(services.store, video, path)
         _record(services, video, rows, open_text=text_pending or bool(to_read))
         answer.headers["ETag"] = captions_tag(services, video)
     job = _read_anew(services, caller, video, to_read) if to_read and video.cropped_frames_version is not None else None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -32,7 +34,7 @@ from captionacc_dagster.captioning.files.captions_database import ExtentsState, 
 from captionacc_dagster.captioning.files.subtitles import Format
 from captionacc_dagster.catalog.errors import NotFound
 from captionacc_dagster.catalog.models import ProcessingRequest, Video, VideoStatus
-from captionacc_dagster.orchestration.subtitle_files import download_captions, subtitle_text, video_keys
+from captionacc_dagster.orchestration.subtitle_files import download_captions, subtitle_texts, video_keys
 from captionacc_dagster.storage.base import content_type_of
 from captionacc_dagster.storage.errors import ObjectNotFound
 
@@ -119,10 +121,15 @@ def read_subtitles(request: Request, services: ServicesDependency, video: VideoD
     tag = entity_tag(captions_tag(services, video), kind, video.filename, video.frame_rate, video.width, video.height)
     name = f"{Path(video.filename).stem}.{kind}"
     disposition = f"inline; filename=\"captions.{kind}\"; filename*=UTF-8''{quote(name, safe='')}"
+
+    def make() -> bytes:
+        with _captions_database(services, video) as path:
+            return subtitle_texts(video, path, [kind])[kind].encode()
+
     return tagged_answer(
         request,
         tag,
-        lambda: subtitle_text(video, stored_captions(services, video), kind).encode(),
+        make,
         content_type_of(f"captions.{kind}"),
         {"Content-Disposition": disposition},
     )
@@ -180,16 +187,28 @@ def list_security_events(
 
 
 def stored_captions(services: Services, video: Video) -> list[StoredCaption]:
-    """Give the rows of a video's ``captions.db`` in order of time.
+    """Return the rows of a video's ``captions.db`` in order of time.
 
     Raises:
-        ApiError: 404 when there is none yet.
+        ApiError: 404 if there is none yet.
+    """
+    with _captions_database(services, video) as path:
+        return read_captions(path)
+
+
+@contextmanager
+def _captions_database(services: Services, video: Video) -> Iterator[Path]:
+    """Download a video's ``captions.db`` for the time of the block.
+
+    Raises:
+        ApiError: 404 if there is none yet.
     """
     with TemporaryDirectory(prefix="captionacc-api-") as folder:
         try:
-            return read_captions(download_captions(services.store, video, Path(folder)))
+            path = download_captions(services.store, video, Path(folder))
         except ObjectNotFound:
             raise no_captions(video) from None
+        yield path
 
 
 def captions_tag(services: Services, video: Video) -> str:

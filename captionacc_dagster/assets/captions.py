@@ -204,7 +204,7 @@ def subtitles(
                 raise BadInput(f"{run.video.filename}: has no captions yet; run captions_db first")
             rows = captions_database.read_captions(path)
             lock.check()
-            texts = publish_subtitles(store, run.video, rows)
+            texts = publish_subtitles(store, run.video, path)
         captions = captions_database.to_captions(rows, run.video.frame_rate or 25.0)
         return MaterializeResult(
             metadata={

@@ -18,7 +18,7 @@ from captionacc_dagster.captioning.files.captions_database import StoredCaption
 from captionacc_dagster.captioning.files.chunk_frames import read_cropped_frames
 from captionacc_dagster.captioning.files.subtitles import FORMATS, Format
 from captionacc_dagster.catalog.models import Video
-from captionacc_dagster.orchestration.subtitle_files import download_captions, subtitle_text, video_keys
+from captionacc_dagster.orchestration.subtitle_files import download_captions, subtitle_texts, video_keys
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.errors import ObjectNotFound
 
@@ -72,8 +72,8 @@ def read_subtitles(store: ObjectStore, video: Video) -> tuple[dict[Format, str],
         if attempt:
             time.sleep(EDIT_SECONDS)
         texts = _stored_subtitles(store, video)
-        rows = read_captions(store, video)
-        meant = {kind: subtitle_text(video, rows, kind) for kind in FORMATS}
+        with TemporaryDirectory(prefix="captionacc-") as folder:
+            meant = subtitle_texts(video, download_captions(store, video, Path(folder)))
         if texts == meant:
             break
     return texts, meant

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from captionacc_dagster.captioning.files import captions_database, databases
-from captionacc_dagster.captioning.files.captions_database import StoredCaption
 from captionacc_dagster.captioning.files.subtitles import FORMATS, Format, format_subtitles
 from captionacc_dagster.catalog.models import Video
 from captionacc_dagster.storage.base import ObjectStore
@@ -33,16 +32,25 @@ def video_facts(video: Video) -> dict[str, object]:
     }
 
 
-def subtitle_text(video: Video, rows: Iterable[StoredCaption], kind: Format) -> str:
-    """Give the text of one subtitle file."""
+def subtitle_texts(video: Video, captions_db: Path, kinds: Iterable[Format] = FORMATS) -> dict[Format, str]:
+    """Return the texts of a video's subtitle files, made from its ``captions.db``.
+
+    Raises:
+        DatabaseError: not a captions database.
+    """
+    rows = captions_database.read_captions(captions_db)
     captions = captions_database.to_captions(rows, video.frame_rate or _USUAL_FRAME_RATE)
-    return format_subtitles(captions, kind, video_facts(video))
+    warnings = databases.read_warnings(captions_db)
+    return {kind: format_subtitles(captions, kind, video_facts(video), warnings) for kind in kinds}
 
 
-def publish_subtitles(store: ObjectStore, video: Video, rows: Iterable[StoredCaption]) -> dict[Format, str]:
-    """Write a video's subtitle files in every format and give their texts."""
-    kept = list(rows)
-    texts: dict[Format, str] = {kind: subtitle_text(video, kept, kind) for kind in FORMATS}
+def publish_subtitles(store: ObjectStore, video: Video, captions_db: Path) -> dict[Format, str]:
+    """Write a video's subtitle files in every format, and return their texts.
+
+    Raises:
+        DatabaseError: not a captions database.
+    """
+    texts = subtitle_texts(video, captions_db)
     for kind, text in texts.items():
         store.publish(video_keys(video).subtitles(kind), text.encode())
     return texts

@@ -146,7 +146,7 @@ class Damage(NamedTuple):
 OVERLAP = (
     "INSERT INTO extents SELECT NULL, start_frame_index, end_frame_index, start_ms + 80, end_ms, confidence,"
     " native_start_frame + 2, native_end_frame, track, bbox_left, bbox_top, bbox_right, bbox_bottom, text,"
-    " text_confidence FROM extents"
+    " text_confidence, kind, lang, script, unread, words FROM extents"
 )
 EXTENTS = "caption_frame_extents"
 DAMAGES = {

@@ -45,7 +45,8 @@ def evaluate_files(predicted: Path, truth: Path, frame_rate: float | None = None
 
     Boundaries are compared in native frames. A JSON truth can contain ``start_frame``, ``end_frame``, ``track``,
     ``fade_in_frames``, and ``fade_out_frames`` for each caption, and ``frame_times_s``, ``video.frame_rate``, or
-    ``fps`` for the video. Without frames, times are converted to frames.
+    ``fps`` for the video. Without frames, times are converted to frames. Text of other kinds than ``caption`` does not
+    count.
 
     Args:
         predicted: the captions that a program found.
@@ -55,7 +56,7 @@ def evaluate_files(predicted: Path, truth: Path, frame_rate: float | None = None
     Raises:
         SubtitleError: a file cannot be read; the message names the file, the line or row, and the reason.
     """
-    cues = read_subtitles(predicted)
+    cues = [cue for cue in read_subtitles(predicted) if cue.kind == "caption"]
     facts = _json_facts(truth)
     true_captions = _read_truth(truth, facts)
     clock, note = _clock(facts, _json_facts(predicted), frame_rate)
@@ -89,7 +90,7 @@ def _json_facts(path: Path) -> dict[str, Any]:
 
 
 def _read_truth(path: Path, facts: dict[str, Any]) -> list[tuple[Cue, dict[str, Any]]]:
-    cues = read_subtitles(path)
+    cues = [cue for cue in read_subtitles(path) if cue.kind == "caption"]
     if path.suffix.lower() != ".json":
         return [(cue, {}) for cue in cues]
     rows = {_identity(row["start_s"], row["end_s"], row["text"]): row for row in facts.get("captions", [])}

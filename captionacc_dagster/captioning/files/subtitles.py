@@ -10,12 +10,14 @@ import html
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from captionacc_dagster.captioning.captions import AnyCue, Cue, sort_cues, ticks
+from captionacc_dagster.captioning.captions import KINDS, AnyCue, CaptionWarning, Cue, Kind, sort_cues, ticks
+from captionacc_dagster.captioning.files.words import bbox_from_json, bbox_to_json, words_from_json, words_to_json
 from captionacc_dagster.captioning.geometry import BBox
 
 
@@ -28,27 +30,46 @@ FORMATS: tuple[Format, ...] = ("srt", "vtt", "ass", "json")
 
 
 def text_lines(text: str) -> list[str]:
-    """Return the lines of a caption's text without control characters and blank lines, which no format can contain."""
-    lines = (line.translate(_CONTROL).strip() for line in text.splitlines())
+    """Return the lines of a text in NFC, without control characters and blank lines, which no format can contain."""
+    lines = (line.translate(_CONTROL).strip() for line in unicodedata.normalize("NFC", text).splitlines())
     return [line for line in lines if line]
 
 
 _CONTROL = {**dict.fromkeys((*range(32), 127, 0xFEFF)), ord("\t"): " "}
 
 
-def format_subtitles(cues: Iterable[AnyCue], kind: Format, video: Mapping[str, Any] | None = None) -> str:
-    """Return the text of a subtitle file.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubtitleOptions:
+    """What subtitle files contain.
+
+    Attributes:
+        include: the kinds of text in SRT, WebVTT, and ASS; JSON contains all kinds.
+    """
+
+    include: Collection[Kind] = ("caption",)
+
+
+def format_subtitles(
+    cues: Iterable[AnyCue],
+    kind: Format,
+    video: Mapping[str, Any] | None = None,
+    warnings: Iterable[CaptionWarning] = (),
+    options: SubtitleOptions = SubtitleOptions(),
+) -> str:
+    """Return the text of a subtitle file, in Unicode NFC.
 
     Args:
         cues: in any order; only JSON contains those without text.
         kind: one of `FORMATS`.
         video: JSON values that describe the video; ``width`` and ``height`` set the script resolution of ASS.
+        warnings: about the video; only JSON contains them.
+        options: what SRT, WebVTT, and ASS contain.
     """
     ordered = sort_cues(cues)
     facts = dict(video or {})
     if kind == "json":
-        return _format_json(ordered, facts)
-    shown = [cue for cue in ordered if text_lines(cue.text)]
+        return _format_json(ordered, facts, warnings)
+    shown = [cue for cue in ordered if cue.kind in options.include and text_lines(cue.text)]
     if kind == "srt":
         return _format_srt(shown)
     width, height = int(facts.get("width") or 1920), int(facts.get("height") or 1080)
@@ -57,13 +78,20 @@ def format_subtitles(cues: Iterable[AnyCue], kind: Format, video: Mapping[str, A
     return _format_ass(shown, width, height)
 
 
-def write_subtitles(path: Path, cues: Iterable[AnyCue], video: Mapping[str, Any] | None = None) -> None:
+def write_subtitles(
+    path: Path,
+    cues: Iterable[AnyCue],
+    video: Mapping[str, Any] | None = None,
+    warnings: Iterable[CaptionWarning] = (),
+    options: SubtitleOptions = SubtitleOptions(),
+) -> None:
     """Write a subtitle file in the format of its suffix (UTF-8, no BOM, LF).
 
     Raises:
         SubtitleError: the suffix is not one of `FORMATS`.
     """
-    path.write_text(format_subtitles(cues, _format_of(path), video), encoding="utf-8", newline="\n")
+    text = format_subtitles(cues, _format_of(path), video, warnings, options)
+    path.write_text(text, encoding="utf-8", newline="\n")
 
 
 def read_subtitles(path: Path) -> list[Cue]:
@@ -367,31 +395,30 @@ def _ass_dialogue(line: str, columns: list[str], name: str, number: int) -> Cue 
     return Cue(start_s=times[0], end_s=times[1], text="\n".join(text_lines(_ass_unescape(values["text"]))))
 
 
-def _format_json(cues: Sequence[AnyCue], video: Mapping[str, Any]) -> str:
-    return (
-        json.dumps({"video": video, "captions": [_json_caption(cue) for cue in cues]}, ensure_ascii=False, indent=2)
-        + "\n"
-    )
+def _format_json(cues: Sequence[AnyCue], video: Mapping[str, Any], warnings: Iterable[CaptionWarning]) -> str:
+    content = {
+        "video": video,
+        "captions": [_json_caption(cue) for cue in cues],
+        "warnings": [asdict(warning) for warning in warnings],
+    }
+    return json.dumps(content, ensure_ascii=False, indent=2) + "\n"
 
 
 def _json_caption(cue: AnyCue) -> dict[str, Any]:
-    box = cue.bbox
     return {
         "start_s": round(cue.start_s, 6),
         "end_s": round(cue.end_s, 6),
         "start_frame": cue.start_frame,
         "end_frame": cue.end_frame,
-        "text": cue.text,
-        "confidence": None if cue.confidence is None else round(cue.confidence, 4),
-        "bbox": None
-        if box is None
-        else {
-            "left": round(box.left, 5),
-            "top": round(box.top, 5),
-            "right": round(box.right, 5),
-            "bottom": round(box.bottom, 5),
-        },
+        "text": unicodedata.normalize("NFC", cue.text),
         "track": cue.track,
+        "kind": cue.kind,
+        "lang": cue.lang,
+        "script": cue.script,
+        "confidence": None if cue.confidence is None else round(cue.confidence, 4),
+        "bbox": None if cue.bbox is None else bbox_to_json(cue.bbox),
+        "words": words_to_json(cue.words),
+        "unread": cue.unread,
     }
 
 
@@ -419,9 +446,17 @@ def _cue_of(row: Any) -> Cue:
         raise ValueError(f"has no valid times: {start_s} to {end_s}")
     if not isinstance(row["text"], str):
         raise TypeError("has a text that is not a string")
-    optional = {key: row.get(key) for key in ("start_frame", "end_frame", "confidence", "track")}
+    kind = row.get("kind", "caption")
+    if kind not in KINDS:
+        raise ValueError(f"has an unknown kind {kind!r}, expected one of {', '.join(KINDS)}")
     box = row.get("bbox")
-    if box is not None and not isinstance(box, dict):
-        raise TypeError("has a bbox that is not an object with left, top, right and bottom")
-    bbox = None if box is None else BBox(*(float(box[side]) for side in ("left", "top", "right", "bottom")))
-    return Cue(start_s=start_s, end_s=end_s, text=row["text"], bbox=bbox, **optional)
+    return Cue(
+        start_s=start_s,
+        end_s=end_s,
+        text=row["text"],
+        bbox=None if box is None else bbox_from_json(box),
+        kind=kind,
+        unread=bool(row.get("unread", False)),
+        words=words_from_json(row.get("words", [])),
+        **{key: row.get(key) for key in ("start_frame", "end_frame", "confidence", "track", "lang", "script")},
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,7 +17,7 @@ def words_to_json(words: Iterable[Word]) -> list[dict[str, Any]]:
     """Return words as JSON values; times are in seconds, coordinates 0..1 from the top left."""
     return [
         {
-            "text": word.text,
+            "text": unicodedata.normalize("NFC", word.text),
             "start_s": round(word.start_s, 6),
             "end_s": round(word.end_s, 6),
             "bbox": bbox_to_json(word.bbox),

@@ -246,6 +246,18 @@ def test_two_subtitle_files_say_that_a_frame_rate_was_assumed(tmp_path):
     assert evaluate_files(tmp_path / "a.srt", tmp_path / "b.srt", frame_rate=50).notes == ()
 
 
+def test_text_of_other_kinds_does_not_count(tmp_path):
+    rows = [
+        {"start_s": 1.0, "end_s": 2.0, "text": "One"},
+        {"start_s": 3.0, "end_s": 4.0, "text": "Ann Lee, reporter", "kind": "lower_third"},
+    ]
+    for name, captions in (("a.json", rows), ("b.json", rows[:1]), ("c.json", rows[1:])):
+        (tmp_path / name).write_text(json.dumps({"captions": captions}))
+    assert evaluate_files(tmp_path / "a.json", tmp_path / "b.json", frame_rate=25).scores.f1 == 1.0
+    scores = evaluate_files(tmp_path / "a.json", tmp_path / "c.json", frame_rate=25).scores
+    assert (scores.truths, scores.phantoms) == (0, 1)
+
+
 def test_times_of_a_variable_rate_become_its_frames():
     clock = FrameClock(30.0, (0.0, 0.04, 0.1, 0.3, 0.35))
     assert [clock.frame_at(seconds) for seconds in (0.0, 0.04, 0.0995, 0.1004, 0.11, 0.9)] == [0, 1, 2, 2, 3, 5]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import unicodedata
+from dataclasses import replace
 from itertools import pairwise
 
 import pysubs2
@@ -10,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from captionacc_dagster.captioning.captions import Caption, Cue
+from captionacc_dagster.captioning.captions import Caption, CaptionWarning, Cue, Word
 from captionacc_dagster.captioning.files.subtitles import (
     FORMATS,
     SubtitleError,
+    SubtitleOptions,
     format_subtitles,
     parse_subtitles,
     read_subtitles,
@@ -89,10 +92,20 @@ def test_any_text_without_tags_comes_back_from_srt(texts):
 @settings(max_examples=100, deadline=None)
 @given(texts=st.lists(any_text, min_size=1, max_size=4))
 def test_json_keeps_everything(texts):
-    captions = [caption(at / 3, (at + 1) / 3, text, track=f"t{at}") for at, text in enumerate(texts)]
+    facts = {"kind": "title", "lang": "ar", "script": "Arab", "unread": True}
+    words = (
+        Word(text="Hel", start_s=0.25, end_s=1, bbox=BOTTOM),
+        Word(text="lo", start_s=0.5, end_s=1, bbox=BOTTOM, highlight_start_s=0.5, highlight_end_s=0.75),
+    )
+    captions = [
+        replace(caption(at / 3, (at + 1) / 3, text, track=f"t{at}"), words=words, **facts)
+        for at, text in enumerate(texts)
+    ]
     cues = parse_subtitles(format_subtitles(captions, "json", {"width": 1280}), "json")
     for before, after in zip(captions, cues, strict=True):
-        assert (after.text, after.track, after.bbox) == (before.text, before.track, before.bbox)
+        assert after.text == unicodedata.normalize("NFC", before.text)
+        assert (after.track, after.bbox, after.words) == (before.track, before.bbox, before.words)
+        assert {name: getattr(after, name) for name in facts} == facts
         assert (after.start_frame, after.end_frame, after.confidence) == (before.start_frame, before.end_frame, 0.9)
         assert after.start_s == pytest.approx(before.start_s, abs=1e-6)
 
@@ -179,8 +192,44 @@ def test_json_is_one_object_with_facts_and_captions():
     content = json.loads(format_subtitles([caption(1, 2), caption(0, 1)], "json", {"file": "a.mp4"}))
     assert content["video"] == {"file": "a.mp4"}
     assert [row["start_s"] for row in content["captions"]] == [0, 1]
-    keys = {"start_s", "end_s", "start_frame", "end_frame", "text", "confidence", "bbox", "track"}
-    assert set(content["captions"][0]) == keys
+    assert list(content["captions"][0]) == [
+        "start_s", "end_s", "start_frame", "end_frame", "text", "track", "kind", "lang", "script", "confidence", "bbox",
+        "words", "unread",
+    ]  # fmt: skip
+    assert content["warnings"] == []
+
+
+def test_json_contains_warnings():
+    warning = CaptionWarning("script_unread", "2 captions are in Cyrillic.", 1.0, 2.5)
+    content = json.loads(format_subtitles([], "json", warnings=[warning]))
+    assert content["warnings"] == [
+        {"code": "script_unread", "message": "2 captions are in Cyrillic.", "start_s": 1.0, "end_s": 2.5}
+    ]
+
+
+def test_json_of_earlier_versions_is_read():
+    row = {
+        "start_s": 1.0, "end_s": 2.0, "start_frame": 25, "end_frame": 50, "text": "Hi", "confidence": 0.9,
+        "bbox": {"left": 0.3, "top": 0.85, "right": 0.7, "bottom": 0.92}, "track": "bottom",
+    }  # fmt: skip
+    (cue,) = parse_subtitles(json.dumps({"video": {}, "captions": [row]}), "json")
+    assert cue == Cue(
+        start_s=1.0, end_s=2.0, text="Hi", start_frame=25, end_frame=50, confidence=0.9, bbox=BOTTOM, track="bottom"
+    )
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_only_captions_are_subtitles_unless_more_kinds_are_included(kind):
+    captions = [caption(0, 1, "said"), replace(caption(2, 3, "Ann Lee, reporter"), kind="lower_third")]
+    texts = [cue.text for cue in parse_subtitles(format_subtitles(captions, kind), kind)]
+    assert texts == (["said", "Ann Lee, reporter"] if kind == "json" else ["said"])
+    more = format_subtitles(captions, kind, options=SubtitleOptions(include=("caption", "lower_third")))
+    assert [cue.text for cue in parse_subtitles(more, kind)] == ["said", "Ann Lee, reporter"]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_text_is_written_in_nfc(kind):
+    assert "Se\u00f1or" in format_subtitles([caption(text="Sen\u0303or")], kind)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -233,6 +282,12 @@ def test_ass_of_other_programs_is_read():
         ("a.json", '[{"start_s": 0, "end_s": 1, "text": 5}]', r"captions\[0\] has a text that is not a string"),
         ("a.json", "[7]", r"captions\[0\] is not an object"),
         ("a.json", '[{"start_s": 0, "end_s": 1, "text": "x", "bbox": [1]}]', r"captions\[0\] has a bbox"),
+        ("a.json", '[{"start_s": 0, "end_s": 1, "text": "x", "kind": "x"}]', r"captions\[0\] has an unknown kind 'x'"),
+        (
+            "a.json",
+            '[{"start_s": 0, "end_s": 1, "text": "x", "words": [3]}]',
+            r"captions\[0\] has a word without a text",
+        ),
         ("a.txt", "x", r"a\.txt: unknown subtitle format"),
     ],
 )
