@@ -1,4 +1,4 @@
-"""Where exactly a segment begins and ends: the native frames on which half of its own ink is to be seen."""
+"""The exact boundaries of a segment: the native frames at which its own strokes cross half visibility."""
 
 from __future__ import annotations
 
@@ -9,45 +9,29 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from captionacc_dagster.captioning.extents.segmentation import AWAY, SYNCHRONOUS, Segment
+from captionacc_dagster.captioning.extents.segmentation import NumberedPlane, Segment
 from captionacc_dagster.captioning.extents.strokes import (
-    MIN_STROKE_AREA,
     Mask,
     Plane,
     StrokeChange,
     StrokeModel,
-    box_around,
-    changes_alone,
     compare_strokes,
+    is_isolated_change,
+    min_stroke_px,
     model_strokes,
     synchrony,
+    text_box,
     visibility,
 )
+from captionacc_dagster.captioning.extents.tuning import TUNING
 
-HALF = 0.5
-_STANDING = 0.75  # a caption that stands shows at least this share of itself
-_OVERSHOOT = 1.5  # no caption shows more of itself than about all
-_AT_ONCE = 0.9  # of an added stroke's pixels change together
-_ADDED = 0.4  # with less change than this, a character must have taken the place of another
-_WEAK_INK = 0.6  # with less than this share of its neighbor's stroke_mask, the same text is fading,
-_WEAK = 0.85  # and with less than this share of its contrast
-_SAME_PATTERN = 0.6  # of the variance, common to two pictures of one text
-_NEAR = 0.6  # of the frames looked at
-_FOOT, _TOP = 0.12, 0.88  # a ramp is followed between these shares of the whole
-_RAMP_FRAMES = 4  # with fewer frames between them it is a cut
-_FLAT_FRAMES = 6  # over so many frames
-_STEADY = 0.96  # what is seen of a caption that stands varies by no more
-_AMIDST = 0.3  # of either of two captions that fade into each other is always to be seen
-_EARLY = 0.25  # of a frame: what the fit of a ramp may be off
-_CONTAINED = 0.4  # of the ink of a fade lies where the caption has its own,
-_STRONGER = 1.15  # which shows all of it by so much more
-_FAINT = 0.6  # of the caption is to be seen at most in the middle of a fade's half
-_RAMPED = 0.1  # what is seen of a caption in a fade varies by at least this
-_REACH = 0.25  # of a line's height: what moves is looked for so far away
-_LOOKED_AT = 800  # pixels
-_UNLIKE = 10  # levels: what stands still differs less
-_FOUND_AGAIN = 0.5  # of that difference is left where it went
-_MOSTLY = 0.54  # the same text keeps at least this share of its ink
+HALF = 0.5  # a boundary is where a caption crosses this visibility
+_RAMP_FRAMES = 4  # a line cannot be fitted to fewer frames: then the change is a cut
+_STEADY_FRAMES = 6  # over which a visibility counts as steady
+_FIT_ERROR_FRAMES = 0.25  # of a fitted fade
+_SPLIT_REACH = 4  # frames on each side of a split that count
+_SPLIT_DISTANCE_COST = 0.15  # of a split, per frame from the cut; a frame on the wrong side costs 1 to 3
+_MOTION_PX = 800  # pixels that are compared to detect motion
 
 
 @dataclass(slots=True)
@@ -57,65 +41,63 @@ class Boundary:
     Attributes:
         end: first native frame that no longer shows the first.
         start: first native frame that shows the second, ``start >= end``.
-        is_same: whether both are the same ink with nothing between: then there is no boundary at all.
-        share: how much of the ink differs, 0..1.
-        born: bool ``(height, width)``, ink that the second brought; None where that is not known.
+        is_same: both show the same strokes with nothing between: then there is no boundary at all.
+        share: the share of the strokes that differ, 0..1.
+        appeared: bool ``(height, width)``, strokes that appeared with the second; None if that is unknown.
     """
 
     end: int
     start: int
     is_same: bool
     share: float
-    born: Mask | None = None
+    appeared: Mask | None = None
 
 
-def find_boundary(first: Segment, second: Segment, line_px: float, born: Mask | None = None) -> Boundary:
-    """Place the cut between two neighbors exactly, or find that there is none.
+def find_boundary(first: Segment, second: Segment, line_px: float, appeared: Mask | None = None) -> Boundary:
+    """Place the boundary between two neighbors exactly, or find that there is none.
 
     Args:
         first: a segment.
         second: the one after it.
-        line_px: height of a line.
-        born: ink that the first brought when it came: while it stands, so does the caption.
+        line_px: height of a line, pixels.
+        appeared: strokes that appeared with the first. While they are present, so is its caption.
     """
     cut = second.start
     change = compare_strokes(first.model, second.model, line_px)
     if not second.around_start:
         return Boundary(cut, cut, False, change.share)
-    sight = _Sight.of(second.around_start, cut, line_px)
-    if born is not None and _stands(first, second, born, change, sight):
+    around = _FramesAroundCut.of(second.around_start, cut, line_px)
+    if appeared is not None and _persists(first, second, appeared, change, around):
         return Boundary(cut, cut, True, change.share)
-    fading = _fading(first, second, change, sight)
+    fading = _neighbor_in_fade(first, second, change, around)
     if fading is second:
         return Boundary(cut, cut, True, change.share)
     if fading is first:
-        seen = visibility(sight.rois, second.model, second.model.stroke_mask)
-        start = sight.step(seen < HALF)
-        start = _half_way(sight, seen, second, rising=True) or start
+        seen = visibility(around.rois, second.model, second.model.stroke_mask)
+        start = _half_visible_frame(around, seen, second, rising=True) or around.split(seen < HALF)
         return Boundary(start, start, start <= first.start + 1, change.share)
-    least = MIN_STROKE_AREA * line_px**2
-    kept = first.model.stroke_mask & second.model.stroke_mask & ~change.lost & ~change.gained
-    if kept.sum() >= max(least, _MOSTLY * (first.model.stroke_mask.sum() + second.model.stroke_mask.sum()) / 2):
-        gap = _gap_in(first, kept, sight)
-        if gap is not None:
-            return gap
-        beside = sight.beside()
-        if change.total < _ADDED:
-            return Boundary(cut, cut, not _is_other_character(first, second, change, beside, line_px), change.share)
-        if synchrony(beside, first.model, second.model, change, line_px, at_once=True) >= SYNCHRONOUS:
-            return Boundary(cut, cut, False, change.share)
-        if synchrony(sight.rois, first.model, second.model, change, line_px, at_once=False) < SYNCHRONOUS:
-            return Boundary(cut, cut, True, change.share)
-        # A fade beside what stands: a sign tells nothing of what comes or goes.
-        return _turn(
-            first, second, change, sight, first.model.stroke_mask & ~kept, second.model.stroke_mask & ~kept, least
-        )
-    return _turn(first, second, change, sight, first.model.stroke_mask, second.model.stroke_mask, least)
+    old, new = first.model.stroke_mask, second.model.stroke_mask
+    kept = old & new & ~change.lost & ~change.gained
+    if kept.sum() < max(min_stroke_px(line_px), TUNING.kept_share * (old.sum() + new.sum()) / 2):
+        return _place_transition(first, second, change, around, old, new)
+    gap = _find_gap(first, kept, around)
+    if gap is not None:
+        return gap
+    adjacent = around.adjacent()
+    if change.total < TUNING.different_share:
+        is_same = not _replaces_character(first, second, change, adjacent, line_px)
+        return Boundary(cut, cut, is_same, change.share)
+    if synchrony(adjacent, first.model, second.model, change, line_px, at_once=True) >= TUNING.synchronous:
+        return Boundary(cut, cut, False, change.share)
+    if synchrony(around.rois, first.model, second.model, change, line_px, at_once=False) < TUNING.synchronous:
+        return Boundary(cut, cut, True, change.share)
+    # A caption fades beside text that stays: only its own strokes show when.
+    return _place_transition(first, second, change, around, old & ~kept, new & ~kept)
 
 
 @dataclass(frozen=True, slots=True)
-class _Sight:
-    """The frames around a cut: their numbers and rois."""
+class _FramesAroundCut:
+    """The frames around a cut: their numbers and ROIs."""
 
     cut: int
     line_px: float
@@ -123,89 +105,105 @@ class _Sight:
     rois: list[Plane]
 
     @classmethod
-    def of(cls, around: Sequence[tuple[int, Plane]], cut: int, line_px: float) -> _Sight:
+    def of(cls, around: Sequence[NumberedPlane], cut: int, line_px: float) -> _FramesAroundCut:
         return cls(cut, line_px, np.array([index for index, _ in around]), [roi for _, roi in around])
 
-    def beside(self) -> list[Plane]:
-        """Give the two strips before the cut and the two after it."""
-        return [roi for index, roi in zip(self.numbers, self.rois, strict=True) if -2 <= index - self.cut < 2]
+    def adjacent(self) -> list[Plane]:
+        """Return the two ROIs before the cut and the two after it."""
+        return self.between(self.cut - 2, self.cut + 2)
 
     @property
-    def near(self) -> int:
-        """How far from the cut a moment without the caption may lie, frames."""
-        return round(_NEAR * int(np.abs(self.numbers - self.cut).max()))
+    def gap_reach(self) -> int:
+        """How far from the cut a gap without the caption may be, frames."""
+        return round(TUNING.gap_reach * int(np.abs(self.numbers - self.cut).max()))
 
     def between(self, start: int, end: int) -> list[Plane]:
-        """Give the strips of the frames ``start`` to ``end``."""
+        """Return the ROIs of the frames from ``start`` to ``end``."""
         return [roi for index, roi in zip(self.numbers, self.rois, strict=True) if start <= index < end]
 
-    def step(self, before: NDArray[np.bool_]) -> int:
-        """Give the frame number that best parts frames that are True from those after it."""
-        return _step(self.numbers, before, self.cut)
+    def split(self, is_before: NDArray[np.bool_]) -> int:
+        """Return the frame near the cut that best separates frames that are True from those after it.
+
+        A frame on the wrong side costs more the nearer it is. Distance from the cut costs a little.
+        """
+        reach = _SPLIT_REACH
+        places = np.append(self.numbers, self.numbers[-1] + 1)
+        count = len(places)
+        padded = np.concatenate([np.full(reach, is_before[0]), is_before, np.full(reach, is_before[-1])]).astype(int)
+        up_to = np.append(0, np.cumsum(padded))
+        missing = reach - (up_to[reach : reach + count] - up_to[:count])
+        left_over = up_to[2 * reach : 2 * reach + count] - up_to[reach : reach + count]
+        next_to = 2 * (1 - padded[reach - 1 : reach - 1 + count]) + 2 * padded[reach : reach + count]
+        cost = np.abs(places - self.cut) * _SPLIT_DISTANCE_COST + missing + left_over + next_to
+        return int(places[int(np.argmin(cost))])
 
 
-def _turn(
-    first: Segment, second: Segment, change: StrokeChange, sight: _Sight, going: Mask, coming: Mask, least: float
+def _place_transition(
+    first: Segment, second: Segment, change: StrokeChange, around: _FramesAroundCut, going: Mask, coming: Mask
 ) -> Boundary:
-    """Place the boundary where some ink goes, other ink comes, or both; with less than ``least`` there is none."""
+    """Place the boundary where strokes disappear, others appear, or both; there is none where too few do."""
+    least = min_stroke_px(around.line_px)
     has_old, has_new = bool(change.lost.sum() >= least), bool(change.gained.sum() >= least)
     if not has_old and not has_new:
-        return Boundary(sight.cut, sight.cut, True, change.share)
-    old = visibility(sight.rois, first.model, going) if has_old else None
-    new = visibility(sight.rois, second.model, coming) if has_new else None
-    gone = _half_way(sight, old, first, rising=False) if old is not None else None
-    come = _half_way(sight, new, second, rising=True) if new is not None else None
-    born = change.gained if has_new else None
+        return Boundary(around.cut, around.cut, True, change.share)
+    old = visibility(around.rois, first.model, going) if has_old else None
+    new = visibility(around.rois, second.model, coming) if has_new else None
+    faded_out = _half_visible_frame(around, old, first, rising=False) if old is not None else None
+    faded_in = _half_visible_frame(around, new, second, rising=True) if new is not None else None
+    appeared = change.gained if has_new else None
     if old is not None and new is not None:
-        if gone is not None and come is not None:
-            end, start = _crossed(sight.numbers, old, new, gone, come)
-            return Boundary(end, start, False, change.share, born)
-        seen_old = visibility(sight.rois, first.model, change.lost)
-        seen_new = visibility(sight.rois, second.model, change.gained)
-        end = gone or sight.step(seen_old >= HALF)
-        start = come or sight.step(seen_new < HALF)
+        if faded_out is not None and faded_in is not None:
+            end, start = _place_crossfade(around.numbers, old, new, faded_out, faded_in)
+            return Boundary(end, start, False, change.share, appeared)
+        seen_old = visibility(around.rois, first.model, change.lost)
+        seen_new = visibility(around.rois, second.model, change.gained)
+        end = faded_out or around.split(seen_old >= HALF)
+        start = faded_in or around.split(seen_new < HALF)
         if end != start:
-            end, start = _settle(sight.numbers, seen_old, seen_new, end, start)
+            end, start = _resolve(around.numbers, seen_old, seen_new, end, start)
     elif old is not None:
-        end = start = gone or sight.step(old >= HALF)
+        end = start = faded_out or around.split(old >= HALF)
     else:
-        end = start = come or sight.step(visibility(sight.rois, second.model, change.gained) < HALF)
-    return Boundary(end, start, False, change.share, born)
+        end = start = faded_in or around.split(visibility(around.rois, second.model, change.gained) < HALF)
+    return Boundary(end, start, False, change.share, appeared)
 
 
-def _crossed(
-    numbers: NDArray[np.int_], old: NDArray[np.float32], new: NDArray[np.float32], gone: int, come: int
+def _place_crossfade(
+    numbers: NDArray[np.int_], old: NDArray[np.float32], new: NDArray[np.float32], faded_out: int, faded_in: int
 ) -> tuple[int, int]:
-    """Give where one text is gone and the next has come, both in a fade: one cut where they fade into each other.
+    """Return where one text ends and the next begins when both fade: one cut if they fade into each other.
 
-    What comes covers what goes, so that neither is half to be seen for some frames: the cut is where both are alike.
+    In a crossfade each covers the other, so that neither may be half visible for some frames: the cut is where both
+    are equally visible.
     """
-    low, high = min(gone, come), max(gone, come)
+    low, high = min(faded_out, faded_in), max(faded_out, faded_in)
     between = (numbers >= low) & (numbers < high)
-    if gone < come and bool((np.maximum(old, new)[between] < _AMIDST).any()):
-        return gone, come
+    if faded_out < faded_in and bool((np.maximum(old, new)[between] < TUNING.crossfade_gap).any()):
+        return faded_out, faded_in
     cut = low + int((old[between] >= new[between]).sum())
     return cut, cut
 
 
-def _half_way(sight: _Sight, seen: NDArray[np.float32], segment: Segment, *, rising: bool) -> int | None:
-    """Give the frame from which on a caption that fades is half to be seen (no longer half, where it goes).
+def _half_visible_frame(
+    around: _FramesAroundCut, seen: NDArray[np.float32], segment: Segment, *, rising: bool
+) -> int | None:
+    """Return the first frame from which a fading caption is half visible, or no longer is; None without a fade.
 
-    The ramp is a straight line through the frames on which some of it is to be seen, against what is seen of it when
-    it stands in full. None where nothing fades.
+    A line is fitted to the visibility in the frames of the fade, relative to that of the caption in full.
     """
-    near = sight.step(seen < HALF) if rising else sight.step(seen >= HALF)
+    near = around.split(seen < HALF) if rising else around.split(seen >= HALF)
     ways = seen if rising else seen[::-1]
-    numbers = sight.numbers if rising else sight.numbers[::-1]
-    at = int(np.searchsorted(sight.numbers, near))
+    numbers = around.numbers if rising else around.numbers[::-1]
+    at = int(np.searchsorted(around.numbers, near))
     at = at if rising else len(numbers) - at
-    rest = _at_rest(ways, at)
-    ways = ways - rest
-    full = _in_full(ways + rest, at, segment) - rest
+    absent = _visibility_when_absent(ways, at)
+    full = _visibility_when_full(ways, at, segment) - absent
+    ways = ways - absent
+    foot, top = TUNING.ramp_foot * full, TUNING.ramp_top * full
     low, high = at, at
-    while low > 0 and _FOOT * full < ways[low - 1] < _TOP * full:
+    while low > 0 and foot < ways[low - 1] < top:
         low -= 1
-    while high < len(ways) and _FOOT * full < ways[high] < _TOP * full:
+    while high < len(ways) and foot < ways[high] < top:
         high += 1
     if high - low < _RAMP_FRAMES:
         return None
@@ -215,87 +213,109 @@ def _half_way(sight: _Sight, seen: NDArray[np.float32], segment: Segment, *, ris
     place = (HALF * full - offset) / slope
     if not numbers[low:high].min() - 1 <= place <= numbers[low:high].max() + 1:
         return None
-    return int(np.ceil(place - _EARLY)) if rising else int(np.floor(place + _EARLY)) + 1
+    return int(np.ceil(place - _FIT_ERROR_FRAMES)) if rising else int(np.floor(place + _FIT_ERROR_FRAMES)) + 1
 
 
-def _at_rest(ways: NDArray[np.float32], at: int) -> float:
-    """Give how much is seen of a caption while it is away: over a still picture, what there is like its stroke_mask."""
-    for end in range(at, _FLAT_FRAMES - 1, -1):
-        flat = ways[end - _FLAT_FRAMES : end]
-        if flat.max() < HALF and float(np.ptp(flat)) <= 1 - _STEADY:
+def _visibility_when_absent(ways: NDArray[np.float32], at: int) -> float:
+    """Return the steady visibility before a fade: over a static picture, how much of it resembles the strokes."""
+    for end in range(at, _STEADY_FRAMES - 1, -1):
+        flat = ways[end - _STEADY_FRAMES : end]
+        if flat.max() < HALF and float(np.ptp(flat)) <= 1 - TUNING.steady_visibility:
             return float(np.clip(np.median(flat), 0.0, HALF))
     return 0.0
 
 
-def _in_full(ways: NDArray[np.float32], at: int, segment: Segment) -> float:
-    """Give how much is seen of a caption that fades when it stands: right beside the ramp, else in its own frames."""
-    for begin in range(at, len(ways) - _FLAT_FRAMES + 1):
-        flat = ways[begin : begin + _FLAT_FRAMES]
-        if flat.max() >= HALF and flat.min() >= _STEADY * flat.max():
+def _visibility_when_full(ways: NDArray[np.float32], at: int, segment: Segment) -> float:
+    """Return the steady visibility after a fade, or else that in the segment's own frames."""
+    for begin in range(at, len(ways) - _STEADY_FRAMES + 1):
+        flat = ways[begin : begin + _STEADY_FRAMES]
+        if flat.max() >= HALF and flat.min() >= TUNING.steady_visibility * flat.max():
             return float(np.median(flat))
     own = visibility([roi for _, roi in segment.rois], segment.model, segment.model.stroke_mask)
-    return float(np.clip(np.percentile(own, 80), 1.0, _OVERSHOOT))
+    return float(np.clip(np.percentile(own, 80), 1.0, TUNING.overshoot))
 
 
-def _stands(
+def _resolve(
+    numbers: NDArray[np.int_],
+    seen_old: NDArray[np.float32],
+    seen_new: NDArray[np.float32],
+    end: int,
+    start: int,
+) -> tuple[int, int]:
+    """Turn an overlap into one cut, and a short gap as well unless it is clearly empty."""
+    low, high = min(end, start), max(end, start)
+    between = (numbers >= low) & (numbers < high)
+    if start > end and bool((np.maximum(seen_old, seen_new)[between] < TUNING.absent).any()):
+        return end, start
+    if start > end + 2:
+        return end, start
+    cut = low + int((seen_old[between] >= seen_new[between]).sum())
+    return cut, cut
+
+
+def _persists(
     first: Segment,
     second: Segment,
-    born: Mask,
+    appeared: Mask,
     change: StrokeChange,
-    sight: _Sight,
+    around: _FramesAroundCut,
 ) -> bool:
-    """Say whether the ink that came with a caption stands on after a cut, whatever else changes there."""
-    after = sight.between(sight.cut, min(second.end, sight.cut + sight.near))
-    own = born & first.model.stroke_mask
-    if own.sum() < 2 * MIN_STROKE_AREA * sight.line_px**2 or len(after) < 4:
+    """Return whether the strokes that appeared with a caption stay after a cut, whatever else changes there."""
+    line_px = around.line_px
+    after = around.between(around.cut, min(second.end, around.cut + around.gap_reach))
+    own = appeared & first.model.stroke_mask
+    if own.sum() < 2 * min_stroke_px(line_px) or len(after) < 4:
         return False
     seen = visibility(after, first.model, own)
-    if seen.min() < _STANDING or seen.max() > _OVERSHOOT:
+    if seen.min() < TUNING.present or seen.max() > TUNING.overshoot:
         return False
-    # Not all that came was seen to come: what stands amidst it is the caption's as well.
-    touching = change.touching(first.model.stroke_mask & box_around(own, sight.line_px), sight.line_px)
-    return not _is_other_character(first, second, touching, sight.beside(), sight.line_px)
+    # Not every stroke of a caption is seen to appear: those between them belong to it as well.
+    touching = change.touching(first.model.stroke_mask & text_box(own, line_px), line_px)
+    return not _replaces_character(first, second, touching, around.adjacent(), line_px)
 
 
-def _is_other_character(
-    first: Segment, second: Segment, change: StrokeChange, beside: Sequence[Plane], line_px: float
+def _replaces_character(
+    first: Segment, second: Segment, change: StrokeChange, adjacent: Sequence[Plane], line_px: float
 ) -> bool:
-    """Say whether a character took the place of another at a cut, or a stroke was added to one that stays."""
-    replaced = change.replacing(line_px)
-    if synchrony(beside, first.model, second.model, replaced, line_px, at_once=True) >= SYNCHRONOUS:
+    """Return whether a character replaces another at a cut, or a stroke is added to a character that stays."""
+    replaced = change.replacements(line_px)
+    if synchrony(adjacent, first.model, second.model, replaced, line_px, at_once=True) >= TUNING.synchronous:
         return True
-    if changes_alone(first.model, second.model, beside, line_px):
+    if is_isolated_change(first.model, second.model, adjacent, line_px):
         return True
-    stays = first.model.stroke_mask & second.model.stroke_mask & ~change.lost & ~change.gained
-    extended = change.extending(stays, line_px)
-    return synchrony(beside, first.model, second.model, extended, line_px, at_once=True) >= _AT_ONCE
+    kept = first.model.stroke_mask & second.model.stroke_mask & ~change.lost & ~change.gained
+    extended = change.extensions(kept, line_px)
+    return synchrony(adjacent, first.model, second.model, extended, line_px, at_once=True) >= TUNING.synchronous_stroke
 
 
-def _fading(first: Segment, second: Segment, change: StrokeChange, sight: _Sight) -> Segment | None:
-    """Give the neighbor that is but the fade of the other: half of that one is to be seen on both sides."""
-    beside = sight.beside()
-    line_px = sight.line_px
-    if len(beside) < 4 or synchrony(beside, first.model, second.model, change, line_px, at_once=True) >= SYNCHRONOUS:
+def _neighbor_in_fade(
+    first: Segment, second: Segment, change: StrokeChange, around: _FramesAroundCut
+) -> Segment | None:
+    """Return the neighbor that is merely the other's fade: the other is at least half visible on both sides."""
+    adjacent, line_px = around.adjacent(), around.line_px
+    if len(adjacent) < 4:
         return None
-    longest = int(sight.numbers.max()) - sight.cut
+    if synchrony(adjacent, first.model, second.model, change, line_px, at_once=True) >= TUNING.synchronous:
+        return None
+    longest = int(around.numbers.max()) - around.cut
     for brief, lasting in ((second, first), (first, second)):
-        stroke_mask, own = lasting.model.stroke_mask, brief.model.stroke_mask
-        if (own & stroke_mask).sum() < _CONTAINED * own.sum():
-            continue  # over a still picture, ink of the picture stands on both sides of whatever comes
-        if brief.end - brief.start <= longest and stroke_mask.sum() >= MIN_STROKE_AREA * line_px**2:
-            seen = visibility(sight.between(sight.cut - 2, sight.cut + 2), lasting.model, stroke_mask)
-            if seen.min() >= HALF and seen.max() <= _OVERSHOOT:
+        strokes, own = lasting.model.stroke_mask, brief.model.stroke_mask
+        if (own & strokes).sum() < TUNING.contained_share * own.sum():
+            continue  # over a static picture, strokes of the picture are on both sides of any caption
+        if brief.end - brief.start <= longest and strokes.sum() >= min_stroke_px(line_px):
+            seen = visibility(adjacent, lasting.model, strokes)
+            if seen.min() >= HALF and seen.max() <= TUNING.overshoot:
                 return brief
     return None
 
 
-def _gap_in(first: Segment, common: Mask, sight: _Sight) -> Boundary | None:
-    """Look for frames near the cut on which the ink that both sides share is away."""
-    inside = np.abs(sight.numbers - sight.cut) <= sight.near
-    numbers = sight.numbers[inside]
-    seen = visibility([sight.rois[place] for place in np.flatnonzero(inside)], first.model, common)
+def _find_gap(first: Segment, common: Mask, around: _FramesAroundCut) -> Boundary | None:
+    """Find frames near the cut at which the strokes that both sides share are absent."""
+    inside = np.abs(around.numbers - around.cut) <= around.gap_reach
+    numbers = around.numbers[inside]
+    seen = visibility([around.rois[place] for place in np.flatnonzero(inside)], first.model, common)
     lowest = int(np.argmin(seen))
-    if seen[lowest] >= AWAY or seen[:lowest].max(initial=0.0) < HALF or seen[lowest:].max() < HALF:
+    if seen[lowest] >= TUNING.absent or seen[:lowest].max(initial=0.0) < HALF or seen[lowest:].max() < HALF:
         return None
     left, right = lowest, lowest
     while left > 0 and seen[left - 1] < HALF:
@@ -305,71 +325,33 @@ def _gap_in(first: Segment, common: Mask, sight: _Sight) -> Boundary | None:
     return Boundary(int(numbers[left]), int(numbers[right]) + 1, False, 1.0)
 
 
-def _step(numbers: NDArray[np.int_], before: NDArray[np.bool_], cut: int) -> int:
-    """Give the frame number near ``cut`` that best parts frames that are True from those after it.
-
-    Frames on the wrong side count for as much as they are near; distance from ``cut`` counts a little.
-    """
-    reach = 4
-    places = np.append(numbers, numbers[-1] + 1)
-    count = len(places)
-    padded = np.concatenate([np.full(reach, before[0]), before, np.full(reach, before[-1])]).astype(int)
-    upto = np.append(0, np.cumsum(padded))
-    missing = reach - (upto[reach : reach + count] - upto[:count])
-    left_over = upto[2 * reach : 2 * reach + count] - upto[reach : reach + count]
-    beside = 2 * (1 - padded[reach - 1 : reach - 1 + count]) + 2 * padded[reach : reach + count]
-    cost = np.abs(places - cut) * 0.15 + missing + left_over + beside
-    return int(places[int(np.argmin(cost))])
-
-
-def _settle(
-    numbers: NDArray[np.int_],
-    seen_old: NDArray[np.float32],
-    seen_new: NDArray[np.float32],
-    end: int,
-    start: int,
-) -> tuple[int, int]:
-    """Make an overlap one cut, and a gap one cut too where it is not clearly empty."""
-    low, high = min(end, start), max(end, start)
-    between = (numbers >= low) & (numbers < high)
-    if start > end and bool((np.maximum(seen_old, seen_new)[between] < 0.4).any()):
-        return end, start
-    if start > end + 2:
-        return end, start
-    leading = seen_old[between] >= seen_new[between]
-    cut = low + int(leading.sum())
-    return cut, cut
-
-
-def join(first: Segment, second: Segment, line_px: float) -> Segment:
-    """Make one segment of two neighbors that show the same stroke_mask."""
-    inks = float(first.model.stroke_mask.sum()), float(second.model.stroke_mask.sum())
-    shown = _strength(first.model, second.model), _strength(second.model, first.model)
-    if min(inks) < _WEAK_INK * max(inks):  # one of them fades
-        stronger = first if inks[0] > inks[1] else second
+def join_segments(first: Segment, second: Segment, line_px: float) -> Segment:
+    """Return one segment made of two neighbors that show the same strokes."""
+    areas = float(first.model.stroke_mask.sum()), float(second.model.stroke_mask.sum())
+    strengths = _strength(first.model, second.model), _strength(second.model, first.model)
+    if min(areas) < TUNING.faded_area * max(areas):  # one of them fades
+        stronger = first if areas[0] > areas[1] else second
         return replace(stronger, start=first.start, end=second.end, around_start=first.around_start)
-    if min(shown) < _WEAK and shown[0] * shown[1] > _SAME_PATTERN:  # the same, in part fainter
-        stronger = first if shown[0] > shown[1] else second
+    if min(strengths) < TUNING.weaker and strengths[0] * strengths[1] > TUNING.same_pattern:
+        stronger = first if strengths[0] > strengths[1] else second
         return replace(stronger, start=first.start, end=second.end, around_start=first.around_start)
     share = (first.end - first.start) / (second.end - first.start)
-    rois = _mixed(first.rois, second.rois, share)
-    pictures = _mixed(first.pictures, second.pictures, share)
+    rois = _sample_both(first.rois, second.rois, share)
+    pictures = _sample_both(first.pictures, second.pictures, share)
     model = model_strokes([roi for _, roi in rois], line_px)
     return Segment(first.start, second.end, model, rois, pictures, first.around_start)
 
 
 def _strength(model: StrokeModel, other: StrokeModel) -> float:
-    """Give how much of another model's ink this one shows, 1 where it is all of it."""
+    """Return the visibility of another model's strokes in this one; 1 where it has none."""
     return float(visibility([model.level], other, other.stroke_mask)[0]) if other.stroke_mask.any() else 1.0
 
 
-def _mixed(
-    one: Sequence[tuple[int, Plane]], other: Sequence[tuple[int, Plane]], share: float
-) -> list[tuple[int, Plane]]:
-    """Choose even samples of two lists, ``share`` of them from the first."""
-    most = max(len(one), len(other))
-    first = min(len(one), max(1, round(share * most)))
-    second = min(len(other), max(1, most - first))
+def _sample_both(one: Sequence[NumberedPlane], other: Sequence[NumberedPlane], share: float) -> list[NumberedPlane]:
+    """Return even samples of two lists, ``share`` of them from the first."""
+    count = max(len(one), len(other))
+    first = min(len(one), max(1, round(share * count)))
+    second = min(len(other), max(1, count - first))
     return [
         *(one[number] for number in np.linspace(0, len(one) - 1, first).round().astype(int)),
         *(other[number] for number in np.linspace(0, len(other) - 1, second).round().astype(int)),
@@ -377,91 +359,94 @@ def _mixed(
 
 
 def first_visible_frame(segment: Segment, stroke_mask: Mask, start: int, limit: int) -> int:
-    """Give the first frame, back to ``limit``, from which on the ink is to be seen up to ``start``."""
+    """Return the first frame, not before ``limit``, from which the strokes are visible without a break up to
+    ``start``.
+    """
     before = [(index, roi) for index, roi in segment.around_start if limit <= index < start]
     if not before:
         return start
     seen = visibility([roi for _, roi in before], segment.model, stroke_mask)
     for (index, _), share in zip(reversed(before), reversed(seen.tolist()), strict=True):
-        if not _STANDING <= share <= _OVERSHOOT:
+        if not TUNING.present <= share <= TUNING.overshoot:
             break
         start = index
     return start
 
 
 def is_fade_of(segment: Segment, stroke_mask: Mask, other: Segment, line_px: float) -> bool:
-    """Say whether some ink is but a neighbor that comes or goes: its strokes in place, fainter, never half of them.
+    """Return whether a segment's text is a neighboring caption fading in or out: the same strokes, fainter.
 
     Args:
-        segment: what has the ink; its frames lie between its exact boundaries.
-        ink: bool ``(height, width)``, its own stroke_mask.
-        other: the caption before or after it.
-        line_px: height of a line.
+        segment: its frames are within its exact boundaries.
+        stroke_mask: bool ``(height, width)``, its own strokes.
+        other: the segment before or after it.
+        line_px: height of a line, pixels.
     """
     whole = other.model.stroke_mask
-    if whole.sum() < MIN_STROKE_AREA * line_px**2 or (stroke_mask & whole).sum() < _CONTAINED * max(
-        1, stroke_mask.sum()
-    ):
+    if whole.sum() < min_stroke_px(line_px):
         return False
-    stronger = float(visibility([other.model.level], segment.model, stroke_mask)[0])
-    if stronger < _STRONGER or _strength(segment.model, other.model) >= _FAINT:
+    if (stroke_mask & whole).sum() < TUNING.contained_share * max(1, stroke_mask.sum()):
+        return False
+    if float(visibility([other.model.level], segment.model, stroke_mask)[0]) < TUNING.stronger:
+        return False
+    if _strength(segment.model, other.model) >= TUNING.faded_visibility:
         return False
     seen = visibility([roi for _, roi in segment.rois], segment.model, stroke_mask)
-    return len(seen) < _FLAT_FRAMES or float(np.ptp(seen)) >= _RAMPED
+    return len(seen) < _STEADY_FRAMES or float(np.ptp(seen)) >= TUNING.ramped
 
 
-def moves(segment: Segment, stroke_mask: Mask) -> bool:
-    """Say whether some ink moves through the strip while its segment lasts, as signs in the scene do.
+def is_moving(segment: Segment, stroke_mask: Mask) -> bool:
+    """Return whether strokes move through the ROI during their segment, as signs in a scene do.
 
-    The pixels around it on the first picture are looked for near their place on the last.
+    The pixels around the strokes in the first picture are searched near their place in the last one.
     """
     import cv2
 
     (_, first), (_, last) = segment.pictures[0], segment.pictures[-1]
     height, width = first.shape
-    reach = 2 * max(1, round(_REACH * segment.model.line_px * height / stroke_mask.shape[0] / 2))
+    reach = 2 * max(1, round(TUNING.motion_reach * segment.model.line_px * height / stroke_mask.shape[0] / 2))
     near = cv2.dilate(stroke_mask.astype(np.uint8), np.ones((5, 5), np.uint8))
     near = cv2.resize(near, (width, height), interpolation=cv2.INTER_NEAREST)
     near[:reach], near[height - reach :], near[:, :reach], near[:, width - reach :] = 0, 0, 0, 0
     rows, columns = np.nonzero(near)
     if not rows.size:
         return False
-    step = max(1, len(rows) // _LOOKED_AT)
+    step = max(1, len(rows) // _MOTION_PX)
     rows, columns = rows[::step], columns[::step]
-    # Blurred by about a stroke, so that a search in steps of two pixels comes near.
-    here = cv2.blur(first, (5, 5))[rows, columns].astype(np.int16)
-    there = cv2.blur(last, (5, 5)).astype(np.int16)
+    # Blurred by about the width of a stroke, so that a search in steps of two pixels comes close.
+    before = cv2.blur(first, (5, 5))[rows, columns].astype(np.int16)
+    after = cv2.blur(last, (5, 5)).astype(np.int16)
     places = rows * width + columns
 
-    def unlike(shifts: Sequence[tuple[int, int]]) -> NDArray[np.floating]:
-        """Give by how much the pixels differ where each of some shifts, down and right, takes them."""
-        moved = there.take(np.add.outer([down * width + right for down, right in shifts], places))
-        return np.abs(moved - here).mean(axis=1)
+    def differences(shifts: Sequence[tuple[int, int]]) -> NDArray[np.floating]:
+        """Return the mean difference of the pixels for each shift ``(down, right)``."""
+        moved = after.take(np.add.outer([down * width + right for down, right in shifts], places))
+        return np.abs(moved - before).mean(axis=1)
 
-    unmoved = float(unlike([(0, 0)])[0])
-    if unmoved < _UNLIKE:
+    unmoved = float(differences([(0, 0)])[0])
+    if unmoved < TUNING.motion_levels:
         return False
     steps = range(1 - reach, reach, 2)
     coarse = list(itertools.product(steps, steps))
-    down, right = coarse[int(np.argmin(unlike(coarse)))]
+    down, right = coarse[int(np.argmin(differences(coarse)))]
     fine = itertools.product((down - 1, down, down + 1), (right - 1, right, right + 1))
-    return float(unlike(list(fine)).min()) <= _FOUND_AGAIN * unmoved
+    return float(differences(list(fine)).min()) <= TUNING.motion_residual * unmoved
 
 
-def standing(segment: Segment, stroke_mask: Mask, lines: Sequence[tuple[int, int, int, int]]) -> Mask:
-    """Leave out the lines of some ink that move, ``(x0, y0, x1, y1)`` half-open."""
+def drop_moving_lines(segment: Segment, stroke_mask: Mask, lines: Sequence[tuple[int, int, int, int]]) -> Mask:
+    """Return the strokes without the lines, ``(x0, y0, x1, y1)`` half-open, that move."""
     kept = stroke_mask.copy()
     for x0, y0, x1, y1 in lines:
         line = np.zeros_like(stroke_mask)
         line[y0:y1, x0:x1] = stroke_mask[y0:y1, x0:x1]
-        if moves(segment, line):
+        if is_moving(segment, line):
             kept[y0:y1, x0:x1] = False
     return kept
 
 
-def without_background(model: StrokeModel, background: StrokeModel | None) -> Mask:
-    """Give the ink that does not stand in the picture without a caption as well."""
+def drop_background(model: StrokeModel, background: StrokeModel | None) -> Mask:
+    """Return the strokes that are not in the picture without a caption as well."""
     if background is None:
         return model.stroke_mask
-    stays = background.stroke_mask & (np.abs(model.level - background.level) < 24)
-    return model.stroke_mask & ~stays
+    is_kept_level = np.abs(model.level - background.level) < TUNING.background_levels
+    return model.stroke_mask & ~(background.stroke_mask & is_kept_level)

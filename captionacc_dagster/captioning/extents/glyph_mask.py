@@ -1,6 +1,6 @@
-"""The learned glyph mask: how likely each pixel of a strip is the stroke of a caption that stands still.
+"""The learned glyph mask: the probability of each pixel of a ROI to be a stroke of a caption that stays in place.
 
-A small convolutional network (training/glyph_mask/) looks at statistics of a few frames; ONNX Runtime runs it.
+A small convolutional network (training/glyph_mask/) takes statistics of a few frames. ONNX Runtime runs it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 CHANNELS = 5
-LINE_PX = 36.0  # lines as the layout measures them: text of about 26 px, as the network was taught
-LARGEST_LINE_PX = 46.0
-STRIDE = 4  # heights and widths that the network takes are multiples of this
+LINE_PX = 36.0  # line height that the network was trained on: text of about 26 pixels
+LARGEST_LINE_PX = 46.0  # larger text is scaled down first
+STRIDE = 4  # the network takes heights and widths that are multiples of this
 _SURROUNDINGS_PX = 21
-_MOST = 4.0  # of what is seen
+_MAX_VALUE = 4.0  # of a channel
 _MODEL = "glyph_mask.onnx"
 _lock = threading.Lock()
 
@@ -33,7 +33,7 @@ Map = NDArray[np.float32]
 
 
 def mean_level(frames: Sequence[Plane]) -> Map:
-    """Give the mean luma of frames ``(h, w)``, float32."""
+    """Return the mean luma of frames ``(h, w)``, float32."""
     import cv2
 
     level = np.zeros(frames[0].shape, np.float32)
@@ -44,7 +44,7 @@ def mean_level(frames: Sequence[Plane]) -> Map:
 
 
 def mean_distance(frames: Sequence[Plane], level: Map) -> Map:
-    """Give each pixel's mean distance from a level over some frames, float32 ``(h, w)``."""
+    """Return each pixel's mean absolute difference from a level over the frames, float32 ``(h, w)``."""
     import cv2
 
     target = cv2.convertScaleAbs(level)
@@ -56,7 +56,7 @@ def mean_distance(frames: Sequence[Plane], level: Map) -> Map:
 
 
 def statistics(frames: Sequence[Plane], mean: Map | None = None) -> tuple[Map, Map, Plane, Plane]:
-    """Give mean, mean absolute deviation (both float32), lowest and highest luma (uint8) of frames ``(h, w)``."""
+    """Return mean, mean absolute deviation (both float32), lowest and highest luma (uint8) of frames ``(h, w)``."""
     import cv2
 
     mean = mean_level(frames) if mean is None else mean
@@ -67,28 +67,29 @@ def statistics(frames: Sequence[Plane], mean: Map | None = None) -> tuple[Map, M
 
 
 def channels(mean: Map, deviation: Map, low: Plane, high: Plane) -> Map:
-    """Give what the network sees, float32 ``(CHANNELS, h, w)``, all about -4..4; edges repeated to whole strides.
+    """Return the input of the network, float32 ``(CHANNELS, h, w)``, all within about -4..4, padded to whole strides.
 
-    The level itself, its relief above its surroundings, its mean deviation, and how far it ever rose and fell.
+    The channels are the level, its relief above its surroundings, its mean deviation, and its rise and fall to the
+    highest and lowest luma. Padding repeats the edge.
     """
     import cv2
 
     height, width = mean.shape
-    seen = np.empty((CHANNELS, height + -height % STRIDE, width + -width % STRIDE), np.float32)
-    inner = seen[:, :height, :width]
+    inputs = np.empty((CHANNELS, height + -height % STRIDE, width + -width % STRIDE), np.float32)
+    inner = inputs[:, :height, :width]
     around = cv2.blur(mean, (_SURROUNDINGS_PX, _SURROUNDINGS_PX))
-    # OpenCV takes half of NumPy's time for each of these; the last three are never below zero.
+    # OpenCV takes half of NumPy's time for each of these. The last three are never negative.
     cv2.addWeighted(mean, 1 / 64, mean, 0, -2, dst=inner[0])
     cv2.addWeighted(mean, 1 / 24, around, -1 / 24, 0, dst=inner[1])
-    np.maximum(inner[1], -_MOST, out=inner[1])
+    np.maximum(inner[1], -_MAX_VALUE, out=inner[1])
     cv2.addWeighted(deviation, 1 / 12, deviation, 0, 0, dst=inner[2])
     cv2.addWeighted(high.astype(np.float32), 1 / 24, mean, -1 / 24, 0, dst=inner[3])
     cv2.addWeighted(mean, 1 / 24, low.astype(np.float32), -1 / 24, 0, dst=inner[4])
     for bounded in inner[1:]:
-        cv2.threshold(bounded, _MOST, 0, cv2.THRESH_TRUNC, dst=bounded)
-    seen[:, :height, width:] = inner[:, :, -1:]
-    seen[:, height:] = seen[:, height - 1 : height]
-    return seen
+        cv2.threshold(bounded, _MAX_VALUE, 0, cv2.THRESH_TRUNC, dst=bounded)
+    inputs[:, :height, width:] = inner[:, :, -1:]
+    inputs[:, height:] = inputs[:, height - 1 : height]
+    return inputs
 
 
 @cache
@@ -97,16 +98,16 @@ def _session(threads: int) -> InferenceSession:
 
 
 def stroke_map(frames: Sequence[Plane], line_px: float, mean: Map | None = None, *, threads: int = 1) -> Map:
-    """Give the strokes that stood in some frames.
+    """Return the probability that a caption's stroke covers each pixel in most of the frames.
 
     Args:
-        frames: one look at a roi, two or more uint8 ``(h, w)`` of the same size.
-        line_px: height of a line of text in them; they are looked at so scaled that it is about `LINE_PX`.
-        mean: their mean luma, where it is known.
-        threads: of ONNX Runtime; the session of a number of threads is made once in a process.
+        frames: a ROI over time, two or more uint8 ``(h, w)`` of the same size.
+        line_px: height of a line of text in them, pixels. Text larger than `LARGEST_LINE_PX` is scaled to `LINE_PX`.
+        mean: their mean luma if it is known.
+        threads: of ONNX Runtime. A process creates one session for each number of threads.
 
     Returns:
-        float32 ``(h, w)``, 0..1: the probability that a stroke covers the pixel for most of the frames.
+        float32 ``(h, w)``, 0..1.
     """
     import cv2
 
@@ -115,23 +116,23 @@ def stroke_map(frames: Sequence[Plane], line_px: float, mean: Map | None = None,
     planes = _scaled(statistics(frames, mean), line_px)
     height, width = planes[0].shape
     (found,) = session.run(["strokes"], {"window": channels(*planes)[None]})
-    strokes = np.ascontiguousarray(_spread(np.asarray(found, np.float32)[0])[:height, :width])
+    strokes = np.ascontiguousarray(_interleave(np.asarray(found, np.float32)[0])[:height, :width])
     if strokes.shape == frames[0].shape:
         return strokes
     shape = frames[0].shape
     return np.asarray(cv2.resize(strokes, (shape[1], shape[0]), interpolation=cv2.INTER_LINEAR), np.float32)
 
 
-def _spread(cells: Map) -> Map:
-    """Lay out what the network says of each two by two pixels, ``(h / 2, w / 2, 4)`` row by row, as ``(h, w)``."""
+def _interleave(cells: Map) -> Map:
+    """Return ``(h, w)`` from the four values of each two by two pixels, ``(h / 2, w / 2, 4)``."""
     height, width, _ = cells.shape
-    # Two neighbors of a row move as one number, in a fifth of the time of each by itself or of ONNX's DepthToSpace.
+    # Moving two neighbors of a row as one number takes a fifth of the time of ONNX's DepthToSpace.
     pairs = cells.view(np.complex64)
     return pairs.transpose(0, 2, 1).reshape(2 * height, width).view(np.float32)
 
 
 def _scaled(planes: tuple[Map, Map, Plane, Plane], line_px: float) -> tuple[Map, Map, Plane, Plane]:
-    """Scale the statistics of a strip with larger text than the network was taught."""
+    """Scale down the statistics of a ROI whose text is larger than the network was trained on."""
     import cv2
 
     if line_px <= LARGEST_LINE_PX:

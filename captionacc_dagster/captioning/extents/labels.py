@@ -7,23 +7,23 @@ from collections.abc import Sequence
 
 from captionacc_dagster.captioning.captions import LABELS, PairResult
 
-_FLOOR = 0.01  # probability left to each of the labels that were not found
+_MIN_PROBABILITY = 0.01  # of each label
 
 
 def label_pairs(tracks: Sequence[Sequence[tuple[int, int, float]]], shown: Sequence[int]) -> list[PairResult]:
-    """Label consecutive cropped frames by the captions that stand on them in any track.
+    """Label consecutive cropped frames by the captions that they show in any track.
 
     Args:
-        tracks: for each track its captions in order: first native frame, first frame without it, and how sure the
-            extent is (0..1).
+        tracks: the captions of each track in order: first native frame, first frame without it, and the confidence
+            of its extent (0..1).
         shown: the native frame that each cropped frame shows.
     """
     pairs = []
     for index in range(len(shown) - 1):
-        first = [_standing(track, shown[index]) for track in tracks]
-        second = [_standing(track, shown[index + 1]) for track in tracks]
+        first = [_caption_at(track, shown[index]) for track in tracks]
+        second = [_caption_at(track, shown[index + 1]) for track in tracks]
         label = _label(first, second)
-        sure = min(
+        confidence = min(
             (
                 track[number][2]
                 for track, numbers in zip(tracks, zip(first, second, strict=True), strict=True)
@@ -32,11 +32,12 @@ def label_pairs(tracks: Sequence[Sequence[tuple[int, int, float]]], shown: Seque
             ),
             default=1.0,
         )
-        pairs.append(_result(index, label, 0.5 + 0.5 * sure if label != "empty_empty" else 1.0))
+        pairs.append(_result(index, label, 0.5 + 0.5 * confidence if label != "empty_empty" else 1.0))
     return pairs
 
 
-def _standing(track: Sequence[tuple[int, int, float]], frame: int) -> int | None:
+def _caption_at(track: Sequence[tuple[int, int, float]], frame: int) -> int | None:
+    """Return the index of the caption that a native frame shows."""
     number = bisect_right(track, frame, key=lambda span: span[0]) - 1
     return number if number >= 0 and frame < track[number][1] else None
 
@@ -50,8 +51,8 @@ def _label(first: Sequence[int | None], second: Sequence[int | None]) -> str:
     return "same" if list(first) == list(second) else "different"
 
 
-def _result(index: int, label: str, sure: float) -> PairResult:
-    top = (1 - _FLOOR * len(LABELS)) * sure + _FLOOR
+def _result(index: int, label: str, confidence: float) -> PairResult:
+    top = (1 - _MIN_PROBABILITY * len(LABELS)) * confidence + _MIN_PROBABILITY
     rest = (1 - top) / (len(LABELS) - 1)
-    chance = dict.fromkeys(LABELS, rest) | {label: top}
-    return PairResult(index, index + 1, label, *(chance[name] for name in LABELS))
+    probabilities = dict.fromkeys(LABELS, rest) | {label: top}
+    return PairResult(index, index + 1, label, *(probabilities[name] for name in LABELS))

@@ -1,4 +1,4 @@
-"""Merges readings of one caption: those parted by a doubtful cut, and those of its fades."""
+"""Merges readings of the same caption: those separated by a doubtful cut, and those of its fades."""
 
 from __future__ import annotations
 
@@ -7,69 +7,74 @@ from dataclasses import dataclass, replace
 from rapidfuzz.distance import LCSseq
 
 from captionacc_dagster.captioning.extents.reading import Reading, fold
+from captionacc_dagster.captioning.extents.tuning import TUNING
 from captionacc_dagster.captioning.geometry import BBox
-
-_FAINT = 0.6  # of the caption's ink: a brief reading with less is its fade
-_FAINTER = 0.25  # and one half as brief with less than this
-_GLIMPSED = 0.1  # with less than this, some of its letters that were seen in its fade
 
 
 @dataclass(slots=True)
-class Found:
-    """A segment that was read as a caption; frames are half-open, ``ink`` is the number of its pixels."""
+class FoundCaption:
+    """A segment that was read as a caption.
+
+    Attributes:
+        start, end: native frame numbers, half-open.
+        reading: its text.
+        bbox: the box of its strokes.
+        extent_confidence: of its boundaries, 0..1.
+        stroke_px: number of its stroke pixels, at the size of the ROIs.
+    """
 
     start: int
     end: int
     reading: Reading
     bbox: BBox
     extent_confidence: float
-    stroke_mask: int
+    stroke_px: int
 
 
-def is_same_caption(first: Found, second: Found, longest_fade: int) -> bool:
-    """Say whether two readings without a gap are of one caption: the same text, or a few letters of it in its fade.
+def is_same_caption(first: FoundCaption, second: FoundCaption, fade_frames: int) -> bool:
+    """Return whether two readings without a gap are of one caption: the same text, or letters of it in its fade.
 
-    Half-faded letters are read as others: half of them have to be the other's, in their order. A reading with as much
-    ink as its letters need is a caption of its own unless it is as brief as a fade.
+    Half-faded letters are misread: only half of them have to be the other's, in order. A reading with as many strokes
+    as its letters need is a caption of its own unless it is as brief as a fade.
     """
     texts = fold(first.reading.text), fold(second.reading.text)
     if texts[0] == texts[1]:
         return True
     for brief, lasting, part, whole in ((first, second, *texts), (second, first, *reversed(texts))):
         frames = brief.end - brief.start
-        is_faded = frames <= 2 * longest_fade and 2 * len(whole) * brief.stroke_mask < len(part) * lasting.stroke_mask
-        is_glimpse = frames <= longest_fade and brief.stroke_mask < _GLIMPSED * lasting.stroke_mask
-        if 0 < len(part) < len(whole) and (is_faded or is_glimpse) and 2 * LCSseq.similarity(part, whole) >= len(part):
+        is_faint = frames <= 2 * fade_frames and 2 * len(whole) * brief.stroke_px < len(part) * lasting.stroke_px
+        is_trace = frames <= fade_frames and brief.stroke_px < TUNING.trace_area * lasting.stroke_px
+        if 0 < len(part) < len(whole) and (is_faint or is_trace) and 2 * LCSseq.similarity(part, whole) >= len(part):
             return True
     return False
 
 
-def join_found(first: Found, second: Found, longest_fade: int) -> Found:
-    """Join two readings of one caption; the longer one, of two alike the surer one, says what it reads.
+def join_readings(first: FoundCaption, second: FoundCaption, fade_frames: int) -> FoundCaption:
+    """Join two readings of one caption. The longer text counts, or of two equally long ones the more confident.
 
-    A brief one with far less ink is a fade of the other: the boundary between them, where half of the caption is to be
-    seen, then stays its end.
+    A brief reading with far fewer strokes is a fade of the other. The boundary between them, at half visibility, then
+    remains the caption's.
     """
     worth = [(len(fold(found.reading.text)), found.reading.confidence) for found in (first, second)]
-    surer = first if worth[0] >= worth[1] else second
+    better = first if worth[0] >= worth[1] else second
     start, end = first.start, second.end
-    if _is_glimpse(first, second, longest_fade):
+    if _is_fade(first, second, fade_frames):
         start = second.start
-    elif _is_glimpse(second, first, longest_fade):
+    elif _is_fade(second, first, fade_frames):
         end = first.end
     return replace(
-        surer,
+        better,
         start=start,
         end=end,
         bbox=first.bbox.union(second.bbox),
         extent_confidence=min(first.extent_confidence, second.extent_confidence),
-        stroke_mask=max(first.stroke_mask, second.stroke_mask),
+        stroke_px=max(first.stroke_px, second.stroke_px),
     )
 
 
-def _is_glimpse(brief: Found, lasting: Found, longest_fade: int) -> bool:
-    """Say whether a reading is of a fade: brief and faint, or less brief and fainter."""
-    frames = brief.end - brief.start
-    return (frames <= longest_fade and brief.stroke_mask < _FAINT * lasting.stroke_mask) or (
-        frames <= 2 * longest_fade and brief.stroke_mask < _FAINTER * lasting.stroke_mask
+def _is_fade(brief: FoundCaption, lasting: FoundCaption, fade_frames: int) -> bool:
+    """Return whether a reading is of a fade: brief and faint, or less brief and fainter."""
+    frames, share = brief.end - brief.start, brief.stroke_px / max(1, lasting.stroke_px)
+    return (frames <= fade_frames and share < TUNING.faded_area) or (
+        frames <= 2 * fade_frames and share < TUNING.faint_area
     )

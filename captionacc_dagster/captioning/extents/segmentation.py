@@ -1,7 +1,7 @@
-"""Follows one track of captions through the native frames: cuts time where its ink changes.
+"""Cuts the native frames of one track into segments where its strokes change.
 
-A change of some ink is only a candidate; it becomes a cut when the frames on both sides of it differ in at
-least one character. What lies between two cuts is one segment: a caption, or nothing.
+A changed stroke is only a candidate. It becomes a cut when the frames on both sides of it differ in at least one
+character. A segment between two cuts shows one caption, or none.
 """
 
 from __future__ import annotations
@@ -14,39 +14,54 @@ import numpy as np
 
 from captionacc_dagster.captioning.extents.stroke_meter import StrokeMeter
 from captionacc_dagster.captioning.extents.strokes import (
-    LINE_PX,
-    MIN_STROKE_AREA,
     Plane,
     StrokeModel,
     StrokeStyle,
-    changes_alone,
     common_styles,
     find_change,
+    is_isolated_change,
+    min_stroke_px,
     model_strokes,
     synchrony,
     visibility,
 )
+from captionacc_dagster.captioning.extents.tuning import TUNING
 from captionacc_dagster.captioning.video.pictures import scaled_down
 
-CANDIDATE_SHARE = 0.12  # of a character cell's pixels,
-STYLED_CANDIDATE_SHARE = 0.05  # and of those that have the level of the text, where that is known
-_HOLD_S = 0.15  # ink stands at least this long
-_NEAR_S = 0.27  # how far to look to both sides of a sharp change: the shortest caption takes 0.3 s
-_FAR_S = 0.8  # how far to look where the change is not sharp
-_SKIPPED_S = 0.2  # and what to leave out there, for it may be fading
-_ROUND_S = 0.25  # how often to look where nothing sharp happens
-_FADE_S = 0.8  # half of the longest fade followed
-_KEPT_ROIS = 10  # samples of a segment, small
-_KEPT_PICTURES = 8  # samples of a segment at full size, to read it from
-_FADING = 24  # frames of a segment at whose ends it may be fading, counted together
-_SEEN_FRAMES = 9
-SYNCHRONOUS = 0.75
-_LEAST_OF_ALL = 0.25  # of the ink has to change in a fade
-_STRONG = 0.45
-_QUIET_SHARE = 0.02  # a candidate too where nothing else changes,
-_STANDING_OUT = 3  # times less
-_KEPT_STYLES = 15
-AWAY = 0.4  # a caption shows less of itself than this only when it is gone
+NumberedPlane = tuple[int, Plane]
+
+# Sizes of samples, frames
+_ROI_SAMPLES = 10
+_PICTURE_SAMPLES = 8
+_MODEL_FRAMES = 9
+_STYLE_SAMPLES = 15
+_EDGE_FRAMES = 6  # dropped at each end of a long segment's samples, where it may be fading
+
+
+@dataclass(frozen=True, slots=True)
+class FrameWindows:
+    """The durations of `ExtentTuning` as numbers of frames of a video."""
+
+    hold: int
+    near: int
+    far: int
+    skipped: int
+    fade_search: int
+    around_cut: int
+
+    @classmethod
+    def at(cls, frame_rate: float) -> FrameWindows:
+        """Return the windows at a frame rate, per second; none is shorter than its comparison needs."""
+        hold = max(3, round(TUNING.hold_s * frame_rate))
+        near = max(hold + 1, round(TUNING.near_s * frame_rate))
+        return cls(
+            hold=hold,
+            near=near,
+            far=max(near + 2, round(TUNING.far_s * frame_rate)),
+            skipped=max(2, round(TUNING.skipped_s * frame_rate)),
+            fade_search=max(3, round(TUNING.fade_search_s * frame_rate)),
+            around_cut=max(4, round(TUNING.around_cut_s * frame_rate)),
+        )
 
 
 @dataclass(slots=True)
@@ -55,10 +70,10 @@ class StreamSample:
 
     capacity: int
     step: int = 1
-    items: list[tuple[int, Plane]] = field(default_factory=list)
+    items: list[NumberedPlane] = field(default_factory=list)
 
     def offer(self, index: int, frame: Plane) -> None:
-        """Keep this frame if its turn has come."""
+        """Keep this frame if it falls on the step."""
         if index % self.step:
             return
         self.items.append((index, frame))
@@ -66,38 +81,49 @@ class StreamSample:
             self.step *= 2
             self.items = [item for item in self.items if item[0] % self.step == 0]
 
-    def cut(self, start: int, end: int, recent: Sequence[tuple[int, Plane]]) -> list[tuple[int, Plane]]:
-        """Give up to `capacity` frames of ``start`` to ``end`` away, and start again with the frames after them."""
+    def cut(self, start: int, end: int, recent: Sequence[NumberedPlane]) -> list[NumberedPlane]:
+        """Remove and return up to `capacity` frames of ``start`` to ``end``; restart with the frames after them."""
         before = {number: frame for number, frame in self.items if number < end}
         before |= {number: frame for number, frame in recent if start <= number < end}
         self.items, self.step = [], 1
         for number, frame in recent:
             if number >= end:
                 self.offer(number, frame)
-        return _middle(sorted(before.items(), key=lambda item: item[0]), start, end, self.capacity)
+        return _inner_samples(sorted(before.items(), key=lambda item: item[0]), start, end, self.capacity)
+
+
+def _inner_samples(items: Sequence[NumberedPlane], start: int, end: int, count: int) -> list[NumberedPlane]:
+    """Return up to ``count`` even samples, away from both ends, where a caption may be fading."""
+    margin = min((end - start) // 4, _EDGE_FRAMES)
+    inner = [item for item in items if start + margin <= item[0] < end - margin]
+    frames = inner or list(items)
+    if len(frames) > count:
+        chosen = np.linspace(0, len(frames) - 1, count).round().astype(int)
+        frames = [frames[number] for number in chosen]
+    return frames
 
 
 @dataclass(slots=True)
 class Segment:
-    """A stretch of frames between two cuts.
+    """The frames between two cuts.
 
     Attributes:
         start, end: native frame numbers, half-open.
-        model: its ink at the small scale.
+        model: its strokes, at the size of the ROIs.
         rois: the frames the model was made from, with their numbers.
         pictures: some of its frames at full size with their numbers, luma uint8.
-        around_start: the frames around its first cut with their numbers, at the small scale.
+        around_start: the ROIs around its first cut, with their numbers.
     """
 
     start: int
     end: int
     model: StrokeModel
-    rois: list[tuple[int, Plane]]
-    pictures: list[tuple[int, Plane]]
-    around_start: list[tuple[int, Plane]]
+    rois: list[NumberedPlane]
+    pictures: list[NumberedPlane]
+    around_start: list[NumberedPlane]
 
     def within(self, start: int, end: int, line_px: float) -> Segment:
-        """Give what is left of it between its exact boundaries: frames beyond them show its neighbors come or go."""
+        """Return the segment without the frames outside its exact boundaries, which show its neighbors fading."""
         rois = [(number, roi) for number, roi in self.rois if start <= number < end]
         pictures = [(number, picture) for number, picture in self.pictures if start <= number < end]
         if len(rois) < 2 or not pictures or len(rois) == len(self.rois):
@@ -106,199 +132,216 @@ class Segment:
         return Segment(start, end, model, rois, pictures, self.around_start)
 
 
-class TrackFollower:
-    """Cuts one track's strip into segments, one native frame at a time, with bounded memory.
+class FrameHistory:
+    """Keeps the frames that a decision may need: all recent ones, and samples of the current segment.
 
     Args:
-        line_px: height of one line of text in the frames handed over, pixels.
-        frame_rate: frames per second of the video.
+        line_px: height of a line of text in the full-size pictures, pixels.
+        windows: the windows of the comparisons.
     """
 
-    def __init__(self, line_px: float, frame_rate: float) -> None:
-        self._scale = min(1.0, LINE_PX / line_px)
+    def __init__(self, line_px: float, windows: FrameWindows) -> None:
+        self._scale = min(1.0, TUNING.roi_line_px / line_px)
         self.line_px = line_px * self._scale
-        self._hold = max(3, round(_HOLD_S * frame_rate))
-        self._near = max(self._hold + 1, round(_NEAR_S * frame_rate))
-        self._far = max(self._near + 2, round(_FAR_S * frame_rate))
-        self._skipped = max(2, round(_SKIPPED_S * frame_rate))
-        self._round = max(3, round(_ROUND_S * frame_rate))
-        self._fade = max(4, round(_FADE_S * frame_rate))
-        self._meter = StrokeMeter(self.line_px, self._hold)
-        delay = self._far + self._hold + 4
-        self._recent: deque[tuple[int, Plane]] = deque(maxlen=self._far + delay)
-        self._recent_pictures: deque[tuple[int, Plane]] = deque(maxlen=delay + self._near)
-        self._judged = 0
-        self._models: dict[tuple[int, int], StrokeModel] = {}  # of the frame that is judged
-        self._changes: dict[int, float] = {}
-        self._next = 0  # the first frame not yet judged
-        self._count = 0
-        self._rois = StreamSample(_KEPT_ROIS)
-        self._pictures = StreamSample(_KEPT_PICTURES)
-        self._start = 0
-        self._around_start: list[tuple[int, Plane]] = []
-        self.styles: tuple[StrokeStyle, ...] = ()
-        self._measured: list[StrokeStyle] = []
-
-    def add_style(self, style: StrokeStyle) -> None:
-        """Learn from text that was seen what ink looks like."""
-        self._measured = [*self._measured, style][-_KEPT_STYLES:]
-        self.styles = self._meter.styles = common_styles(self._measured)
+        self.count = 0
+        self.start = 0  # first frame of the current segment
+        self._windows = windows
+        delay = windows.far + windows.hold + 4
+        self._recent: deque[NumberedPlane] = deque(maxlen=windows.far + delay)
+        self._recent_pictures: deque[NumberedPlane] = deque(maxlen=delay + windows.near)
+        self._rois = StreamSample(_ROI_SAMPLES)
+        self._pictures = StreamSample(_PICTURE_SAMPLES)
+        self._around_start: list[NumberedPlane] = []
+        self._models: dict[tuple[int, int], StrokeModel] = {}
 
     def shrink(self, picture: Plane) -> Plane:
-        """Scale a picture of the strip to the size at which its ink is looked at."""
+        """Scale a full-size picture of the region to the size of the ROIs."""
         if self._scale == 1:
             return picture
         block = max(1, int(1 / self._scale))
         height, width = (side // block * block for side in picture.shape)
         return scaled_down(picture, (max(1, round(width * self._scale)), max(1, round(height * self._scale))))
 
-    def push(self, picture: Plane) -> list[Segment]:
-        """Take the next frame's strip at full size; give the segments that ended."""
-        index = self._count
-        self._count += 1
-        roi = self.shrink(picture)
+    def append(self, picture: Plane) -> Plane:
+        """Take the next frame's full-size picture; return its ROI."""
+        index, roi = self.count, self.shrink(picture)
+        self.count += 1
         self._recent.append((index, roi))
         self._recent_pictures.append((index, picture))
         self._rois.offer(index, roi)
         self._pictures.offer(index, picture)
-        change = self._meter.update(roi)
+        return roi
+
+    def frames(self, start: int, end: int) -> list[NumberedPlane]:
+        """Return the recent ROIs from ``start`` to ``end`` with their numbers."""
+        return [item for item in self._recent if start <= item[0] < end]
+
+    def model(self, start: int, end: int, min_frames: int = 2) -> StrokeModel | None:
+        """Model the strokes of the current segment's frames from ``start`` to ``end``, None if they are too few."""
+        stretch = max(start, self.start), end
+        if stretch not in self._models:
+            frames = [roi for _, roi in self.frames(*stretch)]
+            if len(frames) < min_frames:
+                return None
+            if len(frames) > _MODEL_FRAMES:
+                frames = [frames[n] for n in np.linspace(0, len(frames) - 1, _MODEL_FRAMES).round().astype(int)]
+            self._models[stretch] = model_strokes(frames, self.line_px)
+        return self._models[stretch]
+
+    def forget_models(self) -> None:
+        """Drop the cached models: they serve the comparisons at one frame."""
+        self._models.clear()
+
+    def cut(self, end: int) -> Segment:
+        """End the current segment before a frame and return it; the next one starts there."""
+        rois = self._rois.cut(self.start, end, self._recent)
+        pictures = self._pictures.cut(self.start, end, self._recent_pictures)
+        model = model_strokes([roi for _, roi in rois], self.line_px)
+        segment = Segment(self.start, end, model, rois, pictures, self._around_start)
+        self.start = end
+        around = self._windows.around_cut
+        self._around_start = self.frames(end - around, end + around + 1)
+        return segment
+
+
+class TrackSegmenter:
+    """Cuts the pictures of one track into segments, one native frame at a time, with bounded memory.
+
+    Args:
+        line_px: height of a line of text in the pictures, pixels.
+        frame_rate: frames of the video per second.
+    """
+
+    def __init__(self, line_px: float, frame_rate: float) -> None:
+        self._windows = FrameWindows.at(frame_rate)
+        self._history = FrameHistory(line_px, self._windows)
+        self.line_px = self._history.line_px
+        self._meter = StrokeMeter(self.line_px, self._windows.hold)
+        self._changes: dict[int, float] = {}  # by frame, as the meter measures them
+        self._next = 0  # the first frame that is not yet examined
+        self._compared = 0  # the last frame at which two stretches were compared
+        self._measured: list[StrokeStyle] = []
+
+    @property
+    def styles(self) -> tuple[StrokeStyle, ...]:
+        """The styles of the track's text, empty while they are unknown."""
+        return self._meter.styles
+
+    def add_style(self, style: StrokeStyle) -> None:
+        """Learn the style of a text that was seen."""
+        self._measured = [*self._measured, style][-_STYLE_SAMPLES:]
+        self._meter.styles = common_styles(self._measured)
+
+    def shrink(self, picture: Plane) -> Plane:
+        """Scale a full-size picture of the region to the size of the ROIs."""
+        return self._history.shrink(picture)
+
+    def push(self, picture: Plane) -> list[Segment]:
+        """Take the next frame's picture at full size; return the segments that ended."""
+        change = self._meter.update(self._history.append(picture))
         if change is not None:
-            self._changes[index - self._hold + 1] = change
-        done: list[Segment] = []
-        while self._next + self._far + self._hold < self._count:
-            done.extend(self._judge(self._next))
-            self._next += 1
-        return done
+            self._changes[self._history.count - self._windows.hold] = change
+        return self._examine(self._history.count - self._windows.far - self._windows.hold)
 
     def finish(self) -> list[Segment]:
-        """Give the segments that are left at the end of the video."""
+        """Return the segments that are left at the end of the video."""
+        count = self._history.count
         for offset, change in enumerate(reversed(self._meter.flush())):
-            self._changes[self._count - 1 - offset] = change
-        done: list[Segment] = []
-        while self._next < self._count:
-            done.extend(self._judge(self._next))
-            self._next += 1
-        if self._count > self._start:
-            done.append(self._close(self._count))
-        return done
+            self._changes[count - 1 - offset] = change
+        segments = self._examine(count)
+        if count > self._history.start:
+            segments.append(self._history.cut(count))
+        return segments
 
-    def _judge(self, index: int) -> list[Segment]:
-        """Cut before a frame if the ink differs on its two sides, or is away for a moment."""
+    def _examine(self, end: int) -> list[Segment]:
+        """Examine the frames before ``end`` that are left; return the segments that end at them."""
+        segments = []
+        while self._next < end:
+            cut = self._find_cut(self._next)
+            if cut is not None:
+                segments.append(self._history.cut(cut))
+            self._next += 1
+        return segments
+
+    def _find_cut(self, index: int) -> int | None:
+        """Return where to cut at a frame: the strokes before and after it differ, or are absent for a moment."""
         changes = self._changes
         changes.pop(index - 2, None)
         here = changes.get(index, 0.0)
         is_peak = here >= changes.get(index - 1, 0.0) and here > changes.get(index + 1, 0.0)
-        if index - self._start < 2:
-            return []
-        self._models.clear()
-        if is_peak and (
-            here >= (STYLED_CANDIDATE_SHARE if self.styles else CANDIDATE_SHARE) or self._stands_out(index)
-        ):
-            self._judged = index
+        if index - self._history.start < 2:
+            return None
+        self._history.forget_models()
+        if is_peak and (here >= self._candidate_share or self._is_quiet_candidate(index)):
+            self._compared = index
             if self._changes_at_once(index):
-                return [self._close(index)]
-            left = self._model(index - self._far, index - 1)
-            away = self._away_from(left, index) if left is not None else None
-            if away is not None:
-                return [self._close(away)]
-        elif index - self._judged >= self._round and not self._is_sharp_soon(index):
-            self._judged = index
+                return index
+            left = self._history.model(index - self._windows.far, index - 1)
+            return self._absence_near(left, index) if left is not None else None
+        if index - self._compared >= self._windows.fade_search and not self._is_sharp_soon(index):
+            self._compared = index
             if self._changes_slowly(index):
-                return [self._close(index)]
-        return []
+                return index
+        return None
 
-    def _stands_out(self, index: int) -> bool:
-        """Say whether ink of the text's level changes, if only a little, while nothing else does."""
+    @property
+    def _candidate_share(self) -> float:
+        return TUNING.styled_candidate_share if self.styles else TUNING.candidate_share
+
+    def _is_quiet_candidate(self, index: int) -> bool:
+        """Return whether pixels of the text's level change, if only a few, while little else does."""
         here = self._changes.get(index, 0.0)
-        beside = (share for i, share in self._changes.items() if 0 < abs(i - index) <= self._hold)
-        return bool(self.styles) and here >= max(_QUIET_SHARE, _STANDING_OUT * max(beside, default=here))
+        near = (share for i, share in self._changes.items() if 0 < abs(i - index) <= self._windows.hold)
+        least = max(TUNING.quiet_candidate_share, TUNING.quiet_ratio * max(near, default=here))
+        return bool(self.styles) and here >= least
 
     def _is_sharp_soon(self, index: int) -> bool:
-        """Say whether ink changes at once within the frames that a slow change would be looked for in."""
-        least = STYLED_CANDIDATE_SHARE if self.styles else CANDIDATE_SHARE
-        frames = range(index + 1, index + self._skipped + 1)
-        return any(self._changes.get(i, 0.0) >= 2 * least for i in frames)
+        """Return whether strokes change at once within the frames that a search for a fade would use."""
+        frames = range(index + 1, index + self._windows.skipped + 1)
+        return any(self._changes.get(i, 0.0) >= 2 * self._candidate_share for i in frames)
 
-    def _until(self, index: int) -> int:
-        """Give the end of the stretch after a frame in which nothing else changes at once."""
-        frames = range(index + 2, index + self._far)
-        return next((i for i in frames if self._changes.get(i, 0.0) >= _STRONG), index + self._far)
+    def _calm_end(self, index: int) -> int:
+        """Return the end of the stretch after a frame in which no other event happens."""
+        frames = range(index + 2, index + self._windows.far)
+        strong = (i for i in frames if self._changes.get(i, 0.0) >= TUNING.strong_share)
+        return next(strong, index + self._windows.far)
 
     def _changes_at_once(self, index: int) -> bool:
-        """Say whether a character changed as a whole at a frame, seen over a longer or a shorter stretch."""
-        until = self._until(index)
-        beside = [roi for i, roi in self._recent if index - 2 <= i < index + 2]
-        for first, end in (
-            (index - self._far, until),
-            (index - self._near, min(until, index + self._near)),
-        ):
-            left = self._model(first, index - 1)
-            right = self._model(index + 1, end) if left is not None else None
+        """Return whether a character changed as a whole at a frame, compared over a long or a short stretch."""
+        windows, end = self._windows, self._calm_end(index)
+        around = [roi for _, roi in self._history.frames(index - 2, index + 2)]
+        for reach in (windows.far, windows.near):
+            left = self._history.model(index - reach, index - 1)
+            right = self._history.model(index + 1, min(end, index + reach)) if left is not None else None
             if left is None or right is None:
                 continue
-            change = find_change(left, right, self.line_px, beside, SYNCHRONOUS)
-            if change and synchrony(beside, left, right, change, self.line_px, at_once=True) >= SYNCHRONOUS:
+            change = find_change(left, right, self.line_px, around, TUNING.synchronous)
+            if change and synchrony(around, left, right, change, self.line_px, at_once=True) >= TUNING.synchronous:
                 return True
-            if changes_alone(left, right, beside, self.line_px):
+            if is_isolated_change(left, right, around, self.line_px):
                 return True
         return False
 
     def _changes_slowly(self, index: int) -> bool:
-        """Say whether some characters, and much of the stroke_mask, changed together around a frame, in a fade."""
-        # the first frames of a segment may still be fading, or empty
-        left = self._model(max(index - self._far, self._start + 3), index - self._skipped, least=self._hold)
-        right = self._model(index + self._skipped, self._until(index)) if left is not None else None
+        """Return whether characters, and much of all strokes, changed together around a frame, in a fade."""
+        windows, history = self._windows, self._history
+        # The first frames of a segment may still be fading, or empty.
+        left_start = max(index - windows.far, history.start + 3)
+        left = history.model(left_start, index - windows.skipped, min_frames=windows.hold)
+        right = history.model(index + windows.skipped, self._calm_end(index)) if left is not None else None
         if left is None or right is None:
             return False
         change = find_change(left, right, self.line_px)
-        if change is None or change.total < _LEAST_OF_ALL:
+        if change is None or change.total < TUNING.fading_share:
             return False
-        reach = 2 * self._skipped
-        frames = [roi for i, roi in self._recent if index - reach <= i < index + reach]
-        return synchrony(frames, left, right, change, self.line_px, at_once=False) >= SYNCHRONOUS
+        reach = 2 * windows.skipped
+        frames = [roi for _, roi in history.frames(index - reach, index + reach)]
+        return synchrony(frames, left, right, change, self.line_px, at_once=False) >= TUNING.synchronous
 
-    def _model(self, start: int, end: int, least: int = 2) -> StrokeModel | None:
-        """Model the ink of the frames ``start`` to ``end``, None when there are too few."""
-        stretch = max(start, self._start), end
-        if stretch not in self._models:
-            frames = [roi for i, roi in self._recent if stretch[0] <= i < end]
-            if len(frames) < least:
-                return None
-            if len(frames) > _SEEN_FRAMES:
-                frames = [frames[n] for n in np.linspace(0, len(frames) - 1, _SEEN_FRAMES).round().astype(int)]
-            self._models[stretch] = model_strokes(frames, self.line_px)
-        return self._models[stretch]
-
-    def _away_from(self, left: StrokeModel, index: int) -> int | None:
-        """Give the first frame near this one from which on the ink of the frames before is gone for a moment."""
-        if left.stroke_mask.sum() < MIN_STROKE_AREA * self.line_px**2:
+    def _absence_near(self, left: StrokeModel, index: int) -> int | None:
+        """Return the first frame near this one at which the strokes of the frames before are absent."""
+        if left.stroke_mask.sum() < min_stroke_px(self.line_px):
             return None
-        near = [(i, roi) for i, roi in self._recent if max(index - 2, self._start + 2) <= i <= index + 3]
+        near = self._history.frames(max(index - 2, self._history.start + 2), index + 4)
         seen = visibility([roi for _, roi in near], left, left.stroke_mask)
-        return next((i for (i, _), share in zip(near, seen, strict=True) if share < AWAY), None)
-
-    def _close(self, end: int) -> Segment:
-        rois = self._rois.cut(self._start, end, self._recent)
-        pictures = self._pictures.cut(self._start, end, self._recent_pictures)
-        segment = Segment(
-            start=self._start,
-            end=end,
-            model=model_strokes([roi for _, roi in rois], self.line_px),
-            rois=rois,
-            pictures=pictures,
-            around_start=self._around_start,
-        )
-        self._start = end
-        self._around_start = [item for item in self._recent if end - self._fade <= item[0] <= end + self._fade]
-        return segment
-
-
-def _middle(items: Sequence[tuple[int, Plane]], start: int, end: int, most: int) -> list[tuple[int, Plane]]:
-    """Give up to ``most`` even samples, away from the ends, where a caption may fade."""
-    margin = (end - start) // 4 if end - start < _FADING else _FADING // 4
-    inner = [item for item in items if start + margin <= item[0] < end - margin]
-    frames = inner or list(items)
-    if len(frames) > most:
-        chosen = np.linspace(0, len(frames) - 1, most).round().astype(int)
-        frames = [frames[number] for number in chosen]
-    return frames
+        return next((i for (i, _), share in zip(near, seen, strict=True) if share < TUNING.absent), None)

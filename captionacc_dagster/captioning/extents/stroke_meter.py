@@ -1,4 +1,4 @@
-"""How much ink comes and goes in a strip from frame to frame, measured cheaply: where it is worth looking closer."""
+"""A cheap measure of how many stroke pixels appear and disappear per frame, which says where to compare closely."""
 
 from __future__ import annotations
 
@@ -7,43 +7,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from captionacc_dagster.captioning.extents.strokes import STEADY_LEVELS, Plane, StrokeStyle, odd
-
-SHARP_CONTRAST_LEVELS = 30  # of ink that comes or goes at once, judged without averaging
-SHARP_STEP_LEVELS = 40  # such ink changes by this much from one frame to the next
+from captionacc_dagster.captioning.extents.strokes import Plane, StrokeStyle, nearest_odd
+from captionacc_dagster.captioning.extents.tuning import TUNING
 
 
 def _opencv() -> Any:
-    """Give OpenCV untyped: its stubs know no comparison with a number."""
+    """Return OpenCV untyped: its stubs lack comparisons with a number."""
     import cv2
 
     return cv2
 
 
 class StrokeMeter:
-    """Measures, frame after frame, how much ink appears and how much goes in the strip's character cells.
+    """Measures, frame by frame, the share of pixels in each character cell where a stroke appears or disappears.
 
-    Each pixel has an age: for how many frames it has stayed at its level. Ink that appears at a frame is
-    ink whose age begins there and reaches ``hold`` frames; ink that goes had reached it before.
+    Each pixel has an age: the number of frames it has stayed at its level. A stroke appears at a frame when its age
+    begins there and reaches ``hold`` frames. A stroke disappears when it had reached that age before.
     """
 
     def __init__(self, line_px: float, hold: int) -> None:
         self.hold = hold
         self.styles: tuple[StrokeStyle, ...] = ()
-        self._cell = max(4, round(line_px / 2))
-        self._window = odd(line_px * 0.37)
+        self._cell = max(4, round(line_px / 2))  # about a narrow character
+        self._window = nearest_odd(line_px * 0.37)  # wider than a stroke
         self._previous: Plane | None = None
-        self._ink: Plane | None = None  # of the frame before, once it was asked for
-        self._sharp: list[Plane | None] = []  # what changed at each of the last frames; None: nothing did
+        self._strokes: Plane | None = None  # of the previous frame, if they were computed
+        self._sharp: list[Plane | None] = []  # what changed at once at each of the last frames; None: nothing
         self._level: Plane | None = None
         self._age: Plane | None = None
         self._one: Plane | None = None
-        self._gone: list[NDArray[np.float32] | None] = []  # None: nothing went
+        self._gone: list[NDArray[np.float32] | None] = []  # shares that disappeared; None: nothing
 
     def update(self, roi: Plane) -> float | None:
-        """Take the next frame; give the change at the frame ``hold - 1`` before it (None for the first ones).
+        """Take the next frame; return the change at the frame ``hold - 1`` before it, None for the first frames.
 
-        The change is the largest share of one character cell's pixels that appeared or went, 0..2.
+        The change is the largest share of a character cell's pixels that appeared or disappeared, 0..2.
         """
         cv2 = _opencv()
 
@@ -55,63 +53,64 @@ class StrokeMeter:
             self._sharp.append(None)
             self._previous = roi
             return None
-        moved = _above(cv2.absdiff(roi, self._level), STEADY_LEVELS)
-        sharp: Plane | None = _above(cv2.absdiff(roi, self._previous), SHARP_STEP_LEVELS - 1)
-        # In most strips most of the time nothing changes at once: then ink need not be looked for.
+        moved = _above(cv2.absdiff(roi, self._level), TUNING.steady_levels)
+        sharp: Plane | None = _above(cv2.absdiff(roi, self._previous), TUNING.sharp_step_levels - 1)
+        # In most ROIs most of the time nothing changes at once: then no strokes need to be computed.
         sharp = sharp if cv2.countNonZero(sharp) else None
         if sharp is None:
             self._gone.append(None)
         else:
-            stroke_mask = self._contrasting(self._previous) if self._ink is None else self._ink
-            was_ink = cv2.bitwise_and(_above(self._age, self.hold - 2), stroke_mask)
-            self._gone.append(self._shares(cv2.bitwise_and(cv2.bitwise_and(was_ink, moved), sharp)))
-        self._previous, self._ink = roi, None
+            strokes = self._contrasting(self._previous) if self._strokes is None else self._strokes
+            settled = cv2.bitwise_and(_above(self._age, self.hold - 2), strokes)
+            self._gone.append(self._shares(cv2.bitwise_and(cv2.bitwise_and(settled, moved), sharp)))
+        self._previous, self._strokes = roi, None
         self._sharp.append(sharp)
         cv2.add(self._age, self._one, dst=self._age)
-        cv2.subtract(self._age, moved, dst=self._age)  # what moved is 0 again
+        cv2.subtract(self._age, moved, dst=self._age)  # the age of what moved is 0
         cv2.copyTo(roi, moved, self._level)
         if len(self._gone) < self.hold:
             return None
         shares, appearing = self._gone.pop(0), self._sharp.pop(0)
         if appearing is not None:
-            self._ink = self._contrasting(roi)
-            born = cv2.bitwise_and(cv2.compare(self._age, self.hold - 1, cv2.CMP_EQ), self._ink)
-            came = self._shares(cv2.bitwise_and(born, appearing))
+            self._strokes = self._contrasting(roi)
+            appeared = cv2.bitwise_and(cv2.compare(self._age, self.hold - 1, cv2.CMP_EQ), self._strokes)
+            came = self._shares(cv2.bitwise_and(appeared, appearing))
             shares = came if shares is None else shares + came
         return 0.0 if shares is None else float(shares.max())
 
     def flush(self) -> list[float]:
-        """Give the change at the last frames, for which nothing can be known any more about what appears."""
+        """Return the change at the last frames, for which it is unknown what appears."""
         rest = [0.0 if gone is None else float(gone.max()) for gone in self._gone]
         self._gone.clear()
         self._sharp.clear()
         return rest
 
     def _contrasting(self, roi: Plane) -> Plane:
+        """Mark pixels with 255 that contrast with their surroundings and have the level of the text if it is known."""
         cv2 = _opencv()
 
         around = cv2.blur(roi, (self._window, self._window))
-        stroke_mask = _above(cv2.absdiff(roi, around), SHARP_CONTRAST_LEVELS - 1)
+        strokes = _above(cv2.absdiff(roi, around), TUNING.sharp_contrast_levels - 1)
         if not self.styles:
-            return stroke_mask
+            return strokes
         matching: Plane | None = None
         for style in self.styles:
             near = cv2.inRange(roi, style.level - style.tolerance, style.level + style.tolerance)
             matching = near if matching is None else cv2.bitwise_or(matching, near)
-        return cv2.bitwise_and(stroke_mask, matching)
+        return cv2.bitwise_and(strokes, matching)
 
     def _cells(self, roi: Plane) -> tuple[int, int]:
         height, width = roi.shape
         return max(1, round(height / self._cell)), max(1, round(width / self._cell))
 
     def _shares(self, mask: Plane) -> NDArray[np.float32]:
-        """Give the share of each cell's pixels that a mask marks; an edge loses at most a quarter of a cell."""
+        """Return the share of each cell's pixels that a mask marks; an edge loses at most a quarter of a cell."""
         cv2 = _opencv()
 
         rows, columns = self._cells(mask)
         if not cv2.countNonZero(mask):
             return np.zeros((rows, columns), np.float32)
-        # Whole blocks of pixels are averaged several times as quickly as parts of them.
+        # Averaging whole blocks of pixels is several times as fast as averaging parts of them.
         height, width = mask.shape
         down, across = max(1, round(height / rows)), max(1, round(width / columns))
         over, beside = height - rows * down, width - columns * across
@@ -125,7 +124,7 @@ class StrokeMeter:
 
 
 def _above(plane: Plane, level: int) -> Plane:
-    """Mark pixels above a level with 255: three times as quick as a comparison with a number."""
+    """Mark pixels above a level with 255. A threshold is three times as fast as a comparison with a number."""
     cv2 = _opencv()
 
     return cv2.threshold(plane, level, 255, cv2.THRESH_BINARY)[1]

@@ -7,8 +7,14 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from captionacc_dagster.captioning.extents.boundaries import find_boundary, is_fade_of, join, moves, standing
-from captionacc_dagster.captioning.extents.segmentation import Segment, TrackFollower
+from captionacc_dagster.captioning.extents.boundaries import (
+    drop_moving_lines,
+    find_boundary,
+    is_fade_of,
+    is_moving,
+    join_segments,
+)
+from captionacc_dagster.captioning.extents.segmentation import Segment, TrackSegmenter
 from captionacc_dagster.captioning.extents.strokes import Plane, compare_strokes, model_strokes
 from captionacc_dagster_tests.captioning.drawn_clips import texture, write_text
 
@@ -134,14 +140,14 @@ def test_the_smallest_part_of_a_letter_is_a_change_where_nothing_else_changes(is
         ("ill", lambda frame: float(20 <= frame < 50)),
         ("iil", lambda frame: float(frame >= 50)),
     )
-    follower = TrackFollower(LINE, 25.0)
+    segmenter = TrackSegmenter(LINE, 25.0)
     ended = []
     for frame in range(100):
         picture = roi(frame)
         if is_busy:
             picture[:, 440:] = 60 + 25 * (frame % 3)
-        ended += follower.push(picture)
-    assert [segment.end for segment in (*ended, *follower.finish())] == cuts
+        ended += segmenter.push(picture)
+    assert [segment.end for segment in (*ended, *segmenter.finish())] == cuts
 
 
 @pytest.mark.parametrize("fade", [8, 16])
@@ -178,7 +184,7 @@ def test_a_character_too_faint_for_the_mask_is_seen_to_change_where_all_else_sta
 def test_joining_a_caption_with_its_fade_keeps_what_stands_in_full():
     roi = shown(("It stands and fades", falling(50, 24)))
     caption, fade = segment(roi, 0, 36), segment(roi, 42, 52)
-    joined = join(caption, fade, LINE)
+    joined = join_segments(caption, fade, LINE)
     assert (joined.start, joined.end) == (0, 52)
     assert [n for n, _ in joined.rois] == [n for n, _ in caption.rois]
 
@@ -195,8 +201,8 @@ def test_frames_beyond_the_boundaries_say_nothing_of_a_segment():
 def test_a_sign_that_moves_is_told_from_a_caption_that_stands():
     sign = segment(lambda frame: lettered("MARKET", at=0.5 + 0.0008 * frame), 0, 16)
     stroke_mask = segment(lambda _: lettered("MARKET"), 0, 16).model.stroke_mask
-    assert moves(sign, stroke_mask)
-    assert not moves(segment(lambda _: lettered("MARKET"), 0, 16), stroke_mask)
+    assert is_moving(sign, stroke_mask)
+    assert not is_moving(segment(lambda _: lettered("MARKET"), 0, 16), stroke_mask)
 
     scene = texture(2 * SIZE[1], SIZE[0], 3)
 
@@ -205,7 +211,7 @@ def test_a_sign_that_moves_is_told_from_a_caption_that_stands():
         write_text(picture, "MARKET", (0.5, 0.5), 22)
         return picture[..., 0].copy()
 
-    assert not moves(segment(over_a_pan, 0, 16), stroke_mask)
+    assert not is_moving(segment(over_a_pan, 0, 16), stroke_mask)
 
 
 def test_only_the_line_that_moves_is_left_out():
@@ -216,6 +222,6 @@ def test_only_the_line_that_moves_is_left_out():
     lower = segment(lambda _: lettered("It is said here"), 0, 8).model.stroke_mask
     stroke_mask = np.vstack([upper, lower])
     lines = [(0, 0, SIZE[1], SIZE[0]), (0, SIZE[0], SIZE[1], 2 * SIZE[0])]
-    kept = standing(segment(both, 0, 16), stroke_mask, lines)
+    kept = drop_moving_lines(segment(both, 0, 16), stroke_mask, lines)
     assert not kept[: SIZE[0]].any()
     assert np.array_equal(kept[SIZE[0] :], stroke_mask[SIZE[0] :])

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from captionacc_dagster.captioning.extents.segmentation import TrackFollower
+from captionacc_dagster.captioning.extents.segmentation import TrackSegmenter
 from captionacc_dagster.captioning.files.chunks import ChunkWriter
 
 RATE = 25
@@ -44,9 +44,9 @@ def most_alive(pictures: Iterator[np.ndarray], take: Callable[[np.ndarray], obje
 
 
 @pytest.mark.unit
-def test_a_follower_holds_no_more_pictures_after_minutes_than_after_seconds():
-    follower = TrackFollower(LINE_PX, RATE)
-    held = most_alive(rois(60 * RATE), follower.push, 5 * RATE)
+def test_a_segmenter_holds_no_more_pictures_after_minutes_than_after_seconds():
+    segmenter = TrackSegmenter(LINE_PX, RATE)
+    held = most_alive(rois(60 * RATE), segmenter.push, 5 * RATE)
     assert max(held[-3:]) <= max(held[:3]) + RATE
     assert max(held) < 6 * RATE
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from captionacc_dagster.captioning.extents.merging import Found, is_same_caption, join_found
+from captionacc_dagster.captioning.extents.merging import FoundCaption, is_same_caption, join_readings
 from captionacc_dagster.captioning.extents.reading import Reading
 from captionacc_dagster.captioning.geometry import BBox
 
@@ -14,14 +14,14 @@ FADE = 15
 BOX = BBox(0.2, 0.8, 0.8, 0.9)
 
 
-def read(text: str, start: int, end: int, stroke_mask: int, confidence: float = 0.95) -> Found:
-    return Found(start, end, Reading(text, confidence, 1), BOX, 0.9, stroke_mask)
+def read(text: str, start: int, end: int, stroke_mask: int, confidence: float = 0.95) -> FoundCaption:
+    return FoundCaption(start, end, Reading(text, confidence, 1), BOX, 0.9, stroke_mask)
 
 
 def test_the_same_text_without_a_gap_is_one_caption():
     first, second = read("Mind the step", 0, 40, 900), read("mind the step", 40, 80, 950)
     assert is_same_caption(first, second, FADE)
-    joined = join_found(first, second, FADE)
+    joined = join_readings(first, second, FADE)
     assert (joined.start, joined.end) == (0, 80)
 
 
@@ -29,19 +29,19 @@ def test_the_same_text_without_a_gap_is_one_caption():
 def test_what_is_read_of_a_fade_is_its_caption_which_starts_where_half_is_seen(seen: str):
     glimpse, caption = read(seen, 0, 14, 60, 0.8), read("Mind the step", 14, 60, 900)
     assert is_same_caption(glimpse, caption, FADE)
-    joined = join_found(glimpse, caption, FADE)
+    joined = join_readings(glimpse, caption, FADE)
     assert (joined.start, joined.end, joined.reading.text) == (14, 60, "Mind the step")
     caption, glimpse = read("Mind the step", 0, 46, 900), read(seen, 46, 60, 60, 0.8)
     assert is_same_caption(caption, glimpse, FADE)
-    assert join_found(caption, glimpse, FADE).end == 46
+    assert join_readings(caption, glimpse, FADE).end == 46
 
 
 def test_a_glimpse_begins_with_the_last_cut_and_may_be_longer_than_a_fade():
     glimpse, caption = read("Mnd tha stop", 0, 28, 60, 0.8), read("Mind the step", 28, 60, 900)
     assert is_same_caption(glimpse, caption, FADE)
-    assert join_found(glimpse, caption, FADE).start == 28
+    assert join_readings(glimpse, caption, FADE).start == 28
     empty = read("Mind the step", 0, 28, 60)
-    assert join_found(empty, caption, FADE).start == 28
+    assert join_readings(empty, caption, FADE).start == 28
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_glimpse_begins_with_the_last_cut_and_may_be_longer_than_a_fade():
         read("Mnd tha stop", 0, 20, 700),  # with ink of its own
         read("Mnd tha stop", 0, 45, 60),  # far longer than a fade
     ],
-    ids=lambda found: f"{found.reading.text} {found.end} {found.stroke_mask}",
+    ids=lambda found: f"{found.reading.text} {found.end} {found.stroke_px}",
 )
-def test_other_captions_stay_captions_of_their_own(other: Found):
+def test_other_captions_stay_captions_of_their_own(other: FoundCaption):
     assert not is_same_caption(other, read("Mind the step", other.end, other.end + 50, 900), FADE)

@@ -1,0 +1,261 @@
+"""The captions of one track: segments its frames, places the boundaries, and reads what each segment shows."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from captionacc_dagster.captioning.extents.boundaries import (
+    drop_background,
+    drop_moving_lines,
+    find_boundary,
+    first_visible_frame,
+    is_fade_of,
+    join_segments,
+)
+from captionacc_dagster.captioning.extents.lines import Anchor, split_lines
+from captionacc_dagster.captioning.extents.merging import FoundCaption, is_same_caption, join_readings
+from captionacc_dagster.captioning.extents.reading import NOTHING, Reading, fold, read_caption
+from captionacc_dagster.captioning.extents.segmentation import Segment, TrackSegmenter
+from captionacc_dagster.captioning.extents.strokes import (
+    Mask,
+    Plane,
+    StrokeModel,
+    measure_styles,
+    min_stroke_px,
+    model_strokes,
+)
+from captionacc_dagster.captioning.extents.tuning import TUNING
+from captionacc_dagster.captioning.geometry import BBox
+from captionacc_dagster.captioning.layout.model import Detection, Layout, Track
+from captionacc_dagster.captioning.ocr.base import OcrEngine
+from captionacc_dagster.captioning.video.pictures import pixel_rectangle
+from captionacc_dagster.captioning.video.reader import VideoFacts
+
+_STYLE_FRAMES = 5  # from which a style is measured
+_DETECTION_LAG_S = 0.1  # a frame may be this much later than a detection made in it
+_MIN_INSIDE = 0.8  # of a detection's area, for a detection of this track
+
+
+@dataclass(slots=True)
+class TrackCaptions:
+    """Finds the captions of one track, one native frame at a time.
+
+    Attributes:
+        track: the track.
+        region: its region, in whole pixels of the picture.
+        engine: reads lines.
+        line_px: height of a line in the picture, pixels.
+        found: the captions so far.
+        ocr_seconds: CPU time of the readings.
+        recognitions: recognized lines.
+    """
+
+    track: Track
+    region: BBox
+    engine: OcrEngine
+    line_px: float
+    frame_rate: float
+    detections: list[Detection]
+    found: list[FoundCaption] = field(default_factory=list)
+    ocr_seconds: float = 0.0
+    recognitions: int = 0
+    _segmenter: TrackSegmenter = field(init=False)
+    _pending: list[Plane] | None = field(default_factory=list)  # frames that wait for a style; None: it is known
+    _style_frames: tuple[BBox, list[Plane]] | None = None
+    _segment: Segment | None = None  # the last one, whose end is not yet placed
+    _start: int = 0  # its exact start
+    _start_share: float = 1.0
+    _appeared: Mask | None = None  # the strokes that appeared with it
+    _previous: Segment | None = None
+    _background: StrokeModel | None = None  # the last segment without a caption
+
+    def __post_init__(self) -> None:
+        self._segmenter = TrackSegmenter(self.line_px, self.frame_rate)
+
+    @classmethod
+    def of(cls, facts: VideoFacts, layout: Layout, track: Track, engine: OcrEngine) -> TrackCaptions:
+        """Return the finder of a track of a video's layout."""
+        x0, y0, x1, y1 = pixel_rectangle(track.region, facts.width, facts.height)
+        region = BBox(x0 / facts.width, y0 / facts.height, x1 / facts.width, y1 / facts.height)
+        line_px = max(8.0, track.line_height * (facts.width if track.vertical else facts.height))
+        detections = [seen for seen in layout.evidence if _share_inside(seen.bbox, region) > _MIN_INSIDE]
+        detections.sort(key=lambda seen: seen.timestamp_s)
+        return cls(track, region, engine, line_px, facts.frame_rate, detections)
+
+    def push(self, time_s: float, picture: Plane) -> None:
+        """Take the region's luma of the next frame. The first frames wait until the style of the text is known."""
+        self._learn_style(time_s, picture)
+        if self._pending is None:
+            for segment in self._segmenter.push(picture):
+                self._add(segment)
+            return
+        self._pending.append(picture)
+        if self._segmenter.styles or len(self._pending) >= self._frames(TUNING.style_wait_s):
+            self._release_pending()
+
+    def finish(self) -> None:
+        """Find the captions that are left at the end of the video."""
+        self._release_pending()
+        for segment in self._segmenter.finish():
+            self._add(segment)
+        if self._segment is not None:
+            self._read(self._segment, self._segment.end, 1.0)
+
+    def _frames(self, seconds: float) -> int:
+        return round(seconds * self.frame_rate)
+
+    def _release_pending(self) -> None:
+        pending, self._pending = self._pending or [], None
+        for picture in pending:
+            for segment in self._segmenter.push(picture):
+                self._add(segment)
+
+    def _learn_style(self, time_s: float, picture: Plane) -> None:
+        """Measure the style of the text where the layout detected some."""
+        if self._style_frames is not None:
+            box, rois = self._style_frames
+            rois.append(self._segmenter.shrink(picture))
+            if len(rois) >= _STYLE_FRAMES:
+                self._style_frames = None
+                inside = self._mark(box, rois[0].shape)
+                for style in measure_styles(model_strokes(rois, self._segmenter.line_px), inside):
+                    self._segmenter.add_style(style)
+        while self.detections and self.detections[0].timestamp_s <= time_s + 1e-3:
+            detection = self.detections.pop(0)
+            if self._style_frames is None and detection.timestamp_s >= time_s - _DETECTION_LAG_S:
+                self._style_frames = (detection.bbox, [self._segmenter.shrink(picture)])
+
+    def _add(self, segment: Segment) -> None:
+        """Place the boundary between the last segment and the next one; read the last one if there is a boundary."""
+        if self._segment is None:
+            self._segment = segment
+            return
+        line_px = self._segmenter.line_px
+        boundary = find_boundary(self._segment, segment, line_px, self._appeared)
+        if boundary.is_same:
+            self._segment = join_segments(self._segment, segment, line_px)
+            return
+        self._read(self._segment, boundary.end, boundary.share, segment)
+        self._segment, self._start, self._start_share = segment, boundary.start, boundary.share
+        self._appeared = boundary.appeared
+
+    def _read(self, segment: Segment, end: int, end_share: float, following: Segment | None = None) -> None:
+        """Read a segment. One without text shows the picture without a caption."""
+        if end <= self._start:
+            return
+        line_px = self._segmenter.line_px
+        segment = segment.within(self._start, end, line_px)
+        previous, self._previous = self._previous, segment
+        strokes = self._drop_avoided(drop_background(segment.model, self._background))
+        neighbors = [neighbor for neighbor in (previous, following) if neighbor is not None]
+        if any(is_fade_of(segment, strokes, neighbor, line_px) for neighbor in neighbors):
+            return
+        frames = end - self._start
+        if frames >= self._frames(TUNING.shortest_s):
+            reading, strokes = self._read_strokes(segment, strokes)
+        else:
+            reading = NOTHING
+        is_letter = len(fold(reading.text)) == 1
+        if is_letter and frames * TUNING.shortest_s < self._frames(TUNING.shortest_s) * TUNING.shortest_letter_s:
+            reading = NOTHING
+        if not reading.text:
+            if frames >= self._frames(TUNING.shortest_s):
+                self._background = segment.model
+            return
+        last = self.found[-1] if self.found else None
+        found = FoundCaption(
+            start=first_visible_frame(segment, strokes, self._start, last.end if last else 0),
+            end=end,
+            reading=reading,
+            bbox=self._bbox(strokes),
+            extent_confidence=min(self._start_share, end_share),
+            stroke_px=int(strokes.sum()),
+        )
+        fade_frames = self._frames(TUNING.fade_s)
+        if last and last.end == found.start and is_same_caption(last, found, fade_frames):
+            self.found[-1] = join_readings(last, found, fade_frames)
+        else:
+            self.found.append(found)
+
+    def _read_strokes(self, segment: Segment, strokes: Mask) -> tuple[Reading, Mask]:
+        """Return what a segment's strokes say, and those of them that do not move."""
+        line_px = self._segmenter.line_px
+        seams, vertical = self._seams(strokes.shape), self.track.vertical
+        if strokes.sum() < min_stroke_px(line_px):
+            return NOTHING, strokes
+        lines = split_lines(strokes, line_px, vertical=vertical, seams=seams)
+        strokes = drop_moving_lines(segment, strokes, lines)
+        if strokes.sum() < min_stroke_px(line_px):
+            return NOTHING, strokes
+        began = time.thread_time()
+        reading = read_caption(
+            self.engine,
+            [picture for _, picture in segment.pictures],
+            strokes,
+            line_px,
+            vertical=vertical,
+            seams=seams,
+            anchor=self._anchor(strokes.shape),
+        )
+        self.ocr_seconds += time.thread_time() - began
+        self.recognitions += reading.recognitions
+        return reading, strokes
+
+    def _seams(self, shape: tuple[int, ...]) -> list[float]:
+        """Return where the track's lines meet in a ROI, pixels."""
+        vertical, region = self.track.vertical, self.region
+        start, extent = (region.left, region.width) if vertical else (region.top, region.height)
+        size = shape[1] if vertical else shape[0]
+        places = itertools.pairwise(self.track.places)
+        return [((upper[1] + lower[0]) / 2 - start) / extent * size for upper, lower in places]
+
+    def _anchor(self, shape: tuple[int, ...]) -> Anchor | None:
+        """Return where the track's text is anchored in a ROI, pixels; None where a person drew the region."""
+        if not self.track.lines:
+            return None
+        size = shape[0] if self.track.vertical else shape[1]
+        margin = 0.5 * self._segmenter.line_px  # that the layout leaves beside the anchored side
+        position = {"left": margin, "right": size - margin}.get(self.track.anchor, size / 2)
+        return Anchor(self.track.anchor, position)
+
+    def _drop_avoided(self, strokes: Mask) -> Mask:
+        """Drop strokes in boxes of other text inside the region."""
+        if not self.track.avoid:
+            return strokes
+        avoided = np.zeros(strokes.shape, bool)
+        for box in self.track.avoid:
+            avoided |= self._mark(BBox(*box), strokes.shape)
+        return strokes & ~avoided
+
+    def _mark(self, box: BBox, shape: tuple[int, ...]) -> Mask:
+        """Mark a box of the picture in a ROI."""
+        region, (height, width) = self.region, shape
+        top, bottom = (box.top - region.top) / region.height, (box.bottom - region.top) / region.height
+        left, right = (box.left - region.left) / region.width, (box.right - region.left) / region.width
+        inside = np.zeros(shape, bool)
+        inside[
+            max(0, int(top * height)) : max(0, int(np.ceil(bottom * height))),
+            max(0, int(left * width)) : max(0, int(np.ceil(right * width))),
+        ] = True
+        return inside
+
+    def _bbox(self, strokes: Mask) -> BBox:
+        """Return the bounding box of strokes in the picture."""
+        rows, columns = np.flatnonzero(strokes.any(axis=1)), np.flatnonzero(strokes.any(axis=0))
+        region, (height, width) = self.region, strokes.shape
+        return BBox(
+            region.left + region.width * columns[0] / width,
+            region.top + region.height * rows[0] / height,
+            region.left + region.width * (columns[-1] + 1) / width,
+            region.top + region.height * (rows[-1] + 1) / height,
+        )
+
+
+def _share_inside(box: BBox, region: BBox) -> float:
+    width = min(box.right, region.right) - max(box.left, region.left)
+    height = min(box.bottom, region.bottom) - max(box.top, region.top)
+    return max(0.0, width) * max(0.0, height) / max(1e-9, box.width * box.height)

@@ -1,0 +1,371 @@
+"""The numbers by which captions are told apart, timed, and merged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from captionacc_dagster.captioning.tuning import tuned
+
+
+@dataclass(frozen=True, slots=True)
+class ExtentTuning:
+    """The tuning of the `extents` room. "Line height" is the height of a line of text as the layout measures it."""
+
+    # Strokes
+    roi_line_px: float = tuned(
+        33.0,
+        "pixels",
+        "ROIs are scaled down to this line height: text of about 24 pixels. More only costs time.",
+        seen_by="test_short_captions_and_gaps_of_single_frames",
+    )
+    stroke_probability: float = tuned(
+        0.4, "probability", "A pixel of the glyph mask is a stroke from here on.", seen_by="dev-en-thin-low-contrast"
+    )
+    steady_levels: int = tuned(
+        18,
+        "gray levels",
+        "A pixel is unchanged while it stays this near its level: above the noise of compression.",
+        seen_by="test_hard_compression_splits_no_caption",
+    )
+    min_stroke_area: float = tuned(
+        0.012,
+        "squared line heights",
+        "The least area of strokes that can be text: an ellipsis has a little more.",
+        seen_by="test_punctuation_and_single_words_are_read",
+    )
+    relative_contrast: float = tuned(
+        0.4,
+        "share of the caption's contrast",
+        "The strokes of one caption have about the same contrast. Fainter pixels are not its text.",
+        seen_by="test_a_change_of_color_inside_a_caption_is_no_cut",
+    )
+    stroke_margin: float = tuned(
+        0.5,
+        "line heights",
+        "More of a text may appear this far around its known strokes.",
+        seen_by="test_a_character_too_faint_for_the_mask_is_seen_to_change_where_all_else_stands",
+    )
+
+    # Styles: the gray level of a track's text
+    bright_prior: float = tuned(
+        6.0,
+        "ratio",
+        "White text with a dark outline also fits dark text on white. Bright text is this much more likely.",
+        seen_by="dev-en-outlined-pan",
+    )
+    same_style_levels: int = tuned(
+        28, "gray levels", "Texts whose levels differ by no more have the same style.", seen_by="dev-es-yellow-bright"
+    )
+    style_share: float = tuned(
+        0.2,
+        "share",
+        "A second color counts from this share of the strokes, or of the measured texts, on.",
+        seen_by="test_a_change_of_color_inside_a_caption_is_no_cut",
+    )
+
+    # Changes of a character
+    changed_share: float = tuned(
+        0.18,
+        "share of the strokes in a character's window",
+        "A character differs when this share of its strokes changed.",
+        seen_by="test_one_character_changes_without_a_gap",
+    )
+    changed_area: float = tuned(
+        0.011,
+        "share of a character's window",
+        "A character differs when at least this area changed.",
+        seen_by="test_the_smallest_part_of_a_letter_is_a_change_where_nothing_else_changes",
+    )
+    replaced_share: float = tuned(
+        0.03,
+        "share of the changed strokes",
+        "A character replaced another when strokes went and came, each at least this share.",
+        seen_by="test_a_character_changes_amidst_ink_that_was_seen_to_come",
+    )
+    attached_share: float = tuned(
+        0.2,
+        "share of the added pixels",
+        "A stroke was added to a character (hat, bat) when this share of it touches strokes that stay.",
+        seen_by="test_one_character_changes_without_a_gap",
+    )
+    switched_share: float = tuned(
+        0.55,
+        "share of the way between two levels",
+        "A pixel switched at a frame when it covers this much of its way there. A fade takes several frames.",
+        seen_by="test_fades_begin_and_end_where_half_is_to_be_seen",
+    )
+    elsewhere_share: float = tuned(
+        0.25,
+        "share of the changed pixels",
+        "A change is isolated when at most this many further pixels change at the same frame.",
+        seen_by="test_a_character_too_faint_for_the_mask_is_seen_to_change_where_all_else_stands",
+    )
+    synchronous: float = tuned(
+        0.75,
+        "share",
+        "The pixels of a glyph change together; what moves through the ROI changes pixel by pixel.",
+        seen_by="test_a_sign_that_drifts_through_the_strip_is_no_caption",
+    )
+    synchronous_stroke: float = tuned(
+        0.9,
+        "share",
+        "As `synchronous`, for a single stroke added to a character: few pixels agree by chance more easily.",
+        seen_by="test_a_background_cut_inside_a_caption_is_no_cut",
+    )
+
+    # The stroke meter: where a change is worth a closer look
+    sharp_contrast_levels: int = tuned(
+        30,
+        "gray levels",
+        "A single frame's pixel is a stroke when it differs this much from its surroundings.",
+        seen_by="test_what_comes_and_goes_is_measured_at_its_own_frame",
+    )
+    sharp_step_levels: int = tuned(
+        40,
+        "gray levels",
+        "A stroke that appears or disappears at once changes by this much from one frame to the next.",
+        seen_by="test_what_comes_and_goes_is_measured_at_its_own_frame",
+    )
+    candidate_share: float = tuned(
+        0.12,
+        "share of a character cell's pixels",
+        "From here on a change is examined while the style of the text is unknown.",
+        seen_by="test_few_recognitions_are_enough",
+    )
+    styled_candidate_share: float = tuned(
+        0.05,
+        "share of a character cell's pixels",
+        "From here on a change of pixels at the text's level is examined.",
+        seen_by="test_one_character_changes_without_a_gap",
+    )
+    quiet_candidate_share: float = tuned(
+        0.02,
+        "share of a character cell's pixels",
+        "From here on a change at the text's level is examined where little else changes.",
+        seen_by="test_the_smallest_part_of_a_letter_is_a_change_where_nothing_else_changes",
+    )
+    quiet_ratio: float = tuned(
+        3.0,
+        "ratio",
+        "Little else changes when the frames around show this many times less.",
+        seen_by="test_the_smallest_part_of_a_letter_is_a_change_where_nothing_else_changes",
+    )
+    strong_share: float = tuned(
+        0.45,
+        "share of a character cell's pixels",
+        "A change this strong is another event: what follows it is not compared with what precedes it.",
+        seen_by="test_short_captions_and_gaps_of_single_frames",
+    )
+
+    # How far the segmentation looks, in time
+    hold_s: float = tuned(
+        0.15,
+        "seconds",
+        "A stroke counts once it lasted this long.",
+        seen_by="test_a_moving_background_alone_gives_no_captions",
+    )
+    near_s: float = tuned(
+        0.27,
+        "seconds",
+        "How far to compare on both sides of a sharp change, at least.",
+        seen_by="test_short_captions_and_gaps_of_single_frames",
+    )
+    far_s: float = tuned(
+        0.8,
+        "seconds",
+        "How far to compare where nothing else changes: longer averages separate text from a moving scene better.",
+        seen_by="test_a_moving_background_alone_gives_no_captions",
+    )
+    skipped_s: float = tuned(
+        0.2,
+        "seconds",
+        "What a search for a fade leaves out on both sides, because it may be mid-fade.",
+        seen_by="test_fades_begin_and_end_where_half_is_to_be_seen",
+    )
+    fade_search_s: float = tuned(
+        0.25,
+        "seconds",
+        "How often to look for a fade where nothing changes at once.",
+        seen_by="test_fades_begin_and_end_where_half_is_to_be_seen",
+    )
+    around_cut_s: float = tuned(
+        0.8,
+        "seconds",
+        "How far the frames around a cut reach that place its boundary: half of the longest fade followed.",
+        seen_by="test_fades_begin_and_end_where_half_is_to_be_seen",
+    )
+    fading_share: float = tuned(
+        0.25,
+        "share of the strokes",
+        "A fade changes at least this share of all strokes; less is noise.",
+        seen_by="test_slides_that_stand_still_are_no_captions",
+    )
+
+    # Visibility of a caption, 0 (absent) to 1 (in full)
+    absent: float = tuned(
+        0.4,
+        "visibility",
+        "A caption is absent below this: the strokes of a picture resemble it by less.",
+        seen_by="test_a_repeat_after_a_gap_is_a_caption_of_its_own",
+    )
+    crossfade_gap: float = tuned(
+        0.3,
+        "visibility",
+        "Two captions that fade into each other leave a gap where both are below this.",
+        seen_by="test_captions_that_fade_into_each_other_meet_where_both_are_alike",
+    )
+    present: float = tuned(
+        0.75,
+        "visibility",
+        "A caption in full shows at least this much of itself, whatever the picture behind it does.",
+        seen_by="test_a_background_cut_inside_a_caption_is_no_cut",
+    )
+    overshoot: float = tuned(
+        1.5,
+        "visibility",
+        "Above this the picture itself resembles the text: no caption shows more than all of itself.",
+        seen_by="test_slides_that_stand_still_are_no_captions",
+    )
+    steady_visibility: float = tuned(
+        0.96,
+        "ratio",
+        "The visibility of a caption in full varies by no more than this ratio of its largest value.",
+        seen_by="test_a_fade_is_cut_where_half_is_to_be_seen_wherever_it_was_noticed",
+    )
+    ramp_foot: float = tuned(
+        0.12,
+        "share of the full visibility",
+        "A fade's line is fitted between this share and its complement, where noise and saturation are small.",
+        seen_by="test_a_fade_is_cut_where_half_is_to_be_seen_wherever_it_was_noticed",
+    )
+
+    # The same caption, or another one
+    different_share: float = tuned(
+        0.4,
+        "share of the strokes",
+        "With less change than this, a caption is new only when a character took the place of another.",
+        seen_by="test_a_change_of_color_inside_a_caption_is_no_cut",
+    )
+    kept_share: float = tuned(
+        0.54,
+        "share of the strokes",
+        "The same text keeps at least this share of its strokes.",
+        seen_by="test_one_character_changes_without_a_gap",
+    )
+    gap_reach: float = tuned(
+        0.6,
+        "share of the frames around a cut",
+        "A gap without the caption is searched this far from the cut.",
+        seen_by="test_a_repeat_after_a_gap_is_a_caption_of_its_own",
+    )
+    contained_share: float = tuned(
+        0.4,
+        "share of the strokes",
+        "A fade of a caption has this share of its strokes where the caption has them.",
+        seen_by="test_letters_seen_in_a_fade_are_of_the_caption_beside",
+    )
+    faded_area: float = tuned(
+        0.6,
+        "share of the caption's strokes",
+        "A brief stretch with less than this share of its neighbor's strokes is that neighbor fading.",
+        seen_by="test_what_is_read_of_a_fade_is_its_caption_which_starts_where_half_is_seen",
+    )
+    faint_area: float = tuned(
+        0.25,
+        "share of the caption's strokes",
+        "As `faded_area`, for a stretch up to twice as long.",
+        seen_by="test_a_glimpse_begins_with_the_last_cut_and_may_be_longer_than_a_fade",
+    )
+    trace_area: float = tuned(
+        0.1,
+        "share of the caption's strokes",
+        "With less than this, what was read are a few letters of a fade, however many were recognized.",
+        seen_by="test_other_captions_stay_captions_of_their_own",
+    )
+    faded_visibility: float = tuned(
+        0.6,
+        "visibility",
+        "In the middle of a fade's fainter half at most this much of the caption is visible.",
+        seen_by="test_another_caption_is_no_fade",
+    )
+    stronger: float = tuned(
+        1.15,
+        "visibility",
+        "A caption shows its fade's strokes by this much more than the fade does.",
+        seen_by="test_another_caption_is_no_fade",
+    )
+    weaker: float = tuned(
+        0.85,
+        "visibility",
+        "The weaker of two stretches of the same text adds nothing to the picture that is read.",
+        seen_by="test_joining_a_caption_with_its_fade_keeps_what_stands_in_full",
+    )
+    same_pattern: float = tuned(
+        0.6,
+        "share of the variance",
+        "Two pictures of the same text have this much of their variance in common.",
+        seen_by="test_joining_a_caption_with_its_fade_keeps_what_stands_in_full",
+    )
+    ramped: float = tuned(
+        0.1,
+        "visibility",
+        "In a fade the visibility varies by at least this.",
+        seen_by="test_a_caption_that_stands_fainter_over_another_picture_is_no_fade",
+    )
+    background_levels: int = tuned(
+        24,
+        "gray levels",
+        "Strokes of the picture behind keep their level this closely when a caption appears.",
+        seen_by="test_slides_that_stand_still_are_no_captions",
+    )
+
+    # Signs that move with the scene
+    motion_reach: float = tuned(
+        0.25,
+        "line heights",
+        "How far to search for a moving sign from one end of its segment to the other.",
+        seen_by="test_a_sign_that_moves_is_told_from_a_caption_that_stands",
+    )
+    motion_levels: int = tuned(
+        10,
+        "gray levels",
+        "Text that stays in place differs by less between its first and its last frame.",
+        seen_by="test_a_sign_that_moves_is_told_from_a_caption_that_stands",
+    )
+    motion_residual: float = tuned(
+        0.5,
+        "share of the difference",
+        "Text moved when shifting it leaves at most this share of the difference.",
+        seen_by="test_a_sign_that_moves_is_told_from_a_caption_that_stands",
+    )
+
+    # Durations of captions
+    shortest_s: float = tuned(
+        0.2, "seconds", "The shortest caption.", seen_by="test_short_captions_and_gaps_of_single_frames"
+    )
+    shortest_letter_s: float = tuned(
+        0.3,
+        "seconds",
+        "The shortest caption of a single character: a briefer one is an edge of the picture.",
+        seen_by="dev-zh-portrait-texture",
+    )
+    fade_s: float = tuned(
+        0.6,
+        "seconds",
+        "The longest fade that is read as a caption of its own.",
+        seen_by="test_what_is_read_of_a_fade_is_its_caption_which_starts_where_half_is_seen",
+    )
+    style_wait_s: float = tuned(
+        8.0,
+        "seconds",
+        "How long the first frames wait until the style of the text is known.",
+        seen_by="test_the_first_frame_and_the_last_belong_to_captions",
+    )
+
+    @property
+    def ramp_top(self) -> float:
+        """Where the fitted part of a fade ends, as a share of the full visibility."""
+        return 1 - self.ramp_foot
+
+
+TUNING = ExtentTuning()
