@@ -44,7 +44,7 @@ def is_same_caption(first: FoundCaption, second: FoundCaption, fade_frames: int)
         frames = brief.end - brief.start
         is_faint = frames <= 2 * fade_frames and 2 * len(whole) * brief.stroke_px < len(part) * lasting.stroke_px
         is_trace = frames <= fade_frames and brief.stroke_px < TUNING.trace_area * lasting.stroke_px
-        if 0 < len(part) < len(whole) and (is_faint or is_trace) and 2 * LCSseq.similarity(part, whole) >= len(part):
+        if 0 < len(part) <= len(whole) and (is_faint or is_trace) and 2 * LCSseq.similarity(part, whole) >= len(part):
             return True
     return False
 

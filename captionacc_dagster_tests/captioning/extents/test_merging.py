@@ -25,7 +25,7 @@ def test_the_same_text_without_a_gap_is_one_caption():
     assert (joined.start, joined.end) == (0, 80)
 
 
-@pytest.mark.parametrize("seen", ["the step", "Mnd tha stop"])
+@pytest.mark.parametrize("seen", ["the step", "Mnd tha stop", "Mind tha stop"])
 def test_what_is_read_of_a_fade_is_its_caption_which_starts_where_half_is_seen(seen: str):
     glimpse, caption = read(seen, 0, 14, 60, 0.8), read("Mind the step", 14, 60, 900)
     assert is_same_caption(glimpse, caption, FADE)
