@@ -179,9 +179,12 @@ def _stretched(luma: Plane) -> NDArray[np.uint8]:
 def _padded(
     box: tuple[int, int, int, int], line_px: float, scale: float, shape: tuple[int, ...]
 ) -> tuple[int, int, int, int]:
-    """Return a line's box with margins, at least a line high, in pixels of the pictures, ``(x0, y0, x1, y1)``."""
+    """Return a line's box with margins at the line's own height, in pixels of the pictures, ``(x0, y0, x1, y1)``."""
     x0, y0, x1, y1 = box
-    middle, half = (y0 + y1) / 2, max((y1 - y0) / 2 + TUNING.margin_across * line_px, 0.5 * line_px)
+    height = y1 - y0
+    # Without ascenders, or with faint ones, a line's strokes are lower than the line.
+    room = TUNING.own_height * height if height > TUNING.lowest_letters * line_px else line_px
+    middle, half = (y0 + y1) / 2, max(height / 2 + TUNING.margin_across * line_px, min(line_px, room) / 2)
     side = TUNING.margin_along * line_px
     return (
         max(0, round((x0 - side) * scale)),

@@ -59,7 +59,22 @@ class ReadingTuning:
         0.12, "line heights", "room above and below a line; PP-OCR was trained on loose boxes", seen_by="dev-en CER"
     )
     margin_along: float = tuned(
-        0.25, "line heights", "room before and after a line; outlines and antialiasing need some", seen_by="dev-en CER"
+        0.5,
+        "line heights",
+        "room before and after a line: a period that the mask lacks fits in, and the recognizer places spaces best",
+        seen_by="dev-en-thin-slow-fades, test_reading: a last period that the mask lacks",
+    )
+    own_height: float = tuned(
+        1.6,
+        "heights of the strokes",
+        "a line is cut out this high if that is less than the track's line: a small second line fills its image",
+        seen_by="test_reading: a small second line",
+    )
+    lowest_letters: float = tuned(
+        0.25,
+        "line heights",
+        "lower strokes are dashes and dots, which need the whole line around them",
+        seen_by="dev-zh",
     )
     clipped_share: float = tuned(
         0.005,

@@ -40,7 +40,9 @@ _NARROWEST = 64  # pixels, narrower lines are padded
 _WIDEST = 3200
 _COLUMN = 1.6  # a line this many times higher than wide may be a column of characters
 _CLOSEST, _WIDEST_PITCH = 0.5, 1.3  # of a column's width: how far its characters may be apart
-_LOST_SPACE = 0.1  # probability from which on a space that was not the likeliest symbol is one
+# Probability from which on a space that is not the likeliest symbol is one: of 5,900 pairs of letters in real and drawn
+# captions at 360p, 1,094 true spaces had at least 0.05, and the others at most 0.01.
+_LOST_SPACE = 0.02
 _IMPOSSIBLE = 1e-30  # probability, that has a logarithm
 _FIRST_IDEOGRAPH = "\u2e80"
 _BATCH = 8  # lines at once on a GPU; on a CPU, lines one by one cost the same and need no padding
