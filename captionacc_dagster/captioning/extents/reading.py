@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from captionacc_dagster.captioning.extents.ellipsis import may_be_ellipsis, read_ellipsis
 from captionacc_dagster.captioning.extents.glyph_mask import mean_level
 from captionacc_dagster.captioning.extents.lines import Anchor, split_lines
+from captionacc_dagster.captioning.extents.pauses import with_pauses
 from captionacc_dagster.captioning.extents.reading_tuning import TUNING
 from captionacc_dagster.captioning.extents.strokes import Mask, Plane
 from captionacc_dagster.captioning.ocr.base import OcrEngine, Recognition
@@ -116,6 +117,9 @@ def read_caption(
         if line is None or may_be_ellipsis(line.text):
             mask = stroke_mask.T if vertical else stroke_mask
             chosen[number] = read_ellipsis(mask, found[number], line_px, vertical=vertical) or line
+        elif not vertical:
+            (x0, y0, x1, y1), (left, _, right, _) = found[number], boxes[number]
+            chosen[number] = with_pauses(line, stroke_mask[y0:y1, x0:x1], (left / scale - x0, right / scale - x0))
     kept = [line for line in chosen if line is not None]
     if not kept:
         return Reading("", 0.0, recognitions)
