@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from captionacc_dagster.captioning.captions import KINDS, AnyCue, CaptionWarning, Cue, Kind, sort_cues, ticks
+from captionacc_dagster.captioning.files.phrases import join_gaps, phrases
 from captionacc_dagster.captioning.files.words import bbox_from_json, bbox_to_json, words_from_json, words_to_json
 from captionacc_dagster.captioning.geometry import BBox
 
@@ -44,9 +45,16 @@ class SubtitleOptions:
 
     Attributes:
         include: the kinds of text in SRT, WebVTT, and ASS; JSON contains all kinds.
+        phrases: whether SRT and WebVTT join single words into phrases; None: only in tracks that are word by word
+            (see `is_word_by_word`). ASS and JSON keep the cues as they appear in the video.
+        join_gaps_ms: the longest gap between two cues of equal text that are written as one, milliseconds.
+        srt_bom: SRT begins with a byte order mark and has CRLF line ends, for players on Windows that need them.
     """
 
     include: Collection[Kind] = ("caption",)
+    phrases: bool | None = None
+    join_gaps_ms: float = 0.0
+    srt_bom: bool = False
 
 
 def format_subtitles(
@@ -65,13 +73,16 @@ def format_subtitles(
         warnings: about the video; only JSON contains them.
         options: what SRT, WebVTT, and ASS contain.
     """
-    ordered = sort_cues(cues)
+    ordered = join_gaps(cues, options.join_gaps_ms)
     facts = dict(video or {})
     if kind == "json":
         return _format_json(ordered, facts, warnings)
     shown = [cue for cue in ordered if cue.kind in options.include and text_lines(cue.text)]
+    if kind in ("srt", "vtt") and options.phrases is not False:
+        shown = phrases(shown, only_word_by_word=options.phrases is None)
     if kind == "srt":
-        return _format_srt(shown)
+        text = _format_srt(shown)
+        return "\ufeff" + text.replace("\n", "\r\n") if options.srt_bom else text
     width, height = int(facts.get("width") or 1920), int(facts.get("height") or 1080)
     if kind == "vtt":
         return _format_vtt(shown, width, height)
@@ -85,13 +96,13 @@ def write_subtitles(
     warnings: Iterable[CaptionWarning] = (),
     options: SubtitleOptions = SubtitleOptions(),
 ) -> None:
-    """Write a subtitle file in the format of its suffix (UTF-8, no BOM, LF).
+    """Write a subtitle file in the format of its suffix: UTF-8, without BOM and with LF unless ``options.srt_bom``.
 
     Raises:
         SubtitleError: the suffix is not one of `FORMATS`.
     """
     text = format_subtitles(cues, _format_of(path), video, warnings, options)
-    path.write_text(text, encoding="utf-8", newline="\n")
+    path.write_text(text, encoding="utf-8", newline="")
 
 
 def read_subtitles(path: Path) -> list[Cue]:
@@ -190,10 +201,32 @@ def _place(boxes: list[BBox], found: list[tuple[BBox, int]], width: int, height:
     return _Place(row, column, whole, vertical)
 
 
+def _timed(cues: Iterable[AnyCue], per_second: int) -> list[tuple[AnyCue, int, int]]:
+    """Return cues in order of time with start and end in ticks, at least one tick long and without overlap in a track.
+
+    A cue ends where the next one of its track starts. Cues without a track, as read from a file, can overlap.
+    """
+    timed: list[tuple[AnyCue, int, int]] = []
+    last: dict[str, int] = {}  # the index of each track's last cue
+    for cue in sort_cues(cues):
+        start, end = ticks(cue, per_second)
+        if cue.track is not None and cue.track in last:
+            index = last[cue.track]
+            before, before_start, before_end = timed[index]
+            before_end = min(before_end, max(start, before_start + 1))
+            timed[index] = before, before_start, before_end
+            start = max(start, before_end)
+            end = max(end, start + 1)
+        if cue.track is not None:
+            last[cue.track] = len(timed)
+        timed.append((cue, start, end))
+    return timed
+
+
 def _format_srt(cues: Sequence[AnyCue]) -> str:
     blocks = []
-    for number, cue in enumerate(cues, 1):
-        start, end = (_clock(value, ",") for value in ticks(cue, 1000))
+    for number, (cue, start_ms, end_ms) in enumerate(_timed(cues, 1000), 1):
+        start, end = _clock(start_ms, ","), _clock(end_ms, ",")
         blocks.append(f"{number}\n{start} --> {end}\n" + "\n".join(text_lines(cue.text)) + "\n")
     return "\n".join(blocks)
 
@@ -245,8 +278,8 @@ def _srt_heads(lines: list[str]) -> Iterator[tuple[int, int]]:
 def _format_vtt(cues: Sequence[AnyCue], width: int, height: int) -> str:
     places = _places(cues, width, height)
     blocks = ["WEBVTT\n"]
-    for cue in cues:
-        start, end = (_clock(value, ".") for value in ticks(cue, 1000))
+    for cue, start_ms, end_ms in _timed(cues, 1000):
+        start, end = _clock(start_ms, "."), _clock(end_ms, ".")
         settings = _vtt_settings(places[cue.track]) if cue.track in places else ""
         text = "\n".join(html.escape(line, quote=False) for line in text_lines(cue.text))
         blocks.append(f"{start} --> {end}{settings}\n{text}\n")
@@ -319,12 +352,13 @@ def _format_ass(cues: Sequence[AnyCue], width: int, height: int) -> str:
     head = _ASS_HEAD.format(
         width=width, height=height, look=look, outline=max(1, size // 20), margin=round(height * 0.04)
     )
-    events = [_ass_event(cue, places.get(cue.track), width, height) for cue in cues]
+    events = [
+        _ass_event(cue, start, end, places.get(cue.track), width, height) for cue, start, end in _timed(cues, 100)
+    ]
     return head + "".join(events)
 
 
-def _ass_event(cue: AnyCue, place: _Place | None, width: int, height: int) -> str:
-    start, end = (_ass_clock(value) for value in ticks(cue, 100))
+def _ass_event(cue: AnyCue, start: int, end: int, place: _Place | None, width: int, height: int) -> str:
     style, margins, override = "Default", (0, 0, 0), ""
     if place is not None and place.vertical:
         x = round((place.bbox.left + place.bbox.right) / 2 * width)
@@ -338,7 +372,8 @@ def _ass_event(cue: AnyCue, place: _Place | None, width: int, height: int) -> st
         left, right = (box.left if place.column == 0 else 0.0, 1 - box.right if place.column == 2 else 0.0)
         margins = (round(left * width), round(right * width), round(upright * height))
     text = r"\N".join(_ass_escape(line) for line in text_lines(cue.text))
-    return f"Dialogue: 0,{start},{end},{style},,{margins[0]},{margins[1]},{margins[2]},,{override}{text}\n"
+    fields = [0, _ass_clock(start), _ass_clock(end), style, "", *margins, "", override + text]
+    return f"Dialogue: {','.join(map(str, fields))}\n"
 
 
 def _ass_clock(centiseconds: int) -> str:

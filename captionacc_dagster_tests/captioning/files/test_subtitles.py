@@ -140,6 +140,33 @@ def test_pysubs2_reads_what_is_written(kind):
     ]
 
 
+@pytest.mark.parametrize("kind", ["srt", "vtt", "ass"])
+@settings(max_examples=100, deadline=None)
+@given(times=st.lists(st.tuples(st.integers(0, 400), st.integers(1, 400)), min_size=2, max_size=12))
+def test_cues_of_a_track_never_overlap_or_vanish(kind, times):
+    captions = [caption(start / 96, (start + length) / 96, f"Line {at}") for at, (start, length) in enumerate(times)]
+    cues = parse_subtitles(format_subtitles(captions, kind), kind)
+    assert sorted(cue.text for cue in cues) == sorted(caption.text for caption in captions)
+    assert all(cue.start_s < cue.end_s for cue in cues)
+    assert all(first.end_s <= second.start_s for first, second in pairwise(cues))
+
+
+def test_cues_of_two_tracks_can_overlap():
+    captions = [caption(0, 2, "left", track="left"), caption(1, 3, "right", track="right")]
+    cues = parse_subtitles(format_subtitles(captions, "srt"), "srt")
+    assert [(cue.start_s, cue.end_s) for cue in cues] == [(0, 2), (1, 3)]
+
+
+def test_srt_has_a_byte_order_mark_and_crlf_where_asked(tmp_path):
+    captions = [caption(0, 1, "one\ntwo"), caption(1, 2, "three")]
+    for name in ("a.srt", "a.vtt"):
+        write_subtitles(tmp_path / name, captions, options=SubtitleOptions(srt_bom=True))
+        assert [cue.text for cue in read_subtitles(tmp_path / name)] == ["one\ntwo", "three"]
+    content = (tmp_path / "a.srt").read_bytes()
+    assert content.startswith(b"\xef\xbb\xbf1\r\n00:00:00,000 --> 00:00:01,000\r\none\r\ntwo\r\n\r\n2")
+    assert b"\r" not in (tmp_path / "a.vtt").read_bytes()
+
+
 def test_a_cue_shorter_than_a_tick_keeps_one():
     assert "0:00:01.00,0:00:01.01," in format_subtitles([caption(1.001, 1.004)], "ass")
 
@@ -163,7 +190,7 @@ def test_nothing_is_a_file_too(kind):
 
 def test_overlapping_tracks_are_sorted_by_time_then_from_the_top():
     top = caption(0, 2, "top", BBox(0.3, 0.05, 0.7, 0.1), "top")
-    text = format_subtitles([caption(1, 2, "late"), caption(0, 2, "bottom"), top], "srt")
+    text = format_subtitles([caption(1, 2, "late", track="left"), caption(0, 2, "bottom"), top], "srt")
     assert [cue.text for cue in parse_subtitles(text, "srt")] == ["top", "bottom", "late"]
 
 
