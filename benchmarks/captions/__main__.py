@@ -21,6 +21,7 @@ from benchmarks.captions.font_packages import require_fonts
 from benchmarks.captions.measure import SYSTEMS, Measured, measure
 from benchmarks.captions.memory import MemoryCheck, check_memory, memory_table
 from benchmarks.captions.perturb import perturb_clips, perturbation_report, tuned_numbers
+from benchmarks.captions.real import TIGHT_S, real_clips, real_clips_table, real_table
 from benchmarks.captions.render import Clip, render_clips
 from benchmarks.captions.report import (
     Judged,
@@ -30,6 +31,8 @@ from benchmarks.captions.report import (
     goals_table,
     judge,
     machine,
+    modes_table,
+    phantoms_table,
     profile_table,
 )
 from benchmarks.captions.sheets import draw_sheet
@@ -42,6 +45,7 @@ Spec = TypeVar("Spec", ClipSpec, WideSpec)
 _RESULTS = Path(__file__).with_name("RESULTS.md")
 # Kept between runs and told in RESULTS.md: the last memory check, and by hand what is left and why.
 _MEMORY = Path(__file__).with_name("memory.md")
+_REAL = Path(__file__).with_name("real.md")
 _LIMITS = Path(__file__).with_name("limits.md")
 # Parts that are drawn from seeds: of a number, of the clock, and fixed ones for captions that move.
 _DRAWN = ("wide", "unseen", "motion")
@@ -50,10 +54,15 @@ _TUNING = Path(__file__).with_name("TUNING.md")
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.captions", description=__doc__)
-    parser.add_argument("--part", choices=(*PARTS, "all", *_DRAWN), default="dev")
+    parser.add_argument("--part", choices=(*PARTS, "all", *_DRAWN, "real"), default="dev")
     parser.add_argument("--seed", type=int, default=1, help="with --part wide: the first clip's seed")
     parser.add_argument("--count", type=int, default=20, help="with --part wide or unseen: how many clips are drawn")
-    parser.add_argument("--clips", nargs="+", default=[], help="only clips whose name contains one of these")
+    parser.add_argument(
+        "--clips",
+        nargs="+",
+        default=[],
+        help="only clips whose name contains one of these; with --part real: the folder with the clips, then names",
+    )
     parser.add_argument("--systems", default=",".join(SYSTEMS), help="comma separated, of: " + ", ".join(SYSTEMS))
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that render or perturb")
     parser.add_argument("--failures", action="store_true", help="tell every failing caption with its neighbors")
@@ -141,6 +150,21 @@ def _perturb(clips: Sequence[Clip], options: argparse.Namespace) -> None:
         _TUNING.write_text(report, encoding="utf-8")
 
 
+def _report_real(results: dict[str, list[Judged]], options: argparse.Namespace) -> None:
+    """Print the figures of real clips; with ``--write`` the pooled ones, which name no clip, go into RESULTS.md."""
+    table = real_table(results)
+    print(f"{real_clips_table(results)}\n\n{table}")
+    if options.failures:
+        print("\n".join(line for rows in results.values() for row in rows for line in failures(row)))
+    if options.write:
+        _REAL.write_text(
+            f"Made by `python -m benchmarks.captions --part real --clips DIR --write` on {datetime.now(UTC):%Y-%m-%d}. "
+            "The clips are not in this repository. "
+            f"A match is tight if both ends are within {TIGHT_S:g} s.\n\n{table}\n",
+            encoding="utf-8",
+        )
+
+
 def _document(results: dict[str, list[Judged]], part: str) -> str:
     totals = {system: Totals.of(rows) for system, rows in results.items()}
     first = next(iter(totals.values()))
@@ -157,7 +181,12 @@ def _document(results: dict[str, list[Judged]], part: str) -> str:
         "of the whole of `process` without loading models, against decoding every frame once with PyAV right before "
         f"in the same process. Measured (UTC): {_when(results)}.",
     ]
-    for title, path in (("Memory on a long video", _MEMORY), ("What is left, and why", _LIMITS)):
+    kept_sections = (
+        ("Real videos", _REAL),
+        ("Memory on a long video", _MEMORY),
+        ("What is left, and why", _LIMITS),
+    )
+    for title, path in kept_sections:
         if path.exists():
             sections += [f"## {title}", path.read_text(encoding="utf-8").strip()]
     for system, rows in results.items():
@@ -192,7 +221,7 @@ def _machine_readable(results: dict[str, list[Judged]]) -> str:
 
 
 def _rendered(options: argparse.Namespace) -> list[Clip]:
-    """Render the clips of the chosen part; a message about what is missing ends the program."""
+    """Return the clips of the chosen part, rendered; a message about what is missing ends the program."""
     folder = bench_folder() / "clips"
 
     def chosen(specs: Sequence[Spec]) -> list[Spec]:
@@ -200,6 +229,10 @@ def _rendered(options: argparse.Namespace) -> list[Clip]:
         return found or sys.exit(f"no clip of part {options.part} is called {' or '.join(options.clips)}")
 
     try:
+        if options.part == "real":
+            if not options.clips:
+                sys.exit("--part real needs --clips DIR: a folder with clips and their truth")
+            return real_clips(Path(options.clips[0]), options.clips[1:])
         if options.part not in _DRAWN:
             specs = chosen(clips_of(options.part))
             require_fonts(specs, install=options.install_fonts)
@@ -211,7 +244,7 @@ def _rendered(options: argparse.Namespace) -> list[Clip]:
         print(f"seeds {', '.join(str(spec.seed) for spec in drawn)}", file=sys.stderr, flush=True)
         require_sources(drawn, install=options.install_fonts)
         return render_wide_clips(drawn, folder, options.jobs)
-    except RuntimeError as error:
+    except (RuntimeError, ValueError) as error:
         sys.exit(str(error))
 
 
@@ -231,8 +264,14 @@ def main() -> None:
         _perturb(clips, options)
         return
     results = {system: _run(clips, system, fresh=options.fresh) for system in systems}
+    if options.part == "real":
+        _report_real(results, options)
+        return
     document = _document(results, options.part)
     print(document)
+    if options.part in _DRAWN:
+        for system, rows in results.items():
+            print(f"## {system.capitalize()}: by kind\n\n{modes_table(clips, rows)}\n\n{phantoms_table(clips, rows)}\n")
     if options.failures:
         for rows in results.values():
             print("\n".join(line for row in rows for line in failures(row)))

@@ -158,6 +158,7 @@ def _run_engine(video: Path, result: Measured) -> None:
             text=caption.text,
         )
         for caption in timeline.captions
+        if caption.kind == "caption"
     ]
     result.recognitions = timeline.ocr_recognitions
     result.regions = {track.name: track.region.as_tuple() for track in layout.tracks}

@@ -408,6 +408,7 @@ class _ClipRuns:
                 text=caption.text,
             )
             for caption in timeline.captions
+            if caption.kind == "caption"
         ]
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import platform
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from rapidfuzz.distance import Levenshtein
 
@@ -16,6 +19,7 @@ from benchmarks.captions.measure import Measured
 from benchmarks.captions.render import Clip
 from captionacc_dagster.captioning.evaluation.evaluate import read_truth
 from captionacc_dagster.captioning.evaluation.scoring import (
+    MIN_SIMILARITY,
     BoundaryErrors,
     Match,
     PredictedCaption,
@@ -24,6 +28,7 @@ from captionacc_dagster.captioning.evaluation.scoring import (
     TrueCaption,
     plain,
     score,
+    similarity,
     summarize,
 )
 
@@ -40,10 +45,9 @@ class Judged:
 
 def judge(clip: Clip, measured: Measured) -> Judged:
     """Score a measurement against the clip's truth."""
-    import json
-
     truth, _ = read_truth(clip.truth)
-    video = json.loads(clip.truth.read_text(encoding="utf-8"))["video"]
+    facts = json.loads(clip.truth.read_text(encoding="utf-8"))
+    video = facts.get("video", facts)
     return Judged(
         measured, score(measured.captions, truth), min(video["width"], video["height"]), float(video["duration_s"])
     )
@@ -114,7 +118,8 @@ GOALS = (
 )
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
+def markdown_table(rows: Sequence[Sequence[str]]) -> str:
+    """Return rows as a Markdown table; the first is the head."""
     head, *body = (f"| {' | '.join(row)} |" for row in rows)
     return "\n".join([head, "|" + " --- |" * len(rows[0]), *body])
 
@@ -129,7 +134,7 @@ def goals_table(totals: dict[str, Totals]) -> str:
         engine = values.get("engine", math.nan)
         verdict = "–" if math.isnan(engine) else "yes" if goal.reached(engine) else "**no**"
         rows.append([goal.name, goal.wanted, *shown, verdict])
-    return _table(rows)
+    return markdown_table(rows)
 
 
 def _frames(errors: BoundaryErrors) -> str:
@@ -162,7 +167,7 @@ def clips_table(judged: Sequence[Judged]) -> str:
                 f"{cost.peak_rss_mib:.0f}",
             ]
         )
-    return _table(rows)
+    return markdown_table(rows)
 
 
 def profile_table(totals: Totals) -> str:
@@ -178,7 +183,50 @@ def profile_table(totals: Totals) -> str:
         [stage, f"{seconds:.1f}", f"{1000 * seconds / video:.1f}", f"{100 * seconds / whole:.0f} %"]
         for stage, seconds in stages.items()
     ]
-    return _table(rows)
+    return markdown_table(rows)
+
+
+def modes_table(clips: Sequence[Clip], judged: Sequence[Judged]) -> str:
+    """Return how many captions of each kind of motion were found in drawn clips, as Markdown."""
+    found: dict[str, list[tuple[bool, bool]]] = {}
+    for clip, row in zip(clips, judged, strict=True):
+        kinds = {
+            (caption["start_frame"], caption["text"]): " ".join(caption["kinds"])
+            for caption in json.loads(clip.truth.read_text(encoding="utf-8"))["captions"]
+        }
+        captions = [(match.truth, match.strict) for match in row.report.matches]
+        captions += [(caption, None) for caption in row.report.missed]
+        for caption, strict in captions:
+            kind = kinds.get((caption.start_frame, caption.text), "")
+            found.setdefault(kind, []).append((strict is not None, bool(strict)))
+    rows = [["kind of caption", "captions", "found", "with both ends and text right"]]
+    for kind, captions in sorted(found.items()):
+        shares = (sum(column) / len(captions) for column in zip(*captions, strict=True))
+        rows.append([kind, str(len(captions)), *(f"{share:.3f}" for share in shares)])
+    return markdown_table(rows)
+
+
+def phantoms_table(clips: Sequence[Clip], judged: Sequence[Judged]) -> str:
+    """Return what the phantoms of drawn clips are: captions found otherwise, or text of another kind."""
+    counts: Counter[str] = Counter()
+    for clip, row in zip(clips, judged, strict=True):
+        truth = json.loads(clip.truth.read_text(encoding="utf-8"))
+        texts = [*truth["captions"], *truth.get("texts", ())]
+        counts.update(_kind_of(phantom, texts) for phantom in row.report.phantoms)
+    rows = [["what the phantoms show", "phantoms"], *([kind, str(count)] for kind, count in counts.most_common())]
+    return markdown_table(rows)
+
+
+def _kind_of(phantom: PredictedCaption, texts: Sequence[dict[str, Any]]) -> str:
+    """Return the kind of the drawn text that a phantom is most like; a part of a longer text counts, too."""
+    best, kind = MIN_SIMILARITY, "nothing that was drawn"
+    for text in texts:
+        if text["start_s"] < phantom.end_s and phantom.start_s < text["end_s"]:
+            lines = [text["text"], *text["text"].split("\n"), *(word["text"] for word in text.get("words", ()))]
+            alike = max(similarity(phantom.text, line) for line in lines)
+            if alike >= best:
+                best, kind = alike, text.get("kind", "caption")
+    return kind
 
 
 def failures(row: Judged) -> list[str]:
