@@ -4,7 +4,7 @@ from dagster import Definitions, in_process_executor, load_asset_checks_from_mod
 
 from captionacc_dagster.assets import caption_extents, captions, checks, initial_processing, raw_video
 from captionacc_dagster.assets.specs import with_code_references
-from captionacc_dagster.orchestration.jobs import JOBS
+from captionacc_dagster.orchestration.flows import JOBS
 from captionacc_dagster.orchestration.sensors import SENSORS
 from captionacc_dagster.resources import dagster_resources
 

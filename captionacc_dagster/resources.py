@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 from dagster import InitResourceContext, resource
 
+from captionacc_dagster.captioning.captions import Progress
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.calls import Retries
-from captionacc_dagster.compute.base import ComputeBackend, ComputeMisconfigured, Progress
+from captionacc_dagster.compute.base import ComputeBackend, ComputeMisconfigured
 from captionacc_dagster.settings import Settings, get_settings
 from captionacc_dagster.storage.base import ObjectStore
 

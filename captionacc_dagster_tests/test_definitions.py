@@ -11,8 +11,7 @@ import pytest
 from dagster import AssetKey
 
 from captionacc_dagster.definitions import defs
-from captionacc_dagster.orchestration.flows import FLOW_ASSETS
-from captionacc_dagster.orchestration.partitions import videos_partitions
+from captionacc_dagster.orchestration.flows import FLOW_ASSETS, videos_partitions
 
 pytestmark = pytest.mark.unit
 

@@ -11,8 +11,7 @@ from typing import Any
 import httpx
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
-from captionacc_dagster.orchestration.flows import Flow
-from captionacc_dagster.orchestration.partitions import videos_partitions
+from captionacc_dagster.orchestration.flows import Flow, videos_partitions
 from captionacc_dagster.orchestration.priority import DAGSTER_PRIORITY_TAG, REQUEST_TAG
 from captionacc_dagster.orchestration.requests import KnownRun, RunPlan
 

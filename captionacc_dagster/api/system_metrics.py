@@ -101,7 +101,7 @@ COUNTED: tuple[Counted, ...] = (
 )  # fmt: skip
 
 
-class Part(Generic[T]):
+class MetricSource(Generic[T]):
     """A part of the system that is asked for its numbers: by one thread at a time, and not too often."""
 
     def __init__(self, name: str, ask: Callable[[], T], clock: Callable[[], float] = time.monotonic) -> None:
@@ -140,9 +140,9 @@ class SystemCollector(Collector):
         queue: Callable[[], QueueFigures],
         others: Mapping[str, Callable[[], None]],
     ) -> None:
-        self._catalog = Part("catalog", catalog)
-        self._queue = Part("dagster", queue)
-        self._others = [Part(name, ask) for name, ask in others.items()]
+        self._catalog = MetricSource("catalog", catalog)
+        self._queue = MetricSource("dagster", queue)
+        self._others = [MetricSource(name, ask) for name, ask in others.items()]
 
     def describe(self) -> Iterable[Metric]:
         """Name nothing: registering must not ask anybody."""
@@ -150,7 +150,7 @@ class SystemCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Ask all parts at once, wait a bounded time, and give what there is."""
-        parts: list[Part[Any]] = [self._catalog, self._queue, *self._others]
+        parts: list[MetricSource[Any]] = [self._catalog, self._queue, *self._others]
         answers = {part.name: part.answer() for part in parts}
         done, _ = wait(answers.values(), timeout=ANSWER_SECONDS)
         given = {

@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, St
 
 from captionacc_dagster.captioning.files.captions_database import ExtentsState, OcrStatus, StoredCaption
 from captionacc_dagster.catalog.models import (
-    Flow,
+    FlowName,
     Json,
     RequestState,
     Severity,
@@ -83,7 +83,7 @@ class Job(BaseModel):
 class JobDetails(Job):
     """A piece of work and how it goes on."""
 
-    flow: Flow
+    flow: FlowName
     video_id: UUID
     run_id: str | None
     requested_at: datetime

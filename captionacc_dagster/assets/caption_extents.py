@@ -11,14 +11,14 @@ from captionacc_dagster.assets.drawings import timeline_picture
 from captionacc_dagster.assets.lifecycle import TRANSIENT_RETRIES, VideoRun
 from captionacc_dagster.assets.metadata import picture
 from captionacc_dagster.assets.specs import compute_output
-from captionacc_dagster.assets.stored import describe_object, describe_prefix
+from captionacc_dagster.assets.stored_outputs import describe_object, describe_prefix
 from captionacc_dagster.captioning.files import databases
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.models import Video, error_details
 from captionacc_dagster.compute.base import BadInput, ComputeBackend
 from captionacc_dagster.compute.results import CropBox, CropInferResult
 from captionacc_dagster.orchestration.approval import may_be_approved
-from captionacc_dagster.orchestration.partitions import videos_partitions
+from captionacc_dagster.orchestration.flows import videos_partitions
 from captionacc_dagster.resources import ProgressReporter, compute_pool
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster.storage.base import ObjectStore

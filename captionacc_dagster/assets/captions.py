@@ -1,4 +1,4 @@
-"""The captions as a database that people work on, and as subtitle files."""
+"""Write the captions to a database that people edit, and to subtitle files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,15 +10,15 @@ from pydantic import Field
 from captionacc_dagster.assets.caption_extents import crop_box
 from captionacc_dagster.assets.lifecycle import TRANSIENT_RETRIES, VideoRun
 from captionacc_dagster.assets.metadata import captions_table, strips
-from captionacc_dagster.assets.stored import cropped_frame_of_each
+from captionacc_dagster.assets.stored_outputs import cropped_frame_of_each
+from captionacc_dagster.captioning.captions import Progress
 from captionacc_dagster.captioning.files import captions_database, databases
 from captionacc_dagster.captioning.files.captions_database import OcrUpdate, StoredCaption
 from captionacc_dagster.captioning.files.subtitles import FORMATS
 from captionacc_dagster.catalog.base import Catalog
-from captionacc_dagster.compute.base import BadInput, ComputeBackend, Progress, QuotaExceeded
+from captionacc_dagster.compute.base import BadInput, ComputeBackend, QuotaExceeded
 from captionacc_dagster.compute.results import CaptionSpan
-from captionacc_dagster.orchestration.flows import Flow
-from captionacc_dagster.orchestration.partitions import videos_partitions
+from captionacc_dagster.orchestration.flows import Flow, videos_partitions
 from captionacc_dagster.orchestration.priority import FLOW_TAG
 from captionacc_dagster.orchestration.subtitle_files import publish_subtitles
 from captionacc_dagster.resources import ProgressReporter, compute_pool
@@ -28,10 +28,10 @@ from captionacc_dagster.storage.errors import ObjectNotFound
 
 
 class CaptionsConfig(Config):
-    """What to read."""
+    """Which captions to read."""
 
     caption_ids: list[int] = Field(
-        default_factory=list, description="Captions to read anew; none: take over the newest extents and read all."
+        default_factory=list, description="Ids of captions to read again; empty: import the newest extents and read all."
     )
 
 
@@ -44,7 +44,7 @@ class CaptionsConfig(Config):
     retry_policy=TRANSIENT_RETRIES,
     pool=compute_pool(),
     code_version="1",
-    output_required=False,  # when the reading was refused
+    output_required=False,  # nothing is written when a quota refuses the work
 )
 def captions_db(
     context: AssetExecutionContext,
@@ -54,7 +54,7 @@ def captions_db(
     compute: ResourceParam[ComputeBackend],
     progress: ResourceParam[ProgressReporter],
 ) -> Iterator[MaterializeResult]:
-    """`captions.db.gz`: every caption with its times and text. What a person confirmed or typed stays as it is."""
+    """`captions.db.gz`: every caption with its times and text. What a person confirmed or typed is never changed."""
     run = VideoRun(context, catalog, "caption_ocr" if config.caption_ids else "crop_and_infer")
     with run.stage("text"), TemporaryDirectory(prefix="captionacc-") as folder:
         if config.caption_ids:
@@ -73,7 +73,7 @@ def captions_db(
                 refused = isinstance(error, QuotaExceeded)
                 if refused or (config.caption_ids and not run.will_retry(error)):
                     _note_unread(run, store, path, to_read, error)
-                if refused:  # when each caption begins and ends is known all the same
+                if refused:  # the times are known even where the text is not
                     _record(run, captions_database.read_captions(path))
                 raise
             captions_database.write_ocr_updates(path, readings)
@@ -87,7 +87,7 @@ def captions_db(
 def _read(
     run: VideoRun, compute: ComputeBackend, rows: list[StoredCaption], progress: Progress | None
 ) -> list[OcrUpdate]:
-    """Read the captions; those that cannot be read carry their error, and keep what was read before."""
+    """Read the captions; one that cannot be read gets its error and keeps its earlier text."""
     results = compute.generate_caption_ocr(
         run.keys.video,
         run.keys.tenant_id,
@@ -110,7 +110,7 @@ def _unread(row: StoredCaption, reason: str) -> OcrUpdate:
 
 
 def _note_unread(run: VideoRun, store: ObjectStore, path: Path, rows: list[StoredCaption], error: Exception) -> None:
-    """Write into the captions that were to be read why they could not be, and put them in place."""
+    """Record in each requested caption why it could not be read, and publish the database."""
     captions_database.write_ocr_updates(path, (_unread(row, str(error) or type(error).__name__) for row in rows))
     store.publish(run.keys.captions_db, databases.compress(path, path.with_name("captions.db.gz")))
 
@@ -125,19 +125,19 @@ def _download(run: VideoRun, store: ObjectStore, work: Path) -> Path | None:
 
 def _chosen(run: VideoRun, previous: Path | None, path: Path, caption_ids: list[int]) -> list[StoredCaption]:
     if previous is None:
-        raise BadInput(f"{run.video.filename}: has no captions yet")
+        raise BadInput(f"{run.video.filename}: no captions yet; run crop_and_infer first")
     previous.rename(path)
     rows = {row.id: row for row in captions_database.read_captions(path)}
     missing = [str(number) for number in caption_ids if number not in rows]
     if missing:
-        raise BadInput(f"{run.video.filename}: has no caption {', '.join(missing)}")
+        raise BadInput(f"{run.video.filename}: no caption {', '.join(missing)}")
     return [rows[number] for number in dict.fromkeys(caption_ids)]
 
 
 def _take_over_extents(run: VideoRun, store: ObjectStore, previous: Path | None, path: Path) -> None:
     version = run.video.cropped_frames_version
     if version is None:
-        raise BadInput(f"{run.video.filename}: has no extents yet; run caption_frame_extents first")
+        raise BadInput(f"{run.video.filename}: no extents yet; run caption_frame_extents first")
     extents = store.download_file(run.keys.extents_db(version), path.with_name("extents.db"))
     captions_database.merge_captions(
         path,
@@ -193,15 +193,15 @@ def _result(
 def subtitles(
     context: AssetExecutionContext, catalog: ResourceParam[Catalog], store: ResourceParam[ObjectStore]
 ) -> MaterializeResult:
-    """The captions as SRT, WebVTT, ASS and JSON: what players, editors and other programs take."""
+    """The captions as SRT, WebVTT, ASS, and JSON, for players, editors, and other programs."""
     flow = Flow(context.run.tags.get(FLOW_TAG, Flow.CROP_AND_INFER))
     run = VideoRun(context, catalog, flow.value)
     with run.stage("text"), TemporaryDirectory(prefix="captionacc-") as folder:
-        # A person's edit writes these files too, from captions newer than those read here.
+        # A person's edit also writes these files, possibly from newer captions than the ones read here.
         with run.locked("captions") as lock:
             path = _download(run, store, Path(folder))
             if path is None:
-                raise BadInput(f"{run.video.filename}: has no captions yet; run captions_db first")
+                raise BadInput(f"{run.video.filename}: no captions yet; run captions_db first")
             rows = captions_database.read_captions(path)
             lock.check()
             texts = publish_subtitles(store, run.video, path)

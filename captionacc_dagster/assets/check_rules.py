@@ -1,4 +1,4 @@
-"""What must hold of a video's stored results: pure rules that name the frame, caption or key that is wrong."""
+"""Rules that a video's stored results must satisfy. They are pure and name each frame, caption, or key that fails."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ Fact = str | int | float | bool
 
 # The contract of the compute functions: frames are int(duration * rate), within 10 %.
 FRAMES_TOLERANCE = 0.1
-# More unread than this, and what was read says little about the video.
+# With more failures than this share, what was read says little about the video.
 MOST_UNREAD = 0.5
-# Netflix, Timed Text Style Guide, general requirements: an event stands from 5/6 of a second to 7 seconds.
+# Netflix, Timed Text Style Guide, general requirements: an event lasts from 5/6 of a second to 7 seconds.
 SHORTEST_S, LONGEST_S = 5 / 6, 7.0
-# Netflix, Timed Text Style Guides of the languages, programmes for adults: characters per second. Latin and other
-# alphabets 17 to 20 (the higher is taken: a caption's language is not known), Chinese 9, Korean 12, Japanese 4.
+# Netflix, Timed Text Style Guides by language, programs for adults: characters per second. Latin and other
+# alphabets 17 to 20 (the higher, because the language is unknown), Chinese 9, Korean 12, Japanese 4.
 ALPHABET_CPS, HAN_CPS, HANGUL_CPS, JAPANESE_CPS = 20.0, 9.0, 12.0, 4.0
-# Authors of burned-in captions stray from the guides. Beyond this factor an extent cut short or two captions taken
-# for one is likelier.
+# Authors of burned-in captions stray from the guides. Beyond this factor, a truncated extent or two merged captions
+# are the likelier explanation.
 STYLE_SLACK = 1.5
 # Where the engine demands a second look even at one or two characters (ReadingTuning.confident_in_few).
 DOUBTFUL_TEXT = 0.75
@@ -36,11 +36,11 @@ DOUBTFUL_TEXT = 0.75
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a rule found: it is kept when nothing is wrong.
+    """What a rule found: it passes when nothing is wrong.
 
     Attributes:
-        wrong: one line for each frame, caption or key that is wrong.
-        severity: what that means: ``warn`` a person should look, ``error`` it is not as it must be.
+        wrong: one line for each frame, caption, or key that fails.
+        severity: ``warn``: a person should check it; ``error``: the result is unusable.
         facts: the numbers that were compared.
     """
 
@@ -49,24 +49,24 @@ class Verdict:
     facts: Mapping[str, Fact] = field(default_factory=dict)
 
     @property
-    def kept(self) -> bool:
+    def passed(self) -> bool:
         """Whether nothing is wrong."""
         return not self.wrong
 
     @property
     def summary(self) -> str:
-        """The first things that are wrong, in one line; empty when nothing is."""
+        """The first three failures in one line; empty when there are none."""
         shown = "; ".join(self.wrong[:3])
         return shown if len(self.wrong) <= 3 else f"{shown}; and {len(self.wrong) - 3} more"
 
 
 def keys_belong_to_tenant(tenant_id: str, expected: Mapping[str, str], recorded: Mapping[str, str | None]) -> Verdict:
-    """Recorded keys begin with the tenant's id and are the ones this video's objects have.
+    """Passes when every recorded key begins with the tenant's id and is the key of this video's object.
 
     Args:
-        tenant_id: whose video it is.
-        expected: by what it is, the key the video's ids give.
-        recorded: by the same names, what the catalog and Dagster's records say; None is wrong.
+        tenant_id: the video's tenant.
+        expected: name → the key that follows from the video's ids.
+        recorded: name → the key in the catalog or in Dagster's records; None fails.
     """
     wrong = []
     for what, key in recorded.items():
@@ -79,16 +79,16 @@ def keys_belong_to_tenant(tenant_id: str, expected: Mapping[str, str], recorded:
             wrong.append(f"{what}: {error}")
             continue
         if key != expected[what]:
-            wrong.append(f"{what}: the recorded key {key} is not {expected[what]}")
+            wrong.append(f"{what}: the recorded key is {key}, expected {expected[what]}")
     return Verdict(tuple(wrong), facts={"keys": len(recorded)})
 
 
 def objects_as_recorded(recorded: Mapping[str, Fact], found: Mapping[str, Fact]) -> Verdict:
-    """What the store holds now is what was recorded of it: the number of objects, bytes, SHA-256.
+    """Passes when the store still contains what was recorded: number of objects, bytes, SHA-256.
 
     Args:
-        recorded: when it was made; may say more than is compared.
-        found: now, by the same names.
+        recorded: values from when it was made; may contain more than is compared.
+        found: the present values, by the same names.
     """
     wrong = [
         f"{name}: recorded {recorded.get(name, 'nothing')}, stored {value}"
@@ -99,30 +99,30 @@ def objects_as_recorded(recorded: Mapping[str, Fact], found: Mapping[str, Fact])
 
 
 def frames_match_duration(count: int, duration_s: float, rate: float) -> Verdict:
-    """There are ``int(duration * rate)`` frames, within 10 % and never less than one off; at least one."""
+    """Passes when there are ``int(duration * rate)`` frames, at least one, with a tolerance of 10 % or one frame."""
     expected = max(1, int(duration_s * rate + 1e-9))
     facts = {"frames": count, "expected": expected, "duration_seconds": duration_s, "frames_per_second": rate}
     if abs(count - expected) <= max(1.0, expected * FRAMES_TOLERANCE):
         return Verdict(facts=facts)
     return Verdict(
-        (f"{count} frames, but {duration_s:.1f} s at {rate:g} a second give {expected}: is the file complete?",),
+        (f"{count} frames; {duration_s:.1f} s at {rate:g} per second should give {expected}. Is the file complete?",),
         "warn",
         facts,
     )
 
 
 def every_frame_is_there(stored: Sequence[int], read: Sequence[int]) -> Verdict:
-    """Frames are numbered from 0 without a gap, and those that are stored are those that were read by OCR."""
+    """Passes when frames are numbered from 0 without a gap and every stored frame has an OCR row."""
     expected = set(range(max([*stored, *read], default=-1) + 1))
-    wrong = [f"frame {index}: no picture is stored" for index in sorted(expected - set(stored))]
-    wrong += [f"frame {index}: OCR has no row of it" for index in sorted(expected - set(read))]
+    wrong = [f"frame {index}: not stored" for index in sorted(expected - set(stored))]
+    wrong += [f"frame {index}: no OCR row" for index in sorted(expected - set(read))]
     if not expected:
-        wrong.append("no frame at all")
+        wrong.append("there are no frames")
     return Verdict(tuple(wrong), facts={"pictures": len(stored), "read": len(read)})
 
 
 def every_chunk_is_there(stored: Iterable[str], frame_count: int) -> Verdict:
-    """The chunks of all three levels are stored, and no other object is.
+    """Passes when the chunks of all three levels, and no other objects, are stored.
 
     Args:
         stored: names under the version's prefix, ``modulo_{level}/chunk_{first_frame:010d}.webm``.
@@ -134,18 +134,18 @@ def every_chunk_is_there(stored: Iterable[str], frame_count: int) -> Verdict:
         for first in [index for index in range(frame_count) if level_of(index) == level][::FRAMES_PER_CHUNK]
     }
     found = set(stored)
-    wrong = [f"{name}: is missing" for name in sorted(expected - found)]
-    wrong += [f"{name}: does not belong here" for name in sorted(found - expected)]
+    wrong = [f"{name}: missing" for name in sorted(expected - found)]
+    wrong += [f"{name}: unexpected object" for name in sorted(found - expected)]
     return Verdict(tuple(wrong), facts={"chunks": len(found), "frames": frame_count})
 
 
 def all_read(things: str, failures: Mapping[str, str], total: int) -> Verdict:
-    """Everything could be read. Some failures are a warning, more than half an error.
+    """Passes when everything could be read. Some failures are a warning; more than half are an error.
 
     Args:
-        things: what was read, in the plural.
-        failures: what could not be read, and why.
-        total: how many there were.
+        things: plural noun for what was read.
+        failures: name of each item that could not be read → reason.
+        total: number of items.
     """
     facts = {"failed": len(failures), "total": total, "failure_rate": len(failures) / total if total else 0.0}
     if not failures:
@@ -157,7 +157,7 @@ def all_read(things: str, failures: Mapping[str, str], total: int) -> Verdict:
 
 
 def boxes_agree(ocr_boxes: int, layout_boxes: int, recorded: int | None) -> Verdict:
-    """OCR, layout and catalog know the same number of text boxes."""
+    """Passes when OCR, layout, and catalog agree on the number of text boxes."""
     facts = {"ocr_db": ocr_boxes, "layout_db": layout_boxes, "catalog": -1 if recorded is None else recorded}
     if ocr_boxes == layout_boxes == recorded:
         return Verdict(facts=facts)
@@ -168,20 +168,20 @@ def boxes_agree(ocr_boxes: int, layout_boxes: int, recorded: int | None) -> Verd
 
 
 def layout_is_confident(confidence: float, wanted: float, has_captions: bool) -> Verdict:
-    """The layout is at least as sure as the tenant asks for layouts that nobody looks at."""
+    """Passes when the layout's confidence reaches the tenant's minimum for automatic approval."""
     facts = {"confidence": confidence, "wanted": wanted, "has_captions": has_captions}
     if confidence >= wanted:
         return Verdict(facts=facts)
-    what = "where captions stand" if has_captions else "that there are no captions"
-    return Verdict((f"confidence {confidence:.2f} of {what}; the tenant asks for {wanted:.2f}",), "warn", facts)
+    what = "where captions appear" if has_captions else "that there are no captions"
+    return Verdict((f"confidence {confidence:.2f} about {what}; the tenant requires {wanted:.2f}",), "warn", facts)
 
 
 def extents_in_order(captions: Sequence[Caption], duration_s: float, frame_rate: float) -> Verdict:
-    """Captions begin before they end, stand inside the video, and never two at once in one track.
+    """Passes when captions begin before they end, lie inside the video, and never overlap within a track.
 
     Args:
         captions: in the order they are stored.
-        duration_s: of the video.
+        duration_s: duration of the video.
         frame_rate: native frames per second; a caption may end one frame after the last picture.
     """
     wrong = []
@@ -191,13 +191,13 @@ def extents_in_order(captions: Sequence[Caption], duration_s: float, frame_rate:
         if caption.end_s <= caption.start_s or caption.end_frame <= caption.start_frame:
             wrong.append(f"{name}: ends before it begins")
         if caption.start_s < 0 or caption.end_s > duration_s + 1 / frame_rate + 0.001:
-            wrong.append(f"{name}: reaches out of the video of {duration_s:.3f} s")
+            wrong.append(f"{name}: lies outside the video of {duration_s:.3f} s")
         if caption.track in last:
             earlier, before = last[caption.track]
             if caption.start_s < before.start_s:
-                wrong.append(f"{name}: stands after caption {earlier}, which begins later")
+                wrong.append(f"{name}: is stored after caption {earlier}, which begins later")
             elif caption.start_s < before.end_s - 1e-6:
-                wrong.append(f"{name}: overlaps caption {earlier} in track {caption.track or 'of no name'}")
+                wrong.append(f"{name}: overlaps caption {earlier} in {f'track {caption.track}' if caption.track else 'an unnamed track'}")
         last[caption.track] = (number, caption)
     return Verdict(tuple(wrong), facts={"captions": len(captions), "tracks": len(last)})
 
@@ -208,12 +208,12 @@ def labels_agree(
     spans: Mapping[str, Sequence[tuple[int, int]]],
     frame_count: int,
 ) -> Verdict:
-    """The labels are complete, as many of each as recorded, and say what the extents say.
+    """Passes when the labels are complete, match the recorded counts, and agree with the extents.
 
     Args:
-        pairs: of consecutive cropped frames.
-        recorded: how often each label was given.
-        spans: of each track the cropped frames ``[start, end)`` of its captions, in order.
+        pairs: labels of consecutive cropped frames.
+        recorded: label → recorded count.
+        spans: track → cropped frames ``[start, end)`` of its captions, in order.
         frame_count: cropped frames.
     """
     counts = dict.fromkeys(recorded, 0)
@@ -231,7 +231,7 @@ def labels_agree(
         return Verdict(tuple(wrong), facts=facts)
     tracks = [[(start, end, 1.0) for start, end in track] for track in spans.values()]
     wrong = [
-        f"frames {pair.frame1_index} and {pair.frame2_index}: labeled {pair.label}, the extents say {meant.label}"
+        f"frames {pair.frame1_index} and {pair.frame2_index}: labeled {pair.label}, but the extents imply {meant.label}"
         for pair, meant in zip(pairs, label_pairs(tracks, range(frame_count)), strict=True)
         if pair.label != meant.label
     ]
@@ -239,19 +239,19 @@ def labels_agree(
 
 
 def lengths_plausible(captions: Sequence[Caption]) -> Verdict:
-    """Captions stand 5/6 of a second to 7 seconds (Netflix), with half as much again for authors who stray."""
+    """Passes when captions last from 5/6 of a second to 7 seconds (Netflix), with 50 % tolerance."""
     wrong = []
     for number, caption in enumerate(captions, start=1):
         length = caption.end_s - caption.start_s
         if not SHORTEST_S / STYLE_SLACK <= length <= LONGEST_S * STYLE_SLACK:
-            wrong.append(f"caption {number} ({_span(caption)}): stands {length:.2f} s")
+            wrong.append(f"caption {number} ({_span(caption)}): lasts {length:.2f} s")
     lengths = [caption.end_s - caption.start_s for caption in captions]
     facts = {"shortest_seconds": min(lengths), "longest_seconds": max(lengths)} if lengths else {}
     return Verdict(tuple(wrong), "warn", {"captions": len(captions), **facts})
 
 
 def reading_speed_plausible(captions: Sequence[Caption]) -> Verdict:
-    """Captions stand as long as it takes to read them: :func:`reading_seconds`, less a third for strays."""
+    """Passes when captions last long enough to be read: :func:`reading_seconds`, less a third as tolerance."""
     wrong = []
     fastest = 0.0
     for number, caption in enumerate(captions, start=1):
@@ -261,15 +261,15 @@ def reading_speed_plausible(captions: Sequence[Caption]) -> Verdict:
         if ratio > STYLE_SLACK:
             wrong.append(
                 f"caption {number} ({_span(caption)}): {len(caption.text)} characters in {length:.2f} s, "
-                f"reading takes {wanted:.2f} s"
+                f"reading it takes {wanted:.2f} s"
             )
     return Verdict(tuple(wrong), "warn", {"captions": len(captions), "fastest_times_the_guide": fastest})
 
 
 def reading_seconds(text: str) -> float:
-    """Give the seconds that reading takes at Netflix's characters per second of each script.
+    """Return the seconds it takes to read a text at Netflix's characters per second for each script.
 
-    Han characters count as Japanese where kana stand beside them. Spaces and punctuation count, line breaks do not.
+    Han characters count as Japanese in a text that contains kana. Spaces and punctuation count; line breaks do not.
     """
     japanese = any(_script(character) == "kana" for character in text)
     speeds = {"han": JAPANESE_CPS if japanese else HAN_CPS, "kana": JAPANESE_CPS, "hangul": HANGUL_CPS}
@@ -288,9 +288,9 @@ def _script(character: str) -> str:
 
 
 def text_is_confident(captions: Sequence[Caption]) -> Verdict:
-    """Every text was read with some certainty; what a person typed counts as certain."""
+    """Passes when no text was read with low confidence; text that a person typed counts as certain."""
     wrong = tuple(
-        f"caption {number} ({_span(caption)}): {caption.text!r:.60} with confidence {caption.confidence:.2f}"
+        f"caption {number} ({_span(caption)}): {caption.text!r:.60} has confidence {caption.confidence:.2f}"
         for number, caption in enumerate(captions, start=1)
         if caption.confidence < DOUBTFUL_TEXT
     )
@@ -300,10 +300,10 @@ def text_is_confident(captions: Sequence[Caption]) -> Verdict:
 
 
 def captions_all_read(rows: Sequence[StoredCaption]) -> Verdict:
-    """Every caption that people have not typed themselves could be read; see :func:`all_read`."""
+    """Passes when every caption that was not typed by a person could be read; see :func:`all_read`."""
     machine = [row for row in rows if row.text is None and row.caption_ocr_status in ("completed", "error")]
     failures = {
-        f"caption {row.id}": row.caption_ocr_error or "no reason is given"
+        f"caption {row.id}": row.caption_ocr_error or "no reason recorded"
         for row in machine
         if row.caption_ocr_status == "error"
     }
@@ -311,16 +311,16 @@ def captions_all_read(rows: Sequence[StoredCaption]) -> Verdict:
 
 
 def subtitles_equal_captions(texts: Mapping[Format, str], meant: Mapping[Format, str]) -> Verdict:
-    """Each subtitle file parses again, to the captions of the database.
+    """Passes when each subtitle file parses and contains the captions of the database.
 
     Args:
-        texts: as stored, by format; one that is not there is wrong.
-        meant: what the database gives, in every format.
+        texts: format → stored text; a missing format fails.
+        meant: format → the text that the database gives.
     """
     wrong = []
     for kind in FORMATS:
         if kind not in texts:
-            wrong.append(f"captions.{kind}: is not stored")
+            wrong.append(f"captions.{kind}: not stored")
             continue
         try:
             cues = parse_subtitles(texts[kind], kind, f"captions.{kind}")

@@ -24,7 +24,7 @@ from captionacc_dagster.assets import check_rules as rules
 from captionacc_dagster.assets.check_rules import Verdict
 from captionacc_dagster.assets.lifecycle import TRANSIENT_RETRIES, VideoRun
 from captionacc_dagster.assets.metadata import bullet_list
-from captionacc_dagster.assets.stored import (
+from captionacc_dagster.assets.stored_outputs import (
     describe_object,
     describe_prefix,
     frame_indices,
@@ -38,8 +38,7 @@ from captionacc_dagster.captioning.captions import Caption
 from captionacc_dagster.captioning.files import captions_database, databases
 from captionacc_dagster.captioning.files.subtitles import FORMATS
 from captionacc_dagster.catalog.base import Catalog
-from captionacc_dagster.catalog.models import Flow as CatalogFlow
-from captionacc_dagster.catalog.models import Video
+from captionacc_dagster.catalog.models import FlowName, Video
 from captionacc_dagster.compute.base import BadInput
 from captionacc_dagster.orchestration.flows import Flow
 from captionacc_dagster.orchestration.priority import FLOW_TAG
@@ -288,7 +287,7 @@ def judge_subtitles(run: VideoRun, store: ObjectStore) -> Iterator[Judged]:
     yield "subtitles", "equal_the_captions", rules.subtitles_equal_captions(*read_subtitles(store, run.video))
 
 
-def _captions_flow(context: AssetCheckExecutionContext) -> CatalogFlow:
+def _captions_flow(context: AssetCheckExecutionContext) -> FlowName:
     return Flow(context.run.tags.get(FLOW_TAG, Flow.CROP_AND_INFER)).value
 
 
@@ -313,7 +312,7 @@ def _results(run: VideoRun, specs: Sequence[AssetCheckSpec], judged: Sequence[Ju
         yield AssetCheckResult(
             asset_key=asset,
             check_name=name,
-            passed=verdict.kept,
+            passed=verdict.passed,
             severity=_SEVERITIES[verdict.severity],
             description=verdict.summary or None,
             metadata={
@@ -322,7 +321,7 @@ def _results(run: VideoRun, specs: Sequence[AssetCheckSpec], judged: Sequence[Ju
                 **({"wrong": MetadataValue.md(bullet_list(verdict.wrong))} if verdict.wrong else {}),
             },
         )
-        if not verdict.kept and verdict.severity == "error" and (asset, name) in blocking:
+        if not verdict.passed and verdict.severity == "error" and (asset, name) in blocking:
             stopping.append(verdict.summary)
     if stopping:
         raise CheckFailed(f"{run.video.filename}: {'; '.join(stopping)}")

@@ -22,12 +22,12 @@ from dagster._core.errors import DagsterExecutionInterruptedError
 
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.errors import CatalogError, CatalogUnavailable, NotFound
-from captionacc_dagster.catalog.models import DatabaseName, Flow, ProcessingRequest, Video, error_details
+from captionacc_dagster.catalog.models import DatabaseName, FlowName, ProcessingRequest, Video, error_details
 from captionacc_dagster.compute.base import ComputeError, QuotaExceeded
 from captionacc_dagster.orchestration.locks import HeldLock, LockLost, server_lock
 from captionacc_dagster.orchestration.outcomes import adopt_request
 from captionacc_dagster.orchestration.priority import REQUEST_TAG
-from captionacc_dagster.orchestration.workers import sign_in
+from captionacc_dagster.orchestration.workers import register_worker
 from captionacc_dagster.storage.errors import StorageError
 from captionacc_dagster.storage.keys import VideoKeys
 
@@ -44,7 +44,7 @@ class VideoRun:
 
     context: AssetExecutionContext | AssetCheckExecutionContext
     catalog: Catalog
-    flow: Flow
+    flow: FlowName
 
     @property
     def video_id(self) -> UUID:
@@ -86,13 +86,13 @@ class VideoRun:
         """
         named = self.context.run.tags.get(REQUEST_TAG)
         if named is not None and adopt_request(self.catalog, self.context.run) is None:
-            self._refuse_a_double(named)
+            self._refuse_duplicate_run(named)
         pending = self.catalog.list_processing_requests(states=["pending"], video_id=self.video_id, flows=[self.flow])
         for request in pending.items:
             if self.catalog.claim_processing_request(request.id, self.context.run.run_id) is not None:
                 self.catalog.launch_processing_request(request.id, self.context.run.run_id, self.context.run.run_id)
 
-    def _refuse_a_double(self, request_id: str) -> None:
+    def _refuse_duplicate_run(self, request_id: str) -> None:
         try:
             request = self.catalog.get_processing_request(request_id)
         except NotFound:
@@ -126,7 +126,7 @@ class VideoRun:
         A quota that does not allow the work is no failure: the video and its request say so, and the block ends here.
         """
         try:
-            sign_in(self.context.instance, self.context.run, self.catalog)
+            register_worker(self.context.instance, self.context.run, self.catalog)
             yield
         except Failure:
             raise

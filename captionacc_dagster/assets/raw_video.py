@@ -9,7 +9,7 @@ from captionacc_dagster.assets.lifecycle import TRANSIENT_RETRIES, VideoRun
 from captionacc_dagster.assets.metadata import clock, picture
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.compute.base import BadInput
-from captionacc_dagster.orchestration.partitions import videos_partitions
+from captionacc_dagster.orchestration.flows import videos_partitions
 from captionacc_dagster.storage.base import ObjectStore
 
 POSTER_WIDTH = 640

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, TypeVar, get_args
 
@@ -14,6 +14,9 @@ LABELS = ("same", "different", "empty_empty", "empty_valid", "valid_empty")
 
 # A frame's time computed in floats can be this many ticks below the tick it belongs to.
 _TICK_SLACK = 1e-6
+
+# Called with (stage, units done, units in all); the total is 0 while it is unknown.
+Progress = Callable[[str, int, int], None]
 
 
 # What a text in the picture is. Subtitles contain only captions unless more kinds are requested.

@@ -13,7 +13,7 @@ VideoStatus = Literal["waiting", "processing", "active", "error"]
 WorkflowStatus = Literal["wait", "annotate", "done", "review", "error"]
 VideoStage = Literal["working", "attention", "done", "failed"]
 """What is to be done with a video: by the machine, by a person, nothing more, or to be tried again."""
-Flow = Literal["video_initial_processing", "crop_and_infer", "caption_ocr"]
+FlowName = Literal["video_initial_processing", "crop_and_infer", "caption_ocr"]
 RequestState = Literal["pending", "launched", "succeeded", "failed", "cancelled"]
 RequestEnd = Literal["succeeded", "failed", "cancelled"]
 RunOutcome = Literal["succeeded", "failed", "cancelled", "restarted"]
@@ -171,7 +171,7 @@ class ProcessingRequest(Row):
     id: UUID
     tenant_id: UUID
     video_id: UUID
-    flow: Flow
+    flow: FlowName
     state: RequestState
     idempotency_key: str
     payload: Json
@@ -282,7 +282,7 @@ class SecurityEvent(Row):
     created_at: Timestamp
 
 
-class StoryEvent(Row):
+class HistoryEvent(Row):
     """One line of a video's story."""
 
     at: Timestamp
@@ -294,7 +294,7 @@ class RequestCount(Row):
     """How many open requests there are of one state, flow and tier."""
 
     state: RequestState
-    flow: Flow
+    flow: FlowName
     tier: Tier
     count: int
     oldest_requested_at: Timestamp
@@ -319,7 +319,7 @@ class FlowRun(Row):
     """How a run ended: times, seconds of each of its steps, and what went wrong."""
 
     run_id: str
-    flow: Flow
+    flow: FlowName
     outcome: RunOutcome
     tier: Tier
     video_id: UUID | None

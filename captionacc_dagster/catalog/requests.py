@@ -8,7 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from captionacc_dagster.catalog.calls import CatalogCalls, Id, Page, as_uuid, optional_uuid, page_of, read_cursor
-from captionacc_dagster.catalog.models import Approval, Flow, ProcessingRequest, RequestEnd, RequestState, Video
+from captionacc_dagster.catalog.models import Approval, FlowName, ProcessingRequest, RequestEnd, RequestState, Video
 
 CLAIM_LEASE_S = 60.0
 
@@ -26,7 +26,7 @@ class RequestMethods(CatalogCalls):
         *,
         limit: int = 100,
         lease_s: float = CLAIM_LEASE_S,
-        flows: Iterable[Flow] | None = None,
+        flows: Iterable[FlowName] | None = None,
     ) -> list[ProcessingRequest]:
         """Take up to ``limit`` due requests, oldest first; each goes to one claimer.
 
@@ -175,7 +175,7 @@ class RequestMethods(CatalogCalls):
         states: Iterable[RequestState] | None = None,
         video_id: Id | None = None,
         tenant_id: Id | None = None,
-        flows: Iterable[Flow] | None = None,
+        flows: Iterable[FlowName] | None = None,
         launched_before: datetime | None = None,
         cursor: str | None = None,
         limit: int = 100,

@@ -21,8 +21,8 @@ from captionacc_dagster.catalog.calls import (
 from captionacc_dagster.catalog.models import (
     ApprovalStatus,
     CreatedVideo,
+    HistoryEvent,
     Role,
-    StoryEvent,
     Tenant,
     TenantQuota,
     Tier,
@@ -287,6 +287,6 @@ class VideoMethods(CatalogCalls):
         """Remove a deleted video's row and all that hangs on it; False when there is none."""
         return self._call("purge_video", p_video_id=as_uuid(video_id, "video id"))
 
-    def get_video_story(self, video_id: Id) -> list[StoryEvent]:
+    def get_video_history(self, video_id: Id) -> list[HistoryEvent]:
         """Give what happened to a video in order of time; empty for an unknown one."""
-        return self._rows(StoryEvent, "video_story", p_video_id=as_uuid(video_id, "video id"))
+        return self._rows(HistoryEvent, "video_story", p_video_id=as_uuid(video_id, "video id"))

@@ -117,14 +117,14 @@ def process(
     again: Annotated[bool, typer.Option("--again", help="Process anew what is already done.")] = False,
 ) -> None:
     """Find the captions of video files and write subtitles; everything runs here, nothing to configure."""
-    from captionacc_dagster.cli.process import captions_table, open_workshop
+    from captionacc_dagster.cli.process import captions_table, open_pipeline
 
     chosen, region = parse_formats(formats), parse_region(crop_region)
     failed = 0
-    with errors_in_one_line(), open_workshop(settings(), err) as workshop:
+    with errors_in_one_line(), open_pipeline(settings(), err) as pipeline:
         for file in videos:
             try:
-                outcome = workshop.process(
+                outcome = pipeline.process(
                     file,
                     output_dir=output_dir or file.parent,
                     formats=chosen,
@@ -163,13 +163,13 @@ def upload(
     lang: Language = None,
 ) -> None:
     """Add videos: their rows, objects and partitions. A running daemon (`captionacc up`) processes them."""
-    from captionacc_dagster.cli.process import open_workshop
+    from captionacc_dagster.cli.process import open_pipeline
 
     failed = 0
-    with errors_in_one_line(), open_workshop(settings(), err) as workshop:
+    with errors_in_one_line(), open_pipeline(settings(), err) as pipeline:
         for file in videos:
             try:
-                video = workshop.upload(file, language=lang)
+                video = pipeline.upload(file, language=lang)
             except (ProcessError, CatalogError, StorageError) as error:
                 failed += 1
                 err.print(f"[red]captionacc:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
@@ -207,7 +207,7 @@ def status(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=500, help="Videos listed.")] = 50,
 ) -> None:
     """List the videos, or tell one video's story in order of time."""
-    from captionacc_dagster.cli.status import show_story, show_videos
+    from captionacc_dagster.cli.status import show_history, show_videos
     from captionacc_dagster.orchestration.instance import open_instance
     from captionacc_dagster.resources import open_catalog_briefly
 
@@ -216,7 +216,7 @@ def status(
             show_videos(catalog, out, limit)
         else:
             with open_instance(settings()) as instance:
-                show_story(catalog, instance, out, video)
+                show_history(catalog, instance, out, video)
 
 
 @app.command()

@@ -10,7 +10,7 @@ from rich.console import Console
 from captionacc_dagster.captioning.evaluation.scoring import PredictedCaption, TrueCaption, score
 from captionacc_dagster.captioning.files.subtitles import write_subtitles
 from captionacc_dagster.cli.demo_clip import FRAME_RATE, make_demo_clip
-from captionacc_dagster.cli.process import captions_table, open_workshop
+from captionacc_dagster.cli.process import captions_table, open_pipeline
 from captionacc_dagster.settings import Settings
 
 
@@ -24,8 +24,8 @@ def run_demo(settings: Settings, console: Console, output_dir: Path) -> bool:
     clip = make_demo_clip(output_dir / "harbour.mp4")
     write_subtitles(output_dir / "harbour.truth.srt", clip.captions)
     started = time.monotonic()
-    with open_workshop(settings, Console(stderr=True)) as workshop:
-        outcome = workshop.process(clip.path, output_dir=output_dir, formats=["srt", "vtt", "ass", "json"], again=True)
+    with open_pipeline(settings, Console(stderr=True)) as pipeline:
+        outcome = pipeline.process(clip.path, output_dir=output_dir, formats=["srt", "vtt", "ass", "json"], again=True)
     console.print(captions_table("What was found", outcome.cues))
     for path in outcome.written:
         console.print(str(path), highlight=False, soft_wrap=True)

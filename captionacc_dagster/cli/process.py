@@ -24,9 +24,8 @@ from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.models import ProcessingRequest, Video, error_details
 from captionacc_dagster.cli.errors import ProcessError
 from captionacc_dagster.cli.progress import ProgressBars
-from captionacc_dagster.orchestration.flows import Flow
+from captionacc_dagster.orchestration.flows import Flow, videos_partitions
 from captionacc_dagster.orchestration.outcomes import COMMAND_TAG
-from captionacc_dagster.orchestration.partitions import videos_partitions
 from captionacc_dagster.orchestration.workers import is_gone
 from captionacc_dagster.resources import open_catalog, open_compute, open_store
 from captionacc_dagster.settings import Settings
@@ -50,7 +49,7 @@ class Outcome:
 
 
 @dataclass
-class Workshop:
+class LocalPipeline:
     """The embedded system as one command uses it."""
 
     settings: Settings
@@ -59,7 +58,7 @@ class Workshop:
     store: ObjectStore
     instance: DagsterInstance
 
-    def __enter__(self) -> Workshop:
+    def __enter__(self) -> LocalPipeline:
         return self
 
     def __exit__(
@@ -327,8 +326,8 @@ def captions_table(title: str, cues: Sequence[Cue]) -> Table:
     return table
 
 
-def open_workshop(settings: Settings, errors: Console) -> Workshop:
+def open_pipeline(settings: Settings, errors: Console) -> LocalPipeline:
     """Open everything a command needs; progress goes to ``errors``, so that standard output holds results only."""
     from captionacc_dagster.orchestration.instance import open_instance
 
-    return Workshop(settings, errors, open_catalog(settings), open_store(settings), open_instance(settings))
+    return LocalPipeline(settings, errors, open_catalog(settings), open_store(settings), open_instance(settings))

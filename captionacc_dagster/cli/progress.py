@@ -9,7 +9,6 @@ from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     ProgressColumn,
     SpinnerColumn,
     Task,
@@ -17,9 +16,10 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.progress import Progress as RichProgress
 from rich.text import Text
 
-from captionacc_dagster.compute.base import Progress as ProgressCallback
+from captionacc_dagster.captioning.captions import Progress
 from captionacc_dagster.resources import ProgressReporter
 
 
@@ -36,7 +36,7 @@ class ProgressBars(ProgressReporter):
     """Draws the stages of one video under each other; use as a context manager."""
 
     def __init__(self, console: Console) -> None:
-        self._bars = Progress(
+        self._bars = RichProgress(
             SpinnerColumn(finished_text="[green]✓"),
             TextColumn("{task.description:<18}"),
             BarColumn(bar_width=28),
@@ -56,7 +56,7 @@ class ProgressBars(ProgressReporter):
     ) -> None:
         self._bars.stop()
 
-    def watch(self, logger: Logger) -> ProgressCallback:
+    def watch(self, logger: Logger) -> Progress:
         """Give the callback that moves the bars; the logger is not needed."""
         return self.report
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from captionacc_dagster.assets.metadata import clock
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.models import Video
-from captionacc_dagster.orchestration.story import tell_story
+from captionacc_dagster.orchestration.history import video_history
 
 
 def show_videos(catalog: Catalog, console: Console, limit: int) -> None:
@@ -72,11 +72,11 @@ def reason(video: Video) -> str:
     return ""
 
 
-def show_story(catalog: Catalog, instance: DagsterInstance, console: Console, video_id: UUID) -> None:
+def show_history(catalog: Catalog, instance: DagsterInstance, console: Console, video_id: UUID) -> None:
     """Tell what happened to a video in order of time."""
     video = catalog.get_video_metadata(video_id)
     console.print(f"[bold]{escape(video.filename)}[/bold]  {video.id}", highlight=False)
-    for event in tell_story(catalog, instance, video_id):
+    for event in video_history(catalog, instance, video_id):
         details = "  ".join(f"{name}={value}" for name, value in event.details.items() if value is not None)
         console.print(
             f"{event.at:%Y-%m-%d %H:%M:%S}  [bold]{escape(event.event)}[/bold]  {escape(details)}", highlight=False

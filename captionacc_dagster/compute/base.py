@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal, Protocol
 from uuid import UUID
 
+from captionacc_dagster.captioning.captions import Progress
 from captionacc_dagster.compute.results import (
     CaptionOcrResult,
     CaptionSpan,
@@ -15,9 +16,6 @@ from captionacc_dagster.compute.results import (
     CropInferResult,
     ExtractResult,
 )
-
-# (stage, done, total): how far a piece of work is; total is 0 while unknown.
-Progress = Callable[[str, int, int], None]
 
 
 class ComputeError(Exception):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from captionacc_dagster.captioning.files import databases
 from captionacc_dagster.compute import records
-from captionacc_dagster.compute.base import BadInput, Progress
+from captionacc_dagster.compute.base import BadInput
 from captionacc_dagster.compute.results import (
     CaptionOcrResult,
     CaptionSpan,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from captionacc_dagster.captioning.captions import Timeline
+    from captionacc_dagster.captioning.captions import Progress, Timeline
     from captionacc_dagster.captioning.layout.model import FrameOcr, Layout
     from captionacc_dagster.captioning.layout.sampler import Sampler
     from captionacc_dagster.captioning.ocr.base import OcrEngine

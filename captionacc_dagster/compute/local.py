@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from captionacc_dagster.captioning.captions import Progress
 from captionacc_dagster.compute import functions
-from captionacc_dagster.compute.base import ComputeBackend, Progress
+from captionacc_dagster.compute.base import ComputeBackend
 from captionacc_dagster.compute.results import (
     CaptionOcrResult,
     CaptionSpan,
@@ -19,7 +20,7 @@ from captionacc_dagster.storage.base import ObjectStore
 
 if TYPE_CHECKING:
     from captionacc_dagster.captioning.ocr.base import OcrEngine
-    from captionacc_dagster.compute.processes import Workers
+from captionacc_dagster.compute.processes import Workers
 
 
 class LocalCompute(ComputeBackend):

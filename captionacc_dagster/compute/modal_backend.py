@@ -10,13 +10,13 @@ from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from captionacc_dagster.captioning.captions import Progress
 from captionacc_dagster.compute import records
 from captionacc_dagster.compute.base import (
     BadInput,
     CallLedger,
     ComputeBackend,
     ComputeMisconfigured,
-    Progress,
     QuotaExceeded,
 )
 from captionacc_dagster.compute.code_version import code_version

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from captionacc_dagster.compute.base import ComputeError, Progress
+from captionacc_dagster.captioning.captions import Progress
+from captionacc_dagster.compute.base import ComputeError
 from captionacc_dagster.compute.envelope import CallReply
 from captionacc_dagster.compute.modal_calls import RemoteCall, WaitLimits
 

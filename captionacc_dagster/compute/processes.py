@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from captionacc_dagster.captioning.captions import Timeline
-from captionacc_dagster.captioning.extents.find import Progress
+from captionacc_dagster.captioning.captions import Progress, Timeline
 from captionacc_dagster.captioning.extents.time_segments import (
     SegmentFindings,
     follow_time_segment,

@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from captionacc_dagster.captioning.captions import Progress
 from captionacc_dagster.captioning.extents.time_segments import (
     SegmentFindings,
     follow_time_segment,
@@ -16,7 +17,7 @@ from captionacc_dagster.captioning.extents.time_segments import (
 )
 from captionacc_dagster.captioning.files import databases
 from captionacc_dagster.compute import records
-from captionacc_dagster.compute.base import BadInput, Progress
+from captionacc_dagster.compute.base import BadInput
 from captionacc_dagster.compute.envelope import TimeSegment
 from captionacc_dagster.compute.functions import layout_for, opened, publish_extents
 from captionacc_dagster.compute.results import CropBox, CropInferResult, SegmentResult

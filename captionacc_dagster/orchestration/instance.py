@@ -1,15 +1,31 @@
-"""The Dagster instance of the embedded system: its folder, its configuration, and how a process opens it."""
+"""The Dagster instance: its folder and configuration, how a process opens it, and where it stores runs and files.
+
+The storage classes are named in ``deploy/*/dagster.yaml``. Those of the embedded system use ``CAPTIONACC_HOME``
+wherever Dagster is started, so that ``captionacc``, ``dagster dev``, and ``dagster asset`` work on the same data.
+Without ``DAGSTER_HOME``, Dagster itself would put its files into a temporary folder and lose them on exit.
+"""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from dagster import DagsterInstance
+from dagster import DagsterInstance, Field, StringSource
+from dagster._config.config_schema import UserConfigSchema
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
+from dagster._core.storage.root import LocalArtifactStorage
+from dagster._serdes import ConfigurableClassData
+from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage, PostgresRunStorage
+from dagster_postgres.utils import create_pg_engine, pg_url_from_config, set_pg_statement_timeout
+from sqlalchemy import Engine, event
 
-from captionacc_dagster.settings import Settings
+from captionacc_dagster.settings import Settings, get_settings
 
 MANAGED = "# Managed by captionacc: remove this line to keep changes of your own.\n"
+# As many as the API asks for at a time. Dagster itself keeps one, and opens and closes another for every one more.
+_KEPT_CONNECTIONS = 8
 
 
 def packaged_configuration() -> Path:
@@ -43,3 +59,117 @@ def open_instance(settings: Settings) -> DagsterInstance:
     """
     os.environ.setdefault("DAGSTER_HOME", str(prepare_dagster_home(settings)))
     return DagsterInstance.get()
+
+
+class EmbeddedArtifactStorage(LocalArtifactStorage):
+    """Run artifacts in ``CAPTIONACC_HOME/dagster``."""
+
+    @classmethod
+    def config_type(cls) -> UserConfigSchema:
+        """Take no settings of its own."""
+        return {}
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> EmbeddedArtifactStorage:
+        """Use the folder that the settings name."""
+        return cls(base_dir=str(get_settings().dagster_home), inst_data=inst_data)
+
+
+class EmbeddedComputeLogs(LocalComputeLogManager):
+    """Standard output and error of the steps in ``CAPTIONACC_HOME/dagster/compute_logs``."""
+
+    @classmethod
+    def config_type(cls) -> UserConfigSchema:
+        """Take no settings of its own."""
+        return {}
+
+    @classmethod
+    def from_config_value(
+        cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
+    ) -> EmbeddedComputeLogs:
+        """Use the folder that the settings name."""
+        return cls(base_dir=str(get_settings().dagster_home / "compute_logs"), inst_data=inst_data)
+
+
+def _pooled_engine(url: str, statement_timeout: int, pool_recycle: int, max_overflow: int) -> Engine:
+    engine = create_pg_engine(
+        url,
+        isolation_level="AUTOCOMMIT",
+        pool_size=_KEPT_CONNECTIONS,
+        pool_recycle=pool_recycle,
+        max_overflow=max_overflow,
+    )
+    event.listen(engine, "connect", lambda connection, _: set_pg_statement_timeout(connection, statement_timeout))
+    return engine
+
+
+class _RunStorage(PostgresRunStorage):
+    """Runs, for a webserver that makes many at once."""
+
+    _has_run_stats_index_cols = False
+
+    def optimize_for_webserver(self, statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:
+        """Keep connections."""
+        self._engine = _pooled_engine(self.postgres_url, statement_timeout, pool_recycle, max_overflow)
+
+    def has_run_stats_index_cols(self) -> bool:
+        """Look once: Dagster reads the table's columns from the database each time that it reads a run."""
+        if not self._has_run_stats_index_cols:
+            self._has_run_stats_index_cols = super().has_run_stats_index_cols()
+        return self._has_run_stats_index_cols
+
+
+class _EventLogStorage(PostgresEventLogStorage):
+    """Events, for a webserver that makes many runs at once."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self._tables: set[str] = set()
+        super().__init__(*arguments, **named)
+
+    def optimize_for_webserver(self, statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:
+        """Keep connections."""
+        self._engine = _pooled_engine(self.postgres_url, statement_timeout, pool_recycle, max_overflow)
+
+    def has_table(self, table_name: str) -> bool:
+        """Look once; tables do not go away."""
+        if table_name not in self._tables and super().has_table(table_name):
+            self._tables.add(table_name)
+        return table_name in self._tables
+
+
+class WebserverPostgresStorage(DagsterPostgresStorage):
+    """Dagster's own Postgres storage, configured like it, that costs the database a third for each run that the
+    webserver makes (``docs/api.md``)."""
+
+    def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
+        super().__init__(postgres_url, inst_data=inst_data)
+        self._run_storage = _RunStorage(postgres_url)
+        self._event_log_storage = _EventLogStorage(postgres_url)
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> WebserverPostgresStorage:
+        """Connect to the database that the configuration names, as ``storage: postgres`` does."""
+        return cls(pg_url_from_config(config_value), inst_data)
+
+
+class EmbeddedPostgresStorage(WebserverPostgresStorage):
+    """Run, event log and schedule storage in the database ``dagster`` of the embedded Postgres."""
+
+    @classmethod
+    def config_type(cls) -> UserConfigSchema:
+        """Take one optional setting: the folder of everything embedded."""
+        return {"home": Field(StringSource, is_required=False)}
+
+    @classmethod
+    def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> EmbeddedPostgresStorage:
+        """Start, or join, the embedded server and connect to its Dagster database."""
+        from captionacc_dagster.catalog.embedded import EmbeddedPostgres
+
+        home = Path(config_value["home"]) if config_value.get("home") else get_settings().home
+        server = EmbeddedPostgres(home)
+        server.start()
+        # SQLAlchemy 2.1 takes psycopg 3 for a plain postgresql:// URL, on which Dagster's NOTIFY fails.
+        url = server.url("dagster").replace("postgresql://", "postgresql+psycopg2://", 1)
+        return cls(url, inst_data)

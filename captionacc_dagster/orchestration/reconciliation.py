@@ -13,9 +13,9 @@ from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.errors import CatalogError, CatalogUnavailable, NotFound
 from captionacc_dagster.catalog.models import error_details
+from captionacc_dagster.orchestration.flows import videos_partitions
 from captionacc_dagster.orchestration.limits import ensure_pool_slots
 from captionacc_dagster.orchestration.outcomes import record_outcome
-from captionacc_dagster.orchestration.partitions import videos_partitions
 from captionacc_dagster.orchestration.priority import VIDEO_TAG
 from captionacc_dagster.orchestration.workers import end_runs_without_worker
 from captionacc_dagster.storage.base import ObjectStore

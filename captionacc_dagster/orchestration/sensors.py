@@ -25,12 +25,11 @@ from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.errors import CatalogError, CatalogUnavailable, Conflict, NotFound
-from captionacc_dagster.orchestration import jobs
+from captionacc_dagster.orchestration import flows
 from captionacc_dagster.orchestration.aging import age_queued_runs
-from captionacc_dagster.orchestration.flows import Flow
+from captionacc_dagster.orchestration.flows import Flow, videos_partitions
 from captionacc_dagster.orchestration.inbox import take_from_inbox
 from captionacc_dagster.orchestration.outcomes import FINISHED, note_launch, record_outcome
-from captionacc_dagster.orchestration.partitions import videos_partitions
 from captionacc_dagster.orchestration.priority import DAGSTER_PRIORITY_TAG, REQUEST_TAG
 from captionacc_dagster.orchestration.reconciliation import clean_up, reconcile_all
 from captionacc_dagster.orchestration.requests import KnownRun, RunPlan, plan_requests
@@ -68,19 +67,19 @@ def _request_sensor(
 new_videos = _request_sensor(
     "new_videos",
     Flow.VIDEO_INITIAL_PROCESSING,
-    jobs.video_initial_processing,
+    flows.video_initial_processing,
     "Starts the initial processing of every uploaded video that nobody has started yet.",
 )
 approved_layouts = _request_sensor(
     "approved_layouts",
     Flow.CROP_AND_INFER,
-    jobs.crop_and_infer,
+    flows.crop_and_infer,
     "Starts the search for captions of every video whose layout was approved.",
 )
 ocr_requests = _request_sensor(
     "ocr_requests",
     Flow.CAPTION_OCR,
-    jobs.caption_ocr,
+    flows.caption_ocr,
     "Starts the reading of captions that a person wants read anew.",
 )
 

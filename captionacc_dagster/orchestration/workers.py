@@ -29,7 +29,7 @@ def this_worker() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{process.create_time():.2f}"
 
 
-def sign_in(instance: DagsterInstance, run: DagsterRun, catalog: Catalog) -> None:
+def register_worker(instance: DagsterInstance, run: DagsterRun, catalog: Catalog) -> None:
     """Write into the run's tags that this process works on it.
 
     A run that never was in the queue (``dagster asset materialize``, ``captionacc process``) gets the tags of its

@@ -20,7 +20,7 @@ from typing import BinaryIO
 from captionacc_dagster.storage.errors import ChecksumMismatch, DeleteFailed, ObjectNotFound, TruncatedBody
 from captionacc_dagster.storage.keys import InvalidKey, check_key, check_prefix, tenant_of
 
-Progress = Callable[[int], None]
+ByteProgress = Callable[[int], None]
 """Called with the number of bytes moved since the call before, from any thread; negative when an attempt failed and
 its bytes will be moved again."""
 
@@ -94,7 +94,7 @@ class ObjectStore(ABC):
 
     @abstractmethod
     def upload_from_path(
-        self, key: str, local_path: str | Path, content_type: str | None = None, *, progress: Progress | None = None
+        self, key: str, local_path: str | Path, content_type: str | None = None, *, progress: ByteProgress | None = None
     ) -> str:
         """Put a file's content and give the key back.
 
@@ -104,7 +104,7 @@ class ObjectStore(ABC):
 
     @abstractmethod
     def publish(
-        self, key: str, source: bytes | Path, content_type: str | None = None, *, progress: Progress | None = None
+        self, key: str, source: bytes | Path, content_type: str | None = None, *, progress: ByteProgress | None = None
     ) -> Published:
         """Put an object in place only once it is complete and verified; what was there before stays until then.
 
@@ -114,7 +114,7 @@ class ObjectStore(ABC):
 
     @abstractmethod
     def download_file(
-        self, key: str, local_path: str | Path, *, sha256: str | None = None, progress: Progress | None = None
+        self, key: str, local_path: str | Path, *, sha256: str | None = None, progress: ByteProgress | None = None
     ) -> Path:
         """Write an object to a file, making its parent folders, and give the path.
 

@@ -15,9 +15,9 @@ from typing import BinaryIO
 
 from captionacc_dagster.storage.base import (
     CHUNK_BYTES,
+    ByteProgress,
     ObjectInfo,
     ObjectStore,
-    Progress,
     Published,
     check_content,
     check_expiry,
@@ -77,7 +77,7 @@ class LocalObjectStore(ObjectStore):
         return key
 
     def upload_from_path(
-        self, key: str, local_path: str | Path, content_type: str | None = None, *, progress: Progress | None = None
+        self, key: str, local_path: str | Path, content_type: str | None = None, *, progress: ByteProgress | None = None
     ) -> str:
         """See ``ObjectStore.upload_from_path``."""
         check_key(key)
@@ -86,14 +86,14 @@ class LocalObjectStore(ObjectStore):
         return key
 
     def publish(
-        self, key: str, source: bytes | Path, content_type: str | None = None, *, progress: Progress | None = None
+        self, key: str, source: bytes | Path, content_type: str | None = None, *, progress: ByteProgress | None = None
     ) -> Published:
         """See ``ObjectStore.publish``; every write to a folder is atomic already."""
         tenant_of(key)
         return self._upload_hashed(key, source, progress=progress)
 
     def download_file(
-        self, key: str, local_path: str | Path, *, sha256: str | None = None, progress: Progress | None = None
+        self, key: str, local_path: str | Path, *, sha256: str | None = None, progress: ByteProgress | None = None
     ) -> Path:
         """See ``ObjectStore.download_file``."""
         target = Path(local_path)
@@ -203,7 +203,7 @@ class LocalObjectStore(ObjectStore):
             self._prune(path.parent)
         return deleted, failures
 
-    def _upload_hashed(self, key: str, source: bytes | Path, *, progress: Progress | None = None) -> Published:
+    def _upload_hashed(self, key: str, source: bytes | Path, *, progress: ByteProgress | None = None) -> Published:
         with BytesIO(source) if isinstance(source, bytes) else source.open("rb") as stream:
             size, sha256 = self._write(key, stream, progress=progress, hashing=True)
         return Published(key, size, sha256 or "")
@@ -233,7 +233,7 @@ class LocalObjectStore(ObjectStore):
             raise from_os_error(error, key, key) from error
 
     def _write(
-        self, key: str, source: BinaryIO, *, progress: Progress | None = None, hashing: bool = False
+        self, key: str, source: BinaryIO, *, progress: ByteProgress | None = None, hashing: bool = False
     ) -> tuple[int, str | None]:
         path = self._path(key)
         try:
@@ -285,7 +285,7 @@ def _info(key: str, status: os.stat_result) -> ObjectInfo:
 
 
 def _pump(
-    source: BinaryIO, sink: BinaryIO, *, progress: Progress | None = None, hashing: bool = False
+    source: BinaryIO, sink: BinaryIO, *, progress: ByteProgress | None = None, hashing: bool = False
 ) -> tuple[int, str | None]:
     """Copy to the end; give the number of bytes and, when asked, their SHA-256."""
     sha256 = hashlib.sha256() if hashing else None

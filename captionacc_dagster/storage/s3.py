@@ -22,9 +22,9 @@ from uuid import uuid4
 
 from captionacc_dagster.storage.base import (
     CHUNK_BYTES,
+    ByteProgress,
     ObjectInfo,
     ObjectStore,
-    Progress,
     Published,
     check_content,
     check_expiry,
@@ -120,7 +120,7 @@ class S3ObjectStore(ObjectStore):
         return key
 
     def upload_from_path(
-        self, key: str, local_path: str | Path, content_type: str | None = None, *, progress: Progress | None = None
+        self, key: str, local_path: str | Path, content_type: str | None = None, *, progress: ByteProgress | None = None
     ) -> str:
         """See ``ObjectStore.upload_from_path``."""
         check_key(key)
@@ -129,7 +129,7 @@ class S3ObjectStore(ObjectStore):
         return key
 
     def publish(
-        self, key: str, source: bytes | Path, content_type: str | None = None, *, progress: Progress | None = None
+        self, key: str, source: bytes | Path, content_type: str | None = None, *, progress: ByteProgress | None = None
     ) -> Published:
         """See ``ObjectStore.publish``: a temporary key, verified, then a copy within the server.
 
@@ -153,7 +153,7 @@ class S3ObjectStore(ObjectStore):
         return Published(key, prepared.size, prepared.sha256)
 
     def download_file(
-        self, key: str, local_path: str | Path, *, sha256: str | None = None, progress: Progress | None = None
+        self, key: str, local_path: str | Path, *, sha256: str | None = None, progress: ByteProgress | None = None
     ) -> Path:
         """See ``ObjectStore.download_file``."""
         check_key(key)
@@ -284,7 +284,7 @@ class S3ObjectStore(ObjectStore):
             self._put(key, prepared, None)
         return Published(key, prepared.size, prepared.sha256)
 
-    def _put(self, key: str, source: _Source, content_type: str | None, progress: Progress | None = None) -> None:
+    def _put(self, key: str, source: _Source, content_type: str | None, progress: ByteProgress | None = None) -> None:
         extra = {"ContentType": content_type or content_type_of(key), "Metadata": {_SHA256: source.sha256}}
         content = source.content
 
@@ -302,7 +302,7 @@ class S3ObjectStore(ObjectStore):
 
         self._retrying(key, send)
 
-    def _download(self, key: str, target: Path, sha256: str | None, progress: Progress | None) -> None:
+    def _download(self, key: str, target: Path, sha256: str | None, progress: ByteProgress | None) -> None:
         head = self._head(key)
         size = head["ContentLength"]
         expected = sha256 or _metadata(head).get(_SHA256)
@@ -428,7 +428,7 @@ def _source(data: bytes | Path | BinaryIO) -> Iterator[_Source]:
 
 
 @contextmanager
-def _counted(progress: Progress | None) -> Iterator[Progress]:
+def _counted(progress: ByteProgress | None) -> Iterator[ByteProgress]:
     """Count what moves, and take it back when the attempt fails."""
     counting = Lock()
     moved = 0

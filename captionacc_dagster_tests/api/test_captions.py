@@ -1,4 +1,4 @@
-"""Reading and editing captions over HTTP, beside the machine and beside others."""
+"""CaptionReading and editing captions over HTTP, beside the machine and beside others."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def publish_chunks(world: World, video: Video, frames: int) -> None:
 def pages_of(video_id: UUID, version: int | None = 1) -> list[str]:
     base = f"/review/videos/{video_id}"
     pictures = ["/full-frames/0.jpg", f"/cropped-frames/{version}/12.jpg", f"/reels/{version}/0.jpg"]
-    return [base, *(base + path for path in ("/standing", "/captions", *pictures))]
+    return [base, *(base + path for path in ("/state", "/captions", *pictures))]
 
 
 def test_another_tenants_pages_are_not_there(browser: PageBrowser, world: World) -> None:
@@ -206,7 +206,7 @@ def test_an_error_is_explained_and_tried_again(browser: PageBrowser, world: Worl
     action = re.search(r'data-action="([^"]+)"', page)
     assert action
     answer = browser.call("POST", action.group(1))
-    after = browser.get(f"/review/videos/{video.id}/standing").text
+    after = browser.get(f"/review/videos/{video.id}/state").text
 
     assert "cannot be opened: invalid data" in page
     assert "upload a good copy" in page

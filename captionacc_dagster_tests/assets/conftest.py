@@ -1,5 +1,5 @@
 """Runs in this process, as in the tests of recovery."""
 
-from captionacc_dagster_tests.recovery.conftest import no_waiting, workshop
+from captionacc_dagster_tests.recovery.conftest import harness, no_waiting
 
-__all__ = ["no_waiting", "workshop"]
+__all__ = ["harness", "no_waiting"]

@@ -26,14 +26,14 @@ def row(number: int, text: str | None = None, status: str = "completed", error: 
 
 def broken(verdict: Verdict, severity: str, *named: str) -> None:
     """The rule is broken with this severity, and the summary names these."""
-    assert not verdict.kept
+    assert not verdict.passed
     assert verdict.severity == severity
     assert [word for word in named if word not in " | ".join(verdict.wrong)] == []
 
 
 def test_keys_belong_to_the_tenant() -> None:
     key = f"{TENANT}/client/videos/{OTHER}/video.mp4"
-    assert rules.keys_belong_to_tenant(TENANT, {"video": key}, {"video": key}).kept
+    assert rules.keys_belong_to_tenant(TENANT, {"video": key}, {"video": key}).passed
     foreign = key.replace(TENANT, OTHER, 1)
     broken(rules.keys_belong_to_tenant(TENANT, {"video": key}, {"video": foreign}), "error", "video", foreign)
     elsewhere = key.replace("video.mp4", "other.mp4")
@@ -44,7 +44,7 @@ def test_keys_belong_to_the_tenant() -> None:
 
 def test_objects_are_as_recorded() -> None:
     recorded = {"size_bytes": 10, "sha256": "ab", "codec": "h264"}
-    assert rules.objects_as_recorded(recorded, {"size_bytes": 10, "sha256": "ab"}).kept
+    assert rules.objects_as_recorded(recorded, {"size_bytes": 10, "sha256": "ab"}).passed
     broken(rules.objects_as_recorded(recorded, {"size_bytes": 9, "sha256": "ab"}), "error", "size_bytes", "10", "9")
     broken(rules.objects_as_recorded(recorded, {"size_bytes": 10, "sha256": "cd"}), "error", "sha256", "ab", "cd")
     broken(rules.objects_as_recorded({}, {"objects": 3}), "error", "recorded nothing, stored 3")
@@ -52,7 +52,7 @@ def test_objects_are_as_recorded() -> None:
 
 @pytest.mark.parametrize(("count", "duration", "rate"), [(1, 2.4, 0.1), (6, 60, 0.1), (7, 60, 0.1), (545, 60, 10)])
 def test_frames_match_duration(count: int, duration: float, rate: float) -> None:
-    assert rules.frames_match_duration(count, duration, rate).kept
+    assert rules.frames_match_duration(count, duration, rate).passed
 
 
 @pytest.mark.parametrize(("count", "duration", "rate"), [(30, 600, 0.1), (0, 60, 0.1), (500, 60, 10)])
@@ -61,7 +61,7 @@ def test_frames_do_not_match_duration(count: int, duration: float, rate: float) 
 
 
 def test_every_frame_is_there() -> None:
-    assert rules.every_frame_is_there([0, 1, 2], [0, 1, 2]).kept
+    assert rules.every_frame_is_there([0, 1, 2], [0, 1, 2]).passed
     broken(rules.every_frame_is_there([0, 2], [0, 1, 2]), "error", "frame 1: no picture")
     broken(rules.every_frame_is_there([0, 1, 2, 3], [0, 1, 3]), "error", "frame 2: OCR")
     broken(rules.every_frame_is_there([], []), "error", "no frame")
@@ -70,42 +70,42 @@ def test_every_frame_is_there() -> None:
 def test_every_chunk_is_there() -> None:
     names = {f"modulo_1/chunk_{first:010d}.webm" for first in (1, 43)}
     names |= {f"modulo_4/chunk_{4:010d}.webm", f"modulo_16/chunk_{0:010d}.webm"}
-    assert rules.every_chunk_is_there(names, 60).kept
-    assert rules.every_chunk_is_there([], 0).kept
+    assert rules.every_chunk_is_there(names, 60).passed
+    assert rules.every_chunk_is_there([], 0).passed
     broken(rules.every_chunk_is_there(names - {"modulo_1/chunk_0000000043.webm"}, 60), "error", "chunk_0000000043.webm")
     broken(rules.every_chunk_is_there(names | {"modulo_1/chunk_0000000099.webm"}, 60), "error", "does not belong")
 
 
 def test_what_could_not_be_read() -> None:
-    assert rules.all_read("frames", {}, 4).kept
-    assert rules.all_read("frames", {}, 0).kept
+    assert rules.all_read("frames", {}, 4).passed
+    assert rules.all_read("frames", {}, 0).passed
     broken(rules.all_read("frames", {"frame 7": "out of memory"}, 4), "warn", "1 of 4", "frame 7: out of memory")
     broken(rules.all_read("frames", dict.fromkeys(("frame 1", "frame 2", "frame 3"), "x"), 4), "error", "3 of 4")
 
 
 def test_captions_that_could_not_be_read() -> None:
-    assert rules.captions_all_read([row(1), row(2, text="typed", status="error", error="blurred")]).kept
-    assert rules.captions_all_read([row(1), row(2, status="queued")]).kept
+    assert rules.captions_all_read([row(1), row(2, text="typed", status="error", error="blurred")]).passed
+    assert rules.captions_all_read([row(1), row(2, status="queued")]).passed
     broken(rules.captions_all_read([row(1), row(2, status="error", error="blurred")]), "warn", "caption 2: blurred")
     broken(rules.captions_all_read([row(1, status="error"), row(2, status="error")]), "error", "2 of 2")
 
 
 def test_boxes_agree() -> None:
-    assert rules.boxes_agree(12, 12, 12).kept
+    assert rules.boxes_agree(12, 12, 12).passed
     for counts in ((12, 11, 12), (12, 12, 11), (12, 12, None)):
         broken(rules.boxes_agree(*counts), "error", "raw-ocr.db", "layout.db")
 
 
 def test_the_layout_is_confident() -> None:
-    assert rules.layout_is_confident(0.9, 0.9, has_captions=True).kept
+    assert rules.layout_is_confident(0.9, 0.9, has_captions=True).passed
     broken(rules.layout_is_confident(0.62, 0.9, has_captions=True), "warn", "0.62", "0.90", "where captions stand")
     broken(rules.layout_is_confident(0.62, 0.9, has_captions=False), "warn", "no captions")
 
 
 def test_extents_in_order() -> None:
     good = [caption(0, 2), caption(2, 4), caption(3, 5, track="top"), caption(5, 10)]
-    assert rules.extents_in_order(good, 10.0, 25.0).kept
-    assert rules.extents_in_order([], 10.0, 25.0).kept
+    assert rules.extents_in_order(good, 10.0, 25.0).passed
+    assert rules.extents_in_order([], 10.0, 25.0).passed
 
 
 @pytest.mark.parametrize(
@@ -134,8 +134,8 @@ def labeled(frame_count: int = 12) -> tuple[list[PairResult], dict[str, int]]:
 
 def test_labels_agree_with_the_extents() -> None:
     pairs, counts = labeled()
-    assert rules.labels_agree(pairs, counts, SPANS, 12).kept
-    assert rules.labels_agree([], dict.fromkeys(counts, 0), {}, 0).kept
+    assert rules.labels_agree(pairs, counts, SPANS, 12).passed
+    assert rules.labels_agree([], dict.fromkeys(counts, 0), {}, 0).passed
     broken(rules.labels_agree(pairs, counts | {"same": 99}, SPANS, 12), "error", "label same: recorded 99")
     fewer = [pair for pair in pairs if pair.frame1_index != 3]
     broken(rules.labels_agree(fewer, counts, SPANS, 12), "error", "some are missing")
@@ -144,8 +144,8 @@ def test_labels_agree_with_the_extents() -> None:
 
 
 def test_lengths() -> None:
-    assert rules.lengths_plausible([caption(0, 1), caption(1, 8)]).kept
-    assert rules.lengths_plausible([]).kept
+    assert rules.lengths_plausible([caption(0, 1), caption(1, 8)]).passed
+    assert rules.lengths_plausible([]).passed
     broken(
         rules.lengths_plausible([caption(0, 1), caption(1, 1.2)]), "warn", "caption 2 (1.000-1.200 s): stands 0.20 s"
     )
@@ -169,13 +169,13 @@ def test_seconds_that_reading_takes(text: str, seconds: float) -> None:
 
 
 def test_reading_speed() -> None:
-    assert rules.reading_speed_plausible([caption(0, 1, "a" * 20), caption(1, 2, "九" * 13)]).kept
+    assert rules.reading_speed_plausible([caption(0, 1, "a" * 20), caption(1, 2, "九" * 13)]).passed
     broken(rules.reading_speed_plausible([caption(0, 1, "a" * 31)]), "warn", "caption 1", "31 characters in 1.00 s")
     broken(rules.reading_speed_plausible([caption(0, 1, "九" * 14)]), "warn", "caption 1")
 
 
 def test_text_confidence() -> None:
-    assert rules.text_is_confident([caption(0, 1)]).kept
+    assert rules.text_is_confident([caption(0, 1)]).passed
     broken(rules.text_is_confident([caption(0, 1), caption(1, 2, "G00d", confidence=0.6)]), "warn", "caption 2", "G00d")
 
 
@@ -184,9 +184,9 @@ TEXTS: dict[Format, str] = {kind: format_subtitles(CAPTIONS, kind) for kind in F
 
 
 def test_subtitles_equal_the_captions() -> None:
-    assert rules.subtitles_equal_captions(TEXTS, TEXTS).kept
+    assert rules.subtitles_equal_captions(TEXTS, TEXTS).passed
     nothing: dict[Format, str] = {kind: format_subtitles([], kind) for kind in FORMATS}
-    assert rules.subtitles_equal_captions(nothing, nothing).kept
+    assert rules.subtitles_equal_captions(nothing, nothing).passed
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -25,7 +25,7 @@ from captionacc_dagster.storage.keys import VideoKeys
 from captionacc_dagster.storage.local import LocalObjectStore
 from captionacc_dagster_tests.conftest import TEMPLATE
 from captionacc_dagster_tests.orchestration.instances import postgres_instance
-from captionacc_dagster_tests.recovery.conftest import Workshop
+from captionacc_dagster_tests.recovery.conftest import FlowHarness
 from captionacc_dagster_tests.small_clips import make_clip
 
 pytestmark = pytest.mark.integration
@@ -52,19 +52,19 @@ def steps_run(result: ExecuteInProcessResult) -> set[str]:
 class Judge:
     """Judges one video as the checks do."""
 
-    workshop: Workshop
+    harness: FlowHarness
     video: Video
 
     @property
     def run(self) -> VideoRun:
         context = SimpleNamespace(
-            instance=self.workshop.instance, partition_key=str(self.video.id), has_partition_key=True
+            instance=self.harness.instance, partition_key=str(self.video.id), has_partition_key=True
         )
-        return VideoRun(cast(AssetCheckExecutionContext, context), self.workshop.catalog, "crop_and_infer")
+        return VideoRun(cast(AssetCheckExecutionContext, context), self.harness.catalog, "crop_and_infer")
 
     def everything(self) -> dict[str, Verdict]:
         """Give every verdict that can be given without a run."""
-        run, store = self.run, self.workshop.store
+        run, store = self.run, self.harness.store
         judged = [
             *checks.judge_raw_video(run, store),
             *checks.judge_frames(run, store),
@@ -78,7 +78,7 @@ class Judge:
 
     def change(self, key: str, statement: str, folder: Path) -> None:
         """Change one of the video's databases."""
-        store = self.workshop.store
+        store = self.harness.store
         path = store.download_file(key, folder / "object")
         if key.endswith(".gz"):
             path = databases.decompress(path, folder / "database")
@@ -90,7 +90,7 @@ class Judge:
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("captionacc_dagster.assets.stored.EDIT_SECONDS", 0.0)
+    monkeypatch.setattr("captionacc_dagster.assets.stored_outputs.EDIT_SECONDS", 0.0)
 
 
 class Processed(NamedTuple):
@@ -109,14 +109,14 @@ def processed(postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPa
     folder = tmp_path_factory.mktemp("processed")
     postgres_server.ensure_database("checks", template=TEMPLATE)
     with PostgresCatalog(postgres_server.url("checks")) as catalog, postgres_instance(postgres_server) as instance:
-        workshop = Workshop(instance, catalog, LocalObjectStore(folder / "objects"), folder)
-        video = workshop.upload()
-        first = workshop.run(INITIAL, video)
-        workshop.approve(video)
-        second = workshop.run(CROP, video)
+        harness = FlowHarness(instance, catalog, LocalObjectStore(folder / "objects"), folder)
+        video = harness.upload()
+        first = harness.run(INITIAL, video)
+        harness.approve(video)
+        second = harness.run(CROP, video)
         catalog.request_caption_ocr(video.id, [1])
-        third = workshop.run(OCR, video, run_config={"ops": {"captions_db": {"config": {"caption_ids": [1]}}}})
-        judge = Judge(workshop, video)
+        third = harness.run(OCR, video, run_config={"ops": {"captions_db": {"config": {"caption_ids": [1]}}}})
+        judge = Judge(harness, video)
         yield Processed(judge, first, second, third, judge.everything())
 
 
@@ -129,10 +129,10 @@ def test_the_jobs_run_the_checks(processed: Processed) -> None:
     assert set(outcomes(third)) == captions
     assert [name for name, passed in outcomes(first).items() if not passed] == ["layout_db:layout_is_confident"]
     assert [name for name, passed in outcomes(second).items() if not passed] == []
-    assert [name for name, verdict in processed.verdicts.items() if not verdict.kept] == [
+    assert [name for name, verdict in processed.verdicts.items() if not verdict.passed] == [
         "layout_db:layout_is_confident"
     ]
-    processed.judge.workshop.nothing_is_left_behind()
+    processed.judge.harness.nothing_is_left_behind()
 
 
 class Damage(NamedTuple):
@@ -225,8 +225,8 @@ DAMAGES = {
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
 def test_the_checks_see_what_is_wrong(processed: Processed, damage: Damage, tmp_path: Path) -> None:
     """Exactly the checks that should see it do, and name it."""
-    judge, store = processed.judge, processed.judge.workshop.store
-    key = damage.key(judge.workshop.keys(judge.video))
+    judge, store = processed.judge, processed.judge.harness.store
+    key = damage.key(judge.harness.keys(judge.video))
     whole = store.download_to_bytes(key)
     if damage.done is None:
         store.delete_file(key)
@@ -237,59 +237,59 @@ def test_the_checks_see_what_is_wrong(processed: Processed, damage: Damage, tmp_
     found = {
         name: verdict
         for name, verdict in judge.everything().items()
-        if not verdict.kept and processed.verdicts[name].kept
+        if not verdict.passed and processed.verdicts[name].passed
     }
     store.publish(key, whole)
     assert set(found) == set(damage.seen)
     assert [text for name, text in damage.seen.items() if text not in " | ".join(found[name].wrong)] == []
     # Mended, all is as it was; written anew it has another etag, so that it is read again.
-    assert {name for name, verdict in judge.everything().items() if not verdict.kept} == {
+    assert {name for name, verdict in judge.everything().items() if not verdict.passed} == {
         "layout_db:layout_is_confident"
     }
 
 
-def test_another_file_than_was_announced_is_not_processed(workshop: Workshop) -> None:
-    path = make_clip(workshop.folder / "clip.mp4", frames=30)
-    video = workshop.catalog.create_video(
+def test_another_file_than_was_announced_is_not_processed(harness: FlowHarness) -> None:
+    path = make_clip(harness.folder / "clip.mp4", frames=30)
+    video = harness.catalog.create_video(
         LOCAL_TENANT_ID, "clip.mp4", content_hash="ab" * 32, file_size_bytes=path.stat().st_size
     ).video
-    workshop.store.upload_from_path(workshop.keys(video).video, path)
-    workshop.instance.add_dynamic_partitions("videos", [str(video.id)])
-    result = workshop.run(INITIAL, video)
+    harness.store.upload_from_path(harness.keys(video).video, path)
+    harness.instance.add_dynamic_partitions("videos", [str(video.id)])
+    result = harness.run(INITIAL, video)
     assert not result.success
     assert outcomes(result) == {"raw_video:keys_belong_to_tenant": True, "raw_video:object_as_recorded": False}
     assert steps_run(result) == {"raw_video", "raw_video_checks"}
-    assert workshop.compute.calls == 0
-    row = workshop.catalog.get_video_metadata(video.id)
+    assert harness.compute.calls == 0
+    row = harness.catalog.get_video_metadata(video.id)
     assert (row.status, row.layout_status) == ("error", "error")
     assert row.error_details
     assert row.error_details["error_type"] == "CheckFailed"
     assert str(row.error_details["message"]).startswith(f"clip.mp4: sha256: recorded {'ab' * 32}, stored ")
     assert row.error_details["run_id"] == result.run_id
-    workshop.nothing_is_left_behind()
+    harness.nothing_is_left_behind()
 
 
-def test_extents_that_overlap_become_no_captions(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    video = workshop.upload()
-    assert workshop.run(INITIAL, video).success
-    workshop.approve(video)
-    real = workshop.compute.crop_and_infer_caption_frame_extents
+def test_extents_that_overlap_become_no_captions(harness: FlowHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    video = harness.upload()
+    assert harness.run(INITIAL, video).success
+    harness.approve(video)
+    real = harness.compute.crop_and_infer_caption_frame_extents
 
     def overlapping(*args: Any, **kwargs: Any) -> CropInferResult:
         result = real(*args, **kwargs)
-        Judge(workshop, video).change(
-            result.caption_frame_extents_db_key, "UPDATE extents SET end_ms = start_ms - 40", workshop.folder
+        Judge(harness, video).change(
+            result.caption_frame_extents_db_key, "UPDATE extents SET end_ms = start_ms - 40", harness.folder
         )
         return result
 
-    monkeypatch.setattr(workshop.compute, "crop_and_infer_caption_frame_extents", overlapping)
-    result = workshop.run(CROP, video)
+    monkeypatch.setattr(harness.compute, "crop_and_infer_caption_frame_extents", overlapping)
+    result = harness.run(CROP, video)
     assert not result.success
     assert steps_run(result) == {"caption_extents", "extents_checks"}
     assert outcomes(result)["caption_frame_extents:extents_in_order"] is False
-    row = workshop.catalog.get_video_metadata(video.id)
+    row = harness.catalog.get_video_metadata(video.id)
     assert (row.status, row.boundaries_status, row.text_status) == ("active", "error", "wait")
     assert row.boundaries_error_details
     assert str(row.boundaries_error_details["message"]).startswith("clip.mp4: caption 1 (0.400-0.360 s): ends before")
-    assert not workshop.store.file_exists(workshop.keys(video).captions_db)
-    workshop.nothing_is_left_behind()
+    assert not harness.store.file_exists(harness.keys(video).captions_db)
+    harness.nothing_is_left_behind()

@@ -187,7 +187,7 @@ def test_unknown_videos(catalog: Catalog) -> None:
     with pytest.raises(NotFound, match=f"no video {unknown}"):
         catalog.update_video_status(unknown)
     assert catalog.get_videos([unknown]) == {}
-    assert catalog.get_video_story(unknown) == []
+    assert catalog.get_video_history(unknown) == []
     assert not catalog.delete_video(unknown)
 
 
@@ -276,7 +276,7 @@ def test_a_storys_lines_are_in_order_of_time(catalog: Catalog) -> None:
     catalog.acquire_server_lock(video.id, "layout", "run-2")
     catalog.fail_cropped_frames_version(video.id, version, error_details("torn", run_id="run-2"))
     catalog.finish_processing_request(crop.id, "failed", run_id="run-2", error_details=error_details("torn"))
-    story = catalog.get_video_story(video.id)
+    story = catalog.get_video_history(video.id)
     assert [line.event for line in story] == [
         "uploaded", "requested", "queued", "succeeded", "requested", "layout approved", "queued",
         "cropped frames version begun", "locked", "cropped frames version failed", "failed",

@@ -17,7 +17,7 @@ import pytest
 from dagster import AssetKey, DagsterInstance
 
 from captionacc_dagster.catalog.postgres import PostgresCatalog
-from captionacc_dagster.orchestration.partitions import videos_partitions
+from captionacc_dagster.orchestration.flows import videos_partitions
 from captionacc_dagster_tests.cli.conftest import SERVICES
 from captionacc_dagster_tests.compute.conftest import AddVideo, StoredVideo, rows_of
 from captionacc_dagster_tests.compute.modal_server import ModalServer

@@ -259,7 +259,7 @@ def test_an_answer_is_kept_for_some_seconds() -> None:
         asked.append(now[0])
         return len(asked)
 
-    part = system_metrics.Part("catalog", ask, clock=lambda: now[0])
+    part = system_metrics.MetricSource("catalog", ask, clock=lambda: now[0])
     assert part.answer().result(60) == part.answer().result(60) == 1
     now[0] = system_metrics.KEEP_SECONDS - 0.1
     assert part.answer().result(60) == 1

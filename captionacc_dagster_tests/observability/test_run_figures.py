@@ -33,7 +33,7 @@ from captionacc_dagster.orchestration.reconciliation import clean_up
 from captionacc_dagster.orchestration.run_figures import DURATION_BUCKETS_S, totals_of_run
 from captionacc_dagster.storage.local import LocalObjectStore
 from captionacc_dagster_tests.observability.conftest import MakeScraper, Queue, Scrape, labels
-from captionacc_dagster_tests.recovery.conftest import Workshop, failing
+from captionacc_dagster_tests.recovery.conftest import FlowHarness, failing
 
 pytestmark = [pytest.mark.integration, pytest.mark.observability]
 
@@ -85,20 +85,20 @@ def test_what_real_runs_leave(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(RetryPolicy, "calculate_delay", lambda policy, attempt: 0.0)
-    workshop = Workshop(instance, postgres_catalog, LocalObjectStore(tmp_path / "objects"), tmp_path)
-    good, bad = workshop.upload(), workshop.upload("bad.mp4")
-    real = workshop.compute.extract_frames_and_ocr
+    harness = FlowHarness(instance, postgres_catalog, LocalObjectStore(tmp_path / "objects"), tmp_path)
+    good, bad = harness.upload(), harness.upload("bad.mp4")
+    real = harness.compute.extract_frames_and_ocr
 
     def partly(*args: object, **kwargs: object) -> ExtractResult:
         return real(*args, **kwargs).model_copy(update={"failed_ocr_count": 2, "frame_count": 5})
 
-    monkeypatch.setattr(workshop.compute, "extract_frames_and_ocr", partly)
-    workshop.script += [failing(ComputeUnavailable("no GPU is free")), failing(ComputeUnavailable("still none"))]
-    assert workshop.run(INITIAL, good).success
-    workshop.approve(good)
-    assert workshop.run(CROP, good).success
-    workshop.script.append(failing(BadInput("bad.mp4: has no picture")))
-    assert not workshop.run(INITIAL, bad).success
+    monkeypatch.setattr(harness.compute, "extract_frames_and_ocr", partly)
+    harness.script += [failing(ComputeUnavailable("no GPU is free")), failing(ComputeUnavailable("still none"))]
+    assert harness.run(INITIAL, good).success
+    harness.approve(good)
+    assert harness.run(CROP, good).success
+    harness.script.append(failing(BadInput("bad.mp4: has no picture")))
+    assert not harness.run(INITIAL, bad).success
     tick()
     tick()
 

@@ -30,7 +30,7 @@ from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, ProcessingRequest
 from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.orchestration import sensors
 from captionacc_dagster.orchestration.priority import DAGSTER_PRIORITY_TAG, REQUEST_TAG
-from captionacc_dagster.orchestration.workers import WORKER_TAG, sign_in, this_worker
+from captionacc_dagster.orchestration.workers import WORKER_TAG, register_worker, this_worker
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster.storage.keys import VideoKeys
 from captionacc_dagster.storage.local import LocalObjectStore
@@ -267,7 +267,7 @@ def test_reconcile_ends_a_run_whose_process_is_gone_and_frees_its_locks(floor: F
     video = floor.video()
     tags = {"dagster/partition": str(video.id)}
     alive = floor.run("crop_and_infer", tags, DagsterRunStatus.STARTED)
-    sign_in(floor.instance, alive, floor.catalog)
+    register_worker(floor.instance, alive, floor.catalog)
     host, _, _ = this_worker().partition(":")
     dead = floor.run("crop_and_infer", {**tags, WORKER_TAG: f"{host}:4194300:1.00"}, DagsterRunStatus.STARTED)
     elsewhere = floor.run("crop_and_infer", {**tags, WORKER_TAG: "another-host:1:1.00"}, DagsterRunStatus.STARTED)

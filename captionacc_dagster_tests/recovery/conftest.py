@@ -72,7 +72,7 @@ def failing(error: Exception) -> Callable[[], None]:
 
 
 @dataclass
-class Workshop:
+class FlowHarness:
     """Everything that a run needs, and the means to start one."""
 
     instance: DagsterInstance
@@ -124,11 +124,11 @@ class Workshop:
 
 
 @pytest.fixture
-def workshop(
+def harness(
     postgres_server: EmbeddedPostgres, postgres_catalog: PostgresCatalog, tmp_path: Path
-) -> Iterator[Workshop]:
+) -> Iterator[FlowHarness]:
     with postgres_instance(postgres_server) as instance:
-        yield Workshop(instance, postgres_catalog, LocalObjectStore(tmp_path / "objects"), tmp_path)
+        yield FlowHarness(instance, postgres_catalog, LocalObjectStore(tmp_path / "objects"), tmp_path)
 
 
 @pytest.fixture

@@ -14,129 +14,131 @@ from captionacc_dagster.catalog.models import Video
 from captionacc_dagster.compute.base import BadInput, ComputeUnavailable, QuotaExceeded
 from captionacc_dagster.compute.results import ExtractResult
 from captionacc_dagster.orchestration.flows import Flow
+from captionacc_dagster.orchestration.history import video_history
 from captionacc_dagster.orchestration.priority import FLOW_TAG, REQUEST_TAG, TENANT_TAG, TIER_TAG, VIDEO_TAG
-from captionacc_dagster.orchestration.story import tell_story
-from captionacc_dagster_tests.recovery.conftest import Workshop, failing
+from captionacc_dagster_tests.recovery.conftest import FlowHarness, failing
 
 pytestmark = pytest.mark.recovery
 
 INITIAL, CROP, OCR = Flow.VIDEO_INITIAL_PROCESSING, Flow.CROP_AND_INFER, Flow.CAPTION_OCR
 
 
-def request_state(workshop: Workshop, video_id: object, flow: Flow) -> str:
-    rows = workshop.catalog.list_processing_requests(video_id=video_id, flows=[flow.value]).items  # pyright: ignore
+def request_state(harness: FlowHarness, video_id: object, flow: Flow) -> str:
+    rows = harness.catalog.list_processing_requests(video_id=video_id, flows=[flow.value]).items  # pyright: ignore
     return rows[-1].state
 
 
-def test_a_whole_video_leaves_statuses_numbers_and_nothing_else(workshop: Workshop) -> None:
-    video = workshop.upload()
-    assert workshop.run(INITIAL, video).success
-    row = workshop.catalog.get_video_metadata(video.id)
+def test_a_whole_video_leaves_statuses_numbers_and_nothing_else(harness: FlowHarness) -> None:
+    video = harness.upload()
+    assert harness.run(INITIAL, video).success
+    row = harness.catalog.get_video_metadata(video.id)
     assert (row.status, row.layout_status) == ("active", "annotate")
     assert row.processing_duration_seconds
     assert row.processing_duration_seconds > 0
-    assert request_state(workshop, video.id, INITIAL) == "succeeded"
-    workshop.approve(video)
-    assert workshop.run(CROP, video).success
+    assert request_state(harness, video.id, INITIAL) == "succeeded"
+    harness.approve(video)
+    assert harness.run(CROP, video).success
     # It never was in the queue: it says all the same whose it is.
-    (run,) = workshop.instance.get_runs(RunsFilter(job_name=CROP))
+    (run,) = harness.instance.get_runs(RunsFilter(job_name=CROP))
     assert run.tags[TENANT_TAG] == str(video.tenant_id)
     assert (run.tags[TIER_TAG], run.tags[FLOW_TAG], run.tags[VIDEO_TAG]) == ("enterprise", CROP, str(video.id))
-    row = workshop.catalog.get_video_metadata(video.id)
+    row = harness.catalog.get_video_metadata(video.id)
     assert (row.layout_status, row.boundaries_status, row.text_status) == ("done", "annotate", "annotate")
     assert row.caption_count == 1
-    workshop.nothing_is_left_behind()
+    harness.nothing_is_left_behind()
 
 
-def test_a_backend_that_is_away_is_tried_again_with_growing_delays(workshop: Workshop, no_waiting: list[float]) -> None:
-    video = workshop.upload()
-    workshop.script += [failing(ComputeUnavailable("no GPU is free")) for _ in range(3)]
-    assert workshop.run(INITIAL, video).success
-    assert workshop.compute.calls == 4
-    assert workshop.catalog.get_video_metadata(video.id).status == "active"
+def test_a_backend_that_is_away_is_tried_again_with_growing_delays(
+    harness: FlowHarness, no_waiting: list[float]
+) -> None:
+    video = harness.upload()
+    harness.script += [failing(ComputeUnavailable("no GPU is free")) for _ in range(3)]
+    assert harness.run(INITIAL, video).success
+    assert harness.compute.calls == 4
+    assert harness.catalog.get_video_metadata(video.id).status == "active"
     assert len(no_waiting) == 3
     assert no_waiting == sorted(no_waiting)
-    workshop.nothing_is_left_behind()
+    harness.nothing_is_left_behind()
 
 
-def test_a_backend_that_stays_away_fails_after_its_retries(workshop: Workshop, no_waiting: list[float]) -> None:
-    video = workshop.upload()
-    workshop.script += [failing(ComputeUnavailable("GPU timeout")) for _ in range(9)]
-    result = workshop.run(INITIAL, video)
+def test_a_backend_that_stays_away_fails_after_its_retries(harness: FlowHarness, no_waiting: list[float]) -> None:
+    video = harness.upload()
+    harness.script += [failing(ComputeUnavailable("GPU timeout")) for _ in range(9)]
+    result = harness.run(INITIAL, video)
     assert not result.success
-    assert workshop.compute.calls == 5
-    row = workshop.catalog.get_video_metadata(video.id)
+    assert harness.compute.calls == 5
+    row = harness.catalog.get_video_metadata(video.id)
     assert (row.status, row.layout_status) == ("error", "error")
     assert row.error_details
     assert (row.error_details["message"], row.error_details["run_id"]) == ("GPU timeout", result.run_id)
-    assert request_state(workshop, video.id, INITIAL) == "failed"
-    workshop.nothing_is_left_behind()
+    assert request_state(harness, video.id, INITIAL) == "failed"
+    harness.nothing_is_left_behind()
 
-    workshop.script.clear()
-    workshop.catalog.retry_video(video.id)
-    assert workshop.run(INITIAL, video).success
-    row = workshop.catalog.get_video_metadata(video.id)
+    harness.script.clear()
+    harness.catalog.retry_video(video.id)
+    assert harness.run(INITIAL, video).success
+    row = harness.catalog.get_video_metadata(video.id)
     assert (row.status, row.error_details, row.layout_error_details) == ("active", None, None)
 
 
-def test_bad_input_is_not_tried_again(workshop: Workshop, no_waiting: list[float]) -> None:
-    video = workshop.upload()
-    workshop.script.append(failing(BadInput("clip.mp4: has no picture")))
-    assert not workshop.run(INITIAL, video).success
-    assert (workshop.compute.calls, no_waiting) == (1, [])
-    assert request_state(workshop, video.id, INITIAL) == "failed"
+def test_bad_input_is_not_tried_again(harness: FlowHarness, no_waiting: list[float]) -> None:
+    video = harness.upload()
+    harness.script.append(failing(BadInput("clip.mp4: has no picture")))
+    assert not harness.run(INITIAL, video).success
+    assert (harness.compute.calls, no_waiting) == (1, [])
+    assert request_state(harness, video.id, INITIAL) == "failed"
 
 
-def test_an_error_nobody_foresaw_is_said_and_not_tried_again(workshop: Workshop, no_waiting: list[float]) -> None:
-    video = workshop.upload()
-    workshop.script.append(failing(ZeroDivisionError("division by zero")))
-    result = workshop.run(INITIAL, video)
+def test_an_error_nobody_foresaw_is_said_and_not_tried_again(harness: FlowHarness, no_waiting: list[float]) -> None:
+    video = harness.upload()
+    harness.script.append(failing(ZeroDivisionError("division by zero")))
+    result = harness.run(INITIAL, video)
     assert not result.success
     assert no_waiting == []
-    row = workshop.catalog.get_video_metadata(video.id)
+    row = harness.catalog.get_video_metadata(video.id)
     assert row.error_details
     assert row.error_details["error_type"] == "ZeroDivisionError"
 
 
-def test_a_failed_version_is_marked_and_the_next_run_makes_a_new_one(workshop: Workshop) -> None:
-    video = workshop.upload()
-    assert workshop.run(INITIAL, video).success
-    workshop.approve(video)
-    workshop.script.append(failing(BadInput("clip.mp4: cannot be decoded")))
-    assert not workshop.run(CROP, video).success
-    row = workshop.catalog.get_video_metadata(video.id)
+def test_a_failed_version_is_marked_and_the_next_run_makes_a_new_one(harness: FlowHarness) -> None:
+    video = harness.upload()
+    assert harness.run(INITIAL, video).success
+    harness.approve(video)
+    harness.script.append(failing(BadInput("clip.mp4: cannot be decoded")))
+    assert not harness.run(CROP, video).success
+    row = harness.catalog.get_video_metadata(video.id)
     assert (row.boundaries_status, row.cropped_frames_version) == ("error", None)
-    workshop.catalog.retry_video(video.id)
-    assert workshop.run(CROP, video).success
-    states = [version.state for version in workshop.catalog.list_cropped_frames_versions(video.id)]
+    harness.catalog.retry_video(video.id)
+    assert harness.run(CROP, video).success
+    states = [version.state for version in harness.catalog.list_cropped_frames_versions(video.id)]
     assert states == ["failed", "active"]
-    workshop.nothing_is_left_behind()
+    harness.nothing_is_left_behind()
 
 
 @pytest.mark.parametrize(("failed", "succeeds"), [(2, True), (3, False)])
 def test_frames_whose_ocr_failed(
-    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failed: int, succeeds: bool
+    harness: FlowHarness, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, failed: int, succeeds: bool
 ) -> None:
-    video = workshop.upload()
-    real = workshop.compute.extract_frames_and_ocr
+    video = harness.upload()
+    real = harness.compute.extract_frames_and_ocr
 
     def partly(video_key: str, tenant_id: str, video_id: str, _rate: float, **options: object) -> ExtractResult:
         """Read four frames, and make it as if OCR had failed on some of them."""
         result = real(video_key, tenant_id, video_id, 2.0, **options)
-        packed = workshop.store.download_file(result.ocr_db_key, tmp_path / "ocr.db.gz")
+        packed = harness.store.download_file(result.ocr_db_key, tmp_path / "ocr.db.gz")
         path = databases.decompress(packed, tmp_path / "ocr.db")
         with sqlite3.connect(path) as connection:
             connection.execute(
                 "update frames set ocr_status = 'error', error = 'out of memory' where frame_index < ?", [failed]
             )
         connection.close()
-        workshop.store.publish(result.ocr_db_key, databases.compress(path, packed))
+        harness.store.publish(result.ocr_db_key, databases.compress(path, packed))
         return result.model_copy(update={"failed_ocr_count": failed})
 
-    monkeypatch.setattr(workshop.compute, "extract_frames_and_ocr", partly)
-    result = workshop.run(INITIAL, video)
+    monkeypatch.setattr(harness.compute, "extract_frames_and_ocr", partly)
+    result = harness.run(INITIAL, video)
     assert result.success is succeeds
-    row = workshop.catalog.get_video_metadata(video.id)
+    row = harness.catalog.get_video_metadata(video.id)
     if succeeds:
         assert row.failed_ocr_count == failed
         (check,) = (c for c in result.get_asset_check_evaluations() if c.check_name == "every_frame_read")
@@ -148,82 +150,82 @@ def test_frames_whose_ocr_failed(
         )
 
 
-def test_a_refused_reading_is_no_failed_run(workshop: Workshop, tmp_path: Path, no_waiting: list[float]) -> None:
-    video = workshop.upload()
-    assert workshop.run(INITIAL, video).success
-    workshop.approve(video)
+def test_a_refused_reading_is_no_failed_run(harness: FlowHarness, tmp_path: Path, no_waiting: list[float]) -> None:
+    video = harness.upload()
+    assert harness.run(INITIAL, video).success
+    harness.approve(video)
     # The pass over the video is paid for, the reading of its captions is not.
-    workshop.script += [lambda: None, failing(QuotaExceeded("29.9 of 30 minutes of this month are used"))]
-    result = workshop.run(CROP, video)
+    harness.script += [lambda: None, failing(QuotaExceeded("29.9 of 30 minutes of this month are used"))]
+    result = harness.run(CROP, video)
     assert result.success
     made = {str(event.asset_key.path[-1]) for event in result.get_asset_materialization_events() if event.asset_key}
     assert made == {"cropped_frames", "caption_frame_extents"}
-    row = workshop.catalog.get_video_metadata(video.id)
+    row = harness.catalog.get_video_metadata(video.id)
     assert (row.boundaries_status, row.text_status, row.caption_count) == ("annotate", "error", 1)
     assert row.text_error_details
     assert row.text_error_details["error_type"] == "QuotaExceeded"
-    assert request_state(workshop, video.id, CROP) == "cancelled"
-    read = captions_of(workshop, video, tmp_path)
+    assert request_state(harness, video.id, CROP) == "cancelled"
+    read = captions_of(harness, video, tmp_path)
     assert list(read.values()) == [("", "error", "29.9 of 30 minutes of this month are used")]
     assert no_waiting == []
-    workshop.nothing_is_left_behind()
+    harness.nothing_is_left_behind()
 
-    workshop.catalog.retry_video(video.id)
-    assert workshop.run(CROP, video).success
-    row = workshop.catalog.get_video_metadata(video.id)
+    harness.catalog.retry_video(video.id)
+    assert harness.run(CROP, video).success
+    row = harness.catalog.get_video_metadata(video.id)
     assert (row.text_status, row.text_error_details) == ("annotate", None)
-    read = captions_of(workshop, video, tmp_path)
+    read = captions_of(harness, video, tmp_path)
     assert list(read.values()) == [("Good evening.", "completed", None)]
 
-    workshop.catalog.request_caption_ocr(video.id, list(read))
-    workshop.script.append(failing(QuotaExceeded("30 of 30 minutes of this month are used")))
+    harness.catalog.request_caption_ocr(video.id, list(read))
+    harness.script.append(failing(QuotaExceeded("30 of 30 minutes of this month are used")))
     config = {"ops": {"captions_db": {"config": {"caption_ids": list(read)}}}}
-    assert workshop.run(OCR, video, run_config=config).success
-    kept = captions_of(workshop, video, tmp_path)
+    assert harness.run(OCR, video, run_config=config).success
+    kept = captions_of(harness, video, tmp_path)
     assert list(kept.values()) == [("Good evening.", "error", "30 of 30 minutes of this month are used")]
-    assert request_state(workshop, video.id, OCR) == "cancelled"
-    assert workshop.catalog.get_video_metadata(video.id).text_status == "annotate"
-    workshop.nothing_is_left_behind()
+    assert request_state(harness, video.id, OCR) == "cancelled"
+    assert harness.catalog.get_video_metadata(video.id).text_status == "annotate"
+    harness.nothing_is_left_behind()
 
 
 Read = tuple[str | None, str, str | None]
 
 
-def captions_of(workshop: Workshop, video: Video, folder: Path) -> dict[int, Read]:
+def captions_of(harness: FlowHarness, video: Video, folder: Path) -> dict[int, Read]:
     """What the machine read in each caption, how that ended, and why it could not."""
-    packed = workshop.store.download_file(workshop.keys(video).captions_db, folder / "captions.db.gz")
+    packed = harness.store.download_file(harness.keys(video).captions_db, folder / "captions.db.gz")
     query = "select id, caption_ocr, caption_ocr_status, caption_ocr_error from captions"
     with closing(sqlite3.connect(databases.decompress(packed, folder / "captions.db"))) as connection:
         return {row[0]: row[1:] for row in connection.execute(query)}
 
 
-def test_a_second_run_for_a_request_that_another_run_works_on_does_nothing(workshop: Workshop) -> None:
-    video = workshop.upload()
-    (request,) = workshop.catalog.list_processing_requests(video_id=video.id).items
+def test_a_second_run_for_a_request_that_another_run_works_on_does_nothing(harness: FlowHarness) -> None:
+    video = harness.upload()
+    (request,) = harness.catalog.list_processing_requests(video_id=video.id).items
     tags = {REQUEST_TAG: str(request.id)}
     doubles = []
 
     def start_a_double() -> None:
-        doubles.append(workshop.run(INITIAL, video, tags=tags))
+        doubles.append(harness.run(INITIAL, video, tags=tags))
 
-    workshop.script.append(start_a_double)
-    first = workshop.run(INITIAL, video, tags=tags)
+    harness.script.append(start_a_double)
+    first = harness.run(INITIAL, video, tags=tags)
     assert (first.success, doubles[0].success) == (True, False)
-    assert workshop.compute.calls == 1
-    row = workshop.catalog.get_video_metadata(video.id)
+    assert harness.compute.calls == 1
+    row = harness.catalog.get_video_metadata(video.id)
     assert (row.status, row.error_details) == ("active", None)
-    assert workshop.catalog.get_processing_request(request.id).run_id == first.run_id
-    workshop.nothing_is_left_behind()
+    assert harness.catalog.get_processing_request(request.id).run_id == first.run_id
+    harness.nothing_is_left_behind()
 
 
-def test_running_everything_again_changes_nothing_that_a_person_did(workshop: Workshop, tmp_path: Path) -> None:
-    video = workshop.upload()
-    assert workshop.run(INITIAL, video).success
-    workshop.approve(video)
-    assert workshop.run(CROP, video).success
-    keys = workshop.keys(video)
+def test_running_everything_again_changes_nothing_that_a_person_did(harness: FlowHarness, tmp_path: Path) -> None:
+    video = harness.upload()
+    assert harness.run(INITIAL, video).success
+    harness.approve(video)
+    assert harness.run(CROP, video).success
+    keys = harness.keys(video)
     path = databases.decompress(
-        workshop.store.download_file(keys.captions_db, tmp_path / "captions.db.gz"), tmp_path / "captions.db"
+        harness.store.download_file(keys.captions_db, tmp_path / "captions.db.gz"), tmp_path / "captions.db"
     )
     with sqlite3.connect(path) as connection:
         connection.execute(
@@ -232,43 +234,43 @@ def test_running_everything_again_changes_nothing_that_a_person_did(workshop: Wo
         )
         before = connection.execute("select id, start_ms, end_ms, text from captions").fetchall()
     connection.close()
-    workshop.store.publish(keys.captions_db, databases.compress(path, tmp_path / "edited.db.gz"))
-    objects = workshop.store.list_files(keys.client_prefix)
+    harness.store.publish(keys.captions_db, databases.compress(path, tmp_path / "edited.db.gz"))
+    objects = harness.store.list_files(keys.client_prefix)
 
-    workshop.approve(video)
-    assert workshop.run(CROP, video).success
+    harness.approve(video)
+    assert harness.run(CROP, video).success
     path = databases.decompress(
-        workshop.store.download_file(keys.captions_db, tmp_path / "again.db.gz"), tmp_path / "again.db"
+        harness.store.download_file(keys.captions_db, tmp_path / "again.db.gz"), tmp_path / "again.db"
     )
     with sqlite3.connect(path) as connection:
         assert connection.execute("select id, start_ms, end_ms, text from captions").fetchall() == before
     connection.close()
-    assert b"Good evening!" in workshop.store.download_to_bytes(keys.subtitles("srt"))
+    assert b"Good evening!" in harness.store.download_to_bytes(keys.subtitles("srt"))
     old, new = keys.cropped_frames_prefix(1), keys.cropped_frames_prefix(2)
-    again = workshop.store.list_files(keys.client_prefix)
+    again = harness.store.list_files(keys.client_prefix)
     assert [key.replace(new, old) for key in again if not key.startswith(old)] == objects
 
 
-def test_chosen_captions_that_cannot_be_read_say_why_and_keep_their_text(workshop: Workshop, tmp_path: Path) -> None:
-    video = workshop.upload()
-    assert workshop.run(INITIAL, video).success
-    workshop.approve(video)
-    assert workshop.run(CROP, video).success
-    workshop.catalog.request_caption_ocr(video.id, [1])
-    workshop.script.append(failing(BadInput("the crop region is empty")))
+def test_chosen_captions_that_cannot_be_read_say_why_and_keep_their_text(harness: FlowHarness, tmp_path: Path) -> None:
+    video = harness.upload()
+    assert harness.run(INITIAL, video).success
+    harness.approve(video)
+    assert harness.run(CROP, video).success
+    harness.catalog.request_caption_ocr(video.id, [1])
+    harness.script.append(failing(BadInput("the crop region is empty")))
     config = {"ops": {"captions_db": {"config": {"caption_ids": [1]}}}}
-    assert not workshop.run(OCR, video, run_config=config).success
-    assert captions_of(workshop, video, tmp_path) == {1: ("Good evening.", "error", "the crop region is empty")}
-    assert workshop.catalog.get_video_metadata(video.id).text_status == "annotate"
-    assert request_state(workshop, video.id, OCR) == "failed"
-    workshop.nothing_is_left_behind()
+    assert not harness.run(OCR, video, run_config=config).success
+    assert captions_of(harness, video, tmp_path) == {1: ("Good evening.", "error", "the crop region is empty")}
+    assert harness.catalog.get_video_metadata(video.id).text_status == "annotate"
+    assert request_state(harness, video.id, OCR) == "failed"
+    harness.nothing_is_left_behind()
 
 
-def test_a_videos_story_tells_stages_and_errors_in_order_of_time(workshop: Workshop, no_waiting: list[float]) -> None:
-    video = workshop.upload()
-    workshop.script += [failing(ComputeUnavailable("no GPU is free")), failing(BadInput("clip.mp4: has no picture"))]
-    workshop.run(INITIAL, video)
-    story = tell_story(workshop.catalog, workshop.instance, video.id)
+def test_a_videos_story_tells_stages_and_errors_in_order_of_time(harness: FlowHarness, no_waiting: list[float]) -> None:
+    video = harness.upload()
+    harness.script += [failing(ComputeUnavailable("no GPU is free")), failing(BadInput("clip.mp4: has no picture"))]
+    harness.run(INITIAL, video)
+    story = video_history(harness.catalog, harness.instance, video.id)
     assert [event.at for event in story] == sorted(event.at for event in story)
     told = [(event.event, event.details.get("stage")) for event in story]
     wanted = [
@@ -286,11 +288,11 @@ def test_a_videos_story_tells_stages_and_errors_in_order_of_time(workshop: Works
     assert "has no picture" in str(failed.details["error"])
 
 
-def test_failures_are_counted(workshop: Workshop) -> None:
-    video = workshop.upload()
-    workshop.script.append(failing(BadInput("clip.mp4: has no picture")))
-    workshop.run(INITIAL, video)
-    metrics = workshop.catalog.get_metrics()
+def test_failures_are_counted(harness: FlowHarness) -> None:
+    video = harness.upload()
+    harness.script.append(failing(BadInput("clip.mp4: has no picture")))
+    harness.run(INITIAL, video)
+    metrics = harness.catalog.get_metrics()
     assert metrics.videos == {"error": 1}
     assert metrics.requests == ()
-    assert request_state(workshop, video.id, INITIAL) == "failed"
+    assert request_state(harness, video.id, INITIAL) == "failed"

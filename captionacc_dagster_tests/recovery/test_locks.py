@@ -15,7 +15,7 @@ from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.orchestration import locks
 from captionacc_dagster.orchestration.flows import Flow
 from captionacc_dagster.orchestration.locks import LockHeld, LockLost, server_lock
-from captionacc_dagster_tests.recovery.conftest import Workshop
+from captionacc_dagster_tests.recovery.conftest import FlowHarness
 
 pytestmark = pytest.mark.recovery
 
@@ -104,28 +104,28 @@ def test_the_lock_is_given_back_when_the_work_fails(postgres_catalog: PostgresCa
     assert postgres_catalog.list_locks() == []
 
 
-def test_a_run_waits_for_a_held_lock_and_then_succeeds(workshop: Workshop) -> None:
-    video = workshop.upload()
-    assert workshop.run(Flow.VIDEO_INITIAL_PROCESSING, video).success
-    workshop.approve(video)
-    assert workshop.catalog.acquire_server_lock(video.id, "layout", "a person", lock_type="client")
+def test_a_run_waits_for_a_held_lock_and_then_succeeds(harness: FlowHarness) -> None:
+    video = harness.upload()
+    assert harness.run(Flow.VIDEO_INITIAL_PROCESSING, video).success
+    harness.approve(video)
+    assert harness.catalog.acquire_server_lock(video.id, "layout", "a person", lock_type="client")
     story: list[str] = []
 
     class ReleaseWhenAwaited(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             if "locked by a person" in record.getMessage() and "waits" not in story:
                 story.append("waits")
-                workshop.catalog.release_server_lock(video.id, "layout", "a person")
+                harness.catalog.release_server_lock(video.id, "layout", "a person")
 
-    workshop.script.append(lambda: story.append("works"))
+    harness.script.append(lambda: story.append("works"))
     log, handler = logging.getLogger(locks.__name__), ReleaseWhenAwaited()
     level = log.level
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:
-        assert workshop.run(Flow.CROP_AND_INFER, video).success
+        assert harness.run(Flow.CROP_AND_INFER, video).success
     finally:
         log.removeHandler(handler)
         log.setLevel(level)
     assert story == ["waits", "works"]
-    workshop.nothing_is_left_behind()
+    harness.nothing_is_left_behind()

@@ -18,7 +18,7 @@ from dagster._core.test_utils import instance_for_test
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres, open_catalog
 from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.orchestration.flows import Flow
-from captionacc_dagster_tests.recovery.conftest import Workshop
+from captionacc_dagster_tests.recovery.conftest import FlowHarness
 from captionacc_dagster_tests.servers import free_port, server_process
 
 pytestmark = [pytest.mark.recovery]
@@ -40,22 +40,22 @@ def test_the_catalog_away_for_half_a_minute(own_server: EmbeddedPostgres, tmp_pa
     from captionacc_dagster.storage.local import LocalObjectStore
 
     with open_catalog(own_server) as catalog, instance_for_test() as instance:
-        workshop = Workshop(instance, catalog, LocalObjectStore(tmp_path / "objects"), tmp_path)
-        video = workshop.upload()
+        harness = FlowHarness(instance, catalog, LocalObjectStore(tmp_path / "objects"), tmp_path)
+        video = harness.upload()
 
         def outage() -> None:
             own_server.stop()
             later(AWAY_S, own_server.start)
 
-        workshop.script.append(outage)
-        assert workshop.run(Flow.VIDEO_INITIAL_PROCESSING, video).success
+        harness.script.append(outage)
+        assert harness.run(Flow.VIDEO_INITIAL_PROCESSING, video).success
         assert catalog.get_video_metadata(video.id).status == "active"
-        workshop.approve(video)
+        harness.approve(video)
         # The heartbeat of the lock misses this one too.
-        workshop.script.append(outage)
-        assert workshop.run(Flow.CROP_AND_INFER, video).success
+        harness.script.append(outage)
+        assert harness.run(Flow.CROP_AND_INFER, video).success
         assert catalog.get_video_metadata(video.id).caption_count == 1
-        workshop.nothing_is_left_behind()
+        harness.nothing_is_left_behind()
 
 
 @pytest.mark.slow
@@ -84,20 +84,20 @@ def test_the_object_store_away_for_half_a_minute(
             servers.enter_context(server_process(command, port, tmp_path / "rclone.log", env=environment))
 
         start()
-        workshop = Workshop(instance, postgres_catalog, server.store(), tmp_path)
-        video = workshop.upload()
+        harness = FlowHarness(instance, postgres_catalog, server.store(), tmp_path)
+        video = harness.upload()
 
         def outage() -> None:
             servers.pop_all().close()
             later(AWAY_S, start)
 
-        workshop.script.append(outage)
-        assert workshop.run(Flow.VIDEO_INITIAL_PROCESSING, video).success
-        workshop.approve(video)
-        workshop.script.append(outage)
-        assert workshop.run(Flow.CROP_AND_INFER, video).success
+        harness.script.append(outage)
+        assert harness.run(Flow.VIDEO_INITIAL_PROCESSING, video).success
+        harness.approve(video)
+        harness.script.append(outage)
+        assert harness.run(Flow.CROP_AND_INFER, video).success
         assert postgres_catalog.get_video_metadata(video.id).caption_count == 1
-        workshop.nothing_is_left_behind()
+        harness.nothing_is_left_behind()
 
 
 @contextmanager
@@ -137,12 +137,12 @@ def small_files(folder: Path) -> Iterator[None]:
     ],
 )
 def test_a_full_disk_is_said_and_the_next_run_succeeds(
-    workshop: Workshop, tmp_path: Path, shortage: Callable[[Path], AbstractContextManager[None]], said: str
+    harness: FlowHarness, tmp_path: Path, shortage: Callable[[Path], AbstractContextManager[None]], said: str
 ) -> None:
-    video = workshop.upload()
-    assert workshop.run(Flow.VIDEO_INITIAL_PROCESSING, video).success
-    workshop.approve(video)
-    real = workshop.compute.crop_and_infer_caption_frame_extents
+    video = harness.upload()
+    assert harness.run(Flow.VIDEO_INITIAL_PROCESSING, video).success
+    harness.approve(video)
+    real = harness.compute.crop_and_infer_caption_frame_extents
 
     def without_space(*args: Any, **kwargs: Any) -> Any:
         # For the work alone: Dagster's own files are on another disk.
@@ -150,17 +150,17 @@ def test_a_full_disk_is_said_and_the_next_run_succeeds(
             return real(*args, **kwargs)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(workshop.compute, "crop_and_infer_caption_frame_extents", without_space)
-        result = workshop.run(Flow.CROP_AND_INFER, video)
+        patch.setattr(harness.compute, "crop_and_infer_caption_frame_extents", without_space)
+        result = harness.run(Flow.CROP_AND_INFER, video)
     assert not result.success
-    row = workshop.catalog.get_video_metadata(video.id)
+    row = harness.catalog.get_video_metadata(video.id)
     assert (row.boundaries_status, row.cropped_frames_version) == ("error", None)
     assert row.boundaries_error_details
     assert re.search(said, str(row.boundaries_error_details["message"]))
-    keys = workshop.keys(video)
-    assert workshop.store.list_files(keys.cropped_frames_prefix(1)) == []
-    assert not workshop.store.file_exists(keys.extents_db(1))
-    workshop.catalog.retry_video(video.id)
-    assert workshop.run(Flow.CROP_AND_INFER, video).success
-    assert workshop.catalog.get_video_metadata(video.id).caption_count == 1
-    workshop.nothing_is_left_behind()
+    keys = harness.keys(video)
+    assert harness.store.list_files(keys.cropped_frames_prefix(1)) == []
+    assert not harness.store.file_exists(keys.extents_db(1))
+    harness.catalog.retry_video(video.id)
+    assert harness.run(Flow.CROP_AND_INFER, video).success
+    assert harness.catalog.get_video_metadata(video.id).caption_count == 1
+    harness.nothing_is_left_behind()

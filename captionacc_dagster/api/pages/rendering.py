@@ -16,7 +16,7 @@ from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from captionacc_dagster.api.browser_session import csrf_token, form_secret, set_form_secret
-from captionacc_dagster.api.pages import wording
+from captionacc_dagster.api.pages import messages
 from captionacc_dagster.api.request_log import current_request_id
 
 _FOLDER = Path(__file__).parent
@@ -39,10 +39,10 @@ def _templates() -> Environment:
     )
     environment.globals["static"] = static_url
     environment.filters |= {
-        "duration": wording.duration,
-        "size": wording.size,
-        "moment": wording.moment,
-        "percent": wording.percent,
+        "duration": messages.duration,
+        "size": messages.size,
+        "moment": messages.moment,
+        "percent": messages.percent,
     }
     return environment
 
@@ -122,7 +122,7 @@ async def _error_page(request: Request, error: Exception) -> Response:
         answer.status_code,
         status=answer.status_code,
         detail=detail if isinstance(detail, str) else None,
-        explanation=wording.HTTP_ERRORS.get(answer.status_code, wording.HTTP_ERRORS[500]),
+        explanation=messages.HTTP_ERRORS.get(answer.status_code, messages.HTTP_ERRORS[500]),
         request_id=current_request_id(),
     )
     if retry_after := answer.headers.get("retry-after"):

@@ -16,7 +16,7 @@ from pydantic import AfterValidator
 from captionacc_dagster.api.auth import Caller, get_own_video
 from captionacc_dagster.api.errors import ApiError
 from captionacc_dagster.api.local_access import has_local_user
-from captionacc_dagster.api.pages import media, wording
+from captionacc_dagster.api.pages import media, messages
 from captionacc_dagster.api.pages.rendering import PageRoute, render, static_files
 from captionacc_dagster.api.pages.sessions import ViewerDependency
 from captionacc_dagster.api.services import Services, ServicesDependency
@@ -30,7 +30,7 @@ from captionacc_dagster.storage.errors import ObjectNotFound
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 PAGE_SIZE = 24
-_STORY_LINES = 60
+_HISTORY_LINES = 60
 _FRAMES_SHOWN = 12
 _BOXES_SHOWN = 1500
 _USUAL_REGION = (0.1, 0.75, 0.9, 0.95)
@@ -96,11 +96,11 @@ def show_videos(
         request,
         "video_list.html" if part else "videos.html",
         **_frame(services),
-        videos=[(video, wording.standing(video), wording.trouble(video)) for video in page.items],
+        videos=[(video, messages.video_state(video), messages.video_problem(video)) for video in page.items],
         text=text.strip(),
         stage=stage,
         stages=[(None, "All", address(stage=""))]
-        + [(name, label, address(stage=name)) for name, label in wording.STAGES.items()],
+        + [(name, label, address(stage=name)) for name, label in messages.STAGES.items()],
         here=address(cursor=cursor or "", part=1),
         older=address(cursor=page.next_cursor) if page.next_cursor else None,
         newest=address() if cursor else None,
@@ -113,23 +113,23 @@ def show_video(
     services: ServicesDependency, viewer: ViewerDependency, video: ViewedVideo, request: Request
 ) -> Response:
     """Show one video: how it stands, its layout, its subtitles, what is known of it and what happened to it."""
-    events = services.catalog.get_video_story(video.id)
+    events = services.catalog.get_video_history(video.id)
     return render(
         request,
         "video.html",
         **_frame(services),
-        **_standing(services, video, viewer),
+        **_state(services, video, viewer),
         layout=_layout(services, video) if video.status == "active" else None,
-        story=wording.story(events)[:_STORY_LINES],
+        history=messages.history_lines(events)[:_HISTORY_LINES],
     )
 
 
-@router.get("/review/videos/{video_id}/standing")
-def show_standing(
+@router.get("/review/videos/{video_id}/state")
+def show_state(
     services: ServicesDependency, viewer: ViewerDependency, video: ViewedVideo, request: Request
 ) -> Response:
     """Show how a video stands: the part of its page that keeps itself fresh."""
-    return render(request, "standing.html", **_standing(services, video, viewer))
+    return render(request, "state.html", **_state(services, video, viewer))
 
 
 @router.get("/review/videos/{video_id}/captions")
@@ -164,13 +164,13 @@ def _formats(video: Video) -> list[tuple[str, str, str]]:
     return [(kind, _FORMAT_NAMES[kind], f"/videos/{video.id}/subtitles.{kind}") for kind in FORMATS]
 
 
-def _standing(services: Services, video: Video, viewer: Caller) -> dict[str, Any]:
+def _state(services: Services, video: Video, viewer: Caller) -> dict[str, Any]:
     newest = services.catalog.list_processing_requests(video_id=video.id, limit=10).items
     return {
         "video": video,
-        "standing": wording.standing(video),
-        "trouble": wording.trouble(video),
-        "waiting": wording.waiting_line(_open_request(newest)),
+        "state": messages.video_state(video),
+        "problem": messages.video_problem(video),
+        "waiting": messages.waiting_line(_open_request(newest)),
         "has_captions": video.cropped_frames_version is not None and video.caption_count is not None,
         "formats": _formats(video),
         "is_owner": viewer.role == "owner",

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from captionacc_dagster.captioning.captions import Caption, Timeline, sort_cues
+from captionacc_dagster.captioning.captions import Caption, Progress, Timeline, sort_cues
 from captionacc_dagster.captioning.extents.labels import label_pairs
 from captionacc_dagster.captioning.extents.opening_marks import restore_opening_marks
 from captionacc_dagster.captioning.extents.reading import calibrated
@@ -19,8 +18,6 @@ from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.model import Layout
 from captionacc_dagster.captioning.ocr.base import OcrEngine
 from captionacc_dagster.captioning.video.reader import NativeFrame, VideoFacts, map_native_frames
-
-Progress = Callable[[str, int, int], None]
 
 _PROGRESS_FRAMES = 50
 

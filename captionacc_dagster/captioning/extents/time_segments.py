@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from captionacc_dagster.captioning.captions import Caption, Timeline, sort_cues
-from captionacc_dagster.captioning.extents.find import Progress, Window, follow
+from captionacc_dagster.captioning.captions import Caption, Progress, Timeline, sort_cues
+from captionacc_dagster.captioning.extents.find import Window, follow
 from captionacc_dagster.captioning.extents.labels import label_pairs
 from captionacc_dagster.captioning.extents.opening_marks import restore_opening_marks
 from captionacc_dagster.captioning.files.chunks import FRAMES_PER_CHUNK, LEVELS

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import numpy as np
 
+from captionacc_dagster.captioning.captions import Progress
 from captionacc_dagster.captioning.geometry import BBox, CropRegion
 from captionacc_dagster.captioning.layout.fixtures import overlap
 from captionacc_dagster.captioning.layout.model import Detection, FrameOcr, Layout, Track
@@ -18,7 +19,6 @@ from captionacc_dagster.captioning.layout.tuning import TUNING
 from captionacc_dagster.captioning.ocr.base import LineBox, OcrEngine, line_box
 from captionacc_dagster.captioning.video.reader import SampledFrame, VideoFacts
 
-Progress = Callable[[str, int, int], None]
 
 _NO_TEXT_CONFIDENCE = 0.9  # of a layout without tracks
 _COLUMN_REGION = 1.5  # height / width in pixels: a drawn region this tall contains vertical text

@@ -10,7 +10,7 @@ from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun,
 from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from captionacc_dagster.catalog.base import Catalog
-from captionacc_dagster.catalog.models import Json, StoryEvent
+from captionacc_dagster.catalog.models import HistoryEvent, Json
 from captionacc_dagster.orchestration.priority import DAGSTER_PRIORITY_TAG
 
 RUNS_TOLD = 20
@@ -27,21 +27,21 @@ _TOLD = {
 }
 
 
-def tell_story(catalog: Catalog, instance: DagsterInstance, video_id: UUID) -> list[StoryEvent]:
+def video_history(catalog: Catalog, instance: DagsterInstance, video_id: UUID) -> list[HistoryEvent]:
     """Give everything that happened to a video, oldest first; of its runs the latest 20."""
-    events = catalog.get_video_story(video_id)
+    events = catalog.get_video_history(video_id)
     runs = instance.get_runs(RunsFilter(tags={PARTITION_NAME_TAG: str(video_id)}), limit=RUNS_TOLD)
     for run in runs:
-        events += _run_story(instance, run)
+        events += _run_history(instance, run)
     return sorted(events, key=lambda event: event.at)
 
 
-def _run_story(instance: DagsterInstance, run: DagsterRun) -> Iterator[StoryEvent]:
+def _run_history(instance: DagsterInstance, run: DagsterRun) -> Iterator[HistoryEvent]:
     for entry in instance.all_logs(run.run_id, of_type=set(_TOLD)):
         event = entry.dagster_event
         if event is None or event.event_type not in _TOLD:
             continue
-        yield StoryEvent(
+        yield HistoryEvent(
             at=datetime.fromtimestamp(entry.timestamp, UTC),
             event=_TOLD[event.event_type],
             details=_details(event, run),

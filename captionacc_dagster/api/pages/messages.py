@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from captionacc_dagster.catalog.models import Json, ProcessingRequest, StoryEvent, Video, VideoStage
+from captionacc_dagster.catalog.models import HistoryEvent, Json, ProcessingRequest, Video, VideoStage
 
 Tone = Literal["work", "you", "done", "bad"]
 
@@ -40,7 +40,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class VideoState:
     """How a video stands: one line, its tone, the steps, and how far it has come (0..100)."""
 
     label: str
@@ -50,7 +50,7 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class Problem:
     """An error: what failed, what to do about it, and the words of the part that failed."""
 
     title: str
@@ -61,7 +61,7 @@ class Trouble:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class HistoryLine:
     """One line of a video's story."""
 
     at: datetime
@@ -69,7 +69,7 @@ class Line:
     tone: Literal["plain", "good", "bad"]
 
 
-def standing(video: Video) -> Standing:
+def video_state(video: Video) -> VideoState:
     """Say how a video stands."""
     label, tone = _label(video)
     names = ("Look at the video", "Layout", "Find captions", "Check captions")
@@ -82,7 +82,7 @@ def standing(video: Video) -> Standing:
         )
         for number, name in enumerate(names)
     )
-    return Standing(label, tone, steps, round(100 * place / len(names)))
+    return VideoState(label, tone, steps, round(100 * place / len(names)))
 
 
 def _place(video: Video) -> int:
@@ -136,7 +136,7 @@ _ADVICE = (
 _USUAL_ADVICE = "Try again. When it fails once more, give whoever runs this service the words below."
 
 
-def trouble(video: Video) -> Trouble | None:
+def video_problem(video: Video) -> Problem | None:
     """Give what went wrong with a video, or None."""
     for status, details, title in (
         (video.status, video.error_details, "The video could not be looked at"),
@@ -148,7 +148,7 @@ def trouble(video: Video) -> Trouble | None:
             message = _text(details, "message") or "processing failed"
             lowered = f"{message} {_text(details, 'error_type') or ''}".lower()
             advice = next((text for words, text in _ADVICE if any(word in lowered for word in words)), _USUAL_ADVICE)
-            return Trouble(title, advice, message, _text(details, "step"), _text(details, "time"))
+            return Problem(title, advice, message, _text(details, "step"), _text(details, "time"))
     return None
 
 
@@ -176,13 +176,13 @@ _FLOWS = {
 _SILENT = ("locked", "cropped frames version begun", "cropped frames version archived")
 
 
-def story(events: list[StoryEvent]) -> list[Line]:
+def history_lines(events: list[HistoryEvent]) -> list[HistoryLine]:
     """Tell what happened to a video, newest first; what only a machine cares for is left out."""
     lines = [_line(event) for event in events if event.event not in _SILENT]
     return [line for line in reversed(lines) if line is not None]
 
 
-def _line(event: StoryEvent) -> Line | None:
+def _line(event: HistoryEvent) -> HistoryLine | None:
     details = event.details
     flow = _FLOWS.get(str(details.get("flow")), "work")
     subject = flow[0].upper() + flow[1:]
@@ -194,20 +194,22 @@ def _line(event: StoryEvent) -> Line | None:
         case "queued":
             text = f"{subject} entered the queue."
         case "succeeded":
-            return Line(event.at, f"{subject} is done.", "good")
+            return HistoryLine(event.at, f"{subject} is done.", "good")
         case "failed" | "cancelled":
             error = details.get("error")
             reason = error.get("message") if isinstance(error, dict) else None
             said = "was cancelled" if event.event == "cancelled" else "failed"
-            return Line(event.at, f"{subject} {said}" + (f": {reason}" if reason else "."), "bad")
+            return HistoryLine(event.at, f"{subject} {said}" + (f": {reason}" if reason else "."), "bad")
         case "layout approved":
             by_itself = details.get("approval") == "automatic"
-            return Line(event.at, "The layout was approved " + ("by itself." if by_itself else "by a person."), "good")
+            return HistoryLine(
+                event.at, "The layout was approved " + ("by itself." if by_itself else "by a person."), "good"
+            )
         case "cropped frames version active":
             text = f"The caption region was cut out: {details.get('frame_count') or 'some'} frames."
         case other:
             text = other[:1].upper() + other[1:] + "."
-    return Line(event.at, text, "plain")
+    return HistoryLine(event.at, text, "plain")
 
 
 def duration(seconds: float | None) -> str:

@@ -8,7 +8,7 @@ import pytest
 from dagster import DagsterRun, DagsterRunStatus, RunsFilter
 from sqlalchemy import event
 
-from captionacc_dagster.orchestration.instance_storage import WebserverPostgresStorage
+from captionacc_dagster.orchestration.instance import WebserverPostgresStorage
 from captionacc_dagster_tests.conftest import MakeDatabase
 
 pytestmark = pytest.mark.integration
