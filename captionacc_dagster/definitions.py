@@ -1,4 +1,4 @@
-"""Everything Dagster loads, gathered."""
+"""The Dagster ``Definitions`` of this code location."""
 
 from dagster import Definitions, in_process_executor, load_asset_checks_from_modules, load_assets_from_modules
 

@@ -1,6 +1,6 @@
-"""Settings become the catalog, the object store and the compute backend: for Dagster, the command line and HTTP.
+"""Create the catalog, object store, and compute backend from the settings, for Dagster, the command line, and HTTP.
 
-Assets and sensors name the abstract types (``ResourceParam[Catalog]``); which implementation they get is decided here.
+Assets and sensors name the abstract types (``ResourceParam[Catalog]``); this module chooses the implementation.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ MODAL_POOL = "modal_compute"
 
 
 def compute_pool(settings: Settings | None = None) -> str:
-    """Give the name of the pool that the heavy steps take a slot of."""
+    """Return the name of the pool that limits the heavy steps."""
     return LOCAL_POOL if (settings or get_settings()).compute == "local" else MODAL_POOL
 
 
 def open_catalog(
     settings: Settings | None = None, *, retries: Retries | None = None, connect_timeout_s: float = 10.0
 ) -> Catalog:
-    """Open the catalog that the settings choose; the embedded one is started and migrated when need be.
+    """Open the catalog of the settings; the embedded one is started and migrated if necessary.
 
-    ``retries`` and ``connect_timeout_s`` say how patient it is while it is away; by default as a run needs it.
+    ``retries`` and ``connect_timeout_s`` bound the wait for an unavailable catalog; the defaults suit a run.
     """
     settings = settings or get_settings()
     if settings.supabase_url and settings.supabase_service_role_key:
@@ -64,12 +64,12 @@ def open_catalog(
 
 
 def open_catalog_briefly(settings: Settings | None = None) -> Catalog:
-    """Open the catalog for somebody who waits for the answer: while it is away, that is said within seconds."""
+    """Open the catalog for an interactive caller: an unavailable catalog is reported within seconds."""
     return open_catalog(settings, retries=Retries(attempts=1), connect_timeout_s=3.0)
 
 
 def open_store(settings: Settings | None = None) -> ObjectStore:
-    """Open the object store that the settings choose."""
+    """Open the object store of the settings."""
     settings = settings or get_settings()
     if settings.wasabi_bucket and settings.wasabi_access_key and settings.wasabi_secret_key:
         from captionacc_dagster.storage.s3 import S3ObjectStore
@@ -90,7 +90,7 @@ def open_store(settings: Settings | None = None) -> ObjectStore:
 
 @lru_cache(maxsize=1)
 def _engine(name: str, language: str | None) -> OcrEngine:
-    """Load the OCR models once in a process."""
+    """Return the OCR engine, loaded once per process."""
     from captionacc_dagster.captioning.ocr.engines import create_engine
 
     return create_engine(name, lang=language)
@@ -104,21 +104,21 @@ def open_compute(
     run_id: str = "",
     log: Logger | None = None,
 ) -> ComputeBackend:
-    """Open the compute backend that the settings choose.
+    """Open the compute backend of the settings.
 
     Args:
-        catalog: where a remote backend keeps its ledger.
-        run_id: the run that will wait for remote calls.
-        log: the run's log, in which a remote backend tells how its calls go.
+        catalog: stores the ledger of a remote backend.
+        run_id: the run that waits for remote calls.
+        log: the run's log, for the progress of remote calls.
 
     Raises:
-        ComputeMisconfigured: Modal is chosen, but its containers could not reach the object store.
+        ComputeMisconfigured: Modal is chosen, but its containers cannot reach the object store.
     """
     settings = settings or get_settings()
     if settings.compute == "modal":
         if settings.storage_kind == "local":
             raise ComputeMisconfigured(
-                "CAPTIONACC_COMPUTE is modal, but Modal cannot reach a folder of this machine: set WASABI_BUCKET "
+                "CAPTIONACC_COMPUTE is modal, but Modal cannot read a folder of this machine: set WASABI_BUCKET "
                 "and its keys (docs/modal.md)"
             )
         from captionacc_dagster.compute.envelope import EngineChoice
@@ -146,9 +146,9 @@ def open_compute(
     )
 
 
-@resource(description="The catalog, open for as long as a run or a sensor tick lasts.")
+@resource(description="The catalog, open for the duration of a run or a sensor tick.")
 def catalog_resource(context: InitResourceContext) -> Iterator[Catalog]:
-    """Open the catalog and close it again."""
+    """Yield the open catalog and close it afterward."""
     with open_catalog() as catalog:
         yield catalog
 
@@ -160,26 +160,26 @@ def store_resource(context: InitResourceContext) -> ObjectStore:
 
 
 @resource(
-    description="The compute backend, on the same object store and catalog as everything else.",
+    description="The compute backend, on the same object store and catalog.",
     required_resource_keys={"catalog", "store"},
 )
 def compute_resource(context: InitResourceContext) -> ComputeBackend:
-    """Open the compute backend; models and connections come when first needed."""
+    """Open the compute backend; it loads models and opens connections on first use."""
     return open_compute(
         context.resources.store, context.resources.catalog, run_id=context.run_id or "", log=context.log
     )
 
 
 class ProgressReporter(ABC):
-    """Where the progress of long work is shown."""
+    """Shows the progress of long work."""
 
     @abstractmethod
     def watch(self, logger: Logger) -> Progress:
-        """Give the callback for one piece of work; ``logger`` is its run's."""
+        """Return the callback for one piece of work; ``logger`` is the log of its run."""
 
 
 class LogProgress(ProgressReporter):
-    """Writes a line to the run's log when a stage begins, every so often, and when it ends."""
+    """Writes a line to the run's log when a stage begins, at intervals, and when it ends."""
 
     def __init__(self, every_s: float = 30.0, clock: Callable[[], float] = time.monotonic) -> None:
         self._every_s = every_s
@@ -199,14 +199,14 @@ class LogProgress(ProgressReporter):
         return report
 
 
-@resource(description="Progress in the run's log; the command line puts bars in its place.")
+@resource(description="Progress in the run's log; the command line shows bars instead.")
 def progress_resource(context: InitResourceContext) -> ProgressReporter:
-    """Give a reporter."""
+    """Return a reporter that writes to the log."""
     return LogProgress()
 
 
 def dagster_resources() -> dict[str, object]:
-    """Give the resources of the code location."""
+    """Return the resources of the code location."""
     return {
         "catalog": catalog_resource,
         "store": store_resource,

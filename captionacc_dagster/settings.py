@@ -1,4 +1,4 @@
-"""Settings: the environment and ``.env`` as one typed object. With nothing set, everything is embedded."""
+"""Typed settings from the environment and ``.env``. With nothing set, everything is embedded."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from uuid import UUID
 from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-# Read from the repository root, so that tools started there find the same file.
+# Relative to the working folder, so that tools started at the repository root read the same file.
 ENV_FILE = ".env"
 
 
 def _usual_name(name: str) -> AliasChoices:
-    """Accept a service's usual variable name as well as ours with the prefix."""
+    """Accept a service's usual variable name as well as the name with our prefix."""
     return AliasChoices(name, f"CAPTIONACC_{name}")
 
 
 class Settings(BaseSettings):
-    """Everything that can be configured.
+    """All settings.
 
-    Names of well-known services are the usual ones (``DATABASE_URL``, ``SUPABASE_URL``, ``WASABI_BUCKET`` …);
-    all others carry the prefix ``CAPTIONACC_``.
+    Well-known services keep their usual variable names (``DATABASE_URL``, ``SUPABASE_URL``, ``WASABI_BUCKET`` …);
+    all other names have the prefix ``CAPTIONACC_``.
 
     Raises:
-        pydantic.ValidationError: a value is of the wrong type or out of range; the message names the field.
+        pydantic.ValidationError: a value has the wrong type or is out of range; the message names the field.
     """
 
     model_config = SettingsConfigDict(
         env_prefix="CAPTIONACC_", env_file=ENV_FILE, env_ignore_empty=True, extra="ignore", populate_by_name=True
     )
 
-    home: Path = Field(default=Path(".captionacc"), description="Folder that holds everything embedded.")
+    home: Path = Field(default=Path(".captionacc"), description="Folder of everything embedded.")
 
     # catalog
     database_url: SecretStr | None = Field(
@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     supabase_url: str | None = Field(
         default=None,
         validation_alias=_usual_name("SUPABASE_URL"),
-        description="Supabase project; wins over DATABASE_URL.",
+        description="Supabase project; takes precedence over DATABASE_URL.",
     )
     supabase_service_role_key: SecretStr | None = Field(
         default=None,
@@ -78,41 +78,41 @@ class Settings(BaseSettings):
 
     tenant_id: UUID = Field(
         default=UUID("00000000-0000-4000-8000-000000000001"),
-        description="Whose videos the command line and the inbox add; the default is the embedded system's tenant.",
+        description="Tenant of videos added by the command line and the inbox; default: the embedded system's tenant.",
     )
 
     # processing
     compute: Literal["local", "modal"] = Field(default="local", description="Where the heavy steps run.")
-    ocr_engine: Literal["rapidocr", "google_vision"] = Field(default="rapidocr", description="Which engine reads text.")
+    ocr_engine: Literal["rapidocr", "google_vision"] = Field(default="rapidocr", description="OCR engine.")
     ocr_language: str | None = Field(default=None, description="Language hint for engines that take one.")
     full_frame_rate: float = Field(default=0.1, gt=0, le=30, description="Full frames per second of video.")
     cropped_frame_rate: float = Field(default=10.0, gt=0, le=120, description="Cropped frames per second of video.")
     auto_approve_layout: Literal["always", "confident", "never"] = Field(
         default="confident",
-        description="Whether a layout is approved without a person: always, when confident, or never. "
-        "Embedded commands (process, demo) always approve.",
+        description="When a layout is approved without a person: always, if its confidence suffices, or never. "
+        "The commands process and demo always approve.",
     )
 
     # HTTP
     webhook_secret: Annotated[list[SecretStr], NoDecode] = Field(
         default_factory=list,
         validation_alias=_usual_name("WEBHOOK_SECRET"),
-        description="Bearer secrets of the webhooks, comma separated; several are valid during a rotation.",
+        description="Bearer secrets of webhooks, comma separated; several are valid during a rotation.",
     )
     webhook_signing_secret: Annotated[list[SecretStr], NoDecode] = Field(
         default_factory=list,
         validation_alias=_usual_name("WEBHOOK_SIGNING_SECRET"),
-        description="Signing secrets of the webhooks, comma separated; set: unsigned ones are refused.",
+        description="Signing secrets of webhooks, comma separated; if set, unsigned webhooks are refused.",
     )
     supabase_jwt_secret: SecretStr | None = Field(
         default=None,
         validation_alias=_usual_name("SUPABASE_JWT_SECRET"),
-        description="Secret of HS256 user tokens; unset and embedded: one made under home.",
+        description="Secret of HS256 user tokens; unset and embedded: a generated one under home.",
     )
     supabase_jwks_url: str | None = Field(
         default=None,
         validation_alias=_usual_name("SUPABASE_JWKS_URL"),
-        description="Keys of asymmetric user tokens; unset: those of SUPABASE_URL.",
+        description="URL of the keys of asymmetric user tokens; unset: that of SUPABASE_URL.",
     )
     jwt_audience: str = Field(default="authenticated", description="Audience that user tokens must name.")
     jwt_issuer: str | None = Field(
@@ -120,39 +120,39 @@ class Settings(BaseSettings):
     )
     metrics_token: Annotated[list[SecretStr], NoDecode] = Field(
         default_factory=list,
-        description="Bearer tokens that read /metrics, comma separated; unset: this machine, when all is embedded.",
+        description="Bearer tokens for /metrics, comma separated; unset: this machine only, if everything is embedded.",
     )
-    dagster_url: str = Field(default="http://127.0.0.1:3000", description="Dagster's webserver, for launching runs.")
+    dagster_url: str = Field(default="http://127.0.0.1:3000", description="Dagster's webserver, which launches runs.")
     api_url: str = Field(
-        default="http://127.0.0.1:8000", description="Where people reach the API, for links in Dagster's UI."
+        default="http://127.0.0.1:8000", description="Public address of the API, for links in Dagster's UI."
     )
     rate_limit_storage: str = Field(
         default="memory://",
-        description="Where requests are counted: memory:// for one process, redis://… or postgresql://… for several.",
+        description="Where requests are counted: memory:// for one process; redis://… or postgresql://… for several.",
     )
-    rate_limit_webhooks: str = Field(default="80/10 second", description="Webhooks of one client.")
-    rate_limit_client: str = Field(default="600/minute", description="Requests of one client in all.")
-    rate_limit_tenant: str = Field(default="1200/minute", description="Requests of one tenant's users in all.")
-    rate_limit_failures: str = Field(default="30/minute", description="Refused credentials of one client.")
+    rate_limit_webhooks: str = Field(default="80/10 second", description="Limit of webhooks per client.")
+    rate_limit_client: str = Field(default="600/minute", description="Limit of all requests per client.")
+    rate_limit_tenant: str = Field(default="1200/minute", description="Limit of all requests per tenant.")
+    rate_limit_failures: str = Field(default="30/minute", description="Limit of refused credentials per client.")
     trusted_proxies: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
-        description="Addresses or networks, comma separated, whose X-Forwarded-For is believed; none by default.",
+        description="Addresses or networks, comma separated, whose X-Forwarded-For is trusted; none by default.",
     )
     cors_origins: Annotated[list[str], NoDecode] = Field(
         default_factory=list, description="Origins, comma separated, whose pages may call the API; none by default."
     )
-    max_body_bytes: int = Field(default=1 << 20, ge=1024, description="Largest request body taken.")
+    max_body_bytes: int = Field(default=1 << 20, ge=1024, description="Largest accepted request body, bytes.")
 
     # scheduling
     max_concurrent_runs: int | None = Field(
-        default=None, ge=-1, description="Runs at a time in all (-1: no limit); unset: as dagster.yaml says."
+        default=None, ge=-1, description="Concurrent runs in all (-1: no limit); unset: as in dagster.yaml."
     )
     max_concurrent_runs_per_tenant: int | None = Field(
-        default=None, ge=1, description="Runs of one tenant at a time; unset: as dagster.yaml says."
+        default=None, ge=1, description="Concurrent runs per tenant; unset: as in dagster.yaml."
     )
     max_concurrent_runs_per_flow: dict[str, int] = Field(
         default_factory=dict,
-        description='Runs of a flow at a time, as JSON: {"caption_ocr": 4}; others as dagster.yaml says.',
+        description='Concurrent runs per flow, as JSON: {"caption_ocr": 4}; others as in dagster.yaml.',
     )
     pool_slots: dict[str, int] = Field(
         default_factory=dict,
@@ -180,7 +180,7 @@ class Settings(BaseSettings):
     @field_validator("home", "inbox")
     @classmethod
     def _absolute(cls, value: Path | None) -> Path | None:
-        # Absolute from the start: run workers may be started in another folder.
+        # Made absolute at once: run workers may start in another folder.
         return value if value is None else value.expanduser().absolute()
 
     @model_validator(mode="after")
@@ -193,19 +193,19 @@ class Settings(BaseSettings):
 
     @property
     def catalog_kind(self) -> Literal["supabase", "postgres", "embedded"]:
-        """Which catalog these settings choose."""
+        """The kind of catalog these settings choose."""
         if self.supabase_url:
             return "supabase"
         return "postgres" if self.database_url else "embedded"
 
     @property
     def storage_kind(self) -> Literal["s3", "local"]:
-        """Which object store these settings choose."""
+        """The kind of object store these settings choose."""
         return "s3" if self.wasabi_bucket else "local"
 
     @property
     def endpoint_url(self) -> str:
-        """The store's endpoint, Wasabi's own for the region unless one is set."""
+        """The store's endpoint; by default Wasabi's for the region."""
         return self.wasabi_endpoint_url or f"https://s3.{self.wasabi_region}.wasabisys.com"
 
     @property
@@ -226,5 +226,5 @@ class Settings(BaseSettings):
 
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
-    """Read the settings once in a process."""
+    """Return the settings, read once per process."""
     return Settings()

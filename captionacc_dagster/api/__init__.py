@@ -1,1 +1,1 @@
-"""What the outside calls over HTTP."""
+"""The HTTP API and the review pages."""

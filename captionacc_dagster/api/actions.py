@@ -1,4 +1,4 @@
-"""What people do to a video's workflow: approve, complete, try again."""
+"""Actions on a video's workflow: approve, complete, retry."""
 
 from __future__ import annotations
 
@@ -18,12 +18,15 @@ router = APIRouter(prefix="/videos/{video_id}/actions", tags=["actions"])
 _CHANGE = responses(400, 401, 403, 404, 409, 413, 422, 429, 503)
 IdempotencyKey = Annotated[
     str | None,
-    Header(pattern=r"^[A-Za-z0-9._:-]{1,100}$", description="Calls with the same key are one; for repeating safely."),
+    Header(
+        pattern=r"^[A-Za-z0-9._:-]{1,100}$",
+        description="Calls with the same key count as one.",
+    ),
 ]
 
 
 def launched_job(services: Services, request: ProcessingRequest, claimer: str) -> Job:
-    """Launch a request that this claimer tried to take, and give its job; with Dagster away it stays pending."""
+    """Launch a request that this claimer tried to claim, and return its job; pending while Dagster is unavailable."""
     try:
         launched = services.launcher.launch(request, claimer)
     except LaunchDelayed:
@@ -41,9 +44,9 @@ def approve_layout(
     body: ApproveLayout,
     idempotency_key: IdempotencyKey = None,
 ) -> Job:
-    """Store where captions stand and look for them; 409 while the video is being processed.
+    """Store the region of the captions and start finding them; 409 while the video is being processed.
 
-    With Dagster away the answer is the same with the status `pending`, and the work begins once it is back.
+    While Dagster is unavailable, the answer has the status `pending`, and the work starts once it is back.
     """
     claimer = new_claimer()
     request = services.catalog.approve_layout(
@@ -57,14 +60,14 @@ def approve_layout(
     return launched_job(services, request, claimer)
 
 
-@router.post("/retry", summary="Try again what failed", responses=_CHANGE)
+@router.post("/retry", summary="Retry what failed", responses=_CHANGE)
 def retry(
     services: ServicesDependency,
     caller: CallerDependency,
     video: VideoDependency,
     idempotency_key: IdempotencyKey = None,
 ) -> Job:
-    """Start the first stage that failed once more; 409 when nothing has failed."""
+    """Restart the first failed stage; 409 if nothing has failed."""
     claimer = new_claimer()
     request = services.catalog.retry_video(
         video.id,
@@ -78,11 +81,11 @@ def retry(
 
 @router.post("/complete-boundaries", summary="Complete the boundaries", responses=_CHANGE)
 def complete_boundaries(services: ServicesDependency, video: VideoDependency) -> VideoView:
-    """Say that every caption begins and ends where it should; the text's turn begins."""
+    """Mark the start and end of every caption as correct; the text is next."""
     return VideoView.of(services.catalog.complete_boundaries(video.id))
 
 
 @router.post("/complete-text", summary="Complete the text", responses=_CHANGE)
 def complete_text(services: ServicesDependency, video: VideoDependency) -> VideoView:
-    """Say that every caption says what it should; the boundaries must be done."""
+    """Mark the text of every caption as correct; the boundaries must be complete."""
     return VideoView.of(services.catalog.complete_text(video.id))

@@ -23,15 +23,15 @@ from captionacc_dagster.api.pages import videos as pages
 from captionacc_dagster.api.services import Services
 from captionacc_dagster.settings import Settings, get_settings
 
-_DESCRIPTION = """Videos in, captions out: webhooks that start the processing of a video, the actions of the people who
-look after it, and what was found.
+_DESCRIPTION = """Videos in, captions out: webhooks that start the processing of a video, actions of people on it, and
+the captions that were found.
 
-Errors are `{"detail": …}`; every answer carries `X-Request-ID`. Times are half-open and in milliseconds on the video's
-own clock. A video, caption or job of another tenant is 404, as if it did not exist."""
+Errors are `{"detail": …}`; every answer has an `X-Request-ID`. Times are half-open, in milliseconds on the video's
+clock. A video, caption, or job of another tenant is 404, as if it did not exist."""
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """Make the application; nothing is opened before the first request that needs it."""
+    """Create the application; nothing is opened before the first request that needs it."""
     settings = settings or get_settings()
     services = Services(settings)
 
@@ -55,7 +55,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     add_error_handlers(app)
     _describe(app)
 
-    # The last one added sees a request first.
+    # The middleware added last sees a request first.
     app.add_middleware(BodyLimitMiddleware, max_bytes=settings.max_body_bytes)
     app.add_middleware(ClientLimitMiddleware, services=services)
     if settings.cors_origins:
@@ -78,7 +78,7 @@ def _operation_id(route: APIRoute) -> str:
 
 
 def _describe(app: FastAPI) -> None:
-    """Add to the description what FastAPI cannot find out: the webhook's body, which is read before it is trusted."""
+    """Add the webhook's body to the description; FastAPI cannot infer it, because it is read before it is trusted."""
 
     def openapi() -> dict[str, object]:
         if app.openapi_schema is None:
@@ -99,7 +99,7 @@ def _default_app() -> FastAPI:
 
 
 def __getattr__(name: str) -> FastAPI:
-    # Made when a server asks for it: importing this module reads no settings.
+    # Created on first access, so that importing this module reads no settings.
     if name == "app":
         return _default_app()
     raise AttributeError(name)

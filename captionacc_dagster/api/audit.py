@@ -1,4 +1,4 @@
-"""Refusals that security wants to know of: a row in ``security_audit_log`` and a line in the log, without secrets."""
+"""Record refusals relevant to security in ``security_audit_log`` and in the log, without secrets."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 class Audit:
-    """Writes security events of the request in hand. Never raises: the refusal itself must reach the caller."""
+    """Records security events of the current request. Never raises: the refusal itself must reach the caller."""
 
     def __init__(self, open_catalog: Callable[[], Catalog], limits: RateLimits) -> None:
         self._open_catalog = open_catalog
@@ -32,14 +32,14 @@ class Audit:
         video_id: UUID | None = None,
         details: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write an event; the request's own facts are added.
+        """Record an event together with the facts of the request.
 
         Args:
-            event: its name, such as ``webhook_bad_secret``.
-            severity: how much it matters.
-            tenant_id: whose data it was about, by default the caller's own.
-            video_id: which video it was about.
-            details: what else is known; never a secret, a token or a part of one.
+            event: name, such as ``webhook_bad_secret``.
+            severity: how severe it is.
+            tenant_id: the tenant concerned, by default the caller's.
+            video_id: the video concerned.
+            details: further facts; never a secret, a token, or a part of one.
         """
         facts = current_facts()
         facts.refusal = event
@@ -59,9 +59,9 @@ class Audit:
                 details=dict(details or {}),
             )
         except CatalogError as error:
-            _log.warning("security event %s could not be written: %s", event, error)
+            _log.warning("the security event %s could not be recorded: %s", event, error)
 
 
 def _without_nul(text: str) -> str:
-    """Give text that Postgres takes."""
+    """Return text that Postgres accepts."""
     return text.replace("\0", "").encode("utf-8", "replace").decode()

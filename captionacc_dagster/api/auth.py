@@ -1,4 +1,4 @@
-"""Who may come in: webhooks by secret and signature, people by their Supabase token and profile."""
+"""Authenticate webhooks by secret and signature, and people by their Supabase token and profile."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _LONGEST_ID = 128
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A person, as their profile has them."""
+    """An authenticated person, with tenant and role from their profile."""
 
     user_id: UUID
     tenant_id: UUID
@@ -44,7 +44,7 @@ WebhookSecret = Annotated[HTTPAuthorizationCredentials | None, Depends(_webhook_
 
 
 def is_one_of(given: str, secrets: Iterable[SecretStr]) -> bool:
-    """Compare with every secret in constant time, so that no answer's time says how much of one was right."""
+    """Return whether a value equals one of the secrets, comparing in constant time."""
     found = False
     for secret in secrets:
         found |= hmac.compare_digest(given.encode("utf-8", "replace"), secret.get_secret_value().encode())
@@ -52,14 +52,14 @@ def is_one_of(given: str, secrets: Iterable[SecretStr]) -> bool:
 
 
 class BadSignature(Exception):
-    """A webhook that is not signed as it should be; the message says what is wrong."""
+    """A webhook's signature is missing or invalid; the message gives the reason."""
 
 
 def check_signature(headers: Headers, body: bytes, secrets: Iterable[SecretStr], now: float | None = None) -> str:
-    """Check a signature of the form https://www.standardwebhooks.com and give the delivery's id.
+    """Check a signature as in https://www.standardwebhooks.com and return the delivery's id.
 
     Raises:
-        BadSignature: headers are missing, the time is more than five minutes off, or no signature is right.
+        BadSignature: headers are missing, the time is more than five minutes off, or no signature is valid.
     """
     delivery, timestamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     if not delivery or len(delivery) > _LONGEST_ID or not timestamp.isdecimal() or len(timestamp) > 12:
@@ -74,7 +74,7 @@ def check_signature(headers: Headers, body: bytes, secrets: Iterable[SecretStr],
         for signature in given[:10]:
             found |= hmac.compare_digest(expected, signature.encode("utf-8", "replace"))
     if not found:
-        raise BadSignature("webhook-signature is not right")
+        raise BadSignature("webhook-signature is not valid")
     return delivery
 
 
@@ -89,10 +89,10 @@ def _signing_key(secret: SecretStr) -> bytes:
 
 
 def refuse_webhook(services: Services, event: str, detail: str) -> NoReturn:
-    """Write the refusal down and refuse.
+    """Record the refusal and raise it.
 
     Raises:
-        ApiError: 401, or 429 when this client was refused too often.
+        ApiError: 401, or 429 if this client was refused too often.
     """
     services.audit.record(event)
     services.limits.count_failure(current_facts().client_ip)
@@ -106,20 +106,20 @@ def check_webhook_secret(services: Services, given: HTTPAuthorizationCredentials
         ApiError: 401 without the right secret.
     """
     if given is None or not given.credentials:
-        refuse_webhook(services, "webhook_no_secret", "a bearer secret is needed")
+        refuse_webhook(services, "webhook_no_secret", "a bearer secret is required")
     if not is_one_of(given.credentials, services.settings.webhook_secret):
-        refuse_webhook(services, "webhook_bad_secret", "the secret is not right")
+        refuse_webhook(services, "webhook_bad_secret", "the secret is not valid")
 
 
 def get_caller(services: ServicesDependency, request: Request, given: UserToken) -> Caller:
-    """Give the person whose token this is; their tenant comes from their profile, never from the request.
+    """Return the person with this token; the tenant comes from their profile, never from the request.
 
-    The token is that of the header, or else that of the browser's session, whose changes must carry the page's own.
+    The token comes from the header, or from the browser's session; changes in a session also need the page's token.
     """
     facts = current_facts()
     token = given.credentials if given is not None else session_token(request)
     if not token:
-        _refuse_person(services, "no_token", "a user token is needed")
+        _refuse_person(services, "no_token", "a user token is required")
     try:
         user = services.tokens.verify(token)
     except InvalidToken as error:
@@ -153,7 +153,7 @@ CallerDependency = Annotated[Caller, Depends(get_caller)]
 
 
 def get_owner(services: ServicesDependency, caller: CallerDependency) -> Caller:
-    """Give the caller when they own their tenant.
+    """Return the caller if they are an owner of their tenant.
 
     Raises:
         ApiError: 403 for a member.
@@ -168,10 +168,10 @@ OwnerDependency = Annotated[Caller, Depends(get_owner)]
 
 
 def get_own_video(video_id: UUID, services: ServicesDependency, caller: CallerDependency) -> Video:
-    """Give the video when it is the caller's tenant's; another tenant's is as if it did not exist.
+    """Return the video if it belongs to the caller's tenant.
 
     Raises:
-        ApiError: 404.
+        ApiError: 404 for a missing video and for one of another tenant.
     """
     facts = current_facts()
     facts.video_id = video_id

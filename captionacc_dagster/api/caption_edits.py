@@ -1,4 +1,4 @@
-"""People's edits of captions: under the lock that the machine takes too, so that neither overwrites the other."""
+"""Edits of captions by people, under the same lock as processing, so that neither overwrites the other."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _PAUSE_SECONDS = 0.1
 _EDIT = responses(400, 401, 403, 404, 409, 412, 413, 422, 423, 429, 503)
 CaptionNumber = Annotated[int, PathParameter(ge=1, le=(1 << 63) - 1)]
 IfMatch = Annotated[
-    str | None, Header(max_length=500, description="`ETag` of the captions; the edit is refused when they changed.")
+    str | None, Header(max_length=500, description="`ETag` of the captions; the edit is refused if they have changed.")
 ]
 Edit = Callable[[CaptionEditor], Sequence[StoredCaption]]
 
@@ -62,7 +62,7 @@ def add_caption(
     answer: Response,
     if_match: IfMatch = None,
 ) -> Edited:
-    """Add a caption that the machine missed."""
+    """Add a caption that was not found."""
     return _edit(services, caller, video, answer, if_match, lambda e: [e.add(body.start_ms, body.end_ms, body.text)])
 
 
@@ -76,7 +76,7 @@ def correct_caption(
     answer: Response,
     if_match: IfMatch = None,
 ) -> Edited:
-    """Change times, text or notes; the caption counts as confirmed from then on."""
+    """Change times, text, or notes; afterward the caption counts as confirmed."""
     given = body.model_dump(exclude_unset=True)
     texts = {name: given.get(name, UNCHANGED) for name in ("text", "text_status", "text_notes")}
     times = {name: given.get(name) for name in ("start_ms", "end_ms", "state")}
@@ -92,7 +92,7 @@ def confirm_captions(
     answer: Response,
     if_match: IfMatch = None,
 ) -> Edited:
-    """Say that captions begin and end where they should; the machine never changes them again."""
+    """Mark start and end of captions as correct; processing never changes them again."""
     return _edit(services, caller, video, answer, if_match, lambda e: e.confirm(body.caption_ids))
 
 
@@ -105,7 +105,7 @@ def merge_captions(
     answer: Response,
     if_match: IfMatch = None,
 ) -> Edited:
-    """Make one caption of several; the earliest keeps its number."""
+    """Merge several captions; the earliest keeps its number."""
     return _edit(services, caller, video, answer, if_match, lambda e: [e.merge(body.caption_ids, body.text)])
 
 
@@ -119,7 +119,7 @@ def split_caption(
     answer: Response,
     if_match: IfMatch = None,
 ) -> Edited:
-    """Make two captions of one; the first keeps its number."""
+    """Split a caption in two; the first keeps its number."""
     return _edit(services, caller, video, answer, if_match, lambda e: e.split(caption_id, body.at_ms, body.texts))
 
 
@@ -132,11 +132,11 @@ def delete_caption(
     answer: Response,
     if_match: IfMatch = None,
 ) -> Edited:
-    """Say that there is no caption: it is shown no more, and the machine does not find it again."""
+    """Delete a caption; it is no longer shown and is not found again."""
     return _edit(services, caller, video, answer, if_match, lambda e: [e.delete(caption_id)])
 
 
-@router.post("/captions/{caption_id}/request-ocr", summary="Read a caption anew", responses=_EDIT)
+@router.post("/captions/{caption_id}/request-ocr", summary="Read a caption again", responses=_EDIT)
 def request_ocr(
     services: ServicesDependency,
     caller: CallerDependency,
@@ -144,14 +144,14 @@ def request_ocr(
     caption_id: CaptionNumber,
     idempotency_key: IdempotencyKey = None,
 ) -> Job:
-    """Have the machine read a caption once more; what a person typed stays."""
+    """Read a caption again by OCR; text that a person typed stays."""
     if all(row.id != caption_id for row in stored_captions(services, video)):
         raise CaptionNotFound(f"no caption {caption_id}")
     key = f"ocr:{video.id}:{caption_id}:{idempotency_key}" if idempotency_key else None
-    return _read_anew(services, caller, video, [caption_id], key)
+    return _request_reading(services, caller, video, [caption_id], key)
 
 
-def _read_anew(
+def _request_reading(
     services: Services, caller: Caller, video: Video, caption_ids: Sequence[int], key: str | None = None
 ) -> Job:
     request = services.catalog.request_caption_ocr(video.id, caption_ids, user_id=caller.user_id, request_key=key)
@@ -163,10 +163,10 @@ def _read_anew(
 def _edit(
     services: Services, caller: Caller, video: Video, answer: Response, if_match: str | None, edit: Edit
 ) -> Edited:
-    """Download, edit and publish under the lock, then ask for exactly the readings that the edit made necessary."""
+    """Download, edit, and publish under the lock, then request only the readings that the edit requires."""
     with TemporaryDirectory(prefix="captionacc-api-") as name, _locked(services, caller, video) as renew:
         if if_match is not None and not has_tag(if_match, captions_tag(services, video)):
-            raise ApiError(412, "the captions were changed meanwhile; read them again")
+            raise ApiError(412, "the captions have changed; read them again")
         try:
             path = download_captions(services.store, video, Path(name))
         except ObjectNotFound:
@@ -182,7 +182,11 @@ def _edit(
         publish_subtitles(services.store, video, path)
         _record(services, video, rows, open_text=text_pending or bool(to_read))
         answer.headers["ETag"] = captions_tag(services, video)
-    job = _read_anew(services, caller, video, to_read) if to_read and video.cropped_frames_version is not None else None
+    job = (
+        _request_reading(services, caller, video, to_read)
+        if to_read and video.cropped_frames_version is not None
+        else None
+    )
     return Edited(captions=[CaptionView.of(row) for row in changed], ocr_job=job)
 
 
@@ -196,10 +200,10 @@ def _record(services: Services, video: Video, rows: Sequence[StoredCaption], *, 
 
 @contextmanager
 def _locked(services: Services, caller: Caller, video: Video) -> Iterator[Callable[[], None]]:
-    """Hold the lock of the captions; gives what makes sure that it is still held.
+    """Hold the lock of the captions; yields a function that verifies that it is still held.
 
     Raises:
-        ApiError: 423 while somebody else holds it.
+        ApiError: 423 while it is held elsewhere.
     """
     catalog, holder = services.catalog, f"api:{current_request_id()}:{new_claimer()}"
     deadline = time.monotonic() + WAIT_FOR_EDITOR_SECONDS
@@ -207,11 +211,11 @@ def _locked(services: Services, caller: Caller, video: Video) -> Iterator[Callab
         video.id, "captions", holder, LOCK_SECONDS, lock_type="client", user_id=caller.user_id
     ):
         others = [lock for lock in catalog.list_locks(video.id) if lock.database_name == "captions"]
-        # Another person's edit takes a moment, a run minutes.
+        # Another person's edit takes seconds, a run takes minutes.
         if any(lock.lock_type == "server" for lock in others) or time.monotonic() > deadline:
             left = min((lock.expires_at - datetime.now(UTC)).total_seconds() for lock in others) if others else 1
             wait_s = max(1, min(30, round(left)))
-            raise ApiError(423, "the captions are being changed by somebody else", {"Retry-After": str(wait_s)})
+            raise ApiError(423, "the captions are being changed elsewhere", {"Retry-After": str(wait_s)})
         time.sleep(_PAUSE_SECONDS)
 
     def renew() -> None:
@@ -223,5 +227,5 @@ def _locked(services: Services, caller: Caller, video: Video) -> Iterator[Callab
     finally:
         try:
             catalog.release_server_lock(video.id, "captions", holder)
-        except Exception as error:  # noqa: BLE001 - the edit is done or refused; the lock ends by itself
-            _log.warning("the lock of video %s ends by itself: %s", video.id, error)
+        except Exception as error:  # noqa: BLE001 - the edit is done or refused; the lock expires by itself
+            _log.warning("the lock of video %s was not released and will expire: %s", video.id, error)

@@ -1,4 +1,4 @@
-"""Answers with an entity tag: 304 when the caller has it already, 206 for a part of it."""
+"""Conditional answers with an entity tag: 304 if the caller has the content, 206 for a part of it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ CACHE_CONTROL = "private, no-cache"
 
 
 def entity_tag(*parts: object) -> str:
-    """Give the strong tag of a content that these parts decide."""
+    """Return the strong entity tag of content that depends on these parts."""
     return f'"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"'
 
 
 def has_tag(header: str | None, tag: str) -> bool:
-    """Say whether ``If-None-Match`` or ``If-Match`` names the tag."""
+    """Return whether a header ``If-None-Match`` or ``If-Match`` contains the tag."""
     if header is None:
         return False
     named = {part.strip().removeprefix("W/") for part in header.split(",")}
@@ -31,10 +31,10 @@ def has_tag(header: str | None, tag: str) -> bool:
 def tagged_answer(
     request: Request, tag: str, make: Callable[[], bytes], media_type: str, headers: dict[str, str] | None = None
 ) -> Response:
-    """Answer a GET with content of this tag; ``make`` is called only when it is needed.
+    """Answer a GET with the content of this tag; ``make`` is called only if it is needed.
 
     Raises:
-        ApiError: 416 for a range that lies outside.
+        ApiError: 416 for a range outside the content.
     """
     sent = {"ETag": tag, "Cache-Control": CACHE_CONTROL, "Accept-Ranges": "bytes", **(headers or {})}
     if has_tag(request.headers.get("if-none-match"), tag):
@@ -43,7 +43,7 @@ def tagged_answer(
     asked = _RANGE.fullmatch(request.headers.get("range", "").strip().replace(" ", ""))
     fresh = request.headers.get("if-range", tag) == tag
     if asked is None or not fresh or asked.group(0) == "bytes=-":
-        # Several ranges, or another unit: a server may answer with all of it.
+        # For several ranges or another unit, a server may answer with the whole content.
         return Response(content, media_type=media_type, headers=sent)
     first, last = _bounds(asked.group(1), asked.group(2), len(content))
     sent["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
@@ -56,5 +56,5 @@ def _bounds(first: str, last: str, size: int) -> tuple[int, int]:
     else:
         begin, end = int(first[:18]), min(int(last[:18]), size - 1) if last else size - 1
     if begin >= size or begin > end:
-        raise ApiError(416, "the range lies outside", {"Content-Range": f"bytes */{size}"})
+        raise ApiError(416, "the range is outside the content", {"Content-Range": f"bytes */{size}"})
     return begin, end

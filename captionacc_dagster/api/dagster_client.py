@@ -1,4 +1,4 @@
-"""Dagster's webserver over GraphQL: make a run, find a run, ask whether it is there."""
+"""A GraphQL client of Dagster's webserver: create, find, and delete runs, and ping it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 _REPOSITORIES = """query {
   repositoriesOrError { ... on RepositoryConnection { nodes { name location { name } pipelines { name } } } }
 }"""
-# Mutations of one document are done in their order.
+# Mutations of one document run in order.
 _LAUNCH = """mutation ($repository: RepositorySelector!, $partitions: String!, $partition: String!,
   $run: ExecutionParams!) {
   addDynamicPartition(repositorySelector: $repository, partitionsDefName: $partitions, partitionKey: $partition) {
@@ -44,32 +44,32 @@ _SELECTION_GONE = frozenset({"PipelineNotFoundError", "InvalidSubsetError"})
 
 
 class DagsterAway(Exception):
-    """The webserver cannot be reached, or cannot make runs now; nothing was made."""
+    """The webserver cannot be reached or cannot create runs now; nothing was created."""
 
 
 class AnswerLost(Exception):
-    """The webserver was asked to make a run and nobody knows whether it did."""
+    """The webserver was asked to create a run, and the outcome is unknown."""
 
 
 class RunRefused(Exception):
-    """The webserver could not make a run to its end; it may have got stuck half-way."""
+    """The webserver failed to create a run; it may be half created."""
 
 
 @dataclass(frozen=True, slots=True)
 class FoundRun:
-    """A run that carries a request's tag, and whether it ever entered the queue."""
+    """A run with a request's tag, and whether it ever entered the queue."""
 
     run: KnownRun
     is_submitted: bool
 
 
 class DagsterClient:
-    """A client for threads; connections are kept and bounded.
+    """A thread-safe client with a bounded pool of connections.
 
     Args:
-        url: of the webserver.
-        timeout_s: for one answer.
-        connections: most connections at a time; further calls wait for one.
+        url: URL of the webserver.
+        timeout_s: timeout of one answer.
+        connections: maximum number of connections; further calls wait.
     """
 
     def __init__(self, url: str, *, timeout_s: float = 15.0, connections: int = 8) -> None:
@@ -89,10 +89,10 @@ class DagsterClient:
         self._http.close()
 
     def ping(self, timeout_s: float = 2.0) -> None:
-        """Ask for a sign of life.
+        """Verify that the webserver answers.
 
         Raises:
-            DagsterAway: it gives none.
+            DagsterAway: it does not answer.
         """
         try:
             self._http.get("/server_info", timeout=timeout_s).raise_for_status()
@@ -100,12 +100,12 @@ class DagsterClient:
             raise DagsterAway(f"Dagster does not answer: {type(error).__name__}") from error
 
     def launch(self, plan: RunPlan) -> KnownRun:
-        """Make the run of a plan and put it into the queue; its partition is made when it is new.
+        """Create the run of a plan and queue it, creating its partition if necessary.
 
         Raises:
-            DagsterAway: nothing was made.
-            RunRefused: Dagster could not.
-            AnswerLost: nobody knows.
+            DagsterAway: nothing was created.
+            RunRefused: Dagster failed to create it.
+            AnswerLost: the outcome is unknown.
         """
         repository = self._select()
         tags = {**plan.tags, PARTITION_NAME_TAG: plan.partition_key}
@@ -125,33 +125,33 @@ class DagsterClient:
             return _known_run(answer["run"], plan.request_id)
         if answer["__typename"] in _SELECTION_GONE:
             self._repository = None
-            raise DagsterAway(f"Dagster has no job {plan.job_name} now")
+            raise DagsterAway(f"Dagster does not know the job {plan.job_name}")
         reason = answer.get("message") or "; ".join(error["message"] for error in answer.get("errors", ()))
         _log.error("Dagster refused a run of %s: %s: %s", plan.job_name, answer["__typename"], reason)
-        raise RunRefused(f"Dagster could not make the run: {answer['__typename']}")
+        raise RunRefused(f"Dagster could not create the run: {answer['__typename']}")
 
     def find_run(self, request_id: str) -> FoundRun | None:
-        """Find the newest run that carries a request's tag.
+        """Return the newest run with a request's tag, or None.
 
         Raises:
-            DagsterAway: the webserver cannot be asked.
+            DagsterAway: the webserver cannot be reached.
         """
         try:
             answer = self._ask(_FIND, {"filter": {"tags": [{"key": REQUEST_TAG, "value": request_id}]}})["runsOrError"]
         except AnswerLost as error:
             raise DagsterAway(f"Dagster does not answer: {error}") from error
         if answer["__typename"] != "Runs":
-            raise DagsterAway(f"Dagster cannot look for runs: {answer['__typename']}")
+            raise DagsterAway(f"Dagster cannot find runs: {answer['__typename']}")
         runs = answer["results"]
         if not runs:
             return None
         return FoundRun(_known_run(runs[0], request_id), runs[0]["status"] != "NOT_STARTED")
 
     def delete_run(self, run_id: str) -> None:
-        """Remove a run that never entered the queue.
+        """Delete a run that never entered the queue.
 
         Raises:
-            DagsterAway: the webserver cannot be asked.
+            DagsterAway: the webserver cannot be reached.
         """
         try:
             self._ask(_DELETE, {"run": run_id})
@@ -159,7 +159,7 @@ class DagsterClient:
             raise DagsterAway(f"Dagster does not answer: {error}") from error
 
     def _select(self) -> Mapping[str, str]:
-        """Find the repository that holds our jobs, once."""
+        """Return the selector of the repository with our jobs, cached."""
         with self._selecting:
             if self._repository is None:
                 try:
@@ -193,7 +193,7 @@ class DagsterClient:
             errors = body.get("errors") if isinstance(body, dict) else None
             _log.error("Dagster answered %s: %s", answer.status_code, str(errors)[:500])
             if 400 <= answer.status_code < 500:
-                raise DagsterAway(f"Dagster refuses the question: HTTP {answer.status_code}")
+                raise DagsterAway(f"Dagster refuses the query: HTTP {answer.status_code}")
             raise AnswerLost(f"HTTP {answer.status_code}")
         return data
 

@@ -1,4 +1,4 @@
-"""How refusals and failures look on the wire: always ``{"detail": …}``, with a request id when it is our fault."""
+"""Error answers: always ``{"detail": …}``, with a request id for internal errors."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ RETRY_AFTER_S = 5
 
 
 class ErrorBody(BaseModel):
-    """Every error but a validation error."""
+    """The body of every error except validation errors."""
 
     detail: str = Field(examples=["no such video"])
 
 
 class InvalidField(BaseModel):
-    """One thing that is wrong with a request."""
+    """One invalid field of a request."""
 
     loc: list[str | int] = Field(examples=[["body", "crop_region", "crop_left"]])
     msg: str = Field(examples=["Input should be greater than or equal to 0"])
@@ -39,13 +39,13 @@ class InvalidField(BaseModel):
 
 
 class ValidationErrorBody(BaseModel):
-    """A request that does not fit its schema, field by field, or as a whole."""
+    """The body of a validation error, by field or for the whole request."""
 
     detail: list[InvalidField] | str
 
 
 class ApiError(Exception):
-    """A refusal: its status, one line for the caller, and headers."""
+    """An error answer: status, one line for the caller, and headers."""
 
     def __init__(self, status: int, detail: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -55,35 +55,38 @@ class ApiError(Exception):
 
 
 def unavailable(detail: str, retry_after_s: int = RETRY_AFTER_S) -> ApiError:
-    """Give the error of a part that is away for now."""
+    """Return the error for a part that is temporarily unavailable."""
     return ApiError(503, detail, {"Retry-After": str(retry_after_s)})
 
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Give the error answers of an endpoint for its OpenAPI description."""
+    """Return the error answers of an endpoint for its OpenAPI description."""
     texts = {
         400: "Malformed.",
         401: "No valid credentials.",
-        403: "The account may not do this, or waits for approval.",
-        404: "There is no such thing, or it is another tenant's.",
+        403: "The account may not do this, or is not approved yet.",
+        404: "Not found, or it belongs to another tenant.",
         409: "The state of the video does not allow this.",
-        412: "It was changed meanwhile (`If-Match`).",
+        412: "It has changed (`If-Match`).",
         413: "The body is too large.",
-        416: "The range lies outside.",
-        423: "Somebody else is changing it; try again after `Retry-After` seconds.",
+        416: "The range is outside the content.",
+        423: "It is being changed elsewhere; try again after `Retry-After` seconds.",
         429: "Too many requests; try again after `Retry-After` seconds.",
-        503: "A part of the service is away; try again after `Retry-After` seconds.",
+        503: "A part of the service is unavailable; try again after `Retry-After` seconds.",
     }
     found: dict[int | str, dict[str, Any]] = {
         status: {"description": texts[status], "model": ErrorBody} for status in statuses if status != 422
     }
     if 422 in statuses:
-        found[422] = {"description": "A value is not allowed; the field is named.", "model": ValidationErrorBody}
+        found[422] = {
+            "description": "A value is not allowed; names the field.",
+            "model": ValidationErrorBody,
+        }
     return found
 
 
 def fields_of(errors: list[Any] | tuple[Any, ...]) -> list[dict[str, Any]]:
-    """Give pydantic's findings without the caller's own values, which may be anything."""
+    """Return pydantic's errors without the caller's values, which may be anything."""
     return [
         {
             "loc": [part if isinstance(part, int) else _readable(part) for part in error["loc"]],
@@ -95,7 +98,7 @@ def fields_of(errors: list[Any] | tuple[Any, ...]) -> list[dict[str, Any]]:
 
 
 def _readable(text: object) -> str:
-    """Give text that can be encoded."""
+    """Return text that can be encoded as UTF-8."""
     return str(text)[:300].encode("utf-8", "replace").decode()
 
 
@@ -105,8 +108,8 @@ def _answer(status: int, detail: object, headers: Mapping[str, str] | None = Non
 
 def _of_catalog(error: CatalogError) -> JSONResponse:
     if isinstance(error, CatalogUnavailable):
-        _log.warning("catalog unavailable: %s", error)
-        return _answer(503, "the catalog is away; try again", {"Retry-After": str(RETRY_AFTER_S)})
+        _log.warning("the catalog is unavailable: %s", error)
+        return _answer(503, "the catalog is unavailable; try again", {"Retry-After": str(RETRY_AFTER_S)})
     if isinstance(error, NotFound):
         return _answer(404, error.message)
     if isinstance(error, Conflict):
@@ -118,14 +121,14 @@ def _of_catalog(error: CatalogError) -> JSONResponse:
 
 def _of_storage(error: StorageError) -> JSONResponse:
     if isinstance(error, ObjectNotFound):
-        return _answer(404, "there is no such file")
+        return _answer(404, "no such file")
     _log.warning("store: %s: %s", type(error).__name__, error)
-    return _answer(503, "the object store is away; try again", {"Retry-After": str(RETRY_AFTER_S)})
+    return _answer(503, "the object store is unavailable; try again", {"Retry-After": str(RETRY_AFTER_S)})
 
 
 def _internal(error: Exception) -> JSONResponse:
     _log.error("unexpected %s", type(error).__name__, exc_info=error)
-    return _answer(500, f"internal error; it is logged under request id {current_request_id()}")
+    return _answer(500, f"internal error, logged under request id {current_request_id()}")
 
 
 Handler = Callable[[Request, Exception], Awaitable[JSONResponse]]
@@ -139,7 +142,7 @@ def _handler(kind: type[Exception], answer: Callable[[Any], JSONResponse]) -> tu
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Make every error of our own an answer."""
+    """Register a handler for every error type of this program."""
     handlers = [
         _handler(ApiError, lambda error: _answer(error.status, error.detail, error.headers)),
         _handler(StarletteHTTPException, lambda error: _answer(error.status_code, error.detail, error.headers)),

@@ -1,4 +1,4 @@
-"""``/health`` says that the process lives, ``/ready`` which of its parts answer."""
+"""``/health``: the process is alive. ``/ready``: which of its parts answer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ANSWER_SECONDS = 4.0
 
 
 class Health(BaseModel):
-    """The process lives."""
+    """The process is alive."""
 
     status: Literal["ok"] = "ok"
     version: str = __version__
@@ -35,24 +35,24 @@ class Readiness(BaseModel):
     catalog: bool
     storage: bool
     dagster: bool
-    reasons: dict[str, str] = Field(description="What is wrong with those that do not answer.")
+    reasons: dict[str, str] = Field(description="For each part that does not answer, the reason.")
 
 
 @router.get("/health", summary="Is the process alive?")
 async def health() -> Health:
-    """Answer 200 for as long as the process lives, whatever else is away."""
+    """Answer 200 while the process is alive, even if other parts are unavailable."""
     return Health()
 
 
 @router.get(
     "/ready",
-    summary="Do its parts answer?",
+    summary="Do all parts answer?",
     response_model=Readiness,
-    responses={503: {"model": Readiness, "description": "One or more do not."}},
+    responses={503: {"model": Readiness, "description": "At least one part does not answer."}},
 )
 async def ready(services: ServicesDependency) -> JSONResponse:
-    """Ask catalog, storage and Dagster for a sign of life, at most four seconds each."""
-    # Threads of their own: those of the endpoints may all be waiting for what is away.
+    """Check whether catalog, storage, and Dagster answer, for at most four seconds each."""
+    # Separate threads: those of the endpoints may all be waiting for an unavailable part.
     threads = CapacityLimiter(3)
     reasons: dict[str, str] = {}
 
@@ -62,9 +62,9 @@ async def ready(services: ServicesDependency) -> JSONResponse:
             try:
                 await anyio.to_thread.run_sync(check, limiter=threads, abandon_on_cancel=True)
                 del reasons[name]
-            except Exception as error:  # noqa: BLE001 - whatever it is, this part does not answer
+            except Exception as error:  # noqa: BLE001 - any error means that this part does not answer
                 _log.warning("%s does not answer: %s", name, error)
-                # The message may name hosts, and this page is for everybody.
+                # The message may contain host names, and this page is public.
                 reasons[name] = type(error).__name__
 
     async with anyio.create_task_group() as tasks:

@@ -1,5 +1,7 @@
-"""From a row of the outbox to its run, at once: under the same claim that the sensors take, so that each request
-becomes one run whoever comes first."""
+"""Launch the run of a request at once, under the same claim that the sensors use.
+
+So each request becomes exactly one run, whoever claims it first.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,7 @@ from captionacc_dagster.orchestration.requests import KnownRun, plan_requests
 
 _log = logging.getLogger(__name__)
 
-# Far longer than Dagster is ever waited for: when a lost launch's claim ends, its run is there to be found, or never.
+# Much longer than any wait for Dagster: when the claim of a lost launch expires, its run is visible or was not created.
 CLAIM_SECONDS = 300.0
 LOOK_FOR_SECONDS = 6.0
 WAIT_FOR_OTHERS_SECONDS = 6.0
@@ -29,7 +31,7 @@ _PAUSE_SECONDS = 0.2
 
 
 class LaunchDelayed(Exception):
-    """The request is kept and will run, but nobody can say its run yet."""
+    """The request is stored and will run, but its run is not known yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,18 +43,18 @@ class Launched:
 
 
 def new_claimer() -> str:
-    """Name one attempt to launch, as the outbox's claims name it."""
+    """Return a unique claimer name for one attempt to launch."""
     return f"api:{uuid4()}"
 
 
 class Launcher:
-    """Launches requests that the caller holds a claim of.
+    """Launches requests that the caller has claimed.
 
     Args:
-        open_catalog: gives the outbox.
-        dagster: where runs are made.
-        look_for_s: how long a run whose making was not answered is looked for.
-        wait_s: how long a request that somebody else is launching is waited for.
+        open_catalog: returns the catalog with the outbox.
+        dagster: the client that creates runs.
+        look_for_s: how long to look for a run whose creation was not confirmed, seconds.
+        wait_s: how long to wait for a request that another process is launching, seconds.
     """
 
     def __init__(
@@ -69,15 +71,15 @@ class Launcher:
         self._wait_s = wait_s
 
     def launch(self, request: ProcessingRequest, claimer: str) -> Launched:
-        """Give the run of a request: made now when ``claimer`` holds it, or the one that somebody else made.
+        """Return the run of a request: created now if ``claimer`` has claimed it, or by another process.
 
         Args:
-            request: the row as it was just read.
-            claimer: who asks; the claim was tried together with the read, for ``CLAIM_SECONDS``.
+            request: the row as just read.
+            claimer: the caller's claimer name; the claim for ``CLAIM_SECONDS`` was tried together with the read.
 
         Raises:
-            LaunchDelayed: Dagster is away or has not answered; the request waits in the outbox.
-            CatalogError: the catalog is away.
+            LaunchDelayed: Dagster is unavailable or has not answered; the request stays in the outbox.
+            CatalogError: the catalog is unavailable.
         """
         if request.state != "pending":
             return self._launched(request)
@@ -90,8 +92,8 @@ class Launcher:
             self._release(request, claimer, error)
             raise LaunchDelayed(str(error)) from error
         except AnswerLost as error:
-            # The claim stays: were it given back, a sensor could make a second run before this one is seen.
-            _log.warning("request %s waits, nobody knows whether its run was made: %s", request.id, error)
+            # The claim stays: if it were released, a sensor could create a second run before this one is visible.
+            _log.warning("request %s waits; it is unknown whether its run was created: %s", request.id, error)
             raise LaunchDelayed(str(error)) from error
         self._note(request, claimer, run)
         return Launched(run.run_id, run.priority)
@@ -108,7 +110,7 @@ class Launcher:
         except AnswerLost as error:
             run = self._look_for(request, self._look_for_s)
             if run is None:
-                raise AnswerLost(f"{error}, and no run carries the request's tag") from error
+                raise AnswerLost(f"{error}, and no run has the request's tag") from error
             return run
 
     @staticmethod
@@ -116,10 +118,10 @@ class Launcher:
         raise DagsterAway(reason)
 
     def _look_for(self, request: ProcessingRequest, seconds: float) -> KnownRun | None:
-        """Find the run that may have been made.
+        """Return the run that may have been created, or None.
 
         Raises:
-            DagsterAway: it was made but never queued, and is removed.
+            DagsterAway: it was created but never queued, and has been deleted.
         """
         deadline = time.monotonic() + seconds
         while True:
@@ -141,19 +143,19 @@ class Launcher:
         try:
             self._open_catalog().launch_processing_request(request.id, claimer, run.run_id, priority=run.priority)
         except (Conflict, NotFound) as error:
-            _log.error("run %s of request %s could not be noted: %s", run.run_id, request.id, error)
+            _log.error("run %s of request %s could not be recorded: %s", run.run_id, request.id, error)
         except CatalogError as error:
-            # The run itself, or the sensor after the claim's end, says so once the catalog is back.
-            _log.warning("run %s of request %s is not noted yet: %s", run.run_id, request.id, error)
+            # The run itself, or the sensor after the claim expires, records it once the catalog is back.
+            _log.warning("run %s of request %s is not recorded yet: %s", run.run_id, request.id, error)
 
     def _release(self, request: ProcessingRequest, claimer: str, reason: Exception) -> None:
         try:
             self._open_catalog().release_processing_request(request.id, claimer, error_details=error_details(reason))
         except CatalogError as error:
-            _log.warning("the claim of request %s ends by itself: %s", request.id, error)
+            _log.warning("the claim of request %s was not released and will expire: %s", request.id, error)
 
     def _wait_for(self, request: ProcessingRequest) -> Launched:
-        """Wait until whoever holds the request has launched it."""
+        """Wait until the claimer of the request has launched it."""
         deadline = time.monotonic() + self._wait_s
         while time.monotonic() < deadline:
             time.sleep(_PAUSE_SECONDS)
@@ -178,10 +180,10 @@ class Launcher:
 
 
 def _never_lost(request: ProcessingRequest) -> bool:
-    """Say whether no run of a request can exist that nobody noted.
+    """Return whether the request certainly has no unrecorded run.
 
-    Whoever claims a request gives it back only when it has no run, or loses it when the lease is over; this one is
-    too young for that. All three times are the catalog's own.
+    A claim is released only if no run was created, or expires with its lease, and this request is too young for the
+    latter. All three times come from the catalog.
     """
     if request.attempts > 0 or request.claim_expires_at is None:
         return False

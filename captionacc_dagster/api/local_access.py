@@ -1,4 +1,4 @@
-"""The way in on one's own machine: a secret under ``CAPTIONACC_HOME`` and a token for the one local user."""
+"""Access on one's own machine: a secret under ``CAPTIONACC_HOME``, and a token for the local user."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ LOCAL_ISSUER = "captionacc"
 
 
 def local_secret(settings: Settings) -> str:
-    """Give the secret of this home's user tokens, made when it is not there; only its owner can read the file."""
+    """Return the secret of this home's user tokens, created if missing; only its owner can read the file."""
     path = settings.home / "api" / "jwt-secret"
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        # Whoever made it may still be writing.
+        # Another process may still be writing it.
         for _ in range(50):
             if secret := path.read_text(encoding="ascii").strip():
                 return secret
@@ -42,22 +42,22 @@ def local_secret(settings: Settings) -> str:
 
 
 def has_local_user(settings: Settings) -> bool:
-    """Say whether users are this machine's own one, and not Supabase's."""
+    """Return whether the only user is the local one, rather than Supabase's users."""
     from_supabase = settings.supabase_jwt_secret or settings.supabase_jwks_url or settings.supabase_url
     return settings.catalog_kind == "embedded" and not from_supabase
 
 
 def is_at_the_machine(settings: Settings, client: str, host: str, headers: Headers) -> bool:
-    """Say whether a browser runs on this machine, so that its person is the local user.
+    """Return whether a browser runs on this machine, so that its person is the local user.
 
-    The name in the address must be the machine's own too: a page elsewhere can point a name of its own here. What
-    came through a proxy is not believed, for it may come from anywhere.
+    The host in the address must be this machine's too, because a page elsewhere can point its own name here. Requests
+    through a proxy do not count, because they may come from anywhere.
 
     Args:
-        settings: with users of Supabase, or with trusted proxies, nobody is.
+        settings: with Supabase users or trusted proxies, the answer is always False.
         client: the address that the request came from.
         host: the host in the address that the browser opened.
-        headers: of the request.
+        headers: headers of the request.
     """
     if not has_local_user(settings) or settings.trusted_proxies:
         return False
@@ -65,7 +65,7 @@ def is_at_the_machine(settings: Settings, client: str, host: str, headers: Heade
 
 
 def is_from_this_machine(client: str, host: str, headers: Headers) -> bool:
-    """Say whether a request was made on this machine, under a name of the machine's own, and through no proxy."""
+    """Return whether a request comes from this machine, for a host name of this machine, without a proxy."""
     if any(name in headers for name in ("forwarded", "x-forwarded-for", "x-forwarded-host", "via")):
         return False
     return _is_loopback(client) and (host == "localhost" or _is_loopback(host))
@@ -79,14 +79,14 @@ def _is_loopback(address: str) -> bool:
 
 
 def local_token(settings: Settings, catalog: Catalog, *, hours: float = 24.0) -> str:
-    """Give a token for the local tenant's owner, made in the embedded catalog when it is not there.
+    """Return a token for the local tenant's owner, who is created in the embedded catalog if missing.
 
     Raises:
         ValueError: the catalog is not the embedded one; its users come from Supabase.
-        CatalogError: the catalog is away.
+        CatalogError: the catalog is unavailable.
     """
     if not has_local_user(settings):
-        raise ValueError("users and their tokens come from Supabase here, not from captionacc")
+        raise ValueError("with this catalog, users and their tokens come from Supabase, not from captionacc")
     with psycopg.connect(EmbeddedPostgres(settings.home).url(), autocommit=True) as connection:
         connection.execute("insert into auth.users (id) values (%s) on conflict do nothing", (LOCAL_USER_ID,))
     catalog.set_user_profile(LOCAL_USER_ID, LOCAL_TENANT_ID, role="owner", approval_status="approved")

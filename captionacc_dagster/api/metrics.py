@@ -1,4 +1,4 @@
-"""``/metrics`` for Prometheus: the system's numbers, this process' own of HTTP, and who may read them."""
+"""``/metrics`` for Prometheus: metrics of the system and of this process's HTTP requests, and access to them."""
 
 from __future__ import annotations
 
@@ -45,29 +45,27 @@ WEBHOOK_OUTCOMES = {
     503: "delayed",
 }
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
-# The webhook's goal is one second for 95 of 100; a scrape may take six.
+# The webhook's goal is one second for 95 %; a scrape may take six.
 _LATENCY_BUCKETS_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _token = HTTPBearer(scheme_name="metricsToken", description="The token of Prometheus.", auto_error=False)
 
 
 class HttpMetrics:
-    """What this process has answered since it started, and the registry that all metrics are in."""
+    """HTTP metrics of this process, and the registry of all metrics."""
 
     def __init__(self, services: Services) -> None:
         self.registry = CollectorRegistry(auto_describe=False)
-        # A series more for each one, which says what the process' start time says already.
+        # Would add one series each, with no more information than the start time of the process.
         disable_created_metrics()
         self.requests = Counter(
             f"{PREFIX}http_requests", "Requests answered by this process.", ["method", "route", "status"],
             registry=self.registry,
         )  # fmt: skip
         self.seconds = Histogram(
-            f"{PREFIX}http_request_duration_seconds", "How long this process took to answer.", ["method", "route"],
+            f"{PREFIX}http_request_duration_seconds", "Time this process took to answer.", ["method", "route"],
             buckets=_LATENCY_BUCKETS_S, registry=self.registry,
         )  # fmt: skip
-        self.webhooks = Counter(
-            f"{PREFIX}webhooks", "Webhooks by what became of them.", ["outcome"], registry=self.registry
-        )
+        self.webhooks = Counter(f"{PREFIX}webhooks", "Webhooks by outcome.", ["outcome"], registry=self.registry)
         for outcome in (*WEBHOOK_OUTCOMES.values(), "failed"):
             self.webhooks.labels(outcome)
         Gauge(f"{PREFIX}build_info", "The running version.", ["version"], registry=self.registry).labels(
@@ -81,11 +79,11 @@ class HttpMetrics:
                 {"webserver": lambda: services.dagster.ping(), "storage": lambda: services.store.check()},
             )
         )
-        # Threads of its own: those of the endpoints may all be waiting for what is away.
+        # Separate threads: those of the endpoints may all be waiting for an unavailable part.
         self.threads = CapacityLimiter(2)
 
     def count(self, scope: Scope, status: int, seconds: float) -> None:
-        """Count a request that was answered; labels are routes, never paths, of which there are as many as videos."""
+        """Count an answered request; labels are routes, not paths, of which there are as many as videos."""
         method = scope["method"] if scope["method"] in _METHODS else "other"
         route = getattr(scope.get("route"), "path", "other")
         self.requests.labels(method, route, str(status)).inc()
@@ -95,7 +93,7 @@ class HttpMetrics:
 
 
 class MetricsMiddleware:
-    """Counts every request, also those that are refused before they reach their endpoint."""
+    """Counts every request, including those refused before they reach an endpoint."""
 
     def __init__(self, app: ASGIApp, metrics: HttpMetrics) -> None:
         self.app = app
@@ -125,10 +123,10 @@ MetricsToken = Annotated[HTTPAuthorizationCredentials | None, Depends(_token)]
 
 
 def check_reader(request: Request, services: ServicesDependency, given: MetricsToken) -> None:
-    """Let in who has the token or, where none is set and all is embedded, who is on this machine.
+    """Admit callers with the token or, if none is set and everything is embedded, from this machine.
 
     Raises:
-        ApiError: 401, 403, or 429 when this client was refused too often.
+        ApiError: 401, 403, or 429 if this client was refused too often.
     """
     tokens = services.settings.metrics_token
     if not tokens:
@@ -141,12 +139,12 @@ def check_reader(request: Request, services: ServicesDependency, given: MetricsT
     if given is None or not is_one_of(given.credentials, tokens):
         services.audit.record("metrics_bad_token")
         services.limits.count_failure(current_facts().client_ip)
-        raise ApiError(401, "Unauthorized: the metrics' token is needed", {"WWW-Authenticate": "Bearer"})
+        raise ApiError(401, "Unauthorized: the metrics token is required", {"WWW-Authenticate": "Bearer"})
 
 
 @router.get(
     "/metrics",
-    summary="Numbers for Prometheus",
+    summary="Metrics for Prometheus",
     response_class=Response,
     dependencies=[Depends(check_reader)],
     responses={
@@ -155,9 +153,9 @@ def check_reader(request: Request, services: ServicesDependency, given: MetricsT
     },
 )
 async def metrics(request: Request) -> Response:
-    """Answer in Prometheus' text format, or OpenMetrics' where that is asked for; docs/metrics.md explains each.
+    """Return all metrics in Prometheus's text format, or in OpenMetrics if requested; see docs/metrics.md.
 
-    What is away is `captionacc_up{part=…} 0`; its numbers are then missing, not zero.
+    An unavailable part has `captionacc_up{part=…} 0`; its metrics are then missing, not zero.
     """
     http: HttpMetrics = request.app.state.metrics
     encode, content_type = choose_encoder(request.headers.get("accept", ""))

@@ -1,4 +1,4 @@
-"""What happens to every request before its endpoint: an id, a log line, headers, limits of rate and size."""
+"""Middleware for every request: an id, a log line, headers, and limits of rate and size."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-# The page of the API's description loads its viewer from elsewhere.
+# The page of the API's description loads its viewer from another site.
 DOCUMENTATION = ("/docs", "/redoc")
 
 
 class RequestMiddleware:
-    """Gives each request an id and a line in the log, and each answer its headers."""
+    """Assigns each request an id and a log line, and sets the headers of each answer."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -82,7 +82,7 @@ class RequestMiddleware:
 
 
 class ClientLimitMiddleware:
-    """Refuses clients that send too much, before anything of the request is read; ``/health`` is always answered."""
+    """Refuses clients above the rate limit before the request is read; ``/health`` is always answered."""
 
     def __init__(self, app: ASGIApp, services: Services) -> None:
         self.app = app
@@ -101,7 +101,7 @@ class ClientLimitMiddleware:
 
 
 class BodyLimitMiddleware:
-    """Refuses bodies above the limit: by their announced length, or while they come in."""
+    """Refuses bodies above the limit, by their announced length or while they arrive."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self.app = app
@@ -141,7 +141,7 @@ class BodyLimitMiddleware:
 
 
 class _TooLarge(BaseException):
-    """Passes the endpoint's own handling of errors."""
+    """A BaseException, so that endpoints do not handle it."""
 
 
 async def _refuse(send: Send, error: ApiError) -> None:

@@ -1,4 +1,4 @@
-"""Counts of requests in Postgres, for several API processes without a Redis: ``postgresql://`` for ``limits``."""
+"""Count requests in Postgres, for several API processes without Redis: ``postgresql://`` for ``limits``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import psycopg
 from limits.storage.base import MovingWindowSupport, Storage
 from psycopg_pool import ConnectionPool, PoolTimeout
 
-# Lost in a crash, and that is fine; in a schema of its own, which no other role can use.
+# Unlogged, because counts may be lost in a crash; in a separate schema that no other role can use.
 _TABLE = """
 create schema if not exists captionacc_limits;
 create unlogged table if not exists captionacc_limits.hits (key text not null, at timestamptz not null);
@@ -20,14 +20,14 @@ _LONGEST_WINDOW = "1 day"
 
 
 class PostgresStorage(Storage, MovingWindowSupport):
-    """Moving windows as rows; entries of one key are taken one after another.
+    """Moving windows as rows; entries of one key are acquired one after another.
 
     Args:
         uri: libpq URL.
-        wrap_exceptions: whether errors come as ``limits.errors.StorageError``.
+        wrap_exceptions: whether errors are raised as ``limits.errors.StorageError``.
     """
 
-    STORAGE_SCHEME = ["postgresql", "postgres"]  # noqa: RUF012 - the base class declares it so
+    STORAGE_SCHEME = ["postgresql", "postgres"]  # noqa: RUF012 - the base class declares it as a list
 
     def __init__(self, uri: str, wrap_exceptions: bool = False, **_: Any) -> None:
         super().__init__(uri, wrap_exceptions=wrap_exceptions)
@@ -38,21 +38,21 @@ class PostgresStorage(Storage, MovingWindowSupport):
 
     @property
     def base_exceptions(self) -> type[Exception] | tuple[type[Exception], ...]:
-        """What counts as the store being away."""
+        """Exceptions that mean that the store is unavailable."""
         return (psycopg.Error, PoolTimeout)
 
     def _opened(self) -> ConnectionPool:
         with self._opening:
             if self._pool is None:
                 with psycopg.connect(self._uri, connect_timeout=2, autocommit=True) as connection:
-                    # Two processes that start at once would both create it.
+                    # Otherwise two processes that start at once would both create it.
                     connection.execute("select pg_advisory_lock(hashtextextended('captionacc_limits', 0))")
                     connection.execute(_TABLE)
                 self._pool = ConnectionPool(self._uri, min_size=0, max_size=2, timeout=2.0, open=True)
             return self._pool
 
     def acquire_entry(self, key: str, limit: int, expiry: int, amount: int = 1) -> bool:
-        """See ``limits``: take ``amount`` places of ``limit`` within ``expiry`` seconds, all or none."""
+        """See ``limits``: acquire ``amount`` of ``limit`` entries within ``expiry`` seconds, all or none."""
         with self._opened().connection() as connection:
             connection.execute("select pg_advisory_xact_lock(hashtextextended(%s, 1))", (key,))
             self._hits += 1
@@ -75,7 +75,7 @@ class PostgresStorage(Storage, MovingWindowSupport):
             return row is not None
 
     def get_moving_window(self, key: str, limit: int, expiry: int) -> tuple[float, int]:
-        """See ``limits``: when the window of ``expiry`` seconds began, and how many places are taken."""
+        """See ``limits``: return when the window of ``expiry`` seconds began, and the number of its entries."""
         with self._opened().connection() as connection:
             row = connection.execute(
                 "select extract(epoch from coalesce(min(at), now()))::float8, count(*) from captionacc_limits.hits"
@@ -91,15 +91,15 @@ class PostgresStorage(Storage, MovingWindowSupport):
         return self.get(key)
 
     def get(self, key: str) -> int:
-        """See ``limits``: how many are counted."""
+        """See ``limits``: return the number of entries."""
         return self.get_moving_window(key, 0, 86_400)[1]
 
     def get_expiry(self, key: str) -> float:
-        """See ``limits``: when the first one counted was."""
+        """See ``limits``: return the time of the first entry."""
         return self.get_moving_window(key, 0, 86_400)[0]
 
     def check(self) -> bool:
-        """See ``limits``: whether the store answers."""
+        """See ``limits``: return whether the store answers."""
         try:
             self._opened().check()
         except self.base_exceptions:  # pyright: ignore[reportGeneralTypeIssues]
@@ -107,11 +107,11 @@ class PostgresStorage(Storage, MovingWindowSupport):
         return True
 
     def reset(self) -> int | None:
-        """See ``limits``: forget everything."""
+        """See ``limits``: remove all entries."""
         with self._opened().connection() as connection:
             return connection.execute("delete from captionacc_limits.hits").rowcount
 
     def clear(self, key: str) -> None:
-        """See ``limits``: forget one key."""
+        """See ``limits``: remove the entries of one key."""
         with self._opened().connection() as connection:
             connection.execute("delete from captionacc_limits.hits where key = %s", (key,))

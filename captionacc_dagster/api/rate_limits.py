@@ -1,4 +1,4 @@
-"""How many requests a client or a tenant may make; counted in this process, in Redis, or in Postgres."""
+"""Rate limits per client and per tenant, counted in this process, in Redis, or in Postgres."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REDIS_TIMEOUT_S = 1.0
 
 
 def client_key(address: str) -> str:
-    """Give what a client is counted under: its address, and for IPv6 its network, for it owns all of that."""
+    """Return the key of a client: its address, or for IPv6 its network, all of which one client owns."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -43,14 +43,14 @@ def _open_storage(uri: str) -> Storage:
         from redis.backoff import NoBackoff
         from redis.retry import Retry
 
-        # A Redis that hangs must not hold up every request; one retry is for connections that it has closed.
+        # A hanging Redis must not delay every request; one retry covers connections that it has closed.
         timeouts = {"socket_timeout": REDIS_TIMEOUT_S, "socket_connect_timeout": REDIS_TIMEOUT_S}
         options = {**timeouts, "retry": Retry(NoBackoff(), 1)}
     return storage_from_string(uri, wrap_exceptions=True, **options)  # pyright: ignore[reportReturnType]
 
 
 class RateLimits:
-    """Moving windows by client and by tenant. While their store is away everybody is admitted."""
+    """Moving windows by client and by tenant. While their store is unavailable, all requests are admitted."""
 
     def __init__(self, settings: Settings) -> None:
         self._storage = _open_storage(settings.rate_limit_storage)
@@ -69,7 +69,7 @@ class RateLimits:
         await self._async_hit(self._client, "client", client_key(address))
 
     async def admit_webhook(self, address: str) -> None:
-        """Count a webhook of this client whose secret was right.
+        """Count a webhook of this client with a valid secret.
 
         Raises:
             ApiError: 429 with ``Retry-After``.
@@ -85,15 +85,15 @@ class RateLimits:
         self._hit(self._tenant, "tenant", str(tenant_id))
 
     def count_failure(self, address: str) -> None:
-        """Count refused credentials of this client, so that nobody can try many.
+        """Count refused credentials of this client, so that credentials cannot be guessed.
 
         Raises:
-            ApiError: 429 with ``Retry-After``; those with the right ones are still admitted.
+            ApiError: 429 with ``Retry-After``; valid credentials are still admitted.
         """
         self._hit(self._failures, "failure", client_key(address))
 
     def is_worth_a_row(self, event: str, address: str) -> bool:
-        """Say whether an event of this client is written down: a flood of them must not fill the log."""
+        """Return whether to record an event of this client; a flood of events must not fill the log."""
         try:
             return self._limiter.hit(self._failures, "audit", event, client_key(address))
         except StorageError:

@@ -1,4 +1,4 @@
-"""What is known of the request in hand, and its line in the log: JSON, without headers, bodies, queries or tokens."""
+"""Facts about the current request, and its JSON log line, without headers, bodies, queries, or tokens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from uuid import UUID
 
 @dataclass
 class RequestFacts:
-    """Facts of one request, filled in as they become known."""
+    """Facts about one request, filled in as they become known."""
 
     request_id: str
     method: str
@@ -28,25 +28,25 @@ _current: ContextVar[RequestFacts | None] = ContextVar("captionacc_request", def
 
 
 def set_current(facts: RequestFacts) -> None:
-    """Make these the facts of the request in hand."""
+    """Set the facts of the current request."""
     _current.set(facts)
 
 
 def current_facts() -> RequestFacts:
-    """Give the facts of the request in hand; empty ones outside of any."""
+    """Return the facts of the current request; empty ones outside of a request."""
     return _current.get() or RequestFacts("-", "-", "-", "-")
 
 
 def current_request_id() -> str:
-    """Give the id of the request in hand."""
+    """Return the id of the current request."""
     return current_facts().request_id
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, and whose request it was."""
+    """One JSON object per line: time, level, logger, message, and the request's facts."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Give the line of a record."""
+        """Return the line for a record."""
         facts = _current.get()
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
@@ -68,10 +68,10 @@ class JsonFormatter(logging.Formatter):
 
 
 def log_as_json(level: int = logging.INFO) -> None:
-    """Write this process' log as JSON lines to standard error."""
+    """Log in this process as JSON lines to standard error."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    # These name every URL they call.
+    # These loggers log every URL they call.
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)

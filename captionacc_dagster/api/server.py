@@ -1,4 +1,4 @@
-"""Runs the API in this process until it is told to stop; requests that were begun are finished first."""
+"""Serve the API in this process until it is stopped; started requests are finished first."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def serve(settings: Settings, *, host: str, port: int) -> None:
         create_app(settings),
         host=host,
         port=port,
-        # The application logs each request itself, without the query, and knows which proxies to believe.
+        # The application itself logs requests, without the query, and handles trusted proxies.
         log_config=None,
         access_log=False,
         proxy_headers=False,

@@ -1,4 +1,4 @@
-"""What the endpoints work with, opened when first needed, so that the API starts while everything else is away."""
+"""The services used by the endpoints, opened on first use, so that the API starts even if they are unavailable."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from captionacc_dagster.resources import open_catalog, open_store
 from captionacc_dagster.settings import Settings
 from captionacc_dagster.storage.base import ObjectStore
 
-# A caller waits for the answer, so that patience is short; whoever called tries again.
+# Short timeouts, because a caller is waiting and can try again.
 CATALOG_RETRIES = Retries(attempts=2, base_s=0.1, cap_s=0.2)
 CATALOG_TIMEOUT_S = 3.0
 
 
 class Services:
-    """Catalog, store, Dagster, and the guards at the door."""
+    """Catalog, store, Dagster, authentication, and rate limits."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -72,27 +72,27 @@ class Services:
 
     @property
     def instance(self) -> DagsterInstance:
-        """Dagster's own storage, read only for what the webserver cannot tell: the queue in numbers.
+        """Dagster's storage, read only for the figures of the queue, which the webserver does not offer.
 
         Raises:
-            DagsterAway: ``DAGSTER_HOME`` names none, and this is not the embedded system.
+            DagsterAway: ``DAGSTER_HOME`` is not set, and this is not the embedded system.
         """
         with self._opening:
             if self._instance is None:
                 if "DAGSTER_HOME" not in os.environ and self.settings.catalog_kind != "embedded":
-                    raise DagsterAway("DAGSTER_HOME is not set, so the queue is not known here")
+                    raise DagsterAway("DAGSTER_HOME is not set, so the queue cannot be read")
                 self._instance = open_instance(self.settings)
             return self._instance
 
     @property
     def tokens(self) -> TokenVerifier:
-        """What checks user tokens."""
+        """The verifier of user tokens."""
         if self._tokens is None:
             self._tokens = _token_verifier(self.settings)
         return self._tokens
 
     def close(self) -> None:
-        """Give back every connection."""
+        """Close every connection."""
         self.dagster.close()
         if self._instance is not None:
             self._instance.dispose()
@@ -112,7 +112,7 @@ def _token_verifier(settings: Settings) -> TokenVerifier:
 
 
 def get_services(request: Request) -> Services:
-    """Give the services of the application that serves the request."""
+    """Return the services of the application that serves the request."""
     return request.app.state.services
 
 

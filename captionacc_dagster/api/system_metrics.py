@@ -1,5 +1,7 @@
-"""What Prometheus is shown of the whole system: counted in the catalog and in Dagster's storage, never in a process,
-so that every process of the API gives the same numbers and no restart loses any."""
+"""Metrics of the whole system, counted in the catalog and in Dagster's storage.
+
+So every API process returns the same numbers, and a restart loses none.
+"""
 
 from __future__ import annotations
 
@@ -38,9 +40,9 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 PREFIX = "captionacc_"
-# An answer is shown for this long, so that any number of scrapes are one question.
+# An answer is reused for this long, so that many scrapes cost one query.
 KEEP_SECONDS = 5.0
-# Prometheus waits ten seconds by default; a part that has not answered by then is away.
+# Prometheus waits ten seconds by default; a part that has not answered by this time counts as unavailable.
 ANSWER_SECONDS = 6.0
 
 _FLOWS = tuple(flow.value for flow in Flow)
@@ -54,14 +56,13 @@ _ANY = ()
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """A metric that is counted in the catalog's totals.
+    """A metric from the catalog's totals.
 
     Attributes:
-        name: of the total, and without prefix and suffix of the metric.
+        name: name of the total, and of the metric without prefix and suffix.
         kind: a counter, or a histogram over ``DURATION_BUCKETS_S``.
-        help: what it says.
-        labels: each with the values it always has (shown as 0 until they are counted), or with none when only what was
-            counted is shown.
+        help: description of the metric.
+        labels: label → values that are always shown (as 0 until counted); no values: only counted ones are shown.
     """
 
     name: str
@@ -75,34 +76,34 @@ COUNTED: tuple[Counted, ...] = (
             {"flow": _FLOWS, "tier": _TIERS, "outcome": _OUTCOMES}),
     Counted("flow_run_duration_seconds", "histogram", "From a run's start to its end.",
             {"flow": _FLOWS, "outcome": ("succeeded", "failed")}),
-    Counted("flow_run_queued_seconds", "histogram", "How long a run waited in the queue.",
+    Counted("flow_run_queued_seconds", "histogram", "Time a run waited in the queue.",
             {"flow": _FLOWS, "tier": _TIERS}),
-    Counted("stage_duration_seconds", "histogram", "What each step of a run took.", {"stage": _ANY}),
+    Counted("stage_duration_seconds", "histogram", "Duration of each step of a run.", {"stage": _ANY}),
     Counted("flow_run_errors", "counter", "Runs that failed or were restarted, by the class of the error.",
             {"flow": _FLOWS, "error_type": _ANY}),
-    Counted("flow_run_retries", "counter", "Steps and runs that were tried again.", {"flow": _FLOWS}),
-    Counted("retried_flow_runs", "counter", "Runs in which something was tried again, by how they ended.",
+    Counted("flow_run_retries", "counter", "Steps and runs that were retried.", {"flow": _FLOWS}),
+    Counted("retried_flow_runs", "counter", "Runs with retries, by how they ended.",
             {"flow": _FLOWS, "outcome": _OUTCOMES}),
     Counted("ocr_failures", "counter", "Frames and captions whose text could not be read.", {"flow": _FLOWS}),
-    Counted("launches", "counter", "Requests that became runs, by who started them.",
+    Counted("launches", "counter", "Requests that became runs, by what started them.",
             {"flow": _FLOWS, "launcher": ("sensor", "api", "run")}),
     Counted("compute_calls", "counter", "Remote compute calls that are over.",
             {"function": tuple(FUNCTIONS), "outcome": _CALL_ENDS}),
-    Counted("compute_timeouts", "counter", "Remote compute calls that ran into a time limit.",
+    Counted("compute_timeouts", "counter", "Remote compute calls that exceeded a time limit.",
             {"function": tuple(FUNCTIONS)}),
-    Counted("compute_call_restarts", "counter", "Remote compute calls that had to be made anew.",
+    Counted("compute_call_restarts", "counter", "Remote compute calls that were restarted.",
             {"function": tuple(FUNCTIONS)}),
     Counted("compute_call_seconds", "counter", "Seconds that remote compute calls ran.",
             {"function": tuple(FUNCTIONS)}),
     Counted("compute_cost_dollars", "counter", "Estimated cost of remote compute calls, US dollars.",
             {"function": tuple(FUNCTIONS)}),
-    Counted("lock_attempts", "counter", "Attempts at the lock of a video's database; held: somebody else had it.",
+    Counted("lock_attempts", "counter", "Attempts to lock a video's database; held: another holder had the lock.",
             {"database": get_args(DatabaseName), "outcome": ("acquired", "held")}),
 )  # fmt: skip
 
 
 class MetricSource(Generic[T]):
-    """A part of the system that is asked for its numbers: by one thread at a time, and not too often."""
+    """A part of the system that is queried for metrics by one thread at a time and not too often."""
 
     def __init__(self, name: str, ask: Callable[[], T], clock: Callable[[], float] = time.monotonic) -> None:
         self.name = name
@@ -113,9 +114,9 @@ class MetricSource(Generic[T]):
         self._answer: Future[T] | None = None
 
     def answer(self) -> Future[T]:
-        """Give the answer of a moment ago, or the one that comes."""
+        """Return the latest answer if it is recent, or a new one in progress."""
         with self._asking:
-            # While it hangs nobody else is sent after it.
+            # While a query hangs, no second one is started.
             if self._answer is None or (self._answer.done() and self._clock() - self._asked_at >= KEEP_SECONDS):
                 self._answer, self._asked_at = Future(), self._clock()
                 threading.Thread(
@@ -126,13 +127,13 @@ class MetricSource(Generic[T]):
     def _look(self, answer: Future[T]) -> None:
         try:
             answer.set_result(self._ask())
-        except Exception as error:  # noqa: BLE001 - whatever it is, this part is away
+        except Exception as error:  # noqa: BLE001 - any error means that this part is unavailable
             _log.warning("metrics: %s does not answer: %s", self.name, error)
             answer.set_exception(error)
 
 
 class SystemCollector(Collector):
-    """Asks the parts at each scrape; what is away is shown as down, and its numbers are missing."""
+    """Queries the parts at each scrape; an unavailable part is shown as down and its metrics are missing."""
 
     def __init__(
         self,
@@ -145,11 +146,11 @@ class SystemCollector(Collector):
         self._others = [MetricSource(name, ask) for name, ask in others.items()]
 
     def describe(self) -> Iterable[Metric]:
-        """Name nothing: registering must not ask anybody."""
+        """Return nothing, so that registering queries no part."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """Ask all parts at once, wait a bounded time, and give what there is."""
+        """Query all parts at once, wait a bounded time, and yield the available metrics."""
         parts: list[MetricSource[Any]] = [self._catalog, self._queue, *self._others]
         answers = {part.name: part.answer() for part in parts}
         done, _ = wait(answers.values(), timeout=ANSWER_SECONDS)
@@ -176,7 +177,7 @@ class SystemCollector(Collector):
 def _gauge(
     name: str, text: str, labels: Mapping[str, Sequence[str]], values: Mapping[tuple[str, ...], float]
 ) -> Metric:
-    """Make a gauge whose every combination of known label values is there, as 0 when nothing else is known."""
+    """Return a gauge with every combination of known label values, 0 where there is no value."""
     family = GaugeMetricFamily(f"{PREFIX}{name}", text, labels=list(labels))
     for key in dict.fromkeys([*itertools.product(*labels.values()), *values]):
         family.add_metric(key, values.get(key, 0.0))
@@ -190,13 +191,13 @@ def _of_catalog(catalog: CatalogMetrics) -> Iterator[Metric]:
         (count.flow, count.tier, count.state): count.count for count in catalog.requests
     }
     yield _gauge(
-        "open_requests", "Requests whose run has not ended; pending: it has no run yet.",
+        "open_requests", "Requests whose run has not ended; pending: without a run yet.",
         {"flow": _FLOWS, "tier": _TIERS, "state": _OPEN_REQUESTS}, requests,
     )  # fmt: skip
     locks = {("held",): float(catalog.locks.held), ("expired",): float(catalog.locks.expired)}
     yield _gauge("locks", "Locks of videos' databases; expired: left behind.", {"state": ("held", "expired")}, locks)
     calls: dict[tuple[str, ...], float] = {(state,): count for state, count in catalog.compute_calls.items()}
-    yield _gauge("open_compute_calls", "Remote compute calls under way.", {"state": _OPEN_CALLS}, calls)
+    yield _gauge("open_compute_calls", "Remote compute calls in progress.", {"state": _OPEN_CALLS}, calls)
 
 
 def _of_totals(totals: Iterable[Total]) -> Iterator[Metric]:
@@ -211,7 +212,7 @@ def _of_totals(totals: Iterable[Total]) -> Iterator[Metric]:
 
 
 def _series(counted: Counted, seen: Iterable[frozenset[tuple[str, str]]]) -> list[tuple[str, ...]]:
-    """Give the label values to show: all that are always there, then those that were counted."""
+    """Return the label values to show: those always shown, then others that were counted."""
     known = list(itertools.product(*counted.labels.values())) if all(counted.labels.values()) else []
     found = sorted(tuple(dict(labels).get(name, "") for name in counted.labels) for labels in seen)
     return list(dict.fromkeys([*known, *found]))
@@ -249,15 +250,15 @@ def _of_queue(queue: QueueFigures, now: datetime) -> Iterator[Metric]:
             head[group.flow] = max(group.priority, head.get(group.flow, group.priority))
         else:
             active[group.flow, group.tier.value, group.state] += group.count
-    yield _gauge("queued_runs", "Runs that wait in Dagster's queue.", {"flow": _FLOWS, "tier": _TIERS}, waiting)
+    yield _gauge("queued_runs", "Runs waiting in Dagster's queue.", {"flow": _FLOWS, "tier": _TIERS}, waiting)
     states = tuple(state for state in get_args(RunState) if state != "queued")
     yield _gauge(
-        "active_runs", "Runs that left the queue and are not over.",
+        "active_runs", "Runs that left the queue and have not ended.",
         {"flow": _FLOWS, "tier": _TIERS, "state": states}, active,
     )  # fmt: skip
     priority = GaugeMetricFamily(
         f"{PREFIX}queue_head_priority",
-        "Highest priority of the runs that wait; none while none waits.",
+        "Highest priority of waiting runs; absent if none wait.",
         labels=["flow"],
     )
     for flow, value in sorted(head.items()):
@@ -265,7 +266,7 @@ def _of_queue(queue: QueueFigures, now: datetime) -> Iterator[Metric]:
     yield priority
     beats = GaugeMetricFamily(
         f"{PREFIX}daemon_heartbeat_age_seconds",
-        "How long ago each of Dagster's daemons was heard of.",
+        "Age of the last heartbeat of each of Dagster's daemons.",
         labels=["daemon"],
     )
     for name, at in sorted(queue.heartbeats.items()):
@@ -276,7 +277,7 @@ def _of_queue(queue: QueueFigures, now: datetime) -> Iterator[Metric]:
 def _oldest(catalog: CatalogMetrics | None, queue: QueueFigures | None, now: datetime) -> Metric:
     family = GaugeMetricFamily(
         f"{PREFIX}oldest_waiting_request_age_seconds",
-        "Age of the oldest request that waits for its run to be made (outbox) or to start (queue); 0 while none does.",
+        "Age of the oldest request waiting for its run to be created (outbox) or to start (queue); 0 if none wait.",
         labels=["place", "flow"],
     )
     waiting: list[tuple[str, str, datetime | None]] = []

@@ -1,4 +1,4 @@
-"""Who is calling: Supabase user tokens, checked against a shared secret or the project's published keys."""
+"""Verify Supabase user tokens with a shared secret or the project's published keys."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from jwt.exceptions import PyJWTError
 
 _log = logging.getLogger(__name__)
 
-# Only these, and of a published key only the one that belongs to its type.
+# Only these are accepted, and for a published key only the one of its type.
 ASYMMETRIC: Final = frozenset({"RS256", "RS384", "RS512", "ES256", "ES384", "ES512", "EdDSA"})
 LEEWAY_S = 10
 _LONGEST_TOKEN = 8192
@@ -25,7 +25,7 @@ _MOST_KEYS = 50
 
 
 class InvalidToken(Exception):
-    """A token that proves nothing; the message says why and holds nothing of it."""
+    """A token is not valid; the message gives the reason without any part of the token."""
 
 
 class KeysUnavailable(Exception):
@@ -34,19 +34,19 @@ class KeysUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class TokenUser:
-    """Whom a token names."""
+    """The user named in a token."""
 
     user_id: UUID
 
 
 class PublishedKeys:
-    """The project's keys by id (JWKS), kept for ten minutes and fetched again when an unknown id comes.
+    """The project's keys by id (JWKS), cached for ten minutes and fetched again for an unknown id.
 
     Args:
-        url: where they are published.
-        keep_s: how long they are kept.
-        refetch_s: seconds between two fetches for unknown ids, so that nobody can make us fetch at will.
-        clock: seconds that only go forward.
+        url: URL of the keys.
+        keep_s: how long they are cached, seconds.
+        refetch_s: minimum seconds between fetches for unknown ids, so that callers cannot trigger fetches at will.
+        clock: monotonic time in seconds.
     """
 
     def __init__(
@@ -69,10 +69,10 @@ class PublishedKeys:
         self._tried_at = float("-inf")
 
     def find(self, key_id: str) -> PyJWK | None:
-        """Give the key of this id; None when it is not published.
+        """Return the key with this id; None if it is not published.
 
         Raises:
-            KeysUnavailable: they were never fetched and cannot be now.
+            KeysUnavailable: the keys were never fetched and cannot be fetched now.
         """
         known = self._keys.get(key_id)
         if known is not None and self._clock() - self._fetched_at <= self._keep_s:
@@ -100,7 +100,7 @@ class PublishedKeys:
                 if key is not None:
                     keys[entry["kid"]] = key
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
-            # Those known stay good: a new token may wait, the old ones must not fail.
+            # Known keys remain valid: a new token may have to wait, but existing ones must not fail.
             _log.warning("the keys of user tokens could not be fetched: %s", type(error).__name__)
             return
         self._keys = keys
@@ -108,7 +108,7 @@ class PublishedKeys:
 
 
 def _usable(entry: Mapping[str, Any]) -> PyJWK | None:
-    """Give a public key that signs; None for all else, shared secrets above all."""
+    """Return an entry as a public signing key; None for anything else, especially shared secrets."""
     if entry.get("kty") == "oct" or entry.get("use", "sig") != "sig" or not isinstance(entry.get("kid"), str):
         return None
     try:
@@ -119,13 +119,13 @@ def _usable(entry: Mapping[str, Any]) -> PyJWK | None:
 
 
 class TokenVerifier:
-    """Checks user tokens.
+    """Verifies user tokens.
 
     Args:
-        secret: of HS256 tokens; None: such tokens are refused.
-        keys: of asymmetric tokens; None: such tokens are refused.
-        audience: what ``aud`` must name.
-        issuer: what ``iss`` must be; None: it is not checked.
+        secret: secret of HS256 tokens; None: such tokens are refused.
+        keys: keys of asymmetric tokens; None: such tokens are refused.
+        audience: required value in ``aud``.
+        issuer: required ``iss``; None: not checked.
     """
 
     def __init__(self, *, secret: str | None, keys: PublishedKeys | None, audience: str, issuer: str | None) -> None:
@@ -135,10 +135,10 @@ class TokenVerifier:
         self._issuer = issuer
 
     def verify(self, token: str) -> TokenUser:
-        """Give whom a token names.
+        """Return the user named in a token.
 
         Raises:
-            InvalidToken: it is malformed, forged, expired, not valid yet, or for somebody else.
+            InvalidToken: it is malformed, forged, expired, not valid yet, or for another audience.
             KeysUnavailable: the keys cannot be fetched.
         """
         if len(token) > _LONGEST_TOKEN:
@@ -161,14 +161,14 @@ class TokenVerifier:
         except (PyJWTError, ValueError, TypeError, RecursionError) as error:
             raise InvalidToken(f"the token is not valid: {type(error).__name__}") from None
         if claims.get("role", "authenticated") != "authenticated":
-            raise InvalidToken("the token is no user's")
+            raise InvalidToken("the token is not a user token")
         try:
             return TokenUser(UUID(claims["sub"]))
         except (ValueError, AttributeError, TypeError):
             raise InvalidToken("the token names no user") from None
 
     def _key_of(self, header: Mapping[str, Any]) -> tuple[Any, str]:
-        """Choose key and algorithm; what the token says of itself only picks among ours."""
+        """Return key and algorithm; the token's header only selects among the accepted ones."""
         algorithm = header.get("alg")
         if algorithm == "HS256" and self._secret is not None:
             return self._secret, "HS256"
@@ -181,5 +181,5 @@ class TokenVerifier:
         if found is None:
             raise InvalidToken("the token's key is not known")
         if found.algorithm_name != algorithm:
-            raise InvalidToken("the token's algorithm is not its key's")
+            raise InvalidToken("the token's algorithm does not match its key")
         return found.key, found.algorithm_name

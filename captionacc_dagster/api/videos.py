@@ -1,4 +1,4 @@
-"""Reads: videos, their captions and subtitles, jobs, and what the tenant's owner may see besides."""
+"""Read videos, captions, subtitles, jobs, and the security log."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ from captionacc_dagster.storage.errors import ObjectNotFound
 router = APIRouter(tags=["videos"])
 
 _READ = responses(401, 403, 404, 422, 429, 503)
-Limit = Annotated[int, Query(ge=1, le=500, description="How many at most.")]
-Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the page before.")]
+Limit = Annotated[int, Query(ge=1, le=500, description="Maximum number of items.")]
+Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the previous page.")]
 FileName = Annotated[str, Query(min_length=1, max_length=1024), AfterValidator(no_control_characters)]
 
 
@@ -55,7 +55,7 @@ def list_videos(
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> VideoPage:
-    """Give the videos of the caller's tenant, newest first."""
+    """Return the videos of the caller's tenant, newest first."""
     page = services.catalog.list_videos(
         tenant_id=caller.tenant_id, statuses=status, filename=filename, cursor=cursor, limit=limit
     )
@@ -64,7 +64,7 @@ def list_videos(
 
 @router.get("/videos/{video_id}", summary="Read a video", responses=_READ)
 def read_video(video: VideoDependency) -> VideoView:
-    """Give a video and how far its processing has come."""
+    """Return a video and the state of its processing."""
     return VideoView.of(video)
 
 
@@ -86,10 +86,11 @@ def list_captions(
     services: ServicesDependency,
     video: VideoDependency,
     state: Annotated[
-        list[ExtentsState] | None, Query(max_length=4, description="By default all but `gap`, which are deleted ones.")
+        list[ExtentsState] | None,
+        Query(max_length=4, description="By default all but `gap` (deleted captions)."),
     ] = None,
 ) -> Response:
-    """Give a video's captions in order of time; their `ETag` is what edits take as `If-Match`."""
+    """Return a video's captions in order of time; pass their `ETag` to edits as `If-Match`."""
     wanted = set(state) if state else {"predicted", "confirmed", "issue"}
 
     def make() -> bytes:
@@ -112,12 +113,12 @@ def list_captions(
                 for name in ("application/x-subrip", "text/vtt", "text/x-ssa", "application/json")
             },
         },
-        206: {"description": "A part of it (`Range`)."},
+        206: {"description": "A part of the file (`Range`)."},
         304: {"description": "Unchanged (`If-None-Match`)."},
     },
 )
 def read_subtitles(request: Request, services: ServicesDependency, video: VideoDependency, kind: Format) -> Response:
-    """Give the captions as SRT, WebVTT, ASS or JSON, with what people corrected."""
+    """Return the captions as SRT, WebVTT, ASS, or JSON, including people's corrections."""
     tag = entity_tag(captions_tag(services, video), kind, video.filename, video.frame_rate, video.width, video.height)
     name = f"{Path(video.filename).stem}.{kind}"
     disposition = f"inline; filename=\"captions.{kind}\"; filename*=UTF-8''{quote(name, safe='')}"
@@ -137,7 +138,7 @@ def read_subtitles(request: Request, services: ServicesDependency, video: VideoD
 
 @router.get("/jobs/{job_id}", summary="Read a job", responses=_READ, tags=["actions"])
 def read_job(services: ServicesDependency, caller: CallerDependency, job_id: UUID) -> JobDetails:
-    """Say how a piece of work goes on, by the id that an action answered with or by its run's."""
+    """Return the state of a job, by the id from an action's answer or by the id of its run."""
     request = _find_request(services, job_id)
     if request is None or request.tenant_id != caller.tenant_id:
         if request is not None:
@@ -177,7 +178,7 @@ def list_security_events(
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> SecurityEventPage:
-    """Give what was refused in the caller's tenant, newest first. For owners of the tenant."""
+    """Return the security events of the caller's tenant, newest first. For owners of the tenant."""
     page = services.catalog.list_security_events(tenant_id=owner.tenant_id, event=event, cursor=cursor, limit=limit)
     shown = set(SecurityEventView.model_fields)
     return SecurityEventPage(
@@ -212,10 +213,10 @@ def _captions_database(services: Services, video: Video) -> Iterator[Path]:
 
 
 def captions_tag(services: Services, video: Video) -> str:
-    """Give the entity tag of a video's captions as they are stored now.
+    """Return the entity tag of a video's captions as now stored.
 
     Raises:
-        ApiError: 404 when there are none yet.
+        ApiError: 404 if there are none yet.
     """
     try:
         info = services.store.stat(video_keys(video).captions_db)
@@ -225,5 +226,5 @@ def captions_tag(services: Services, video: Video) -> str:
 
 
 def no_captions(video: Video) -> ApiError:
-    """Give the error of a video that has no captions yet."""
-    return ApiError(404, f"this video has no captions yet: boundaries are in state {video.boundaries_status}")
+    """Return the error for a video without captions."""
+    return ApiError(404, f"this video has no captions yet; its boundaries are in state {video.boundaries_status}")

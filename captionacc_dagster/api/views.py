@@ -1,4 +1,4 @@
-"""What the API shows of videos, captions and jobs, and what it takes; every size is bounded."""
+"""Request and response bodies of the API; every size is bounded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from captionacc_dagster.catalog.models import (
     WorkflowStatus,
 )
 
-# A day; SQLite and every player take more, no caption lasts longer.
+# One day: no caption lasts longer.
 _LONGEST_MS = 86_400_000 * 10
 _MOST_CAPTIONS = 1000
 
@@ -43,7 +43,7 @@ class _Body(BaseModel):
 
 
 class CropRegionBody(_Body):
-    """Where captions stand: fractions of the picture from the top left."""
+    """Where captions appear, in fractions of the picture from the top left."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -58,30 +58,30 @@ class CropRegionBody(_Body):
     @model_validator(mode="after")
     def _has_area(self) -> Self:
         if self.crop_left >= self.crop_right or self.crop_top >= self.crop_bottom:
-            raise ValueError("the region has no area: crop_left < crop_right and crop_top < crop_bottom are needed")
+            raise ValueError("the region is empty; crop_left < crop_right and crop_top < crop_bottom are required")
         return self
 
     def as_tuple(self) -> tuple[float, float, float, float]:
-        """Give left, top, right, bottom."""
+        """Return left, top, right, bottom."""
         return self.crop_left, self.crop_top, self.crop_right, self.crop_bottom
 
 
 class ApproveLayout(_Body):
-    """Approve where captions stand."""
+    """Approval of a layout."""
 
     type: Literal["crop-and-infer-caption-frame-extents"]
-    crop_region: CropRegionBody | None = Field(default=None, description="By default the region that was found.")
+    crop_region: CropRegionBody | None = Field(default=None, description="By default, the region that was found.")
 
 
 class Job(BaseModel):
-    """A piece of work that was asked for; `GET /jobs/{jobId}` says how it goes on."""
+    """A requested piece of work; `GET /jobs/{jobId}` returns its state."""
 
-    jobId: str = Field(description="The run, or the request while it has none yet.")  # noqa: N815 - the wire's name
-    status: RequestState = Field(description="`pending` while it waits for a run, then as the run.")
+    jobId: str = Field(description="Id of the run, or of the request while it has no run.")  # noqa: N815 - the wire's name
+    status: RequestState = Field(description="`pending` until it has a run, then the state of the run.")
 
 
 class JobDetails(Job):
-    """A piece of work and how it goes on."""
+    """A piece of work and its state."""
 
     flow: FlowName
     video_id: UUID
@@ -93,7 +93,7 @@ class JobDetails(Job):
 
 
 class CropRegionView(BaseModel):
-    """Where captions stand."""
+    """Where captions appear."""
 
     crop_left: float
     crop_top: float
@@ -102,7 +102,7 @@ class CropRegionView(BaseModel):
 
 
 class VideoView(BaseModel):
-    """A video and how far its processing has come."""
+    """A video and the state of its processing."""
 
     id: UUID
     filename: str
@@ -111,7 +111,7 @@ class VideoView(BaseModel):
     layout_status: WorkflowStatus
     boundaries_status: WorkflowStatus
     text_status: WorkflowStatus
-    error: str | None = Field(description="What went wrong first, in one line.")
+    error: str | None = Field(description="The first error, in one line.")
     crop_region: CropRegionView | None
     layout_confidence: float | None
     layout_approved_at: datetime | None
@@ -128,7 +128,7 @@ class VideoView(BaseModel):
 
     @classmethod
     def of(cls, video: Video) -> VideoView:
-        """Show a row."""
+        """Return the view of a row."""
         values = video.model_dump(include=set(cls.model_fields) - {"error", "crop_region"})
         region = video.crop_region
         return cls(
@@ -153,34 +153,34 @@ def _first_error(video: Video) -> str | None:
 
 
 def error_message(details: Json | None) -> str | None:
-    """Give the line of an error's details that is for everybody."""
+    """Return the public message in an error's details."""
     message = (details or {}).get("message")
     return message if isinstance(message, str) else None
 
 
 class VideoPage(BaseModel):
-    """Some videos, newest first."""
+    """One page of videos, newest first."""
 
     videos: list[VideoView]
-    next_cursor: str | None = Field(description="Give it as `cursor` for the next page; null: these were the last.")
+    next_cursor: str | None = Field(description="Pass it as `cursor` for the next page; null on the last page.")
 
 
 class CaptionView(BaseModel):
-    """A caption: half-open times on the video's own clock, and what it says."""
+    """A caption: half-open times on the video's clock, and its text."""
 
     id: int
     start_ms: int
     end_ms: int
-    start_frame_index: int = Field(description="Cropped frames, ten a second by default.")
+    start_frame_index: int = Field(description="Index of cropped frames, 10 per second by default.")
     end_frame_index: int
-    text: str = Field(description="What a person typed, or else what the machine read.")
+    text: str = Field(description="The text that a person typed, or else the OCR text.")
     typed_text: str | None
     ocr_text: str | None
     ocr_confidence: float | None
     ocr_status: OcrStatus
     ocr_error: str | None
     state: ExtentsState
-    text_pending: bool = Field(description="Its times changed since its text was typed.")
+    text_pending: bool = Field(description="Whether its times changed after its text was typed.")
     text_status: str | None
     text_notes: str | None
     track: str
@@ -188,7 +188,7 @@ class CaptionView(BaseModel):
 
     @classmethod
     def of(cls, row: StoredCaption) -> CaptionView:
-        """Show a row."""
+        """Return the view of a row."""
         return cls(
             id=row.id,
             start_ms=row.start_ms,
@@ -217,13 +217,13 @@ class CaptionList(BaseModel):
 
 
 class Edited(CaptionList):
-    """The captions that an edit changed, and the reading that it asked for."""
+    """The captions that an edit changed, and the OCR job that it started."""
 
-    ocr_job: Job | None = Field(description="The machine reads these captions anew; null when it need not.")
+    ocr_job: Job | None = Field(description="The job that reads these captions again; null if none is necessary.")
 
 
 class CorrectCaption(_Body):
-    """What is to change; what is not named stays. `text: null` takes a typed text away."""
+    """The changes; omitted fields stay. `text: null` removes a typed text."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"text": "What are you doing here?"}]})
 
@@ -236,7 +236,7 @@ class CorrectCaption(_Body):
 
 
 class AddCaption(_Body):
-    """A caption that the machine missed; without a text the machine reads it."""
+    """A caption that was not found; without a text, it is read by OCR."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"start_ms": 1000, "end_ms": 2500}]})
 
@@ -246,7 +246,7 @@ class AddCaption(_Body):
 
 
 class SplitCaption(_Body):
-    """Where one caption becomes two; without texts the machine reads both anew."""
+    """Where to split a caption in two; without texts, both are read again."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"at_ms": 1700}]})
 
@@ -255,7 +255,7 @@ class SplitCaption(_Body):
 
 
 class MergeCaptions(_Body):
-    """Captions that are one; without a text the machine reads it anew."""
+    """Captions to merge; without a text, the result is read again."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"caption_ids": [3, 4]}]})
 
@@ -264,7 +264,7 @@ class MergeCaptions(_Body):
 
 
 class ConfirmCaptions(_Body):
-    """Captions that begin and end where they should."""
+    """Captions whose start and end are correct."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"caption_ids": [1, 2, 3]}]})
 
@@ -272,7 +272,7 @@ class ConfirmCaptions(_Body):
 
 
 class SecurityEventView(BaseModel):
-    """A refusal or another event that the tenant's owner should know of."""
+    """An event in the tenant's security log."""
 
     id: UUID
     event: str
@@ -287,7 +287,7 @@ class SecurityEventView(BaseModel):
 
 
 class SecurityEventPage(BaseModel):
-    """Some events, newest first."""
+    """One page of events, newest first."""
 
     events: list[SecurityEventView]
     next_cursor: str | None

@@ -1,4 +1,4 @@
-"""``POST /webhooks/supabase/videos``: a row was inserted into ``videos``, and its processing starts."""
+"""``POST /webhooks/supabase/videos``: start processing when a row was inserted into ``videos``."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ RETRY_AFTER_S = 30
 
 
 def no_control_characters(text: str) -> str:
-    """Refuse what no name holds and Postgres does not take.
+    """Raise for control characters, which Postgres does not accept; return other text.
 
     Raises:
-        ValueError: there is one.
+        ValueError: the text contains a control character.
     """
     if any(unicodedata.category(character) == "Cc" for character in text):
         raise ValueError("control characters are not allowed")
@@ -50,7 +50,7 @@ FileName = Annotated[StrictStr, Field(min_length=1, max_length=1024), AfterValid
 
 
 class Event(BaseModel):
-    """What every database webhook of Supabase says; what else it says is passed over."""
+    """The fields of every database webhook of Supabase; other fields are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -60,7 +60,7 @@ class Event(BaseModel):
 
 
 class VideoRecord(BaseModel):
-    """What is needed of the inserted row."""
+    """The fields used of the inserted row."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -71,7 +71,7 @@ class VideoRecord(BaseModel):
 
 
 class WebhookRequest(BaseModel):
-    """A webhook that starts something."""
+    """A webhook for an inserted video."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -81,16 +81,16 @@ class WebhookRequest(BaseModel):
 
 
 class Accepted(BaseModel):
-    """The video's processing has its run."""
+    """The run that processes the video."""
 
     success: Literal[True] = True
     flow_run_id: str = Field(description="Id of the Dagster run.")
     status: Literal["accepted"] = "accepted"
-    priority: int | None = Field(description="The run's priority at the moment, higher runs first.")
+    priority: int | None = Field(description="The run's present priority; higher runs first.")
 
 
 class Ignored(BaseModel):
-    """Nothing had to be done."""
+    """The webhook needs no action."""
 
     success: Literal[True] = True
     status: Literal["ignored"] = "ignored"
@@ -129,14 +129,14 @@ async def receive(
     request: Request,
     services: ServicesDependency,
     secret: WebhookSecret,
-    webhook_id: Annotated[str | None, Header(description="Id of the delivery, when it is signed.")] = None,
+    webhook_id: Annotated[str | None, Header(description="Id of the delivery, if it is signed.")] = None,
     webhook_timestamp: Annotated[str | None, Header(description="Unix time of the signature.")] = None,
-    webhook_signature: Annotated[str | None, Header(description="`v1,…` as standardwebhooks.com has it.")] = None,
+    webhook_signature: Annotated[str | None, Header(description="`v1,…` as in standardwebhooks.com.")] = None,
 ) -> JSONResponse:
-    """Answer with the run of the video's initial processing.
+    """Start the initial processing of an inserted video and return its run.
 
-    The request is in the outbox before anything is launched: after a 503 the processing starts by itself once Dagster
-    is back, and sending the webhook again is harmless. A delivery that was accepted is not accepted again (409).
+    The request is stored in the outbox first: after a 503, processing starts by itself once Dagster is back, and
+    sending the webhook again is harmless. A delivery that was accepted is refused the second time (409).
     """
     await run_sync(check_webhook_secret, services, secret)
     try:
@@ -168,7 +168,7 @@ def _process(services: Services, headers: Headers, body: bytes) -> tuple[int, Ac
     if request is None:
         return 200, Ignored(reason="the video needs no processing")
     if request.idempotency_key != f"video_initial_processing:{record.id}":
-        # A later request of the same video, a retry: not what this insertion asked for.
+        # The open request is a later one, such as a retry, not the one of this insertion.
         services.catalog.release_processing_request(request.id, claimer)
         _refuse_replay(services)
     launched = _launch(services, request, claimer)
@@ -191,16 +191,16 @@ def _check_key(services: Services, record: VideoRecord) -> None:
         check_owned(record.storage_key, record.tenant_id)
     except ForeignKey:
         services.audit.record("webhook_foreign_key", severity="critical")
-        raise ApiError(400, "record.storage_key: it is not this tenant's") from None
+        raise ApiError(400, "record.storage_key: belongs to another tenant") from None
     except InvalidKey as error:
         raise ApiError(400, f"record.storage_key: {error}") from None
     expected = VideoKeys(str(record.tenant_id), str(record.id)).video
     if record.storage_key != expected:
-        raise ApiError(400, f"record.storage_key: it is not this video's, expected {expected}")
+        raise ApiError(400, f"record.storage_key: is not this video's key, expected {expected}")
 
 
 def _claim(services: Services, record: VideoRecord, claimer: str) -> ProcessingRequest | None:
-    """Take the video's request; row and request are made when the insertion was into another database."""
+    """Claim the video's request; row and request are created if the insertion was in another database."""
     try:
         made = services.catalog.create_video(
             record.tenant_id,
@@ -212,10 +212,10 @@ def _claim(services: Services, record: VideoRecord, claimer: str) -> ProcessingR
             lease_s=CLAIM_SECONDS,
         )
     except NotFound:
-        raise ApiError(400, "record.tenant_id: there is no such tenant") from None
+        raise ApiError(400, "record.tenant_id: no such tenant") from None
     except Conflict:
         services.audit.record("webhook_foreign_video", severity="critical")
-        raise ApiError(400, "record.id: the video is another tenant's, or was deleted") from None
+        raise ApiError(400, "record.id: the video belongs to another tenant or was deleted") from None
     except InvalidValue as error:
         raise ApiError(400, f"record: {error.message}") from None
     return made.request
@@ -225,11 +225,11 @@ def _launch(services: Services, request: ProcessingRequest, claimer: str) -> Lau
     try:
         return services.launcher.launch(request, claimer)
     except LaunchDelayed as error:
-        raise unavailable(f"the video is processed later: {error}", RETRY_AFTER_S) from error
+        raise unavailable(f"the video will be processed later: {error}", RETRY_AFTER_S) from error
 
 
 def _is_first(services: Services, record: VideoRecord) -> bool:
-    """Note the delivery; only now, so that one answered with 503 may come again."""
+    """Record the delivery; not earlier, so that a delivery answered with 503 may be repeated."""
     try:
         return services.catalog.accept_webhook_delivery(
             f"videos:insert:{record.id}", "supabase", video_id=record.id, tenant_id=record.tenant_id

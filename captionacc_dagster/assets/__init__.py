@@ -1,1 +1,1 @@
-"""What exists for a video: one module a stage, in the order of the stages."""
+"""The Dagster assets of a video, one module per stage, and their checks."""

@@ -1,4 +1,4 @@
-"""The cropped frames, and the frames at which captions begin and end: one compute call."""
+"""Crop the caption region and find when each caption begins and ends, in one compute call."""
 
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -30,13 +30,13 @@ _spec = partial(compute_output, made_from="layout_db", flow="crop_and_infer")
     specs=[
         _spec(
             "cropped_frames",
-            "The crop region ten times a second as WebM chunks in three levels that share no frame, for scrubbing.",
+            "The crop region at 10 frames per second, as WebM chunks in three levels without a common frame.",
             {"webm"},
         ),
         _spec(
             "caption_frame_extents",
-            "`caption_frame_extents_v{N}.db`: when each caption begins and ends, to the native frame, and the label of "
-            "every pair of cropped frames.",
+            "`caption_frame_extents_v{N}.db`: the first and last native frame of each caption, and the label of "
+            "each pair of consecutive cropped frames.",
             {"sqlite"},
         ),
     ],
@@ -52,7 +52,7 @@ def caption_extents(
     compute: ResourceParam[ComputeBackend],
     progress: ResourceParam[ProgressReporter],
 ) -> Iterator[MaterializeResult]:
-    """Crop, follow every native frame, find the extents and read the captions, in one compute call."""
+    """Crop the region, follow every native frame, find the extents, and read the captions, in one compute call."""
     run = VideoRun(context, catalog, "crop_and_infer")
     with run.stage("boundaries"):
         _make_sure_of_approval(run)
@@ -83,7 +83,7 @@ def caption_extents(
 
 
 def crop_box(video: Video) -> CropBox | None:
-    """Give the video's crop region as it travels; None when it has no captions."""
+    """Return the video's crop region as a compute argument; None for a video without captions."""
     region = video.crop_region
     if region is None:
         return None
@@ -92,18 +92,18 @@ def crop_box(video: Video) -> CropBox | None:
 
 
 def _make_sure_of_approval(run: VideoRun) -> None:
-    """Approve a layout by itself where the tenant wants that and confidence allows it.
+    """Approve the layout automatically where the tenant allows it and the confidence suffices.
 
     Raises:
-        BadInput: a person has to approve it first.
+        BadInput: a person must approve it first.
     """
     video = run.video
     if video.layout_approved_at is not None:
         return
     if not may_be_approved(video, run.catalog.get_tenant(video.tenant_id), get_settings().auto_approve_layout):
         raise BadInput(
-            f"{video.filename}: its layout waits for approval (confidence {video.layout_confidence or 0.0:.2f}); "
-            f"look at it and run `captionacc approve {video.id}`"
+            f"{video.filename}: the layout needs approval (confidence {video.layout_confidence or 0.0:.2f}); "
+            f"check it and run `captionacc approve {video.id}`"
         )
     run.catalog.approve_layout(
         video.id,
@@ -144,7 +144,7 @@ def _materializations(
             **{f"cpu_seconds_{stage}": value for stage, value in result.stage_seconds.items()},
             **call,
             **{f"label_{label}": count for label, count in result.label_counts.items()},
-            "timeline": picture(timeline_picture(captions, duration), "captions along the video", "png"),
+            "timeline": picture(timeline_picture(captions, duration), "captions over time", "png"),
             "key": MetadataValue.path(result.caption_frame_extents_db_key),
             **describe_object(store, result.caption_frame_extents_db_key),
         },

@@ -31,7 +31,8 @@ class CaptionsConfig(Config):
     """Which captions to read."""
 
     caption_ids: list[int] = Field(
-        default_factory=list, description="Ids of captions to read again; empty: import the newest extents and read all."
+        default_factory=list,
+        description="Ids of captions to read again; empty: import the extents and read all.",
     )
 
 
@@ -105,7 +106,7 @@ def _read(
 
 
 def _unread(row: StoredCaption, reason: str) -> OcrUpdate:
-    """Note why a caption could not be read; what it said before stays."""
+    """Return an update that records why a caption could not be read and keeps its earlier text."""
     return OcrUpdate(row.id, row.caption_ocr or "", row.caption_ocr_confidence or 0.0, reason)
 
 

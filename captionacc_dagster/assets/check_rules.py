@@ -30,13 +30,13 @@ ALPHABET_CPS, HAN_CPS, HANGUL_CPS, JAPANESE_CPS = 20.0, 9.0, 12.0, 4.0
 # Authors of burned-in captions stray from the guides. Beyond this factor, a truncated extent or two merged captions
 # are the likelier explanation.
 STYLE_SLACK = 1.5
-# Where the engine demands a second look even at one or two characters (ReadingTuning.confident_in_few).
+# The confidence below which the engine itself reads one or two characters again (ReadingTuning.confident_in_few).
 DOUBTFUL_TEXT = 0.75
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a rule found: it passes when nothing is wrong.
+    """The result of a rule; it passes when nothing is wrong.
 
     Attributes:
         wrong: one line for each frame, caption, or key that fails.
@@ -126,7 +126,7 @@ def every_chunk_is_there(stored: Iterable[str], frame_count: int) -> Verdict:
 
     Args:
         stored: names under the version's prefix, ``modulo_{level}/chunk_{first_frame:010d}.webm``.
-        frame_count: cropped frames.
+        frame_count: number of cropped frames.
     """
     expected = {
         f"modulo_{level}/chunk_{first:010d}.webm"
@@ -197,7 +197,8 @@ def extents_in_order(captions: Sequence[Caption], duration_s: float, frame_rate:
             if caption.start_s < before.start_s:
                 wrong.append(f"{name}: is stored after caption {earlier}, which begins later")
             elif caption.start_s < before.end_s - 1e-6:
-                wrong.append(f"{name}: overlaps caption {earlier} in {f'track {caption.track}' if caption.track else 'an unnamed track'}")
+                track = f"track {caption.track}" if caption.track else "an unnamed track"
+                wrong.append(f"{name}: overlaps caption {earlier} in {track}")
         last[caption.track] = (number, caption)
     return Verdict(tuple(wrong), facts={"captions": len(captions), "tracks": len(last)})
 
@@ -214,7 +215,7 @@ def labels_agree(
         pairs: labels of consecutive cropped frames.
         recorded: label → recorded count.
         spans: track → cropped frames ``[start, end)`` of its captions, in order.
-        frame_count: cropped frames.
+        frame_count: number of cropped frames.
     """
     counts = dict.fromkeys(recorded, 0)
     for pair in pairs:

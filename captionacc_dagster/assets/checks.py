@@ -1,6 +1,7 @@
-"""Asset checks: after each stage, what was stored is read again and judged. They end the flow, well or with a reason.
+"""Asset checks: read back what each stage stored and judge it.
 
-A blocking check that fails with an error stops what comes after it, and the video's row says why.
+A blocking check that fails with an error stops the stages after it, and the video's row says why. The checks of the
+last stage of a flow also end the video's request.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -48,12 +49,12 @@ from captionacc_dagster.storage.keys import VideoKeys
 Judged = tuple[str, str, Verdict]
 
 _SEVERITIES = {"warn": AssetCheckSeverity.WARN, "error": AssetCheckSeverity.ERROR}
-# For videos whose rate nobody measured.
+# Frames per second of a video whose rate was never measured.
 _USUAL_FRAME_RATE = 25.0
 
 
 class CheckFailed(Exception):
-    """What was stored is not as it must be; the message says what is wrong."""
+    """Raised when a blocking check fails; the message says what is wrong."""
 
 
 def _spec(asset: str, name: str, rule: Callable[..., Verdict], *, blocking: bool = False) -> AssetCheckSpec:
@@ -104,14 +105,14 @@ SUBTITLES_CHECKS = [
 def raw_video_checks(
     context: AssetCheckExecutionContext, catalog: ResourceParam[Catalog], store: ResourceParam[ObjectStore]
 ) -> Iterator[AssetCheckResult]:
-    """The file is the one that was announced; otherwise nothing is done with it."""
+    """Check that the file is the one that was announced, before anything is done with it."""
     run = VideoRun(context, catalog, Flow.VIDEO_INITIAL_PROCESSING.value)
     with run.stage("layout"):
         yield from _results(run, RAW_VIDEO_CHECKS, list(judge_raw_video(run, store)))
 
 
 def judge_raw_video(run: VideoRun, store: ObjectStore) -> Iterator[Judged]:
-    """Judge the uploaded file."""
+    """Yield a verdict on each property of the uploaded file."""
     video, key = run.video, run.keys.video
     yield (
         "raw_video",
@@ -120,7 +121,7 @@ def judge_raw_video(run: VideoRun, store: ObjectStore) -> Iterator[Judged]:
     )
     recorded = recorded_metadata(run.context.instance, "raw_video", video)
     info = store.stat(key)
-    # The asset has read the whole file already: it is read again only when it has changed since.
+    # The asset already read the whole file; read it again only if it has changed since.
     unchanged = recorded.get("etag") == info.etag and "sha256" in recorded
     found = {"size_bytes": info.size, "sha256": recorded["sha256"] if unchanged else store.sha256(key)}
     announced = {
@@ -134,7 +135,7 @@ def judge_raw_video(run: VideoRun, store: ObjectStore) -> Iterator[Judged]:
 def layout_checks(
     context: AssetCheckExecutionContext, catalog: ResourceParam[Catalog], store: ResourceParam[ObjectStore]
 ) -> Iterator[AssetCheckResult]:
-    """Full frames, OCR and layout are complete and agree: the flow's end."""
+    """Check that full frames, OCR, and layout are complete and agree, then end the flow."""
     run = VideoRun(context, catalog, Flow.VIDEO_INITIAL_PROCESSING.value)
     with run.stage("layout"):
         yield from _results(run, LAYOUT_CHECKS, [*judge_frames(run, store), *judge_layout(run, store)])
@@ -142,7 +143,7 @@ def layout_checks(
 
 
 def judge_frames(run: VideoRun, store: ObjectStore) -> Iterator[Judged]:
-    """Judge the full frames, and what was read in them."""
+    """Yield a verdict on the full frames and on their OCR."""
     video = run.video
     recorded = recorded_metadata(run.context.instance, "full_frames", video)
     indices = frame_indices(store.list_files(run.keys.full_frames_prefix))
@@ -173,7 +174,7 @@ def judge_frames(run: VideoRun, store: ObjectStore) -> Iterator[Judged]:
 
 
 def judge_layout(run: VideoRun, store: ObjectStore) -> Iterator[Judged]:
-    """Judge the objects and keys of the databases."""
+    """Yield a verdict on the databases and their keys."""
     keys: VideoKeys = run.keys
     expected = {"full_frames": keys.full_frames_prefix, "ocr_db": keys.ocr_db, "layout_db": keys.layout_db}
     recorded = {name: recorded_metadata(run.context.instance, name, run.video) for name in expected}
@@ -187,18 +188,18 @@ def judge_layout(run: VideoRun, store: ObjectStore) -> Iterator[Judged]:
 def extents_checks(
     context: AssetCheckExecutionContext, catalog: ResourceParam[Catalog], store: ResourceParam[ObjectStore]
 ) -> Iterator[AssetCheckResult]:
-    """Cropped frames and extents are complete and agree; otherwise no captions are made of them."""
+    """Check that cropped frames and extents are complete and agree, before captions are made from them."""
     run = VideoRun(context, catalog, Flow.CROP_AND_INFER.value)
     with run.stage("boundaries"):
         version = run.video.cropped_frames_version
         if version is None:
-            raise BadInput(f"{run.video.filename}: has no extents yet; run caption_frame_extents first")
+            raise BadInput(f"{run.video.filename}: no extents yet; run caption_frame_extents first")
         judged = [*judge_cropped_frames(run, store, version), *judge_extents(run, store, version)]
         yield from _results(run, EXTENTS_CHECKS, judged)
 
 
 def judge_cropped_frames(run: VideoRun, store: ObjectStore, version: int) -> Iterator[Judged]:
-    """Judge the chunks of one version."""
+    """Yield a verdict on the chunks of one version."""
     prefix = run.keys.cropped_frames_prefix(version)
     recorded = recorded_metadata(run.context.instance, "cropped_frames", run.video)
     found = describe_prefix(store, prefix)
@@ -214,7 +215,7 @@ def judge_cropped_frames(run: VideoRun, store: ObjectStore, version: int) -> Ite
 
 
 def judge_extents(run: VideoRun, store: ObjectStore, version: int) -> Iterator[Judged]:
-    """Judge the extents of one version, and the labels of its cropped frames."""
+    """Yield a verdict on the extents of one version and on the labels of its cropped frames."""
     video, name, key = run.video, "caption_frame_extents", run.keys.extents_db(version)
     recorded = {asset: recorded_metadata(run.context.instance, asset, video) for asset in ("cropped_frames", name)}
     expected = {"cropped_frames": run.keys.cropped_frames_prefix(version), name: key}
@@ -236,7 +237,7 @@ def judge_extents(run: VideoRun, store: ObjectStore, version: int) -> Iterator[J
 
 
 def _spans(captions: Sequence[Caption], rate: float) -> dict[str, list[tuple[int, int]]]:
-    """Give, for each track, the cropped frames of its captions."""
+    """Return track → cropped frames ``[start, end)`` of its captions."""
     spans: dict[str, list[tuple[int, int]]] = {}
     for caption in captions:
         spans.setdefault(caption.track, []).append(databases.cropped_frames_of(caption, rate))
@@ -247,19 +248,19 @@ def _spans(captions: Sequence[Caption], rate: float) -> dict[str, list[tuple[int
 def captions_checks(
     context: AssetCheckExecutionContext, catalog: ResourceParam[Catalog], store: ResourceParam[ObjectStore]
 ) -> Iterator[AssetCheckResult]:
-    """The captions could be read and are plausible."""
+    """Check that the captions could be read and are plausible."""
     run = VideoRun(context, catalog, _captions_flow(context))
     with run.stage("text"):
         yield from _results(run, CAPTIONS_CHECKS, list(judge_captions(run.video, store)))
 
 
 def judge_captions(video: Video, store: ObjectStore) -> Iterator[Judged]:
-    """Judge the captions as machine and people left them."""
+    """Yield a verdict on the captions as stored, with people's edits."""
     rows = read_captions(store, video)
     frame_rate = video.frame_rate or _USUAL_FRAME_RATE
     captions = captions_database.to_captions(rows, frame_rate)
     yield "captions_db", "every_caption_read", rules.captions_all_read(rows)
-    # People may place captions as they like: what the machine must not do is here only worth a look.
+    # People may place captions as they like, so what would be an error of the machine is only a warning here.
     in_order = replace(rules.extents_in_order(captions, video.duration_seconds or 0.0, frame_rate), severity="warn")
     yield "captions_db", "captions_in_order", in_order
     for rule in (rules.lengths_plausible, rules.reading_speed_plausible, rules.text_is_confident):
@@ -270,7 +271,7 @@ def judge_captions(video: Video, store: ObjectStore) -> Iterator[Judged]:
 def subtitles_checks(
     context: AssetCheckExecutionContext, catalog: ResourceParam[Catalog], store: ResourceParam[ObjectStore]
 ) -> Iterator[AssetCheckResult]:
-    """The subtitle files say what the captions database says: the flow's end."""
+    """Check that the subtitle files match the captions database, then end the flow."""
     run = VideoRun(context, catalog, _captions_flow(context))
     with run.stage("text"):
         yield from _results(run, SUBTITLES_CHECKS, list(judge_subtitles(run, store)))
@@ -278,7 +279,7 @@ def subtitles_checks(
 
 
 def judge_subtitles(run: VideoRun, store: ObjectStore) -> Iterator[Judged]:
-    """Judge the subtitle files."""
+    """Yield a verdict on the subtitle files."""
     recorded = recorded_metadata(run.context.instance, "subtitles", run.video)
     expected = {kind: run.keys.subtitles(kind) for kind in FORMATS}
     keys = {kind: recorded.get(f"{kind}_key") for kind in FORMATS}
@@ -301,10 +302,10 @@ def _known(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _results(run: VideoRun, specs: Sequence[AssetCheckSpec], judged: Sequence[Judged]) -> Iterator[AssetCheckResult]:
-    """Give Dagster what was found.
+    """Yield the verdicts as Dagster results.
 
     Raises:
-        CheckFailed: after all results, when a blocking check found an error.
+        CheckFailed: after all results, if a blocking check failed with an error.
     """
     blocking = {(spec.asset_key.to_user_string(), spec.name) for spec in specs if spec.blocking}
     stopping = []

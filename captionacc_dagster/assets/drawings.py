@@ -1,4 +1,4 @@
-"""Pictures that explain a video's stages; each has its own opaque ground, so that it reads in light and in dark."""
+"""Draw the pictures that explain a video's stages, on an opaque background that suits light and dark themes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Color = tuple[int, int, int]
 MarkedBoxes = Sequence[tuple[BBox, bool]]
-"""Text boxes, and whether each is a caption."""
+"""Text boxes, each with whether it is a caption."""
 
 SHEET_COLUMNS = 3
 TILE_WIDTH = 296
@@ -25,14 +25,14 @@ OTHER: Color = (235, 90, 70)
 REGION: Color = (255, 190, 0)
 ANCHOR: Color = (80, 200, 255)
 PAPER: Color = (250, 250, 248)
-INK: Color = (45, 45, 50)
+TEXT_COLOR: Color = (45, 45, 50)
 FAINT: Color = (222, 222, 218)
 SURE: Color = (46, 160, 90)
 DOUBT: Color = (225, 85, 20)
-# As wide as the dialog in which Dagster's UI shows it.
+# The width of the dialog in Dagster's UI, pixels.
 CHART_WIDTH = 900
 _MARGIN = 46
-# Below this a caption is drawn as doubtful: as the engine's text, or of its two ends.
+# Captions whose text or extent confidence is below this are drawn as doubtful.
 DOUBTFUL = 0.75
 
 
@@ -42,9 +42,9 @@ def contact_sheet(
     """Draw frames side by side, each with its time, its text boxes and the crop region.
 
     Args:
-        frames: seconds, picture ``(h, w, 3)`` RGB uint8, boxes.
-        region: where captions stand.
-        limit: most frames shown, spread evenly.
+        frames: for each frame its time in seconds, picture ``(h, w, 3)`` RGB uint8, and boxes.
+        region: where captions appear.
+        limit: maximum number of frames shown, spread evenly.
     """
     import cv2
     import numpy as np
@@ -61,7 +61,7 @@ def contact_sheet(
         if region is not None:
             draw_box(tile, region, REGION, thickness=2)
         label = _clock(seconds)
-        cv2.rectangle(tile, (0, 0), (8 * len(label) + 8, 18), INK, -1)
+        cv2.rectangle(tile, (0, 0), (8 * len(label) + 8, 18), TEXT_COLOR, -1)
         _write(tile, label, (4, 13), PAPER)
         y, x = (number // SHEET_COLUMNS) * (height + 4) + 2, (number % SHEET_COLUMNS) * (TILE_WIDTH + 4) + 2
         sheet[y : y + height, x : x + TILE_WIDTH] = tile
@@ -71,14 +71,14 @@ def contact_sheet(
 
 
 def spread(count: int, limit: int) -> list[int]:
-    """Give at most ``limit`` of the numbers 0..count-1, spread evenly."""
+    """Return at most ``limit`` of the numbers 0..count-1, spread evenly."""
     import numpy as np
 
     return [int(i) for i in np.unique(np.linspace(0, count - 1, min(limit, count)).round().astype(int))]
 
 
 def resized(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    """Scale an ``(h, w, 3)`` picture."""
+    """Return an ``(h, w, 3)`` picture scaled to ``(height, width, 3)``."""
     import cv2
     import numpy as np
 
@@ -86,7 +86,7 @@ def resized(image: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uin
 
 
 def draw_box(image: NDArray[np.uint8], bbox: BBox, color: Color, thickness: int = 1) -> None:
-    """Draw a relative box into an ``(h, w, 3)`` picture, in place."""
+    """Draw a box, given in fractions of the picture, into an ``(h, w, 3)`` picture, in place."""
     import cv2
 
     height, width = image.shape[:2]
@@ -97,7 +97,7 @@ def draw_box(image: NDArray[np.uint8], bbox: BBox, color: Color, thickness: int 
 
 @dataclass(frozen=True)
 class LayoutNotes:
-    """What is written under the picture of a layout: anchor (0..1 of the width), confidence, tracks."""
+    """Text under the picture of a layout: anchor (0..1 of the width), confidence, tracks."""
 
     anchor_type: str
     anchor_position: float
@@ -112,14 +112,14 @@ def layout_picture(
     width: int = 640,
     notes: LayoutNotes | None = None,
 ) -> NDArray[np.uint8]:
-    """Draw every box of the video into one dimmed frame; the crop region stays bright, its anchor is a line.
+    """Draw every box of the video onto one dimmed frame, with the crop region bright and its anchor as a line.
 
     Args:
         background: a frame, ``(h, w, 3)`` RGB uint8.
-        boxes: all text boxes and whether each is a caption.
-        region: where captions stand.
-        width: of the picture, pixels.
-        notes: written under the picture, with what the colors mean.
+        boxes: all text boxes, each with whether it is a caption.
+        region: where captions appear.
+        width: width of the result, pixels.
+        notes: text under the picture, beside the legend.
     """
     import cv2
     import numpy as np
@@ -146,7 +146,7 @@ def layout_picture(
         legend += [("crop region", REGION), (f"anchor ({notes.anchor_type})", ANCHOR)]
         text = f"confidence {notes.confidence:.2f}, tracks: {', '.join(notes.tracks)}"
     foot = np.full((44, width, 3), PAPER, np.uint8)
-    _write(foot, text, (6, 16), INK)
+    _write(foot, text, (6, 16), TEXT_COLOR)
     _legend(foot, legend, 6)
     return np.vstack([image, foot])
 
@@ -154,12 +154,12 @@ def layout_picture(
 def boxes_over_time(
     frames: Sequence[tuple[float, MarkedBoxes]], failed: Sequence[float], duration_s: float
 ) -> NDArray[np.uint8]:
-    """Draw where text stands over time: time to the right, the picture's height downward, a bar for each box.
+    """Draw where text appears over time: time to the right, height in the picture downward, one bar per box.
 
     Args:
-        frames: seconds, and the boxes of the picture at that time.
-        failed: seconds of the pictures whose OCR failed.
-        duration_s: of the video.
+        frames: for each frame its time in seconds and its boxes.
+        failed: times of the frames whose OCR failed, seconds.
+        duration_s: duration of the video.
     """
     import cv2
     import numpy as np
@@ -170,7 +170,7 @@ def boxes_over_time(
     for part, label in ((0.0, "top"), (0.5, "middle"), (1.0, "bottom")):
         y = head + round(part * height)
         cv2.line(image, (_MARGIN, y), (CHART_WIDTH - 8, y), FAINT, 1)
-        _write(image, label, (2, y + 4), INK)
+        _write(image, label, (2, y + 4), TEXT_COLOR)
     bar = max(2, min(14, inner // max(1, 2 * len(frames))))
 
     def at(seconds: float) -> int:
@@ -182,22 +182,22 @@ def boxes_over_time(
             color = CAPTION if is_caption else OTHER
             cv2.rectangle(image, (at(seconds), y0), (at(seconds) + bar, max(y1, y0 + 2)), color, -1)
     for seconds in failed:
-        cv2.rectangle(image, (at(seconds), head), (at(seconds) + bar, head + height), INK, 1)
+        cv2.rectangle(image, (at(seconds), head), (at(seconds) + bar, head + height), TEXT_COLOR, 1)
     _axis(image, head + height, _MARGIN, inner, 0.0, duration_s)
-    _legend(image, [("caption", CAPTION), ("other text", OTHER), ("not read", INK)], _MARGIN, top=4)
+    _legend(image, [("caption", CAPTION), ("other text", OTHER), ("not read", TEXT_COLOR)], _MARGIN, top=4)
     return image
 
 
 def timeline_picture(captions: Sequence[Caption], duration_s: float, width: int = CHART_WIDTH) -> NDArray[np.uint8]:
-    """Draw a video's time line in rows of half a minute or more, each with a lane for every track.
+    """Draw a video's timeline in rows of at least 30 seconds, each with one lane per track.
 
-    A caption is green, the less sure the more orange; a doubtful one has a red frame and its number. Gaps of more
-    than five seconds show how long they are.
+    A caption is green, shading to orange with lower confidence; a doubtful one has a red frame and its number. Gaps of
+    more than five seconds show their length.
 
     Args:
         captions: in order of time.
-        duration_s: of the video.
-        width: of the picture, pixels.
+        duration_s: duration of the video.
+        width: width of the picture, pixels.
     """
     import cv2
     import numpy as np
@@ -215,7 +215,7 @@ def timeline_picture(captions: Sequence[Caption], duration_s: float, width: int 
         for number in range(len(tracks)):
             y = top + number * lane
             cv2.rectangle(image, (_MARGIN, y + 2), (right, y + lane - 3), FAINT, -1)
-        _write(image, _clock(begin), (2, top + 15), INK)
+        _write(image, _clock(begin), (2, top + 15), TEXT_COLOR)
         _axis(image, top + lane * len(tracks), _MARGIN, inner, begin, begin + row_s, until=end)
     for lane_number, track in enumerate(tracks):
         for start_s, end_s in _gaps(captions, track, duration_s):
@@ -235,21 +235,21 @@ def timeline_picture(captions: Sequence[Caption], duration_s: float, width: int 
         image, [("caption", SURE), ("less sure", DOUBT), ("doubtful", (190, 20, 20)), ("gap", FAINT)], _MARGIN, top=4
     )
     if len(tracks) > 1:
-        _write(image, "lanes: " + ", ".join(tracks), (560, 14), INK)
+        _write(image, "lanes: " + ", ".join(tracks), (560, 14), TEXT_COLOR)
     return image
 
 
 def _pieces(
     start_s: float, end_s: float, lane_number: int, row_s: float, row_height: int, lane: int, inner: int
 ) -> Iterable[tuple[int, int, int]]:
-    """Give left, right and top, in pixels, of a span's part in each row that it touches."""
+    """Yield left, right, and top, in pixels, of the part of a span in each row that it touches."""
     row = int(start_s // row_s)
     while row * row_s < end_s:
         begin = row * row_s
         left = max(start_s, begin) - begin
         right = min(end_s, begin + row_s) - begin
         x0 = _MARGIN + round(left / row_s * inner)
-        # A pixel is left free, so that neighbors that touch are seen as two.
+        # One pixel stays free, so that adjacent captions appear as two.
         x1 = max(x0 + 1, _MARGIN + round(right / row_s * inner) - 2)
         if right > left:
             yield x0, x1, 22 + row * row_height + lane_number * lane
@@ -275,21 +275,21 @@ def _axis(
     tick = -(-begin // step) * step
     while tick <= (end if until is None else until) + 1e-6:
         x = left + round((tick - begin) / span * width)
-        cv2.line(image, (x, y), (x, y + 4), INK, 1)
+        cv2.line(image, (x, y), (x, y + 4), TEXT_COLOR, 1)
         label = _clock(tick) if step >= 1 else f"{tick:.1f}"
-        _write(image, label, (min(max(0, x - 4 * len(label)), image.shape[1] - 8 * len(label)), y + 17), INK)
+        _write(image, label, (min(max(0, x - 4 * len(label)), image.shape[1] - 8 * len(label)), y + 17), TEXT_COLOR)
         tick += step
 
 
 def _legend(image: NDArray[np.uint8], entries: Sequence[tuple[str, Color]], left: int, top: int | None = None) -> None:
-    """Write what the colors mean, at the bottom unless ``top`` says where."""
+    """Draw the legend of colors, at the bottom unless ``top`` is given."""
     import cv2
 
     y = image.shape[0] - 16 if top is None else top
     for name, color in entries:
         cv2.rectangle(image, (left, y), (left + 10, y + 10), color, -1)
-        cv2.rectangle(image, (left, y), (left + 10, y + 10), INK, 1)
-        _write(image, name, (left + 15, y + 10), INK)
+        cv2.rectangle(image, (left, y), (left + 10, y + 10), TEXT_COLOR, 1)
+        _write(image, name, (left + 15, y + 10), TEXT_COLOR)
         left += 15 + 8 * len(name) + 14
 
 

@@ -1,4 +1,4 @@
-"""Full frames, what is written in them, and where captions stand: one compute call."""
+"""Sample full frames, read their text, and find where captions appear, in one compute call."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -41,18 +41,18 @@ _spec = partial(compute_output, made_from="raw_video", flow="video_initial_proce
     specs=[
         _spec(
             "full_frames",
-            "Whole pictures of the video, one every ten seconds, as JPEG: what a person looks at to judge the layout.",
+            "Whole frames of the video, one every ten seconds, as JPEG: what a person needs to judge the layout.",
             {"jpeg"},
         ),
         _spec(
             "ocr_db",
-            "`raw-ocr.db.gz`: every piece of text that stands in the full frames, with its box and confidence.",
+            "`raw-ocr.db.gz`: every piece of text in the full frames, with its box and confidence.",
             {"sqlite"},
         ),
         _spec(
             "layout_db",
-            "`layout.db.gz`: where captions stand (crop region, anchor, tracks), found from text that keeps its place "
-            "while its words change; each box labeled in or out.",
+            "`layout.db.gz`: where captions appear (crop region, anchor, tracks), found from text that keeps its place "
+            "while its words change; each box is labeled `in` or `out`.",
             {"sqlite"},
         ),
     ],
@@ -68,7 +68,7 @@ def initial_processing(
     compute: ResourceParam[ComputeBackend],
     progress: ResourceParam[ProgressReporter],
 ) -> Iterator[MaterializeResult]:
-    """Sample full frames, read them and find the layout, in one compute call."""
+    """Sample full frames, read them, and find the layout, in one compute call."""
     run = VideoRun(context, catalog, "video_initial_processing")
     with run.stage("layout"):
         result = compute.extract_frames_and_ocr(
@@ -141,7 +141,7 @@ def _materializations(
             "key": MetadataValue.path(result.ocr_db_key),
             **describe_object(store, result.ocr_db_key),
             "boxes_over_time": picture(
-                boxes_over_time(over_time, failed, result.duration), "where text stands over time", "png"
+                boxes_over_time(over_time, failed, result.duration), "where text appears over time", "png"
             ),
         },
     )
@@ -182,7 +182,7 @@ def _layout_materialization(
 def _frames(
     store: ObjectStore, prefix: str, times: Mapping[int, float], boxes: Mapping[int, MarkedBoxes]
 ) -> list[tuple[float, NDArray[np.uint8], MarkedBoxes]]:
-    """Give some full frames, spread over the video: seconds, picture (RGB) and boxes."""
+    """Return some full frames, spread over the video: time in seconds, picture (RGB), and boxes."""
     import cv2
 
     keys = store.list_files(prefix)
@@ -190,7 +190,7 @@ def _frames(
     for key in [keys[i] for i in spread(len(keys), MAX_SHEET_FRAMES)]:
         image = cv2.imdecode(np.frombuffer(store.download_to_bytes(key), np.uint8), cv2.IMREAD_COLOR)
         if image is None:
-            raise BadInput(f"{key}: is no readable JPEG")
+            raise BadInput(f"{key}: not a readable JPEG")
         [index] = frame_indices([key])
         rgb = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8)
         frames.append((times.get(index, 0.0), rgb, boxes.get(index, [])))
@@ -200,7 +200,7 @@ def _frames(
 def _read_layout(
     store: ObjectStore, key: str, work: Path
 ) -> tuple[databases.Layout, dict[int, list[tuple[BBox, bool]]]]:
-    """Give the layout and, for each full frame, its boxes and whether each is a caption."""
+    """Return the layout and, for each full frame, its boxes with whether each is a caption."""
     packed = store.download_file(key, work / "layout.db.gz")
     path = databases.decompress(packed, work / "layout.db")
     return databases.read_layout_database(path), databases.read_boxes(path)

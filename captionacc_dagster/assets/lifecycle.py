@@ -1,4 +1,4 @@
-"""How a stage begins, ends and fails: the video's row, its request, and what Dagster is told."""
+"""How a stage begins, ends, and fails: update the video's row and its request, and raise what Dagster should see."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from captionacc_dagster.orchestration.workers import register_worker
 from captionacc_dagster.storage.errors import StorageError
 from captionacc_dagster.storage.keys import VideoKeys
 
-# For what time may heal; what a person must change fails at once (Failure without retries).
+# For transient errors; what a person must change fails at once (Failure without retries).
 TRANSIENT_RETRIES = RetryPolicy(max_retries=4, delay=2, backoff=Backoff.EXPONENTIAL, jitter=Jitter.PLUS_MINUS)
 
-# Which statuses a failing stage sets to error.
+# The statuses that a failing stage sets to error.
 Failing = Literal["layout", "boundaries", "text"]
 
 
 @dataclass(frozen=True)
 class VideoRun:
-    """One run's work on one video."""
+    """The work of one run on one video."""
 
     context: AssetExecutionContext | AssetCheckExecutionContext
     catalog: Catalog
@@ -48,13 +48,15 @@ class VideoRun:
 
     @property
     def video_id(self) -> UUID:
-        """The video: the run's partition key.
+        """The video's id, from the run's partition key.
 
         Raises:
-            Failure: the key is no video id, or the run has none (checks that are run by themselves).
+            Failure: the key is not a video id, or the run has none (checks that are run on their own).
         """
         if not self.context.has_partition_key:
-            raise Failure("for which video? Materialize one partition: its checks run with it", allow_retries=False)
+            raise Failure(
+                "no video is selected; materialize one partition, and its checks run with it", allow_retries=False
+            )
         try:
             return UUID(self.context.partition_key)
         except ValueError:
@@ -65,7 +67,7 @@ class VideoRun:
 
     @cached_property
     def video(self) -> Video:
-        """The video's row as it was when first asked for."""
+        """The video's row as it was when first read."""
         return self.catalog.get_video_metadata(self.video_id)
 
     @property
@@ -74,15 +76,15 @@ class VideoRun:
         return VideoKeys(str(self.video.tenant_id), str(self.video.id))
 
     def makes(self, asset: str) -> bool:
-        """Say whether this run is to make an asset: a person may choose single ones in Dagster's UI."""
+        """Return whether this run makes an asset; in Dagster's UI a person may select single ones."""
         chosen = self.context.run.asset_selection
         return not chosen or AssetKey(asset) in chosen
 
     def begin(self) -> None:
-        """Make this run the one that works on the video's request, if there is one.
+        """Take the video's request, if there is one, for this run.
 
         Raises:
-            Failure: another run that is still at work has the request this one was made for.
+            Failure: another run is still working on the request that this run was made for.
         """
         named = self.context.run.tags.get(REQUEST_TAG)
         if named is not None and adopt_request(self.catalog, self.context.run) is None:
@@ -99,10 +101,10 @@ class VideoRun:
             return
         other = self.context.instance.get_run_by_id(request.run_id) if request.run_id else None
         if request.state == "launched" and other is not None and not other.is_finished:
-            raise Failure(f"run {other.run_id} works on request {request_id} already", allow_retries=False)
+            raise Failure(f"run {other.run_id} is already working on request {request_id}", allow_retries=False)
 
     def succeed(self) -> None:
-        """End this run's request, if it had one."""
+        """Mark this run's request, if it has one, as succeeded."""
         for request in self._own_requests():
             self.catalog.finish_processing_request(request.id, "succeeded", run_id=self.context.run.run_id)
 
@@ -112,18 +114,17 @@ class VideoRun:
 
     @contextmanager
     def locked(self, database: DatabaseName) -> Iterator[HeldLock]:
-        """Hold the server lock of one of the video's databases; :meth:`HeldLock.check` it before putting anything in
-        place."""
+        """Hold the server lock of one of the video's databases; call :meth:`HeldLock.check` before publishing."""
         with server_lock(self.catalog, self.video_id, database, self.context.run.run_id) as lock:
-            # What was read before the lock was ours may be old.
+            # What was read before the lock was acquired may be out of date.
             self.__dict__.pop("video", None)
             yield lock
 
     @contextmanager
     def stage(self, failing: Failing) -> Iterator[None]:
-        """Turn what goes wrong inside into a written reason, and into a failure that is retried only if that helps.
+        """Record the reason of an error inside the block, and raise a failure that is retried only where that can help.
 
-        A quota that does not allow the work is no failure: the video and its request say so, and the block ends here.
+        A quota that does not allow the work is not a failure: the video and its request record it, and the block ends.
         """
         try:
             register_worker(self.context.instance, self.context.run, self.catalog)
@@ -131,7 +132,7 @@ class VideoRun:
         except Failure:
             raise
         except (DagsterExecutionInterruptedError, KeyboardInterrupt) as interruption:
-            # Dagster applies the retry policy to an interruption too: a cancelled run would begin its work anew.
+            # Dagster applies the retry policy to interruptions too: a cancelled run would start its work again.
             raise Failure("the run was interrupted", allow_retries=False) from interruption
         except QuotaExceeded as refusal:
             self.context.log.warning("refused: %s", refusal)
@@ -141,12 +142,12 @@ class VideoRun:
                 self.context.log.warning("%s: %s; trying again", type(error).__name__, error)
                 raise
             self._write_failure(error, failing, "failed")
-            # The cause is shown with its traceback; without this, Dagster would retry what cannot heal.
+            # Shows the cause with its traceback; without it, Dagster would retry a permanent error.
             raise Failure(str(error) or type(error).__name__, allow_retries=False) from error
 
     def will_retry(self, error: Exception) -> bool:
-        """Say whether the step is tried again after this error."""
-        return _may_heal(error) and self.context.retry_number < TRANSIENT_RETRIES.max_retries
+        """Return whether the step is tried again after this error."""
+        return _is_transient(error) and self.context.retry_number < TRANSIENT_RETRIES.max_retries
 
     def _write_failure(self, error: Exception, failing: Failing, end: Literal["failed", "cancelled"]) -> None:
         details = error_details(error, run_id=self.context.run.run_id)
@@ -154,7 +155,7 @@ class VideoRun:
         if failing == "layout":
             changes |= {"status": "error", "error_details": details}
         try:
-            # Captions that could not be read anew say so themselves; the others are as good as before.
+            # Captions that could not be read again carry their own error; the others are unchanged.
             if self.flow != "caption_ocr":
                 self.catalog.update_video_status(self.video_id, **changes)
             for request in self._own_requests():
@@ -162,12 +163,12 @@ class VideoRun:
                     request.id, end, run_id=self.context.run.run_id, error_details=details
                 )
         except CatalogError as unwritten:
-            # The sensor run_outcomes writes it once the catalog is back.
-            self.context.log.error("the catalog could not be told of the failure: %s", unwritten)
+            # The sensor run_outcomes records it once the catalog is back.
+            self.context.log.error("the failure could not be recorded in the catalog: %s", unwritten)
 
 
-def _may_heal(error: Exception) -> bool:
-    """Say whether trying again makes sense."""
+def _is_transient(error: Exception) -> bool:
+    """Return whether trying again can succeed."""
     if isinstance(error, ComputeError | StorageError):
         return error.retryable
     return isinstance(error, CatalogUnavailable | LockLost | ConnectionError | TimeoutError)

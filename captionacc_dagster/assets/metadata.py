@@ -1,4 +1,4 @@
-"""Metadata worth looking at: pictures as data URIs, tables and lists, in Markdown as Dagster's UI shows it."""
+"""Metadata for Dagster's UI: pictures as data URIs, tables, and lists, in Markdown."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _MARKDOWN = str.maketrans({character: f"\\{character}" for character in "\\`*_[]
 
 
 def picture(image: NDArray[np.uint8], alt: str, kind: Literal["jpg", "png"] = "jpg") -> MarkdownMetadataValue:
-    """Show an ``(h, w, 3)`` RGB uint8 picture; it is made smaller until it takes less than 100 KB.
+    """Return an ``(h, w, 3)`` RGB uint8 picture as Markdown, scaled down until it takes less than 100 KB.
 
-    ``png`` suits what was drawn: sharp, and small where colors are few.
+    ``png`` suits drawings: sharp, and small where there are few colors.
     """
     import cv2
     import numpy as np
@@ -52,7 +52,7 @@ def _data_uri(bgr: NDArray[np.uint8], kind: Literal["jpg", "png"], quality: int)
 
 
 def strips(pictures: Mapping[int, NDArray[np.uint8]]) -> dict[int, str]:
-    """Give Markdown images 300 pixels wide, by the same numbers; as many, in order, as take 90 KB together.
+    """Return pictures as Markdown images 300 pixels wide, by the same numbers; as many, in order, as fit in 90 KB.
 
     Args:
         pictures: ``(h, w, 3)`` BGR uint8.
@@ -72,12 +72,12 @@ def strips(pictures: Mapping[int, NDArray[np.uint8]]) -> dict[int, str]:
 def captions_table(
     captions: Sequence[Caption], images: Mapping[int, str] | None = None, limit: int = 200
 ) -> MarkdownMetadataValue:
-    """Show captions as a table: number, start, end, how it looks, text, confidence.
+    """Return captions as a Markdown table: number, start, end, picture, text, confidence.
 
     Args:
         captions: in order of time.
-        images: of :func:`strips`, by the caption's number from 1 on.
-        limit: most captions shown.
+        images: caption number (from 1) → image, from :func:`strips`.
+        limit: maximum number of captions shown.
     """
     images = images or {}
     lines = ["| # | start | end | picture | text | confidence |", "| ---: | ---: | ---: | --- | --- | ---: |"]
@@ -93,13 +93,13 @@ def captions_table(
 
 
 def bullet_list(lines: Sequence[str], limit: int = 50) -> str:
-    """Give lines as a Markdown list, what they quote kept from being read as Markdown or HTML."""
+    """Return lines as a Markdown list, with Markdown and HTML in them escaped."""
     shown = [f"- {html.escape(line).translate(_MARKDOWN)}" for line in lines[:limit]]
     return "\n".join([*shown, f"- … and {len(lines) - limit} more"] if len(lines) > limit else shown)
 
 
 def clock(seconds: float) -> str:
-    """Give ``m:ss.mmm``, or ``h:mm:ss.mmm`` from one hour on."""
+    """Return a time as ``m:ss.mmm``, or ``h:mm:ss.mmm`` from one hour on."""
     milliseconds = round(seconds * 1000)
     minutes, rest = divmod(milliseconds, 60_000)
     hours, minutes = divmod(minutes, 60)

@@ -1,4 +1,4 @@
-"""The uploaded file: it is there, it is the tenant's own, and it can be played."""
+"""Check the uploaded file: it exists, belongs to the tenant, and can be played."""
 
 import hashlib
 from tempfile import TemporaryDirectory
@@ -12,8 +12,6 @@ from captionacc_dagster.compute.base import BadInput
 from captionacc_dagster.orchestration.flows import videos_partitions
 from captionacc_dagster.storage.base import ObjectStore
 
-POSTER_WIDTH = 640
-
 
 @asset(
     partitions_def=videos_partitions,
@@ -26,7 +24,7 @@ POSTER_WIDTH = 640
 def raw_video(
     context: AssetExecutionContext, catalog: ResourceParam[Catalog], store: ResourceParam[ObjectStore]
 ) -> MaterializeResult:
-    """The uploaded video as it is: looked up, checked to be the tenant's own, and opened once.
+    """The uploaded video file, checked to belong to the tenant and opened once.
 
     A file that cannot be played is refused here, with the reason in the video's row.
     """
@@ -35,7 +33,7 @@ def raw_video(
         if run.makes("layout_db"):
             run.begin()
         if run.video.storage_key != run.keys.video:
-            raise BadInput(f"{run.video.filename}: its storage key is not the key of video {run.video.id}")
+            raise BadInput(f"{run.video.filename}: the storage key in its row is not the key of video {run.video.id}")
         if run.makes("layout_db"):
             catalog.update_video_status(
                 run.video_id, status="processing", error_details=None, layout_status="wait", layout_error_details=None
@@ -54,12 +52,12 @@ def _inspect(run: VideoRun, store: ObjectStore) -> MaterializeResult:
             facts = probe(path)
             poster = next(iter(sample_frames(facts, min(1.0, 3.0 / facts.duration_s))), None)
         except VideoError as error:
-            # The object is always called video.mp4; a person knows the file by its own name.
+            # The object is always called video.mp4; people know the file by its own name.
             raise BadInput(f"{run.video.filename}: {error.reason}") from error
     run.catalog.update_video_metadata(
         run.video_id,
         {
-            # What was announced stays, for the check that compares it with what came.
+            # The announced size stays, for the check that compares it with what arrived.
             "file_size_bytes": run.video.file_size_bytes or info.size,
             "duration_seconds": facts.duration_s,
             "frame_rate": facts.frame_rate,

@@ -1,4 +1,4 @@
-"""What assets have in common: how the outputs of one compute call are described, and where their code is."""
+"""Shared parts of asset definitions: specs of a compute call's outputs, and links to their source code."""
 
 import warnings
 from collections.abc import Sequence
@@ -8,14 +8,14 @@ from dagster import AssetSpec, BetaWarning, with_source_code_references
 
 
 def compute_output(name: str, description: str, kinds: set[str], *, made_from: str, flow: str) -> AssetSpec:
-    """Describe one output of a compute call.
+    """Return the spec of one output of a compute call.
 
     Args:
         name: the asset's key.
-        description: what a person should know of it.
-        kinds: what it is made of.
-        made_from: the asset that it rests on.
-        flow: the flow that makes it; its group.
+        description: shown in Dagster's UI.
+        kinds: the badges shown in Dagster's UI.
+        made_from: the asset that it depends on.
+        flow: the flow that makes it, which is also its group.
     """
     return AssetSpec(
         name,
@@ -25,13 +25,13 @@ def compute_output(name: str, description: str, kinds: set[str], *, made_from: s
         kinds=kinds,
         owners=["team:captions"],
         code_version="1",
-        skippable=True,  # a refused one has none
+        skippable=True,  # a call refused by a quota has no output
     )
 
 
 def with_code_references(assets: Sequence[Any]) -> Sequence[Any]:
-    """Let Dagster's UI name the file and line that make each asset."""
+    """Return the assets with links to their source, for Dagster's UI."""
     with warnings.catch_warnings():
-        # Said at every start of every command otherwise; without the references nothing else would change.
+        # The warning would appear at the start of every command; nothing else depends on these links.
         warnings.simplefilter("ignore", BetaWarning)
         return with_source_code_references(assets)

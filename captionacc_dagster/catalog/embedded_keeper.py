@@ -1,7 +1,7 @@
-"""Keeps an embedded Postgres up for its users and ends it after the last one.
+"""Keep an embedded Postgres running for its users and stop it after the last one.
 
-``python -I -S embedded_keeper.py FOLDER SOCKET BIN UID GID``: a program of its own, with the standard library
-alone, because it must outlive every process of ours, also those that are killed. The locks are explained in
+``python -I -S embedded_keeper.py FOLDER SOCKET BIN UID GID``: a separate program that uses only the standard library,
+because it must outlive all our processes, even those that are killed. The locks are explained in
 :mod:`captionacc_dagster.catalog.embedded`.
 """
 
@@ -17,25 +17,25 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
-# Long enough for a command that follows the last one to find the server running.
+# Long enough that the next command of a sequence finds the server running.
 LINGER_S = 2.0
 POLL_S = 0.5
 
 
-# No process has it (Linux stops at 2**22), so that a signal to it fails with "no such process".
+# No process has this id (Linux stops at 2**22), so a signal to it fails with "no such process".
 _NOBODYS_PID = 2**30
 
 
 def server_pid(data: Path) -> int | None:
-    """Give the pid of the server that runs on a data folder, by its ``postmaster.pid``.
+    """Return the pid of the server that runs on a data folder, according to its ``postmaster.pid``.
 
-    A process of that pid which is not this server (a zombie that nobody buries, as in containers without an
-    init; another process after a restart of the machine) does not count.
+    A process with that pid that is not this server does not count: an unreaped zombie, as in containers without an
+    init, or another process after a restart of the machine.
     """
     try:
         pid = int((data / "postmaster.pid").read_text().split("\n", 1)[0])
         if Path("/proc/self/cwd").exists():
-            # A server's working folder is its data folder.
+            # The working folder of a server is its data folder.
             return pid if Path(f"/proc/{pid}/cwd").readlink() == data.resolve() else None
         named = subprocess.run(["/bin/ps", "-o", "comm=", "-p", str(pid)], capture_output=True, text=True, check=False)
         return pid if Path(named.stdout.strip()).name == "postgres" else None
@@ -44,10 +44,10 @@ def server_pid(data: Path) -> int | None:
 
 
 def forget_dead_server(data: Path, socket: Path) -> None:
-    """Take a dead server's pid out of its lock files, for Postgres itself looks at the pid alone.
+    """Remove a dead server's pid from its lock files, because Postgres only checks the pid.
 
-    ``postmaster.pid`` stays: by its other lines Postgres sees whether the dead server's children still work on
-    the data.
+    ``postmaster.pid`` stays: from its other lines Postgres detects whether the dead server's children still use the
+    data.
     """
     lock_file = data / "postmaster.pid"
     if lock_file.exists() and server_pid(data) is None:
@@ -60,7 +60,7 @@ def forget_dead_server(data: Path, socket: Path) -> None:
 
 
 def remove_socket_folder(folder: Path, socket: Path) -> None:
-    """Take away the socket's folder of a server that has ended, where it had to lie outside the server's own."""
+    """Remove the socket folder of a stopped server, where it is outside the server's own folder."""
     if socket.parent != folder:
         with contextlib.suppress(OSError):
             socket.rmdir()
@@ -76,8 +76,8 @@ class Keeper:
         self.account = {} if os.geteuid() == uid else {"user": uid, "group": gid, "extra_groups": []}
 
     def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run one of Postgres' programs as the server's account."""
-        # Output goes to a file: a server started here would inherit a pipe and never end it.
+        """Run one of Postgres's programs as the server's account."""
+        # Output goes to a file: a server started here would inherit a pipe, which would then never close.
         with tempfile.TemporaryFile("w+") as output:
             done = subprocess.run(  # type: ignore[call-overload]
                 [str(self.programs / program), *arguments],
@@ -94,11 +94,11 @@ class Keeper:
             return subprocess.CompletedProcess(done.args, done.returncode, output.read())
 
     def pid(self) -> int | None:
-        """The running server's pid."""
+        """Return the running server's pid."""
         return server_pid(self.folder / "data")
 
     def connections(self) -> int:
-        """How many clients are connected; a user may have come in by other ways than our lock."""
+        """Return the number of connected clients; a user may connect without holding our lock."""
         asked = self.run(
             "psql", "-h", str(self.socket), "-U", "postgres", "-d", "postgres", "-Atc",
             "select count(*) from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()",
@@ -106,7 +106,7 @@ class Keeper:
         return int(asked.stdout) if asked.returncode == 0 else 0
 
     def in_use(self) -> bool:
-        """Whether a process holds the users' lock."""
+        """Return whether a process holds the users' lock."""
         with (self.folder / "users.lock").open("rb") as users:
             try:
                 fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -115,7 +115,7 @@ class Keeper:
         return False
 
     def restart_if_dead(self) -> None:
-        """Start a server that died under its users; one that was stopped on purpose stays down."""
+        """Start a server that died while in use; one that was stopped on purpose stays down."""
         if self.pid() is not None:
             return
         with (self.folder / "start.lock").open("rb") as start:
@@ -126,9 +126,10 @@ class Keeper:
                 self.run("pg_ctl", "start", "-D", str(self.folder / "data"), "-l", log, "-w", "-t", "60", "-s")
 
     def end_if_unused(self, own_lock: BinaryIO) -> bool:
-        """Stop the server when nobody uses it; True when it is down, and then the keeper's lock is given up.
+        """Stop the server if it is unused; return True if it is down, after releasing the keeper's lock.
 
-        That happens before the next starter is let in, who would otherwise take a leaving keeper for one that stays.
+        The lock is released before the next process may start a server; otherwise that process would rely on a keeper
+        that is about to exit.
         """
         with (self.folder / "start.lock").open("rb") as start:
             fcntl.flock(start, fcntl.LOCK_EX)
@@ -145,7 +146,7 @@ class Keeper:
             return True
 
     def watch(self) -> None:
-        """Wait for the last user to go, end the server, and go too."""
+        """Wait for the last user to leave, stop the server, and return."""
         with (self.folder / "keeper.lock").open("rb") as own:
             try:
                 fcntl.flock(own, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -164,7 +165,7 @@ class Keeper:
 def main(arguments: list[str]) -> None:
     """Run as a program."""
     folder, socket, programs, uid, gid = arguments
-    with contextlib.suppress(FileNotFoundError):  # the whole folder was removed: the server ends by itself
+    with contextlib.suppress(FileNotFoundError):  # the whole folder was removed; the server stops by itself
         Keeper(Path(folder), Path(socket), Path(programs), int(uid), int(gid)).watch()
 
 

@@ -1,4 +1,4 @@
-"""What can go wrong with the catalog, whichever way it is reached."""
+"""Errors of the catalog, independent of how it is reached."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from typing import ClassVar
 
 
 class CatalogError(Exception):
-    """The catalog refused or failed; ``str()`` is one line.
+    """Base of all catalog errors; ``str()`` is one line.
 
     Attributes:
-        message: what the server (or its client) said.
+        message: message of the server or its client.
         hint: the server's advice, or None.
-        code: SQLSTATE, PostgREST code or HTTP status, or None.
+        code: SQLSTATE, PostgREST code, or HTTP status, or None.
         retryable: whether the same call may succeed later.
     """
 
@@ -29,7 +29,7 @@ class NotFound(CatalogError):
 
 
 class Conflict(CatalogError):
-    """The row is in a state, or another row exists, that does not allow this."""
+    """The row's state, or another row, does not allow this."""
 
 
 class PermissionDenied(CatalogError):
@@ -46,9 +46,9 @@ class CatalogUnavailable(CatalogError):
     retryable: ClassVar[bool] = True
 
 
-# PostgREST passes SQLSTATEs on and has codes of its own (PGRST…); a gateway before it only an HTTP status.
-# SQLSTATEs that mean "not now": the connection broke (08), the server stops or starts (57P0x), it has no
-# free connection (53300).
+# PostgREST passes on SQLSTATEs and has codes of its own (PGRST…); a gateway in front of it only sends an HTTP status.
+# SQLSTATEs that mean "not now": the connection broke (08), the server is stopping or starting (57P0x), or it has
+# no free connection (53300).
 _UNAVAILABLE = ("08", "57P01", "57P02", "57P03", "53300", "PGRST000", "PGRST001", "PGRST002", "PGRST003", "503", "520")
 _CONFLICT = ("PT409", "23505", "23503", "23001")
 _DENIED = ("42501", "PT401", "PT403", "28", "PGRST301", "PGRST302", "PGRST303", "401", "403")
@@ -56,7 +56,7 @@ _INVALID = ("22", "23502", "23514", "PGRST102")
 
 
 def from_code(message: str, code: str | None, hint: str | None = None) -> CatalogError:
-    """Turn an SQLSTATE or PostgREST code into the error that stands for it."""
+    """Return the error for an SQLSTATE or PostgREST code."""
     kinds: tuple[tuple[type[CatalogError], tuple[str, ...]], ...] = (
         (NotFound, ("PT404",)),
         (Conflict, _CONFLICT),

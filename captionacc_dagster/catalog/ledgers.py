@@ -1,4 +1,4 @@
-"""Ledgers of remote compute calls, webhook deliveries and security events, and the catalog's counts."""
+"""Ledgers of remote compute calls, webhook deliveries, and security events, and the catalog's counts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from captionacc_dagster.catalog.models import (
 
 
 class LedgerMethods(CatalogCalls):
-    """What was bought, what was delivered, what was refused."""
+    """Methods for compute calls, webhook deliveries, security events, and metrics."""
 
     def record_compute_call(
         self,
@@ -37,10 +37,10 @@ class LedgerMethods(CatalogCalls):
         run_id: str | None = None,
         estimated_minutes: float = 0.0,
     ) -> ComputeCall:
-        """Give the call of this key, made in state ``intent`` when it is not there yet.
+        """Return the call with this key, created in state ``intent`` if it does not exist.
 
-        When the tenant's minutes of this month would not suffice it is made as ``refused`` with the reason
-        in ``error_details``; a refused call is weighed anew each time it is asked for.
+        If the tenant's minutes of this month do not suffice, it is created as ``refused`` with the reason in
+        ``error_details``; a refused call is checked again each time it is requested.
 
         Raises:
             NotFound: there is no such video.
@@ -62,13 +62,13 @@ class LedgerMethods(CatalogCalls):
         )
 
     def find_compute_call(self, call_key: str) -> ComputeCall | None:
-        """Give the call of this key, or None."""
+        """Return the call with this key, or None."""
         return self._first(ComputeCall, "find_compute_call", p_call_key=call_key)
 
     def spawn_compute_call(
         self, call_id: Id, external_call_id: str, *, dashboard_url: str | None = None
     ) -> ComputeCall:
-        """Note the remote id of a call in state ``intent``; a call that has one keeps it.
+        """Record the remote id of a call in state ``intent``; a call that has an id keeps it.
 
         Raises:
             NotFound: there is no such call.
@@ -83,11 +83,11 @@ class LedgerMethods(CatalogCalls):
         )
 
     def touch_compute_call(self, call_id: Id, *, running: bool = False) -> bool:
-        """Say that somebody still waits for the call, and whether it runs; False when it has ended."""
+        """Record that a run still waits for the call, and whether it is running; return False if it has ended."""
         return self._call("touch_compute_call", p_call_id=as_uuid(call_id, "call id"), p_running=running)
 
     def respawn_compute_call(self, call_id: Id, *, attempt: int, reason: str) -> ComputeCall:
-        """Put the call back to ``intent`` if ``attempt`` is still its attempt; its next attempt begins.
+        """Reset the call to ``intent`` if ``attempt`` is still its attempt, and begin the next attempt.
 
         Raises:
             NotFound: there is no such call.
@@ -112,7 +112,7 @@ class LedgerMethods(CatalogCalls):
         running_s: float | None = None,
         estimated_cost_usd: float | None = None,
     ) -> ComputeCall:
-        """Write how the call ended; the first end stays.
+        """Record how the call ended; the first end stays.
 
         Raises:
             NotFound: there is no such call.
@@ -139,7 +139,7 @@ class LedgerMethods(CatalogCalls):
         cursor: str | None = None,
         limit: int = 100,
     ) -> Page[ComputeCall]:
-        """Give a page of calls, oldest first; with ``waiter_unseen_since`` the open ones nobody waits for."""
+        """Return a page of calls, oldest first; with ``waiter_unseen_since``, the open ones that no run waits for."""
         after_at, after_id = read_cursor(cursor)
         count = min(max(limit, 1), 500)
         rows = self._rows(
@@ -157,7 +157,7 @@ class LedgerMethods(CatalogCalls):
     def accept_webhook_delivery(
         self, delivery_id: str, source: str, *, video_id: Id | None = None, tenant_id: Id | None = None
     ) -> bool:
-        """Note a delivery; True the first time this id comes, False for every replay."""
+        """Record a delivery; return True for the first delivery with this id, False for every replay."""
         return self._call(
             "accept_webhook_delivery",
             p_delivery_id=delivery_id,
@@ -168,7 +168,7 @@ class LedgerMethods(CatalogCalls):
         )
 
     def close_webhook_delivery(self, delivery_id: str, outcome: str, *, request_id: Id | None = None) -> bool:
-        """Write what became of a delivery; False when there is none."""
+        """Record the outcome of a delivery; return False if there is no such delivery."""
         return self._call(
             "close_webhook_delivery",
             p_delivery_id=delivery_id,
@@ -177,7 +177,7 @@ class LedgerMethods(CatalogCalls):
         )
 
     def purge_webhook_deliveries(self, received_before: datetime) -> int:
-        """Forget deliveries too old to be replayed; give how many."""
+        """Remove deliveries that are too old to be replayed; return how many."""
         return self._call("purge_webhook_deliveries", p_received_before=received_before)
 
     def record_security_event(
@@ -194,7 +194,7 @@ class LedgerMethods(CatalogCalls):
         path: str | None = None,
         details: Mapping[str, Any] | None = None,
     ) -> None:
-        """Append to the security log; never put a secret or a token in it."""
+        """Append to the security log; never pass a secret or a token."""
         self._call(
             "record_security_event",
             p_event_id=uuid4(),
@@ -218,7 +218,7 @@ class LedgerMethods(CatalogCalls):
         cursor: str | None = None,
         limit: int = 100,
     ) -> Page[SecurityEvent]:
-        """Give a page of the security log, newest first (``limit`` at most 500)."""
+        """Return a page of the security log, newest first (``limit`` at most 500)."""
         before_at, before_id = read_cursor(cursor)
         count = min(max(limit, 1), 500)
         rows = self._rows(
@@ -233,7 +233,7 @@ class LedgerMethods(CatalogCalls):
         return page_of([(entry.created_at, entry.id, entry) for entry in rows], count)
 
     def record_flow_run(self, run: FlowRun, totals: Iterable[Total]) -> bool:
-        """Note how a run ended and add ``totals`` to the catalog's; False, and nothing added, when it is known."""
+        """Record how a run ended and add ``totals`` to the catalog's; return False if it was recorded before."""
         return self._call(
             "record_flow_run",
             **{f"p_{name}": value for name, value in run.model_dump().items()},
@@ -241,17 +241,17 @@ class LedgerMethods(CatalogCalls):
         )
 
     def purge_flow_runs(self, ended_before: datetime) -> int:
-        """Forget runs that ended before then; what they added to the totals stays. Gives how many."""
+        """Remove runs that ended before then, but not their share of the totals; return how many."""
         return self._call("purge_flow_runs", p_ended_before=ended_before)
 
     def get_metrics(self) -> CatalogMetrics:
-        """Count videos, open requests, locks and open compute calls, and give the totals."""
+        """Return the numbers of videos, open requests, locks, and open compute calls, and the totals."""
         return CatalogMetrics.model_validate(self._call("catalog_metrics"))
 
     def ping(self) -> None:
-        """Ask the catalog for a sign of life, once.
+        """Verify, without retries, that the catalog answers.
 
         Raises:
-            CatalogUnavailable: it gives none.
+            CatalogUnavailable: it does not answer.
         """
         self._send("schema_version", {})

@@ -14,7 +14,7 @@ LOCK_TTL_S = 300.0
 
 
 class LockMethods(CatalogCalls):
-    """Who may change a video's databases now, and which version of its frames counts."""
+    """Methods for server locks and versions of cropped frames."""
 
     def acquire_server_lock(
         self,
@@ -26,10 +26,10 @@ class LockMethods(CatalogCalls):
         lock_type: LockType = "server",
         user_id: Id | None = None,
     ) -> bool:
-        """Take the lock for ``ttl_s`` seconds; never waits.
+        """Acquire the lock for ``ttl_s`` seconds without waiting.
 
-        True for exactly one of any number of callers, also of those that name the same holder; False when
-        it is held, or there is no such video. An expired lock can be taken.
+        Return True for exactly one of any number of callers, even if they name the same holder; False if the lock is
+        held or there is no such video. An expired lock can be acquired.
         """
         return self._call(
             "acquire_server_lock",
@@ -43,7 +43,7 @@ class LockMethods(CatalogCalls):
         )
 
     def renew_server_lock(self, video_id: Id, database: DatabaseName, holder: str, ttl_s: float = LOCK_TTL_S) -> bool:
-        """Hold the lock ``ttl_s`` seconds from now on; False when ``holder`` has lost it."""
+        """Extend the lock to ``ttl_s`` seconds from now; return False if ``holder`` has lost it."""
         return self._call(
             "renew_server_lock",
             p_video_id=as_uuid(video_id, "video id"),
@@ -53,7 +53,7 @@ class LockMethods(CatalogCalls):
         )
 
     def release_server_lock(self, video_id: Id, database: DatabaseName, holder: str) -> bool:
-        """Give the lock back; False (and nothing changes) when ``holder`` does not hold it."""
+        """Release the lock; return False, changing nothing, if ``holder`` does not hold it."""
         return self._call(
             "release_server_lock",
             p_video_id=as_uuid(video_id, "video id"),
@@ -62,15 +62,15 @@ class LockMethods(CatalogCalls):
         )
 
     def reap_expired_locks(self, limit: int = 100) -> list[DatabaseLock]:
-        """Free up to ``limit`` expired locks; give what they were."""
+        """Remove up to ``limit`` expired locks and return them."""
         return self._rows(DatabaseLock, "reap_expired_locks", p_limit=limit)
 
     def list_locks(self, video_id: Id | None = None) -> list[DatabaseLock]:
-        """Give the locks held, expired ones too (at most 1000, oldest first)."""
+        """Return all locks, including expired ones (at most 1000, oldest first)."""
         return self._rows(DatabaseLock, "list_locks", p_video_id=optional_uuid(video_id, "video id"))
 
     def next_cropped_frames_version(self, video_id: Id, run_id: str) -> int:
-        """Allocate the video's next version for this run; a run that asks again gets the same.
+        """Allocate the video's next version for this run; repeated calls of a run return the same version.
 
         Raises:
             NotFound: there is no such video.
@@ -80,7 +80,7 @@ class LockMethods(CatalogCalls):
     def activate_cropped_frames_version(
         self, video_id: Id, version: int, *, storage_prefix: str | None = None, frame_count: int | None = None
     ) -> CroppedFramesVersion:
-        """Make this version the active one and archive the former.
+        """Make this version the active one and archive the previous one.
 
         Raises:
             NotFound: there is no such version.
@@ -99,7 +99,7 @@ class LockMethods(CatalogCalls):
     def fail_cropped_frames_version(
         self, video_id: Id, version: int, error_details: Mapping[str, Any] | None = None
     ) -> bool:
-        """Mark a version that is being made as failed; False when it is not being made."""
+        """Mark a version in progress as failed; return False if it is not in progress."""
         return self._call(
             "fail_cropped_frames_version",
             p_video_id=as_uuid(video_id, "video id"),
@@ -108,7 +108,7 @@ class LockMethods(CatalogCalls):
         )
 
     def list_cropped_frames_versions(self, video_id: Id) -> list[CroppedFramesVersion]:
-        """Give a video's versions, first to last."""
+        """Return a video's versions in order."""
         return self._rows(
             CroppedFramesVersion, "list_cropped_frames_versions", p_video_id=as_uuid(video_id, "video id")
         )
@@ -116,8 +116,9 @@ class LockMethods(CatalogCalls):
     def list_stale_cropped_frames_versions(
         self, *, ended_before: datetime, started_before: datetime, limit: int = 100
     ) -> list[CroppedFramesVersion]:
-        """Give versions to clean up: failed or archived before ``ended_before``, or begun before
-        ``started_before`` and still not ended (look whether their run lives before failing these)."""
+        """Return versions to clean up: failed or archived before ``ended_before``, or begun before ``started_before``
+        and not ended. Check that the run of the latter is gone before marking them as failed.
+        """
         return self._rows(
             CroppedFramesVersion,
             "list_stale_cropped_frames_versions",
@@ -127,7 +128,7 @@ class LockMethods(CatalogCalls):
         )
 
     def mark_cropped_frames_version_cleaned(self, video_id: Id, version: int) -> bool:
-        """Note that a failed or archived version's objects are gone."""
+        """Record that the objects of a failed or archived version were removed."""
         return self._call(
             "mark_cropped_frames_version_cleaned",
             p_video_id=as_uuid(video_id, "video id"),

@@ -1,4 +1,4 @@
-"""Applies supabase/migrations to any Postgres, each once, in order, in a transaction of its own."""
+"""Apply supabase/migrations to any Postgres, each once, in order, in its own transaction."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from captionacc_dagster.catalog.postgres import literal, to_catalog_error
 
 _HERE = Path(__file__).resolve().parent
 LOCAL_AUTH_SQL = _HERE / "local_auth.sql"
-# Any number: it keeps two migrating processes apart, on whichever database they work.
+# An arbitrary number that serializes concurrent migrations.
 _ADVISORY_LOCK = 0x63617074696F6E
 
 _TRACKING_SQL = """
@@ -27,7 +27,7 @@ alter table captionacc.schema_migrations enable row level security;
 
 
 class MigrationError(CatalogError):
-    """The database cannot be brought to this version's schema."""
+    """The database cannot be migrated to this version's schema."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,20 +40,20 @@ class Migration:
 
     @property
     def version(self) -> str:
-        """The leading timestamp, by which the Supabase CLI tracks it."""
+        """The leading timestamp, which the Supabase CLI uses as the version."""
         return self.name.partition("_")[0]
 
 
 def migrations_folder() -> Path:
-    """Give the folder of the migrations: inside the installed package, or the checkout's."""
+    """Return the folder of the migrations: in the installed package or in the checkout."""
     for folder in (_HERE / "migrations", _HERE.parents[1] / "supabase" / "migrations"):
         if folder.is_dir():
             return folder
-    raise MigrationError(f"the migrations are missing: neither in {_HERE} nor in a checkout")
+    raise MigrationError(f"no migrations found in {_HERE} or in a checkout")
 
 
 def load_migrations(folder: Path | None = None) -> tuple[Migration, ...]:
-    """Read the migrations in the order in which they apply."""
+    """Return the migrations in the order in which they apply."""
     paths = sorted((folder or migrations_folder()).glob("*.sql"))
     return tuple(
         Migration(path.stem, text, hashlib.sha256(text.encode()).hexdigest())
@@ -63,7 +63,7 @@ def load_migrations(folder: Path | None = None) -> tuple[Migration, ...]:
 
 
 def _applied(connection: psycopg.Connection[Any]) -> dict[str, str] | None:
-    """Give name → checksum of what was applied, or None when nothing is tracked yet."""
+    """Return name → checksum of the applied migrations, or None if none are tracked yet."""
     there = connection.execute("select to_regclass('captionacc.schema_migrations') is not null").fetchone()
     if not there or not there[0]:
         return None
@@ -80,19 +80,19 @@ def _pending(applied: dict[str, str], known: tuple[Migration, ...]) -> list[Migr
             )
         if applied[name] != by_name[name].checksum:
             raise MigrationError(
-                f"migration {name} was applied with other contents than this version's",
-                hint="an applied migration must not change: add a new one",
+                f"migration {name} was applied with different contents",
+                hint="an applied migration must not change; add a new one",
             )
     pending = [migration for migration in known if migration.name not in applied]
     last = max(applied, default="")
     for migration in pending:
         if migration.name < last:
-            raise MigrationError(f"migration {migration.name} is older than {last}, which was applied already")
+            raise MigrationError(f"migration {migration.name} is older than {last}, which is already applied")
     return pending
 
 
 def _adopt_supabase_history(connection: psycopg.Connection[Any], known: tuple[Migration, ...]) -> None:
-    """Take over what the Supabase CLI (``supabase db push``) has applied before us."""
+    """Record migrations that the Supabase CLI (``supabase db push``) has applied."""
     there = connection.execute("select to_regclass('supabase_migrations.schema_migrations') is not null").fetchone()
     if not there or not there[0]:
         return
@@ -122,7 +122,7 @@ def _prepare(connection: psycopg.Connection[Any], known: tuple[Migration, ...]) 
 
 
 def pending_migrations(url: str, folder: Path | None = None) -> list[str]:
-    """Give the names of what :func:`migrate` would apply, without changing anything.
+    """Return the names of the migrations that :func:`migrate` would apply, without changing anything.
 
     Raises:
         MigrationError: the schema is newer than this version or has changed.
@@ -136,14 +136,14 @@ def pending_migrations(url: str, folder: Path | None = None) -> list[str]:
 
 
 def migrate(url: str, folder: Path | None = None) -> list[str]:
-    """Bring the database at ``url`` to this version's schema; give the names of what was applied.
+    """Migrate the database at ``url`` to this version's schema and return the names of the applied migrations.
 
-    Where the roles and the schema ``auth`` of Supabase are missing, local ones are made first. Several
-    processes may call this at once.
+    If Supabase's roles and its schema ``auth`` are missing, local ones are created first. Several processes may call
+    this at once.
 
     Raises:
-        MigrationError: the schema is newer than this version, an applied migration has changed, or one
-            failed (then it left nothing behind).
+        MigrationError: the schema is newer than this version, an applied migration has changed, or one failed and was
+        rolled back.
         CatalogUnavailable: the database cannot be reached.
     """
     known = load_migrations(folder)

@@ -1,4 +1,4 @@
-"""The catalog's rows as frozen, typed values; times are aware and in UTC."""
+"""Frozen, typed rows of the catalog; times are timezone-aware and in UTC."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, JsonValue
 VideoStatus = Literal["waiting", "processing", "active", "error"]
 WorkflowStatus = Literal["wait", "annotate", "done", "review", "error"]
 VideoStage = Literal["working", "attention", "done", "failed"]
-"""What is to be done with a video: by the machine, by a person, nothing more, or to be tried again."""
+"""What happens next with a video: the machine works, a person is needed, nothing more to do, or a retry is needed."""
 FlowName = Literal["video_initial_processing", "crop_and_infer", "caption_ocr"]
 RequestState = Literal["pending", "launched", "succeeded", "failed", "cancelled"]
 RequestEnd = Literal["succeeded", "failed", "cancelled"]
@@ -30,12 +30,12 @@ ApprovalStatus = Literal["pending", "approved", "rejected"]
 Severity = Literal["info", "warning", "critical"]
 
 LOCAL_TENANT_ID: Final = UUID("00000000-0000-4000-8000-000000000001")
-"""The one tenant of an embedded catalog, made by :func:`captionacc_dagster.catalog.embedded.open_catalog`."""
+"""The only tenant of an embedded catalog, created by :func:`captionacc_dagster.catalog.embedded.open_catalog`."""
 LOCAL_TENANT_NAME: Final = "local"
 LOCAL_USER_ID: Final = UUID("00000000-0000-4000-8000-000000000002")
-"""Its owner: the person at the machine."""
+"""The owner of the local tenant: the person at the machine."""
 LOCAL_ACCESS_TIER: Final = "enterprise"
-"""Its access tier: a person's own machine has no quota."""
+"""The access tier of the local tenant, without a quota."""
 
 # Postgres prints "2026-01-15 10:00:00+00", PostgREST "2026-01-15T10:00:00.5+00:00".
 _SHORT_OFFSET = re.compile(r"([+-]\d{2})$")
@@ -50,18 +50,18 @@ def _aware_utc(value: object) -> object:
 
 
 Timestamp = Annotated[datetime, BeforeValidator(_aware_utc)]
-"""An aware time in UTC, read from either form that the servers send."""
+"""A timezone-aware time in UTC, parsed from the formats of both servers."""
 Json = dict[str, JsonValue]
 
 
 class Row(BaseModel):
-    """A row of the catalog; columns that this version does not know are passed over."""
+    """A row of the catalog; columns unknown to this version are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Tenant(Row):
-    """Who owns videos."""
+    """An owner of videos."""
 
     id: UUID
     name: str
@@ -75,7 +75,7 @@ class Tenant(Row):
 
 
 class TenantQuota(Row):
-    """A tenant's limits (None: none) and what of them this calendar month has used."""
+    """A tenant's limits (None: no limit) and their use in this calendar month."""
 
     processing_minutes_limit: int | None
     frame_limit: int | None
@@ -85,7 +85,7 @@ class TenantQuota(Row):
 
 
 class UserProfile(Row):
-    """A user of a tenant; only an approved one sees anything."""
+    """A user of a tenant; only approved users have access."""
 
     id: UUID
     tenant_id: UUID
@@ -97,7 +97,7 @@ class UserProfile(Row):
 
 
 class Video(Row):
-    """One uploaded file and how far its processing has come."""
+    """An uploaded file and the state of its processing."""
 
     id: UUID
     tenant_id: UUID
@@ -145,7 +145,7 @@ class Video(Row):
 
     @property
     def stage(self) -> VideoStage:
-        """What is to be done with it; the SQL function ``video_stage`` says the same."""
+        """What happens next with the video; equal to the SQL function ``video_stage``."""
         if "error" in (self.status, self.layout_status, self.boundaries_status, self.text_status):
             return "failed"
         if self.status != "active" or self.layout_status == "wait":
@@ -158,7 +158,7 @@ class Video(Row):
 
     @property
     def crop_region(self) -> tuple[float, float, float, float] | None:
-        """``(left, top, right, bottom)`` in 0..1, or None while there is none."""
+        """``(left, top, right, bottom)`` in 0..1, or None if there is none."""
         left, top, right, bottom = self.crop_left, self.crop_top, self.crop_right, self.crop_bottom
         if left is None or top is None or right is None or bottom is None:
             return None
@@ -166,7 +166,7 @@ class Video(Row):
 
 
 class ProcessingRequest(Row):
-    """A row of the outbox: a flow that a video needs, until its run has ended."""
+    """A row of the outbox: a flow requested for a video."""
 
     id: UUID
     tenant_id: UUID
@@ -191,12 +191,12 @@ class ProcessingRequest(Row):
 
     @property
     def is_open(self) -> bool:
-        """Whether its run has not ended yet."""
+        """Whether its run has not yet ended."""
         return self.state in ("pending", "launched")
 
 
 class CreatedVideo(Row):
-    """What :meth:`Catalog.create_video` found or made."""
+    """Result of :meth:`Catalog.create_video`."""
 
     created: bool
     video: Video
@@ -266,7 +266,7 @@ class ComputeCall(Row):
 
 
 class SecurityEvent(Row):
-    """A refusal or another event that security wants to know of."""
+    """An event in the security log, such as a refusal."""
 
     id: UUID
     event: str
@@ -283,7 +283,7 @@ class SecurityEvent(Row):
 
 
 class HistoryEvent(Row):
-    """One line of a video's story."""
+    """One event in a video's history."""
 
     at: Timestamp
     event: str
@@ -291,7 +291,7 @@ class HistoryEvent(Row):
 
 
 class RequestCount(Row):
-    """How many open requests there are of one state, flow and tier."""
+    """Number of open requests with the same state, flow, and tier."""
 
     state: RequestState
     flow: FlowName
@@ -301,14 +301,14 @@ class RequestCount(Row):
 
 
 class LockCount(Row):
-    """How many locks are held, and how many of them have expired."""
+    """Number of locks, and how many of them have expired."""
 
     held: int
     expired: int
 
 
 class Total(Row):
-    """A number that only grows, and what it is a number of; as an increment, what is added to it."""
+    """A monotonic total with its name and labels, or an increment of it."""
 
     metric: str
     labels: dict[str, str]
@@ -316,7 +316,7 @@ class Total(Row):
 
 
 class FlowRun(Row):
-    """How a run ended: times, seconds of each of its steps, and what went wrong."""
+    """How a run ended: times, seconds per step, and errors."""
 
     run_id: str
     flow: FlowName
@@ -333,7 +333,7 @@ class FlowRun(Row):
 
 
 class CatalogMetrics(Row):
-    """The whole catalog at one moment: videos by status, open requests, locks, open calls, and totals since ever."""
+    """Counts of the catalog at one moment: videos by status, open requests, locks, open calls, and all-time totals."""
 
     videos: dict[VideoStatus, int]
     requests: tuple[RequestCount, ...]
@@ -343,7 +343,7 @@ class CatalogMetrics(Row):
 
 
 def error_details(error: BaseException | str, *, run_id: str | None = None) -> dict[str, Any]:
-    """Give what the ``*_error_details`` columns hold: message, error_type, run_id, time."""
+    """Return a value for the ``*_error_details`` columns: message, error_type, run_id, time."""
     name = "Error" if isinstance(error, str) else type(error).__name__
     message = str(error) or name
     return {"message": message, "error_type": name, "run_id": run_id, "time": datetime.now(UTC).isoformat()}

@@ -1,4 +1,4 @@
-"""The catalog in any Postgres, over psycopg and its pool."""
+"""The catalog in any Postgres, through psycopg and its pool."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _configure(connection: psycopg.Connection[Any]) -> None:
 
 
 def to_catalog_error(error: psycopg.Error) -> CatalogError:
-    """Turn psycopg's error into the catalog's, with message, hint and SQLSTATE kept."""
+    """Return the catalog error for an error of psycopg, with its message, hint, and SQLSTATE."""
     if error.sqlstate is None:
         kind = CatalogUnavailable if isinstance(error, psycopg.OperationalError) else CatalogError
         return kind(str(error))
@@ -36,13 +36,13 @@ def to_catalog_error(error: psycopg.Error) -> CatalogError:
 
 
 class PostgresCatalog(Catalog):
-    """The catalog over SQL.
+    """The catalog over SQL connections.
 
     Args:
         url: libpq URL of a role that owns the schema or is a member of ``service_role``.
-        pool_size: most connections at a time; none is open before the first call.
-        connect_timeout_s: how long one call waits for a connection before it counts as unavailable.
-        retries: what is done while the server cannot be reached.
+        pool_size: maximum number of connections; none is open before the first call.
+        connect_timeout_s: how long a call waits for a connection before the catalog counts as unavailable.
+        retries: how calls are retried while the server cannot be reached.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class PostgresCatalog(Catalog):
         return f"PostgresCatalog(host={parts.hostname or 'local'}, database={parts.path.lstrip('/')})"
 
     def _opened(self) -> ConnectionPool[psycopg.Connection[dict[str, Any]]]:
-        # A forked child must not talk on its parent's connections.
+        # A forked child must not use its parent's connections.
         with self._opening:
             if self._pool is None or self._pool_pid != os.getpid():
                 self._pool = ConnectionPool(
@@ -80,7 +80,7 @@ class PostgresCatalog(Catalog):
                     num_workers=1,
                     configure=_configure,
                     open=True,
-                    # Poolers in transaction mode know no prepared statements.
+                    # Poolers in transaction mode do not support prepared statements.
                     kwargs={
                         "autocommit": True,
                         "row_factory": dict_row,
@@ -114,7 +114,7 @@ class PostgresCatalog(Catalog):
             raise CatalogUnavailable(f"no connection to the catalog: {error}") from error
         except psycopg.Error as error:
             raise to_catalog_error(error) from error
-        # A function without a row type answers in one column of its own name.
+        # A scalar function answers in one column with the function's name.
         return rows[0][function] if columns == [function] and rows else rows
 
     def close(self) -> None:
@@ -126,5 +126,5 @@ class PostgresCatalog(Catalog):
 
 
 def literal(statement: str) -> LiteralString:
-    """Mark SQL of our own files as what psycopg takes for safe."""
+    """Mark SQL from our own files as safe for psycopg."""
     return cast(LiteralString, statement)

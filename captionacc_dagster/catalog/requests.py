@@ -18,7 +18,7 @@ def _details(error_details: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 class RequestMethods(CatalogCalls):
-    """pending → (claimed) → launched → succeeded, failed or cancelled."""
+    """Methods for requests, which go pending → (claimed) → launched → succeeded, failed, or cancelled."""
 
     def claim_processing_requests(
         self,
@@ -28,9 +28,9 @@ class RequestMethods(CatalogCalls):
         lease_s: float = CLAIM_LEASE_S,
         flows: Iterable[FlowName] | None = None,
     ) -> list[ProcessingRequest]:
-        """Take up to ``limit`` due requests, oldest first; each goes to one claimer.
+        """Claim up to ``limit`` due requests, oldest first; each goes to one claimer.
 
-        After ``lease_s`` seconds without a launch they are free again.
+        After ``lease_s`` seconds without a launch they can be claimed again.
         """
         return self._rows(
             ProcessingRequest,
@@ -45,7 +45,7 @@ class RequestMethods(CatalogCalls):
     def claim_processing_request(
         self, request_id: Id, claimer: str, *, lease_s: float = CLAIM_LEASE_S
     ) -> ProcessingRequest | None:
-        """Take this one request, due or not; None when another has it or it is not pending."""
+        """Claim this request, due or not; return None if it is claimed by another or not pending."""
         return self._first(
             ProcessingRequest,
             "claim_processing_requests",
@@ -57,7 +57,7 @@ class RequestMethods(CatalogCalls):
         )
 
     def renew_request_claim(self, request_id: Id, claimer: str, *, lease_s: float = CLAIM_LEASE_S) -> bool:
-        """Keep a claim ``lease_s`` seconds from now on; False when it is lost or launched."""
+        """Extend a claim to ``lease_s`` seconds from now; return False if it is lost or launched."""
         return self._call(
             "renew_request_claim",
             p_request_id=as_uuid(request_id, "request id"),
@@ -68,11 +68,11 @@ class RequestMethods(CatalogCalls):
     def launch_processing_request(
         self, request_id: Id, claimer: str, run_id: str, *, priority: int | None = None
     ) -> ProcessingRequest:
-        """Note that the claimed request's run was made; again with the same run is harmless.
+        """Record that the run of the claimed request was created; idempotent for the same run.
 
         Raises:
             NotFound: there is no such request.
-            Conflict: it is not claimed by ``claimer``, or another run has it.
+            Conflict: it is not claimed by ``claimer``, or belongs to another run.
         """
         return self._one(
             ProcessingRequest,
@@ -92,7 +92,7 @@ class RequestMethods(CatalogCalls):
         delay_s: float = 0.0,
         error_details: Mapping[str, Any] | None = None,
     ) -> bool:
-        """Give a claim back (its launch failed), due again after ``delay_s`` seconds."""
+        """Release a claim whose launch failed; the request is due again after ``delay_s`` seconds."""
         return self._call(
             "release_processing_request",
             p_request_id=as_uuid(request_id, "request id"),
@@ -104,7 +104,7 @@ class RequestMethods(CatalogCalls):
     def requeue_processing_request(
         self, request_id: Id, run_id: str, *, error_details: Mapping[str, Any] | None = None
     ) -> bool:
-        """Make a launched request whose run is gone pending again; False when that run does not have it."""
+        """Make a launched request whose run is gone pending again; return False if it is not that run's."""
         return self._call(
             "requeue_processing_request",
             p_request_id=as_uuid(request_id, "request id"),
@@ -129,11 +129,11 @@ class RequestMethods(CatalogCalls):
         run_id: str | None = None,
         error_details: Mapping[str, Any] | None = None,
     ) -> ProcessingRequest:
-        """End a request; again with the same end is harmless.
+        """End a request; idempotent for the same end.
 
         Raises:
             NotFound: there is no such request.
-            Conflict: it has ended otherwise, or another run has it.
+            Conflict: it has ended differently, or belongs to another run.
         """
         return self._one(
             ProcessingRequest,
@@ -146,10 +146,10 @@ class RequestMethods(CatalogCalls):
         )
 
     def get_processing_request(self, request_id: Id) -> ProcessingRequest:
-        """Give a request.
+        """Return a request.
 
         Raises:
-            NotFound: there is none.
+            NotFound: there is no such request.
         """
         return self._one(
             ProcessingRequest,
@@ -161,7 +161,7 @@ class RequestMethods(CatalogCalls):
     def find_processing_request(
         self, *, run_id: str | None = None, idempotency_key: str | None = None
     ) -> ProcessingRequest | None:
-        """Give the request that a run has, or that was made under a key; None when there is none."""
+        """Return the request of a run or of an idempotency key; None if there is none."""
         return self._first(
             ProcessingRequest,
             "find_processing_request",
@@ -180,7 +180,7 @@ class RequestMethods(CatalogCalls):
         cursor: str | None = None,
         limit: int = 100,
     ) -> Page[ProcessingRequest]:
-        """Give a page of requests, oldest first (``limit`` at most 500)."""
+        """Return a page of requests, oldest first (``limit`` at most 500)."""
         after_at, after_id = read_cursor(cursor)
         count = min(max(limit, 1), 500)
         rows = self._rows(
@@ -209,14 +209,14 @@ class RequestMethods(CatalogCalls):
         claimer: str | None = None,
         lease_s: float = 300.0,
     ) -> ProcessingRequest:
-        """Store the crop region (left, top, right, bottom in 0..1; None: no captions) and ask for ``crop_and_infer``.
+        """Store the crop region (left, top, right, bottom in 0..1; None: no captions) and request ``crop_and_infer``.
 
-        ``request_key`` makes approvals with the same key one; ``claimer`` takes the request at once.
+        Approvals with the same ``request_key`` count as one; with ``claimer`` the request is claimed at once.
 
         Raises:
             NotFound: there is no such video.
-            Conflict: it is not active yet, or being processed.
-            InvalidValue: the region has no area or lies outside 0..1.
+            Conflict: the video is not active yet, or is being processed.
+            InvalidValue: the region is empty or outside 0..1.
         """
         left, top, right, bottom = crop_region or (None, None, None, None)
         return self._one(
@@ -245,12 +245,12 @@ class RequestMethods(CatalogCalls):
         base_priority: int | None = None,
         request_key: str | None = None,
     ) -> ProcessingRequest:
-        """Ask for OCR of chosen captions; asking for the same ones while that is open is one request.
+        """Request OCR of selected captions; repeated requests for the same ones are one while it is open.
 
         Raises:
             NotFound: there is no such video.
-            Conflict: it has no captions yet.
-            InvalidValue: no caption is named.
+            Conflict: the video has no captions yet.
+            InvalidValue: no caption is given.
         """
         return self._one(
             ProcessingRequest,
@@ -264,11 +264,11 @@ class RequestMethods(CatalogCalls):
         )
 
     def complete_boundaries(self, video_id: Id) -> Video:
-        """A person is done with the boundaries: ``done``, and the text's turn begins.
+        """Record that a person has completed the boundaries; the text is next.
 
         Raises:
             NotFound: there is no such video.
-            Conflict: its boundaries are not there yet or failed.
+            Conflict: there are no boundaries yet, or they failed.
         """
         return self._one(
             Video,
@@ -278,11 +278,11 @@ class RequestMethods(CatalogCalls):
         )
 
     def complete_text(self, video_id: Id) -> Video:
-        """A person is done with the text.
+        """Record that a person has completed the text.
 
         Raises:
             NotFound: there is no such video.
-            Conflict: its boundaries are not done, or its text not there.
+            Conflict: the boundaries are not complete, or there is no text.
         """
         return self._one(Video, "complete_text", f"video {video_id}", p_video_id=as_uuid(video_id, "video id"))
 
@@ -295,11 +295,11 @@ class RequestMethods(CatalogCalls):
         claimer: str | None = None,
         lease_s: float = 300.0,
     ) -> ProcessingRequest:
-        """Ask once more for the first stage of a video that failed.
+        """Request the first failed stage of a video again.
 
         Raises:
             NotFound: there is no such video.
-            Conflict: nothing has failed, or it is being processed.
+            Conflict: nothing has failed, or the video is being processed.
         """
         return self._one(
             ProcessingRequest,

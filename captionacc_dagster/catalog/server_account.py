@@ -1,4 +1,4 @@
-"""The account that the embedded Postgres runs under: one's own, or, since Postgres refuses root, another."""
+"""The account that the embedded Postgres runs under: the present user, or another one because Postgres refuses root."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from typing import Any
 
 from captionacc_dagster.catalog.errors import CatalogUnavailable
 
-# The first that exists; the last is made by `useradd` when none does.
+# The first that exists is used; if none does, the last is created with `useradd`.
 _NAMES = ("postgres", "pgserver", "captionacc")
 
 
 @dataclass(frozen=True, slots=True)
 class ServerAccount:
-    """User and group of the server's processes and files; ``own_account`` where they are this process's."""
+    """User and group of the server's processes and files; ``own_account`` if they are this process's."""
 
     uid: int
     gid: int
     own_account: bool
 
     def as_subprocess(self) -> dict[str, Any]:
-        """Give the arguments that make :func:`subprocess.run` run as this account."""
+        """Return the arguments that make :func:`subprocess.run` use this account."""
         if self.own_account:
             return {}
         return {"user": self.uid, "group": self.gid, "extra_groups": []}
@@ -39,7 +39,7 @@ class ServerAccount:
             os.chown(path, self.uid, self.gid)
 
     def open_way_to(self, path: Path) -> None:
-        """Let the account pass (not list) the folders above ``path`` that it cannot pass yet."""
+        """Allow the account to traverse (not list) the folders above ``path``."""
         if self.own_account:
             return
         for folder in path.parents:
@@ -55,7 +55,7 @@ class ServerAccount:
                 folder.chmod(stat.S_IMODE(status.st_mode) | bit)
 
     def open_programs(self, programs: Path) -> None:
-        """Let the account run Postgres' programs, wherever root's virtual environment has them."""
+        """Allow the account to run Postgres's programs in root's virtual environment."""
         if self.own_account:
             return
         install = programs.parent
@@ -70,10 +70,10 @@ class ServerAccount:
 
 
 def server_account(data: Path) -> ServerAccount:
-    """Give this process's own account, or as root the owner of the data, or for new data another account.
+    """Return this process's account; for root, the owner of the data, or another account for new data.
 
     Raises:
-        CatalogUnavailable: root without such an account, and none can be made.
+        CatalogUnavailable: this is root, and no such account exists or can be created.
     """
     if os.geteuid() != 0:
         return ServerAccount(os.geteuid(), os.getegid(), own_account=True)
@@ -101,6 +101,6 @@ def _account_for_root() -> ServerAccount:
             entry = pwd.getpwnam(_NAMES[-1])
             return ServerAccount(entry.pw_uid, entry.pw_gid, own_account=False)
     raise CatalogUnavailable(
-        "Postgres does not run as root, and no other account for it could be made",
+        "Postgres does not run as root, and no other account could be created for it",
         hint=f"add a user named {_NAMES[-1]}, or run as an ordinary user, or set DATABASE_URL",
     )

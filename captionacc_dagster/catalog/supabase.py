@@ -1,4 +1,4 @@
-"""The catalog in Supabase, over supabase-py and PostgREST."""
+"""The catalog in Supabase, through supabase-py and PostgREST."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _as_json(value: Any) -> Any:
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, float) and not math.isfinite(value):
-        raise InvalidValue(f"not a number that can be stored: {value}")
+        raise InvalidValue(f"this number cannot be stored: {value}")
     if isinstance(value, list | tuple):
         return [_as_json(item) for item in value]
     if isinstance(value, dict):
@@ -39,12 +39,12 @@ class SupabaseCatalog(Catalog):
     """The catalog over HTTP.
 
     Args:
-        url: the project's URL.
-        service_key: its secret (service role) key; it stays in this process and is never logged.
-        schema: the exposed schema of the migrations.
-        timeout_s: for one request.
-        connections: most connections at a time.
-        retries: what is done while the project cannot be reached.
+        url: URL of the project.
+        service_key: secret (service role) key of the project; stays in this process and is never logged.
+        schema: exposed schema of the migrations.
+        timeout_s: timeout of one request.
+        connections: maximum number of connections.
+        retries: how calls are retried while the project cannot be reached.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class SupabaseCatalog(Catalog):
         self._last.status = response.status_code
 
     def _opened(self) -> Client:
-        # A forked child must not talk on its parent's connections.
+        # A forked child must not use its parent's connections.
         with self._opening:
             if self._client is None or self._client_pid != os.getpid():
                 from supabase import ClientOptions, SupabaseException, create_client
@@ -112,7 +112,7 @@ class SupabaseCatalog(Catalog):
             return client.rpc(function, _as_json(dict(parameters))).execute().data
         except APIError as error:
             status = self._last.status
-            # A gateway's page or a refused key has no code; the status says what it was.
+            # A gateway's page or a refused key has no code, so the HTTP status is used.
             code = error.code or (None if status is None else str(status))
             raise from_code(error.message or f"HTTP {status}", code, error.hint) from error
         except httpx.TransportError as error:

@@ -1,8 +1,8 @@
-"""Tenants, users and videos."""
+"""Tenants, users, and videos."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -35,10 +35,10 @@ from captionacc_dagster.catalog.models import (
 
 
 class VideoMethods(CatalogCalls):
-    """Reads and changes of tenants, users and videos."""
+    """Methods for tenants, users, and videos."""
 
     def get_tenant(self, tenant_id: Id) -> Tenant:
-        """Give a tenant.
+        """Return a tenant.
 
         Raises:
             NotFound: there is none.
@@ -48,7 +48,7 @@ class VideoMethods(CatalogCalls):
     def ensure_tenant(
         self, tenant_id: Id, name: str, access_tier_id: str | None, *, auto_approve_layout: bool = False
     ) -> Tenant:
-        """Give the tenant, made with these values when it is not there."""
+        """Return the tenant, created with these values if it does not exist."""
         return self._one(
             Tenant,
             "ensure_tenant",
@@ -60,15 +60,15 @@ class VideoMethods(CatalogCalls):
         )
 
     def get_tenant_tier(self, tenant_id: Id) -> Tier:
-        """Give the tier that a tenant's priority follows from; ``free`` for an unknown one.
+        """Return the tier that determines a tenant's priority; ``free`` for an unknown tenant.
 
-        The access tier of its first approved user who has one (owners first), else its own:
+        It follows from the access tier of the first approved user who has one (owners first), or else of the tenant:
         ``active`` → ``premium``, ``enterprise`` → ``enterprise``, anything else → ``free``.
         """
         return self._call("tenant_tier", p_tenant_id=as_uuid(tenant_id, "tenant id"))
 
     def get_tenant_quota(self, tenant_id: Id) -> TenantQuota:
-        """Give a tenant's limits and what of them this calendar month has used.
+        """Return a tenant's limits and their use in this calendar month.
 
         Raises:
             NotFound: there is no such tenant.
@@ -78,11 +78,11 @@ class VideoMethods(CatalogCalls):
         )
 
     def get_tenant_run_limits(self) -> dict[str, int]:
-        """Give the tenants that have a limit of concurrent runs of their own: tenant id → runs."""
+        """Return tenant id → concurrent runs, for tenants with a limit of their own."""
         return dict(self._call("tenant_run_limits"))
 
     def find_user_profile(self, user_id: Id) -> UserProfile | None:
-        """Give a user's profile, or None."""
+        """Return a user's profile, or None."""
         return self._first(UserProfile, "get_user_profile", p_user_id=as_uuid(user_id, "user id"))
 
     def set_user_profile(
@@ -95,10 +95,10 @@ class VideoMethods(CatalogCalls):
         access_tier_id: str | None = None,
         display_name: str | None = None,
     ) -> UserProfile:
-        """Make or replace the profile of a user of ``auth.users``.
+        """Create or replace the profile of a user of ``auth.users``.
 
         Raises:
-            Conflict: there is no such user, tenant or access tier.
+            Conflict: there is no such user, tenant, or access tier.
         """
         return self._one(
             UserProfile,
@@ -129,15 +129,15 @@ class VideoMethods(CatalogCalls):
     ) -> CreatedVideo:
         """Add a video and, in the same transaction, its request for initial processing.
 
-        The same content (``content_hash``: SHA-256, 64 hex digits) of one tenant is one video: when it is
-        there, it is given back with ``created=False``. With ``claimer`` the request is taken for
-        ``lease_s`` seconds in the same transaction, so that nobody else starts it: launch it with the same
-        name. ``storage_key`` is by default the key of contracts.md.
+        Equal content (``content_hash``: SHA-256, 64 hex digits) of one tenant is one video: an existing one is returned
+        with ``created=False``. With ``claimer``, the request is claimed for ``lease_s`` seconds in the same
+        transaction, so that no other process starts it; launch it with the same name. ``storage_key`` defaults to the
+        usual key.
 
         Raises:
             NotFound: there is no such tenant.
             Conflict: the id or key belongs to another video.
-            InvalidValue: the key is not this tenant's and video's, the hash malformed.
+            InvalidValue: the key is not this tenant's and video's, or the hash is malformed.
         """
         number = as_uuid(video_id, "video id") if video_id is not None else uuid4()
         tenant = as_uuid(tenant_id, "tenant id")
@@ -158,15 +158,15 @@ class VideoMethods(CatalogCalls):
         return CreatedVideo.model_validate(made)
 
     def get_video_metadata(self, video_id: Id) -> Video:
-        """Give a video.
+        """Return a video.
 
         Raises:
-            NotFound: there is none, or it was deleted.
+            NotFound: there is no such video, or it was deleted.
         """
         return self._one(Video, "get_videos", f"video {video_id}", p_video_ids=[as_uuid(video_id, "video id")])
 
     def get_videos(self, video_ids: Iterable[Id]) -> dict[UUID, Video]:
-        """Give those of the videos that are there, by id."""
+        """Return id → video, for those that exist."""
         wanted = [as_uuid(video_id, "video id") for video_id in video_ids]
         return {
             video.id: video
@@ -175,7 +175,7 @@ class VideoMethods(CatalogCalls):
         }
 
     def find_video(self, tenant_id: Id, content_hash: str) -> Video | None:
-        """Give the tenant's video of this content, or None."""
+        """Return the tenant's video with this content, or None."""
         return self._first(
             Video,
             "find_video",
@@ -192,7 +192,7 @@ class VideoMethods(CatalogCalls):
         cursor: str | None = None,
         limit: int = 100,
     ) -> Page[Video]:
-        """Give a page of videos, newest first (of all tenants when none is named; ``limit`` at most 500)."""
+        """Return a page of videos, newest first (of all tenants if none is given; ``limit`` at most 500)."""
         before_at, before_id = read_cursor(cursor)
         count = min(max(limit, 1), 500)
         rows = self._rows(
@@ -216,7 +216,7 @@ class VideoMethods(CatalogCalls):
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Video]:
-        """Give a page of a tenant's videos, newest first: those with ``text`` in their name, in this stage."""
+        """Return a page of a tenant's videos in this stage with ``text`` in their name, newest first."""
         before_at, before_id = read_cursor(cursor)
         count = min(max(limit, 1), 500)
         rows = self._rows(
@@ -231,27 +231,11 @@ class VideoMethods(CatalogCalls):
         )
         return page_of([(video.created_at, video.id, video) for video in rows], count)
 
-    def iter_videos(
-        self,
-        *,
-        tenant_id: Id | None = None,
-        statuses: Iterable[VideoStatus] | None = None,
-        filename: str | None = None,
-    ) -> Iterator[Video]:
-        """Give all videos of :meth:`list_videos`, page by page."""
-        wanted = None if statuses is None else list(statuses)
-        cursor: str | None = None
-        while True:
-            page = self.list_videos(tenant_id=tenant_id, statuses=wanted, filename=filename, cursor=cursor, limit=500)
-            yield from page.items
-            if (cursor := page.next_cursor) is None:
-                return
-
     def update_video_status(self, video_id: Id, status: VideoStatus | None = None, **changes: Any) -> Video:
-        """Change statuses and error details: exactly the columns given, the others stay.
+        """Change statuses and error details; only the given columns change.
 
         ``changes`` may name ``layout_status``, ``boundaries_status``, ``text_status``, ``error_details`` and
-        ``*_error_details`` (see :func:`captionacc_dagster.catalog.models.error_details`), each also None.
+        ``*_error_details`` (see :func:`captionacc_dagster.catalog.models.error_details`); each may be None.
 
         Raises:
             NotFound: there is no such video.
@@ -261,11 +245,11 @@ class VideoMethods(CatalogCalls):
         return self.update_video_metadata(video_id, given)
 
     def update_video_metadata(self, video_id: Id, changes: Mapping[str, Any]) -> Video:
-        """Change exactly the columns named in ``changes``: what is measured of a video, and its statuses.
+        """Change the columns named in ``changes``: measured facts and statuses of a video.
 
         Raises:
             NotFound: there is no such video.
-            InvalidValue: a column that is not the pipeline's to change, or a value that is not allowed.
+            InvalidValue: a column that the pipeline may not change, or a value that is not allowed.
         """
         return self._one(
             Video,
@@ -276,17 +260,17 @@ class VideoMethods(CatalogCalls):
         )
 
     def delete_video(self, video_id: Id) -> bool:
-        """Hide a video and cancel what has not started; False when there is none."""
+        """Hide a video and cancel its pending requests; return False if there is no such video."""
         return self._call("delete_video", p_video_id=as_uuid(video_id, "video id"))
 
     def list_deleted_videos(self, deleted_before: datetime, limit: int = 100) -> list[Video]:
-        """Give deleted videos whose objects and rows may go, longest deleted first."""
+        """Return deleted videos whose objects and rows may be removed, oldest deletion first."""
         return self._rows(Video, "list_deleted_videos", p_deleted_before=deleted_before, p_limit=limit)
 
     def purge_video(self, video_id: Id) -> bool:
-        """Remove a deleted video's row and all that hangs on it; False when there is none."""
+        """Remove a deleted video's row and all dependent rows; return False if there is no such video."""
         return self._call("purge_video", p_video_id=as_uuid(video_id, "video id"))
 
     def get_video_history(self, video_id: Id) -> list[HistoryEvent]:
-        """Give what happened to a video in order of time; empty for an unknown one."""
+        """Return the events of a video in order of time; empty for an unknown video."""
         return self._rows(HistoryEvent, "video_story", p_video_id=as_uuid(video_id, "video id"))

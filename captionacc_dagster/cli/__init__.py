@@ -1,4 +1,4 @@
-"""What a person types: ``captionacc``."""
+"""The command line ``captionacc``."""
 
 from captionacc_dagster.cli.app import main
 

@@ -25,7 +25,7 @@ from captionacc_dagster.settings import Settings, get_settings
 from captionacc_dagster.storage.errors import StorageError
 
 app = typer.Typer(
-    help="Turn videos with burned-in captions into exact caption tracks.",
+    help="Turn videos with burned-in captions into exact subtitle files.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -40,25 +40,25 @@ err = Console(stderr=True)
 Files = Annotated[list[Path], typer.Argument(help="Video files.", show_default=False)]
 Formats = Annotated[str, typer.Option("--format", "-f", help="Comma separated: srt, vtt, ass, json.")]
 OutputDir = Annotated[
-    Path | None, typer.Option("--output-dir", "-o", help="Where subtitles are written; default: beside each video.")
+    Path | None, typer.Option("--output-dir", "-o", help="Folder for the subtitles; default: beside each video.")
 ]
 Region = Annotated[
     str | None,
-    typer.Option("--crop-region", metavar="L,T,R,B", help="Where captions stand, fractions of the picture 0..1."),
+    typer.Option("--crop-region", metavar="L,T,R,B", help="Region of the captions, in fractions of the picture."),
 ]
 Language = Annotated[str | None, typer.Option("--lang", help="Language hint for OCR engines that take one.")]
 VideoId = Annotated[UUID, typer.Argument(metavar="VIDEO", help="A video's id (see `captionacc status`).")]
 
 
 def fail(message: str) -> NoReturn:
-    """Say in one line what is wrong and end with exit code 1."""
+    """Print one line about an error and exit with code 1."""
     err.print(f"[red]captionacc:[/red] {escape(message)}", highlight=False, soft_wrap=True)
     raise typer.Exit(1)
 
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """End with one line and exit code 1 on what a person, a server or a disk can cause."""
+    """Turn errors that a person, a server, or a disk can cause into one line and exit code 1."""
     try:
         yield
     except (ProcessError, CatalogError, StorageError, SubtitleError) as error:
@@ -68,7 +68,7 @@ def errors_in_one_line() -> Iterator[None]:
 
 
 def settings() -> Settings:
-    """Read the settings, or say which of them is wrong."""
+    """Return the settings, or exit naming the invalid one."""
     try:
         return get_settings()
     except ValidationError as error:
@@ -78,17 +78,17 @@ def settings() -> Settings:
 
 
 def parse_formats(text: str) -> list[Format]:
-    """Read ``"srt,vtt"``."""
+    """Parse the value of ``--format``, such as ``"srt,vtt"``."""
     chosen: list[Format] = []
     for part in (part.strip().lower() for part in text.split(",") if part.strip()):
         if part not in FORMATS:
-            fail(f"--format: {part!r} is none of {', '.join(FORMATS)}")
+            fail(f"--format: {part!r} is unknown; choose from {', '.join(FORMATS)}")
         chosen.append(part)
-    return chosen or fail("--format: name at least one of " + ", ".join(FORMATS))
+    return chosen or fail("--format: give at least one of " + ", ".join(FORMATS))
 
 
 def parse_region(text: str | None) -> CropRegion | None:
-    """Read ``"L,T,R,B"``."""
+    """Parse the value of ``--crop-region``, ``"L,T,R,B"``."""
     try:
         return CropRegion.parse(text) if text is not None else None
     except ValueError as error:
@@ -100,7 +100,7 @@ def _root(
     context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
 ) -> None:
     if context.invoked_subcommand not in ("api", "up"):
-        # What it warns of at every try, a command says once, in its own line.
+        # The pool warns at every attempt; a command reports the failure once, in its own line.
         logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     if version:
         out.print(__version__, highlight=False)
@@ -114,9 +114,9 @@ def process(
     formats: Formats = "srt",
     crop_region: Region = None,
     lang: Language = None,
-    again: Annotated[bool, typer.Option("--again", help="Process anew what is already done.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Process videos again that are already done.")] = False,
 ) -> None:
-    """Find the captions of video files and write subtitles; everything runs here, nothing to configure."""
+    """Find the captions of video files and write subtitles, on this machine and without configuration."""
     from captionacc_dagster.cli.process import captions_table, open_pipeline
 
     chosen, region = parse_formats(formats), parse_region(crop_region)
@@ -145,11 +145,11 @@ def process(
 
 @app.command()
 def demo(
-    output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="Where clip and subtitles go.")] = Path(
+    output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="Folder for clip and subtitles.")] = Path(
         "output/demo"
     ),
 ) -> None:
-    """Make a clip with captions, find them, and say how many came out right."""
+    """Draw a clip with captions, find them, and report how many are right."""
     from captionacc_dagster.cli.demo import run_demo
 
     with errors_in_one_line():
@@ -162,7 +162,7 @@ def upload(
     videos: Files,
     lang: Language = None,
 ) -> None:
-    """Add videos: their rows, objects and partitions. A running daemon (`captionacc up`) processes them."""
+    """Add videos without processing them; a running `captionacc up` processes them."""
     from captionacc_dagster.cli.process import open_pipeline
 
     failed = 0
@@ -181,32 +181,32 @@ def upload(
 
 @app.command()
 def approve(video: VideoId, crop_region: Region = None) -> None:
-    """Approve a video's layout, as found or with a region of your own; its captions are found next."""
+    """Approve a video's layout, as found or with your own region, so that its captions are found."""
     from captionacc_dagster.resources import open_catalog_briefly
 
     region = parse_region(crop_region)
     with errors_in_one_line(), open_catalog_briefly(settings()) as catalog:
         row = catalog.get_video_metadata(video)
         catalog.approve_layout(video, region.as_tuple() if region else row.crop_region)
-    out.print(f"approved; `captionacc status {video}` tells how it goes on", highlight=False)
+    out.print(f"approved; follow the progress with `captionacc status {video}`", highlight=False)
 
 
 @app.command()
 def retry(video: VideoId) -> None:
-    """Ask once more for the stage of a video that failed."""
+    """Restart the failed stage of a video."""
     from captionacc_dagster.resources import open_catalog_briefly
 
     with errors_in_one_line(), open_catalog_briefly(settings()) as catalog:
         request = catalog.retry_video(video)
-    out.print(f"asked for {request.flow}; `captionacc status {video}` tells how it goes on", highlight=False)
+    out.print(f"requested {request.flow}; follow the progress with `captionacc status {video}`", highlight=False)
 
 
 @app.command()
 def status(
-    video: Annotated[UUID | None, typer.Argument(metavar="[VIDEO]", help="One video: its story.")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=500, help="Videos listed.")] = 50,
+    video: Annotated[UUID | None, typer.Argument(metavar="[VIDEO]", help="Show the history of this video.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=500, help="Maximum number of videos.")] = 50,
 ) -> None:
-    """List the videos, or tell one video's story in order of time."""
+    """List the videos, or show the history of one video."""
     from captionacc_dagster.cli.status import show_history, show_videos
     from captionacc_dagster.orchestration.instance import open_instance
     from captionacc_dagster.resources import open_catalog_briefly
@@ -222,10 +222,10 @@ def status(
 @app.command()
 def export(
     video: VideoId,
-    output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="Where subtitles are written.")] = Path(),
+    output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="Folder for the subtitles.")] = Path(),
     formats: Formats = "srt",
 ) -> None:
-    """Write a video's subtitles, with what people corrected."""
+    """Write a video's subtitles, including people's corrections."""
     from captionacc_dagster.cli.process import export_subtitles
     from captionacc_dagster.resources import open_catalog_briefly, open_store
 
@@ -238,13 +238,13 @@ def export(
 
 @app.command()
 def evaluate(
-    predicted: Annotated[Path, typer.Argument(help="Captions found: SRT, VTT, ASS or JSON.")],
-    truth: Annotated[Path, typer.Argument(help="Captions that are there: SRT, VTT, ASS or JSON.")],
+    predicted: Annotated[Path, typer.Argument(help="Found captions: SRT, VTT, ASS, or JSON.")],
+    truth: Annotated[Path, typer.Argument(help="True captions: SRT, VTT, ASS, or JSON.")],
     frame_rate: Annotated[
-        float | None, typer.Option("--frame-rate", min=1, help="Frames per second, where the truth does not say it.")
+        float | None, typer.Option("--frame-rate", min=1, help="Frames per second, if the truth does not contain it.")
     ] = None,
 ) -> None:
-    """Compare captions with the truth: found, missed, phantoms, boundary errors, character error rate."""
+    """Compare captions with the truth: matches, misses, phantoms, boundary errors, character error rate."""
     from captionacc_dagster.captioning.evaluation.evaluate import evaluate_files, format_report
 
     with errors_in_one_line():
@@ -253,7 +253,7 @@ def evaluate(
 
 @app.command()
 def doctor() -> None:
-    """Say what is installed, reachable and configured, and what to do about what is not."""
+    """Check what is installed, reachable, and configured, and say what to do about problems."""
     from captionacc_dagster.cli.doctor import examine
 
     if not examine(settings(), out):
@@ -264,9 +264,9 @@ def doctor() -> None:
 def up(
     port: Annotated[int, typer.Option("--port", "-p", help="Port of Dagster's UI.")] = 3000,
     api_port: Annotated[int, typer.Option("--api-port", help="Port of the HTTP API.")] = 8000,
-    host: Annotated[str, typer.Option("--host", help="Address they listen on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
-    """Start what is needed to look around: embedded Postgres, Dagster's UI and daemon, the API, until Ctrl-C."""
+    """Start embedded Postgres, Dagster's UI and daemon, and the API, until Ctrl-C."""
     from captionacc_dagster.cli.services import run_services
 
     raise typer.Exit(run_services(settings(), out, host=host, port=port, api_port=api_port))
@@ -275,9 +275,9 @@ def up(
 @app.command()
 def api(
     port: Annotated[int, typer.Option("--port", "-p", help="Port of the API.")] = 8000,
-    host: Annotated[str, typer.Option("--host", help="Address it listens on.")] = "127.0.0.1",
+    host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
 ) -> None:
-    """Start the HTTP API alone, until Ctrl-C: webhooks, actions, captions and subtitles."""
+    """Start only the HTTP API, until Ctrl-C."""
     from captionacc_dagster.api.server import serve
 
     serve(settings(), host=host, port=port)
@@ -285,9 +285,9 @@ def api(
 
 @app.command()
 def token(
-    hours: Annotated[float, typer.Option("--hours", min=0.01, max=8760, help="How long it is valid.")] = 24.0,
+    hours: Annotated[float, typer.Option("--hours", min=0.01, max=8760, help="Hours until it expires.")] = 24.0,
 ) -> None:
-    """Print a token of the local user, for calling the API of this machine."""
+    """Print a token of the local user, for calling the API on this machine."""
     from captionacc_dagster.api.local_access import local_token
     from captionacc_dagster.resources import open_catalog_briefly
 
@@ -300,7 +300,7 @@ def token(
 
 @db_app.command("migrate")
 def db_migrate() -> None:
-    """Bring the catalog's schema to this version."""
+    """Migrate the catalog's schema to this version."""
     from captionacc_dagster.cli.database import migrate_catalog
 
     with errors_in_one_line():
@@ -310,16 +310,16 @@ def db_migrate() -> None:
 
 @db_app.command("stop")
 def db_stop() -> None:
-    """Stop the embedded Postgres, whoever uses it."""
+    """Stop the embedded Postgres, even if it is in use."""
     from captionacc_dagster.catalog.embedded import EmbeddedPostgres
 
     with errors_in_one_line():
         stopped = EmbeddedPostgres(settings().home).stop()
-    out.print("stopped" if stopped else "it was not running", highlight=False)
+    out.print("stopped" if stopped else "the embedded Postgres was not running", highlight=False)
 
 
 def main() -> None:
-    """Run the command line; nothing a person can cause ends in a traceback."""
+    """Run the command line; errors that a person can cause end in one line, not a traceback."""
     try:
         app()
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""The catalog's schema, from the command line."""
+"""Migrate the catalog's schema from the command line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from captionacc_dagster.settings import Settings
 
 
 def migrate_catalog(settings: Settings) -> list[str]:
-    """Apply what is missing and give the names of what was applied.
+    """Apply the missing migrations and return their names.
 
     Raises:
         CatalogError: the database cannot be reached, or its schema is newer than this program.
@@ -19,7 +19,7 @@ def migrate_catalog(settings: Settings) -> list[str]:
         return migrate(settings.database_url.get_secret_value())
     if settings.supabase_url:
         raise InvalidValue(
-            "SUPABASE_URL reaches the project over HTTP; set DATABASE_URL to its Postgres to migrate it, "
+            "SUPABASE_URL only gives access over HTTP; to migrate the project, set DATABASE_URL to its Postgres "
             "or use `supabase db push`"
         )
     with EmbeddedPostgres(settings.home) as server:

@@ -1,4 +1,4 @@
-"""``captionacc demo``: a clip with known captions goes through the pipeline and is compared with the truth."""
+"""``captionacc demo``: process a clip with known captions and compare the result with the truth."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from captionacc_dagster.settings import Settings
 
 
 def run_demo(settings: Settings, console: Console, output_dir: Path) -> bool:
-    """Make the clip, process it, show what came out; True when every caption is right.
+    """Draw the clip, process it, and print the result; return True if every caption is right.
 
     Raises:
         ProcessError: a stage failed.
@@ -26,7 +26,7 @@ def run_demo(settings: Settings, console: Console, output_dir: Path) -> bool:
     started = time.monotonic()
     with open_pipeline(settings, Console(stderr=True)) as pipeline:
         outcome = pipeline.process(clip.path, output_dir=output_dir, formats=["srt", "vtt", "ass", "json"], again=True)
-    console.print(captions_table("What was found", outcome.cues))
+    console.print(captions_table("Captions found", outcome.cues))
     for path in outcome.written:
         console.print(str(path), highlight=False, soft_wrap=True)
     report = score(
@@ -55,7 +55,7 @@ def run_demo(settings: Settings, console: Console, output_dir: Path) -> bool:
     total, found = len(clip.captions), len(outcome.cues)
     color = "green" if right == total == found else "red"
     console.print(
-        f"[{color}]{right} of {total} captions exactly right[/{color}] (text letter for letter, both ends within one "
-        f"frame), {found - right} wrong or invented, in {time.monotonic() - started:.1f} s"
+        f"[{color}]{right} of {total} captions exactly right[/{color}] (every character, both ends within one "
+        f"frame), {found - right} wrong or spurious, in {time.monotonic() - started:.1f} s"
     )
     return right == total == found

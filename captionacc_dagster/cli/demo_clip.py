@@ -1,4 +1,4 @@
-"""A clip that shows what the program does: captions over a moving background, drawn here, with exact truth."""
+"""Draw the demo clip: captions over a moving background, with exact truth."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ SCRIPT = (
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """A clip on disk and the captions that were drawn into it."""
+    """A clip on disk and the captions drawn into it."""
 
     path: Path
     captions: tuple[Caption, ...]
 
 
 def make_demo_clip(path: Path) -> Clip:
-    """Draw and encode the clip: H.264 in MP4, the same bytes every time on the same machine."""
+    """Draw and encode the clip as H.264 in MP4, with the same bytes every time on the same machine."""
     import av
     import numpy as np
 
@@ -76,7 +76,7 @@ def make_demo_clip(path: Path) -> Clip:
 
 
 def _scenery(rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Give a wide view of hills behind the sea, ``(h, w, 3)`` RGB uint8, to pan over."""
+    """Return a wide view of hills behind the sea to pan over, ``(h, w, 3)`` RGB uint8."""
     import cv2
     import numpy as np
 
@@ -102,7 +102,7 @@ def _scenery(rng: np.random.Generator) -> NDArray[np.uint8]:
 
 
 def _background(scenery: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
-    """Give frame ``number`` of a slow pan with a bob, as a camera on a boat would take it."""
+    """Return frame ``number`` of a slow pan with a bob, as from a boat, ``(h, w, 3)`` RGB uint8."""
     import numpy as np
 
     x = int(number * 1.4) % (scenery.shape[1] - WIDTH)
@@ -111,7 +111,7 @@ def _background(scenery: NDArray[np.uint8], number: int) -> NDArray[np.uint8]:
 
 
 def _draw_caption(text: str) -> tuple[NDArray[np.uint8], int, int]:
-    """Draw white outlined lines; give the RGBA picture and where its top left corner belongs."""
+    """Draw white outlined lines; return the RGBA picture and the position of its top left corner."""
     import numpy as np
     from PIL import Image, ImageDraw, ImageFont
 
@@ -128,7 +128,7 @@ def _draw_caption(text: str) -> tuple[NDArray[np.uint8], int, int]:
 
 
 def _draw_logo() -> NDArray[np.uint8]:
-    """Draw a station's logo: text that is no caption, since it never changes."""
+    """Draw a station logo: text that never changes and is not a caption."""
     import numpy as np
     from PIL import Image, ImageDraw, ImageFont
 
@@ -140,7 +140,7 @@ def _draw_logo() -> NDArray[np.uint8]:
 
 
 def _blend(image: NDArray[np.uint8], overlay: NDArray[np.uint8], x: int, y: int) -> None:
-    """Put an RGBA picture over an RGB one, in place."""
+    """Blend an RGBA picture over an RGB one, in place."""
     import numpy as np
 
     height, width = overlay.shape[:2]

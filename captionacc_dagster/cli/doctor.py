@@ -1,4 +1,4 @@
-"""``captionacc doctor``: what is installed, reachable and configured, and what to do about what is not."""
+"""``captionacc doctor``: check what is installed, reachable, and configured."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ OPTIONAL = {
 
 
 class Problem(Exception):
-    """A check that failed; the message says what to do."""
+    """A failed check; the message says what to do."""
 
 
 def examine(settings: Settings, console: Console) -> bool:
-    """Make every check and print a line for each; False when something needed is missing."""
+    """Run every check and print a line for each; return False if a check failed."""
     checks: list[tuple[str, Callable[[], str]]] = [
         ("python", lambda: f"{platform.python_version()}, captionacc {__version__}"),
         ("packages", _packages),
@@ -52,7 +52,7 @@ def examine(settings: Settings, console: Console) -> bool:
         console.print(f"{mark}  [bold]{name:<9}[/bold] {escape(text)}", highlight=False, soft_wrap=True)
     for package, purpose in OPTIONAL.items():
         if not _installed(package):
-            console.print(f"[dim]absent   {package:<9} {escape(purpose)}[/dim]", highlight=False, soft_wrap=True)
+            console.print(f"[dim]optional {package:<9} {escape(purpose)}[/dim]", highlight=False, soft_wrap=True)
     return healthy
 
 
@@ -70,7 +70,7 @@ def _packages() -> str:
         raise Problem(f"missing: {', '.join(missing)}; run `make setup`")
     if found["dagster"] != found["dagster-webserver"]:
         raise Problem(
-            f"dagster {found['dagster']} and dagster-webserver {found['dagster-webserver']} must be the same release"
+            f"dagster {found['dagster']} and dagster-webserver {found['dagster-webserver']} must be of the same release"
         )
     return ", ".join(f"{package} {number}" for package, number in found.items())
 
@@ -82,10 +82,10 @@ def _home(settings: Settings) -> str:
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
-        raise Problem(f"{settings.home}: cannot be written ({error.strerror}); set CAPTIONACC_HOME") from error
+        raise Problem(f"{settings.home}: not writable ({error.strerror}); set CAPTIONACC_HOME") from error
     free_gb = shutil.disk_usage(settings.home).free / 1e9
     if free_gb < MIN_FREE_GB:
-        raise Problem(f"{settings.home}: only {free_gb:.1f} GB free; free some, or set CAPTIONACC_HOME elsewhere")
+        raise Problem(f"{settings.home}: only {free_gb:.1f} GB free; make room, or set CAPTIONACC_HOME to another disk")
     return f"{settings.home} ({free_gb:.0f} GB free)"
 
 
@@ -110,7 +110,7 @@ def _catalog(settings: Settings) -> str:
         with open_catalog_briefly(settings) as catalog:
             videos = catalog.list_videos(limit=1).items
     except CatalogError as error:
-        raise Problem(f"{settings.catalog_kind}: {error}; look at `captionacc db migrate` and the settings") from error
+        raise Problem(f"{settings.catalog_kind}: {error}; check the settings, run `captionacc db migrate`") from error
     return f"{settings.catalog_kind}, {'has videos' if videos else 'no videos yet'}"
 
 
@@ -118,7 +118,7 @@ def _storage(settings: Settings) -> str:
     try:
         open_store(settings).check()
     except StorageError as error:
-        raise Problem(f"{settings.storage_kind}: {error}; look at the WASABI_* settings") from error
+        raise Problem(f"{settings.storage_kind}: {error}; check the WASABI_* settings") from error
     where = settings.objects_dir if settings.storage_kind == "local" else f"bucket {settings.wasabi_bucket}"
     return f"{settings.storage_kind}, {where}"
 
@@ -131,8 +131,8 @@ def _compute(settings: Settings) -> str:
 
 def _webhooks(settings: Settings) -> str:
     if not settings.webhook_secret:
-        return "no WEBHOOK_SECRET: webhooks are refused (not needed on one machine)"
+        return "no WEBHOOK_SECRET; webhooks are refused (not needed on one machine)"
     short = [secret for secret in settings.webhook_secret if len(secret.get_secret_value()) < 16]
     if short:
-        raise Problem("a WEBHOOK_SECRET is shorter than 16 characters; make one with `openssl rand -hex 32`")
+        raise Problem("a WEBHOOK_SECRET has fewer than 16 characters; create one with `openssl rand -hex 32`")
     return f"{len(settings.webhook_secret)} secret(s)"

@@ -1,5 +1,5 @@
-"""What a command refuses."""
+"""The error that a command reports for one file."""
 
 
 class ProcessError(Exception):
-    """One file that could not be processed; the message is one line that names it and says why."""
+    """A file could not be processed; the message is one line that names it and the reason."""

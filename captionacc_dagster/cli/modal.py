@@ -1,4 +1,4 @@
-"""``captionacc modal``: deploy the app to Modal, and see whether calls to it can work."""
+"""``captionacc modal``: deploy the app to Modal and check that calls to it can work."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Environment = Annotated[
 
 @modal_app.command()
 def deploy(environment: Environment = "") -> None:
-    """Deploy the app; its image is built where that has changed."""
+    """Deploy the app, building its image if it has changed."""
     from captionacc_dagster.compute import modal_setup
 
     try:
@@ -28,12 +28,12 @@ def deploy(environment: Environment = "") -> None:
     except ComputeError as error:
         Console(stderr=True).print(f"[red]captionacc:[/red] {error}", highlight=False, soft_wrap=True)
         raise typer.Exit(1) from None
-    Console().print(f"version {deployed.version} is deployed: {deployed.url}", highlight=False, soft_wrap=True)
+    Console().print(f"deployed version {deployed.version}: {deployed.url}", highlight=False, soft_wrap=True)
 
 
 @modal_app.command()
 def doctor(environment: Environment = "") -> None:
-    """Check token, secret, app, version and functions, and say what to do about what is wrong."""
+    """Check token, secret, app, version, and functions, and say what to do about problems."""
     from captionacc_dagster.compute import modal_setup
 
     findings = modal_setup.doctor(environment)

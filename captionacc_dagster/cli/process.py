@@ -1,4 +1,4 @@
-"""The main job on files: register, store, run the assets in this process, write the subtitles."""
+"""Process files in this process: register and store a file, run its assets, and write its subtitles."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from captionacc_dagster.storage.keys import VideoKeys
 
 MB = 1_000_000
 READ_BYTES = 1 << 20
-# Files larger than this take long enough to show that they are read or copied.
+# Files larger than this take long enough to read or copy that progress is shown.
 SHOWN_FROM = 100 * MB
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one file."""
+    """The result for one file."""
 
     video: Video
     cues: list[Cue]
@@ -50,7 +50,7 @@ class Outcome:
 
 @dataclass
 class LocalPipeline:
-    """The embedded system as one command uses it."""
+    """The whole pipeline, run in this process for one command."""
 
     settings: Settings
     errors: Console
@@ -77,10 +77,10 @@ class LocalPipeline:
         language: str | None = None,
         again: bool = False,
     ) -> Outcome:
-        """Take one file all the way to its subtitles.
+        """Process a file up to its subtitles.
 
         Raises:
-            ProcessError: the file cannot be read, is no video, or a stage failed.
+            ProcessError: the file cannot be read, is not a video, or a stage failed.
         """
         run_id = str(uuid4())
         with ProgressBars(self.errors) as bars:
@@ -101,12 +101,12 @@ class LocalPipeline:
         return Outcome(video, self._cues(video), written)
 
     def upload(self, file: Path, *, language: str | None = None) -> Video:
-        """Add a file's row, object and partition; whoever watches the outbox processes it.
+        """Add a file's row, object, and partition; a process that watches the outbox processes it.
 
         Raises:
-            ProcessError: the file cannot be read or is no video.
+            ProcessError: the file cannot be read or is not a video.
         """
-        # Claimed until the object is there: a sensor that starts the run before that would not find it.
+        # Claimed until the object exists: a run that a sensor started earlier would not find it.
         claimer = f"upload:{uuid4()}"
         with ProgressBars(self.errors) as bars:
             video = self.register(file, bars, language=language, claimer=claimer)
@@ -118,13 +118,13 @@ class LocalPipeline:
     def register(
         self, file: Path, bars: ProgressBars, *, language: str | None = None, claimer: str | None = None
     ) -> Video:
-        """Give the row of a file, made when its content is new; a file that is no video gets a row that says so.
+        """Return the row of a file, created if its content is new; for a file that is not a video, it has the error.
 
-        With ``claimer`` the request for its processing is taken in the same transaction, so that no daemon that
-        runs beside this command starts the same work.
+        With ``claimer``, the request for its processing is claimed in the same transaction, so that a daemon running
+        beside this command does not start the same work.
 
         Raises:
-            ProcessError: the file cannot be read or is no video.
+            ProcessError: the file cannot be read or is not a video.
         """
         from captionacc_dagster.captioning.video.reader import VideoError, probe
 
@@ -177,10 +177,10 @@ class LocalPipeline:
         )
 
     def _take_over(self, video: Video, flow: Flow, run_id: str) -> ProcessingRequest | None:
-        """Take the video's open request of a flow for our run, also from a command that was killed.
+        """Take the video's open request of a flow for this run, including one left by a killed command.
 
         Raises:
-            ProcessError: a live run is at work on it.
+            ProcessError: a live run is working on it.
         """
         if flow is Flow.VIDEO_INITIAL_PROCESSING and video.status == "error":
             self.catalog.retry_video(video.id, claimer=run_id)
@@ -192,13 +192,14 @@ class LocalPipeline:
                 self.catalog.requeue_processing_request(request.id, request.run_id)
             if self.catalog.claim_processing_request(request.id, run_id) is None:
                 raise ProcessError(
-                    f"{video.filename}: is being processed already; `captionacc status {video.id}` tells how far it is"
+                    f"{video.filename}: already being processed; follow the progress with "
+                    f"`captionacc status {video.id}`"
                 )
             return request
         return None
 
     def _is_dead(self, run_id: str) -> bool:
-        """Say whether a run will never end; the run of a command that is gone is marked as failed."""
+        """Return whether a run's process is gone; marks the run of a dead command as failed."""
         run = self.instance.get_run_by_id(run_id)
         if run is None or run.is_finished:
             return True
@@ -208,7 +209,7 @@ class LocalPipeline:
         return True
 
     def _run(self, video: Video, flow: Flow, bars: ProgressBars, run_id: str) -> Video:
-        """Run one flow in this process, on the same instance as the UI shows, and give the row as it is then.
+        """Run one flow in this process, on the instance that the UI shows, and return the video's row afterward.
 
         Raises:
             ProcessError: a stage failed.
@@ -251,7 +252,7 @@ class LocalPipeline:
             if event.is_step_failure:
                 error = event.step_failure_data.error
                 return f"{video.filename}: {error.message.strip() if error else 'failed'}"
-        return f"{video.filename}: run {result.run_id} failed; look at it with `captionacc up`"
+        return f"{video.filename}: run {result.run_id} failed; see it in Dagster's UI with `captionacc up`"
 
     def _cues(self, video: Video) -> list[Cue]:
         from tempfile import TemporaryDirectory
@@ -267,30 +268,30 @@ def export_subtitles(
     """Write a video's subtitles as ``output_dir/stem.format``.
 
     Raises:
-        ProcessError: there are none yet, or the folder cannot be written.
+        ProcessError: there are no subtitles yet, or the folder cannot be written.
     """
     keys = VideoKeys(str(video.tenant_id), str(video.id))
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
         return [store.download_file(keys.subtitles(kind), output_dir / f"{stem}.{kind}") for kind in formats]
     except ObjectNotFound as error:
-        raise ProcessError(f"{video.filename}: has no subtitles yet; see `captionacc status {video.id}`") from error
+        raise ProcessError(f"{video.filename}: no subtitles yet; see `captionacc status {video.id}`") from error
     except OSError as error:
-        raise ProcessError(f"{output_dir}: cannot be written ({error.strerror})") from error
+        raise ProcessError(f"{output_dir}: not writable ({error.strerror})") from error
 
 
 def check_readable(file: Path) -> None:
-    """Refuse what is no readable file with bytes in it.
+    """Raise unless this is a readable, non-empty regular file.
 
     Raises:
-        ProcessError: one line that names the file and says why.
+        ProcessError: one line with the file and the reason.
     """
     try:
         facts = file.stat()
         if stat.S_ISDIR(facts.st_mode):
-            raise ProcessError(f"{file}: is a directory, not a video")
+            raise ProcessError(f"{file}: is a folder, not a video")
         if not stat.S_ISREG(facts.st_mode):
-            raise ProcessError(f"{file}: is no regular file")
+            raise ProcessError(f"{file}: not a regular file")
         if facts.st_size == 0:
             raise ProcessError(f"{file}: is empty (zero bytes)")
         with file.open("rb"):
@@ -302,7 +303,7 @@ def check_readable(file: Path) -> None:
 
 
 def content_hash(file: Path, bars: ProgressBars | None = None) -> str:
-    """Give the SHA-256 of a file, 64 hex digits."""
+    """Return the SHA-256 of a file, 64 hex digits."""
     digest, done, size = hashlib.sha256(), 0, file.stat().st_size
     with file.open("rb") as stream:
         while chunk := stream.read(READ_BYTES):
@@ -314,7 +315,7 @@ def content_hash(file: Path, bars: ProgressBars | None = None) -> str:
 
 
 def captions_table(title: str, cues: Sequence[Cue]) -> Table:
-    """Show captions: start, end, text, confidence."""
+    """Return a table of captions: start, end, text, confidence."""
     table = Table(title=escape(title), title_justify="left", header_style="bold")
     table.add_column("start", justify="right", no_wrap=True)
     table.add_column("end", justify="right", no_wrap=True)
@@ -327,7 +328,7 @@ def captions_table(title: str, cues: Sequence[Cue]) -> Table:
 
 
 def open_pipeline(settings: Settings, errors: Console) -> LocalPipeline:
-    """Open everything a command needs; progress goes to ``errors``, so that standard output holds results only."""
+    """Open what a command needs; progress goes to ``errors``, so that standard output contains only results."""
     from captionacc_dagster.orchestration.instance import open_instance
 
     return LocalPipeline(settings, errors, open_catalog(settings), open_store(settings), open_instance(settings))

@@ -1,4 +1,4 @@
-"""Progress bars: one line a stage, with frames per second and time left."""
+"""Progress bars: one line per stage, with frames per second and remaining time."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _RateColumn(ProgressColumn):
 
 
 class ProgressBars(ProgressReporter):
-    """Draws the stages of one video under each other; use as a context manager."""
+    """Shows the stages of one video one below the other; use as a context manager."""
 
     def __init__(self, console: Console) -> None:
         self._bars = RichProgress(
@@ -57,7 +57,7 @@ class ProgressBars(ProgressReporter):
         self._bars.stop()
 
     def watch(self, logger: Logger) -> Progress:
-        """Give the callback that moves the bars; the logger is not needed."""
+        """Return the callback that updates the bars; ignores the logger."""
         return self.report
 
     def report(self, stage: str, done: int, total: int) -> None:

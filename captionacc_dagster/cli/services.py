@@ -1,4 +1,4 @@
-"""``captionacc up``: the services of one machine, started together and ended together."""
+"""``captionacc up``: start and stop the services of one machine together."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _LOOK_SECONDS = 0.2
 
 
 class ServiceEnded(Exception):
-    """One of the services is gone, and the others are nothing without it."""
+    """A service ended, and the others cannot work without it."""
 
 
 class Services:
-    """Child processes, each with what it started in a group of its own: Ctrl-C reaches us alone."""
+    """Child processes, each in its own process group, so that Ctrl-C only reaches this process."""
 
     def __init__(self, environment: dict[str, str], stopping: threading.Event) -> None:
         self._environment = environment
@@ -39,7 +39,7 @@ class Services:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, name: str, arguments: list[str], log: BinaryIO | None = None) -> None:
-        """Start a Python program of this installation; without a log we show what it writes."""
+        """Start a Python program of this installation; without a log, its output is shown here."""
         process = self._processes[name] = subprocess.Popen(
             [sys.executable, *arguments],
             env=self._environment,
@@ -51,18 +51,18 @@ class Services:
             threading.Thread(target=self._show, args=(process.stdout,), name=name, daemon=True).start()
 
     def _show(self, written: IO[bytes]) -> None:
-        """Pass on what a service writes until it is told to stop: what it then breaks off, it calls errors."""
+        """Pass on a service's output until it is told to stop; work interrupted after that would appear as errors."""
         for line in written:
             if not self._stopping.is_set():
-                with contextlib.suppress(OSError):  # a terminal that was closed takes nothing more
+                with contextlib.suppress(OSError):  # the terminal may be closed
                     sys.stderr.buffer.write(line)
                     sys.stderr.buffer.flush()
 
     def wait_for_socket(self, path: Path) -> bool:
-        """Wait until something listens there; False when we are to stop instead.
+        """Wait until a server listens on the socket; return False if stopping was requested instead.
 
         Raises:
-            ServiceEnded: a service ended before.
+            ServiceEnded: a service ended meanwhile.
         """
         while not self._stopping.wait(_LOOK_SECONDS):
             self.check()
@@ -72,7 +72,7 @@ class Services:
         return False
 
     def wait_for_stop(self) -> None:
-        """Wait until we are to stop.
+        """Wait until stopping is requested.
 
         Raises:
             ServiceEnded: a service ended by itself.
@@ -81,20 +81,20 @@ class Services:
             self.check()
 
     def check(self) -> None:
-        """Make sure that all are alive.
+        """Verify that all services are alive.
 
         Raises:
-            ServiceEnded: one is not.
+            ServiceEnded: a service has ended.
         """
         for name, process in self._processes.items():
             if (code := process.poll()) is not None:
                 how = f"with code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
-                raise ServiceEnded(f"{name} ended by itself {how}")
+                raise ServiceEnded(f"{name} ended unexpectedly {how}")
 
     def stop(self, names: list[str], seconds: float) -> None:
-        """Ask services to stop, wait, and make sure that neither they nor what they started is left.
+        """Ask services to stop, wait, and kill what is left of them and their children.
 
-        A run at work is killed, not interrupted: an interrupted one has failed, a killed one is taken up again.
+        An active run is killed, not interrupted: an interrupted run counts as failed, a killed one is restarted.
         """
         processes = [self._processes[name] for name in names if name in self._processes]
         for process in processes:
@@ -113,16 +113,16 @@ API, CODE_SERVER, WEBSERVER, DAEMON = "the API", "Dagster's code server", "Dagst
 
 
 def run_services(settings: Settings, console: Console, *, host: str, port: int, api_port: int) -> int:
-    """Run Dagster's webserver and daemon over one code server, and the API, until we are interrupted or terminated.
+    """Run Dagster's webserver, daemon, and code server, and the API, until interrupted or terminated.
 
     Returns:
-        The exit code: 0 when it was stopped, 1 when it could not start or a service ended by itself.
+        The exit code: 0 if stopped, 1 if a service could not start or ended by itself.
     """
     for taken, option in ((port, "--port"), (api_port, "--api-port")):
         if _is_taken(host, taken):
             console.print(f"[red]port {taken} of {host} is in use[/red]; choose another: captionacc up {option} N")
             return 1
-    # What listens on every address is reached on this machine's own.
+    # A server that listens on every address is reached on the loopback address.
     reached = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
     environment = {
         **os.environ,
@@ -135,7 +135,7 @@ def run_services(settings: Settings, console: Console, *, host: str, port: int, 
     api_log = settings.home / "api" / "api.log"
     api_log.parent.mkdir(parents=True, exist_ok=True)
     stopping = threading.Event()
-    # The terminal's end ends us as well, unless we were started with nohup.
+    # Closing the terminal stops this process too, unless it was started with nohup.
     hangup = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
     for number in (signal.SIGINT, signal.SIGTERM, *hangup):
         signal.signal(number, lambda *_: stopping.set())
@@ -162,7 +162,7 @@ def run_services(settings: Settings, console: Console, *, host: str, port: int, 
         finally:
             try:
                 console.print("stopping ...")
-            finally:  # a terminal that was closed takes nothing more
+            finally:
                 services.stop([API, WEBSERVER, DAEMON], STOP_SECONDS)
                 services.stop([CODE_SERVER], CODE_SERVER_STOP_SECONDS)
     console.print("stopped")
@@ -170,13 +170,13 @@ def run_services(settings: Settings, console: Console, *, host: str, port: int, 
 
 
 def _start(services: Services, folder: Path, host: str, port: int, api_port: int, log: BinaryIO) -> None:
-    """Start them in the order in which they need each other.
+    """Start the services in the order of their dependencies.
 
     Raises:
-        ServiceEnded: one of them ended meanwhile.
+        ServiceEnded: a service ended meanwhile.
     """
     quiet = ["--log-level", "warning"]
-    # A socket in a folder of our own, not a port: who reaches the code server can have it run anything.
+    # A socket in a private folder, not a port: anyone who reaches the code server can make it run anything.
     code = folder / "code.sock"
     module = ["-m", "captionacc_dagster.definitions", "--location-name", LOCATION]
     services.start(CODE_SERVER, ["-m", "dagster", "code-server", "start", *module, "--socket", str(code), *quiet])

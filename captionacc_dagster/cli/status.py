@@ -1,4 +1,4 @@
-"""Videos as a list, and one video's story."""
+"""Print the list of videos, or the history of one video."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from captionacc_dagster.orchestration.history import video_history
 
 
 def show_videos(catalog: Catalog, console: Console, limit: int) -> None:
-    """List the newest videos."""
+    """Print the newest videos."""
     page = catalog.list_videos(limit=limit)
     if not page.items:
         console.print("no videos yet: `captionacc process VIDEO` or `captionacc upload VIDEO`", highlight=False)
         return
-    # Eighty columns hold an id and all the rest on one line, or a long name and state on two.
+    # 80 columns fit an id and the rest on one line, or a long name and state on two.
     table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("video", no_wrap=True)
     table.add_column("file", overflow="fold", ratio=1, min_width=11)
@@ -43,7 +43,7 @@ def show_videos(catalog: Catalog, console: Console, limit: int) -> None:
 
 
 def _state(video: Video) -> str:
-    """Say how far a video is, and why it went no further."""
+    """Return how far a video is, and the reason if it failed."""
     if why := reason(video):
         return f"[red]error[/red] {escape(why)}"
     if video.status != "active":
@@ -60,7 +60,7 @@ def _state(video: Video) -> str:
 
 
 def reason(video: Video) -> str:
-    """Give why a video stands where it should not; empty when nothing failed."""
+    """Return the error message of a video; empty if nothing failed."""
     for details in (
         video.error_details,
         video.layout_error_details,
@@ -73,7 +73,7 @@ def reason(video: Video) -> str:
 
 
 def show_history(catalog: Catalog, instance: DagsterInstance, console: Console, video_id: UUID) -> None:
-    """Tell what happened to a video in order of time."""
+    """Print the events of a video in order of time."""
     video = catalog.get_video_metadata(video_id)
     console.print(f"[bold]{escape(video.filename)}[/bold]  {video.id}", highlight=False)
     for event in video_history(catalog, instance, video_id):

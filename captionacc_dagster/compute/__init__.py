@@ -1,1 +1,1 @@
-"""Where the heavy steps run: in this process, or on Modal."""
+"""The heavy steps, run in this process or on Modal."""

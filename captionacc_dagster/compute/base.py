@@ -1,4 +1,4 @@
-"""The interface of a compute backend, its errors, and the ledger a remote one keeps."""
+"""The interface of a compute backend, its errors, and the ledger of a remote backend."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from captionacc_dagster.compute.results import (
 
 
 class ComputeError(Exception):
-    """A compute function that did not give a result.
+    """A compute function gave no result.
 
     Attributes:
         retryable: whether the same call may succeed later.
@@ -29,23 +29,23 @@ class ComputeError(Exception):
 
 
 class BadInput(ComputeError):
-    """The input itself cannot be processed; trying again gives the same."""
+    """The input cannot be processed; a retry gives the same error."""
 
 
 class ComputeUnavailable(ComputeError):
-    """The place where the work runs, or what it needs, is away for now."""
+    """The backend, or something it needs, is temporarily unavailable."""
 
     retryable = True
 
 
 class ComputeTimeout(ComputeError):
-    """The work took longer than its time limit; the load of the moment may have been the reason."""
+    """The work exceeded its time limit, possibly because of temporary load."""
 
     retryable = True
 
 
 class ComputeMisconfigured(ComputeError):
-    """The place where the work runs refuses us or is not set up; the message says what to do."""
+    """The backend refuses access or is not set up; the message says what to do."""
 
 
 class QuotaExceeded(ComputeError):
@@ -53,71 +53,71 @@ class QuotaExceeded(ComputeError):
 
 
 class CallRow(Protocol):
-    """What the ledger knows of one remote call; times are aware."""
+    """The ledger's row of a remote call; times are timezone-aware."""
 
     @property
     def id(self) -> UUID:
-        """The row's own id."""
+        """Id of the row."""
         ...
 
     @property
     def call_key(self) -> str:
-        """What names the work."""
+        """The key that identifies the work."""
         ...
 
     @property
     def function_name(self) -> str:
-        """Which function was called."""
+        """Name of the called function."""
         ...
 
     @property
     def run_id(self) -> str | None:
-        """The run that waits for it, or last did."""
+        """The run that waits for the call, or waited last."""
         ...
 
     @property
     def state(self) -> str:
-        """intent, spawned, running, succeeded, failed, cancelled or refused."""
+        """intent, spawned, running, succeeded, failed, cancelled, or refused."""
         ...
 
     @property
     def external_call_id(self) -> str | None:
-        """The id under which the remote side knows it."""
+        """The remote side's id of the call."""
         ...
 
     @property
     def dashboard_url(self) -> str | None:
-        """Where a person can look at it."""
+        """URL of the call's page for people."""
         ...
 
     @property
     def attempts(self) -> int:
-        """How often it was made, this time included."""
+        """Number of attempts, including the present one."""
         ...
 
     @property
     def last_reason(self) -> str | None:
-        """Why it was made anew."""
+        """Reason of the latest restart."""
         ...
 
     @property
     def result(self) -> Mapping[str, Any] | None:
-        """What it gave."""
+        """The result, if it succeeded."""
         ...
 
     @property
     def error_details(self) -> Mapping[str, Any] | None:
-        """Why it gave nothing."""
+        """The error, if it failed."""
         ...
 
     @property
     def waiter_seen_at(self) -> datetime:
-        """When somebody last waited for it."""
+        """When a run last waited for it."""
         ...
 
     @property
     def spawned_at(self) -> datetime | None:
-        """When it was handed over."""
+        """When it was submitted."""
         ...
 
     @property
@@ -127,16 +127,16 @@ class CallRow(Protocol):
 
 
 class TenantLimits(Protocol):
-    """What a tenant may have; None: no limit."""
+    """Limits of a tenant; None: no limit."""
 
     @property
     def frame_limit(self) -> int | None:
-        """Full frames of one video."""
+        """Maximum number of full frames per video."""
         ...
 
 
 class CallPage(Protocol):
-    """Some of the calls that were asked for."""
+    """One page of calls."""
 
     @property
     def items(self) -> Sequence[CallRow]:
@@ -145,11 +145,11 @@ class CallPage(Protocol):
 
 
 class CallLedger(Protocol):
-    """Where a remote backend writes down its calls before it waits for them, so that none is paid twice.
+    """Records remote calls before they are waited for, so that none is paid for twice.
 
-    A call goes intent → spawned → running → succeeded, failed or cancelled; one over the tenant's limit is
-    written down as refused and never made. Each method is one atomic step, durable when it returns, and raises
-    errors whose ``retryable`` says whether time may heal them. The catalog is such a ledger.
+    A call goes intent → spawned → running → succeeded, failed, or cancelled; a call over the tenant's limit is recorded
+    as refused and never made. Each method is one atomic step, durable when it returns, and raises errors whose
+    ``retryable`` says whether they are transient. The catalog is such a ledger.
     """
 
     def record_compute_call(
@@ -165,25 +165,25 @@ class CallLedger(Protocol):
         run_id: str | None = None,
         estimated_minutes: float = 0.0,
     ) -> CallRow:
-        """Find the call of this key, or write down the intent to make it (or its refusal)."""
+        """Return the call with this key, or record the intent to make it or its refusal."""
         ...
 
     def find_compute_call(self, call_key: str) -> CallRow | None:
-        """Find the call of this key."""
+        """Return the call with this key, or None."""
         ...
 
     def spawn_compute_call(
         self, call_id: UUID | str, external_call_id: str, *, dashboard_url: str | None = None
     ) -> CallRow:
-        """Write down the id under which the call can be found again; one that has an id keeps it."""
+        """Record the remote id of the call; a call that has an id keeps it."""
         ...
 
     def touch_compute_call(self, call_id: UUID | str, *, running: bool = False) -> bool:
-        """Say that somebody still waits for the call; False when it has ended."""
+        """Record that a run still waits for the call; return False if it has ended."""
         ...
 
     def respawn_compute_call(self, call_id: UUID | str, *, attempt: int, reason: str) -> CallRow:
-        """Go back to intent if ``attempt`` is still the call's attempt; the next one begins."""
+        """Reset the call to intent if ``attempt`` is still its attempt, and begin the next attempt."""
         ...
 
     def end_compute_call(
@@ -197,29 +197,28 @@ class CallLedger(Protocol):
         running_s: float | None = None,
         estimated_cost_usd: float | None = None,
     ) -> CallRow:
-        """Write down how an open call ended; an ended one stays as it is."""
+        """Record how an open call ended; an ended call does not change."""
         ...
 
     def list_compute_calls(self, *, waiter_unseen_since: datetime | None = None, limit: int = 100) -> CallPage:
-        """List calls, oldest first; with ``waiter_unseen_since`` the open ones nobody has waited for since then."""
+        """Return calls, oldest first; with ``waiter_unseen_since``, the open ones without a waiting run since then."""
         ...
 
     def get_tenant_quota(self, tenant_id: UUID | str) -> TenantLimits:
-        """Tell what a tenant may have."""
+        """Return the limits of a tenant."""
         ...
 
 
 class ComputeBackend(ABC):
-    """Runs the three compute functions, in this process or elsewhere.
+    """Runs the three compute functions, in this process or remotely.
 
-    All of them raise :class:`BadInput` for what a person must change and :class:`ComputeUnavailable`
-    for what time may heal.
+    They raise :class:`BadInput` for what a person must change and :class:`ComputeUnavailable` for transient errors.
     """
 
     name: str
 
     def call_metadata(self) -> Mapping[str, str | int | float | bool]:
-        """Tell of the remote calls behind this thread's latest result, for the asset's metadata; empty when local."""
+        """Return metadata about the remote calls behind this thread's latest result; empty for local results."""
         return {}
 
     @abstractmethod
@@ -232,7 +231,7 @@ class ComputeBackend(ABC):
         *,
         progress: Progress | None = None,
     ) -> ExtractResult:
-        """Sample full frames, read them, and find where captions stand."""
+        """Sample full frames, read them, and find where captions appear."""
 
     @abstractmethod
     def crop_and_infer_caption_frame_extents(
@@ -263,4 +262,4 @@ class ComputeBackend(ABC):
         *,
         progress: Progress | None = None,
     ) -> list[CaptionOcrResult]:
-        """Read the given captions; one that cannot be read carries its error, the others go on."""
+        """Read the given captions; one that cannot be read gets its error, and the others go on."""

@@ -1,4 +1,4 @@
-"""The version of the code that decides what a compute function gives: the release, and a hash of the sources."""
+"""The version of the code behind a compute result: the release and a hash of the sources."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _DECIDING = ("captioning", "compute/envelope.py", "compute/functions.py", "compu
 
 @lru_cache(maxsize=1)
 def code_version() -> str:
-    """Give ``{release}-{hash}``; equal on both sides exactly when both would compute the same."""
+    """Return ``{release}-{hash}``, equal on two machines exactly if they run the same code."""
     package = Path(captionacc_dagster.__file__).parent
     digest = hashlib.sha256()
     for name in _DECIDING:

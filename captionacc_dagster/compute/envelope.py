@@ -1,7 +1,7 @@
-"""The wire contract of a remote compute call: what goes in, what comes back, and the key that names it.
+"""The wire format of a remote compute call: the request, the reply, and the key that identifies the call.
 
-Both sides speak plain dictionaries of JSON values, at most 8 KiB, validated on arrival; anything larger travels as an
-object whose key and hash are in the dictionary. Nothing depends on a class that the other side can import.
+Messages are plain dictionaries of JSON values, at most 8 KiB, validated on arrival; larger content is stored as an
+object whose key and hash are in the message. Neither side depends on the other side's classes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class EnvelopeError(ComputeError):
-    """A message that breaks the wire contract: of another version, malformed, or too large."""
+    """A message has another contract version, is malformed, or is too large."""
 
 
 class _Message(BaseModel):
@@ -39,36 +39,36 @@ _M = TypeVar("_M", bound=_Message)
 
 
 class ObjectRef(_Message):
-    """Content that is too large for a message: where it lies, and its SHA-256 (hex)."""
+    """Reference to content that is too large for a message: its key and SHA-256 (hex)."""
 
     key: str
     sha256: Digest
 
     @classmethod
     def to_content(cls, key: str, content: bytes) -> ObjectRef:
-        """Refer to ``content`` as it will lie under ``key``."""
+        """Return a reference to ``content`` under ``key``."""
         return cls(key=key, sha256=hashlib.sha256(content).hexdigest())
 
     def check(self, content: bytes) -> bytes:
-        """Give the content back when it is what was meant.
+        """Return the content if its hash matches.
 
         Raises:
-            ComputeUnavailable: other bytes lie there (for now).
+            ComputeUnavailable: the object contains other bytes, possibly temporarily.
         """
         if hashlib.sha256(content).hexdigest() != self.sha256:
-            raise ComputeUnavailable(f"{self.key}: its content is not the one this call was made for")
+            raise ComputeUnavailable(f"{self.key}: its content is not the input of this call")
         return content
 
 
 class EngineChoice(_Message):
-    """Which OCR engine reads, and the language it is told (None: its own default)."""
+    """The OCR engine and its language (None: the engine's default)."""
 
     name: str = "rapidocr"
     lang: str | None = None
 
 
 class TimeSegment(_Message):
-    """One of ``count`` pieces that a long video is cut into, and the cuts before and after it, seconds."""
+    """One of ``count`` time segments of a long video, with its start and end, seconds."""
 
     index: int = Field(ge=0)
     count: int = Field(ge=2)
@@ -80,7 +80,7 @@ class TimeSegment(_Message):
         if self.index >= self.count:
             raise ValueError(f"segment {self.index} of {self.count} does not exist")
         if (self.end_s is None) != (self.index == self.count - 1):
-            raise ValueError("the last segment, and no other, goes on to the end")
+            raise ValueError("only the last segment has no end")
         if self.end_s is not None and self.end_s <= self.start_s:
             raise ValueError("a segment ends after its start")
         return self
@@ -94,7 +94,7 @@ class ExtractArguments(_Message):
 
 
 class CropInferArguments(_Message):
-    """Arguments of ``crop_and_infer_caption_frame_extents``; with ``segment``, of one piece of it."""
+    """Arguments of ``crop_and_infer_caption_frame_extents``; with ``segment``, for one time segment."""
 
     function: Literal["crop_and_infer_caption_frame_extents"] = "crop_and_infer_caption_frame_extents"
     crop_region: CropBox | None
@@ -104,7 +104,7 @@ class CropInferArguments(_Message):
 
 
 class CaptionOcrArguments(_Message):
-    """Arguments of ``generate_caption_ocr``: the spans themselves, or where a long list of them lies."""
+    """Arguments of ``generate_caption_ocr``: the spans, or a reference to a long list of spans."""
 
     function: Literal["generate_caption_ocr"] = "generate_caption_ocr"
     crop_region: CropBox | None
@@ -123,13 +123,13 @@ Arguments = ExtractArguments | CropInferArguments | CaptionOcrArguments
 
 
 class CallRequest(_Message):
-    """One call: which function, for which video, with what, and the key that names the call.
+    """A request for one call: function, video, arguments, and the key that identifies the call.
 
     Attributes:
-        call_key: names the call; the same work always has the same key.
-        code_version: the caller's; the worker's own comes back in its reply.
-        engine: which OCR engine reads.
-        sources: object key → etag of what the call reads, as it was when the call was made.
+        call_key: identifies the call; the same work always has the same key.
+        code_version: the caller's; the reply contains the worker's.
+        engine: the OCR engine.
+        sources: object key → etag of the objects that the call reads, at the time of the call.
     """
 
     contract: int = CONTRACT_VERSION
@@ -144,34 +144,34 @@ class CallRequest(_Message):
 
     @property
     def function(self) -> FunctionName:
-        """Which function is called."""
+        """Name of the called function."""
         return self.arguments.function
 
     @property
     def segment(self) -> TimeSegment | None:
-        """Which piece of a long video this call is for; None for the whole of it."""
+        """The time segment of this call; None for a whole video."""
         return self.arguments.segment if isinstance(self.arguments, CropInferArguments) else None
 
     def to_wire(self) -> dict[str, Any]:
-        """Give the dictionary that is sent.
+        """Return the message to send.
 
         Raises:
-            EnvelopeError: it would be larger than 8 KiB.
+            EnvelopeError: the message would be larger than 8 KiB.
         """
         return _sized(self.model_dump(mode="json"), "request")
 
     @classmethod
     def from_wire(cls, message: object) -> CallRequest:
-        """Read what arrived.
+        """Parse a received message.
 
         Raises:
-            EnvelopeError: another contract version, a malformed or too large message.
+            EnvelopeError: the message has another contract version, is malformed, or is too large.
         """
         return _parsed(cls, message, "request")
 
 
 class RemoteFailure(_Message):
-    """Why a call gave no result, in words that need no class of the other side."""
+    """Why a call gave no result, without depending on the other side's classes."""
 
     kind: ErrorKind
     type: str
@@ -181,7 +181,7 @@ class RemoteFailure(_Message):
 
     @classmethod
     def of(cls, error: Exception) -> RemoteFailure:
-        """Describe an exception; storage errors say themselves whether time may heal them."""
+        """Return the description of an exception, including whether it is transient."""
         retryable = bool(getattr(error, "retryable", isinstance(error, OSError | MemoryError)))
         if isinstance(error, BadInput):
             kind: ErrorKind = "bad_input"
@@ -199,17 +199,17 @@ class RemoteFailure(_Message):
 
 
 class Worker(_Message):
-    """Who did the work: its code version, device, start (seconds since 1970) and duration in seconds."""
+    """The worker of a call: code version, device, start (seconds since 1970), and duration in seconds."""
 
     code_version: str
     device: str
     started_at: float = Field(ge=0)
     seconds: float = Field(ge=0)
-    reused: bool = Field(default=False, description="an earlier call had already completed the same work")
+    reused: bool = Field(default=False, description="whether an earlier call had completed the same work")
 
 
 class CallReply(_Message):
-    """What a call came to: a result, where a large result lies, or why there is none."""
+    """The outcome of a call: a result, a reference to a large result, or a failure."""
 
     contract: int = CONTRACT_VERSION
     call_key: str
@@ -221,23 +221,23 @@ class CallReply(_Message):
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
         if sum(part is not None for part in (self.result, self.result_ref, self.failure)) != 1:
-            raise ValueError("a reply holds a result, or where it lies, or a failure")
+            raise ValueError("a reply contains exactly one of result, result_ref, and failure")
         return self
 
     def to_wire(self) -> dict[str, Any]:
-        """Give the dictionary that is sent.
+        """Return the message to send.
 
         Raises:
-            EnvelopeError: it would be larger than 8 KiB.
+            EnvelopeError: the message would be larger than 8 KiB.
         """
         return _sized(self.model_dump(mode="json"), "reply")
 
     @classmethod
     def from_wire(cls, message: object, *, limited: bool = True) -> CallReply:
-        """Read what arrived, or (not ``limited``) what was kept as an object of any size.
+        """Parse a received message, or, unless ``limited``, a stored one of any size.
 
         Raises:
-            EnvelopeError: another contract version, a malformed or too large message.
+            EnvelopeError: the message has another contract version, is malformed, or is too large.
         """
         return _parsed(cls, message, "reply", limited=limited)
 
@@ -254,12 +254,13 @@ def call_key(
     arguments: Arguments,
     captions: Sequence[CaptionSpan] | None = None,
 ) -> str:
-    """Name a call by what decides its result: SHA-256 (hex) over the canonical JSON of all of it.
+    """Return the key of a call: SHA-256 (hex) over the canonical JSON of everything that decides its result.
 
-    The version of cropped frames is no part of it: the next run has another, and finds the call of the one that died.
+    It does not include the version of cropped frames: the next run has another version, but finds the call of the run
+    that died.
 
     Args:
-        captions: the spans when ``arguments`` only say where they lie.
+        captions: the spans, if ``arguments`` only contains a reference to them.
     """
     unnamed = {"captions", "captions_ref", *({"version"} if isinstance(arguments, CropInferArguments) else ())}
     content = {
@@ -278,12 +279,12 @@ def call_key(
 
 
 def canonical_json(value: object) -> bytes:
-    """Write JSON in the one way that equal values share: sorted keys, no spaces, UTF-8."""
+    """Return JSON in canonical form: sorted keys, no spaces, UTF-8."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def _shortened(text: str, limit: int, *, keep_end: bool = False) -> str:
-    """Cut a text down to what takes up to ``limit`` bytes in a message."""
+    """Return a text shortened to at most ``limit`` bytes in a message."""
     while len(canonical_json(text)) > limit:
         kept = len(text) * 4 // 5
         text = text[-kept:] if keep_end else text[:kept]
@@ -293,7 +294,7 @@ def _shortened(text: str, limit: int, *, keep_end: bool = False) -> str:
 def _sized(message: dict[str, Any], what: str) -> dict[str, Any]:
     size = len(canonical_json(message))
     if size > MAX_MESSAGE_BYTES:
-        raise EnvelopeError(f"a {what} of {size} bytes is over the limit of {MAX_MESSAGE_BYTES}; send it as an object")
+        raise EnvelopeError(f"a {what} of {size} bytes exceeds the limit of {MAX_MESSAGE_BYTES}; send it as an object")
     return message
 
 
@@ -303,8 +304,8 @@ def _parsed(model: type[_M], message: object, what: str, *, limited: bool = True
     version = message.get("contract")
     if version != CONTRACT_VERSION:
         raise EnvelopeError(
-            f"the {what} speaks contract version {version!r}, this side {CONTRACT_VERSION}: "
-            "bring both to the same release with `captionacc modal deploy`"
+            f"the {what} has contract version {version!r}, this side {CONTRACT_VERSION}: "
+            "deploy the same release with `captionacc modal deploy`"
         )
     try:
         if limited:

@@ -1,7 +1,7 @@
-"""The three compute functions, written once: the local backend calls them, the Modal app deploys them.
+"""The three compute functions, called by the local backend and deployed by the Modal app.
 
-Each takes a video's key, does its work in a folder of its own, and puts every output in place only when it is
-complete; what marks a result as complete is written last.
+Each takes a video's key, works in its own folder, and publishes every output only when it is complete; the output that
+marks a result as complete is written last.
 """
 
 from __future__ import annotations
@@ -51,13 +51,13 @@ def extract_frames_and_ocr(
     engine: OcrEngine,
     progress: Progress | None = None,
 ) -> ExtractResult:
-    """Sample full frames, read them, and find where captions stand.
+    """Sample full frames, read them, and find where captions appear.
 
-    Writes the full frames, ``raw-ocr.db.gz`` and, last, ``layout.db.gz``. A frame whose OCR fails is counted and
-    the rest goes on.
+    Writes the full frames, ``raw-ocr.db.gz``, and last ``layout.db.gz``. A frame whose OCR fails is counted, and the
+    rest goes on.
 
     Raises:
-        BadInput: the video is missing or cannot be decoded; the message names it and says why.
+        BadInput: the video is missing or cannot be decoded; the message names it and the reason.
     """
     from captionacc_dagster.captioning.layout.find import find_layout
     from captionacc_dagster.captioning.layout.sampler import Sampler
@@ -109,8 +109,8 @@ def crop_and_infer_caption_frame_extents(
 ) -> CropInferResult:
     """Crop the region, find when each caption begins and ends, and read it, in one pass over the video.
 
-    Writes the chunks of ``cropped_frames_v{version}`` and, last, ``caption_frame_extents_v{version}.db``. With
-    ``workers`` a long video is cut into time segments that they follow side by side.
+    Writes the chunks of ``cropped_frames_v{version}`` and last ``caption_frame_extents_v{version}.db``. With
+    ``workers``, a long video is cut into time segments that run in parallel.
 
     Raises:
         BadInput: the video or its layout is missing, or the video cannot be decoded.
@@ -147,7 +147,7 @@ def crop_and_infer_caption_frame_extents(
 def publish_extents(
     store: ObjectStore, keys: VideoKeys, timeline: Timeline, run: databases.RunFacts, frame_rate: float, work: Path
 ) -> CropInferResult:
-    """Put ``caption_frame_extents_v{version}.db`` in place, which completes this version, and say what is in it."""
+    """Publish ``caption_frame_extents_v{version}.db``, which completes this version, and return the result."""
     version, seconds = run.version, run.processing_seconds
     databases.write_extents_database(work / "extents.db", timeline, run, frame_rate)
     store.publish(keys.extents_db(version), work / "extents.db")
@@ -179,23 +179,23 @@ def generate_caption_ocr(
 ) -> list[CaptionOcrResult]:
     """Read the given captions.
 
-    A span that the pass over the video has already read, to the frame, takes that reading; any other is decoded
-    and read anew. One that cannot be read carries its error and the others go on.
+    A span that the pass over the video read with exactly the same frames reuses that reading; any other is decoded and
+    read again. One that cannot be read gets its error, and the others go on.
 
     Raises:
         BadInput: the video or the extents of this version are missing.
     """
     keys = VideoKeys(tenant_id, video_id)
-    results, anew = captions_read_before(keys, version, captions, store=store)
-    if anew:
-        results |= _read_anew(video_key, keys, crop_region, anew, store, engine, progress)
+    results, unread = captions_read_before(keys, version, captions, store=store)
+    if unread:
+        results |= _read_spans(video_key, keys, crop_region, unread, store, engine, progress)
     return [results[span.caption_id] for span in captions]
 
 
 def captions_read_before(
     keys: VideoKeys, version: int, captions: Sequence[CaptionSpan], *, store: ObjectStore
 ) -> tuple[dict[int, CaptionOcrResult], list[CaptionSpan]]:
-    """Give the readings that the pass over the video already has, by caption id, and the spans it has none of.
+    """Return caption id → reading from the pass over the video, and the spans without such a reading.
 
     Raises:
         BadInput: the extents of this version are missing.
@@ -203,19 +203,19 @@ def captions_read_before(
     with TemporaryDirectory(prefix="captionacc-") as folder:
         known = _known_readings(store, keys, version, Path(folder))
     results: dict[int, CaptionOcrResult] = {}
-    anew: list[CaptionSpan] = []
+    unread: list[CaptionSpan] = []
     for span in captions:
         reading = known.get((span.start_ms, span.end_ms))
         if reading is None:
-            anew.append(span)
+            unread.append(span)
         else:
             results[span.caption_id] = reading.model_copy(update={"caption_id": span.caption_id})
-    return results, anew
+    return results, unread
 
 
 @contextmanager
 def opened(store: ObjectStore, video_key: str, keys: VideoKeys) -> Iterator[tuple[VideoFacts, Path]]:
-    """Return the video's facts and a work folder, under the process settings that suit video work.
+    """Yield the video's facts and a work folder, under the process settings that suit video work.
 
     Raises:
         BadInput: the video is missing, or the file cannot be used.
@@ -246,7 +246,7 @@ def _extract_full_frames(
     keys: VideoKeys,
     progress: Progress | None,
 ) -> list[FrameOcr]:
-    """Read the full frames and put their pictures; those of an earlier, longer run are removed."""
+    """Read the full frames and publish their pictures; extra ones from an earlier run are removed."""
     from captionacc_dagster.captioning.layout.find import read_full_frames
 
     facts = sampler.facts
@@ -267,7 +267,7 @@ def _extract_full_frames(
 
 
 def _jpeg(image: NDArray[np.uint8]) -> bytes:
-    """Encode ``(h, w, 3)`` RGB uint8 as JPEG."""
+    """Return an ``(h, w, 3)`` RGB uint8 picture as JPEG."""
     import cv2
 
     _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
@@ -277,13 +277,13 @@ def _jpeg(image: NDArray[np.uint8]) -> bytes:
 def layout_for(
     store: ObjectStore, keys: VideoKeys, facts: VideoFacts, crop_region: CropBox | None, work: Path
 ) -> Layout:
-    """Take the layout that was found, or one made from the region a person drew."""
+    """Return the layout that was found, or one for the region that a person drew."""
     from captionacc_dagster.captioning.layout.find import layout_from_region
 
     try:
         packed = store.download_file(keys.layout_db, work / "layout.db.gz")
     except ObjectNotFound as error:
-        raise BadInput(f"{keys.layout_db}: the layout of this video was never found; run layout_db first") from error
+        raise BadInput(f"{keys.layout_db}: this video has no layout yet; run layout_db first") from error
     found = databases.read_layout_database(databases.decompress(packed, work / "layout.db"))
     found_box = CropBox.from_region(found.crop_region) if found.crop_region else None
     if crop_region == found_box:
@@ -294,7 +294,7 @@ def layout_for(
 
 
 def layout_without_captions(layout: Layout) -> Layout:
-    """Give the layout of a video in which nothing is a caption."""
+    """Return the layout without its tracks."""
     from dataclasses import replace
 
     return replace(layout, tracks=(), crop_region=None)
@@ -318,7 +318,7 @@ def _known_readings(
     }
 
 
-def _read_anew(
+def _read_spans(
     video_key: str,
     keys: VideoKeys,
     crop_region: CropBox | None,

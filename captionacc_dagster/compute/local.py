@@ -1,4 +1,4 @@
-"""The compute backend that works in this process."""
+"""The compute backend that runs in this process."""
 
 from __future__ import annotations
 
@@ -24,17 +24,19 @@ from captionacc_dagster.compute.processes import Workers
 
 
 class LocalCompute(ComputeBackend):
-    """Runs the compute functions here; the OCR models are loaded when first needed and kept."""
+    """Runs the compute functions in this process; OCR models are loaded on first use and kept."""
 
     name = "local"
 
     def __init__(
         self, store: ObjectStore, create_engine: Callable[[], OcrEngine], *, workers: Workers | None = None
     ) -> None:
-        """Say where the objects are and what reads.
+        """Create a backend.
 
         Args:
-            workers: processes that follow the time segments of a long video side by side; None: this one alone.
+            store: the objects.
+            create_engine: creates the OCR engine.
+            workers: processes for the time segments of a long video; None: only this process.
         """
         self._store = store
         self._create_engine = create_engine

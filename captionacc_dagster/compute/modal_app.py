@@ -1,7 +1,7 @@
 """The app on Modal: ``modal deploy captionacc_dagster/compute/modal_app.py``, or ``captionacc modal deploy``.
 
-Three functions, each a thin shell over ``compute.worker``: they take and give the dictionaries of ``compute.envelope``.
-They never retry by themselves; Dagster owns all retries.
+Three functions, each a thin wrapper of ``compute.worker`` that takes and returns the messages of ``compute.envelope``.
+They never retry by themselves; Dagster controls all retries.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 def _image() -> modal.Image:
     image = modal.Image.debian_slim(python_version=PYTHON_VERSION)
-    if modal.is_local():  # in the container the image exists already, and the lock file does not
+    if modal.is_local():  # in the container, the image exists and the lock file does not
         requirements = image_requirements(lock_file().read_text(encoding="utf-8"))
         image = image.uv_pip_install(requirements, extra_options="--no-deps").run_commands(CHECK_COMMAND)
-        # Without it the driver's libraries of NVDEC do not come into the container.
+        # Makes the driver's NVDEC libraries available in the container.
         image = image.env({"NVIDIA_DRIVER_CAPABILITIES": "compute,utility,video"})
     return image.add_local_python_source("captionacc_dagster")
 
@@ -85,7 +85,7 @@ def _answer(message: dict[str, Any]) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _store() -> ObjectStore:
-    """Open the bucket that the secret names; once in a container."""
+    """Return the bucket named in the secret, opened once per container."""
     from captionacc_dagster.storage.s3 import S3ObjectStore
     from captionacc_dagster.storage.s3_client import create_s3_client
 
@@ -108,19 +108,19 @@ def _engine(choice: EngineChoice) -> OcrEngine:
 
 @lru_cache(maxsize=4)
 def _loaded_engine(name: str, lang: str | None) -> OcrEngine:
-    """Load an OCR engine; once in a container."""
+    """Return an OCR engine, loaded once per container."""
     import onnxruntime
 
     from captionacc_dagster.captioning.ocr.engines import create_engine
 
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-        onnxruntime.preload_dlls(directory="")  # the CUDA libraries are packages of the image
+        onnxruntime.preload_dlls(directory="")  # the CUDA libraries are Python packages in the image
     return create_engine(name, lang=lang)
 
 
 @lru_cache(maxsize=1)
 def _device() -> str:
-    """Name the GPU, or say that there is none."""
+    """Return the name of the GPU, or ``CPU``."""
     import subprocess
 
     try:

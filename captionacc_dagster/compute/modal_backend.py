@@ -1,4 +1,4 @@
-"""The compute backend that has the work done on Modal's GPUs, each piece paid for once."""
+"""The compute backend that runs the work on Modal's GPUs and pays for each piece once."""
 
 from __future__ import annotations
 
@@ -50,22 +50,22 @@ from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.errors import ObjectNotFound
 from captionacc_dagster.storage.keys import VideoKeys
 
-# Longer lists of captions travel as an object, so that the rest of a message always fits beside them.
+# Longer lists of captions are sent as an object, so that the rest of a message always fits.
 _MAX_INLINE_CAPTIONS = MAX_MESSAGE_BYTES // 2
 
 _CAPTIONS = TypeAdapter(list[CaptionOcrResult])
 
 _Result = TypeVar("_Result", ExtractResult, CropInferResult, SegmentResult)
 
-# Given the id of a video: its length in seconds, or None while it is not known.
+# Video id → duration in seconds, or None while it is unknown.
 VideoSeconds = Callable[[str], float | None]
 
 
 class ModalCompute(ComputeBackend):
     """Calls the functions deployed by ``compute.modal_app``.
 
-    Every call is in the ledger before it is waited for: a run that died or is retried takes up the same call again.
-    Errors that the next try may heal are raised as they are and never retried here; Dagster owns the retries.
+    Every call is in the ledger before it is waited for, so a retry of a run that died finds the same call. Transient
+    errors are raised and never retried here; Dagster controls the retries.
     """
 
     name = "modal"
@@ -84,16 +84,16 @@ class ModalCompute(ComputeBackend):
         segment_s: float = SEGMENT_SECONDS,
         log: logging.Logger | None = None,
     ) -> None:
-        """Say where to keep, to write down and to look.
+        """Create a backend.
 
         Args:
-            store: the same bucket that the app's secret names.
-            video_seconds: tells how long a video is, for estimates and for cutting.
+            store: the bucket named in the app's secret.
+            video_seconds: returns the duration of a video, for estimates and segments.
             run_id: the Dagster run that waits, for the ledger.
             environment: the Modal environment; "" for the workspace's default.
-            engine: which OCR engine reads (default: RapidOCR).
-            segment_s: about how long the pieces are that a long video is cut into, seconds.
-            log: where to tell how calls go; a run's own log shows it beside the run.
+            engine: the OCR engine (default: RapidOCR).
+            segment_s: approximate length of the time segments of a long video, seconds.
+            log: log for the progress of calls, usually the run's.
         """
         self._store = store
         self._ledger = ledger
@@ -119,7 +119,11 @@ class ModalCompute(ComputeBackend):
         *,
         progress: Progress | None = None,
     ) -> ExtractResult:
-        """See :meth:`ComputeBackend.extract_frames_and_ocr`; also ``QuotaExceeded``, ``ComputeMisconfigured``."""
+        """See :meth:`ComputeBackend.extract_frames_and_ocr`.
+
+        Raises:
+            QuotaExceeded, ComputeMisconfigured: see ``compute.base``.
+        """
         keys = _keys_of(video_key, tenant_id, video_id)
         seconds = self._seconds_of(keys)
         self._check_frames(tenant_id, video_id, int(seconds * frame_rate))
@@ -138,7 +142,7 @@ class ModalCompute(ComputeBackend):
         *,
         progress: Progress | None = None,
     ) -> CropInferResult:
-        """See :meth:`ComputeBackend.crop_and_infer_caption_frame_extents`; a long video is cut into pieces.
+        """See :meth:`ComputeBackend.crop_and_infer_caption_frame_extents`; a long video is cut into time segments.
 
         Raises:
             QuotaExceeded, ComputeMisconfigured: see ``compute.base``.
@@ -174,7 +178,7 @@ class ModalCompute(ComputeBackend):
         *,
         progress: Progress | None = None,
     ) -> list[CaptionOcrResult]:
-        """See :meth:`ComputeBackend.generate_caption_ocr`; what the pass over the video has read costs no call.
+        """See :meth:`ComputeBackend.generate_caption_ocr`; readings from the pass over the video need no call.
 
         Raises:
             QuotaExceeded, ComputeMisconfigured: see ``compute.base``.
@@ -203,10 +207,10 @@ class ModalCompute(ComputeBackend):
     def _check_frames(self, tenant_id: str, video_id: str, frames: int) -> None:
         limit = self._ledger.get_tenant_quota(tenant_id).frame_limit
         if limit is not None and frames > limit:
-            raise QuotaExceeded(f"video {video_id} would take {frames} full frames; the limit is {limit}")
+            raise QuotaExceeded(f"video {video_id} needs {frames} full frames; the limit is {limit}")
 
     def _call(self, keys: VideoKeys, arguments: Arguments, seconds: float, sources: Sequence[str]) -> RemoteCall:
-        """Name the call by all that decides its result; a long list of captions is put where the worker finds it."""
+        """Return the call for these arguments; a long list of captions is stored as an object."""
         try:
             etags = {key: self._store.stat(key).etag for key in sources}
         except ObjectNotFound as error:
@@ -262,7 +266,7 @@ class ModalCompute(ComputeBackend):
             first = error.errors()[0]
             field = ".".join(str(part) for part in first["loc"])
             raise ComputeMisconfigured(
-                f"the app's result has a wrong {field} ({first['msg']}); deploy it anew with `{DEPLOY_COMMAND}`"
+                f"the app's result has an invalid {field} ({first['msg']}); deploy it again with `{DEPLOY_COMMAND}`"
             ) from None
 
 
@@ -273,19 +277,19 @@ def reconcile(
     limit: int = 100,
     log: logging.Logger | None = None,
 ) -> list[str]:
-    """Cancel the calls that nobody has waited for in a long time, and nobody will.
+    """Cancel calls that no run has waited for in a long time.
 
-    A run that died is taken up again by a retry long before; what is left here only costs money.
+    A retry takes over the calls of a run that died long before this; the remaining calls only cost money.
 
     Returns:
-        The ids of the calls that were cancelled, as Modal knows them ("" for one that was never handed over).
+        Modal's ids of the cancelled calls ("" for a call that was never submitted).
     """
     cancelled = []
     for row in ledger.list_compute_calls(waiter_unseen_since=datetime.now(UTC) - unseen_for, limit=limit).items:
         if row.external_call_id and not cancel_by_id(row.external_call_id, log or logging.getLogger(__name__)):
             continue
         details = {
-            "message": f"nobody waited for it for {unseen_for}",
+            "message": f"no run waited for it for {unseen_for}",
             "error_type": "Abandoned",
             "run_id": row.run_id,
             "time": datetime.now(UTC).isoformat(),

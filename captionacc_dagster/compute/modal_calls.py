@@ -1,4 +1,4 @@
-"""One call to Modal, from the ledger's row to the reply: made once, found again by its id, polled briefly."""
+"""A call to Modal, from the ledger's row to the reply: made once, found by its id, and polled briefly."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ from captionacc_dagster.storage.base import ObjectStore
 if TYPE_CHECKING:
     import modal
 
-# How long Modal's client may wait when the server tells it to come back later, seconds; then we decide ourselves.
+# How long Modal's client may wait when the server asks it to retry later, seconds; after that, this module decides.
 _MAX_THROTTLE_WAIT = "60"
 
 
 @dataclass(frozen=True, slots=True)
 class WaitLimits:
-    """How long to wait for what, seconds.
+    """Time limits, seconds.
 
     Attributes:
-        poll_s: one poll; the server answers earlier when the result is there.
-        look_s: between two looks at whether the call has begun, and two signs of life in the ledger.
+        poll_s: one poll; the server answers earlier if the result is available.
+        look_s: between two checks whether the call has started, and between two heartbeats in the ledger.
         report_s: between two lines in the log.
-        queue_s: for a GPU; after that the call stays in Modal's queue and the next run takes it up again.
-        run_s: for a running call; None: the function's own limits and two minutes.
-        unreachable_s: with Modal not answering at all.
-        throttled_s: the first pause when Modal asks for fewer requests; doubled each time, 16 times at most.
+        queue_s: for a GPU; after that the call stays in Modal's queue and the next run finds it.
+        run_s: for a running call; None: the function's own limits plus two minutes.
+        unreachable_s: while Modal does not answer at all.
+        throttled_s: first pause when Modal asks for fewer requests; doubled each time, at most 16-fold.
         cancel_s: for a cancellation to be accepted.
-        intent_s: for another run that is just making the same call.
+        intent_s: for another run that is making the same call.
     """
 
     poll_s: float = 5.0
@@ -67,7 +67,7 @@ class WaitLimits:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """Where calls go: the app, and the Modal environment ("" for the workspace's default)."""
+    """The target of calls: the app, and the Modal environment ("" for the workspace's default)."""
 
     app: str
     environment: str = ""
@@ -75,7 +75,7 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True)
 class CallReport:
-    """What is worth knowing of a call that gave its result; durations in seconds, cost in US dollars."""
+    """Figures of a completed call; durations in seconds, cost in US dollars."""
 
     call_id: str
     url: str
@@ -90,7 +90,7 @@ class CallReport:
 
 
 class RemoteCall:
-    """One request on its way. ``start`` it, then ``poll`` until ``reply`` is there."""
+    """A call in progress. Call ``start``, then ``poll`` until ``reply`` is set."""
 
     def __init__(
         self,
@@ -128,13 +128,13 @@ class RemoteCall:
 
     @property
     def row(self) -> CallRow:
-        """The ledger's row, as last seen."""
+        """The ledger's row, as last read."""
         assert self._row is not None, "the call was not started"
         return self._row
 
     @property
     def what(self) -> str:
-        """Name the call in messages."""
+        """The name of the call in messages."""
         segment = self.request.segment
         part = "" if segment is None else f" (segment {segment.index + 1} of {segment.count})"
         call_id = self._row.external_call_id if self._row else None
@@ -142,7 +142,7 @@ class RemoteCall:
 
     @property
     def report(self) -> CallReport:
-        """Tell how the call went, once its reply is there."""
+        """Return the figures of the call, once its reply is set."""
         assert self.reply is not None
         worker, row = self.reply.worker, self.row
         seconds = 0.0 if self._repeated else worker.seconds
@@ -160,12 +160,12 @@ class RemoteCall:
         )
 
     def start(self) -> None:
-        """Find the call in the ledger and take it up again, or make it.
+        """Find the call in the ledger and resume it, or make it.
 
         Raises:
-            QuotaExceeded: the tenant has too little left; nothing was spent.
-            ComputeMisconfigured: Modal refuses us, or the app is not deployed.
-            ComputeUnavailable: Modal cannot be reached; what was written down makes the next try safe.
+            QuotaExceeded: the tenant's remaining quota does not suffice; nothing was spent.
+            ComputeMisconfigured: Modal refuses access, or the app is not deployed.
+            ComputeUnavailable: Modal cannot be reached; the ledger makes a retry safe.
         """
         self._row = self._recorded()
         if self._row.state == "refused":
@@ -174,7 +174,7 @@ class RemoteCall:
         if self._row.state == "succeeded":
             if self._reuse():
                 return
-            self._again("what it had written is not there any more")
+            self._again("its outputs no longer exist")
         elif self._row.state in ("failed", "cancelled"):
             message = (self._row.error_details or {}).get("message", "")
             self._again(f"{self._row.state}: {message}"[:500])
@@ -184,10 +184,10 @@ class RemoteCall:
             self._spawn()
 
     def poll(self, seconds: float) -> None:
-        """Wait up to ``seconds`` for the reply; afterward ``reply`` may be there.
+        """Wait up to ``seconds`` for the reply; afterward ``reply`` may be set.
 
         Raises:
-            ComputeError: the call has ended without a result, or a limit is over. Its kind says whether to retry.
+            ComputeError: the call ended without a result, or a time limit passed. Its type says whether to retry.
         """
         assert self._call is not None
         if time.monotonic() < self._pause_until:
@@ -209,7 +209,7 @@ class RemoteCall:
             self._finish(message)
 
     def cancel(self, reason: str, error_type: str = "Cancelled") -> None:
-        """Cancel the call on Modal, waiting a bounded time, and write that down."""
+        """Cancel the call on Modal, waiting a bounded time, and record it."""
         if self._row is None or self._is_over:
             return
         call = self._call
@@ -219,12 +219,12 @@ class RemoteCall:
             thread.join(self._limits.cancel_s)
             if thread.is_alive():
                 self._log.warning(
-                    "%s: Modal has not confirmed the cancellation in %g s", self.what, self._limits.cancel_s
+                    "%s: Modal did not confirm the cancellation within %g s", self.what, self._limits.cancel_s
                 )
         self._end("cancelled", error_details=self._details(error_type, reason))
 
     def tell(self) -> None:
-        """Log in one line whether the call is queued or running, for how long, and where to look."""
+        """Log in one line whether the call is queued or running, for how long, and its URL."""
         now = time.monotonic()
         since = self._queued_from if self._running_from is None else self._running_from
         state = "queued" if self._running_from is None else "running"
@@ -232,7 +232,7 @@ class RemoteCall:
 
     @property
     def is_running(self) -> bool:
-        """Whether a container has taken the call."""
+        """Whether a container has started the call."""
         return self._running_from is not None
 
     # --- making and finding the call ------------------------------------------------------------------------------
@@ -259,7 +259,7 @@ class RemoteCall:
         )
 
     def _reuse(self) -> bool:
-        """Take the result that was paid already, if all it wrote still stands."""
+        """Reuse the result of an earlier call, if all its outputs still exist."""
         try:
             reply = CallReply.from_wire(dict(self.row.result or {}))
         except EnvelopeError:
@@ -267,11 +267,11 @@ class RemoteCall:
         if records.read_completed(self._store, self.request) is None:
             return False
         self.reply, self._repeated = reply, True
-        self._log.info("%s: done before, its result is used again", self.what)
+        self._log.info("%s: completed earlier; reusing its result", self.what)
         return True
 
     def _again(self, reason: str) -> None:
-        self._log.info("%s: made anew because %s", self.what, reason)
+        self._log.info("%s: restarted because %s", self.what, reason)
         self._row = self._ledger.respawn_compute_call(self.row.id, attempt=self.row.attempts, reason=reason)
         self._call, self._running_from, self._graph_seen = None, None, False
 
@@ -281,7 +281,7 @@ class RemoteCall:
         now = time.monotonic()
         self._queued_from = now - _age(self.row.spawned_at)
         self._running_from = now - _age(self.row.started_at) if self.row.started_at else None
-        self._log.info("%s: taken up again, %s", self.what, self.row.dashboard_url)
+        self._log.info("%s: resumed, %s", self.what, self.row.dashboard_url)
 
     def _spawn(self) -> None:
         deployment = self._deployment
@@ -306,7 +306,7 @@ class RemoteCall:
             self._attach(self._row.external_call_id)
             return
         self._call = call
-        self._log.info("%s: handed to Modal, %s", self.what, url)
+        self._log.info("%s: submitted to Modal, %s", self.what, url)
 
     # --- waiting --------------------------------------------------------------------------------------------------
 
@@ -330,11 +330,11 @@ class RemoteCall:
         elif now - self._queued_from > limits.queue_s + (0.0 if self._graph_seen else run_limit):
             raise ComputeUnavailable(
                 f"{self.what}: no GPU was free for {now - self._queued_from:.0f} s; "
-                "it stays in Modal's queue and the next try takes it up again"
+                "it stays in Modal's queue, and the next attempt resumes it"
             )
 
     def _has_begun(self) -> bool:
-        """Ask whether a container has taken the call; what cannot be told counts as not yet."""
+        """Return whether a container has started the call; False if that is unknown."""
         assert self._call is not None
         try:
             inputs = self._call.get_call_graph()
@@ -364,18 +364,18 @@ class RemoteCall:
         raise raised from error
 
     def _wait_out(self, meaning: Meaning, error: BaseException, raised: ComputeError) -> None:
-        """Pause before the same id is polled again; the call itself is left alone."""
+        """Pause before the same id is polled again; the call itself continues."""
         now = time.monotonic()
         self._silent_since = now if self._silent_since is None else self._silent_since
         if now - self._silent_since > self._limits.unreachable_s:
             raise ComputeUnavailable(
-                f"{raised}; Modal did not answer for {now - self._silent_since:.0f} s, the call is left as it is"
+                f"{raised}; Modal did not answer for {now - self._silent_since:.0f} s; the call continues"
             ) from error
         first = self._limits.throttled_s if meaning is Meaning.THROTTLED else min(1.0, self._limits.poll_s)
         pause = first * 2 ** min(self._pauses, 4)
         self._pauses += 1
         self._pause_until = now + pause
-        self._log.warning("%s; asking again in %g s", raised, pause)
+        self._log.warning("%s; polling again in %g s", raised, pause)
 
     # --- ends -----------------------------------------------------------------------------------------------------
 
@@ -385,7 +385,7 @@ class RemoteCall:
             if reply.call_key != self.request.call_key and reply.failure is None:
                 raise EnvelopeError("the reply belongs to another call")
         except EnvelopeError as error:
-            raised = ComputeMisconfigured(f"{self.what}: {error}; deploy the app anew with `{DEPLOY_COMMAND}`")
+            raised = ComputeMisconfigured(f"{self.what}: {error}; deploy the app again with `{DEPLOY_COMMAND}`")
             self._end("failed", error_details=self._details("EnvelopeError", str(raised)))
             raise raised from error
         if reply.failure is not None:
@@ -440,7 +440,7 @@ class RemoteCall:
 
 
 def cancel_by_id(call_id: str, log: logging.Logger) -> bool:
-    """Cancel a call that is known by its id alone; False when Modal did not take the request."""
+    """Cancel a call by its id; return False if Modal did not accept the request."""
     return _cancel_quietly(_modal().FunctionCall.from_id(call_id), call_id, log)
 
 
@@ -457,23 +457,23 @@ def _cancel_quietly(call: modal.FunctionCall[Any], what: str, log: logging.Logge
 
 
 def _error_of(failure: RemoteFailure, what: str) -> ComputeError:
-    """Make a remote failure an error of this side."""
+    """Return the local error for a remote failure."""
     if failure.kind == "bad_input":
         return BadInput(failure.message)
     if failure.kind == "contract":
-        return ComputeMisconfigured(f"{what}: {failure.message}; deploy the app anew with `{DEPLOY_COMMAND}`")
+        return ComputeMisconfigured(f"{what}: {failure.message}; deploy the app again with `{DEPLOY_COMMAND}`")
     if failure.retryable:
         return ComputeUnavailable(f"{what}: {failure.type}: {failure.message}")
     return ComputeError(f"{what}: {failure.type}: {failure.message}")
 
 
 def _age(moment: datetime | None) -> float:
-    """Seconds since an aware time; 0 when there is none."""
+    """Return the seconds since a timezone-aware time; 0 if there is none."""
     return 0.0 if moment is None else max(0.0, (datetime.now(UTC) - moment).total_seconds())
 
 
 def _modal() -> Any:
-    """Import Modal's client, with a bound on how long it waits by itself when the server is busy."""
+    """Return Modal's client module, with a bound on its own waiting when the server is busy."""
     os.environ.setdefault("MODAL_MAX_THROTTLE_WAIT", _MAX_THROTTLE_WAIT)
     import modal
 

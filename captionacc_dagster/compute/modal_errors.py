@@ -1,4 +1,4 @@
-"""What an error of Modal's client means for a call: wait on, make it anew, or give up and say what to do."""
+"""Classify errors of Modal's client: keep waiting, restart the call, or give up and say what to do."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from captionacc_dagster.compute.modal_spec import DEPLOY_COMMAND
 
 
 class Meaning(enum.Enum):
-    """What happened, as far as the one who waits is concerned."""
+    """What an error means for the waiting run."""
 
-    TRANSIENT = "the connection or Modal itself failed for the moment; the call is not touched by it"
-    THROTTLED = "Modal asks for fewer requests; the call is not touched by it"
+    TRANSIENT = "the connection or Modal failed temporarily; the call is not affected"
+    THROTTLED = "Modal asks for fewer requests; the call is not affected"
     EXPIRED = "Modal no longer knows the call or its result"
-    TIMED_OUT = "the function ran into its time limit"
-    DIED = "the container died under the call"
-    CANCELLED = "somebody cancelled the call"
+    TIMED_OUT = "the function exceeded its time limit"
+    DIED = "the container died during the call"
+    CANCELLED = "the call was cancelled on Modal's side"
     FORBIDDEN = "Modal refuses the token"
     MISSING = "the app or the function is not deployed"
-    INVALID = "Modal refuses the request, or the two sides do not fit together"
+    INVALID = "Modal refuses the request, or the two sides are incompatible"
 
 
 def meaning_of(error: BaseException, *, waiting: bool) -> Meaning:
-    """Tell what an error means.
+    """Return what an error means.
 
     Args:
-        error: anything that Modal's client raised, except the builtin ``TimeoutError`` of a poll, which only says that
-            the result is not there yet.
-        waiting: whether a result was waited for; before that, what is not found is the app, not the call.
+        error: an exception from Modal's client, except the built-in ``TimeoutError`` of a poll, which only means that
+            the result is not available yet.
+        waiting: whether a result was being waited for; before that, NotFound refers to the app, not the call.
     """
     import grpclib
     import grpclib.exceptions
@@ -59,7 +59,7 @@ def meaning_of(error: BaseException, *, waiting: bool) -> Meaning:
         e.ConnectionError,
         e.TimeoutError,
         e.ClientClosed,
-        OSError,  # the builtin TimeoutError and ConnectionError among them
+        OSError,  # includes the built-in TimeoutError and ConnectionError
         grpclib.exceptions.StreamTerminatedError,
         grpclib.exceptions.ProtocolError,
     )
@@ -71,17 +71,17 @@ def meaning_of(error: BaseException, *, waiting: bool) -> Meaning:
 
 
 def error_for(meaning: Meaning, error: BaseException, *, what: str, app: str, environment: str) -> ComputeError:
-    """Make the error that the caller sees, in one line that says what to do where somebody can do something.
+    """Return the error for the caller, in one line that says what to do if a person can do something.
 
     Args:
         what: the function and, once known, the call.
-        app, environment: where it was looked for.
+        app, environment: the target of the call.
     """
     reason = str(error).strip().splitlines()
     said = f"{type(error).__name__}: {reason[0]}" if reason else type(error).__name__
     place = f"app {app}" + (f" in environment {environment}" if environment else "")
     if meaning is Meaning.TIMED_OUT:
-        return ComputeTimeout(f"{what}: Modal ended it at its time limit ({said})")
+        return ComputeTimeout(f"{what}: Modal stopped it at its time limit ({said})")
     if meaning is Meaning.FORBIDDEN:
         return ComputeMisconfigured(
             f"{what}: Modal refuses the token ({said}); set MODAL_TOKEN_ID and MODAL_TOKEN_SECRET, or `modal token new`"
@@ -90,7 +90,7 @@ def error_for(meaning: Meaning, error: BaseException, *, what: str, app: str, en
         return ComputeMisconfigured(f"{what}: {place} is not deployed ({said}); deploy it with `{DEPLOY_COMMAND}`")
     if meaning is Meaning.INVALID:
         return ComputeMisconfigured(
-            f"{what}: Modal and this side do not fit together ({said}); deploy {place} anew with `{DEPLOY_COMMAND}`"
+            f"{what}: Modal and this side are incompatible ({said}); deploy {place} again with `{DEPLOY_COMMAND}`"
         )
     if meaning is Meaning.CANCELLED:
         return ComputeError(f"{what}: cancelled on Modal's side")

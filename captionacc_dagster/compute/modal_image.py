@@ -1,4 +1,4 @@
-"""What the container image on Modal holds: the lock file's versions of what a worker imports, for the GPU."""
+"""The packages of the container image on Modal: the lock file's versions of what a worker imports, for the GPU."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 PYTHON_VERSION = "3.11"
 
-# Everything a worker imports, and what these need in turn; a test keeps the list closed.
+# Everything a worker imports, and their dependencies; a test verifies that the list is complete.
 WORKER_PACKAGES = (
     "annotated-types",
     "av",
@@ -41,7 +41,7 @@ WORKER_PACKAGES = (
     "urllib3",
 )
 
-# In place of the lock file's onnxruntime: the newest build for CUDA, which comes out a little later, and its libraries.
+# Replaces the lock file's onnxruntime: the newest CUDA build, which is released a little later, and its libraries.
 GPU_PACKAGES = (
     "onnxruntime-gpu==1.31.1",
     "nvidia-cublas==13.10.0.20",
@@ -53,7 +53,7 @@ GPU_PACKAGES = (
     "nvidia-nvjitlink==13.5.37",
 )
 
-# Fails the build, not the first call, when a library or a model is missing.
+# Makes the build fail, rather than the first call, if a library or a model is missing.
 CHECK_COMMAND = (
     'python -c "import av, boto3, cv2, onnxruntime, pathlib, pydantic, rapidocr; '
     "models = sorted(pathlib.Path(rapidocr.__file__).parent.rglob('*.onnx')); "
@@ -65,14 +65,14 @@ _PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;]+)\s*(?:;\s*(?
 
 
 class LockFileError(Exception):
-    """A lock file that is missing or does not pin what a worker needs."""
+    """The lock file is missing or does not pin what a worker needs."""
 
 
 def lock_file() -> Path:
-    """Find the lock file: beside the package in a checkout, inside it once installed.
+    """Return the path of the lock file: beside the package in a checkout, inside it once installed.
 
     Raises:
-        LockFileError: there is none.
+        LockFileError: there is no lock file.
     """
     package = Path(__file__).parents[1]
     for path in (package.parent / "requirements.lock", package / "requirements.lock"):
@@ -82,7 +82,7 @@ def lock_file() -> Path:
 
 
 def image_requirements(lock: str) -> list[str]:
-    """Give what is installed into the image, every package pinned: the lock's versions, and ONNX Runtime for CUDA.
+    """Return the pinned packages of the image: the lock file's versions, and ONNX Runtime for CUDA.
 
     Args:
         lock: the content of the lock file.

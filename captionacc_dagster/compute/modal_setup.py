@@ -1,4 +1,4 @@
-"""Deploys the app to Modal, and says what is right and what is missing there."""
+"""Deploy the app to Modal, and check its setup."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _SECRET_COMMAND = f"modal secret create {STORAGE_SECRET} " + " ".join(f"{key}=â€
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was checked: what it is, whether it is right, and what is known of it or to be done."""
+    """Result of one check: its name, whether it passed, and details or what to do."""
 
     what: str
     ok: bool
@@ -35,21 +35,21 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """An app that was deployed: where a person can look at it, and the version it runs."""
+    """A deployed app: its URL and version."""
 
     url: str
     version: str
 
 
 def deploy(environment: str = "", *, show_output: bool = True) -> Deployed:
-    """Deploy the app of ``compute.modal_app``, building its image where that has changed.
+    """Deploy the app of ``compute.modal_app``, building its image if it has changed.
 
     Args:
         environment: the Modal environment; "" for the workspace's default.
-        show_output: whether Modal's own progress is printed.
+        show_output: whether Modal's progress is printed.
 
     Raises:
-        ComputeMisconfigured: the package, the token, the secret or the lock file is missing or refused.
+        ComputeMisconfigured: the package, the token, the secret, or the lock file is missing or refused.
         ComputeUnavailable: Modal cannot be reached.
     """
     if find_spec("modal") is None:
@@ -74,7 +74,7 @@ def deploy(environment: str = "", *, show_output: bool = True) -> Deployed:
 def doctor(environment: str = "") -> list[Finding]:
     """Check what calls to Modal need: package, token, secret with its keys, app and its version, each function.
 
-    What must fail because of what is missing already is left out.
+    Checks that depend on a failed one are skipped.
     """
     if find_spec("modal") is None:
         return [Finding("package", False, _INSTALL)]
@@ -101,7 +101,7 @@ def _checks(environment: str) -> Iterator[Finding]:
         modal.Secret.from_name(
             STORAGE_SECRET, environment_name=environment or None, required_keys=list(STORAGE_SECRET_KEYS)
         ).hydrate()
-        return f"{STORAGE_SECRET} holds {', '.join(STORAGE_SECRET_KEYS)}"
+        return f"{STORAGE_SECRET} contains {', '.join(STORAGE_SECRET_KEYS)}"
 
     def check_app() -> str:
         app = modal.App.lookup(APP_NAME, environment_name=environment or None)
@@ -113,7 +113,7 @@ def _checks(environment: str) -> Iterator[Finding]:
         return f"{APP_NAME} in {where} runs version {running}"
 
     yield _finding("token", check_token, environment)
-    yield _finding("secret", check_secret, environment, missing=f"make it with `{_SECRET_COMMAND}`")
+    yield _finding("secret", check_secret, environment, missing=f"create it with `{_SECRET_COMMAND}`")
     yield _finding("app", check_app, environment)
     for name, spec in FUNCTIONS.items():
 
@@ -145,7 +145,7 @@ def _explained(error: Exception, what: str, environment: str) -> ComputeError:
         return error
     meaning = meaning_of(error, waiting=False)
     if meaning is Meaning.MISSING and "ecret" in str(error):
-        return ComputeMisconfigured(f"{what}: {_first_line(error)}; make it with `{_SECRET_COMMAND}`")
+        return ComputeMisconfigured(f"{what}: {_first_line(error)}; create it with `{_SECRET_COMMAND}`")
     if isinstance(error, modal.exception.AuthError):
         meaning = Meaning.FORBIDDEN
     return error_for(meaning, error, what=what, app=APP_NAME, environment=environment)

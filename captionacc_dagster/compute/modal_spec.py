@@ -1,4 +1,4 @@
-"""What runs on Modal and what it costs: functions, GPUs, limits and prices, for the app and for those who call it."""
+"""The functions on Modal: GPUs, limits, and prices, for the app and its callers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STORAGE_SECRET = "captionacc-storage"  # noqa: S105 - its name
 VERSION_TAG = "code_version"
 DEPLOY_COMMAND = "captionacc modal deploy"
 
-# Names of the environment variables that the secret must hold.
+# Names of the environment variables that the secret must contain.
 STORAGE_SECRET_KEYS = ("WASABI_ACCESS_KEY", "WASABI_SECRET_KEY", "WASABI_BUCKET", "WASABI_REGION")
 
 
@@ -22,11 +22,11 @@ class FunctionSpec:
     """How one function is deployed.
 
     Attributes:
-        gpus: what it may run on, in order of preference.
-        timeout_s: how long one call may run, seconds.
-        startup_timeout_s: how long a container may take to start, seconds.
-        max_containers: how many run at once at most: the cap on what is spent in an hour.
-        scaledown_window_s: how long an idle container is kept (and paid), seconds.
+        gpus: allowed GPUs, in order of preference.
+        timeout_s: maximum duration of one call, seconds.
+        startup_timeout_s: maximum duration of a container's start, seconds.
+        max_containers: maximum number of concurrent containers, which caps the cost per hour.
+        scaledown_window_s: how long an idle container is kept, and paid for, seconds.
         cpu: physical cores; memory_mib: memory.
         base_s: seconds of work whatever the video's length; per_video_s: seconds for each second of video.
             Estimates on the high side: a CPU alone needs about half of that (docs/modal.md).
@@ -50,29 +50,29 @@ FUNCTIONS: Mapping[FunctionName, FunctionSpec] = {
     "generate_caption_ocr": FunctionSpec(("T4", "L4"), 300, 300, 10, 60, 4.0, 8192, 10.0, 0.01),
 }
 
-# US dollars a second as Modal's pricing page gave them in 2025 (docs/modal.md says how to check them).
+# US dollars per second, from Modal's pricing page in 2025 (docs/modal.md says how to check them).
 PRICE_PER_GPU_SECOND: Mapping[str, float] = {"T4": 0.000164, "L4": 0.000222, "A10": 0.000306}
 PRICE_PER_CORE_SECOND = 0.0000131
 PRICE_PER_GIB_SECOND = 0.00000222
 
-# A video whose length is not known yet is taken for one of this bit rate (bits per second).
+# Assumed bit rate of a video whose duration is unknown (bits per second).
 _ASSUMED_BITRATE = 2_000_000
 
 
 def dearest_gpu(function: FunctionName) -> str:
-    """The most expensive GPU that a function may get."""
+    """Return the most expensive GPU that a function may get."""
     return max(FUNCTIONS[function].gpus, key=PRICE_PER_GPU_SECOND.__getitem__)
 
 
 def price_per_second(function: FunctionName, gpu: str | None = None) -> float:
-    """US dollars for one second of a function's container, with ``gpu`` or the dearest it may get."""
+    """Return US dollars per second of a function's container, with ``gpu`` or the most expensive it may get."""
     spec = FUNCTIONS[function]
     gpu_price = PRICE_PER_GPU_SECOND.get(gpu or "", PRICE_PER_GPU_SECOND[dearest_gpu(function)])
     return gpu_price + spec.cpu * PRICE_PER_CORE_SECOND + spec.memory_mib / 1024 * PRICE_PER_GIB_SECOND
 
 
 def gpu_of_device(device: str) -> str | None:
-    """Which of the priced GPUs a device's own name (``NVIDIA L4``) means; None for another or for a CPU."""
+    """Return the priced GPU for a device name (``NVIDIA L4``); None for another device or a CPU."""
     words = device.upper().replace("-", " ").split()
     for gpu in PRICE_PER_GPU_SECOND:
         if gpu in words or f"{gpu}G" in words:
@@ -81,12 +81,12 @@ def gpu_of_device(device: str) -> str | None:
 
 
 def assumed_duration(size_bytes: int) -> float:
-    """Guess a video's length in seconds from its size alone."""
+    """Return an estimate of a video's duration in seconds from its size."""
     return size_bytes * 8 / _ASSUMED_BITRATE
 
 
 def estimated_minutes(function: FunctionName, video_seconds: float, segment: TimeSegment | None = None) -> float:
-    """Estimate the minutes of computing that a call will take, on the high side, before anything is spent."""
+    """Return a high estimate of the minutes of computing that a call will take."""
     spec = FUNCTIONS[function]
     share = 1.0 if segment is None else 1.0 / segment.count
     seconds = min(spec.base_s + spec.per_video_s * max(0.0, video_seconds) * share, spec.timeout_s)

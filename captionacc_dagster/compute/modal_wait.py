@@ -1,4 +1,4 @@
-"""Waits for any number of calls to Modal at once, and decides what becomes of them when the wait ends early."""
+"""Wait for several calls to Modal at once, and cancel or keep them if the wait ends early."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from captionacc_dagster.compute.modal_calls import RemoteCall, WaitLimits
 
 
 def wait_for(calls: Sequence[RemoteCall], limits: WaitLimits, progress: Progress | None = None) -> list[CallReply]:
-    """Make all calls, wait until each has its reply, and give the replies in the same order.
+    """Make all calls, wait for their replies, and return these in the same order.
 
-    An interruption (the run is cancelled) cancels what is still open. A retryable error leaves it alone, so that the
-    next run takes it up again; any other error cancels it, since nobody will want it.
+    An interruption (the run is cancelled) cancels the open calls. After a retryable error they continue, so that the
+    next run resumes them; any other error cancels them.
     """
     stage = calls[0].request.function.replace("_", " ") + " on Modal"
     reported = time.monotonic()

@@ -1,4 +1,4 @@
-"""The time segments of a long video on one machine: each followed in a process of its own, as Modal does remotely."""
+"""Process the time segments of a long video in parallel processes on one machine."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ if TYPE_CHECKING:
     from captionacc_dagster.captioning.ocr.base import OcrEngine
     from captionacc_dagster.captioning.video.reader import VideoFacts
 
-# Shorter pieces would spend more time on what they see twice and on loading models than they save.
+# Shorter segments would spend more time on their overlap and on loading models than they save.
 SHORTEST_SEGMENT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """Processes that may be used: how many at once, and what makes the OCR engine in each (picklable)."""
+    """The processes to use: how many at once, and a picklable factory of the OCR engine in each."""
 
     create_engine: Callable[[], OcrEngine]
     count: int
 
 
 def usable_processes() -> int:
-    """Say how many processes are worth it here: half the cores (decoding has a thread of its own), 1 up to two."""
+    """Return a useful number of processes: half the cores (decoding has its own thread), or 1 with up to two cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores // 2)
 
@@ -52,12 +52,12 @@ def find_captions_in_processes(
     shortest_s: float = SHORTEST_SEGMENT_S,
     progress: Progress | None = None,
 ) -> Timeline | None:
-    """Find every caption of a long video, its time segments side by side; None when it is too short to be cut.
+    """Find every caption of a long video, with its time segments in parallel; None if it is too short to be cut.
 
     Args:
-        create_engine: makes the OCR engine in each process; must be picklable.
-        processes: how many segments at once.
-        shortest_s: how long a segment is at least, about, seconds.
+        create_engine: creates the OCR engine in each process; must be picklable.
+        processes: number of concurrent segments.
+        shortest_s: approximate minimum length of a segment, seconds.
 
     Raises:
         VideoError: the file can no longer be opened.

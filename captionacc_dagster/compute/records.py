@@ -1,4 +1,4 @@
-"""Records beside a video's outputs that say which call has completed them, so that the same work is done once."""
+"""Records of completed calls, stored beside a video's outputs so that the same work is done once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.errors import ObjectNotFound
 from captionacc_dagster.storage.keys import VideoKeys
 
-# The fields of results that hold the key of what a call writes last.
+# The fields of results that contain the key of the last output of a call.
 _WRITTEN_LAST = ("layout_db_key", "caption_frame_extents_db_key", "part_key")
 
 EXTRACT_OUTPUTS = "extract_frames_and_ocr"
@@ -28,12 +28,12 @@ CROP_INFER_OUTPUTS = "crop_and_infer"
 
 
 def segment_outputs(segment: TimeSegment) -> str:
-    """Name what one time segment leaves."""
+    """Return the name of the outputs of a time segment."""
     return f"{CROP_INFER_OUTPUTS}.segment_{segment.index}_of_{segment.count}"
 
 
 def outputs_of(request: CallRequest) -> str:
-    """Name the set of outputs that a call writes: calls that write the same objects share the name."""
+    """Return the name of the outputs of a call; calls that write the same objects share it."""
     arguments = request.arguments
     if isinstance(arguments, CropInferArguments):
         return CROP_INFER_OUTPUTS if arguments.segment is None else segment_outputs(arguments.segment)
@@ -43,7 +43,7 @@ def outputs_of(request: CallRequest) -> str:
 
 
 def read_completed(store: ObjectStore, request: CallRequest) -> CallReply | None:
-    """Give the reply of an earlier call that has completed the same work, as long as its outputs still stand."""
+    """Return the reply of an earlier call that completed the same work, if its outputs still exist."""
     key = _key(request)
     try:
         content = store.download_to_bytes(key)
@@ -60,7 +60,7 @@ def read_completed(store: ObjectStore, request: CallRequest) -> CallReply | None
 
 
 def write_completed(store: ObjectStore, request: CallRequest, reply: CallReply) -> ObjectRef:
-    """Record that the call's outputs are complete, with the whole result, and say where."""
+    """Record that the call's outputs are complete, with the result, and return a reference to the record."""
     key = _key(request)
     content = canonical_json(reply.model_dump(mode="json"))
     store.upload_file(key, content, content_type="application/json")
@@ -68,10 +68,10 @@ def write_completed(store: ObjectStore, request: CallRequest, reply: CallReply) 
 
 
 def read_result(store: ObjectStore, reply: CallReply) -> Any:
-    """Give a reply's result, from where it lies when it was too large to travel.
+    """Return a reply's result, from its object if it was too large for the message.
 
     Raises:
-        ComputeUnavailable: another result lies there by now.
+        ComputeUnavailable: the object contains another result by now.
         StorageError: it cannot be read.
     """
     if reply.result_ref is None:
@@ -81,12 +81,12 @@ def read_result(store: ObjectStore, reply: CallReply) -> Any:
 
 
 def forget_completed(store: ObjectStore, keys: VideoKeys, outputs: str) -> None:
-    """Take back the record of these outputs, before they are written anew."""
+    """Remove the record of these outputs, before they are written again."""
     store.delete_file(keys.compute_record(outputs))
 
 
 def write_input(store: ObjectStore, keys: VideoKeys, name: str, value: Mapping[str, Any]) -> ObjectRef:
-    """Put an input that is too large for a message, and say where."""
+    """Store an input that is too large for a message, and return a reference to it."""
     content = canonical_json(value)
     key = keys.compute_record(name)
     store.upload_file(key, content, content_type="application/json")

@@ -1,4 +1,4 @@
-"""What the compute functions take and give: small typed values; data goes through object keys."""
+"""Small typed arguments and results of the compute functions; data is passed by object keys."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class _Value(BaseModel):
 
 
 class CropBox(_Value):
-    """A crop region as it travels: fractions of the frame, origin top left."""
+    """A crop region in messages: fractions of the frame, origin top left."""
 
     crop_left: Fraction
     crop_top: Fraction
@@ -30,17 +30,17 @@ class CropBox(_Value):
         return self
 
     def to_region(self) -> CropRegion:
-        """Give the region as captioning knows it."""
+        """Return the region as captioning's type."""
         return CropRegion(self.crop_left, self.crop_top, self.crop_right, self.crop_bottom)
 
     @classmethod
     def from_region(cls, region: CropRegion) -> CropBox:
-        """Make it from captioning's region."""
+        """Create it from captioning's type."""
         return cls(crop_left=region.left, crop_top=region.top, crop_right=region.right, crop_bottom=region.bottom)
 
 
 class ExtractResult(_Value):
-    """What ``extract_frames_and_ocr`` found and wrote."""
+    """Result of ``extract_frames_and_ocr``."""
 
     frame_count: int = Field(ge=1, description="full frames written")
     duration: float = Field(gt=0, description="seconds")
@@ -55,12 +55,12 @@ class ExtractResult(_Value):
     full_frames_key: str
     ocr_db_key: str
     layout_db_key: str
-    crop_region: CropBox | None = Field(default=None, description="where captions stand; None: nowhere")
+    crop_region: CropBox | None = Field(default=None, description="where captions appear; None: nowhere")
     layout_confidence: Fraction = 0.0
 
 
 class CropInferResult(_Value):
-    """What ``crop_and_infer_caption_frame_extents`` found and wrote."""
+    """Result of ``crop_and_infer_caption_frame_extents``."""
 
     version: int = Field(ge=1)
     frame_count: int = Field(ge=0, description="cropped frames")
@@ -75,19 +75,19 @@ class CropInferResult(_Value):
 
 
 class SegmentResult(_Value):
-    """What one time segment of a long video gave: where its part lies, until all parts are joined."""
+    """Result of one time segment of a long video, stored until all segments are joined."""
 
     index: int = Field(ge=0)
     count: int = Field(ge=2)
     version: int = Field(ge=1)
     part_key: str
     frame_count: int = Field(ge=0, description="cropped frames of its own")
-    caption_count: int = Field(ge=0, description="captions seen, those that reach over its cuts included")
+    caption_count: int = Field(ge=0, description="captions seen, including those that extend beyond the segment")
     processing_duration_seconds: float = Field(ge=0)
 
 
 class CaptionSpan(_Value):
-    """One caption to read: its row id and its time, milliseconds on the video's own clock, half-open."""
+    """A caption to read: its row id and its half-open time, milliseconds on the video's clock."""
 
     caption_id: int
     start_ms: int = Field(ge=0)
@@ -101,10 +101,10 @@ class CaptionSpan(_Value):
 
 
 class CaptionOcrResult(_Value):
-    """What one caption says."""
+    """The text of one caption."""
 
     caption_id: int
     ocr_text: str
     confidence: Fraction
-    frame_count: int = Field(ge=0, description="frames the reading rests on")
+    frame_count: int = Field(ge=0, description="number of frames used for the reading")
     error: str | None = Field(default=None, description="why it could not be read")

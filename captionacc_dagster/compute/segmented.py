@@ -1,4 +1,4 @@
-"""A long video in time segments: each is followed on its own, side by side, and the parts become one result."""
+"""Process a long video in time segments and join their results."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from captionacc_dagster.storage.keys import VideoKeys
 if TYPE_CHECKING:
     from captionacc_dagster.captioning.ocr.base import OcrEngine
 
-# An hour becomes twelve pieces, each as long as one costs to start a container for several times over.
+# An hour gives twelve segments; each runs several times longer than a container takes to start.
 SEGMENT_SECONDS = 300.0
 
 
 def time_segments(video_seconds: float, frame_rate: float, about_s: float = SEGMENT_SECONDS) -> list[TimeSegment]:
-    """Cut a video into time segments of about ``about_s`` seconds; none when it is too short to be worth it."""
+    """Return time segments of about ``about_s`` seconds; none if the video is too short to benefit."""
     starts = [0.0, *segment_times(video_seconds, frame_rate, about_s)]
     if len(starts) == 1:
         return []
@@ -57,7 +57,7 @@ def crop_and_infer_segment(
     engine: OcrEngine,
     progress: Progress | None = None,
 ) -> SegmentResult:
-    """Crop and follow one time segment: the chunks of its own frames, and its part for the join, written last.
+    """Crop and follow one time segment; write the chunks of its frames and last its findings for the join.
 
     Raises:
         BadInput: the video or its layout is missing, or the video cannot be decoded.
@@ -106,10 +106,10 @@ def join_segments(
     store: ObjectStore,
     run_id: str = "",
 ) -> CropInferResult:
-    """Join the parts of all segments into one result and write ``caption_frame_extents_v{version}.db``.
+    """Join the findings of all segments and write ``caption_frame_extents_v{version}.db``.
 
     Raises:
-        BadInput: a part is missing.
+        BadInput: the findings of a segment are missing.
     """
     started, started_at = time.monotonic(), databases.now_text()
     keys = VideoKeys(tenant_id, video_id)

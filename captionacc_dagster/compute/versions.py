@@ -1,4 +1,4 @@
-"""Takes over the cropped frames and extents that a call made for a run that died, under the next run's version."""
+"""Copy the cropped frames and extents that a call made for a dead run to the next run's version."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def take_over_chunks(store: ObjectStore, keys: VideoKeys, made: int, version: in
 
 
 def take_over(store: ObjectStore, keys: VideoKeys, result: CropInferResult, version: int) -> CropInferResult:
-    """Give a result its version: all it wrote is there under that version afterward.
+    """Return the result for ``version``, after copying its outputs to that version.
 
     Raises:
-        ObjectNotFound: what it wrote is not there any more.
+        ObjectNotFound: its outputs no longer exist.
     """
     if result.version == version:
         return result

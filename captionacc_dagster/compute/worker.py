@@ -1,4 +1,4 @@
-"""The far side of a remote call: reads the request, does the work once, and answers in the wire contract."""
+"""The remote side of a call: parse the request, do the work once, and answer in the wire format."""
 
 from __future__ import annotations
 
@@ -38,10 +38,9 @@ def answer(
     create_engine: Callable[[EngineChoice], OcrEngine],
     device: str,
 ) -> dict[str, Any]:
-    """Do what a request asks for and give the reply; every error of the work becomes part of the reply.
+    """Do the requested work and return the reply; errors of the work become part of the reply.
 
-    Work that an earlier call has completed is not done again. A cancellation, which is no ``Exception``, passes
-    through.
+    Work that an earlier call completed is not done again. A cancellation, which is not an ``Exception``, propagates.
     """
     started_at, started = time.time(), time.monotonic()
 
@@ -63,13 +62,13 @@ def answer(
             return completed.to_wire()
         except EnvelopeError:
             return completed.model_copy(update={"result": None, "result_ref": ref}).to_wire()
-    except Exception as error:  # noqa: BLE001 - whatever it was must reach the caller in words
+    except Exception as error:  # noqa: BLE001 - every error must reach the caller as a message
         failure = RemoteFailure.of(error)
         return CallReply(call_key=call_key, worker=worker(), failure=failure).to_wire()
 
 
 def _run(request: CallRequest, store: ObjectStore, engine: OcrEngine) -> Any:
-    """Call the function and give its result as JSON values."""
+    """Call the function and return its result as JSON values."""
     arguments = request.arguments
     where = (request.video_key, request.tenant_id, request.video_id)
     if isinstance(arguments, CropInferArguments):

@@ -1,1 +1,1 @@
-"""When runs start and in which order they go."""
+"""When runs start, and in which order."""

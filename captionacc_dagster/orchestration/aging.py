@@ -1,4 +1,4 @@
-"""Queued runs grow older: writes their priorities anew, so that the queue's order is the formula's of this moment."""
+"""Recompute the priority of queued runs as they wait."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ QUEUED = RunsFilter(statuses=[DagsterRunStatus.QUEUED])
 
 @dataclass(frozen=True)
 class AgingOutcome:
-    """What one pass found: runs in the queue, runs written, and runs left for the next pass."""
+    """Result of one pass: runs in the queue, runs updated, and runs left for the next pass."""
 
     queued: int
     retagged: int
@@ -45,9 +45,9 @@ def age_queued_runs(
     page_size: int = 500,
     clock: Callable[[], float] = time.monotonic,
 ) -> AgingOutcome:
-    """Write the priorities of the queued runs that have changed since they were last written, oldest first.
+    """Update the priorities of the queued runs whose priority has changed, oldest first.
 
-    Runs that were queued while the catalog was away get their tenant and tier now. One pass writes at most
+    Runs that were queued while the catalog was unavailable get their tenant and tier now. One pass updates at most
     ``limit`` runs and stops after ``seconds``.
     """
     runs = list(_queued_runs(instance, page_size))
@@ -58,29 +58,29 @@ def age_queued_runs(
         elif BASE_PRIORITY_TAG not in run.tags:
             changes[run.run_id] = queue_tags(run, directory, now)
     deadline = clock() + seconds
-    written = looked_at = 0
-    # What is known by now first; then all others by age, each batch over one connection.
+    written = visited = 0
+    # Runs whose tenant has become known come first, then the others by age, one connection per batch.
     known = [(run_id, tags) for run_id, tags in changes.items() if tags]
     for run_id, tags in known[:limit]:
         if clock() > deadline:
             break
         instance.add_run_tags(run_id, tags)
         written += 1
-        looked_at += 1
+        visited += 1
     aged = runs_to_retag(((run.run_id, run.tags) for run in runs if not changes.get(run.run_id)), now)
     for batch in _batches(aged[: max(limit - len(known), 0)], BATCH):
         if clock() > deadline:
             break
-        looked_at += len(batch)
+        visited += len(batch)
         written += write_priorities(instance, {retag.run_id: str(retag.priority) for retag in batch})
-    return AgingOutcome(len(runs), written, len(known) + len(aged) - looked_at)
+    return AgingOutcome(len(runs), written, len(known) + len(aged) - visited)
 
 
 def write_priorities(instance: DagsterInstance, priorities: Mapping[str, str]) -> int:
-    """Write ``dagster/priority`` of runs that are still in the queue; give how many were written.
+    """Update ``dagster/priority`` of runs that are still queued, and return how many were updated.
 
-    A run that somebody else changes at the same moment (the daemon that launches it writes tags of its own) is left
-    as it is: Dagster's own ``add_run_tags`` could undo the other's change, and opens several connections for each run.
+    A run that changes at the same moment (the daemon that launches it writes tags too) is left alone. Dagster's own
+    ``add_run_tags`` could undo the other change, and opens several connections per run.
     """
     storage = instance.run_storage
     assert isinstance(storage, SqlRunStorage)

@@ -1,4 +1,4 @@
-"""Layouts that need no person: whether one may be approved by itself, and its approval."""
+"""Automatic approval of layouts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Mode = Literal["always", "confident", "never"]
 
 
 def may_be_approved(video: Video, tenant: Tenant, mode: Mode) -> bool:
-    """Say whether a layout found by the machine needs nobody to look at it.
+    """Return whether a layout may be approved without a person.
 
-    ``confident`` approves where the tenant wants that and the layout is at least as certain as the tenant asks.
+    ``confident`` approves if the tenant allows it and the confidence reaches the tenant's minimum.
     """
     if mode != "confident":
         return mode == "always"
@@ -22,17 +22,17 @@ def may_be_approved(video: Video, tenant: Tenant, mode: Mode) -> bool:
     return tenant.auto_approve_layout and certain
 
 
-def approve_by_itself(catalog: Catalog, video: Video, mode: Mode, *, occasion: str) -> ProcessingRequest | None:
-    """Approve the layout of a video that was just processed, if nobody needs to look at it, and ask for its captions.
+def approve_automatically(catalog: Catalog, video: Video, mode: Mode, *, occasion: str) -> ProcessingRequest | None:
+    """Approve the layout of a video that was just processed, if no person is needed, and request its captions.
 
     Args:
-        catalog: where the video is.
+        catalog: the catalog that contains the video.
         video: its row.
         mode: what the settings allow.
-        occasion: what led here, the run's id: once for each.
+        occasion: the id of the run that led here; one approval per occasion.
 
     Returns:
-        The request for the next flow; None when a person decides, has decided, or something else works on the video.
+        The request for the next flow; None if a person must decide, has decided, or the video is being processed.
     """
     if video.status != "active" or video.layout_approved_at is not None:
         return None

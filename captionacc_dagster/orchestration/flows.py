@@ -1,4 +1,4 @@
-"""The three flows: their names, the assets each one makes, and how a run's flow is told from what it runs."""
+"""The three flows: their names, partitions, and assets, and the Dagster job of each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Flow(StrEnum):
     CAPTION_OCR = "caption_ocr"
 
 
-# caption_ocr refreshes assets of crop_and_infer, so its runs are known by their job only.
+# caption_ocr refreshes assets of crop_and_infer, so only the job identifies its runs.
 FLOW_ASSETS: Mapping[Flow, frozenset[str]] = {
     Flow.VIDEO_INITIAL_PROCESSING: frozenset({"raw_video", "full_frames", "ocr_db", "layout_db"}),
     Flow.CROP_AND_INFER: frozenset({"cropped_frames", "caption_frame_extents", "captions_db", "subtitles"}),
@@ -27,10 +27,10 @@ FLOW_ASSETS: Mapping[Flow, frozenset[str]] = {
 
 
 def flow_of_run(job_name: str, asset_names: Iterable[str] | None) -> Flow | None:
-    """Tell which flow's limit a run falls under; None for a run that is none of the three.
+    """Return the flow whose limit applies to a run; None for a run of none of the three.
 
-    A backfill or a materialization from the UI runs under Dagster's implicit job; its assets tell its flow.
-    One that makes assets of both counts as ``crop_and_infer``, the flow with the lower limit.
+    A backfill or a materialization from the UI runs under Dagster's implicit job; its assets determine its flow.
+    A run with assets of both counts as ``crop_and_infer``, the flow with the lower limit.
     """
     if job_name in set(Flow):
         return Flow(job_name)
@@ -54,7 +54,7 @@ def _flow_job(flow: Flow, assets: frozenset[str], description: str):  # noqa: AN
 video_initial_processing = _flow_job(
     Flow.VIDEO_INITIAL_PROCESSING,
     FLOW_ASSETS[Flow.VIDEO_INITIAL_PROCESSING],
-    "Look at a new video: sample it, read it, find where captions stand.",
+    "Sample a new video, read its text, and find where captions appear.",
 )
 crop_and_infer = _flow_job(
     Flow.CROP_AND_INFER,
@@ -64,6 +64,6 @@ crop_and_infer = _flow_job(
 caption_ocr = _flow_job(
     Flow.CAPTION_OCR,
     frozenset({"captions_db", "subtitles"}),
-    "Read chosen captions anew, after a person has changed them.",
+    "Read selected captions again, after a person has changed them.",
 )
 JOBS = [video_initial_processing, crop_and_infer, caption_ocr]

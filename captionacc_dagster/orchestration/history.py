@@ -1,4 +1,4 @@
-"""A video's story in order of time: what the catalog knows of it, and what Dagster knows of its runs."""
+"""The history of a video: its events in the catalog and in Dagster's runs, in order of time."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _TOLD = {
     DagsterEventType.RUN_ENQUEUED: "in the queue",
     DagsterEventType.RUN_START: "run started",
     DagsterEventType.STEP_START: "stage started",
-    DagsterEventType.STEP_UP_FOR_RETRY: "stage will be tried again",
+    DagsterEventType.STEP_UP_FOR_RETRY: "stage will be retried",
     DagsterEventType.STEP_SUCCESS: "stage done",
     DagsterEventType.STEP_FAILURE: "stage failed",
     DagsterEventType.RUN_FAILURE: "run failed",
@@ -28,7 +28,7 @@ _TOLD = {
 
 
 def video_history(catalog: Catalog, instance: DagsterInstance, video_id: UUID) -> list[HistoryEvent]:
-    """Give everything that happened to a video, oldest first; of its runs the latest 20."""
+    """Return all events of a video, oldest first, with those of its latest 20 runs."""
     events = catalog.get_video_history(video_id)
     runs = instance.get_runs(RunsFilter(tags={PARTITION_NAME_TAG: str(video_id)}), limit=RUNS_TOLD)
     for run in runs:

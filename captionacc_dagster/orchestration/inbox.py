@@ -1,4 +1,4 @@
-"""The inbox folder: a file dropped there becomes a video."""
+"""The inbox folder: every file dropped there becomes a video."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from captionacc_dagster.storage.keys import VideoKeys
 
 CLAIMER = "sensor:inbox"
 CLAIM_SECONDS = 600.0
-# What browsers and copying tools call a file that is not complete yet.
+# Suffixes that browsers and copying tools give to incomplete files.
 UNFINISHED = frozenset({".part", ".tmp", ".crdownload", ".download", ".partial"})
 DONE, REJECTED = "done", "rejected"
 
 
 @dataclass
 class InboxOutcome:
-    """What one look into the folder found.
+    """Result of one scan of the folder.
 
     Attributes:
-        seen: name → size and time of the files that are still there, to compare with at the next look.
-        lines: what happened to single files.
+        seen: name → size and time of the files that are still there, to compare with at the next scan.
+        lines: what happened to each file.
         summary: one line for the sensor's page.
     """
 
@@ -45,10 +45,10 @@ def take_from_inbox(
     seconds: float,
     clock: Callable[[], float] = time.monotonic,
 ) -> InboxOutcome:
-    """Make videos of the files that have not changed since the last look; at least one, then until time is up.
+    """Create videos from the files that have not changed since the last scan; at least one, then until time is up.
 
-    A file goes to ``done/`` once its video is complete, and to ``rejected/`` with a ``.reason.txt`` when it is no
-    video. Taking the same file again, after a crash in between, makes the same video.
+    A file moves to ``done/`` once its video is complete, and to ``rejected/`` with a ``.reason.txt`` if it is not a
+    video. Taking the same file again, after a crash in between, gives the same video.
     """
     outcome = InboxOutcome()
     if not folder.is_dir():
@@ -65,7 +65,7 @@ def take_from_inbox(
             continue
         outcome.lines.append(_take(path, catalog, store))
         taken += 1
-    outcome.summary = f"{taken} files taken, {waiting} waiting" if taken or waiting else "the inbox is empty"
+    outcome.summary = f"took {taken} files, {waiting} waiting" if taken or waiting else "the inbox is empty"
     return outcome
 
 
@@ -84,7 +84,7 @@ def _take(path: Path, catalog: Catalog, store: ObjectStore) -> str:
         return f"{path.name}: rejected: {error}"
     with path.open("rb") as stream:
         content_hash = hashlib.file_digest(stream, "sha256").hexdigest()
-    # Claimed, so that nobody starts the video before its object is there.
+    # Claimed, so that no run starts before the video's object exists.
     made = catalog.create_video(
         get_settings().tenant_id,
         path.name,

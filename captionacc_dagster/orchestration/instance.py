@@ -24,21 +24,21 @@ from sqlalchemy import Engine, event
 from captionacc_dagster.settings import Settings, get_settings
 
 MANAGED = "# Managed by captionacc: remove this line to keep changes of your own.\n"
-# As many as the API asks for at a time. Dagster itself keeps one, and opens and closes another for every one more.
+# As many as the API uses at a time. Dagster itself keeps one, and opens and closes another for each further one.
 _KEPT_CONNECTIONS = 8
 
 
 def packaged_configuration() -> Path:
-    """Give the embedded ``dagster.yaml``: beside this module when installed, under ``deploy/`` in a checkout."""
+    """Return the embedded ``dagster.yaml``: beside this module when installed, under ``deploy/`` in a checkout."""
     here = Path(__file__).resolve()
     installed = here.with_name("dagster.yaml")
     return installed if installed.is_file() else here.parents[2] / "deploy" / "embedded" / "dagster.yaml"
 
 
 def prepare_dagster_home(settings: Settings) -> Path:
-    """Make the instance's folder with its ``dagster.yaml`` and give it.
+    """Create the instance's folder with its ``dagster.yaml`` and return it.
 
-    A file that a person has taken over (its first line is no longer ours) stays as it is.
+    A file that a person has taken over (its first line is no longer ours) is not changed.
     """
     home = settings.dagster_home
     home.mkdir(parents=True, exist_ok=True)
@@ -53,9 +53,9 @@ def prepare_dagster_home(settings: Settings) -> Path:
 
 
 def open_instance(settings: Settings) -> DagsterInstance:
-    """Open the instance that ``DAGSTER_HOME`` names, or else the embedded one.
+    """Open the instance that ``DAGSTER_HOME`` names, or the embedded one if it is not set.
 
-    From then on ``DAGSTER_HOME`` is set in this process, so that what it starts finds the same instance.
+    Sets ``DAGSTER_HOME`` in this process, so that its child processes find the same instance.
     """
     os.environ.setdefault("DAGSTER_HOME", str(prepare_dagster_home(settings)))
     return DagsterInstance.get()
@@ -66,14 +66,14 @@ class EmbeddedArtifactStorage(LocalArtifactStorage):
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
-        """Take no settings of its own."""
+        """Accept no settings."""
         return {}
 
     @classmethod
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> EmbeddedArtifactStorage:
-        """Use the folder that the settings name."""
+        """Use the folder given in the settings."""
         return cls(base_dir=str(get_settings().dagster_home), inst_data=inst_data)
 
 
@@ -82,14 +82,14 @@ class EmbeddedComputeLogs(LocalComputeLogManager):
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
-        """Take no settings of its own."""
+        """Accept no settings."""
         return {}
 
     @classmethod
     def from_config_value(
         cls, inst_data: ConfigurableClassData | None, config_value: Mapping[str, Any]
     ) -> EmbeddedComputeLogs:
-        """Use the folder that the settings name."""
+        """Use the folder given in the settings."""
         return cls(base_dir=str(get_settings().dagster_home / "compute_logs"), inst_data=inst_data)
 
 
@@ -106,42 +106,44 @@ def _pooled_engine(url: str, statement_timeout: int, pool_recycle: int, max_over
 
 
 class _RunStorage(PostgresRunStorage):
-    """Runs, for a webserver that makes many at once."""
+    """Run storage for a webserver that creates many runs at once."""
 
     _has_run_stats_index_cols = False
 
     def optimize_for_webserver(self, statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:
-        """Keep connections."""
+        """Keep a pool of connections."""
         self._engine = _pooled_engine(self.postgres_url, statement_timeout, pool_recycle, max_overflow)
 
     def has_run_stats_index_cols(self) -> bool:
-        """Look once: Dagster reads the table's columns from the database each time that it reads a run."""
+        """Cache the answer: Dagster would query the table's columns each time it reads a run."""
         if not self._has_run_stats_index_cols:
             self._has_run_stats_index_cols = super().has_run_stats_index_cols()
         return self._has_run_stats_index_cols
 
 
 class _EventLogStorage(PostgresEventLogStorage):
-    """Events, for a webserver that makes many runs at once."""
+    """Event log storage for a webserver that creates many runs at once."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         self._tables: set[str] = set()
         super().__init__(*arguments, **named)
 
     def optimize_for_webserver(self, statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:
-        """Keep connections."""
+        """Keep a pool of connections."""
         self._engine = _pooled_engine(self.postgres_url, statement_timeout, pool_recycle, max_overflow)
 
     def has_table(self, table_name: str) -> bool:
-        """Look once; tables do not go away."""
+        """Cache the answer; tables are never dropped."""
         if table_name not in self._tables and super().has_table(table_name):
             self._tables.add(table_name)
         return table_name in self._tables
 
 
 class WebserverPostgresStorage(DagsterPostgresStorage):
-    """Dagster's own Postgres storage, configured like it, that costs the database a third for each run that the
-    webserver makes (``docs/api.md``)."""
+    """Dagster's Postgres storage with a third of the database load per run that the webserver creates.
+
+    Configured like Dagster's own; measured in ``docs/api.md``.
+    """
 
     def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
         super().__init__(postgres_url, inst_data=inst_data)
@@ -150,26 +152,26 @@ class WebserverPostgresStorage(DagsterPostgresStorage):
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> WebserverPostgresStorage:
-        """Connect to the database that the configuration names, as ``storage: postgres`` does."""
+        """Connect to the configured database, as ``storage: postgres`` does."""
         return cls(pg_url_from_config(config_value), inst_data)
 
 
 class EmbeddedPostgresStorage(WebserverPostgresStorage):
-    """Run, event log and schedule storage in the database ``dagster`` of the embedded Postgres."""
+    """Run, event log, and schedule storage in the database ``dagster`` of the embedded Postgres."""
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
-        """Take one optional setting: the folder of everything embedded."""
+        """Accept one optional setting, ``home``: the folder of everything embedded."""
         return {"home": Field(StringSource, is_required=False)}
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> EmbeddedPostgresStorage:
-        """Start, or join, the embedded server and connect to its Dagster database."""
+        """Start or join the embedded server and connect to its Dagster database."""
         from captionacc_dagster.catalog.embedded import EmbeddedPostgres
 
         home = Path(config_value["home"]) if config_value.get("home") else get_settings().home
         server = EmbeddedPostgres(home)
         server.start()
-        # SQLAlchemy 2.1 takes psycopg 3 for a plain postgresql:// URL, on which Dagster's NOTIFY fails.
+        # SQLAlchemy 2.1 uses psycopg 3 for a plain postgresql:// URL, on which Dagster's NOTIFY fails.
         url = server.url("dagster").replace("postgresql://", "postgresql+psycopg2://", 1)
         return cls(url, inst_data)

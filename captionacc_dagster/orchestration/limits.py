@@ -1,7 +1,7 @@
-"""How much may run at once: run limits of the queue and slots of the compute pools.
+"""Concurrency limits: run limits of the queue and slots of the compute pools.
 
-Run limits are in ``dagster.yaml``, single ones overridden by the environment, a tenant's own in the catalog; pool slots
-are in the instance.
+Run limits come from ``dagster.yaml``, single ones overridden by the environment and a tenant's own by the catalog; pool
+slots are stored in the instance.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def override_run_limits(
     per_tenant: int | None = None,
     per_flow: Mapping[str, int] | None = None,
 ) -> RunQueueConfig:
-    """Replace single limits of a queue's configuration; None and flows not named stay as they are."""
+    """Return a queue configuration with single limits replaced; None and unnamed flows leave theirs unchanged."""
     limits: list[Mapping[str, Any]] = list(config.tag_concurrency_limits or ())
     if per_tenant is not None:
         unique = {"applyLimitPerUniqueValue": True}
@@ -43,15 +43,15 @@ def override_run_limits(
 def with_tenant_limits(
     config: RunQueueConfig, own: Mapping[str, int], waiting: Callable[[], Iterable[str]]
 ) -> RunQueueConfig:
-    """Put tenants' own limits in the place of the one for all tenants.
+    """Return a queue configuration in which tenants' own limits replace the one for all tenants.
 
-    Dagster holds a run back that is over any limit, so a tenant that may have more than the others cannot be named
-    beside a limit for all: that one is raised to the highest, and the other tenants that wait are named with theirs.
+    Dagster delays a run that exceeds any limit, so a tenant with a higher limit cannot be named beside a limit for all:
+    the limit for all is raised to the highest, and the other waiting tenants are named with theirs.
 
     Args:
         config: with or without a limit per tenant.
-        own: tenants with a limit of their own: tenant id → runs.
-        waiting: gives the tenants that have queued runs; asked only when some tenant may have more than the others.
+        own: tenant id → runs, for tenants with a limit of their own.
+        waiting: returns the tenants that have queued runs; called only if some tenant has a higher limit.
     """
     if not own:
         return config
@@ -66,7 +66,7 @@ def with_tenant_limits(
 
 
 def waiting_tenants(instance: DagsterInstance) -> list[str]:
-    """Give the tenants of the queued runs."""
+    """Return the tenants of the queued runs."""
     storage = instance.run_storage
     assert isinstance(storage, SqlRunStorage)
     query = (
@@ -90,19 +90,19 @@ def _replaced(limits: Sequence[Mapping[str, Any]], new: Mapping[str, Any]) -> li
 
 
 def default_pool_slots() -> dict[str, int]:
-    """Give the slots a pool has when nobody said otherwise: a run for each core here, 20 calls on Modal."""
+    """Return the default slots of each pool: one run per core on this machine, 20 calls on Modal."""
     return {LOCAL_POOL: os.cpu_count() or 1, MODAL_POOL: MODAL_POOL_SLOTS}
 
 
 def ensure_pool_slots(instance: DagsterInstance, overrides: Mapping[str, int] | None = None) -> dict[str, int]:
-    """Give every pool its slots; a number set in the UI or by ``dagster instance concurrency set`` stays.
+    """Set the slots of every pool; a number set in the UI or by ``dagster instance concurrency set`` stays.
 
     Args:
-        instance: whose pools.
+        instance: the instance that stores the pools.
         overrides: slots that the settings fix; these always win.
 
     Returns:
-        What was changed: pool → slots.
+        Pool → slots, for the pools that changed.
     """
     storage = instance.event_log_storage
     if not storage.supports_global_concurrency_limits:

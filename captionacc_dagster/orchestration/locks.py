@@ -1,4 +1,4 @@
-"""Holding a server lock while work goes on: waits for it, keeps it alive, gives it back however the work ends."""
+"""Acquire a server lock, renew it while work goes on, and release it however the work ends."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from captionacc_dagster.catalog.models import DatabaseName
 
 logger = logging.getLogger(__name__)
 
-# A worker that is killed keeps others waiting this long; a living one renews four times in it.
+# Others wait this long after a worker is killed; a living worker renews four times within it.
 LOCK_TTL_S = 60.0
 LOCK_WAIT_S = 15 * 60.0
 
 
 class LockHeld(Exception):
-    """Somebody else held the lock for as long as we were willing to wait."""
+    """Raised when another holder kept the lock for the whole waiting time."""
 
 
 class LockLost(Exception):
-    """The lock expired while we held it, and what we made may rest on something older; starting again is safe."""
+    """Raised when the lock expired during the work, which may now rest on old data; starting again is safe."""
 
 
 class HeldLock:
-    """A lock that is ours for as long as its heartbeat reaches the catalog."""
+    """An acquired lock, kept for as long as its heartbeat reaches the catalog."""
 
     def __init__(self, catalog: Catalog, video_id: UUID, database: DatabaseName, holder: str, ttl_s: float) -> None:
         self._catalog = catalog
@@ -43,27 +43,32 @@ class HeldLock:
         self._thread = threading.Thread(target=self._beat, name=f"lock-{database}", daemon=True)
 
     def check(self) -> None:
-        """Make sure, before anything is put in place, that the lock is still ours.
+        """Verify, before publishing anything, that the lock is still held.
 
         Raises:
-            LockLost: it is not.
-            CatalogUnavailable: that cannot be found out now.
+            LockLost: the lock was lost.
+            CatalogUnavailable: the catalog cannot be asked.
         """
         if self._lost.is_set() or not self._renew():
             raise LockLost(f"the lock on the {self._database} of video {self._video_id} was lost during the work")
 
     def start(self) -> None:
-        """Begin to renew the lock."""
+        """Start renewing the lock."""
         self._thread.start()
 
     def release(self) -> None:
-        """Stop renewing and give the lock back; when the catalog is away it expires by itself."""
+        """Stop renewing and release the lock; while the catalog is unavailable it expires by itself."""
         self._stop.set()
         self._thread.join(timeout=self._ttl_s)
         try:
             self._catalog.release_server_lock(self._video_id, self._database, self._holder)
         except CatalogError as error:
-            logger.warning("lock on %s of video %s is left to expire: %s", self._database, self._video_id, error)
+            logger.warning(
+                "the lock on %s of video %s could not be released and will expire: %s",
+                self._database,
+                self._video_id,
+                error,
+            )
 
     def _renew(self) -> bool:
         return self._catalog.renew_server_lock(self._video_id, self._database, self._holder, self._ttl_s)
@@ -75,9 +80,9 @@ class HeldLock:
                     self._lost.set()
                     return
             except CatalogUnavailable as error:
-                logger.warning("heartbeat of the lock on %s missed: %s", self._database, error)
+                logger.warning("the lock on %s could not be renewed: %s", self._database, error)
             except CatalogError as error:
-                logger.error("heartbeat of the lock on %s refused: %s", self._database, error)
+                logger.error("renewing the lock on %s was refused: %s", self._database, error)
 
 
 @contextmanager
@@ -92,22 +97,22 @@ def server_lock(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[HeldLock]:
-    """Hold the lock on one of a video's databases while the block runs.
+    """Hold the lock on one of a video's databases for the duration of the block.
 
-    While somebody else holds it, tries again after 1, 2, 4 … at most 30 seconds, each with jitter.
+    While another holder has it, retry after 1, 2, 4 … at most 30 seconds, with jitter.
 
     Args:
-        catalog: where the lock is.
-        video_id: whose database.
+        catalog: the catalog that stores the lock.
+        video_id: the video.
         database: ``layout`` or ``captions``.
-        holder: who takes it: the run id.
+        holder: name of the holder: the run id.
         ttl_s: seconds after which the lock of a dead holder is free.
-        wait_s: how long to wait for it.
-        sleep: waits that many seconds.
-        clock: seconds that only go forward.
+        wait_s: maximum seconds to wait for it.
+        sleep: waits for a number of seconds.
+        clock: monotonic time in seconds.
 
     Raises:
-        LockHeld: it was not free in time; the message names the holder.
+        LockHeld: the lock was not free in time; the message names the holder.
     """
     deadline = clock() + wait_s
     pause = 1.0

@@ -1,6 +1,6 @@
-"""What became of a run, written into the catalog: its request's state, the video's statuses, the error's details.
+"""Record the outcome of a run in the catalog: its request's state, the video's statuses, and error details.
 
-Every function here may be called again for the same run: what is written already stays.
+Every function is idempotent for a run.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dagster._core.storage.tags import (
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.errors import Conflict, InvalidValue, NotFound
 from captionacc_dagster.catalog.models import ProcessingRequest, RequestEnd, Video
-from captionacc_dagster.orchestration.approval import Mode, approve_by_itself
+from captionacc_dagster.orchestration.approval import Mode, approve_automatically
 from captionacc_dagster.orchestration.flows import Flow, flow_of_run
 from captionacc_dagster.orchestration.priority import DAGSTER_PRIORITY_TAG, REQUEST_TAG, VIDEO_TAG
 
@@ -36,7 +36,7 @@ Recorded = Literal[
     "cancelled",
 ]
 
-# A run inside a command: what comes after it is the command's business.
+# Runs inside a command: the command itself decides what comes next.
 COMMAND_TAG = "captionacc/command"
 
 _ENDS: dict[DagsterRunStatus, RequestEnd] = {
@@ -47,13 +47,13 @@ _ENDS: dict[DagsterRunStatus, RequestEnd] = {
 
 
 def adopt_request(catalog: Catalog, run: DagsterRun) -> ProcessingRequest | None:
-    """Make sure that the request named in the run's tags is the run's own, and give it.
+    """Make the request named in the run's tags belong to the run, and return it.
 
-    A request that is still pending (whoever made the run died, or has not said so yet) is launched by this run; one
-    that belongs to the run that this one retries is handed over.
+    A request that is still pending (its launcher died, or has not recorded the run yet) is marked as launched by this
+    run; a request of the run that this one retries is handed over.
 
     Returns:
-        The request; None when the run names none, or the named one belongs to another run.
+        The request; None if the run names none or the request belongs to another run.
     """
     request_id = run.tags.get(REQUEST_TAG)
     if request_id is None:
@@ -74,10 +74,10 @@ def adopt_request(catalog: Catalog, run: DagsterRun) -> ProcessingRequest | None
 
 
 def note_launch(catalog: Catalog, request: ProcessingRequest, run: DagsterRun) -> None:
-    """Write that a pending request's run was made.
+    """Record that the run of a pending request was created.
 
     Raises:
-        Conflict: somebody else has launched it meanwhile.
+        Conflict: the request was launched by another process meanwhile.
     """
     claimer = request.claimed_by
     if claimer is None:
@@ -92,10 +92,10 @@ def note_launch(catalog: Catalog, request: ProcessingRequest, run: DagsterRun) -
 def record_outcome(
     catalog: Catalog, instance: DagsterInstance, run: DagsterRun, *, approval: Mode = "never"
 ) -> Recorded:
-    """Write how a finished run ended, where its own last step could not, and approve the layout it found if it may.
+    """Record how a finished run ended if its last step could not, and approve its layout if that is allowed.
 
     Raises:
-        CatalogUnavailable: the catalog is away; call again.
+        CatalogUnavailable: the catalog cannot be reached; call again later.
     """
     video_id = video_of_run(run)
     if video_id is None or run.status not in FINISHED:
@@ -120,7 +120,7 @@ def record_outcome(
             catalog.finish_processing_request(request.id, end, run_id=run.run_id)
         if run.job_name == Flow.VIDEO_INITIAL_PROCESSING and COMMAND_TAG not in run.tags:
             video = catalog.get_videos([video_id]).get(video_id)
-            if video and approve_by_itself(catalog, video, approval, occasion=run.run_id):
+            if video and approve_automatically(catalog, video, approval, occasion=run.run_id):
                 return "layout approved"
         return end if requests else "nothing to do"
     details = failure_details(instance, run)
@@ -131,7 +131,7 @@ def record_outcome(
 
 
 def failure_details(instance: DagsterInstance, run: DagsterRun) -> dict[str, Any]:
-    """Give message, error type, run id and time of what ended a run, from its own events."""
+    """Return message, error type, run id, and time of the error that ended a run, from its events."""
     details = {"run_id": run.run_id, "time": datetime.now(UTC).isoformat()}
     if run.status is DagsterRunStatus.CANCELED:
         return details | {"message": "the run was cancelled", "error_type": "Cancelled"}
@@ -142,7 +142,7 @@ def failure_details(instance: DagsterInstance, run: DagsterRun) -> dict[str, Any
         event = record.event_log_entry.dagster_event
         if event and event.event_type is DagsterEventType.STEP_FAILURE:
             error = event.step_failure_data.error
-            # Dagster wraps what our code raised; the innermost cause is what a person can act on.
+            # Dagster wraps the original exception; the innermost cause is the one a person can act on.
             while error and error.cause:
                 error = error.cause
             if error:
@@ -174,9 +174,9 @@ def _write_statuses(
 
 
 def _error_changes(video: Video, flow: Flow | None, details: dict[str, Any], *, owned: bool) -> dict[str, Any]:
-    """Give the statuses that a failed flow leaves.
+    """Return the status changes for a failed flow.
 
-    A run without a request of its own (made by hand) changes only what it would otherwise leave waiting for ever.
+    A run without a request (started by hand) changes only statuses that would otherwise wait forever.
     """
     if flow is Flow.VIDEO_INITIAL_PROCESSING and (owned or video.status == "processing"):
         return {
@@ -186,7 +186,7 @@ def _error_changes(video: Video, flow: Flow | None, details: dict[str, Any], *, 
             "layout_error_details": details,
         }
     if flow is Flow.CROP_AND_INFER and owned:
-        # Once the captions are written the boundaries are right, and what failed came after.
+        # Once the captions are written the boundaries are complete; the failure came later.
         if video.boundaries_status in ("wait", "error"):
             return {"boundaries_status": "error", "boundaries_error_details": details}
         return {"text_status": "error", "text_error_details": details}
@@ -198,7 +198,7 @@ def _flow(run: DagsterRun) -> Flow | None:
 
 
 def video_of_run(run: DagsterRun) -> UUID | None:
-    """Give the video a run works on; None when it names none."""
+    """Return the id of the video that a run works on; None if it names none."""
     try:
         return UUID(run.tags.get(VIDEO_TAG) or run.tags.get(PARTITION_NAME_TAG) or "")
     except ValueError:

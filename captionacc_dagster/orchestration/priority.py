@@ -1,6 +1,6 @@
-"""Priorities of runs: the formula, the run tags that carry it, and which queued runs have grown older.
+"""Priorities of runs: the formula, the run tags that carry it, and the queued runs whose priority has changed.
 
-Pure: no Dagster, no catalog, no clock unless none is given.
+Pure: no Dagster and no catalog; the present time is read only if none is given.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ DAGSTER_PRIORITY_TAG = "dagster/priority"
 AGE_BOOST_PER_MINUTES = 60
 AGE_BOOST_CAP = 20
 
-# A backfill starts this far below its tier and gains less than that: it never passes work somebody waits for.
+# A backfill starts this far below its tier and gains less than that, so it never overtakes interactive work.
 BACKFILL_PENALTY = 10
 BACKFILL_AGE_BOOST_CAP = BACKFILL_PENALTY - 1
 
 
 class TenantTier(StrEnum):
-    """What a tenant pays for."""
+    """The tier of a tenant's plan."""
 
     FREE = "free"
     PREMIUM = "premium"
@@ -38,7 +38,7 @@ class TenantTier(StrEnum):
 
     @classmethod
     def from_name(cls, name: str) -> TenantTier:
-        """Give the tier of that name; any other name is free."""
+        """Return the tier of a name; an unknown name is free."""
         try:
             return cls(name)
         except ValueError:
@@ -53,7 +53,7 @@ BASE_PRIORITY: Mapping[TenantTier, int] = {
 
 
 class AgeBoosting(StrEnum):
-    """How a queued run's priority rises, as its tag says it."""
+    """How a queued run's priority rises, as written in its tag."""
 
     ENABLED = "enabled"
     DISABLED = "disabled"
@@ -61,7 +61,7 @@ class AgeBoosting(StrEnum):
 
     @property
     def cap(self) -> int:
-        """Most points a run can gain."""
+        """Maximum number of points a run can gain."""
         return {self.ENABLED: AGE_BOOST_CAP, self.DISABLED: 0, self.BACKFILL: BACKFILL_AGE_BOOST_CAP}[self]
 
 
@@ -75,19 +75,19 @@ def calculate_flow_priority(
     *,
     now: datetime | None = None,
 ) -> int:
-    """Give a run's priority: its tier's base, plus a point for each full period it has waited, up to the cap.
+    """Return a run's priority: its tier's base plus one point per full period of waiting, up to the cap.
 
     Args:
-        tenant_tier: ``free``, ``premium`` or ``enterprise``; anything else counts as free.
-        request_time: when the work was asked for, timezone-aware; None or a future time gives no boost.
-        enable_age_boosting: whether waiting counts at all.
-        age_boost_per_minutes: minutes of waiting for one point, at least 1.
-        age_boost_cap: most points that waiting gives, at least 0.
+        tenant_tier: ``free``, ``premium``, or ``enterprise``; anything else counts as free.
+        request_time: when the work was requested, timezone-aware; None or a future time gives no boost.
+        enable_age_boosting: whether waiting raises the priority.
+        age_boost_per_minutes: minutes of waiting per point, at least 1.
+        age_boost_cap: maximum points from waiting, at least 0.
         base_priority_override: base to use instead of the tier's.
-        now: the moment to calculate for, timezone-aware; None is the present.
+        now: the time to calculate for, timezone-aware; None means the present.
 
     Raises:
-        ValueError: a time without timezone, a period below one minute, a negative cap.
+        ValueError: a time has no timezone, the period is below one minute, or the cap is negative.
     """
     if age_boost_per_minutes < 1:
         raise ValueError(f"age_boost_per_minutes must be at least 1, not {age_boost_per_minutes}")
@@ -103,7 +103,7 @@ def calculate_flow_priority(
 
 
 def get_priority_tags(tenant_id: str, tenant_tier: str, priority: int, enable_age_boosting: bool = True) -> list[str]:
-    """Give a priority as flat ``name:value`` labels, for logs and for systems with tags of one string."""
+    """Return a priority as ``name:value`` labels, for logs and for systems whose tags are plain strings."""
     return [
         f"tenant:{tenant_id}",
         f"tier:{tenant_tier}",
@@ -122,16 +122,16 @@ def priority_run_tags(
     base_priority_override: int | None = None,
     now: datetime | None = None,
 ) -> dict[str, str]:
-    """Give the Dagster run tags that place a run in the queue.
+    """Return the Dagster run tags that place a run in the queue.
 
     Args:
-        tenant_tier: name of the tier; unknown ones count as free.
-        requested_at: when the work was asked for, timezone-aware.
-        tenant_id: whose run it is; None leaves the tenant tag out, and with it the limit per tenant.
-        backfill: below interactive work of the same tier, whatever its age.
+        tenant_tier: name of the tier; unknown names count as free.
+        requested_at: when the work was requested, timezone-aware.
+        tenant_id: the run's tenant; None omits the tenant tag and with it the limit per tenant.
+        backfill: rank below interactive work of the same tier, whatever its age.
         enable_age_boosting: whether the priority rises while the run waits.
-        base_priority_override: base to use instead of the tier's; the penalty of a backfill comes off it too.
-        now: the moment to calculate for; None is the present.
+        base_priority_override: base to use instead of the tier's; a backfill's penalty is subtracted from it too.
+        now: the time to calculate for; None means the present.
 
     Raises:
         ValueError: ``requested_at`` or ``now`` has no timezone.
@@ -156,7 +156,7 @@ def priority_run_tags(
 
 
 def priority_of_tags(tags: Mapping[str, str], now: datetime | None = None) -> int | None:
-    """Calculate the priority that a run's own tags give it at that moment; None when they do not say."""
+    """Return the priority that a run's own tags imply at a time; None if they imply none."""
     try:
         base = int(tags[BASE_PRIORITY_TAG])
         boosting = AgeBoosting(tags.get(AGE_BOOSTING_TAG, AgeBoosting.ENABLED))
@@ -175,7 +175,7 @@ def priority_of_tags(tags: Mapping[str, str], now: datetime | None = None) -> in
 
 @dataclass(frozen=True)
 class Retag:
-    """One queued run whose priority has to be written anew."""
+    """A queued run whose priority must be updated."""
 
     run_id: str
     requested_at: datetime
@@ -185,12 +185,12 @@ class Retag:
 def runs_to_retag(
     queued: Iterable[tuple[str, Mapping[str, str]]], now: datetime, limit: int | None = None
 ) -> list[Retag]:
-    """Find the queued runs whose integer priority is not what the formula says now, oldest request first.
+    """Return the queued runs whose integer priority differs from the formula's, oldest request first.
 
     Args:
-        queued: run id and tags of each queued run; runs without priority tags are passed over.
-        now: the moment to calculate for, timezone-aware.
-        limit: most runs to give.
+        queued: run id and tags of each queued run; runs without priority tags are skipped.
+        now: the time to calculate for, timezone-aware.
+        limit: maximum number of runs to return.
     """
     changed = [
         Retag(run_id, datetime.fromisoformat(tags[REQUESTED_AT_TAG]), priority)

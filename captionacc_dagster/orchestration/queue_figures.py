@@ -1,5 +1,7 @@
-"""Dagster's queue in numbers: runs that wait and runs at work, by flow, tier and priority, and its daemons' signs of
-life. Two queries, however long the queue is."""
+"""Count Dagster's queued and active runs by flow, tier, and priority, and read its daemons' heartbeats.
+
+Two queries, however long the queue is.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,7 @@ _STATES: dict[str, RunState] = {
 
 @dataclass(frozen=True, slots=True)
 class RunGroup:
-    """Runs that are not over, alike in state, flow, tier and priority."""
+    """Number of unfinished runs with the same state, flow, tier, and priority."""
 
     state: RunState
     flow: str
@@ -47,17 +49,17 @@ class RunGroup:
 
 @dataclass(frozen=True, slots=True)
 class QueueFigures:
-    """The queue at one moment, and when each of Dagster's daemons was last heard of."""
+    """The queue at one moment, and the last heartbeat of each of Dagster's daemons."""
 
     groups: tuple[RunGroup, ...]
     heartbeats: dict[str, datetime]
 
 
 def queue_figures(instance: DagsterInstance) -> QueueFigures:
-    """Count the runs that are not over.
+    """Count the unfinished runs.
 
     Raises:
-        sqlalchemy.exc.SQLAlchemyError: Dagster's storage is away.
+        sqlalchemy.exc.SQLAlchemyError: Dagster's storage cannot be reached.
     """
     heartbeats = {
         name: datetime.fromtimestamp(beat.timestamp, UTC) for name, beat in instance.get_daemon_heartbeats().items()
@@ -72,7 +74,7 @@ def _groups(instance: DagsterInstance) -> list[RunGroup]:
     joined: db.FromClause = RunsTable
     for key, table in tags.items():
         joined = joined.outerjoin(table, db.and_(table.c.run_id == RunsTable.c.run_id, table.c.key == key))
-    # The priority is grouped by as text: a person may have put anything there, on which a cast would fail.
+    # Grouped by priority as text: a person may have entered anything, and a cast would fail on it.
     alike = [
         RunsTable.c.status, tags[FLOW_TAG].c.value, tags[TIER_TAG].c.value, tags[DAGSTER_PRIORITY_TAG].c.value,
     ]  # fmt: skip
@@ -98,7 +100,7 @@ def _groups(instance: DagsterInstance) -> list[RunGroup]:
 
 
 def _whole_number(text: str | None) -> int:
-    # As Dagster's queue takes it: what is no number is 0.
+    # As in Dagster's queue: anything that is not a number counts as 0.
     try:
         return int(text or 0)
     except ValueError:

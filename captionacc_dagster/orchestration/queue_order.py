@@ -1,7 +1,7 @@
-"""Which queued run starts first: the highest priority, and among equals the oldest request.
+"""The order of queued runs: highest priority first, and among equals the oldest request.
 
 Dagster's queue sorts by ``dagster/priority`` alone and leaves equal runs in the order in which they were queued. That
-is not the order of the requests: a run that replaces a lost one, or retries a crashed one, is queued anew.
+differs from the order of the requests: a run that replaces a lost or crashed one is queued again.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _NOT_KNOWN = datetime.max.replace(tzinfo=UTC)
 
 
 def in_order(runs: Iterable[DagsterRun]) -> list[DagsterRun]:
-    """Sort queued runs; those that do not say when they were asked for come last among equals, as they were queued."""
+    """Return queued runs in order; runs without a request time come last among equals, in queue order."""
     return sorted(runs, key=lambda run: (-_priority(run), _requested_at(run)))
 
 
 def order_by_request_time() -> None:
-    """Make the queue daemon of this process sort by :func:`in_order`; its class has no setting for it.
+    """Make this process's queue daemon sort by :func:`in_order`; its class has no setting for the order.
 
-    ``dagster-daemon`` makes the daemon by itself, after the coordinator, so the class is where it can be told.
+    ``dagster-daemon`` creates the daemon itself, after the coordinator, so the class must be patched.
     """
 
     def priority_sort(self: QueuedRunCoordinatorDaemon, runs: Iterable[DagsterRun]) -> list[DagsterRun]:

@@ -1,4 +1,4 @@
-"""Puts right what a crash, a lost message or an outage left behind. Every step may be repeated."""
+"""Repair what a crash, a lost message, or an outage left behind. Every step is idempotent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.errors import StorageError
 from captionacc_dagster.storage.keys import VideoKeys
 
-# A request is launched a moment before its run is seen by everybody, and a run's end a moment before its outcome.
+# A request is launched shortly before its run is visible everywhere, and a run ends shortly before its outcome is
+# recorded.
 SETTLING = timedelta(seconds=30)
 STALE_VERSION = timedelta(minutes=10)
 UNSEEN_CALL = timedelta(hours=2)
@@ -35,7 +36,7 @@ KEEP_TEMPORARY = timedelta(days=1)
 
 @dataclass
 class Reconciled:
-    """What was put right: a line each, and counts for the sensor's page."""
+    """The repairs made: one line each, and counts for the sensor's page."""
 
     lines: list[str] = field(default_factory=list)
     left: bool = False
@@ -43,8 +44,8 @@ class Reconciled:
     @property
     def summary(self) -> str:
         """One line."""
-        found = f"{len(self.lines)} things put right" if self.lines else "everything is in order"
-        return found + (", more to look at" if self.left else "")
+        found = f"repairs: {len(self.lines)}" if self.lines else "nothing to repair"
+        return found + ("; more to check at the next tick" if self.left else "")
 
 
 def reconcile_all(
@@ -57,15 +58,15 @@ def reconcile_all(
     seconds: float = 10.0,
     clock: Callable[[], float] = time.monotonic,
 ) -> Reconciled:
-    """Look for what nobody looks after any more, and put it right, for about that many seconds.
+    """Find abandoned requests, runs, locks, versions, and calls, and repair them, for about ``seconds``.
 
     Raises:
-        CatalogUnavailable: the catalog is away; what was done is done, the rest comes at the next call.
+        CatalogUnavailable: the catalog cannot be reached; repairs already made stay, the rest follow at the next call.
     """
     deadline = clock() + seconds
     result = Reconciled()
     for pool, slots in ensure_pool_slots(instance, pool_slots).items():
-        result.lines.append(f"pool {pool} has {slots} slots now")
+        result.lines.append(f"pool {pool} now has {slots} slots")
     steps: tuple[Iterator[str], ...] = (
         _dead_runs(instance),
         _lost_requests(instance, catalog, now),
@@ -84,30 +85,30 @@ def reconcile_all(
 
 
 def clean_up(instance: DagsterInstance, catalog: Catalog, store: ObjectStore, now: datetime) -> list[str]:
-    """Remove what is too old to be needed: deleted videos, old deliveries, what interrupted uploads left."""
+    """Remove what is no longer needed: deleted videos, old deliveries, and remains of interrupted uploads."""
     lines = []
     for video in catalog.list_deleted_videos(now - KEEP_DELETED_VIDEO):
         keys = VideoKeys(str(video.tenant_id), str(video.id))
         count = store.delete_prefix(keys.client_prefix) + store.delete_prefix(keys.server_prefix)
         instance.delete_dynamic_partition(videos_partitions.name or "", str(video.id))
         catalog.purge_video(video.id)
-        lines.append(f"deleted video {video.id} is removed with its {count} objects")
+        lines.append(f"removed deleted video {video.id} and its {count} objects")
     if forgotten := catalog.purge_webhook_deliveries(now - KEEP_WEBHOOK_DELIVERY):
-        lines.append(f"{forgotten} old webhook deliveries are forgotten")
+        lines.append(f"removed {forgotten} old webhook deliveries")
     if forgotten := catalog.purge_flow_runs(now - KEEP_FLOW_RUN):
-        lines.append(f"{forgotten} runs of long ago are forgotten; the totals keep them")
+        lines.append(f"removed the figures of {forgotten} old runs; the totals still include them")
     if swept := store.sweep_temporary(KEEP_TEMPORARY):
-        lines.append(f"{swept} leftovers of interrupted uploads are removed")
+        lines.append(f"removed {swept} remains of interrupted uploads")
     return lines
 
 
 def _dead_runs(instance: DagsterInstance) -> Iterator[str]:
     for run in end_runs_without_worker(instance):
-        yield f"run {run.run_id}: its process is gone; ended"
+        yield f"run {run.run_id}: ended, because its process is gone"
 
 
 def _lost_requests(instance: DagsterInstance, catalog: Catalog, now: datetime) -> Iterator[str]:
-    """Requests whose run is gone wait for a new one; those whose run has ended end as it did."""
+    """Requeue requests whose run is gone; end requests whose run has ended."""
     cursor: str | None = None
     while True:
         page = catalog.list_processing_requests(
@@ -120,31 +121,31 @@ def _lost_requests(instance: DagsterInstance, catalog: Catalog, now: datetime) -
             if run is None:
                 reason = error_details(f"run {run_id} is gone")
                 if catalog.requeue_processing_request(request.id, run_id, error_details=reason):
-                    yield f"request {request.id}: its run {run_id} is gone; waits for a new one"
+                    yield f"request {request.id}: requeued, because its run {run_id} is gone"
             elif run.is_finished:
                 recorded = record_outcome(catalog, instance, run)
                 if recorded not in ("nothing to do", "waits for its retry"):
-                    yield f"request {request.id}: {recorded}, as its run {run_id}"
+                    yield f"request {request.id}: {recorded}, like its run {run_id}"
         if (cursor := page.next_cursor) is None:
             return
 
 
 def _forgotten_locks(instance: DagsterInstance, catalog: Catalog) -> Iterator[str]:
     for lock in catalog.reap_expired_locks():
-        yield f"lock {lock.database_name} of video {lock.video_id}: expired, {lock.lock_holder} held it"
+        yield f"lock {lock.database_name} of video {lock.video_id}: expired; it was held by {lock.lock_holder}"
     held = [lock for lock in catalog.list_locks() if lock.lock_type == "server"]
     runs = _runs_by_id(instance, [lock.lock_holder for lock in held])
     for lock in held:
         run = runs.get(lock.lock_holder)
         if run is not None and run.is_finished:
             catalog.release_server_lock(lock.video_id, lock.database_name, lock.lock_holder)
-            yield f"lock {lock.database_name} of video {lock.video_id}: its run {run.run_id} has ended; freed"
+            yield f"lock {lock.database_name} of video {lock.video_id}: freed, because its run {run.run_id} has ended"
 
 
 def _interrupted_versions(
     instance: DagsterInstance, catalog: Catalog, store: ObjectStore, now: datetime
 ) -> Iterator[str]:
-    """Versions whose run died are marked failed; what failed and old versions left behind is removed."""
+    """Mark versions whose run died as failed, and remove the objects of failed and old versions."""
     versions = catalog.list_stale_cropped_frames_versions(
         ended_before=now - KEEP_ENDED_VERSION, started_before=now - STALE_VERSION
     )
@@ -156,28 +157,28 @@ def _interrupted_versions(
             if run is None or run.is_finished:
                 reason = error_details("its run ended before it was complete", run_id=version.run_id)
                 catalog.fail_cropped_frames_version(version.video_id, version.version, reason)
-                yield f"{name}: interrupted; marked failed"
+                yield f"{name}: marked as failed, because its run was interrupted"
             continue
         keys = VideoKeys(str(version.tenant_id), str(version.video_id))
         try:
             count = store.delete_prefix(keys.cropped_frames_prefix(version.version))
             store.delete_file(keys.extents_db(version.version))
         except StorageError as error:
-            yield f"{name}: its objects could not be removed yet: {error}"
+            yield f"{name}: objects could not be removed yet: {error}"
             continue
         catalog.mark_cropped_frames_version_cleaned(version.video_id, version.version)
-        yield f"{name} ({version.state}): its {count} objects are removed"
+        yield f"{name} ({version.state}): removed {count} objects"
 
 
 def _forgotten_videos(instance: DagsterInstance, catalog: Catalog, now: datetime) -> Iterator[str]:
-    """Videos that count as being processed while nothing works on them."""
+    """Mark videos as failed that count as being processed although no run works on them."""
     for video in catalog.list_videos(statuses=["processing"], limit=200).items:
         if video.updated_at > now - 4 * SETTLING:
             continue
         open_requests = catalog.list_processing_requests(states=["pending", "launched"], video_id=video.id)
         if open_requests.items or _has_live_run(instance, str(video.id)):
             continue
-        details = error_details("the work on this video was interrupted; `captionacc retry` starts it again")
+        details = error_details("processing was interrupted; `captionacc retry` starts it again")
         try:
             catalog.update_video_status(
                 video.id, "error", error_details=details, layout_status="error", layout_error_details=details
@@ -186,18 +187,18 @@ def _forgotten_videos(instance: DagsterInstance, catalog: Catalog, now: datetime
             raise
         except (NotFound, CatalogError):
             continue
-        yield f"video {video.id}: nothing works on it; marked as failed"
+        yield f"video {video.id}: marked as failed, because no run works on it"
 
 
 def _forgotten_calls(catalog: Catalog) -> Iterator[str]:
-    """Remote calls that nobody waits for cost money until they are ended."""
+    """Cancel remote calls that no run waits for; they cost money until they end."""
     if not catalog.list_compute_calls(waiter_unseen_since=datetime.now(UTC) - UNSEEN_CALL, limit=1).items:
         return
-    # Modal is an extra: loaded only where its calls are in the ledger.
+    # Modal is an optional package, so it is imported only if the ledger contains calls.
     from captionacc_dagster.compute import modal_backend
 
     for call_id in modal_backend.reconcile(catalog, unseen_for=UNSEEN_CALL):
-        yield f"remote call {call_id or 'that was never handed over'}: nobody waits for it; cancelled"
+        yield f"remote call {call_id or 'that was never submitted'}: cancelled, because no run waits for it"
 
 
 def _has_live_run(instance: DagsterInstance, video_id: str) -> bool:

@@ -1,6 +1,6 @@
-"""From rows of the outbox to runs: which run a request needs, and what becomes of requests that have one.
+"""Plan runs for the rows of the outbox: the run that a request needs, or the one that it already has.
 
-Pure: rows and runs in, decisions out. The sensors fetch, call this, and act.
+Pure: rows and runs in, decisions out. The sensors fetch, call this module, and act.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from captionacc_dagster.orchestration.tenants import TierSource
 
 @dataclass(frozen=True)
 class RunPlan:
-    """One run to make.
+    """A run to create.
 
     Attributes:
-        request_id: the request it is for.
-        run_key: the same for every attempt to make the same run, so that Dagster makes it once.
-        job_name: which job.
+        request_id: the request it serves.
+        run_key: equal for every attempt to create the same run, so that Dagster creates it once.
+        job_name: name of the job.
         partition_key: the video's id.
-        tags: everything that places it in the queue and leads back to the request.
-        run_config: configuration of its steps.
+        tags: place the run in the queue and refer back to the request.
+        run_config: configuration of the steps.
     """
 
     request_id: str
@@ -45,7 +45,7 @@ class RunPlan:
 
 @dataclass(frozen=True)
 class KnownRun:
-    """A run of the instance that carries a request's tag."""
+    """A run of the instance that has a request's tag."""
 
     run_id: str
     request_id: str
@@ -54,14 +54,14 @@ class KnownRun:
 
 @dataclass(frozen=True)
 class RequestPlans:
-    """What to do with claimed requests: make runs, or note the runs that are there already."""
+    """What to do with claimed requests: create runs, or record runs that already exist."""
 
     to_run: Sequence[RunPlan]
     to_note: Sequence[KnownRun]
 
 
 def plan_run(request: ProcessingRequest, now: datetime | None = None) -> RunPlan:
-    """Give the run that a request needs; its key changes when the request has lost a run and needs another."""
+    """Return the run that a request needs; its key changes when the request has lost a run and needs another."""
     video_id = str(request.video_id)
     tags = priority_run_tags(
         request.tenant_tier,
@@ -87,7 +87,7 @@ def plan_run(request: ProcessingRequest, now: datetime | None = None) -> RunPlan
 
 
 def run_config_of(request: ProcessingRequest) -> dict[str, Any]:
-    """Give the run configuration that a request's payload asks for."""
+    """Return the run configuration for a request's payload."""
     if request.flow != Flow.CAPTION_OCR:
         return {}
     return {"ops": {"captions_db": {"config": {"caption_ids": request.payload["caption_ids"]}}}}
@@ -96,12 +96,12 @@ def run_config_of(request: ProcessingRequest) -> dict[str, Any]:
 def plan_requests(
     claimed: Iterable[ProcessingRequest], known_runs: Iterable[KnownRun], now: datetime | None = None
 ) -> RequestPlans:
-    """Decide for each claimed request: its run is there already (made by somebody who died before saying so), or not.
+    """Decide for each claimed request whether its run already exists (its creator died before recording it).
 
     Args:
-        claimed: requests that the caller holds.
-        known_runs: runs that carry the tag of one of them and can still do its work; the first one counts.
-        now: the moment to calculate priorities for; None is the present.
+        claimed: requests that the caller has claimed.
+        known_runs: runs that have the tag of one of them and can still do its work; the first one counts.
+        now: the time to calculate priorities for; None means the present.
     """
     runs: dict[str, KnownRun] = {}
     for run in known_runs:

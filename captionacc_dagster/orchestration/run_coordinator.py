@@ -1,6 +1,6 @@
-"""The queue's front door: every run gets the tags that decide when it starts.
+"""The run coordinator: give every submitted run the tags that decide when it starts.
 
-Named in ``dagster.yaml``; lives in the webserver and the daemon, not in the code location.
+Named in ``dagster.yaml``; runs in the webserver and the daemon, not in the code location.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from captionacc_dagster.settings import get_settings
 
 
 class PriorityAwareRunCoordinator(QueuedRunCoordinator):
-    """A queue whose order is tenant tier and waiting time, and whose limits the environment and tenants may override.
+    """A queue ordered by tenant tier and waiting time, with limits that the environment and tenants may override.
 
     ``dagster.yaml`` configures it like Dagster's own ``QueuedRunCoordinator``.
     """
@@ -49,11 +49,11 @@ class PriorityAwareRunCoordinator(QueuedRunCoordinator):
     def from_config_value(
         cls, inst_data: ConfigurableClassData, config_value: Mapping[str, Any]
     ) -> PriorityAwareRunCoordinator:
-        """Build it from the ``run_coordinator`` block of ``dagster.yaml``."""
+        """Create it from the ``run_coordinator`` block of ``dagster.yaml``."""
         return cls(inst_data=inst_data, **config_value)
 
     def get_run_queue_config(self) -> RunQueueConfig:
-        """Give the limits of ``dagster.yaml`` with those that the settings override and the tenants' own."""
+        """Return the limits of ``dagster.yaml``, overridden by the settings and by tenants' own limits."""
         settings = get_settings()
         config = override_run_limits(
             super().get_run_queue_config(),
@@ -65,7 +65,7 @@ class PriorityAwareRunCoordinator(QueuedRunCoordinator):
         return with_tenant_limits(config, own, lambda: waiting_tenants(self._instance))
 
     def submit_run(self, context: SubmitRunContext) -> DagsterRun:
-        """Tag the run and put it into the queue; a run that cannot be tagged is queued all the same."""
+        """Tag the run and queue it; a run that cannot be tagged is queued without tags."""
         run = context.dagster_run
         if run.status == DagsterRunStatus.NOT_STARTED:
             try:

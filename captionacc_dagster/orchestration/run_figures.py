@@ -1,7 +1,7 @@
-"""What a finished run adds to the metrics: its times, the seconds of its steps, retries, OCR failures, its error.
+"""Figures of finished runs for the metrics: times, seconds per step, retries, OCR failures, and the error.
 
-Read from Dagster's events once, when the run's outcome is written, and kept in the catalog, so that the numbers
-outlive both the events and every process.
+Read from Dagster's events once, when the run's outcome is recorded, and kept in the catalog, so that they outlive both
+the events and every process.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from captionacc_dagster.orchestration.flows import flow_of_run
 from captionacc_dagster.orchestration.outcomes import failure_details, video_of_run
 from captionacc_dagster.orchestration.priority import TIER_TAG, TenantTier
 
-# Upper bounds in seconds: a stage takes seconds to minutes, a run is ended after four hours.
+# Upper bounds in seconds: a stage takes seconds to minutes; a run is stopped after four hours.
 DURATION_BUCKETS_S = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0)
 
-# Where assets say how much of their text could not be read: asset → name of the metadata.
+# Asset → name of its metadata that counts unread text.
 OCR_FAILURES: Mapping[str, str] = {"ocr_db": "failed_frames", "captions_db": "failed"}
 
 _OUTCOMES: Mapping[DagsterRunStatus, RunOutcome] = {
@@ -45,17 +45,17 @@ _ERROR_TYPE = re.compile(r"[A-Za-z_]\w{0,59}")
 
 
 def record_run_figures(catalog: Catalog, instance: DagsterInstance, run: DagsterRun) -> bool:
-    """Write what a finished run adds to the metrics; False when it is none of our flows or was written before.
+    """Record the figures of a finished run; return False if it belongs to no flow or was recorded before.
 
     Raises:
-        CatalogUnavailable: the catalog is away; call again.
+        CatalogUnavailable: the catalog cannot be reached; call again later.
     """
     figures = figures_of_run(catalog, instance, run)
     return figures is not None and catalog.record_flow_run(figures, list(totals_of_run(figures)))
 
 
 def figures_of_run(catalog: Catalog, instance: DagsterInstance, run: DagsterRun) -> FlowRun | None:
-    """Gather what there is to know of a finished run; None when it is none of the three flows."""
+    """Return the figures of a finished run; None if it belongs to no flow."""
     flow = flow_of_run(run.job_name, [key.path[-1] for key in run.asset_selection or ()])
     outcome = _OUTCOMES.get(run.status)
     record = instance.get_run_record_by_id(run.run_id)
@@ -82,7 +82,7 @@ def figures_of_run(catalog: Catalog, instance: DagsterInstance, run: DagsterRun)
 
 
 def totals_of_run(run: FlowRun) -> Iterator[Total]:
-    """Give what a run adds to the catalog's totals; names and labels are those of the metrics, without prefix."""
+    """Yield what a run adds to the catalog's totals; names and labels are those of the metrics, without prefix."""
     flow = {"flow": run.flow}
     ended = flow | {"outcome": run.outcome}
     yield Total(metric="flow_runs", labels=ended | {"tier": run.tier}, value=1)
@@ -103,7 +103,7 @@ def totals_of_run(run: FlowRun) -> Iterator[Total]:
 
 
 def _observed(metric: str, labels: Mapping[str, str], seconds: float) -> Iterator[Total]:
-    """Put an observation into its bucket; the buckets are made cumulative when they are shown."""
+    """Yield an observation as a histogram bucket; buckets become cumulative when they are shown."""
     seconds = max(seconds, 0.0)
     bound = next((str(bound) for bound in DURATION_BUCKETS_S if seconds <= bound), "+Inf")
     yield Total(metric=f"{metric}_bucket", labels={**labels, "le": bound}, value=1)
@@ -111,7 +111,7 @@ def _observed(metric: str, labels: Mapping[str, str], seconds: float) -> Iterato
 
 
 class _Events:
-    """What a run's own events say."""
+    """Figures from a run's own events."""
 
     def __init__(self, instance: DagsterInstance, run_id: str) -> None:
         self.queued_at: datetime | None = None
@@ -147,13 +147,13 @@ def _ocr_failures(made: AssetMaterialization) -> int:
 
 
 def _error_type(instance: DagsterInstance, run: DagsterRun) -> str:
-    """Give the class of what ended the run; anything else that stands there would be a label without bounds."""
+    """Return the class of the error that ended the run; free text would make a label with unbounded values."""
     name = str(failure_details(instance, run)["error_type"])
     return name if _ERROR_TYPE.fullmatch(name) else "Other"
 
 
 def _tier(catalog: Catalog, run: DagsterRun, video_id: UUID | None) -> TenantTier:
-    """Give the tier of the run's tags; runs inside a command never went through the queue and carry none."""
+    """Return the tier in the run's tags, or the tenant's: runs inside a command are never queued and have no tag."""
     if TIER_TAG in run.tags or video_id is None:
         return TenantTier.from_name(run.tags.get(TIER_TAG, ""))
     try:

@@ -1,4 +1,4 @@
-"""The tags of a Dagster run in the queue: when it enters, and when what was not known then is known."""
+"""The tags of a queued Dagster run: those it gets on entry, and later corrections."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ PROVISIONAL = frozenset({TierSource.UNAVAILABLE, TierSource.UNKNOWN_VIDEO})
 
 
 def queue_tags(run: DagsterRun, directory: TenantDirectory, now: datetime) -> dict[str, str]:
-    """Give the tags to add to a run that enters the queue at that moment.
+    """Return the tags to add to a run that enters the queue.
 
-    A run that already carries base and request time (from the outbox or the run it retries) keeps them. A
-    ``dagster/priority`` set by a person is the run's base.
+    A run that already has a base and a request time (from the outbox or the run it retries) keeps them. A
+    ``dagster/priority`` set by a person becomes the run's base.
     """
     tags = run.tags
     video_id = tags.get(VIDEO_TAG) or tags.get(PARTITION_NAME_TAG)
@@ -55,14 +55,14 @@ def queue_tags(run: DagsterRun, directory: TenantDirectory, now: datetime) -> di
 
 
 def is_provisional(run: DagsterRun) -> bool:
-    """Say whether the run was queued before its tenant could be looked up."""
+    """Return whether the run was queued before its tenant was known."""
     return run.tags.get(TIER_SOURCE_TAG) in PROVISIONAL
 
 
 def corrected_tags(run: DagsterRun, directory: TenantDirectory, now: datetime) -> dict[str, str] | None:
-    """Give what has to change in a provisional run's tags; None while its tenant is still not known.
+    """Return the changes to a provisional run's tags; None while its tenant is still unknown.
 
-    The request time stays, and so does a base that a person gave.
+    The request time and a base given by a person stay.
     """
     tags = run.tags
     tenancy = directory.look_up(tags.get(TENANT_TAG), tags.get(VIDEO_TAG))

@@ -1,4 +1,4 @@
-"""The sensors: rows and files become runs, and what became of runs becomes rows. All run by default."""
+"""The sensors: turn rows and files into runs, and outcomes of runs into rows. All run by default."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ from captionacc_dagster.storage.base import ObjectStore
 
 REQUESTS_PER_TICK = 100
 TICK_SECONDS = 10.0
-# Longer than one tick and the making of its runs take, so that nobody else claims them meanwhile.
+# Longer than one tick and the creation of its runs take, so that no other process claims them meanwhile.
 CLAIM_SECONDS = 300.0
-# Runs end a little before their row says so; looking back this far misses none.
+# Runs end shortly before their row says so; looking back this far misses none.
 OUTCOME_OVERLAP = timedelta(minutes=2)
 OUTCOMES_PER_TICK = 100
 CLEAN_UP_EVERY = timedelta(hours=1)
@@ -68,19 +68,19 @@ new_videos = _request_sensor(
     "new_videos",
     Flow.VIDEO_INITIAL_PROCESSING,
     flows.video_initial_processing,
-    "Starts the initial processing of every uploaded video that nobody has started yet.",
+    "Starts the initial processing of every uploaded video that has not been started yet.",
 )
 approved_layouts = _request_sensor(
     "approved_layouts",
     Flow.CROP_AND_INFER,
     flows.crop_and_infer,
-    "Starts the search for captions of every video whose layout was approved.",
+    "Starts the search for captions in every video whose layout was approved.",
 )
 ocr_requests = _request_sensor(
     "ocr_requests",
     Flow.CAPTION_OCR,
     flows.caption_ocr,
-    "Starts the reading of captions that a person wants read anew.",
+    "Starts the reading of captions that a person wants read again.",
 )
 
 
@@ -97,9 +97,9 @@ def _launch_requests(context: SensorEvaluationContext, catalog: Catalog, flow: F
         note_launch(catalog, by_id[run.request_id], runs[run.request_id][0])
     noted += len(plans.to_note)
     if not plans.to_run:
-        seen = f"; {noted} earlier ones have their runs now" if noted else ""
-        return SensorResult(skip_reason=f"no pending request of {flow}{seen}", cursor="[]")
-    context.log.info("%d requests of %s become runs", len(plans.to_run), flow)
+        seen = f"; {noted} earlier requests now have their runs" if noted else ""
+        return SensorResult(skip_reason=f"no pending {flow} requests{seen}", cursor="[]")
+    context.log.info("creating runs for %d requests of %s", len(plans.to_run), flow)
     return SensorResult(
         run_requests=[_run_request(plan) for plan in plans.to_run],
         dynamic_partitions_requests=[
@@ -110,7 +110,7 @@ def _launch_requests(context: SensorEvaluationContext, catalog: Catalog, flow: F
 
 
 def _note_last_tick(instance: DagsterInstance, catalog: Catalog, claimer: str, request_ids: Iterable[str]) -> int:
-    """Write into the outbox which runs Dagster has made of the last tick's requests."""
+    """Record in the outbox the runs that Dagster created for the last tick's requests."""
     noted = 0
     waiting = set(request_ids)
     for run, known in _runs_of_requests(instance, waiting.copy()):
@@ -128,7 +128,7 @@ def _note_last_tick(instance: DagsterInstance, catalog: Catalog, claimer: str, r
 
 
 def _runs_of_requests(instance: DagsterInstance, request_ids: Iterable[str]) -> Iterator[tuple[DagsterRun, KnownRun]]:
-    # One query each: Dagster's storage plans a list of tag values badly.
+    # One query per request: Dagster's storage is slow for a list of tag values.
     for request_id in request_ids:
         for run in instance.get_runs(RunsFilter(tags={REQUEST_TAG: request_id}), limit=1):
             priority = run.tags.get(DAGSTER_PRIORITY_TAG)
@@ -136,7 +136,7 @@ def _runs_of_requests(instance: DagsterInstance, request_ids: Iterable[str]) -> 
 
 
 def _run_request(plan: RunPlan) -> RunRequest:
-    # The partition goes in as its tag: with `partition_key` Dagster would load all partitions to check each one.
+    # The partition is passed as a tag: for `partition_key`, Dagster would load all partitions to check each one.
     return RunRequest(
         run_key=plan.run_key,
         job_name=plan.job_name,
@@ -148,12 +148,12 @@ def _run_request(plan: RunPlan) -> RunRequest:
 @sensor(
     minimum_interval_seconds=10,
     default_status=DefaultSensorStatus.RUNNING,
-    description="Takes videos out of the inbox folder; what cannot be played is put aside with the reason.",
+    description="Takes videos from the inbox folder; files that cannot be played are set aside with the reason.",
 )
 def inbox(
     context: SensorEvaluationContext, catalog: ResourceParam[Catalog], store: ResourceParam[ObjectStore]
 ) -> SensorResult | SkipReason:
-    """Drop a file and it becomes a video; it counts as complete when two ticks find it unchanged."""
+    """Turn each file in the inbox into a video; a file is complete when two ticks find it unchanged."""
     folder = get_settings().inbox_dir
     outcome = take_from_inbox(folder, catalog, store, seen=json.loads(context.cursor or "{}"), seconds=TICK_SECONDS)
     for line in outcome.lines:
@@ -164,10 +164,10 @@ def inbox(
 @sensor(
     minimum_interval_seconds=5,
     default_status=DefaultSensorStatus.RUNNING,
-    description="Writes how runs ended into the catalog: request, statuses, error, and what it adds to the metrics.",
+    description="Records how runs ended in the catalog: request, statuses, error, and figures for the metrics.",
 )
 def run_outcomes(context: SensorEvaluationContext, catalog: ResourceParam[Catalog]) -> SensorResult:
-    """Look at the runs that ended since the last tick, and a little before, oldest end first."""
+    """Record the runs that ended since shortly before the last tick, in the order in which they ended."""
     state = json.loads(context.cursor or "{}")
     now = datetime.now(UTC)
     after = datetime.fromisoformat(state["after"]) if "after" in state else now - timedelta(days=1)
@@ -192,8 +192,8 @@ def run_outcomes(context: SensorEvaluationContext, catalog: ResourceParam[Catalo
         except CatalogUnavailable:
             raise
         except CatalogError as error:
-            # One run's refusal must not hold up all others; reconcile looks at its request again.
-            context.log.error("the outcome of run %s could not be written: %s", run.run_id, error)
+            # One failure must not block all others; reconcile checks its request again.
+            context.log.error("the outcome of run %s could not be recorded: %s", run.run_id, error)
             recorded = "refused"
         counts[recorded] = counts.get(recorded, 0) + 1
         seen[run.run_id] = stamp
@@ -207,25 +207,25 @@ def run_outcomes(context: SensorEvaluationContext, catalog: ResourceParam[Catalo
 @sensor(
     minimum_interval_seconds=30,
     default_status=DefaultSensorStatus.RUNNING,
-    description="Raises the priority of runs that wait: a point an hour, up to 20.",
+    description="Raises the priority of waiting runs: one point per hour, up to 20.",
 )
 def priority_aging(context: SensorEvaluationContext, catalog: ResourceParam[Catalog]) -> SkipReason:
-    """Write the priorities of queued runs anew where the formula gives another number now."""
+    """Recompute the priorities of queued runs and update those that changed."""
     directory = TenantDirectory(lambda: CatalogTenants(catalog))
     outcome = age_queued_runs(context.instance, directory, datetime.now(UTC), seconds=TICK_SECONDS)
     left = f", {outcome.left} left for the next tick" if outcome.left else ""
-    return SkipReason(f"{outcome.retagged} of {outcome.queued} queued runs have a new priority{left}")
+    return SkipReason(f"updated the priority of {outcome.retagged} of {outcome.queued} queued runs{left}")
 
 
 @sensor(
     minimum_interval_seconds=30,
     default_status=DefaultSensorStatus.RUNNING,
-    description="Finds what nobody looks after any more (requests, runs, locks, versions, calls) and puts it right.",
+    description="Finds abandoned requests, runs, locks, versions, and calls, and repairs them.",
 )
 def reconcile(
     context: SensorEvaluationContext, catalog: ResourceParam[Catalog], store: ResourceParam[ObjectStore]
 ) -> SensorResult:
-    """Put right what a crash left behind; once an hour also remove what is too old to be needed."""
+    """Repair what a crash left behind; once an hour also remove what is no longer needed."""
     now = datetime.now(UTC)
     report = reconcile_all(
         context.instance, catalog, store, now, pool_slots=get_settings().pool_slots, seconds=TICK_SECONDS

@@ -1,4 +1,4 @@
-"""A video's subtitle files, made from its captions: after the machine read them, and after a person changed them."""
+"""Publish a video's captions database and the subtitle files made from it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from captionacc_dagster.catalog.models import Video
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.keys import VideoKeys
 
-# For frame numbers of a video whose rate nobody measured.
+# Frames per second of a video whose rate was never measured, for frame numbers.
 _USUAL_FRAME_RATE = 25.0
 
 
 def video_keys(video: Video) -> VideoKeys:
-    """Give the keys of a video's objects."""
+    """Return the keys of a video's objects."""
     return VideoKeys(str(video.tenant_id), str(video.id))
 
 
 def video_facts(video: Video) -> dict[str, object]:
-    """Give what the JSON file says of the video itself."""
+    """Return what the JSON file says about the video itself."""
     return {
         "id": str(video.id),
         "filename": video.filename,
@@ -60,13 +60,13 @@ def download_captions(store: ObjectStore, video: Video, folder: Path) -> Path:
     """Download a video's ``captions.db`` into a folder.
 
     Raises:
-        ObjectNotFound: it has none yet.
-        DatabaseError: the object is no such database.
+        ObjectNotFound: the video has no captions yet.
+        DatabaseError: the object is not a captions database.
     """
     packed = store.download_file(video_keys(video).captions_db, folder / "captions.db.gz")
     return databases.decompress(packed, folder / "captions.db")
 
 
 def publish_captions(store: ObjectStore, video: Video, path: Path) -> None:
-    """Put a ``captions.db`` in the place of the one so far."""
+    """Publish a ``captions.db``, replacing the one before."""
     store.publish(video_keys(video).captions_db, databases.compress(path, path.with_name("captions-published.db.gz")))

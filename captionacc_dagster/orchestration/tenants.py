@@ -1,7 +1,7 @@
-"""Which tenant a video belongs to, which tier and limit the tenant has, for processes that only queue runs.
+"""Look up a video's tenant and the tenant's tier and limits, for processes that only queue runs.
 
-The run coordinator asks from the webserver and the daemon for every run it queues, so answers are kept for a
-short time, and a catalog that is away is left alone for a while instead of holding up every submission.
+The run coordinator asks, in the webserver and the daemon, for every run it queues. So answers are cached for a short
+time, and an unavailable catalog is not asked again for a while instead of delaying every submission.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ Answer = TypeVar("Answer")
 
 
 class TenantSource(Protocol):
-    """Where tenants are known: the catalog."""
+    """The source of tenants: the catalog."""
 
     def tenant_of_video(self, video_id: str) -> str | None:
-        """Give the tenant's id; None when there is no such video."""
+        """Return the tenant's id; None if there is no such video."""
         ...
 
     def tier_of_tenant(self, tenant_id: str) -> str:
-        """Give the tier's name; a tenant nobody knows is ``free``."""
+        """Return the name of the tier; ``free`` for an unknown tenant."""
         ...
 
     def run_limits(self) -> Mapping[str, int]:
-        """Give the tenants that have a limit of concurrent runs of their own: tenant id → runs."""
+        """Return tenant id → concurrent runs, for tenants with a limit of their own."""
         ...
 
 
 class TierSource(StrEnum):
-    """Where a run's tier comes from, as its tag says it."""
+    """Where a run's tier comes from, as written in its tag."""
 
     CATALOG = "catalog"
     UNAVAILABLE = "catalog-unavailable"
@@ -53,7 +53,7 @@ class TierSource(StrEnum):
 
 
 class Tenancy(NamedTuple):
-    """A run's tenant, tier, and where that is known from."""
+    """A run's tenant and tier, and where they come from."""
 
     tenant_id: str | None
     tier: TenantTier
@@ -61,11 +61,11 @@ class Tenancy(NamedTuple):
 
 
 class TenantDirectory:
-    """Looks tenants up, keeps the answers for a minute, and never raises.
+    """Looks up tenants, caches the answers for a minute, and never raises.
 
     Args:
-        open_source: opens the catalog; called when first needed, and again after it has failed.
-        clock: seconds that only go forward.
+        open_source: opens the catalog; called when first needed, and again after a failure.
+        clock: monotonic time in seconds.
     """
 
     def __init__(self, open_source: Callable[[], TenantSource], clock: Callable[[], float] = time.monotonic) -> None:
@@ -78,9 +78,9 @@ class TenantDirectory:
         self._lock = threading.Lock()
 
     def look_up(self, tenant_id: str | None, video_id: str | None) -> Tenancy:
-        """Give the tenancy of a run of that tenant, or else of that video.
+        """Return the tenancy of a run, by its tenant or else by its video.
 
-        While the catalog is away the tier is free and the source says so.
+        While the catalog is unavailable, the tier is free and the source says so.
         """
         if tenant_id is None and video_id is None:
             return Tenancy(None, TenantTier.FREE, TierSource.NO_VIDEO)
@@ -94,11 +94,11 @@ class TenantDirectory:
             tier = self._ask("tenant", known, lambda source: source.tier_of_tenant(known))
             return Tenancy(known, TenantTier.from_name(tier or ""), TierSource.CATALOG)
         except Exception as error:  # noqa: BLE001 - whatever the catalog's driver raises, the run is queued
-            logger.warning("catalog away, tier taken as free: %s: %s", type(error).__name__, error)
+            logger.warning("the catalog is unavailable; assuming the free tier: %s: %s", type(error).__name__, error)
             return Tenancy(tenant_id, TenantTier.FREE, TierSource.UNAVAILABLE)
 
     def run_limits(self) -> Mapping[str, int]:
-        """Give the tenants' own limits of concurrent runs; while the catalog is away, those known last."""
+        """Return the tenants' own limits of concurrent runs; while the catalog is unavailable, the last known ones."""
         asked_at, limits = self._run_limits
         now = self._clock()
         if now - asked_at >= KEEP_SECONDS:
@@ -106,7 +106,7 @@ class TenantDirectory:
                 limits = self._answer(lambda source: source.run_limits())
                 self._run_limits = (now, limits)
             except Exception as error:  # noqa: BLE001 - whatever the catalog's driver raises, the queue goes on
-                logger.warning("catalog away, limits stay as they were: %s: %s", type(error).__name__, error)
+                logger.warning("the catalog is unavailable; limits do not change: %s: %s", type(error).__name__, error)
         return limits
 
     def _ask(self, kind: str, key: str, question: Callable[[TenantSource], str | None]) -> str | None:
@@ -119,7 +119,7 @@ class TenantDirectory:
         with self._lock:
             if len(self._kept) >= MOST_KEPT:
                 self._kept.clear()
-            # A video that is not there yet may come the next moment.
+            # A missing video may be created at any moment, so None is not cached.
             if answer is not None:
                 self._kept[(kind, key)] = (now, answer)
         return answer
@@ -127,7 +127,7 @@ class TenantDirectory:
     def _answer(self, question: Callable[[TenantSource], Answer]) -> Answer:
         with self._lock:
             if self._clock() < self._leave_alone_until:
-                raise ConnectionError("the catalog did not answer a moment ago")
+                raise ConnectionError("the catalog did not answer recently")
         try:
             source = self._source or self._open_source()
             answer = question(source)
@@ -142,28 +142,28 @@ class TenantDirectory:
 
 
 class CatalogTenants:
-    """The catalog as the source of tenants."""
+    """Tenants from the catalog."""
 
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
     def tenant_of_video(self, video_id: str) -> str | None:
-        """Give the tenant's id; None for an unknown video or a key that is no video's."""
+        """Return the tenant's id; None for an unknown video or a key that is not a video id."""
         try:
             return str(self._catalog.get_video_metadata(video_id).tenant_id)
         except (NotFound, InvalidValue):
             return None
 
     def tier_of_tenant(self, tenant_id: str) -> str:
-        """Give the tier's name."""
+        """Return the name of the tier."""
         return self._catalog.get_tenant_tier(tenant_id)
 
     def run_limits(self) -> Mapping[str, int]:
-        """Give the tenants that have a limit of their own."""
+        """Return tenant id → concurrent runs, for tenants with a limit of their own."""
         return self._catalog.get_tenant_run_limits()
 
 
 def catalog_directory() -> TenantDirectory:
-    """Give a directory over the catalog that the settings name; it is opened when first asked."""
-    # Impatient: whoever submits a run waits for the answer, and what is not known now is corrected later.
+    """Return a directory over the catalog of the settings; the catalog is opened on the first lookup."""
+    # Short timeouts: the submitter of a run waits for the answer, and an unknown tenant is corrected later.
     return TenantDirectory(lambda: CatalogTenants(open_catalog_briefly()))

@@ -1,7 +1,7 @@
-"""Which process works on a run, so that a run whose process is gone is found within seconds.
+"""Record which process works on a run, so that a run whose process is gone is found within seconds.
 
-Dagster's run monitoring knows this only of launchers that can be asked; runs started from the command line, or by a
-code server that was killed together with its workers, would otherwise count as running until their time is up.
+Dagster's run monitoring only covers launchers that can be queried. Without this, runs started from the command line, or
+by a code server that was killed together with its workers, would count as running until they time out.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ _WORKING = [DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
 
 
 def this_worker() -> str:
-    """Name this process: host, process id, and the moment it was started, for ids are used again."""
+    """Return a name for this process: host, process id, and start time, because process ids are reused."""
     process = psutil.Process()
     return f"{socket.gethostname()}:{os.getpid()}:{process.create_time():.2f}"
 
 
 def register_worker(instance: DagsterInstance, run: DagsterRun, catalog: Catalog) -> None:
-    """Write into the run's tags that this process works on it.
+    """Record in the run's tags that this process works on it.
 
-    A run that never was in the queue (``dagster asset materialize``, ``captionacc process``) gets the tags of its
-    tenant here, so that it is found and counted as every other.
+    A run that was never queued (``dagster asset materialize``, ``captionacc process``) also gets its tenant's tags
+    here, so that it is found and counted like every other.
     """
-    # The run as it was when the process began knows nothing of what an earlier stage wrote.
+    # The run object from the start of the process lacks tags that an earlier stage wrote.
     run = instance.get_run_by_id(run.run_id) or run
     worker = this_worker()
     tags = {} if run.tags.get(WORKER_TAG) == worker else {WORKER_TAG: worker}
@@ -46,7 +46,7 @@ def register_worker(instance: DagsterInstance, run: DagsterRun, catalog: Catalog
 
 
 def is_gone(run: DagsterRun) -> bool:
-    """Say whether the process that worked on the run is known to be gone; another host's is never known to be."""
+    """Return whether the process of the run is known to be gone; for another host's process it is never known."""
     host, _, rest = run.tags.get(WORKER_TAG, "").partition(":")
     number, _, started = rest.partition(":")
     if host != socket.gethostname() or not number.isdecimal():
@@ -61,22 +61,22 @@ def is_gone(run: DagsterRun) -> bool:
 
 
 def runs_without_worker(instance: DagsterInstance, limit: int = 500) -> Iterator[DagsterRun]:
-    """Give the runs that count as running although their process is gone."""
+    """Yield the runs that count as running although their process is gone."""
     for run in instance.get_runs(RunsFilter(statuses=_WORKING), limit=limit):
         if is_gone(run):
-            # It may have ended in the moment between.
+            # It may have ended since it was listed.
             current = instance.get_run_by_id(run.run_id)
             if current is not None and current.status in _WORKING:
                 yield current
 
 
 def end_runs_without_worker(instance: DagsterInstance, limit: int = 500) -> list[DagsterRun]:
-    """End those runs: cancelled where that was asked for, failed otherwise, so that Dagster may retry them."""
+    """End runs whose process is gone: as cancelled if that was requested, otherwise as failed, so Dagster may retry."""
     ended = []
     for run in runs_without_worker(instance, limit):
         if run.status is DagsterRunStatus.CANCELING:
-            instance.report_run_canceled(run, "The process that worked on the run is gone.")
+            instance.report_run_canceled(run, "The process of this run is gone.")
         else:
-            instance.report_run_failed(run, "The process that worked on the run is gone.")
+            instance.report_run_failed(run, "The process of this run is gone.")
         ended.append(run)
     return ended

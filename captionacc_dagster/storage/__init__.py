@@ -1,1 +1,1 @@
-"""Where bytes are kept."""
+"""Object storage: a local folder or an S3 bucket."""

@@ -1,7 +1,7 @@
-"""The interface to where bytes are kept: one object a key, whole or not at all.
+"""The object store interface: one object per key, written completely or not at all.
 
-Prefixes are folders: they end with ``/``. Every method takes well-formed keys only (``keys.check_key``, else
-``InvalidKey``) and raises the errors of ``storage.errors``. All methods may be called from several threads.
+Prefixes are folders and end with ``/``. Every method accepts well-formed keys only (``keys.check_key``, otherwise
+``InvalidKey``) and raises the errors of ``storage.errors``. All methods are thread-safe.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from captionacc_dagster.storage.errors import ChecksumMismatch, DeleteFailed, Ob
 from captionacc_dagster.storage.keys import InvalidKey, check_key, check_prefix, tenant_of
 
 ByteProgress = Callable[[int], None]
-"""Called with the number of bytes moved since the call before, from any thread; negative when an attempt failed and
-its bytes will be moved again."""
+"""Called from any thread with the number of bytes moved since the last call; negative when an attempt failed and its
+bytes will be moved again."""
 
 CHUNK_BYTES = 1 << 20
 
@@ -42,7 +42,7 @@ _CONTENT_TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """What a store says of an object: size in bytes, a tag that changes with the content, last write (UTC)."""
+    """Facts about a stored object: size in bytes, a tag that changes with the content, last write (UTC)."""
 
     key: str
     size: int
@@ -52,7 +52,7 @@ class ObjectInfo:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """An object as it was put in place: size in bytes and SHA-256 (hex) of its content, to be recorded beside it."""
+    """A published object: size in bytes and SHA-256 (hex) of its content, to be recorded."""
 
     key: str
     size: int
@@ -60,12 +60,12 @@ class Published:
 
 
 def content_type_of(key: str) -> str:
-    """The media type that a key's ending stands for; ``application/octet-stream`` for any other."""
+    """Return the media type for a key's suffix; ``application/octet-stream`` for an unknown one."""
     return _CONTENT_TYPES.get(key.rpartition(".")[2], "application/octet-stream")
 
 
 def digest(stream: BinaryIO) -> tuple[int, str]:
-    """Read a stream to its end; give its size in bytes and its SHA-256 (hex)."""
+    """Read a stream to its end; return its size in bytes and its SHA-256 (hex)."""
     sha256 = hashlib.sha256()
     size = 0
     while chunk := stream.read(CHUNK_BYTES):
@@ -75,40 +75,40 @@ def digest(stream: BinaryIO) -> tuple[int, str]:
 
 
 class ObjectStore(ABC):
-    """Objects by key. ``LocalObjectStore`` keeps them in a folder, ``S3ObjectStore`` in a bucket."""
+    """Objects by key. ``LocalObjectStore`` stores them in a folder, ``S3ObjectStore`` in a bucket."""
 
     @abstractmethod
     def check(self) -> None:
-        """Do nothing when the store answers and may be used.
+        """Verify that the store answers and may be used.
 
         Raises:
-            StorageError: BucketNotFound, AccessDenied or StorageUnavailable, with the reason.
+            StorageError: BucketNotFound, AccessDenied, or StorageUnavailable, with the reason.
         """
 
     @abstractmethod
     def upload_file(self, key: str, data: bytes | BinaryIO, content_type: str | None = None) -> str:
-        """Put bytes, or a binary stream from where it stands to its end, and give the key back.
+        """Upload bytes, or a binary stream from its position to its end, and return the key.
 
-        An object that was there is replaced at once; readers see the old bytes or the new ones.
+        An existing object is replaced atomically: readers see the old bytes or the new ones.
         """
 
     @abstractmethod
     def upload_from_path(
         self, key: str, local_path: str | Path, content_type: str | None = None, *, progress: ByteProgress | None = None
     ) -> str:
-        """Put a file's content and give the key back.
+        """Upload a file's content and return the key.
 
         Raises:
-            FileNotFoundError: there is no such file (other OSErrors of reading it pass through as they are).
+            FileNotFoundError: there is no such file (other OSErrors while reading it propagate unchanged).
         """
 
     @abstractmethod
     def publish(
         self, key: str, source: bytes | Path, content_type: str | None = None, *, progress: ByteProgress | None = None
     ) -> Published:
-        """Put an object in place only once it is complete and verified; what was there before stays until then.
+        """Upload an object and make it visible only once it is complete and verified; the old one stays until then.
 
-        Unlike an upload this holds on servers whose own writes are not atomic, and gives what to record. The key must
+        Unlike an upload, this also works on servers without atomic writes, and returns what to record. The key must
         begin with a tenant id.
         """
 
@@ -116,9 +116,9 @@ class ObjectStore(ABC):
     def download_file(
         self, key: str, local_path: str | Path, *, sha256: str | None = None, progress: ByteProgress | None = None
     ) -> Path:
-        """Write an object to a file, making its parent folders, and give the path.
+        """Download an object to a file, creating its parent folders, and return the path.
 
-        The file appears under its name only when its size, and its hash where one is known or given, are right.
+        The file appears under its name only if its size, and its hash where one is known or given, are right.
 
         Raises:
             ObjectNotFound, TruncatedBody, ChecksumMismatch, StorageFull: see ``storage.errors``.
@@ -126,30 +126,30 @@ class ObjectStore(ABC):
 
     @abstractmethod
     def download_to_bytes(self, key: str) -> bytes:
-        """Give an object's content."""
+        """Return an object's content."""
 
     @abstractmethod
     def open_local(self, key: str, work_dir: str | Path) -> AbstractContextManager[Path]:
-        """Give a file with the object's content, to be read only, for as long as the context lasts.
+        """Return a context manager of a read-only file with the object's content.
 
-        A local store gives its own file and copies nothing; S3 downloads into ``work_dir`` and removes it afterward.
+        A local store uses its own file without copying; S3 downloads into ``work_dir`` and removes the file afterward.
         """
 
     @abstractmethod
     def stat(self, key: str) -> ObjectInfo:
-        """Say what is known of an object without reading it.
+        """Return facts about an object without reading it.
 
         Raises:
-            ObjectNotFound: there is none.
+            ObjectNotFound: there is no such object.
         """
 
     @abstractmethod
     def iterate(self, prefix: str) -> Iterator[ObjectInfo]:
-        """Go through the objects under a prefix in the byte order of their keys, a page at a time."""
+        """Yield the objects under a prefix in the byte order of their keys, fetched page by page."""
 
     @abstractmethod
     def copy(self, source_key: str, target_key: str) -> str:
-        """Copy within the store and within one tenant, and give the target key.
+        """Copy an object within the store and within one tenant, and return the target key.
 
         Raises:
             InvalidKey: the two keys do not begin with the same segment.
@@ -157,30 +157,30 @@ class ObjectStore(ABC):
 
     @abstractmethod
     def delete_file(self, key: str) -> None:
-        """Delete an object; one that is not there is no error."""
+        """Delete an object; a missing one is not an error."""
 
     @abstractmethod
     def generate_presigned_url(self, key: str, expires_in: int = 3600) -> str:
-        """Give a URL from which anybody can GET the object for ``expires_in`` seconds (1..604,800).
+        """Return a URL from which anyone can GET the object for ``expires_in`` seconds (1..604,800).
 
         Raises:
-            PresignedUrlUnsupported: the store has no such URLs (a local folder).
+            PresignedUrlUnsupported: the store, such as a local folder, has no such URLs.
         """
 
     @abstractmethod
     def sweep_temporary(self, older_than: timedelta) -> int:
-        """Remove what interrupted uploads left behind and is older than this; say how much was removed."""
+        """Remove remains of interrupted uploads older than this; return how many were removed."""
 
     @abstractmethod
     def _delete_keys(self, keys: Iterable[str]) -> tuple[int, list[tuple[str, str]]]:
-        """Delete objects; give how many are gone, and key and reason of each that is not."""
+        """Delete objects; return how many were deleted, and key and reason of each that was not."""
 
     @abstractmethod
     def _upload_hashed(self, key: str, source: bytes | Path) -> Published:
-        """Put one small object as an upload does, and say what was put."""
+        """Upload one small object and return what was uploaded."""
 
     def file_exists(self, key: str) -> bool:
-        """Say whether an object has this key."""
+        """Return whether an object has this key."""
         try:
             self.stat(key)
         except ObjectNotFound:
@@ -188,19 +188,19 @@ class ObjectStore(ABC):
         return True
 
     def list_files(self, prefix: str, limit: int | None = None) -> list[str]:
-        """Give the keys under a prefix, over any number of pages, in byte order; at most ``limit``."""
+        """Return the keys under a prefix in byte order, from any number of pages, at most ``limit``."""
         return [info.key for info in islice(self.iterate(prefix), limit)]
 
     @abstractmethod
     def sha256(self, key: str) -> str:
-        """Read an object through and give its SHA-256 (hex)."""
+        """Read an object and return its SHA-256 (hex)."""
 
     def delete_prefix(self, prefix: str) -> int:
-        """Delete every object under a prefix and say how many there were.
+        """Delete every object under a prefix and return how many there were.
 
         Raises:
-            InvalidKey: the prefix is empty, lacks its final slash or begins with no tenant id.
-            DeleteFailed: some could not be deleted, with their keys and reasons.
+            InvalidKey: the prefix is empty, lacks its final slash, or does not begin with a tenant id.
+            DeleteFailed: some objects could not be deleted; names them and the reasons.
         """
         check_prefix(prefix)
         tenant_of(prefix)
@@ -222,11 +222,11 @@ class ObjectStore(ABC):
         max_workers: int = 8,
         progress: Callable[[Published], None] | None = None,
     ) -> list[Published]:
-        """Put many small objects side by side and give them in the order of ``items``.
+        """Upload many small objects concurrently and return them in the order of ``items``.
 
-        Items are taken from the iterable only as fast as they are put (at most twice ``max_workers`` wait), so that a
-        generator of pictures is never all in memory. ``progress`` is called in the caller's thread. The first error
-        stops the rest and is raised; objects already put stay.
+        Items are taken from the iterable only as fast as they are uploaded (at most twice ``max_workers`` wait), so
+        that a generator of pictures is never entirely in memory. ``progress`` is called in the caller's thread. The
+        first error stops the rest and is raised; objects already uploaded stay.
         """
         done: dict[int, Published] = {}
         waiting: dict[Future[Published], int] = {}
@@ -259,14 +259,14 @@ class ObjectStore(ABC):
         *,
         progress: Callable[[Published], None] | None = None,
     ) -> list[Published]:
-        """Make a prefix hold exactly these objects: put them all, then delete the others that were there.
+        """Make a prefix contain exactly these objects: upload them all, then delete the others.
 
-        The set as a whole is not atomic: write last what says that it is complete (a database beside it, or the
+        The set as a whole is not atomic: write the mark of its completeness last (a database beside it, or the
         activation of its version in the catalog).
 
         Raises:
-            InvalidKey: an item's key does not lie under the prefix.
-            DeleteFailed: the new objects are there, and so are some old ones.
+            InvalidKey: an item's key is not under the prefix.
+            DeleteFailed: all new objects were uploaded, but some old ones remain.
         """
         check_prefix(prefix)
         tenant_of(prefix)
@@ -274,7 +274,7 @@ class ObjectStore(ABC):
         def checked() -> Iterator[tuple[str, bytes | Path]]:
             for key, source in items:
                 if not key.startswith(prefix):
-                    raise InvalidKey(f"object key {key!r:.200} does not lie under {prefix}")
+                    raise InvalidKey(f"object key {key!r:.200} is not under {prefix}")
                 yield key, source
 
         published = self.upload_many(checked(), progress=progress)
@@ -284,21 +284,21 @@ class ObjectStore(ABC):
 
 
 def check_same_tenant(source_key: str, target_key: str) -> None:
-    """Refuse a copy that would cross tenants.
+    """Raise if a copy would cross tenants.
 
     Raises:
-        InvalidKey: a key is malformed, or the two begin differently.
+        InvalidKey: a key is malformed, or the keys begin with different tenants.
     """
     if check_key(source_key).split("/")[0] != check_key(target_key).split("/")[0]:
-        raise InvalidKey(f"refused to copy {source_key!r:.200} to {target_key!r:.200}: another tenant's")
+        raise InvalidKey(f"cannot copy {source_key!r:.200} to {target_key!r:.200}: they belong to different tenants")
 
 
 def check_content(key: str, size: int, expected_size: int, sha256: str | None, expected_sha256: str | None) -> None:
-    """Compare what arrived with what the object is; a hash of None is not known.
+    """Compare received content with the object's facts; a hash of None is unknown.
 
     Raises:
-        TruncatedBody: another number of bytes.
-        ChecksumMismatch: as many, but other ones.
+        TruncatedBody: the number of bytes differs.
+        ChecksumMismatch: the content differs.
     """
     if size != expected_size:
         raise TruncatedBody(f"{key}: {size} bytes arrived, the object has {expected_size}", key=key)
@@ -307,11 +307,11 @@ def check_content(key: str, size: int, expected_size: int, sha256: str | None, e
 
 
 def check_expiry(expires_in: int) -> int:
-    """Give the lifetime back when a presigned URL may have it; seven days is the signature's own limit.
+    """Return the lifetime of a presigned URL if it is allowed; seven days is the signature's limit.
 
     Raises:
-        ValueError: outside 1..604,800 seconds.
+        ValueError: the lifetime is outside 1..604,800 seconds.
     """
     if not 1 <= expires_in <= 604_800:
-        raise ValueError(f"a presigned URL lives 1..604800 seconds, got {expires_in}")
+        raise ValueError(f"the lifetime of a presigned URL must be 1..604800 seconds, got {expires_in}")
     return expires_in

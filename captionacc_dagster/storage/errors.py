@@ -1,4 +1,4 @@
-"""What can go wrong with a store, in a handful of types; each says whether trying again makes sense."""
+"""Errors of an object store; each type states whether a retry can succeed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 
 
 class StorageError(Exception):
-    """Any failure of a store. ``retryable`` says whether the same call may succeed later without anybody's doing."""
+    """Base of all store errors. ``retryable``: the same call may succeed later without intervention."""
 
     retryable: ClassVar[bool] = False
 
@@ -26,19 +26,19 @@ class BucketNotFound(StorageError):
 
 
 class AccessDenied(StorageError):
-    """The credentials are wrong, expired or missing, or they do not allow this."""
+    """The credentials are wrong, expired, or missing, or do not allow this."""
 
 
 class StorageFull(StorageError):
-    """No space is left, in the store or where a download was to be written."""
+    """No space is left in the store or at the target of a download."""
 
 
 class PresignedUrlUnsupported(StorageError):
-    """This store has no URL that somebody else could fetch from."""
+    """This store has no presigned URLs."""
 
 
 class StorageUnavailable(StorageError):
-    """The store cannot be reached, or answers that it is broken for now."""
+    """The store cannot be reached or reports a temporary failure."""
 
     retryable = True
 
@@ -48,21 +48,21 @@ class SlowDown(StorageUnavailable):
 
 
 class TruncatedBody(StorageError):
-    """Fewer or more bytes arrived than the object has."""
+    """The number of received bytes differs from the object's size."""
 
     retryable = True
 
 
 class ChecksumMismatch(StorageError):
-    """As many bytes arrived as the object has, but other ones."""
+    """The received bytes differ from the object's content."""
 
     retryable = True
 
 
 class DeleteFailed(StorageError):
-    """Some objects of a prefix could not be deleted; the others are gone.
+    """Some objects under a prefix could not be deleted; the others were.
 
-    ``deleted`` counts those; ``failures`` names each that stayed, with the reason.
+    ``deleted`` is the number deleted; ``failures`` contains key and reason of each that remains.
     """
 
     def __init__(self, prefix: str, deleted: int, failures: Sequence[tuple[str, str]]) -> None:
@@ -74,9 +74,9 @@ class DeleteFailed(StorageError):
 
 
 def from_os_error(error: OSError, what: str, key: str | None = None, *, writing: bool = False) -> StorageError:
-    """Say as a storage error what the file system answered.
+    """Return the storage error for an error of the file system.
 
-    ``what`` names the key or the file. When reading, a missing file is a missing object.
+    ``what`` names the key or the file. When reading, a missing file means a missing object.
     """
     message = f"{what}: {error.strerror or error}"
     match error.errno:

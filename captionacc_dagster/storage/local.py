@@ -1,4 +1,4 @@
-"""An object store in a folder: keys are paths below it, and no key, link or spelling leads out of it."""
+"""An object store in a folder: keys are paths below it, and no key or symbolic link leads out of it."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ from captionacc_dagster.storage.errors import (
 from captionacc_dagster.storage.keys import InvalidKey, check_key, check_prefix, tenant_of
 from captionacc_dagster.storage.partial import partial_file
 
-# No key can name it: their parts never begin with a dot.
+# No key can name it, because segments of keys never begin with a dot.
 _TEMPORARY_FOLDER = ".tmp"
 
 
 class LocalObjectStore(ObjectStore):
-    """Objects as files below ``root``, which is made when it is missing.
+    """Objects as files below ``root``, which is created if it is missing.
 
-    Unlike in a bucket, a key cannot also be the folder of other keys (``a`` beside ``a/b``): a StorageError.
+    Unlike in a bucket, a key cannot also be the folder of other keys (``a`` beside ``a/b``); that raises StorageError.
     """
 
     def __init__(self, root: str | Path) -> None:
@@ -57,13 +57,13 @@ class LocalObjectStore(ObjectStore):
 
     @property
     def root(self) -> Path:
-        """The folder, absolute and free of links."""
+        """The folder's absolute path without symbolic links."""
         return self._root
 
     def check(self) -> None:
         """See ``ObjectStore.check``."""
         if not self._temporary.is_dir():
-            raise BucketNotFound(f"the local object store's folder is gone: {self._root}")
+            raise BucketNotFound(f"the folder of the local object store is missing: {self._root}")
         try:
             with partial_file(self._temporary / "check", self._temporary):
                 pass
@@ -72,7 +72,7 @@ class LocalObjectStore(ObjectStore):
             raise from_os_error(error, str(self._root)) from error
 
     def upload_file(self, key: str, data: bytes | BinaryIO, content_type: str | None = None) -> str:
-        """See ``ObjectStore.upload_file``; a folder keeps no content type (``base.content_type_of`` tells it)."""
+        """See ``ObjectStore.upload_file``; a folder stores no content type (see ``base.content_type_of``)."""
         self._write(key, BytesIO(data) if isinstance(data, bytes | bytearray | memoryview) else data)
         return key
 
@@ -88,7 +88,7 @@ class LocalObjectStore(ObjectStore):
     def publish(
         self, key: str, source: bytes | Path, content_type: str | None = None, *, progress: ByteProgress | None = None
     ) -> Published:
-        """See ``ObjectStore.publish``; every write to a folder is atomic already."""
+        """See ``ObjectStore.publish``; every write to a folder is atomic."""
         tenant_of(key)
         return self._upload_hashed(key, source, progress=progress)
 
@@ -114,7 +114,7 @@ class LocalObjectStore(ObjectStore):
 
     @contextmanager
     def open_local(self, key: str, work_dir: str | Path) -> Iterator[Path]:
-        """See ``ObjectStore.open_local``; this is the store's own file."""
+        """See ``ObjectStore.open_local``; yields the store's own file."""
         self.stat(key)
         yield self._path(key)
 
@@ -155,9 +155,9 @@ class LocalObjectStore(ObjectStore):
         self._prune(path.parent)
 
     def generate_presigned_url(self, key: str, expires_in: int = 3600) -> str:
-        """Refuse, always: a ``file://`` URL would show the server's paths, never expire, and no browser follows it.
+        """Always raise: a ``file://`` URL would reveal the server's paths, never expire, and not open in a browser.
 
-        Whoever shows objects of a local store to a user sends the file of ``open_local`` itself.
+        To show an object of a local store to a user, send the file from ``open_local``.
 
         Raises:
             PresignedUrlUnsupported: always.
@@ -165,7 +165,7 @@ class LocalObjectStore(ObjectStore):
         check_key(key)
         check_expiry(expires_in)
         raise PresignedUrlUnsupported(
-            "a local object store has no presigned URLs; configure an S3 bucket, or send the object itself", key=key
+            "a local object store has no presigned URLs; configure an S3 bucket or send the object itself", key=key
         )
 
     def sha256(self, key: str) -> str:
@@ -174,7 +174,7 @@ class LocalObjectStore(ObjectStore):
             return digest(stream)[1]
 
     def sweep_temporary(self, older_than: timedelta) -> int:
-        """See ``ObjectStore.sweep_temporary``; counts files."""
+        """See ``ObjectStore.sweep_temporary``; returns the number of files."""
         swept = 0
         oldest = time.time() - older_than.total_seconds()
         try:
@@ -209,10 +209,10 @@ class LocalObjectStore(ObjectStore):
         return Published(key, size, sha256 or "")
 
     def _path(self, key: str) -> Path:
-        """Give the path of a well-formed key.
+        """Return the path of a well-formed key.
 
         Raises:
-            InvalidKey: malformed, or a symbolic link stands on the way.
+            InvalidKey: the key is malformed, or its path contains a symbolic link.
         """
         path = self._root
         for segment in check_key(key).split("/"):
@@ -253,7 +253,7 @@ class LocalObjectStore(ObjectStore):
     def _walk(self, folder: Path, prefix: str) -> Iterator[ObjectInfo]:
         try:
             with os.scandir(folder) as entries:
-                # A folder's own place in the byte order of keys is that of its name with the slash.
+                # In the byte order of keys, a folder sorts by its name with the slash.
                 named = sorted(
                     (f"{entry.name}/" if entry.is_dir(follow_symlinks=False) else entry.name) for entry in entries
                 )
@@ -265,7 +265,7 @@ class LocalObjectStore(ObjectStore):
             try:
                 check_key(prefix + name.rstrip("/"))
             except InvalidKey:
-                continue  # a person's file, or a system's; no key can name it
+                continue  # a file that was not stored here; no key can name it
             if name.endswith("/"):
                 yield from self._walk(folder / name[:-1], prefix + name)
                 continue
@@ -287,7 +287,7 @@ def _info(key: str, status: os.stat_result) -> ObjectInfo:
 def _pump(
     source: BinaryIO, sink: BinaryIO, *, progress: ByteProgress | None = None, hashing: bool = False
 ) -> tuple[int, str | None]:
-    """Copy to the end; give the number of bytes and, when asked, their SHA-256."""
+    """Copy to the end; return the number of bytes and, if requested, their SHA-256."""
     sha256 = hashlib.sha256() if hashing else None
     copied = 0
     while chunk := source.read(CHUNK_BYTES):

@@ -1,4 +1,4 @@
-"""Files that appear under their name only when they are complete, and survive a power cut once they have."""
+"""Write files that appear under their name only when complete, and then survive a power failure."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _RENAME_ATTEMPTS = 20
 
 @contextmanager
 def partial_file(final: Path, folder: Path | None = None) -> Iterator[BinaryIO]:
-    """Open a new file that replaces ``final`` when the block ends without an error, else vanishes.
+    """Open a new file that replaces ``final`` if the block ends without an error, and is removed otherwise.
 
-    It is written in ``folder`` (on the same file system; by default beside ``final``, hidden), flushed to the disk,
-    then renamed. The parents of ``final`` are made.
+    It is written in ``folder`` (on the same file system; by default hidden beside ``final``), flushed to disk, then
+    renamed. The parents of ``final`` are created.
     """
     if folder is None:
         final.parent.mkdir(parents=True, exist_ok=True)
@@ -32,7 +32,7 @@ def partial_file(final: Path, folder: Path | None = None) -> Iterator[BinaryIO]:
         with suppress(FileNotFoundError):
             partial.unlink()
         raise
-    with suppress(FileNotFoundError):  # deleted again by somebody else
+    with suppress(FileNotFoundError):  # already deleted by another process
         sync_folder(final.parent)
 
 
@@ -42,7 +42,7 @@ def _put_in_place(partial: Path, final: Path) -> None:
             final.parent.mkdir(parents=True, exist_ok=True)
             partial.replace(final)
         except (FileNotFoundError, FileExistsError):
-            # A deletion beside us prunes the folder it emptied, before or after mkdir looks again.
+            # A concurrent deletion may prune the emptied folder at any moment around mkdir.
             if attempt == _RENAME_ATTEMPTS - 1 or not partial.exists():
                 raise
         else:
@@ -50,7 +50,7 @@ def _put_in_place(partial: Path, final: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make renames inside a folder survive a power cut, where the system can (Windows opens no folders)."""
+    """Make renames inside a folder survive a power failure, where supported (Windows cannot open folders)."""
     if os.name == "nt":
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

@@ -1,4 +1,4 @@
-"""An object store in a bucket of Wasabi, AWS or any server that speaks S3, through boto3."""
+"""An object store in a bucket of Wasabi, AWS, or any S3-compatible server, through boto3."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ from captionacc_dagster.storage.partial import partial_file
 from captionacc_dagster.storage.s3_errors import from_response, storage_errors
 
 MULTIPART_THRESHOLD_BYTES = 64 << 20
-"""Larger objects travel in parts, several at a time."""
+"""Larger objects are transferred in parts, several at a time."""
 _PART_BYTES = 16 << 20
 _PARTS_AT_ONCE = 8
-# The largest object that one CopyObject takes, and the most keys that one DeleteObjects or page of a listing does.
+# The largest object for one CopyObject, and the most keys for one DeleteObjects or one page of a listing.
 _SINGLE_COPY_BYTES = 5 << 30
 _KEYS_AT_ONCE = 1000
 
-# A broken connection is worth the whole patience; bytes that are wrong again and again are wrong in the bucket.
+# A broken connection is retried for the whole time; bytes that are repeatedly wrong are wrong in the bucket.
 _CONTENT_ATTEMPTS = 4
 _FIRST_PAUSE_S = 0.25
 _LONGEST_PAUSE_S = 5.0
@@ -71,7 +71,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class _Source:
-    """What is to be sent: in memory up to the multipart threshold, else a file that can be opened again."""
+    """Content to send: in memory up to the multipart threshold, otherwise a file that can be opened again."""
 
     content: bytes | Path
     size: int
@@ -81,9 +81,9 @@ class _Source:
 class S3ObjectStore(ObjectStore):
     """Objects in one bucket.
 
-    ``client_factory`` makes the boto3 client on first use: ``s3_client.create_s3_client``, or ``S3Resource.get_client``
-    of dagster-aws. Every call waits ``retry_for`` for a server that is away or asks to slow down before it raises.
-    Uploads carry their SHA-256 as metadata (``x-amz-meta-sha256``), and downloads are verified by it.
+    ``client_factory`` creates the boto3 client on first use: ``s3_client.create_s3_client``, or
+    ``S3Resource.get_client`` of dagster-aws. Every call retries for ``retry_for`` while the server is unavailable or
+    asks to slow down. Uploads store their SHA-256 as metadata (``x-amz-meta-sha256``), which verifies downloads.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class S3ObjectStore(ObjectStore):
         return self._bucket
 
     def check(self) -> None:
-        """See ``ObjectStore.check``; asks once."""
+        """See ``ObjectStore.check``; does not retry."""
         what = f"bucket {self._bucket}"
         try:
             with storage_errors(what):
@@ -113,7 +113,7 @@ class S3ObjectStore(ObjectStore):
             raise BucketNotFound(f"no such {what}") from error
 
     def upload_file(self, key: str, data: bytes | BinaryIO, content_type: str | None = None) -> str:
-        """See ``ObjectStore.upload_file``; a stream passes through a temporary file."""
+        """See ``ObjectStore.upload_file``; a stream is buffered in a temporary file."""
         check_key(key)
         with _source(data) as source:
             self._put(key, source, content_type)
@@ -131,9 +131,9 @@ class S3ObjectStore(ObjectStore):
     def publish(
         self, key: str, source: bytes | Path, content_type: str | None = None, *, progress: ByteProgress | None = None
     ) -> Published:
-        """See ``ObjectStore.publish``: a temporary key, verified, then a copy within the server.
+        """See ``ObjectStore.publish``: upload to a temporary key, verify, then copy within the server.
 
-        Above 64 MB the parts themselves are what waits: they are no object before the server joins the last of them.
+        Above 64 MB the object is uploaded in parts, which become visible only when the server joins them.
         """
         tenant = tenant_of(check_key(key))
         with _source(source) as prepared:
@@ -147,7 +147,7 @@ class S3ObjectStore(ObjectStore):
                 head = self._verified(temporary, prepared)
                 self._retrying(key, lambda: self._copy(temporary, head, key))
             finally:
-                # What stays behind is swept; the outcome is that of the block.
+                # Remains are removed later by sweep_temporary; the outcome of the block counts.
                 with suppress(StorageError), storage_errors(temporary):
                     self._client.delete_object(Bucket=self._bucket, Key=temporary)
         return Published(key, prepared.size, prepared.sha256)
@@ -177,7 +177,7 @@ class S3ObjectStore(ObjectStore):
 
     @contextmanager
     def open_local(self, key: str, work_dir: str | Path) -> Iterator[Path]:
-        """See ``ObjectStore.open_local``; a download that is removed afterward."""
+        """See ``ObjectStore.open_local``; downloads the object and removes the file afterward."""
         check_key(key)
         Path(work_dir).mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=work_dir, prefix="object-") as folder:
@@ -190,12 +190,12 @@ class S3ObjectStore(ObjectStore):
         return ObjectInfo(key, head["ContentLength"], head["ETag"].strip('"'), head["LastModified"].astimezone(UTC))
 
     def iterate(self, prefix: str) -> Iterator[ObjectInfo]:
-        """See ``ObjectStore.iterate``. Names that are no keys of ours (a console's empty "folders") are passed over."""
+        """See ``ObjectStore.iterate``. Names that are not valid keys (a console's empty "folders") are skipped."""
         check_prefix(prefix)
         return (info for info in self._entries(prefix) if _is_key(info.key))
 
     def copy(self, source_key: str, target_key: str) -> str:
-        """See ``ObjectStore.copy``; within the server."""
+        """See ``ObjectStore.copy``; copies within the server."""
         check_same_tenant(source_key, target_key)
         self._retrying(source_key, lambda: self._copy(source_key, self._head(source_key), target_key))
         return target_key
@@ -207,7 +207,7 @@ class S3ObjectStore(ObjectStore):
             self._retrying(key, lambda: self._client.delete_object(Bucket=self._bucket, Key=key))
 
     def generate_presigned_url(self, key: str, expires_in: int = 3600) -> str:
-        """See ``ObjectStore.generate_presigned_url``; asks no server, so the object need not exist."""
+        """See ``ObjectStore.generate_presigned_url``; sends no request, so the object need not exist."""
         check_key(key)
         with storage_errors(key, key):
             return self._client.generate_presigned_url(
@@ -227,7 +227,7 @@ class S3ObjectStore(ObjectStore):
         return self._retrying(key, read)
 
     def sweep_temporary(self, older_than: timedelta) -> int:
-        """See ``ObjectStore.sweep_temporary``: temporary objects of all tenants, and unfinished uploads in parts."""
+        """See ``ObjectStore.sweep_temporary``; also aborts unfinished multipart uploads."""
         oldest = datetime.now(UTC) - older_than
         swept = 0
         for tenant in self._tenants():
@@ -245,14 +245,14 @@ class S3ObjectStore(ObjectStore):
         with self._making:
             if self._made is None:
                 self._made = self._client_factory()
-                # botocore sends a CRC32 here, which servers older than 2024 do not accept in the place of the MD5.
+                # botocore sends a CRC32 here, which servers older than 2024 do not accept instead of the MD5.
                 self._made.meta.events.register(
                     "before-call.s3.DeleteObjects", _add_content_md5, "captionacc-content-md5"
                 )
             return self._made
 
     def _retrying(self, key: str, call: Callable[[], T]) -> T:
-        """Make one idempotent call, again and again while it fails for a reason that passes."""
+        """Make one idempotent call and retry it on transient errors."""
         deadline: float | None = None
         pause = _FIRST_PAUSE_S
         wrong_content = 0
@@ -323,7 +323,7 @@ class S3ObjectStore(ObjectStore):
 
     def _copy(self, source_key: str, head: dict[str, Any], target_key: str) -> None:
         source = {"Bucket": self._bucket, "Key": source_key}
-        # Spelled out, because a copy in parts takes nothing over by itself.
+        # Given explicitly, because a multipart copy does not copy metadata.
         extra = {"ContentType": head.get("ContentType", content_type_of(target_key)), "Metadata": _metadata(head)}
         if head["ContentLength"] > _SINGLE_COPY_BYTES:
             self._client.copy(source, self._bucket, target_key, ExtraArgs=extra, Config=_transfer_config())
@@ -386,7 +386,7 @@ class S3ObjectStore(ObjectStore):
         return deleted, failures
 
     def _delete_batch(self, keys: list[str]) -> dict[str, StorageError]:
-        """Delete up to 1,000 objects, asking again for those that failed for a reason that passes."""
+        """Delete up to 1,000 objects, and retry those that failed with a transient error."""
         failed: dict[str, StorageError] = {}
         for attempt in range(_CONTENT_ATTEMPTS):
             if attempt:
@@ -406,7 +406,7 @@ class S3ObjectStore(ObjectStore):
 
 @contextmanager
 def _source(data: bytes | Path | BinaryIO) -> Iterator[_Source]:
-    """Measure what is to be sent, and make it fit to be sent more than once."""
+    """Yield the content with its size, in a form that can be sent more than once."""
     if isinstance(data, bytes | bytearray | memoryview):
         content = bytes(data)
         yield _Source(content, len(content), hashlib.sha256(content).hexdigest())
@@ -429,7 +429,7 @@ def _source(data: bytes | Path | BinaryIO) -> Iterator[_Source]:
 
 @contextmanager
 def _counted(progress: ByteProgress | None) -> Iterator[ByteProgress]:
-    """Count what moves, and take it back when the attempt fails."""
+    """Report moved bytes, and take them back if the attempt fails."""
     counting = Lock()
     moved = 0
 
@@ -454,7 +454,7 @@ def _chunks(response: dict[str, Any]) -> Iterator[bytes]:
 
 
 def _metadata(answer: dict[str, Any]) -> dict[str, str]:
-    # Their names are HTTP headers, which servers written in Go give back as "Sha256".
+    # Names are HTTP headers, which servers written in Go return as "Sha256".
     return {name.lower(): value for name, value in answer.get("Metadata", {}).items()}
 
 

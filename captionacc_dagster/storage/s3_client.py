@@ -1,10 +1,10 @@
-"""The boto3 client for Wasabi, AWS and servers that speak S3."""
+"""The boto3 client for Wasabi, AWS, and S3-compatible servers."""
 
 from __future__ import annotations
 
 from typing import Any
 
-# As many as the threads of two uploads in parts and a set of small ones need at once.
+# Enough for the threads of two multipart uploads and one set of small uploads at once.
 MAX_CONNECTIONS = 32
 
 
@@ -19,10 +19,10 @@ def create_s3_client(
     read_timeout_s: float = 60.0,
     max_attempts: int = 3,
 ) -> Any:
-    """Make a boto3 S3 client that servers other than AWS's understand too; safe to share between threads.
+    """Create a thread-safe boto3 S3 client that also works with S3-compatible servers.
 
-    Without keys botocore looks for them in its usual places; CA bundle and proxies come from the environment as well.
-    Each request is tried ``max_attempts`` times within a second or so: patience beyond that is ``S3ObjectStore``'s.
+    Without keys, botocore looks for them in its usual places; CA bundle and proxies also come from the environment.
+    Each request is tried ``max_attempts`` times within about a second; ``S3ObjectStore`` handles longer retries.
     """
     from boto3.session import Session
     from botocore.config import Config
@@ -35,7 +35,7 @@ def create_s3_client(
         aws_secret_access_key=secret_key,
         config=Config(
             signature_version="s3v4",
-            # Over TLS too the server checks the SHA-256 of every body and part that it takes.
+            # Over TLS too, so that the server verifies the SHA-256 of every body and part.
             s3={"addressing_style": "path" if path_style else "virtual", "payload_signing_enabled": True},
             # The newer defaults send trailing checksums, which many S3-compatible servers refuse.
             request_checksum_calculation="when_required",

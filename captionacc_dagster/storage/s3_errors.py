@@ -1,4 +1,4 @@
-"""What boto3 raises, said in the storage errors."""
+"""Translate errors of boto3 into storage errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from captionacc_dagster.storage.errors import (
 )
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
-# A HEAD has no body, so its code is the status alone.
+# A HEAD response has no body, so its code is the bare status.
 _BY_CODE: dict[str, type[StorageError]] = {
     **dict.fromkeys(("404", "NoSuchKey", "NotFound", "NoSuchVersion"), ObjectNotFound),
     "NoSuchBucket": BucketNotFound,
@@ -47,7 +47,7 @@ _BY_CODE: dict[str, type[StorageError]] = {
     **dict.fromkeys(("BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch"), ChecksumMismatch),
     "IncompleteBody": TruncatedBody,
     **dict.fromkeys(("507", "QuotaExceeded", "InsufficientStorage"), StorageFull),
-    # NoSuchUpload: the parts were swept or aborted under us; the next attempt begins a new upload.
+    # NoSuchUpload: the parts were swept or aborted meanwhile; the next attempt begins a new upload.
     **dict.fromkeys(
         ("NoSuchUpload", "InternalError", "OperationAborted", "RequestTimeout", "ServiceUnavailable"),
         StorageUnavailable,
@@ -56,7 +56,7 @@ _BY_CODE: dict[str, type[StorageError]] = {
 
 
 def from_response(code: str, message: str, status: int, what: str, key: str | None) -> StorageError:
-    """Say as a storage error what the server answered: its code, message and HTTP status."""
+    """Return the storage error for a server's answer: its code, message, and HTTP status."""
     kind = _BY_CODE.get(code)
     if kind is None:
         kind = StorageUnavailable if status >= 500 and status != 501 else StorageError
@@ -65,7 +65,7 @@ def from_response(code: str, message: str, status: int, what: str, key: str | No
 
 @contextmanager
 def storage_errors(what: str, key: str | None = None) -> Iterator[None]:
-    """Turn every error of boto3, botocore and s3transfer into a StorageError; ``what`` names the object."""
+    """Raise every error of boto3, botocore, and s3transfer as a StorageError; ``what`` names the object."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
     from s3transfer.exceptions import RetriesExceededError

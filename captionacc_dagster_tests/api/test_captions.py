@@ -1,4 +1,4 @@
-"""CaptionReading and editing captions over HTTP, beside the machine and beside others."""
+"""OcrUpdate and editing captions over HTTP, beside the machine and beside others."""
 
 from __future__ import annotations
 

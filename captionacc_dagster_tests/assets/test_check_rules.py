@@ -62,9 +62,9 @@ def test_frames_do_not_match_duration(count: int, duration: float, rate: float) 
 
 def test_every_frame_is_there() -> None:
     assert rules.every_frame_is_there([0, 1, 2], [0, 1, 2]).passed
-    broken(rules.every_frame_is_there([0, 2], [0, 1, 2]), "error", "frame 1: no picture")
-    broken(rules.every_frame_is_there([0, 1, 2, 3], [0, 1, 3]), "error", "frame 2: OCR")
-    broken(rules.every_frame_is_there([], []), "error", "no frame")
+    broken(rules.every_frame_is_there([0, 2], [0, 1, 2]), "error", "frame 1: not stored")
+    broken(rules.every_frame_is_there([0, 1, 2, 3], [0, 1, 3]), "error", "frame 2: no OCR row")
+    broken(rules.every_frame_is_there([], []), "error", "there are no frames")
 
 
 def test_every_chunk_is_there() -> None:
@@ -73,7 +73,7 @@ def test_every_chunk_is_there() -> None:
     assert rules.every_chunk_is_there(names, 60).passed
     assert rules.every_chunk_is_there([], 0).passed
     broken(rules.every_chunk_is_there(names - {"modulo_1/chunk_0000000043.webm"}, 60), "error", "chunk_0000000043.webm")
-    broken(rules.every_chunk_is_there(names | {"modulo_1/chunk_0000000099.webm"}, 60), "error", "does not belong")
+    broken(rules.every_chunk_is_there(names | {"modulo_1/chunk_0000000099.webm"}, 60), "error", "unexpected object")
 
 
 def test_what_could_not_be_read() -> None:
@@ -98,7 +98,7 @@ def test_boxes_agree() -> None:
 
 def test_the_layout_is_confident() -> None:
     assert rules.layout_is_confident(0.9, 0.9, has_captions=True).passed
-    broken(rules.layout_is_confident(0.62, 0.9, has_captions=True), "warn", "0.62", "0.90", "where captions stand")
+    broken(rules.layout_is_confident(0.62, 0.9, has_captions=True), "warn", "0.62", "0.90", "where captions appear")
     broken(rules.layout_is_confident(0.62, 0.9, has_captions=False), "warn", "no captions")
 
 
@@ -112,10 +112,10 @@ def test_extents_in_order() -> None:
     ("captions", "named"),
     [
         ([caption(0, 2), caption(1.96, 4)], ("caption 2 (1.960-4.000 s)", "overlaps caption 1", "bottom")),
-        ([caption(0, 2), caption(9, 10.2)], ("caption 2", "reaches out of the video of 10.000 s")),
-        ([caption(-1, 2)], ("caption 1", "reaches out")),
+        ([caption(0, 2), caption(9, 10.2)], ("caption 2", "lies outside the video of 10.000 s")),
+        ([caption(-1, 2)], ("caption 1", "lies outside")),
         ([caption(3, 3)], ("caption 1", "ends before it begins")),
-        ([caption(4, 5), caption(1, 2)], ("caption 2", "stands after caption 1")),
+        ([caption(4, 5), caption(1, 2)], ("caption 2", "is stored after caption 1")),
     ],
 )
 def test_extents_out_of_order(captions: list[Caption], named: tuple[str, ...]) -> None:
@@ -146,9 +146,7 @@ def test_labels_agree_with_the_extents() -> None:
 def test_lengths() -> None:
     assert rules.lengths_plausible([caption(0, 1), caption(1, 8)]).passed
     assert rules.lengths_plausible([]).passed
-    broken(
-        rules.lengths_plausible([caption(0, 1), caption(1, 1.2)]), "warn", "caption 2 (1.000-1.200 s): stands 0.20 s"
-    )
+    broken(rules.lengths_plausible([caption(0, 1), caption(1, 1.2)]), "warn", "caption 2 (1.000-1.200 s): lasts 0.20 s")
     broken(rules.lengths_plausible([caption(0, 30)]), "warn", "caption 1", "30.00 s")
 
 
@@ -202,7 +200,7 @@ def test_subtitles_that_differ(kind: Format) -> None:
         rules.subtitles_equal_captions({**TEXTS, kind: later}, TEXTS), "error", f"captions.{kind}: caption 3", "4.500"
     )
     without: dict[Format, str] = {name: text for name, text in TEXTS.items() if name != kind}
-    broken(rules.subtitles_equal_captions(without, TEXTS), "error", f"captions.{kind}: is not stored")
+    broken(rules.subtitles_equal_captions(without, TEXTS), "error", f"captions.{kind}: not stored")
     broken(rules.subtitles_equal_captions({**TEXTS, kind: "half a fi"}, TEXTS), "error", f"captions.{kind}")
 
 

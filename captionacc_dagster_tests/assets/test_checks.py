@@ -155,7 +155,7 @@ DAMAGES = {
         None,
         {
             "full_frames:objects_as_recorded": "objects: recorded 1, stored 0",
-            "full_frames:every_frame_is_there": "frame 0: no picture is stored",
+            "full_frames:every_frame_is_there": "frame 0: not stored",
         },
     ),
     "a frame was not read": Damage(
@@ -173,7 +173,7 @@ DAMAGES = {
         None,
         {
             "cropped_frames:objects_as_recorded": "objects",
-            "cropped_frames:every_chunk_is_there": "modulo_16/chunk_0000000000.webm: is missing",
+            "cropped_frames:every_chunk_is_there": "modulo_16/chunk_0000000000.webm: missing",
         },
     ),
     "extents overlap": Damage(
@@ -182,7 +182,7 @@ DAMAGES = {
         {
             f"{EXTENTS}:object_as_recorded": "sha256",
             f"{EXTENTS}:extents_in_order": "caption 2 (0.480-2.000 s): overlaps caption 1 in track bottom",
-            f"{EXTENTS}:labels_agree": "the extents say",
+            f"{EXTENTS}:labels_agree": "the extents imply",
         },
     ),
     "a label is another": Damage(
@@ -195,12 +195,12 @@ DAMAGES = {
         "UPDATE captions SET caption_ocr_status = 'error', caption_ocr_error = 'blurred'",
         {"captions_db:every_caption_read": "caption 1: blurred"},
     ),
-    "a caption stands too long": Damage(
+    "a caption lasts too long": Damage(
         lambda keys: keys.captions_db,
         "UPDATE captions SET end_ms = 99000",
         {
-            "captions_db:captions_in_order": "caption 1 (0.400-99.000 s): reaches out of the video",
-            "captions_db:lengths_plausible": "stands 98.60 s",
+            "captions_db:captions_in_order": "caption 1 (0.400-99.000 s): lies outside the video",
+            "captions_db:lengths_plausible": "lasts 98.60 s",
             "subtitles:equal_the_captions": "captions.srt: caption 1",
         },
     ),
@@ -215,7 +215,7 @@ DAMAGES = {
         {"captions_db:reading_speed_plausible": "120 characters", "subtitles:equal_the_captions": "captions.vtt"},
     ),
     "subtitles are gone": Damage(
-        lambda keys: keys.subtitles("vtt"), None, {"subtitles:equal_the_captions": "captions.vtt: is not stored"}
+        lambda keys: keys.subtitles("vtt"), None, {"subtitles:equal_the_captions": "captions.vtt: not stored"}
     ),
     "another video": Damage(lambda keys: keys.video, b"something else", {"raw_video:object_as_recorded": "size_bytes"}),
 }

@@ -142,7 +142,7 @@ def test_a_layout_is_dragged_and_approved(running_system: RunningSystem, video: 
     assert "Review page" in running_system.log()
     card = page.locator(".video", has_text="Evening news.mp4")
     # The list keeps itself fresh: nobody reloads it.
-    expect(card).to_contain_text("Layout waits for you", timeout=WAIT_MS)
+    expect(card).to_contain_text("Layout needs your approval", timeout=WAIT_MS)
     card.get_by_role("link").click()
 
     expect(page.locator("#layout-frame")).to_have_js_property("complete", value=True)

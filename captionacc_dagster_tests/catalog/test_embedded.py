@@ -134,7 +134,7 @@ def test_a_cluster_keeps_its_version(home: Path, version: int) -> None:
 
 
 def test_an_unknown_version_is_refused() -> None:
-    with pytest.raises(EmbeddedPostgresError, match="no embedded Postgres 12; there are 16, 18"):
+    with pytest.raises(EmbeddedPostgresError, match="Postgres 12 is not embedded; available: 16, 18"):
         binaries(12)
 
 

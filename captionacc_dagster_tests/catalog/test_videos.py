@@ -105,7 +105,7 @@ def test_values_that_break_a_rule_are_refused(catalog: Catalog) -> None:
         catalog.create_video(LOCAL_TENANT_ID, "a.mp4", content_hash="not a hash")
     with pytest.raises(InvalidValue, match="filename"):
         catalog.create_video(LOCAL_TENANT_ID, "")
-    with pytest.raises(InvalidValue, match="video id is no UUID: 'video-123'"):
+    with pytest.raises(InvalidValue, match="video id is not a UUID: 'video-123'"):
         catalog.get_video_metadata("video-123")
     taken = add_video(catalog)
     catalog.delete_video(taken.id)
@@ -207,11 +207,14 @@ def test_pages_hold_every_video_once_newest_first(catalog: Catalog) -> None:
         add_video(catalog, "late.mp4")
     assert [video.id for video in seen] == [video.id for video in reversed(made)]
     assert cursor is None
-    assert len(list(catalog.iter_videos())) == 10
-    assert [video.filename for video in catalog.iter_videos(filename="3.mp4")] == ["3.mp4"]
+    assert len(catalog.list_videos(limit=500).items) == 10
+    assert [video.filename for video in catalog.list_videos(filename="3.mp4", limit=500).items] == ["3.mp4"]
     catalog.update_video_status(made[2].id, "active")
     catalog.update_video_status(made[4].id, "error")
-    assert {video.id for video in catalog.iter_videos(statuses=["active", "error"])} == {made[2].id, made[4].id}
+    assert {video.id for video in catalog.list_videos(statuses=["active", "error"], limit=500).items} == {
+        made[2].id,
+        made[4].id,
+    }
     assert len(catalog.list_videos(limit=0).items) == 1
     with pytest.raises(InvalidValue, match="no such page"):
         catalog.list_videos(cursor="'; drop table videos")
@@ -326,7 +329,7 @@ def test_videos_are_found_by_what_is_to_be_done(catalog: Catalog) -> None:
         stage: {name for name, (_, its) in STAGES.items() if its == stage}
         for stage in ("working", "attention", "done", "failed")
     }
-    assert {video.filename.removesuffix(".mp4"): video.stage for video in catalog.iter_videos()} == {
+    assert {video.filename.removesuffix(".mp4"): video.stage for video in catalog.list_videos(limit=500).items} == {
         name: stage for name, (_, stage) in STAGES.items()
     }
 

@@ -48,7 +48,7 @@ def test_calls_whose_run_died_are_cancelled_and_others_go_on(
 
     call_id = _call_id(ledger, abandoned)
     with postgres_instance(postgres_server) as instance:
-        assert lines() == [f"remote call {call_id}: nobody waits for it; cancelled"]
+        assert lines() == [f"remote call {call_id}: cancelled, because no run waits for it"]
         assert lines() == []
     assert modal_server.calls[call_id].cancelled
     assert not modal_server.calls[_call_id(ledger, waited_for)].cancelled

@@ -210,7 +210,7 @@ def test_a_call_that_modal_no_longer_knows_is_made_anew_once_with_the_reason(
     assert (row.attempts, row.state) == (2, "succeeded")
     assert row.last_reason is not None
     assert "no longer has it" in row.last_reason
-    assert any("made anew because Modal no longer has it" in message for message in logs.messages)
+    assert any("restarted because Modal no longer has it" in message for message in logs.messages)
 
 
 @pytest.mark.recovery
@@ -343,7 +343,7 @@ def test_a_video_with_too_many_frames_is_refused(
     limit_tenant: Callable[[str, int], str],
 ) -> None:
     video = add_video(tenant_id=limit_tenant("frame_limit", 10))
-    with pytest.raises(QuotaExceeded, match="would take 360 full frames; the limit is 10"):
+    with pytest.raises(QuotaExceeded, match="needs 360 full frames; the limit is 10"):
         make_backend(video_seconds=lambda video_id: 3600.0).extract_frames_and_ocr(*video.where)
     assert modal_server.requests == []
 

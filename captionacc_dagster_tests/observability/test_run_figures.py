@@ -199,7 +199,7 @@ def test_old_runs_are_forgotten_and_stay_counted(
         connection.execute("update captionacc.flow_runs set ended_at = ended_at - interval '91 days'")
         lines = clean_up(instance, postgres_catalog, LocalObjectStore(tmp_path / "objects"), datetime.now(UTC))
         assert connection.execute("select count(*) from captionacc.flow_runs").fetchone() == (0,)
-    assert "1 runs of long ago are forgotten; the totals keep them" in lines
+    assert "removed the figures of 1 old runs; the totals still include them" in lines
     assert scrape().values("flow_runs_total") == before.values("flow_runs_total") != {}
 
 

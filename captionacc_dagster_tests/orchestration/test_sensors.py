@@ -123,13 +123,13 @@ def test_pending_requests_become_runs_once(floor: Floor) -> None:
     second = floor.tick(sensors.new_videos)
     assert (second.run_requests or []) == []
     assert second.skip_reason
-    assert "3 earlier ones have their runs" in (second.skip_reason.skip_message or "")
+    assert "3 earlier requests now have their runs" in (second.skip_reason.skip_message or "")
     for video in videos:
         request = floor.request_of(video)
         assert (request.state, request.run_id, request.priority) == ("launched", floor.run_of(video).run_id, 90)
     third = floor.tick(sensors.new_videos)
     assert third.skip_reason
-    assert third.skip_reason.skip_message == "no pending request of video_initial_processing"
+    assert third.skip_reason.skip_message == "no pending video_initial_processing requests"
 
 
 def test_a_request_whose_run_was_not_made_comes_again_under_the_same_run_key(floor: Floor) -> None:
@@ -327,7 +327,7 @@ def test_aging_as_a_sensor(floor: Floor) -> None:
     floor.instance.add_run_tags(run.run_id, {DAGSTER_PRIORITY_TAG: "90"})
     with build_sensor_context(instance=floor.instance, resources={"catalog": floor.catalog}) as context:
         skip: Any = sensors.priority_aging(context)
-    assert skip.skip_message == "1 of 1 queued runs have a new priority"
+    assert skip.skip_message == "updated the priority of 1 of 1 queued runs"
     assert floor.run_of(video).tags[DAGSTER_PRIORITY_TAG] == "91"
 
 
@@ -347,11 +347,11 @@ def test_a_file_in_the_inbox_becomes_a_video(floor: Floor, inbox_folder: Path) -
     clip = make_clip(inbox_folder / "Clip one.mp4", frames=12)
     (inbox_folder / "notes.mp4").write_text("not a video")
     (inbox_folder / "coming.mp4.part").write_bytes(b"...")
-    assert _said(floor) == "0 files taken, 2 waiting"
+    assert _said(floor) == "took 0 files, 2 waiting"
     with clip.open("ab") as stream:
         stream.write(b"\0")
-    assert _said(floor) == "1 files taken, 1 waiting", "the growing one waits"
-    assert _said(floor) == "1 files taken, 0 waiting"
+    assert _said(floor) == "took 1 files, 1 waiting", "the growing one waits"
+    assert _said(floor) == "took 1 files, 0 waiting"
     (video,) = floor.catalog.list_videos().items
     assert (video.filename, video.source) == ("Clip one.mp4", "inbox")
     assert floor.store.file_exists(VideoKeys(str(video.tenant_id), str(video.id)).video)

@@ -158,7 +158,7 @@ class System:
         assert self.open_requests() == []
         assert self.catalog.list_locks() == []
         assert [key for key in self.store.list_files(f"{LOCAL_TENANT_ID}/") if "/tmp/" in key] == []
-        for video in self.catalog.iter_videos():
+        for video in self.catalog.list_videos(limit=500).items:
             states = [row.state for row in self.catalog.list_cropped_frames_versions(video.id)]
             assert states.count("active") == (0 if video.status == "error" else 1)
 

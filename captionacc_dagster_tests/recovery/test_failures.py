@@ -279,7 +279,7 @@ def test_a_videos_story_tells_stages_and_errors_in_order_of_time(harness: FlowHa
         ("run started", None),
         ("stage started", "raw_video"),
         ("stage done", "raw_video"),
-        ("stage will be tried again", "initial_processing"),
+        ("stage will be retried", "initial_processing"),
         ("stage failed", "initial_processing"),
         ("run failed", None),
     ]

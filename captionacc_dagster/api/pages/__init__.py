@@ -1,1 +1,1 @@
-"""The review page: where people look at videos, approve layouts, and check and correct captions in a browser."""
+"""The review pages, where people approve layouts and check and correct captions in a browser."""

@@ -1,7 +1,7 @@
-"""The pictures of the pages: full frames, and cropped frames from their WebM chunks, singly or many in one picture.
+"""The pictures of the pages: full frames, and cropped frames from WebM chunks, single or many in one picture.
 
-A reel is a picture of 32 cropped frames in a row by row grid. A browser draws its tiles one after the other, so that
-it shows exactly the frames that were stored, forward, backward or one at a time, which seeking in videos does not.
+A reel is a picture with a grid of 32 cropped frames, row by row. A browser draws its tiles one after the other, so it
+shows exactly the stored frames, forward, backward, or one at a time, which seeking in videos does not.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ router = APIRouter(prefix="/review/videos/{video_id}", include_in_schema=False)
 
 REEL_FRAMES = 32
 REEL_COLUMNS = 4
-# Phones refuse larger pictures.
+# Phones refuse to decode larger pictures.
 _LARGEST_REEL = 6_000_000
 _REEL_QUALITY = 78
 _STRIP_QUALITY = 80
@@ -44,7 +44,7 @@ CroppedFrame = Annotated[int, Path(ge=0, le=99_999_999)]
 def read_full_frame(
     request: Request, services: ServicesDependency, video: VideoDependency, index: FullFrame
 ) -> Response:
-    """Give one full frame of the video."""
+    """Return one full frame of the video."""
     key = video_keys(video).full_frame(index)
     info = services.store.stat(key)
     tag = entity_tag(info.etag, info.size, info.modified)
@@ -55,20 +55,20 @@ def read_full_frame(
 def read_cropped_frame(
     services: ServicesDependency, video: VideoDependency, version: Version, index: CroppedFrame
 ) -> Response:
-    """Give one cropped frame."""
+    """Return one cropped frame."""
     found = _cropped_frames(services, video, version, [index])
     if index not in found:
-        raise ApiError(404, "there is no such frame")
+        raise ApiError(404, "no such frame")
     return Response(_jpeg(found[index], _STRIP_QUALITY), media_type="image/jpeg", headers={"Cache-Control": _FOR_EVER})
 
 
 @router.get("/reels/{version}/{number}.jpg")
 def read_reel(services: ServicesDependency, video: VideoDependency, version: Version, number: CroppedFrame) -> Response:
-    """Give 32 cropped frames from ``32 * number`` on as one picture, four in a row; gray where there is none."""
+    """Return 32 cropped frames from ``32 * number`` on as one picture, four per row; missing ones are gray."""
     first = number * REEL_FRAMES
     found = _cropped_frames(services, video, version, range(first, first + REEL_FRAMES))
     if not found:
-        raise ApiError(404, "there are no such frames")
+        raise ApiError(404, "no such frames")
     tiles = [found.get(index) for index in range(first, first + REEL_FRAMES)]
     return Response(_jpeg(_grid(tiles), _REEL_QUALITY), media_type="image/jpeg", headers={"Cache-Control": _FOR_EVER})
 

@@ -1,4 +1,4 @@
-"""What the pages say of a video: its state, what to do next, what went wrong, and its story, in plain words."""
+"""The texts of the pages: a video's state, the next step, its error, and its history."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ STAGES: dict[VideoStage, str] = {
 }
 
 HTTP_ERRORS: dict[int, str] = {
-    400: "The request was not understood.",
+    400: "The request is not valid.",
     403: "This is not allowed.",
-    404: "There is no such page. A video may have been deleted, or belong to somebody else.",
+    404: "There is no such page. The video may have been deleted or belong to someone else.",
     409: "That is not possible right now.",
-    413: "That is too much at once.",
-    422: "The address or a value in it is not right.",
-    423: "Somebody else is changing this right now. Try again in a moment.",
+    413: "The request is too large.",
+    422: "The address or a value in it is not valid.",
+    423: "Someone else is changing this right now. Try again in a moment.",
     429: "Too many requests. Wait a moment and try again.",
     500: "Something went wrong on our side.",
-    503: "A part of the service is away right now. Try again in a moment.",
+    503: "A part of the service is unavailable right now. Try again in a moment.",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step of a video's way: ``state`` is done, current, failed or waiting."""
+    """One step of a video's processing."""
 
     name: str
     state: Literal["done", "current", "failed", "waiting"]
@@ -41,7 +41,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class VideoState:
-    """How a video stands: one line, its tone, the steps, and how far it has come (0..100)."""
+    """The state of a video: one line, its tone, the steps, and the progress (0..100)."""
 
     label: str
     tone: Tone
@@ -51,7 +51,7 @@ class VideoState:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """An error: what failed, what to do about it, and the words of the part that failed."""
+    """An error: what failed, what to do, and the original message."""
 
     title: str
     advice: str
@@ -62,7 +62,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class HistoryLine:
-    """One line of a video's story."""
+    """One line of a video's history."""
 
     at: datetime
     text: str
@@ -70,9 +70,9 @@ class HistoryLine:
 
 
 def video_state(video: Video) -> VideoState:
-    """Say how a video stands."""
+    """Return the state of a video."""
     label, tone = _label(video)
-    names = ("Look at the video", "Layout", "Find captions", "Check captions")
+    names = ("Analyze the video", "Layout", "Find captions", "Check captions")
     place = _place(video)
     failed = video.stage == "failed"
     steps = tuple(
@@ -97,49 +97,49 @@ def _place(video: Video) -> int:
 
 def _label(video: Video) -> tuple[str, Tone]:
     if video.stage == "failed":
-        return ("Failed: " + ("looking at the video" if _place(video) == 0 else "finding captions"), "bad")
+        return ("Failed: " + ("analyzing the video" if _place(video) == 0 else "finding captions"), "bad")
     if video.stage == "done":
         return "Done", "done"
     if video.stage == "working":
-        waiting = "In the queue" if video.status == "waiting" else "Looking at the video"
+        waiting = "In the queue" if video.status == "waiting" else "Analyzing the video"
         return ("Finding captions" if video.layout_status == "done" else waiting), "work"
     if video.layout_status != "done":
-        return "Layout waits for you", "you"
+        return "Layout needs your approval", "you"
     count = video.caption_count
-    return ("Captions wait for you" if count is None else f"{count} captions to check"), "you"
+    return ("Captions need your review" if count is None else f"{count} captions to check"), "you"
 
 
 _ADVICE = (
     (
         ("not a video", "no video", "cannot be opened", "cannot be read", "invalid data", "damaged", "unreadable"),
-        "The file cannot be read as a video. Play it yourself; when it is damaged, upload a good copy.",
+        "The file cannot be read as a video. Try to play it; if it is damaged, upload a good copy.",
     ),
     (
         ("quota", "limit"),
-        "A limit of your account is reached. Wait for the next month, or ask whoever runs this service.",
+        "Your account has reached a limit. Wait until next month, or ask the administrator of this service.",
     ),
     (
         ("no such object", "not found", "missing"),
-        "A file that belongs to this video is not there. Upload the video again.",
+        "A file of this video is missing. Upload the video again.",
     ),
     (
         ("timeout", "timed out", "away", "unavailable", "cannot be reached", "connection", "refused"),
-        "A part of the service could not be reached. Most often this passes: try again in a few minutes.",
+        "A part of the service could not be reached. This usually passes; try again in a few minutes.",
     ),
     (
         ("memory", "disk", "space", "storage full"),
-        "The machine ran out of memory or disk space. Make room, then try again.",
+        "The machine ran out of memory or disk space. Free some, then try again.",
     ),
-    (("cancelled", "terminated"), "The work was stopped before it was done. Try again when you like."),
-    (("lock",), "Something else was working on this video at the same time. Try again."),
+    (("cancelled", "terminated"), "Processing was stopped before it was complete. Try again at any time."),
+    (("lock",), "Another process was working on this video at the same time. Try again."),
 )
-_USUAL_ADVICE = "Try again. When it fails once more, give whoever runs this service the words below."
+_USUAL_ADVICE = "Try again. If it fails again, send the message below to the administrator of this service."
 
 
 def video_problem(video: Video) -> Problem | None:
-    """Give what went wrong with a video, or None."""
+    """Return the error of a video, or None."""
     for status, details, title in (
-        (video.status, video.error_details, "The video could not be looked at"),
+        (video.status, video.error_details, "The video could not be analyzed"),
         (video.layout_status, video.layout_error_details, "The layout could not be found"),
         (video.boundaries_status, video.boundaries_error_details, "Captions could not be found"),
         (video.text_status, video.text_error_details, "Captions could not be read"),
@@ -158,26 +158,26 @@ def _text(details: Json | None, name: str) -> str | None:
 
 
 def waiting_line(request: ProcessingRequest | None) -> str | None:
-    """Say what the work in hand waits for."""
+    """Return the state of an open request in one sentence."""
     if request is None or not request.is_open:
         return None
     if request.state == "launched":
-        return f"The machine works on it (asked for {moment(request.requested_at)})."
+        return f"Processing is in progress (requested {moment(request.requested_at)})."
     if request.attempts:
-        return f"It could not be started yet (tried {request.attempts} times) and will be tried again by itself."
-    return f"It waits for its turn since {moment(request.requested_at)}."
+        return f"Processing could not be started yet (attempts: {request.attempts}); it will be retried automatically."
+    return f"Waiting in the queue since {moment(request.requested_at)}."
 
 
 _FLOWS = {
-    "video_initial_processing": "a look at the video",
+    "video_initial_processing": "the analysis of the video",
     "crop_and_infer": "the search for captions",
-    "caption_ocr": "reading captions anew",
+    "caption_ocr": "reading captions again",
 }
 _SILENT = ("locked", "cropped frames version begun", "cropped frames version archived")
 
 
 def history_lines(events: list[HistoryEvent]) -> list[HistoryLine]:
-    """Tell what happened to a video, newest first; what only a machine cares for is left out."""
+    """Return the history of a video, newest first, without technical events."""
     lines = [_line(event) for event in events if event.event not in _SILENT]
     return [line for line in reversed(lines) if line is not None]
 
@@ -190,11 +190,11 @@ def _line(event: HistoryEvent) -> HistoryLine | None:
         case "uploaded":
             text = f"Uploaded as {details.get('filename')}."
         case "requested":
-            text = f"{subject} was asked for."
+            text = f"{subject} was requested."
         case "queued":
             text = f"{subject} entered the queue."
         case "succeeded":
-            return HistoryLine(event.at, f"{subject} is done.", "good")
+            return HistoryLine(event.at, f"{subject} is complete.", "good")
         case "failed" | "cancelled":
             error = details.get("error")
             reason = error.get("message") if isinstance(error, dict) else None
@@ -206,14 +206,14 @@ def _line(event: HistoryEvent) -> HistoryLine | None:
                 event.at, "The layout was approved " + ("by itself." if by_itself else "by a person."), "good"
             )
         case "cropped frames version active":
-            text = f"The caption region was cut out: {details.get('frame_count') or 'some'} frames."
+            text = f"The caption region was cropped: {details.get('frame_count') or 'some'} frames."
         case other:
             text = other[:1].upper() + other[1:] + "."
     return HistoryLine(event.at, text, "plain")
 
 
 def duration(seconds: float | None) -> str:
-    """Give ``m:ss`` or ``h:mm:ss``; a dash when unknown."""
+    """Return ``m:ss`` or ``h:mm:ss``; a dash for an unknown duration."""
     if seconds is None:
         return "–"
     minutes, rest = divmod(round(seconds), 60)
@@ -222,7 +222,7 @@ def duration(seconds: float | None) -> str:
 
 
 def size(number: int | None) -> str:
-    """Give a number of bytes for people."""
+    """Return a number of bytes in readable units."""
     if number is None:
         return "–"
     value = float(number)
@@ -234,10 +234,10 @@ def size(number: int | None) -> str:
 
 
 def moment(at: datetime) -> str:
-    """Give a time in UTC; the page shows it in the person's own time where its script runs."""
+    """Return a time in UTC; the page's script shows it in local time."""
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
 def percent(fraction: float | None) -> str:
-    """Give a fraction as a whole percentage; a dash when unknown."""
+    """Return a fraction as a whole percentage; a dash for an unknown one."""
     return "–" if fraction is None else f"{round(100 * fraction)} %"

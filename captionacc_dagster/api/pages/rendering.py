@@ -1,4 +1,4 @@
-"""Pages from templates: their headers, static files, and errors in plain words."""
+"""Render pages from templates, with their headers, static files, and error pages."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _templates() -> Environment:
 
 @cache
 def static_files() -> dict[str, tuple[bytes, str, str]]:
-    """Give every static file by name: its bytes, media type and entity tag."""
+    """Return name → bytes, media type, and entity tag of every static file."""
     return {
         path.name: (data, _STATIC_TYPES[path.suffix], f'"{hashlib.sha256(data).hexdigest()[:16]}"')
         for path in sorted((_FOLDER / "static").iterdir())
@@ -59,12 +59,12 @@ def static_files() -> dict[str, tuple[bytes, str, str]]:
 
 
 def static_url(name: str) -> str:
-    """Give a static file's address; another content is another address."""
+    """Return a static file's address, which changes with its content."""
     return f"/review/static/{name}?v={static_files()[name][2].strip(chr(34))}"
 
 
 def render(request: Request, template: str, code: int = 200, **values: Any) -> Response:
-    """Make a page; a browser without a form cookie is given one, for the page's forms and changes to be known by."""
+    """Render a page, and set the form cookie, which identifies the page's changes, if the browser has none."""
     answer = HTMLResponse(status_code=code)
     secret = form_secret(request) or set_form_secret(request, answer)
     values = {"signed_in": False, "local": False, **values, "csrf": csrf_token(secret)}
@@ -76,13 +76,13 @@ def render(request: Request, template: str, code: int = 200, **values: Any) -> R
 
 
 class SignInNeeded(Exception):
-    """A page that only somebody signed in may see; they are sent to sign in and come back."""
+    """The page requires signing in; the browser is sent to the sign-in page and back."""
 
 
 def to_sign_in(request: Request) -> Response:
-    """Send the browser to sign in and back.
+    """Return a redirect to the sign-in page and back.
 
-    A link on another site's page opens ours without cookies; opened once more from here it has them.
+    A link on another site opens this page without cookies; the redirect opens it with them.
     """
     target = request.url.path + (f"?{request.url.query}" if request.url.query else "")
     if request.method == "GET" and request.headers.get("sec-fetch-site") == "cross-site":
@@ -92,10 +92,10 @@ def to_sign_in(request: Request) -> Response:
 
 
 class PageRoute(APIRoute):
-    """A route whose errors are pages: what the API would say, for people."""
+    """A route that shows errors as pages for people."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Wrap the endpoint."""
+        """Return the endpoint, wrapped to show errors as pages."""
         handler = super().get_route_handler()
 
         async def handle(request: Request) -> Response:
@@ -103,7 +103,7 @@ class PageRoute(APIRoute):
                 return await handler(request)
             except SignInNeeded:
                 return to_sign_in(request)
-            except Exception as error:  # noqa: BLE001 - the application's own handlers say what each error means
+            except Exception as error:  # noqa: BLE001 - the application's handlers turn each error into an answer
                 return await _error_page(request, error)
 
         return handle

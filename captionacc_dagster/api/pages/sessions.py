@@ -1,4 +1,4 @@
-"""Signing in and out: with Supabase's e-mail and password, with a token, or by being at the machine itself."""
+"""Sign in with Supabase's email and password, with a token, or by being at the machine itself; sign out."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ from captionacc_dagster.api.tokens import InvalidToken, KeysUnavailable
 router = APIRouter(prefix="/review", route_class=PageRoute, include_in_schema=False)
 
 _LONGEST_FORM = 16_384
-# A browser keeps 4,096 bytes of a cookie, its name and attributes included.
+# Browsers limit a cookie to 4,096 bytes, including its name and attributes.
 _LONGEST_TOKEN = 3_800
 
 
 def get_viewer(services: ServicesDependency, request: Request) -> Caller:
-    """Give the person whose session the browser has.
+    """Return the person of the browser's session.
 
     Raises:
-        SignInNeeded: it has none, or one that has ended.
-        ApiError: 403 for an account that may not come in.
+        SignInNeeded: there is no session, or it has ended.
+        ApiError: 403 for an account without access.
     """
     if not request.cookies.get(cookie_name(request)):
         raise SignInNeeded
@@ -57,13 +57,13 @@ ViewerDependency = Annotated[Caller, Depends(get_viewer)]
 
 @router.get("/sign-in")
 def show_sign_in(services: ServicesDependency, request: Request, next: str = "/review", cookies: int = 0) -> Response:
-    """Ask who is there; the person at the machine itself, and a session that can be renewed, are let in at once."""
+    """Show the sign-in form; the person at the machine itself and a renewable session are admitted at once."""
     target = _own_path(next)
     if _is_local(services, request):
         if form_secret(request) is None:
             if cookies:
                 raise ApiError(400, "this page needs cookies; allow them for this address")
-            # Asked once more from our own page, the browser shows whether it keeps cookies.
+            # A second request, from our own page, shows whether the browser keeps cookies.
             return render(request, "again.html", target=f"{SIGN_IN}?cookies=1&next={quote(target, safe='')}")
         answer = render(request, "again.html", target=target)
         begin_session(request, answer, local_token(services.settings, services.catalog))
@@ -78,7 +78,7 @@ def show_sign_in(services: ServicesDependency, request: Request, next: str = "/r
 
 @router.post("/sign-in")
 async def do_sign_in(services: ServicesDependency, request: Request) -> Response:
-    """Take e-mail and password, or a token, and give the browser a session."""
+    """Start a session from email and password, or from a token."""
     form = await _read_form(request)
     return await run_in_threadpool(_sign_in, services, request, form)
 
@@ -102,22 +102,22 @@ def _sign_in(services: Services, request: Request, form: dict[str, str]) -> Resp
         raise unavailable(str(error)) from error
     answer = RedirectResponse(target, 303)
     begin_session(request, answer, tokens.access, tokens.refresh)
-    # What the pages of whoever was here before are known by is no longer valid.
+    # Invalidates the form secret of whoever used this browser before.
     set_form_secret(request, answer)
     return answer
 
 
 def _by_password(services: Services, form: dict[str, str]) -> Tokens:
     if not services.settings.supabase_url:
-        raise SignInRefused("paste a token")
+        raise SignInRefused("enter a token")
     if not form.get("email") or not form.get("password"):
-        raise SignInRefused("e-mail and password are needed")
+        raise SignInRefused("enter your email and password")
     return sign_in(services.settings, form["email"], form["password"])
 
 
 @router.post("/session")
 def renew_session(services: ServicesDependency, request: Request) -> Response:
-    """Renew the session of a page that is open for longer than a token lasts; 401 when it has ended."""
+    """Renew the session of a page that stays open longer than a token is valid; 401 if it has ended."""
     check_csrf(request, request.headers.get(CSRF_HEADER))
     if _is_local(services, request):
         tokens: Tokens | None = Tokens(local_token(services.settings, services.catalog), None)
@@ -133,7 +133,7 @@ def renew_session(services: ServicesDependency, request: Request) -> Response:
 
 @router.post("/sign-out")
 async def sign_out(services: ServicesDependency, request: Request) -> Response:
-    """Take the session away from this browser."""
+    """End the session in this browser."""
     form = await _read_form(request)
     check_csrf(request, form.get("csrf"))
     answer = RedirectResponse(SIGN_IN, 303)
@@ -175,7 +175,7 @@ def _form(
 
 
 def _own_path(target: str) -> str:
-    """Give a path of these pages, whatever was asked for: nobody is sent elsewhere."""
+    """Return the target if it is a path of these pages, otherwise the start page, so that nobody is sent elsewhere."""
     parts = urlsplit(target)
     own = not parts.scheme and not parts.netloc and (parts.path == "/review" or parts.path.startswith("/review/"))
     if not own or "\\" in target or target.startswith("//") or parts.path.startswith((SIGN_IN, "/review/sign-out")):

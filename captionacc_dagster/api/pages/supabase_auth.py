@@ -1,4 +1,4 @@
-"""Supabase Auth over its REST interface: a user token for e-mail and password, and a new one when it ends."""
+"""A client of Supabase Auth's REST interface: get user tokens by email and password, and renew them."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ _TIMEOUT_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """A user token, and what the next one is got with."""
+    """A user token and its refresh token."""
 
     access: str = field(repr=False)
     refresh: str | None = field(repr=False)
 
 
 class SignInRefused(Exception):
-    """Supabase does not let this person in; the message is for them."""
+    """Supabase refuses to sign in this person; the message is for them."""
 
 
 class AuthUnavailable(Exception):
-    """Supabase Auth cannot be reached, or does not answer as it should."""
+    """Supabase Auth cannot be reached or gives an invalid answer."""
 
 
 def sign_in(settings: Settings, email: str, password: str) -> Tokens:
-    """Exchange e-mail and password for tokens.
+    """Return tokens for an email and password.
 
     Raises:
-        SignInRefused: they are not right, or too many tried.
-        AuthUnavailable: nobody answers.
+        SignInRefused: the credentials are wrong, or there were too many attempts.
+        AuthUnavailable: Supabase Auth does not answer.
     """
     return _grant(settings, "password", {"email": email, "password": password})
 
 
 def renew(settings: Settings, refresh: str) -> Tokens:
-    """Exchange a refresh token for new tokens.
+    """Return new tokens for a refresh token.
 
     Raises:
-        SignInRefused: it has been used or taken back.
-        AuthUnavailable: nobody answers.
+        SignInRefused: the refresh token was used or revoked.
+        AuthUnavailable: Supabase Auth does not answer.
     """
     return _grant(settings, "refresh_token", {"refresh_token": refresh})
 
@@ -61,12 +61,12 @@ def _grant(settings: Settings, kind: str, body: Mapping[str, str]) -> Tokens:
             follow_redirects=False,
         )
         if answer.status_code == 429:
-            raise SignInRefused("too many tried to sign in; wait a minute")
+            raise SignInRefused("too many attempts to sign in; wait a minute")
         if answer.status_code in (400, 403, 422):
-            raise SignInRefused("e-mail or password are not right, or the address is not confirmed yet")
+            raise SignInRefused("the email or password is wrong, or the address is not confirmed yet")
         answer.raise_for_status()
         given = answer.json()
         refresh = given.get("refresh_token")
         return Tokens(str(given["access_token"]), refresh if isinstance(refresh, str) else None)
     except (httpx.HTTPError, ValueError, KeyError, AttributeError) as error:
-        raise AuthUnavailable("signing in is not possible now: Supabase Auth does not answer") from error
+        raise AuthUnavailable("you cannot sign in now: Supabase Auth does not answer") from error

@@ -1,4 +1,4 @@
-"""The pages themselves: the list of videos, one video, and its captions; each with a part that keeps itself fresh."""
+"""The pages: the list of videos, one video, and its captions, with parts that refresh themselves."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ PageCursor = Annotated[str | None, Query(max_length=200)]
 
 
 def get_viewed_video(video_id: UUID, services: ServicesDependency, viewer: ViewerDependency) -> Video:
-    """Give the video when it is the viewer's tenant's; another tenant's is as if it did not exist.
+    """Return the video if it belongs to the viewer's tenant.
 
     Raises:
-        ApiError: 404.
+        ApiError: 404 for a missing video and for one of another tenant.
     """
     return get_own_video(video_id, services, viewer)
 
@@ -54,13 +54,13 @@ ViewedVideo = Annotated[Video, Depends(get_viewed_video)]
 
 @router.get("/")
 def go_to_pages() -> Response:
-    """Send a person who opens the bare address to the pages."""
+    """Redirect the root address to the pages."""
     return RedirectResponse("/review", 303)
 
 
 @router.get("/review/static/{name}")
 def read_static(request: Request, name: str, v: str = "") -> Response:
-    """Give a style sheet, a script or a picture of the pages."""
+    """Return a style sheet, script, or picture of the pages."""
     found = static_files().get(name)
     if found is None:
         raise ApiError(404, "no such file")
@@ -82,7 +82,7 @@ def show_videos(
     cursor: PageCursor = None,
     part: bool = False,
 ) -> Response:
-    """List the tenant's videos, newest first; ``part`` gives the list alone."""
+    """Show the tenant's videos, newest first; with ``part``, only the list itself."""
     page = services.catalog.search_videos(
         viewer.tenant_id, text=text.strip(), stage=stage, cursor=cursor, limit=PAGE_SIZE
     )
@@ -112,7 +112,7 @@ def show_videos(
 def show_video(
     services: ServicesDependency, viewer: ViewerDependency, video: ViewedVideo, request: Request
 ) -> Response:
-    """Show one video: how it stands, its layout, its subtitles, what is known of it and what happened to it."""
+    """Show one video: its state, layout, subtitles, facts, and history."""
     events = services.catalog.get_video_history(video.id)
     return render(
         request,
@@ -128,7 +128,7 @@ def show_video(
 def show_state(
     services: ServicesDependency, viewer: ViewerDependency, video: ViewedVideo, request: Request
 ) -> Response:
-    """Show how a video stands: the part of its page that keeps itself fresh."""
+    """Show the state of a video: the part of its page that refreshes itself."""
     return render(request, "state.html", **_state(services, video, viewer))
 
 
@@ -182,7 +182,7 @@ def _open_request(requests: Sequence[ProcessingRequest]) -> ProcessingRequest | 
 
 
 def _layout(services: Services, video: Video) -> dict[str, Any] | None:
-    """Give what the layout's picture is drawn from, as the page's script reads it; None while there is nothing."""
+    """Return the layout as data for the page's script; None if there is no layout yet."""
     with TemporaryDirectory(prefix="captionacc-api-") as name:
         folder = Path(name)
         try:

@@ -19,7 +19,6 @@ from captionacc_dagster.captioning.layout.tuning import TUNING
 from captionacc_dagster.captioning.ocr.base import LineBox, OcrEngine, line_box
 from captionacc_dagster.captioning.video.reader import SampledFrame, VideoFacts
 
-
 _NO_TEXT_CONFIDENCE = 0.9  # of a layout without tracks
 _COLUMN_REGION = 1.5  # height / width in pixels: a drawn region this tall contains vertical text
 
