@@ -104,7 +104,7 @@ def test_an_applied_migration_must_not_change(bare_url: str, copied: Path) -> No
     victim = copied / f"{NAMES[0]}.sql"
     victim.write_text(victim.read_text() + "\n-- one more line\n")
     for action in (migrate, pending_migrations):
-        with pytest.raises(MigrationError, match=f"{NAMES[0]} was applied with other contents"):
+        with pytest.raises(MigrationError, match=f"{NAMES[0]} was applied with different contents"):
             action(bare_url, copied)
 
 
