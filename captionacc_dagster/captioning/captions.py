@@ -13,7 +13,7 @@ from captionacc_dagster.captioning.geometry import BBox
 LABELS = ("same", "different", "empty_empty", "empty_valid", "valid_empty")
 
 # A frame's time computed in floats can be this many ticks below the tick it belongs to.
-_TICK_SLACK = 1e-6
+TICK_SLACK = 1e-6
 
 # Called with (stage, units done, units in all); the total is 0 while it is unknown.
 Progress = Callable[[str, int, int], None]
@@ -152,8 +152,8 @@ def sort_cues(cues: Iterable[T]) -> list[T]:
 
 def ticks(cue: AnyCue, per_second: int) -> tuple[int, int]:
     """Return start and end in whole ticks, rounded down; a cue lasts at least one tick."""
-    start = max(0, math.floor(cue.start_s * per_second + _TICK_SLACK))
-    return start, max(start + 1, math.floor(cue.end_s * per_second + _TICK_SLACK))
+    start = max(0, math.floor(cue.start_s * per_second + TICK_SLACK))
+    return start, max(start + 1, math.floor(cue.end_s * per_second + TICK_SLACK))
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,12 @@
 """Reads and writes subtitle files: SRT, WebVTT, ASS, and JSON.
 
-All times are rounded down. A player shows a cue on the frames whose time is at least its start and less than its end,
-so rounding down keeps exactly the caption's own frames, and consecutive cues that touch still touch.
+What the writers promise:
+
+- All times are rounded down. A player shows a cue on the frames whose time is at least its start and less than its end,
+  so rounding down keeps exactly the caption's own frames, and consecutive cues that touch still touch.
+- Cues of one track never overlap, and every cue lasts at least one tick of its format.
+- WebVTT and ASS place each cue where it appears in the video, and time its words; SRT contains the text alone.
+- Text is UTF-8, Unicode NFC, and in logical order. Bidirectional isolates are written only where a player needs them.
 """
 
 from __future__ import annotations
@@ -12,13 +17,29 @@ import math
 import re
 import unicodedata
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from captionacc_dagster.captioning.captions import KINDS, AnyCue, CaptionWarning, Cue, Kind, sort_cues, ticks
+from captionacc_dagster.captioning.captions import (
+    KINDS,
+    TICK_SLACK,
+    AnyCue,
+    CaptionWarning,
+    Cue,
+    Kind,
+    Word,
+    sort_cues,
+    ticks,
+)
 from captionacc_dagster.captioning.files.phrases import join_gaps, phrases
-from captionacc_dagster.captioning.files.words import bbox_from_json, bbox_to_json, words_from_json, words_to_json
+from captionacc_dagster.captioning.files.words import (
+    bbox_from_json,
+    bbox_to_json,
+    locate_words,
+    words_from_json,
+    words_to_json,
+)
 from captionacc_dagster.captioning.geometry import BBox
 
 
@@ -36,7 +57,9 @@ def text_lines(text: str) -> list[str]:
     return [line for line in lines if line]
 
 
-_CONTROL = {**dict.fromkeys((*range(32), 127, 0xFEFF)), ord("\t"): " "}
+# The writers add bidirectional isolates themselves.
+_LRI, _RLI, _PDI = "\u2066", "\u2067", "\u2069"
+_CONTROL = {**dict.fromkeys((*range(32), 127, 0xFEFF, *range(0x2066, 0x206A))), ord("\t"): " "}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,43 +185,151 @@ def _clock(milliseconds: int, separator: str) -> str:
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{separator}{rest:03d}"
 
 
+# --- writing direction ---
+
+
+def _direction(text: str) -> str:
+    """Return the base direction of a text, ``"L"`` or ``"R"``: that of its first letter."""
+    for letter in text:
+        found = unicodedata.bidirectional(letter)
+        if found in ("L", "R", "AL"):
+            return "L" if found == "L" else "R"
+    return "L"
+
+
+def _needs_base(line: str, base: str) -> bool:
+    """Return whether a player that assumes the direction ``base`` shows a line in the wrong order.
+
+    It does unless every part of the line has the line's own direction, apart from spaces between words.
+    """
+    direction = _direction(line)
+    if direction == base:
+        return False
+    own = ("L",) if direction == "L" else ("R", "AL")
+    return any(unicodedata.bidirectional(letter) not in (*own, "NSM") for letter in line.replace(" ", ""))
+
+
+def _isolated(line: str, base: str) -> str:
+    """Return a line in isolates of its own direction, if a player that assumes the direction ``base`` needs them."""
+    if not _needs_base(line, base):
+        return line
+    return (_RLI if _direction(line) == "R" else _LRI) + line + _PDI
+
+
+# --- places ---
+
+
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where the cues of one track appear: ``row`` and ``column`` are 0, 1, or 2 from the top left."""
+    """Where a cue appears.
+
+    Attributes:
+        row, column: 0, 1, or 2 from the top left: the edge of the text that stays when the text changes.
+        x: that edge from the left, a fraction of the frame's width.
+        middle: the middle of the text from the top, a fraction of the frame's height.
+        top: the upper edge of the text from the top, a fraction of the frame's height.
+        bbox: around all cues of the same place.
+        vertical: the text runs from top to bottom.
+    """
 
     row: int
     column: int
+    x: float
+    middle: float
+    top: float
     bbox: BBox
     vertical: bool
 
 
-def _places(cues: Sequence[AnyCue], width: int, height: int) -> dict[str | None, _Place]:
-    """Return the place of each track, from all its boxes, so that its cues do not jump."""
-    boxes: dict[str | None, list[tuple[BBox, int]]] = {}
+# Boxes of text with ascenders, descenders, or other letters differ by this fraction of the frame at the same place.
+_SAME_EDGE = 0.05
+# Edges that differ by this much more than the steadiest one are as good as that one.
+_AS_STEADY = 0.02
+# A center this close to the middle of the frame is the middle.
+_NEAR_MIDDLE = 0.08
+# Captions whose lower edge is below this fraction of the frame are where players put subtitles by default.
+_BOTTOM_EDGE = 0.8
+
+
+class _Group:
+    """Cues of one track that share an edge in each direction, such as their left and their lower edges."""
+
+    def __init__(self, cue: AnyCue, bbox: BBox) -> None:
+        self.cues = [cue]
+        self.bbox = bbox
+        self._lows = self._highs = _edges(bbox)
+
+    def spreads(self) -> list[float]:
+        """Return by how much each edge differs among the cues: left, center, right, top, middle, bottom."""
+        return [high - low for low, high in zip(self._lows, self._highs, strict=True)]
+
+    def add(self, cue: AnyCue, bbox: BBox) -> bool:
+        """Add a cue and return True if it shares edges with the others, else return False."""
+        lows = tuple(map(min, self._lows, _edges(bbox)))
+        highs = tuple(map(max, self._highs, _edges(bbox)))
+        spreads = [high - low for low, high in zip(lows, highs, strict=True)]
+        if min(spreads[:3]) > _SAME_EDGE or min(spreads[3:]) > _SAME_EDGE:
+            return False
+        self.cues.append(cue)
+        self.bbox, self._lows, self._highs = self.bbox.union(bbox), lows, highs
+        return True
+
+
+def _edges(box: BBox) -> tuple[float, ...]:
+    return (
+        *(box.left, (box.left + box.right) / 2, box.right),
+        *(box.top, (box.top + box.bottom) / 2, box.bottom),
+    )
+
+
+def _places(cues: Sequence[AnyCue], width: int, height: int) -> dict[AnyCue, _Place]:
+    """Return the place of each cue that has a box.
+
+    Cues of a track that share edges share a place, so that they do not jump with the length of their text.
+    """
+    groups: dict[str | None, list[_Group]] = {}
     for cue in cues:
         if cue.bbox is not None:
-            boxes.setdefault(cue.track, []).append((cue.bbox, max(map(len, text_lines(cue.text)))))
-    return {track: _place([box for box, _ in found], found, width, height) for track, found in boxes.items()}
+            of_track = groups.setdefault(cue.track, [])
+            if not any(group.add(cue, cue.bbox) for group in of_track):
+                of_track.append(_Group(cue, cue.bbox))
+    return {
+        cue: place
+        for of_track in groups.values()
+        for group in of_track
+        for cue, place in _places_of_group(group, width, height)
+    }
 
 
-def _place(boxes: list[BBox], found: list[tuple[BBox, int]], width: int, height: int) -> _Place:
-    longest, length = max(found, key=lambda pair: pair[1])
-    vertical = length > 1 and longest.height * height > 1.5 * longest.width * width
-    whole = boxes[0]
-    for box in boxes[1:]:
-        whole = whole.union(box)
-    middle = (whole.top + whole.bottom) / 2
-    row = 0 if middle < 0.4 else 1 if vertical or middle < 0.6 else 2
-    edges = zip(*((box.left, (box.left + box.right) / 2, box.right) for box in boxes), strict=True)
-    spreads = [max(edge) - min(edge) for edge in edges]
-    center = (whole.left + whole.right) / 2
-    if vertical:
-        column = 0 if center < 0.4 else 2 if center > 0.6 else 1
-    elif abs(center - 0.5) < 0.08 and spreads[1] <= min(spreads) + 0.02:
-        column = 1
+def _longest_line(cue: AnyCue) -> int:
+    return max(map(len, text_lines(cue.text)))
+
+
+def _places_of_group(group: _Group, width: int, height: int) -> Iterator[tuple[AnyCue, _Place]]:
+    spreads, whole = group.spreads(), group.bbox
+    center, middle = (whole.left + whole.right) / 2, (whole.top + whole.bottom) / 2
+    longest = max(group.cues, key=_longest_line)
+    box = longest.bbox or whole
+    if _longest_line(longest) > 1 and box.height * height > 1.5 * box.width * width:
+        place = _Place(1, 0 if center < 0.4 else 2 if center > 0.6 else 1, center, middle, whole.top, whole, True)
+        yield from ((cue, place) for cue in group.cues)
+        return
+    left, centered, right = (spread <= min(spreads[:3]) + _AS_STEADY for spread in spreads[:3])
+    if centered and abs(center - 0.5) < _NEAR_MIDDLE:
+        column, x = 1, 0.5
+    elif centered and not left and not right:
+        column, x = 1, center
+    elif left and (center <= 0.5 or not right):
+        column, x = 0, whole.left
+    elif right:
+        column, x = 2, whole.right
     else:
-        column = 0 if spreads[0] <= spreads[2] and center < 0.55 else 2 if center > 0.55 else 1
-    return _Place(row, column, whole, vertical)
+        column, x = 1, center
+    row = 0 if middle < 0.4 else 1 if middle < 0.6 else 2
+    for cue in group.cues:
+        own = cue.bbox or whole
+        top = whole.top if spreads[3] <= _AS_STEADY else own.top
+        yield cue, _Place(row, column, x, (own.top + own.bottom) / 2, top, whole, False)
 
 
 def _timed(cues: Iterable[AnyCue], per_second: int) -> list[tuple[AnyCue, int, int]]:
@@ -223,11 +354,16 @@ def _timed(cues: Iterable[AnyCue], per_second: int) -> list[tuple[AnyCue, int, i
     return timed
 
 
+# --- SRT ---
+
+
 def _format_srt(cues: Sequence[AnyCue]) -> str:
     blocks = []
     for number, (cue, start_ms, end_ms) in enumerate(_timed(cues, 1000), 1):
         start, end = _clock(start_ms, ","), _clock(end_ms, ",")
-        blocks.append(f"{number}\n{start} --> {end}\n" + "\n".join(text_lines(cue.text)) + "\n")
+        # Players that render SRT with libass assume left to right for every line.
+        lines = [_isolated(line, "L") for line in text_lines(cue.text)]
+        blocks.append(f"{number}\n{start} --> {end}\n" + "\n".join(lines) + "\n")
     return "\n".join(blocks)
 
 
@@ -275,28 +411,74 @@ def _srt_heads(lines: list[str]) -> Iterator[tuple[int, int]]:
             yield at, at + 1
 
 
+# --- words ---
+
+
+def _located_words(cue: AnyCue, lines: Sequence[str], per_second: int) -> list[tuple[int, Word, int]]:
+    """Return ``(index in the joined lines, word, onset in ticks)`` of words that appear one after another.
+
+    Onsets never decrease. The list is empty if the text does not consist of the words, or they appear together.
+    """
+    words = [replace(word, text=" ".join(text_lines(word.text))) for word in cue.words]
+    places = locate_words("\n".join(lines), words)
+    onsets: list[int] = []
+    for word in words:
+        onset = math.floor(word.onset_s * per_second + TICK_SLACK)
+        onsets.append(max(onset, onsets[-1] if onsets else 0))
+    if not places or onsets[0] == onsets[-1]:
+        return []
+    return list(zip(places, words, onsets, strict=True))
+
+
+# --- WebVTT ---
+
+
 def _format_vtt(cues: Sequence[AnyCue], width: int, height: int) -> str:
     places = _places(cues, width, height)
     blocks = ["WEBVTT\n"]
     for cue, start_ms, end_ms in _timed(cues, 1000):
         start, end = _clock(start_ms, "."), _clock(end_ms, ".")
-        settings = _vtt_settings(places[cue.track]) if cue.track in places else ""
-        text = "\n".join(html.escape(line, quote=False) for line in text_lines(cue.text))
-        blocks.append(f"{start} --> {end}{settings}\n{text}\n")
+        lines = text_lines(cue.text)
+        # A browser takes the base direction of all lines from the first one.
+        base = _direction("".join(lines))
+        settings = _vtt_settings(places[cue], base) if cue in places else ""
+        blocks.append(f"{start} --> {end}{settings}\n{_vtt_text(cue, lines, base, start_ms, end_ms)}\n")
     return "\n".join(blocks)
 
 
-def _vtt_settings(place: _Place) -> str:
+def _vtt_text(cue: AnyCue, lines: Sequence[str], base: str, start: int, end: int) -> str:
+    """Return the text of a cue, with a timestamp before each word that appears after the cue starts."""
+    words = _located_words(cue, lines, 1000)
+    if not words:
+        return "\n".join(html.escape(_isolated(line, base), quote=False) for line in lines)
+    text, parts, at, last = "\n".join(lines), [], 0, start
+    for place, word, onset in words:
+        parts.append(html.escape(text[at:place], quote=False))
+        if last < onset < end:
+            parts.append(f"<{_clock(onset, '.')}>")
+            last = onset
+        parts.append(html.escape(word.text, quote=False))
+        at = place + len(word.text)
+    return "".join(parts)
+
+
+def _vtt_settings(place: _Place, base: str) -> str:
     if place.vertical:
         line, position = 100 * (1 - place.bbox.right), 100 * place.bbox.top
         return f" vertical:rl line:{line:.0f}% position:{position:.0f}% align:start"
     settings = ""
-    if place.row != 2:
-        settings += f" line:{100 * place.bbox.top:.0f}%"
+    # Browsers count lines from the upper edge of the text, whatever the alignment of the line. Without a line, they put
+    # two speakers who talk at once above each other.
+    beside = place.column != 1 or abs(place.x - 0.5) >= _NEAR_MIDDLE
+    if beside or place.row != 2 or place.bbox.bottom < _BOTTOM_EDGE:
+        settings += f" line:{100 * place.top:.0f}%"
+    # In right-to-left text, start and end are the other sides.
     if place.column == 0:
-        settings += f" position:{100 * place.bbox.left:.0f}% align:start"
+        settings += f" position:{100 * place.x:.0f}% align:{'start' if base == 'L' else 'left'}"
     elif place.column == 2:
-        settings += f" position:{100 * place.bbox.right:.0f}% align:end"
+        settings += f" position:{100 * place.x:.0f}% align:{'end' if base == 'L' else 'right'}"
+    elif beside:
+        settings += f" position:{100 * place.x:.0f}%"
     return settings
 
 
@@ -326,6 +508,8 @@ def _vtt_block(lines: list[str], begin: int, end: int, name: str) -> Iterator[Cu
     yield Cue(start_s=start_s, end_s=end_s, text="\n".join(text_lines(text)))
 
 
+# --- ASS ---
+
 _ASS_HEAD = """[Script Info]
 ScriptType: v4.00+
 PlayResX: {width}
@@ -348,32 +532,53 @@ Format: Layer, Start, End, Style, Name, MarginL, MarginR, MarginV, Effect, Text
 def _format_ass(cues: Sequence[AnyCue], width: int, height: int) -> str:
     places = _places(cues, width, height)
     size = max(8, round(min(width, height) * 0.06))
-    look = f"{size},&H00FFFFFF,&H000000FF,&H00000000,&H80000000"
+    # White text with a black outline; karaoke words are gray before their time.
+    look = f"{size},&H00FFFFFF,&H00A0A0A0,&H00000000,&H80000000"
     head = _ASS_HEAD.format(
         width=width, height=height, look=look, outline=max(1, size // 20), margin=round(height * 0.04)
     )
-    events = [
-        _ass_event(cue, start, end, places.get(cue.track), width, height) for cue, start, end in _timed(cues, 100)
-    ]
-    return head + "".join(events)
+    return head + "".join(_ass_event(*cue, places.get(cue[0]), width, height) for cue in _timed(cues, 100))
 
 
 def _ass_event(cue: AnyCue, start: int, end: int, place: _Place | None, width: int, height: int) -> str:
-    style, margins, override = "Default", (0, 0, 0), ""
+    lines = text_lines(cue.text)
+    style, margins, overrides = "Default", (0, 0, 0), ""
     if place is not None and place.vertical:
-        x = round((place.bbox.left + place.bbox.right) / 2 * width)
-        y = round((place.bbox.top + place.bbox.bottom) / 2 * height)
-        style, override = "Vertical", f"{{\\an5\\pos({x},{y})}}"
+        style = "Vertical"
+        overrides = rf"\an5\pos({round(place.x * width)},{round(place.middle * height)})"
     elif place is not None:
-        alignment = (7, 4, 1)[place.row] + place.column
-        override = "" if alignment == 2 else f"{{\\an{alignment}}}"
-        box = place.bbox
-        upright = (box.top, 0.0, 1 - box.bottom)[place.row]
-        left, right = (box.left if place.column == 0 else 0.0, 1 - box.right if place.column == 2 else 0.0)
-        margins = (round(left * width), round(right * width), round(upright * height))
-    text = r"\N".join(_ass_escape(line) for line in text_lines(cue.text))
-    fields = [0, _ass_clock(start), _ass_clock(end), style, "", *margins, "", override + text]
+        alignment, box = (7, 4, 1)[place.row] + place.column, place.bbox
+        overrides = "" if alignment == 2 else rf"\an{alignment}"
+        if place.row == 1 or (place.column == 1 and abs(place.x - 0.5) >= _NEAR_MIDDLE):
+            # Margins cannot express these places.
+            y = (box.top, place.middle, box.bottom)[place.row]
+            overrides = rf"\an{alignment}\pos({round(place.x * width)},{round(y * height)})"
+        else:
+            upright = (box.top, 0.0, 1 - box.bottom)[place.row]
+            left, right = (box.left if place.column == 0 else 0.0, 1 - box.right if place.column == 2 else 0.0)
+            margins = (round(left * width), round(right * width), round(upright * height))
+    if any(_needs_base(line, "L") for line in lines):
+        # libass assumes left to right; this encoding makes it take each line's direction from its text.
+        overrides += r"\fe-1"
+    text = (f"{{{overrides}}}" if overrides else "") + _ass_text(cue, lines, start, end)
+    fields = [0, _ass_clock(start), _ass_clock(end), style, "", *margins, "", text]
     return f"Dialogue: {','.join(map(str, fields))}\n"
+
+
+def _ass_text(cue: AnyCue, lines: Sequence[str], start: int, end: int) -> str:
+    """Return the text of an event, with the karaoke time of each word that appears or lights up by itself."""
+    words = _located_words(cue, lines, 100)
+    if not words:
+        return r"\N".join(map(_ass_escape, lines))
+    text, parts, at = "\n".join(lines), [], 0
+    times = [min(max(onset, start), end) for _, _, onset in words] + [end]
+    if times[0] > start:
+        parts.append(rf"{{\k{times[0] - start}}}")
+    for (place, word, _), time, until in zip(words, times, times[1:], strict=False):
+        parts.append(text[at:place].replace("\n", r"\N"))
+        parts.append(rf"{{\k{until - time}}}" + _ass_escape(word.text))
+        at = place + len(word.text)
+    return "".join(parts)
 
 
 def _ass_clock(centiseconds: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from dataclasses import replace
 from itertools import pairwise
@@ -213,6 +214,76 @@ def test_top_left_and_vertical_tracks_are_placed():
     assert "{\\an1}short" in ass
     assert ",,bottom" in ass
     assert ",Vertical,,0,0,0,,{\\an5\\pos(1178,324)}竖排文字" in ass
+
+
+@pytest.mark.parametrize("kind", ["vtt", "ass"])
+@settings(max_examples=100, deadline=None)
+@given(
+    rows=st.lists(
+        st.tuples(
+            st.text(st.characters(categories=["L", "N", "P", "S"]), min_size=1, max_size=8).filter(text_lines),
+            st.floats(-1, 6),
+            st.sampled_from([" ", "\n", "  "]),
+        ),
+        min_size=1,
+        max_size=8,
+    )
+)
+def test_times_of_words_do_not_change_the_text(kind, rows):
+    words = tuple(Word(text=text, start_s=start_s, end_s=5.0, bbox=BOTTOM) for text, start_s, _ in rows)
+    text = "".join(text + space for text, _, space in rows)
+    written = format_subtitles([replace(caption(0.5, 4.5, text), words=words)], kind)
+    assert [cue.text for cue in parse_subtitles(written, kind)] == ["\n".join(text_lines(text))]
+    durations = [int(found) for found in re.findall(r"\{\\k(\d+)\}", written)]
+    assert sum(durations) in (0, 400)
+    stamps = re.findall(r"<(00:00:0\d\.\d{3})>", written)
+    assert stamps == sorted(set(stamps))
+    assert all("00:00:00.500" < stamp < "00:00:04.500" for stamp in stamps)
+
+
+def test_words_get_karaoke_times_and_timestamps():
+    def word(text, start_s, highlight_start_s=None):
+        return Word(text=text, start_s=start_s, end_s=3, bbox=BOTTOM, highlight_start_s=highlight_start_s)
+
+    building = replace(caption(1, 3, "one {two\nthree"), words=(word("one", 1), word("{two", 1.5), word("three", 2.25)))
+    assert r",{\k50}one {\k75}\{two\N{\k75}three" in format_subtitles([building], "ass")
+    assert "\none <00:00:01.500>{two\n<00:00:02.250>three\n" in format_subtitles([building], "vtt")
+    assert "\none {two\nthree\n" in format_subtitles([building], "srt")
+
+    highlighted = replace(caption(1, 3, "one two"), words=(word("one", 1, 1.2), word("two", 1, 2)))
+    assert r",{\k20}{\k80}one {\k100}two" in format_subtitles([highlighted], "ass")
+    assert "\n<00:00:01.200>one <00:00:02.000>two\n" in format_subtitles([highlighted], "vtt")
+
+    corrected = replace(building, text="one and two three")
+    assert r"\k" not in format_subtitles([corrected], "ass")
+
+
+def test_captions_beside_the_middle_and_in_the_middle_are_placed():
+    captions = [
+        caption(0, 1, "one", BBox(0.2, 0.6, 0.4, 0.66), "a"),
+        caption(1, 2, "a longer one", BBox(0.1, 0.6, 0.5, 0.66), "a"),
+        caption(0, 1, "middle", BBox(0.4, 0.47, 0.6, 0.53), "b"),
+    ]
+    video = {"width": 1000, "height": 500}
+    vtt = format_subtitles(captions, "vtt", video)
+    assert vtt.count(" line:60% position:30%\n") == 2
+    assert " line:47%\nmiddle" in vtt
+    ass = format_subtitles(captions, "ass", video)
+    assert r",{\an2\pos(300,330)}one" in ass
+    assert r",{\an5\pos(500,250)}middle" in ass
+
+
+def test_isolates_are_written_only_for_players_that_need_them():
+    plain, exclamation = "مرحبا يا صديقي", "مرحبا!"
+    for kind in ("srt", "vtt", "ass"):
+        assert f"{plain}\n" in format_subtitles([caption(text=plain)], kind)
+    assert f"\n\u2067{exclamation}\u2069\n" in format_subtitles([caption(text=exclamation)], "srt")
+    assert f"\n{exclamation}\n" in format_subtitles([caption(text=exclamation)], "vtt")
+    assert f"{{\\fe-1}}{exclamation}\n" in format_subtitles([caption(text=exclamation)], "ass")
+    mixed = caption(text=f"{exclamation}\nHello!")
+    assert f"\n{exclamation}\n\u2066Hello!\u2069\n" in format_subtitles([mixed], "vtt")
+    for kind in ("srt", "vtt", "ass"):
+        assert parse_subtitles(format_subtitles([mixed], kind), kind)[0].text == mixed.text
 
 
 def test_json_is_one_object_with_facts_and_captions():
