@@ -1,1 +1,1 @@
-"""How quickly webhooks become runs."""
+"""How fast webhooks become runs."""

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.api``: webhooks against a real API, Postgres and Dagster, all of them on this machine.
+"""``python -m benchmarks.api``: send webhooks to a real API, Postgres, and Dagster, all on this machine.
 
 Prints a table and the targets of the test plan; nothing is asserted (the load tests do that). "CPU ms" is what one
 webhook costs all processes together, on a busy machine as on an idle one.
@@ -19,7 +19,7 @@ WAVES = (("10 at once", 10, 10), ("50 at once", 50, 50), ("500 in a row", 500, 1
 
 
 def main() -> None:
-    """Start everything, send the waves, print what came back."""
+    """Start everything, send the waves, and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="50 in a row instead of 500")
     quick = parser.parse_args().quick

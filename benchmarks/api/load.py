@@ -1,4 +1,4 @@
-"""Sends webhooks as Supabase would and measures what comes back: shared by the benchmark and the load test."""
+"""Send webhooks as Supabase does and measure the answers; shared by the benchmark and the load test."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PATH = "/webhooks/supabase/videos"
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back for one webhook: HTTP status, seconds, and what its body said."""
+    """The answer to one webhook: HTTP status, seconds, and body."""
 
     video_id: UUID
     tenant_id: UUID
@@ -31,7 +31,7 @@ class Answer:
 
 @dataclass
 class Load:
-    """What one wave of webhooks gave."""
+    """The results of one wave of webhooks."""
 
     name: str
     answers: list[Answer]
@@ -42,12 +42,12 @@ class Load:
     cpu_s: float = 0.0
 
     def quantile_ms(self, part: float) -> float:
-        """Give the time within which that part of the webhooks was answered, milliseconds."""
+        """Return the time within which a share of the webhooks was answered, in milliseconds."""
         ordered = sorted(answer.seconds for answer in self.answers)
         return ordered[min(len(ordered) - 1, int(part * len(ordered)))] * 1000
 
     def line(self) -> str:
-        """Give the row of the table."""
+        """Return the row of the table."""
         accepted = sum(answer.status == 202 for answer in self.answers)
         runs = len({answer.run_id for answer in self.answers if answer.run_id})
         mean = statistics.mean(answer.seconds for answer in self.answers) * 1000
@@ -66,30 +66,30 @@ HEADER = (
 
 
 def cpu_seconds(postgres: psutil.Process) -> float:
-    """Give the CPU time of everything that takes part, but for this process: servers started by it, and Postgres.
+    """Return the CPU seconds of the servers that this process started, and of Postgres.
 
-    It says what a webhook costs however busy the machine is.
+    CPU time tells what a webhook costs, however busy the machine is.
     """
     total = 0.0
     for process in [*psutil.Process().children(recursive=True), postgres, *postgres.children()]:
         with contextlib.suppress(psutil.NoSuchProcess):
             used = process.cpu_times()
             total += used.user + used.system
-            if process == postgres:  # connections that were closed since
+            if process == postgres:  # connections that have closed
                 total += used.children_user + used.children_system
     return total
 
 
 def process_at(port: int) -> psutil.Process:
-    """Give the process that listens on a port of this machine.
+    """Return the process that listens on a port of this machine.
 
     Raises:
-        LookupError: nobody does.
+        LookupError: no process does.
     """
     for connection in psutil.net_connections("tcp"):
         if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
             return psutil.Process(connection.pid)
-    raise LookupError(f"nobody listens on {port}")
+    raise LookupError(f"no process listens on {port}")
 
 
 def send_wave(
@@ -102,7 +102,7 @@ def send_wave(
     *,
     connections: Callable[[], int],
 ) -> Load:
-    """Send ``count`` webhooks for new videos of the tenants in turn, ``at_once`` at a time, and watch the server."""
+    """Send ``count`` webhooks for new videos of the tenants in turn, ``at_once`` at a time, and measure the server."""
     stop = threading.Event()
     process = process_at(int(url.rpartition(":")[2]))
 

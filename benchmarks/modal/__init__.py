@@ -1,1 +1,1 @@
-"""What a machine with a GPU gains: OCR on CUDA, decoding on NVDEC, and a whole pass over a video."""
+"""What a GPU gains: OCR on CUDA, decoding on NVDEC, and a whole pass over a video."""

@@ -1,4 +1,4 @@
-"""Measures OCR on the CPU and on CUDA, decoding on the CPU and on NVDEC, and the compute functions themselves.
+"""Measure OCR on the CPU and on CUDA, decoding on the CPU and on NVDEC, and the compute functions themselves.
 
 ``python -m benchmarks.modal [VIDEO] [--seconds N] [--json FILE]``; without a video it makes one of 1080p. What the
 machine has not is left out and said.
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def machine() -> dict[str, Any]:
-    """Say what the machine is."""
+    """Describe the machine."""
     gpu = None
     if shutil.which("nvidia-smi"):
         query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
@@ -88,7 +88,7 @@ def make_clip(path: Path, seconds: int) -> Path:
 
 
 def timed(work: Callable[[], object], repeats: int) -> float:
-    """Median seconds of one call, after one that does not count."""
+    """Return the median seconds of a call, after a warm-up call."""
     work()
     seconds = []
     for _ in range(repeats):
@@ -124,7 +124,7 @@ def measure_ocr(repeats: int = 5) -> dict[str, Any]:
 
 
 def measure_decoding(video: Path) -> dict[str, Any]:
-    """Frames per second of decoding all of a video, on the CPU and, where there is one, on NVDEC.
+    """Measure frames per second when decoding a whole video, on the CPU and on NVDEC where it exists.
 
     With both, it also says whether the strip at the bottom of every picture is the same, bit for bit: the CPU, too,
     applies the loop filter to every frame here.
@@ -157,7 +157,7 @@ def measure_decoding(video: Path) -> dict[str, Any]:
 
 
 def measure_functions(video: Path) -> dict[str, Any]:
-    """Seconds of the two long compute functions for each second of video, on a local store."""
+    """Measure seconds per second of video of the two long compute functions, on a local store."""
     from captionacc_dagster.captioning.ocr.engines import create_engine
     from captionacc_dagster.compute.local import LocalCompute
     from captionacc_dagster.storage.keys import VideoKeys

@@ -1,4 +1,4 @@
-"""What the queue and the sensors cost: a dequeue pass, an aging tick, a sensor tick, and a video's orchestration.
+"""Measure the queue and the sensors: a dequeue pass, an aging tick, a sensor tick, and one video's orchestration.
 
 ``python -m benchmarks.orchestration.measure --output benchmarks/orchestration/RESULTS.md`` measures everything on an
 embedded Postgres in a temporary folder and writes a Markdown page; without ``--output`` it prints the page alone.
@@ -48,7 +48,7 @@ TIERS = ("free", "premium", "enterprise")
 
 
 class Page:
-    """The lines of the results, shown as they come."""
+    """The lines of the results, printed as they are added."""
 
     def __init__(self, server: EmbeddedPostgres) -> None:
         self._server = server
@@ -60,7 +60,7 @@ class Page:
         print(line, flush=True)
 
     def measure(self, what: str, action: Callable[[], object]) -> None:
-        """Do it once and add a row: wall-clock, CPU seconds here and in Postgres, the machine's load before."""
+        """Run the work once and add a row: wall-clock time, CPU seconds here and in Postgres, and the load before."""
         load, postgres = os.getloadavg()[0], _cpu_of_postgres(self._server)
         wall, cpu = time.perf_counter(), time.process_time()
         result = action()
@@ -70,7 +70,7 @@ class Page:
 
 
 def _cpu_of_postgres(server: EmbeddedPostgres) -> float:
-    """Give the CPU seconds of the server so far, ended connections included."""
+    """Return the CPU seconds of the server so far, including ended connections."""
     postmaster = psutil.Process(int((server.data / "postmaster.pid").read_text().split("\n", 1)[0]))
     own = postmaster.cpu_times()
     seconds = own.user + own.system + own.children_user + own.children_system
@@ -82,7 +82,7 @@ def _cpu_of_postgres(server: EmbeddedPostgres) -> float:
 
 
 def write_machine(page: Page) -> None:
-    """Say where and when this was measured."""
+    """Describe the machine and the time of the measurement."""
     memory = psutil.virtual_memory().total / 2**30
     page.write("# What orchestration costs")
     page.write()
@@ -100,7 +100,7 @@ def write_machine(page: Page) -> None:
 
 
 def fill_queue(queue: Queue, count: int) -> None:
-    """Queue runs of 50 tenants that were tagged when they were asked for: by now all have gained a point or more."""
+    """Queue runs of 50 tenants, old enough that each has gained at least one point."""
     now = datetime.now(UTC)
     entries = []
     for number in range(count):
@@ -115,7 +115,7 @@ def fill_queue(queue: Queue, count: int) -> None:
 
 
 def measure_queue(server: EmbeddedPostgres, page: Page, count: int) -> None:
-    """A dequeue pass and aging ticks over that many queued runs."""
+    """Measure a dequeue pass and aging ticks over ``count`` queued runs."""
     with queue_opener(server)() as queue:
         fill_queue(queue, count)
         directory = Queue.fresh_directory(queue.tenants)
@@ -137,7 +137,7 @@ def measure_queue(server: EmbeddedPostgres, page: Page, count: int) -> None:
 
 
 def measure_pass(page: Page, queue: Queue, what: str) -> None:
-    """A dequeue pass while nothing is at work."""
+    """Measure a dequeue pass while no run is active."""
     started: list[str] = []
 
     def dequeue() -> str:
@@ -150,7 +150,7 @@ def measure_pass(page: Page, queue: Queue, what: str) -> None:
 
 
 def measure_sensor(server: EmbeddedPostgres, page: Page, pending: int, partitions: int) -> None:
-    """A tick of ``new_videos`` with that many pending requests and partitions."""
+    """Measure a tick of ``new_videos`` with many pending requests and partitions."""
     insert = (
         "insert into captionacc.videos (id, tenant_id, filename, storage_key)"
         " select id, '{tenant}', 'a.mp4', '{tenant}/client/videos/' || id || '/video.mp4'"
@@ -173,19 +173,19 @@ def measure_sensor(server: EmbeddedPostgres, page: Page, pending: int, partition
 
 
 class WorkerClock:
-    """Watches what the code server starts and keeps each process' CPU seconds as they were last seen."""
+    """Poll the processes that the code server starts, and record their CPU seconds."""
 
     def __init__(self, code_server: int) -> None:
         self._code_server = psutil.Process(code_server)
         self.cpu_s: dict[int, float] = {}
 
     def look_until(self, system: System, video: Video) -> bool:
-        """Look for a second, and say whether the video is done."""
+        """Poll for a second, and return whether the video is done."""
         self.look_for(1.0)
         return system.is_done(video)
 
     def look_for(self, seconds: float) -> None:
-        """Look again and again for that long."""
+        """Poll for some seconds."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             self._look()
@@ -212,7 +212,7 @@ def running_system() -> Iterator[System]:
 
 
 def measure_video(page: Page, videos: int) -> None:
-    """What orchestration adds to one small video, through the real daemon and code server, one video after another."""
+    """Measure the overhead of orchestration per small video, with the real daemon and code server."""
     page.write()
     page.write("## One video")
     page.write()
@@ -248,7 +248,7 @@ def _timeline(
     clock: WorkerClock,
     calls: list[dict[str, float]],
 ) -> dict[str, float]:
-    """Give how long each part of a video's run took, seconds."""
+    """Return how long each part of a video's run took, in seconds."""
     (request,) = system.catalog.list_processing_requests(video_id=video.id, flows=[flow.value]).items
     (run,) = (
         run for run in instance.get_runs(RunsFilter(tags={PARTITION_NAME_TAG: str(video.id)})) if run.job_name == flow

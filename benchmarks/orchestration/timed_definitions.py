@@ -1,4 +1,4 @@
-"""The code location as it is, but each compute call writes down how long it took: what is left is orchestration."""
+"""The code location, with compute calls that record their time, so that the rest is orchestration."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CALLS = "timed-calls.jsonl"
 
 
 class TimedCompute(LocalCompute):
-    """The local backend in one process, with a line for each call: run worker, wall-clock and CPU seconds."""
+    """The local backend in one process, which records each call: run worker, wall-clock time, and CPU seconds."""
 
     def extract_frames_and_ocr(self, *args: Any, **kwargs: Any) -> Any:
         with _timed():
@@ -49,7 +49,7 @@ def _timed() -> Iterator[None]:
 
 @resource
 def timed_compute(context: InitResourceContext) -> LocalCompute:
-    """The backend with a clock."""
+    """Return the timed backend."""
     return TimedCompute(open_store(), partial(create_engine, "rapidocr", threads=1))
 
 

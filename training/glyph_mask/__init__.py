@@ -1,1 +1,1 @@
-"""The glyph mask network: made-up windows of captions, training, export and its score."""
+"""The glyph mask network: synthetic windows of captions, training, export, and score."""

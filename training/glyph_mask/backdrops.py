@@ -1,4 +1,4 @@
-"""What stands behind the captions: made-up pictures with hard edges, textures and scene text, in luma.
+"""Synthetic backgrounds for captions: pictures with hard edges, textures, and scene text, in luma.
 
 Only photographs that the benchmark does not use are taken, so that its figures stay honest.
 """
@@ -84,7 +84,7 @@ def _of_gradient(height: int, width: int, rng: random.Random) -> Gray:
 
 
 def _of_grid(height: int, width: int, rng: random.Random) -> Gray:
-    """Bricks, blinds, fences: what repeats."""
+    """Draw repeating patterns: bricks, blinds, fences."""
     across, down = rng.uniform(5, 60), rng.uniform(5, 40)
     y, x = np.mgrid[:height, :width].astype(np.float32)
     tilt = rng.uniform(-0.4, 0.4)
@@ -104,7 +104,7 @@ _SOURCES = ((_of_photograph, 22), (_of_leaves, 38), (_of_noise, 16), (_of_gradie
 
 
 def backdrop(height: int, width: int, letter_px: float, rng: random.Random, *, scene_text: bool) -> Gray:
-    """Make a picture, float32 ``(height, width)`` luma; ``scene_text`` paints signs about as large as captions."""
+    """Draw a picture, float32 ``(height, width)`` luma; ``scene_text`` paints signs about as large as captions."""
     make = rng.choices([make for make, _ in _SOURCES], [weight for _, weight in _SOURCES])[0]
     picture = make(height, width, rng)
     if rng.random() < 0.35:

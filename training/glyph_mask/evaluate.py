@@ -36,7 +36,7 @@ Map = NDArray[np.float32]
 
 @dataclass(slots=True)
 class _Look:
-    """A window on a track: its native frames, the caption that stands in it (None: nothing), the frames' rois."""
+    """A window of a track: its native frames, the caption that it shows (None: nothing), and the frames' ROIs."""
 
     numbers: tuple[int, ...]
     caption: int | None
@@ -46,7 +46,7 @@ class _Look:
 
 @dataclass(slots=True)
 class _Sample:
-    """What is asked on one track: windows, and pairs of them that show the same or one that differs in a character."""
+    """The questions for one track: windows, and pairs that show one caption or differ in a character."""
 
     looks: list[_Look]
     same: list[tuple[int, int]]
@@ -54,7 +54,7 @@ class _Sample:
 
 
 def _window(start: float, end: float, rate: float) -> tuple[int, ...] | None:
-    """Give the frames of a window in the middle of a stretch, None when it is too short."""
+    """Return the frames of a window in the middle of a stretch, None if it is too short."""
     length = min(max(3, round(_WINDOW_S * rate)), int(end - start))
     if length < 3:
         return None
@@ -90,7 +90,7 @@ def _ask(events: Sequence[Event], rate: float, length: int) -> _Sample:
 
 
 def _strokes_of(patch: Patch, box: tuple[int, int, int, int], scale: float) -> Map:
-    """Give the coverage of the strip by a caption's strokes, without outline, shadow and box."""
+    """Return the coverage of the ROI by a caption's strokes, without outline, shadow, and box."""
     left, top, right, bottom = box
     canvas = np.zeros((bottom - top, right - left), np.float32)
     luma = patch.color @ np.array([0.299, 0.587, 0.114], np.float32)
@@ -102,7 +102,7 @@ def _strokes_of(patch: Patch, box: tuple[int, int, int, int], scale: float) -> M
 
 
 def look_at(spec: ClipSpec, folder: Path) -> list[_Sample]:
-    """Give the samples of each track of a clip with their strips and strokes."""
+    """Return the samples of each track of a clip with their ROIs and strokes."""
     rng = random.Random(spec.seed)
     facts = probe(render_clip(spec, folder).video)
     asked: list[tuple[_Sample, tuple[int, int, int, int], float]] = []
@@ -142,7 +142,7 @@ def _fill(asked: Sequence[tuple[_Sample, tuple[int, int, int, int], float]], spe
 
 
 def area_under_curve(positive: Sequence[float], negative: Sequence[float]) -> float:
-    """Give how likely a positive scores above a negative one (area under the ROC curve; ties count half)."""
+    """Return the probability that a positive scores above a negative (area under the ROC curve; ties count half)."""
     if not positive or not negative:
         return float("nan")
     above = np.subtract.outer(np.array(positive), np.array(negative))
@@ -150,13 +150,13 @@ def area_under_curve(positive: Sequence[float], negative: Sequence[float]) -> fl
 
 
 def best_errors(positive: Sequence[float], negative: Sequence[float]) -> int:
-    """Give the errors at the best threshold."""
+    """Return the errors at the best threshold."""
     places = sorted({-np.inf, *positive, *negative, np.inf})
     return min(sum(p < place for p in positive) + sum(n >= place for n in negative) for place in places)
 
 
 def largest_change(changed: Map, strokes: Map) -> float:
-    """Give the largest share of changed strokes in a window as large as a narrow character."""
+    """Return the largest share of changed strokes in a window as large as a narrow character."""
     size = (15, 23)
     share = [cv2.boxFilter(part, -1, size, borderType=cv2.BORDER_CONSTANT) for part in (changed, strokes)]
     return float((share[0] / (share[1] + 0.05)).max())
@@ -199,7 +199,7 @@ class _Score:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What a method saw in a window: the strokes, bool, and whatever it compares windows by."""
+    """What a method finds in a window: strokes, bool, and what it compares windows by."""
 
     mask: NDArray[np.bool_]
     strokes: Map
@@ -227,7 +227,7 @@ def _judge(
 
 
 def _see_classically(rois: Sequence[Plane]) -> _Seen:
-    """Take what stands still and is brighter than its surroundings; all of the benchmark's captions are bright."""
+    """Mark what is static and brighter than its surroundings; all captions of the benchmark are bright."""
     mean, deviation, _, _ = statistics(rois)
     relief = mean - np.asarray(cv2.blur(mean, (19, 19)), np.float32)
     stroke_mask = (deviation <= 11) & (relief >= 22)
@@ -235,7 +235,7 @@ def _see_classically(rois: Sequence[Plane]) -> _Seen:
 
 
 def _differ_classically(before: _Seen, after: _Seen) -> float:
-    """Compare the levels where one of both has stroke_mask."""
+    """Compare the levels where either has strokes."""
     either = before.mask | after.mask
     needed = np.maximum(18, 0.5 * np.maximum(before.strokes, after.strokes))
     changed = either & (np.abs(before.level - after.level) > needed)
@@ -248,7 +248,7 @@ def _see_learned(rois: Sequence[Plane]) -> _Seen:
 
 
 def _differ_learned(before: _Seen, after: _Seen) -> float:
-    """Compare the levels where one of both very likely has a stroke."""
+    """Compare the levels where either very likely has a stroke."""
     either = np.maximum(before.strokes, after.strokes)
     way = np.abs(before.level - after.level)
     changed = either * np.clip((way - 18) / 40, 0, 1) * np.clip(np.abs(before.strokes - after.strokes) * 2, 0, 1)

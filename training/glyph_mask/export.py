@@ -1,4 +1,4 @@
-"""Writes the trained network as an ONNX file, batch normalization folded into the convolutions."""
+"""Write the trained network as an ONNX file, batch normalization folded into the convolutions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SIDES = {1: ("h", "w"), 2: ("half_h", "half_w"), 4: ("quarter_h", "quarter_w")}
 
 
 class _Graph:
-    """An ONNX graph in the making.
+    """A builder of an ONNX graph.
 
     It names the size of each map: only where ONNX Runtime knows that two are of one size does it add one to the other
     within the convolution that makes the latter.
@@ -42,12 +42,12 @@ class _Graph:
         return output
 
     def map(self, name: str, count: int, stride: int) -> str:
-        """Name the size of a tensor: so many maps, each so many times smaller than the window."""
+        """Name the size of a tensor: its number of maps, and how much smaller than the window they are."""
         self.maps.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", count, *_SIDES[stride]]))
         return name
 
     def convolve(self, layer: nn.Module, source: str, stride: int, *, plus: str = "", relu: bool = False) -> str:
-        """Add a convolution with what normalizes its output folded in; ``stride`` is that of its output."""
+        """Add a convolution with the normalization of its output folded in; ``stride`` is that of its output."""
         if isinstance(layer, nn.Sequential):
             convolution, norm = layer
             scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)

@@ -1,4 +1,4 @@
-"""The network that went before this one, as an ONNX file: what it learned is where training starts from.
+"""The previous network, from an ONNX file: training starts from its weights.
 
 It mixed channels in convolutions of 3x3 pixels (`second`, `down`) where this one does so in 1x1; all else has the same
 place and shape in both.
@@ -26,7 +26,7 @@ _SPLIT = ("second", "down")
 
 
 class Forerunner:
-    """The strokes that the former network sees, and its weights."""
+    """The previous network: the strokes it finds, and its weights."""
 
     def __init__(self, path: Path, threads: int) -> None:
         self._session = open_session(path.read_bytes(), threads)
@@ -38,12 +38,12 @@ class Forerunner:
         }
 
     def strokes(self, seen: Tensor) -> Tensor:
-        """Give the probability of a stroke at each pixel."""
+        """Return the probability of a stroke at each pixel."""
         return torch.from_numpy(np.asarray(self._session.run(["strokes"], {"window": seen.numpy()})[0]))
 
     @torch.no_grad()
     def hand_over(self, network: GlyphMaskNetwork, seen: Tensor) -> None:
-        """Give a new network the weights; what normalizes its layers is set so that it changes nothing of ``seen``."""
+        """Copy the weights into a new network, and set its normalization so that it does not change ``seen``."""
         layers = dict(self._layers)
         for name in _SPLIT:
             weight, bias = layers[name]
@@ -75,7 +75,7 @@ class Forerunner:
 
 
 def _split(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Give the convolutions of each input alone and of 1x1 pixels that come closest to one of both at once."""
+    """Return the convolutions of each input alone and of 1x1 pixels that best approximate one convolution over both."""
     outputs, inputs, *size = weight.shape
     left, strength, right = torch.linalg.svd(weight.permute(1, 0, 2, 3).flatten(2), full_matrices=False)
     root = strength[:, 0].sqrt()

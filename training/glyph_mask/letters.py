@@ -1,4 +1,4 @@
-"""Made-up lines of text and their pixels. No text of the benchmark's corpus is used."""
+"""Synthetic lines of text and their pixels. No text of the benchmark's corpus is used."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _word(rng: random.Random) -> str:
 
 
 def made_up_text(rng: random.Random, *, cjk: bool | None = None) -> str:
-    """Make up a line of text, Latin or Chinese, or a punctuation mark alone."""
+    """Generate a line of text, Latin or Chinese, or a punctuation mark alone."""
     if rng.random() < 0.12:
         return rng.choice(_SYMBOLS)
     if cjk if cjk is not None else rng.random() < 0.4:
@@ -53,7 +53,7 @@ def font_for(text: str, rng: random.Random) -> str:
 
 
 def change_one(text: str, rng: random.Random) -> str:
-    """Change one character of a text: what is hardest to see."""
+    """Change one character of a text, the change that is hardest to detect."""
     at = rng.randrange(len(text))
     letter = rng.choice(_ideographs()) if ord(text[at]) > 0x2E80 else rng.choice(_COMMON + "?!.,")
     return text[:at] + letter + text[at + 1 :]

@@ -1,4 +1,4 @@
-"""The network: half and quarter resolution inside, one logit a pixel outside; about 810 multiplications a pixel.
+"""The network: half and quarter resolution inside, one logit per pixel outside; about 810 multiplications per pixel.
 
 Convolutions of more than one pixel, the first apart, look at each channel by itself; those of one pixel mix them.
 The network that went before did both at once, in twice the multiplications.
@@ -26,7 +26,7 @@ def _convolution(
 
 
 class GlyphMaskNetwork(nn.Module):
-    """Logits ``(n, 1, h, w)`` of `glyph_network.channels` ``(n, CHANNELS, h, w)``; h and w are multiples of 4."""
+    """Logits ``(n, 1, h, w)`` of `glyph_mask.channels` ``(n, CHANNELS, h, w)``; h and w are multiples of 4."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""``python -m training.glyph_mask.prepare FOLDER``: makes the windows that the network is trained on and judged by."""
+"""``python -m training.glyph_mask.prepare FOLDER``: generate the windows for training and validation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ JUDGED_SEED = 10_000_000  # scenes from here on are never trained on
 
 
 def make_file(path: Path, first_seed: int) -> Path:
-    """Write the windows of `SCENES_PER_FILE` scenes, uint8 ``(windows, 6, height, width)``, unless they are there."""
+    """Write the windows of `SCENES_PER_FILE` scenes, uint8 ``(windows, 6, height, width)``, unless they exist."""
     import cv2
 
     cv2.setNumThreads(1)

@@ -1,4 +1,4 @@
-"""Made-up scenes: captions that come, change and go over pictures that move, really encoded with H.264.
+"""Synthetic scenes: captions that appear, change, and disappear over moving pictures, encoded with H.264.
 
 A scene gives several windows: sets of frames as the engine looks at them, with the strokes that stood in them.
 """
@@ -28,7 +28,7 @@ Planes = NDArray[np.uint8]
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    """A caption as drawn: coverage of strokes, of what lies under them, and its opacity on each frame."""
+    """A caption as drawn: coverage of strokes, of what is under them, and its opacity on each frame."""
 
     fill: Gray
     under: Gray
@@ -37,7 +37,7 @@ class _Layer:
 
 @dataclass(frozen=True, slots=True)
 class _Style:
-    """How captions of a scene look; levels are luma, sizes native pixels."""
+    """The look of a scene's captions; levels are luma, sizes native pixels."""
 
     size: int
     level: float
@@ -52,7 +52,7 @@ class _Style:
 
 @dataclass(frozen=True, slots=True)
 class _Motion:
-    """Where the backdrop stands on each frame, how it is scaled, and where it is cut."""
+    """The backdrop's position and scale on each frame, and its cuts."""
 
     path: NDArray[np.float32]
     scale: NDArray[np.float32]
@@ -109,7 +109,7 @@ def _letter(text: str, style: _Style, font: str, at: tuple[int, int], shape: tup
 
 
 def _paste(target: Gray, mask: Gray, top: int, left: int) -> None:
-    """Put the larger of both where a mask lies over a picture; what reaches beyond is cut."""
+    """Take the maximum of a mask and a picture at a place, clipped to the picture."""
     y0, x0 = max(0, top), max(0, left)
     y1, x1 = min(target.shape[0], top + mask.shape[0]), min(target.shape[1], left + mask.shape[1])
     if y1 > y0 and x1 > x0:
@@ -118,7 +118,7 @@ def _paste(target: Gray, mask: Gray, top: int, left: int) -> None:
 
 
 def _times(kind: str, rng: random.Random) -> list[NDArray[np.float32]]:
-    """Give the opacity over the frames of each caption of a scene; the change is somewhere in the middle."""
+    """Return the opacity over the frames of each caption of a scene; the change is somewhere in the middle."""
     at = rng.randint(5, FRAMES - 5)
     frames = np.arange(FRAMES, dtype=np.float32)
     before, after = (frames < at).astype(np.float32), (frames >= at).astype(np.float32)
@@ -180,7 +180,7 @@ def _motion(rng: random.Random) -> _Motion:
 def _shots(
     motion: _Motion, shape: tuple[int, int], letter_px: float, scene_text: bool, rng: random.Random
 ) -> list[Gray]:
-    """Give the backdrop of each frame."""
+    """Return the backdrop of each frame."""
     margin = int(np.abs(motion.path).max()) + 8
     size = (shape[0] + 2 * margin, shape[1] + 2 * margin)
     canvas = backdrop(*size, letter_px, rng, scene_text=scene_text)
@@ -206,7 +206,7 @@ def _shots(
 
 
 def _ticker(shape: tuple[int, int], size: int, rng: random.Random) -> tuple[Gray, int, float]:
-    """Give a long line of moving text, its top and its speed in native pixels a frame."""
+    """Return a long line of moving text, its top, and its speed in native pixels per frame."""
     text = "  +++  ".join(made_up_text(rng, cjk=False) for _ in range(6))
     mask = draw_text(text, font_for(text, rng), round(size * rng.uniform(0.6, 1)), 0)[0]
     wanted = shape[1] + 400
@@ -248,7 +248,7 @@ def _through_codec(frames: list[Gray], crf: int, preset: str) -> list[Planes]:
 
 
 def make_scene(seed: int) -> list[Planes]:
-    """Make one scene's windows.
+    """Generate the windows of one scene.
 
     Returns:
         Windows, each uint8 ``(6, HEIGHT, WIDTH)``: mean, mean deviation times `MAD_SCALE`, lowest and highest luma
@@ -285,7 +285,7 @@ def make_scene(seed: int) -> list[Planes]:
 
 
 def _choose(rng: random.Random) -> list[int]:
-    """Choose the frames of a window: few or many, near or far from one another."""
+    """Choose the frames of a window: few or many, close together or far apart."""
     count = rng.choice((2, 3, 4, 5, 7, 9))
     step = rng.choice((1, 1, 2, 3)) if count <= 5 else rng.choice((1, 2))
     start = rng.randint(0, FRAMES - 1 - step * (count - 1))
@@ -300,7 +300,7 @@ def _compose(
     grain: float,
     rng: random.Random,
 ) -> list[Gray]:
-    """Draw ticker, still shapes and captions over the backdrops."""
+    """Draw a ticker, static shapes, and captions over the backdrops."""
     draw = np.random.default_rng(rng.getrandbits(32))
     height, width = shots[0].shape
     still = None

@@ -1,4 +1,4 @@
-"""``python -m training.glyph_mask.train FOLDER``: trains the network on the prepared windows, writes it as ONNX."""
+"""``python -m training.glyph_mask.train FOLDER``: train the network on the prepared windows and write it as ONNX."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TAUGHT = 0.6  # share of the loss that asks for what the forerunner says, where
 
 
 def prepare_batch(windows: NDArray[np.uint8]) -> tuple[Tensor, Tensor, Tensor]:
-    """Give what the network sees, the strokes and the weights of some stored windows."""
+    """Return the network's input, the strokes, and the weights of stored windows."""
     seen = np.stack(
         [
             channels(mean.astype(np.float32), mad.astype(np.float32) / MAD_SCALE, low, high)
@@ -36,7 +36,7 @@ def prepare_batch(windows: NDArray[np.uint8]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _changed(windows: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Mirror windows, turn them into negatives, change their contrast."""
+    """Augment windows: mirror, invert, and change contrast."""
     windows = windows.copy()
     for number in range(len(windows)):
         if rng.random() < 0.5:
@@ -65,7 +65,7 @@ def _batches(files: list[Path], size: int, steps: int, rng: np.random.Generator)
 
 
 def weigh(logits: Tensor, strokes: Tensor, weights: Tensor, strokes_count: float) -> Tensor:
-    """Give the loss: cross entropy in which a pixel of a stroke counts ``strokes_count`` times as much as another."""
+    """Return the loss: cross entropy in which a stroke pixel counts ``strokes_count`` times as much as others."""
     weights = weights * (1 + (strokes_count - 1) * strokes)
     loss = nn.functional.binary_cross_entropy_with_logits(logits, strokes, weights, reduction="sum")
     return loss / weights.sum()
@@ -73,7 +73,7 @@ def weigh(logits: Tensor, strokes: Tensor, weights: Tensor, strokes_count: float
 
 @torch.no_grad()
 def judge(network: nn.Module, windows: NDArray[np.uint8]) -> tuple[float, float, float]:
-    """Give loss, and precision and recall of the stroke pixels at one half."""
+    """Return loss, and precision and recall of stroke pixels at threshold 0.5."""
     network.eval()
     losses, right, found, there = [], 0.0, 0.0, 0.0
     for start in range(0, len(windows), 16):
