@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,18 +41,22 @@ class VideoError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class IndexFacts:
-    """What a container's index says.
+class SampleTable:
+    """The frames that an mp4 or mov lists in its sample table.
 
     Attributes:
-        frame_count: the frames it lists; 0 where it does not list every frame.
-        keyframes: times of the keyframes, in ticks from the first frame.
-        last_keyframe: time stamp of the last keyframe, in ticks.
+        frame_count: frames that the file contains in full.
+        missing: frames that are listed but lie behind the end of the file.
+        keyframes: decoding times of the keyframes, in ticks from the first displayed frame's.
+        last_keyframe: decoding time of the last keyframe, in ticks.
+        longest_step: the longest time between two frames, in ticks.
     """
 
     frame_count: int
+    missing: int
     keyframes: tuple[int, ...]
-    last_keyframe: int | None
+    last_keyframe: int
+    longest_step: int
 
 
 def open_video(path: Path, accelerator: HWAccel | None = None, *, skip_probing: bool = False) -> InputContainer:
@@ -77,31 +82,44 @@ def open_video(path: Path, accelerator: HWAccel | None = None, *, skip_probing: 
         raise VideoError(path, _why_unreadable(path)) from error
 
 
-def video_stream(container: InputContainer, path: Path) -> VideoStream:
-    """Return the first stream of moving pictures.
+def video_stream(container: InputContainer, path: Path, index: int | None = None) -> VideoStream:
+    """Return the main stream of moving pictures.
+
+    Cover pictures are left out. Streams that a decoder exists for come first, then the one that the file marks as
+    default, then the one with the largest picture, then the first: the choice of FFmpeg and mpv.
+
+    Args:
+        container: an open video, which is closed where there is no stream to return.
+        path: its file.
+        index: return the stream of this index, chosen before; sizes may be unknown without probing.
 
     Raises:
-        VideoError: there is none, or FFmpeg does not know its codec.
+        VideoError: there is no video stream, or FFmpeg does not know its codec.
     """
     from av.stream import Disposition
 
-    for stream in container.streams.video:
-        # The cover of a song is a video stream of one picture.
-        if not stream.disposition & Disposition.attached_pic:
-            if stream.codec_context is None:
-                container.close()
-                raise VideoError(path, "the video's codec is not supported")
-            return stream
+    if index is not None:
+        return container.streams.video[[stream.index for stream in container.streams.video].index(index)]
+    streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+    decodable = [stream for stream in streams if stream.codec_context is not None]
+    if decodable:
+        return max(decodable, key=lambda stream: (bool(stream.disposition & Disposition.default), _pixels(stream)))
     kinds = {stream.type for stream in container.streams}
     container.close()
+    if streams:
+        raise VideoError(path, "the video's codec is not supported")
     raise VideoError(path, "contains audio only, no video" if "audio" in kinds else "contains no video")
+
+
+def _pixels(stream: VideoStream) -> int:
+    return stream.codec_context.width * stream.codec_context.height
 
 
 def headers_suffice(path: Path, stream: VideoStream) -> bool:
     """Return whether a file's headers alone give the picture size and the reordering that decoding found."""
     try:
         with open_video(path, skip_probing=True) as container:
-            unprobed, context = video_stream(container, path).codec_context, stream.codec_context
+            unprobed, context = video_stream(container, path, stream.index).codec_context, stream.codec_context
             by_headers = (unprobed.width, unprobed.height, unprobed.has_b_frames)
     except VideoError:
         return False
@@ -141,7 +159,7 @@ def decode(container: InputContainer, stream: VideoStream, *, strict: bool = Fal
     """
     from av.error import FFmpegError
 
-    for packet in itertools.chain(_packets(container, stream), (None,)):
+    for packet in itertools.chain(packets(container, stream), (None,)):
         try:
             pictures = stream.decode(packet)
         except FFmpegError:
@@ -163,69 +181,42 @@ def first_frame(container: InputContainer, stream: VideoStream, path: Path) -> a
     return frame
 
 
-def index_facts(container: InputContainer, stream: VideoStream, path: Path) -> IndexFacts:
-    """Return what the container's index says of the frames that the file contains in full.
+def has_sample_table(container: InputContainer, stream: VideoStream) -> bool:
+    """Return whether the file is an mp4 or mov that lists the stream's frames in one table, not in fragments."""
+    return container.format.name.startswith("mov") and stream.frames > 0
 
-    Only mp4 and its relatives list every frame. Entries carry decoding times, which differ from display times by a
-    constant; therefore keyframes count from the first displayed entry.
+
+def sample_table(container: InputContainer, stream: VideoStream, path: Path) -> SampleTable | None:
+    """Return what the sample table of an mp4 or mov says; None where the file has none, as in other containers.
+
+    Entries carry decoding times, which differ from display times by a constant.
     """
+    if not has_sample_table(container, stream):
+        return None
     size = path.stat().st_size
-    _seek(container, stream, 0)  # FFmpeg reads Matroska's index at the first seek
-    entries = stream.index_entries
-    present = [entry for entry in entries if entry.pos + entry.size <= size and not entry.is_discard]
-    if not present:
-        return IndexFacts(0, (), None)
-    lists_every_frame = container.format.name.startswith("mov")
-    first = present[0].timestamp
+    entries = [entry for entry in stream.index_entries if not entry.is_discard]
+    present = [entry for entry in entries if entry.pos + entry.size <= size]
     keyframes = [entry.timestamp for entry in present if entry.is_keyframe]
-    return IndexFacts(
-        frame_count=len(present) if lists_every_frame and stream.frames else 0,
-        keyframes=tuple(ticks - first for ticks in keyframes),
-        last_keyframe=keyframes[-1] if keyframes else None,
+    if not keyframes:
+        return None
+    times = [entry.timestamp for entry in present]
+    return SampleTable(
+        frame_count=len(present),
+        missing=len(entries) - len(present),
+        keyframes=tuple(ticks - times[0] for ticks in keyframes),
+        last_keyframe=keyframes[-1],
+        longest_step=max((after - before for before, after in itertools.pairwise(times)), default=0),
     )
 
 
-def last_pts(container: InputContainer, stream: VideoStream, index: IndexFacts) -> int | None:
-    """Return the time at which the last frame's display ends, in ticks; None where no packet has a time.
-
-    The end of the file is read, not decoded: the headers of a file that was cut off, or written by a live encoder, do
-    not give its end. Where seeking does not reach the end, the whole file is read once.
-    """
-    for start in (index.last_keyframe, _by_header(container, stream), None):
-        if start is None and index.last_keyframe is None and not _seek(container, stream, 0):
-            continue
-        if start is not None and not _seek(container, stream, start):
-            continue
-        end = _read_to_end(container, stream)
-        if end is not None:
-            return end
-    return None
-
-
-def _by_header(container: InputContainer, stream: VideoStream) -> int | None:
-    """Return the end that the headers claim, in ticks, or None."""
-    if stream.duration and stream.time_base:
-        return (stream.start_time or 0) + stream.duration
-    if container.duration and stream.time_base:
-        return round(container.duration / 1_000_000 / stream.time_base)
-    return None
-
-
-def _seek(container: InputContainer, stream: VideoStream, ticks: int) -> bool:
-    from av.error import FFmpegError
-
-    try:
-        container.seek(ticks, stream=stream, backward=True)
-    except FFmpegError:
-        return False
-    return True
-
-
-def _read_to_end(container: InputContainer, stream: VideoStream) -> int | None:
+def end_pts(container: InputContainer, stream: VideoStream, last_keyframe: int) -> int | None:
+    """Return when the last frame's display ends, in ticks, by reading (not decoding) from the last keyframe on."""
+    if not _seek(container, stream, last_keyframe):
+        return None
     end: int | None = None
     shortest: int | None = None
     previous: int | None = None
-    for packet in _packets(container, stream):
+    for packet in packets(container, stream):
         at = packet.pts if packet.pts is not None else packet.dts
         if at is None or packet.is_discard:
             continue
@@ -239,11 +230,25 @@ def _read_to_end(container: InputContainer, stream: VideoStream) -> int | None:
 
 
 def _ticks_per_frame(stream: VideoStream) -> int:
-    rate = stream.average_rate or stream.guessed_rate
-    return round(1 / (rate * stream.time_base)) if rate and stream.time_base else 1
+    return max(1, round(1 / (nominal_rate(stream) * stream.time_base))) if stream.time_base else 1
 
 
-def _packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
+def nominal_rate(stream: VideoStream) -> Fraction:
+    """Return the frame rate that the headers claim, frames per second; 25 where they claim none, as FFmpeg does."""
+    return stream.average_rate or stream.guessed_rate or stream.base_rate or Fraction(25)
+
+
+def _seek(container: InputContainer, stream: VideoStream, ticks: int) -> bool:
+    from av.error import FFmpegError
+
+    try:
+        container.seek(ticks, stream=stream, backward=True)
+    except FFmpegError:
+        return False
+    return True
+
+
+def packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
     """Read packets to the end. Reading continues after damage; a file that was cut off ends where it is cut."""
     from av.error import EOFError as EndOfFile
     from av.error import FFmpegError

@@ -1,6 +1,7 @@
 """Probe videos, sample their pictures, and read every native frame.
 
-Every unusable file raises one VideoError. Times count from the first displayed frame.
+Every unusable file raises one VideoError. Times are seconds on the player's clock (see `timestamps`); frame numbers
+count from the first picture.
 """
 
 from __future__ import annotations
@@ -13,25 +14,44 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from captionacc_dagster.captioning.captions import CaptionWarning
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.video.containers import (
+    SampleTable,
     VideoError,
     decode,
+    end_pts,
     first_frame,
+    has_sample_table,
     headers_suffice,
-    index_facts,
-    last_pts,
+    nominal_rate,
     open_video,
+    packets,
+    sample_table,
     video_stream,
 )
 from captionacc_dagster.captioning.video.nvdec import NvdecUnavailable, log_cpu_fallback, open_on_nvdec
 from captionacc_dagster.captioning.video.pictures import Picture
+from captionacc_dagster.captioning.video.timestamps import (
+    MAX_FRAME_RATE,
+    MIN_PAUSE_S,
+    Clock,
+    FrameTimes,
+    PacketTime,
+    frame_times,
+    without_repeats,
+    zero_pts,
+)
 from captionacc_dagster.captioning.video.tuning import TUNING
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
 
 __all__ = [
     "NativeFrame",
@@ -69,15 +89,23 @@ class VideoFacts:
         width, height: of the picture as displayed, pixels.
         duration_s: time at which the last frame ends, seconds.
         frame_rate: average, frames per second.
-        frame_count: from the container; an estimate where the container does not list every frame.
+        frame_count: frames that the file contains, of its packets.
         codec: FFmpeg's name.
         bitrate: of the whole file, bits per second.
         rotation: clockwise rotation for display, degrees: 0, 90, 180, or 270.
         pixel_format: FFmpeg's name.
-        first_pts: presentation time stamp of the first displayed frame, in ``time_base``.
+        zero_pts: presentation time stamp of the player's zero, in ``time_base``.
         time_base: seconds per tick.
-        keyframes_s: times of the keyframes that the index lists, rising, seconds.
+        first_s: time of the first frame, seconds.
+        step_s: usual time from frame to frame, seconds.
+        keyframes_s: times of the keyframes, rising, seconds.
+        pauses_s: start and end of the frames that are displayed for seconds on end.
+        stream_index: of the video stream among the file's streams.
         can_skip_probing: whether the file's `headers_suffice`.
+        has_timestamps: whether the file's time stamps are usable.
+        is_continuous: whether a frame's time is a function of its time stamp. Otherwise frames are decoded from the
+            first one on, without seeking.
+        warnings: what the user should know about the file.
     """
 
     path: Path
@@ -90,14 +118,17 @@ class VideoFacts:
     bitrate: int
     rotation: int
     pixel_format: str
-    first_pts: int = 0
+    zero_pts: int = 0
     time_base: Fraction = Fraction(1, 90000)
+    first_s: float = 0.0
+    step_s: float = 0.04
     keyframes_s: tuple[float, ...] = field(default=(), repr=False)
+    pauses_s: tuple[tuple[float, float], ...] = field(default=(), repr=False)
+    stream_index: int | None = field(default=None, repr=False)
     can_skip_probing: bool = field(default=False, repr=False)
-
-    def time_of(self, pts: int) -> float:
-        """Return the time of a presentation time stamp, seconds from the first displayed frame."""
-        return float((pts - self.first_pts) * self.time_base)
+    has_timestamps: bool = field(default=True, repr=False)
+    is_continuous: bool = field(default=True, repr=False)
+    warnings: tuple[CaptionWarning, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,33 +151,94 @@ def probe(path: Path) -> VideoFacts:
     try:
         stream = video_stream(container, path)
         frame = first_frame(container, stream, path)
-        time_base = stream.time_base or Fraction(1, 90000)
         first_pts = frame.pts if frame.pts is not None else frame.dts or 0
+        suffices = headers_suffice(path, stream)
+        times = _listed_times(container, stream, path, first_pts) or _read_times(container, stream, path, first_pts)
+        if times is None:
+            raise VideoError(path, "no frame can be read")
         sideways = frame.rotation % 180 not in range(-45, 46) and frame.rotation % 180 <= 135
-        index = index_facts(container, stream, path)
-        rate = stream.average_rate or stream.guessed_rate or stream.base_rate or Fraction(25)
-        end = last_pts(container, stream, index)
-        duration_s = float((end - first_pts) * time_base) if end is not None else 0.0
-        duration_s = max(duration_s, float(1 / rate))
-        frame_count = index.frame_count or stream.frames or round(duration_s * rate)
         return VideoFacts(
             path=path,
             width=frame.height if sideways else frame.width,
             height=frame.width if sideways else frame.height,
-            duration_s=duration_s,
-            frame_rate=max(frame_count, 1) / duration_s,
-            frame_count=max(frame_count, 1),
+            duration_s=times.end_s,
+            frame_rate=times.count / (times.end_s - times.first_s),
+            frame_count=times.count,
             codec=stream.codec_context.codec.canonical_name,
-            bitrate=round(path.stat().st_size * 8 / duration_s),
+            bitrate=round(path.stat().st_size * 8 / times.end_s),
             rotation=round(-frame.rotation / 90) % 4 * 90,
             pixel_format=frame.format.name,
-            first_pts=first_pts,
-            time_base=time_base,
-            keyframes_s=tuple(float(ticks * time_base) for ticks in index.keyframes),
-            can_skip_probing=headers_suffice(path, stream),
+            zero_pts=times.zero_pts,
+            time_base=_time_base(stream),
+            first_s=times.first_s,
+            step_s=times.step_s,
+            keyframes_s=times.keyframes_s,
+            pauses_s=times.pauses_s,
+            stream_index=stream.index,
+            can_skip_probing=suffices,
+            has_timestamps=times.has_timestamps,
+            is_continuous=times.is_continuous,
+            warnings=times.warnings,
         )
     finally:
         container.close()
+
+
+def _time_base(stream: VideoStream) -> Fraction:
+    return stream.time_base or Fraction(1, 90000)
+
+
+def _listed_times(container: InputContainer, stream: VideoStream, path: Path, first_pts: int) -> FrameTimes | None:
+    """Return the frame times by an mp4's sample table; None where there is none, or where it is irregular.
+
+    The table lists decoding times. For steady frames they differ from display times by a constant.
+    """
+    table = sample_table(container, stream, path)
+    time_base = _time_base(stream)
+    if table is None or table.longest_step * time_base > MIN_PAUSE_S:
+        return None
+    zero = zero_pts(container, first_pts, time_base, has_sample_table=True)
+    end = end_pts(container, stream, table.last_keyframe)
+    step_s = float(1 / nominal_rate(stream))
+    first_s = max(0.0, float((first_pts - zero) * time_base))
+    end_s = max(float((end - zero) * time_base) if end is not None else 0.0, first_s + step_s)
+    if table.frame_count > (end_s - first_s) * MAX_FRAME_RATE + 1:
+        return None
+    return FrameTimes(
+        zero_pts=zero,
+        count=table.frame_count,
+        first_s=first_s,
+        end_s=end_s,
+        step_s=(end_s - first_s) / table.frame_count,
+        keyframes_s=tuple(first_s + float(ticks * time_base) for ticks in table.keyframes),
+        warnings=_missing_frames(table),
+    )
+
+
+def _missing_frames(table: SampleTable) -> tuple[CaptionWarning, ...]:
+    if not table.missing:
+        return ()
+    listed = table.frame_count + table.missing
+    message = f"The file is cut off: {table.missing} of {listed} frames are missing. Get the whole file."
+    return (CaptionWarning("frames_missing", message),)
+
+
+def _read_times(container: InputContainer, stream: VideoStream, path: Path, first_pts: int) -> FrameTimes | None:
+    """Return the frame times by reading, not decoding, every packet of the file.
+
+    That takes about 5 µs a frame. Headers cannot replace it: live recordings have none, and damaged ones lie.
+    """
+    time_base = _time_base(stream)
+    # Without probing, FFmpeg would not know how frames are reordered where a file has decoding times only.
+    with open_video(path) as again:
+        read = [
+            PacketTime(packet.pts if packet.pts is not None else packet.dts, packet.duration or 0, packet.is_keyframe)
+            for packet in packets(again, video_stream(again, path, stream.index))
+            if not packet.is_discard
+        ]
+    rate = float(nominal_rate(stream))
+    zero = zero_pts(container, first_pts, time_base, has_sample_table=has_sample_table(container, stream))
+    return frame_times(read, zero, time_base, rate)
 
 
 class NativeFrame:
@@ -220,10 +312,10 @@ class VideoReader:
         facts = self.facts
         if self._on_gpu:
             self._container = open_on_nvdec(facts.path, facts.codec, facts.pixel_format)
-            self._stream = video_stream(self._container, facts.path)
+            self._stream = video_stream(self._container, facts.path, facts.stream_index)
             return
         self._container = open_video(facts.path, skip_probing=facts.can_skip_probing)
-        self._stream = video_stream(self._container, facts.path)
+        self._stream = video_stream(self._container, facts.path, facts.stream_index)
         context = self._stream.codec_context
         skip, skip_filter, threads = self._decoder
         context.thread_count = threads
@@ -243,21 +335,22 @@ class VideoReader:
 
     def frames_from(self, time_s: float) -> Iterator[NativeFrame]:
         """Decode from the last keyframe at or before a time, or from earlier where the file seeks badly."""
-        for start in (time_s, time_s - _SEEK_BACK_S, None):
+        latest_s = max(time_s, self.facts.first_s) + 1.5 * self.facts.step_s
+        for start in (time_s, time_s - _SEEK_BACK_S, None) if self.facts.is_continuous else (None,):
             if start is None:
                 self._reopen()
             elif not self._seek(start):
                 continue
             frames = self.frames()
             first = next(frames, None)
-            if first is not None and (start is None or first.time_s <= time_s + 1.5 / self.facts.frame_rate):
+            if first is not None and (start is None or first.time_s <= latest_s):
                 return itertools.chain((first,), frames)
         return iter(())
 
     def _seek(self, time_s: float) -> bool:
         from av.error import FFmpegError
 
-        pts = self.facts.first_pts + max(0, round(time_s / self.facts.time_base))
+        pts = self.facts.zero_pts + max(0, round(time_s / self.facts.time_base))
         try:
             self._container.seek(pts, stream=self._stream, backward=True)
         except FFmpegError:
@@ -267,19 +360,20 @@ class VideoReader:
     def frames(self) -> Iterator[NativeFrame]:
         """Decode from the current position to the end. ``index`` counts from 0 at this call; times rise strictly."""
         facts = self.facts
-        step = 1 / facts.frame_rate
-        last = -step
+        clock = Clock(
+            facts.zero_pts,
+            facts.time_base,
+            facts.step_s,
+            has_timestamps=facts.has_timestamps,
+            repairs=not facts.is_continuous,
+        )
         for index, frame in enumerate(decode(self._container, self._stream, strict=self._on_gpu)):
-            pts = frame.pts if frame.pts is not None else frame.dts
-            time_s = facts.time_of(pts) if pts is not None else last + step
-            if index and time_s <= last:  # a damaged time stamp; the decoder's order is the order of display
-                time_s = last + min(step, float(facts.time_base))
-            last = time_s
+            time_s = clock.time_of(frame.pts if frame.pts is not None else frame.dts)
             yield NativeFrame(index, time_s, Picture(frame, facts.rotation, (facts.width, facts.height), self._scaler))
 
 
 def sample_frames(facts: VideoFacts, rate: float, *, long_side: int | None = None) -> Iterator[SampledFrame]:
-    """Return an even sample of a video: ``int(duration * rate)`` pictures, at least one.
+    """Return an even sample of a video: at most ``int(duration * rate)`` pictures, at least one.
 
     Args:
         facts: the video.
@@ -301,7 +395,7 @@ def target_times(facts: VideoFacts, rate: float) -> list[float]:
     """Return the times of an even sample of a video, rising, seconds.
 
     Sample ``i`` is at ``(i + 0.5) / rate``, or at the nearest keyframe within `VideoTuning.keyframe_reach`: keyframes
-    cost the least to decode.
+    cost the least to decode. A frame that is displayed for several samples is sampled once.
 
     Raises:
         ValueError: ``rate`` is not positive.
@@ -312,7 +406,8 @@ def target_times(facts: VideoFacts, rate: float) -> list[float]:
     spacing = min(1 / rate, facts.duration_s / count)
     times = [(index + 0.5) * (1 / rate if count > 1 else spacing) for index in range(count)]
     near = [_nearest(facts.keyframes_s, time_s, TUNING.keyframe_reach * spacing) for time_s in times]
-    return [time_s if keyframe is None else keyframe for time_s, keyframe in zip(times, near, strict=True)]
+    moved = [time_s if keyframe is None else keyframe for time_s, keyframe in zip(times, near, strict=True)]
+    return without_repeats(moved, facts.first_s, facts.pauses_s)
 
 
 def scaled_size(facts: VideoFacts, long_side: int | None) -> tuple[int, int]:
@@ -470,7 +565,7 @@ def _advance(
     frames: Iterator[NativeFrame], time_s: float, previous: NativeFrame | None, facts: VideoFacts
 ) -> NativeFrame | None:
     """Decode up to the frame on display at a time, and return it."""
-    half_frame = 0.5 / facts.frame_rate
+    half_frame = 0.5 * facts.step_s
     while previous is None or previous.time_s < time_s - half_frame:
         frame = next(frames, None)
         if frame is None:

@@ -140,17 +140,6 @@ def test_variable_frame_rate_keeps_its_own_times(tmp_path: Path):
     assert facts.duration_s >= 0.9
 
 
-@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
-def test_time_counts_from_the_first_displayed_frame(tmp_path: Path, suffix: str):
-    pts = [5000 + 100 * number for number in range(20)]
-    clip = write_clip(tmp_path / f"late.{suffix}", levels(20), 10, options=LOSSLESS, pts=pts)
-    facts = probe(clip)
-    times = [frame.time_s for frame in native_frames(facts)]
-    assert times == pytest.approx([number / 10 for number in range(20)], abs=2e-3)
-    assert facts.duration_s == pytest.approx(2.0, abs=0.11)
-    assert [s.timestamp_s for s in sample_frames(facts, 1.0)] == pytest.approx([0.5, 1.5], abs=0.41)
-
-
 def test_a_duration_that_the_header_does_not_say_is_found(tmp_path: Path):
     clip = write_clip(
         tmp_path / "live.webm",
