@@ -1,4 +1,4 @@
-"""``python -m benchmarks.captions``: renders the clips, runs the systems on them, prints and writes the results."""
+"""``python -m benchmarks.captions``: renders clips, runs the systems on them, and reports the results."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from benchmarks.captions.wide.specs import WideSpec
 Spec = TypeVar("Spec", ClipSpec, WideSpec)
 
 _RESULTS = Path(__file__).with_name("RESULTS.md")
-# Kept between runs and told in RESULTS.md: the last memory check, and by hand what is left and why.
+# Sections of RESULTS.md that other runs write, and one written by hand: what is left and why.
 _MEMORY = Path(__file__).with_name("memory.md")
 _REAL = Path(__file__).with_name("real.md")
 _LIMITS = Path(__file__).with_name("limits.md")
@@ -65,8 +65,10 @@ def _options() -> argparse.Namespace:
     )
     parser.add_argument("--systems", default=",".join(SYSTEMS), help="comma separated, of: " + ", ".join(SYSTEMS))
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes that render or perturb")
-    parser.add_argument("--failures", action="store_true", help="tell every failing caption with its neighbors")
-    parser.add_argument("--render-only", action="store_true", help="only make the clips, print their paths")
+    parser.add_argument(
+        "--failures", action="store_true", help="list every failing caption with the predictions near it"
+    )
+    parser.add_argument("--render-only", action="store_true", help="only render the clips and print their paths")
     parser.add_argument("--install-fonts", action="store_true", help="install missing fonts with apt-get")
     parser.add_argument("--sheets", type=Path, metavar="FOLDER", help="draw a contact sheet of each clip (PNG)")
     parser.add_argument(
@@ -74,7 +76,7 @@ def _options() -> argparse.Namespace:
         type=float,
         nargs="+",
         metavar="MINUTES",
-        help="only check the memory: the first clip, repeated to each of these lengths",
+        help="only measure memory: the first clip, repeated to each of these lengths",
     )
     parser.add_argument(
         "--perturb",
@@ -82,7 +84,7 @@ def _options() -> argparse.Namespace:
         metavar="FIELD",
         help="only change each tuned number (or these) by a fifth, and show which captions move",
     )
-    parser.add_argument("--fresh", action="store_true", help="measure the baseline again where it is kept")
+    parser.add_argument("--fresh", action="store_true", help="measure the baseline again instead of using its cache")
     parser.add_argument(
         "--write", action="store_true", help=f"write {_RESULTS.name} and results.json; with --perturb {_TUNING.name}"
     )
@@ -90,7 +92,7 @@ def _options() -> argparse.Namespace:
 
 
 def _measured(pool: ProcessPoolExecutor, clip: Clip, system: str, *, fresh: bool) -> Measured:
-    """Measure a system on a clip, or take what was kept of the baseline."""
+    """Measure a system on a clip, or return the cached measurement of the baseline."""
     folder = bench_folder() / "baseline"
     if system == "baseline" and not fresh and (known := kept.load(folder, clip.video)):
         return known
@@ -101,7 +103,7 @@ def _measured(pool: ProcessPoolExecutor, clip: Clip, system: str, *, fresh: bool
 
 
 def _run(clips: Sequence[Clip], system: str, *, fresh: bool) -> list[Judged]:
-    """Measure a system on every clip, one after the other in a process of its own."""
+    """Measure a system on one clip after the other, in a process of its own."""
     judged = []
     with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
         for clip in clips:
@@ -121,7 +123,7 @@ def _run(clips: Sequence[Clip], system: str, *, fresh: bool) -> list[Judged]:
 
 
 def _check_memory(clip: Clip, lengths: Sequence[float], *, write: bool) -> None:
-    """Check the memory on videos of some lengths, in minutes; with ``write`` the table is kept for RESULTS.md."""
+    """Measure the memory on videos of some lengths, in minutes; with ``write`` the table goes into RESULTS.md."""
     checks: list[MemoryCheck] = []
     table = ""
     for minutes in lengths:
@@ -165,21 +167,23 @@ def _report_real(results: dict[str, list[Judged]], options: argparse.Namespace) 
         )
 
 
-def _document(results: dict[str, list[Judged]], part: str) -> str:
+def _document(results: dict[str, list[Judged]], part: str, seeds: str) -> str:
     totals = {system: Totals.of(rows) for system, rows in results.items()}
     first = next(iter(totals.values()))
     video = sum(row.seconds for row in first.judged)
     sections = [
         "# Results of the caption benchmark",
         f"Made by `python -m benchmarks.captions --part {part} --write` on {datetime.now(UTC):%Y-%m-%d}: "
-        f"{len(first.judged)} clips, {first.scores.truths} captions, {video:.0f} s of video. Defaults only; the "
-        "engine finds the caption region by itself. What counts as right is written in docs/benchmark.md.",
+        f"{len(first.judged)} clips, {first.scores.truths} captions, {video:.0f} s of video. The engine "
+        "runs with its defaults and finds the caption region itself. docs/benchmark.md defines what counts as right. "
+        f"Seeds of the clips: {seeds}.",
         machine(),
         "## Goals",
         goals_table(totals),
-        "CER is normalized (white space, full and half width, case and punctuation apart); raw CER is not. CPU is that "
-        "of the whole of `process` without loading models, against decoding every frame once with PyAV right before "
-        f"in the same process. Measured (UTC): {_when(results)}.",
+        "CER is normalized: it ignores white space, width, case, and punctuation; raw CER does not. CPU is that of all "
+        "of `process` without start-up, divided by that of decoding every frame once with PyAV just before in the same "
+        f"process. Start-up (imports and models, once a process): {_startup(results)}. "
+        f"Measured (UTC): {_when(results)}.",
     ]
     kept_sections = (
         ("Real videos", _REAL),
@@ -193,19 +197,29 @@ def _document(results: dict[str, list[Judged]], part: str) -> str:
         sections += [f"## {system.capitalize()}: clip by clip", clips_table(rows)]
         if system == "engine":
             sections += ["### Where its time goes", profile_table(totals[system])]
-            told = [line for row in rows for line in failures(row) if " text " not in line]
-            sections += ["### What it got wrong", "```\n" + "\n".join(told or ["nothing"]) + "\n```"]
+            errors = [line for row in rows for line in failures(row) if " text " not in line]
+            sections += ["### What it got wrong", "```\n" + "\n".join(errors or ["nothing"]) + "\n```"]
     return "\n\n".join(sections) + "\n"
 
 
+def _startup(results: dict[str, list[Judged]]) -> str:
+    """Return the cost of start-up of each system whose process was measured."""
+    firsts = {
+        system: max(rows, key=lambda row: row.measured.startup_cpu_s).measured for system, rows in results.items()
+    }
+    return ", ".join(
+        f"{system} {row.startup_cpu_s:.1f} CPU-s in {row.startup_wall_s:.1f} s" for system, row in firsts.items()
+    )
+
+
 def _when(results: dict[str, list[Judged]]) -> str:
-    """Tell when each system was measured: the baseline may be kept from an earlier day."""
+    """Return when each system was measured; the baseline may be from an earlier day."""
     times = {system: sorted(row.measured.measured_at for row in rows) for system, rows in results.items()}
     return ", ".join(f"{system} {at[0]} to {at[-1]}" for system, at in times.items())
 
 
 def _machine_readable(results: dict[str, list[Judged]]) -> str:
-    """Give scores and measurements as JSON; what there was nothing to count for is null."""
+    """Return scores and measurements as JSON; a rate without anything to count is null."""
 
     def without_nan(values: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -220,8 +234,8 @@ def _machine_readable(results: dict[str, list[Judged]]) -> str:
     return json.dumps(content, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
 
 
-def _rendered(options: argparse.Namespace) -> list[Clip]:
-    """Return the clips of the chosen part, rendered; a message about what is missing ends the program."""
+def _rendered(options: argparse.Namespace) -> tuple[list[Clip], list[int]]:
+    """Return the clips of the chosen part, rendered, and their seeds; the program ends if something is missing."""
     folder = bench_folder() / "clips"
 
     def chosen(specs: Sequence[Spec]) -> list[Spec]:
@@ -232,20 +246,32 @@ def _rendered(options: argparse.Namespace) -> list[Clip]:
         if options.part == "real":
             if not options.clips:
                 sys.exit("--part real needs --clips DIR: a folder with clips and their truth")
-            return real_clips(Path(options.clips[0]), options.clips[1:])
+            return real_clips(Path(options.clips[0]), options.clips[1:]), []
         if options.part not in _DRAWN:
             specs = chosen(clips_of(options.part))
             require_fonts(specs, install=options.install_fonts)
-            return render_clips(specs, folder, options.jobs)
+            return render_clips(specs, folder, options.jobs), [spec.seed for spec in specs]
         if options.part == "unseen":
             options.seed = seed_of_now()
         drawn = motion_specs() if options.part == "motion" else wide_specs(options.seed, options.count)
         drawn = chosen(drawn)
-        print(f"seeds {', '.join(str(spec.seed) for spec in drawn)}", file=sys.stderr, flush=True)
+        seeds = [spec.seed for spec in drawn]
+        print(f"seeds {_ranges(seeds)}", file=sys.stderr, flush=True)
         require_sources(drawn, install=options.install_fonts)
-        return render_wide_clips(drawn, folder, options.jobs)
+        return render_wide_clips(drawn, folder, options.jobs), seeds
     except (RuntimeError, ValueError) as error:
         sys.exit(str(error))
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    """Return numbers in short form: ``1-3, 7``."""
+    parts: list[list[int]] = []
+    for number in sorted(numbers):
+        if parts and number == parts[-1][-1] + 1:
+            parts[-1].append(number)
+        else:
+            parts.append([number])
+    return ", ".join(str(part[0]) if len(part) == 1 else f"{part[0]}-{part[-1]}" for part in parts)
 
 
 def main() -> None:
@@ -253,7 +279,7 @@ def main() -> None:
     systems = options.systems.split(",")
     if unknown := set(systems) - set(SYSTEMS):
         sys.exit(f"unknown system {', '.join(sorted(unknown))}: there are {', '.join(SYSTEMS)}")
-    clips = _rendered(options)
+    clips, seeds = _rendered(options)
     if options.render_only:
         print("\n".join(str(clip.video) for clip in clips))
         return
@@ -267,7 +293,7 @@ def main() -> None:
     if options.part == "real":
         _report_real(results, options)
         return
-    document = _document(results, options.part)
+    document = _document(results, options.part, _ranges(seeds))
     print(document)
     if options.part in _DRAWN:
         for system, rows in results.items():

@@ -1,4 +1,4 @@
-"""Backgrounds: shots over the photographs in scikit-image's wheel, moving, cut, faded and graded."""
+"""Backgrounds: moving, cut, faded, and graded shots over the photographs in scikit-image's wheel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.captions.fonts import load_font
 
 Image = NDArray[np.uint8]
 
-# Read as files: skimage.data's own functions would download what its wheel lacks.
+# Read as files, because the functions of skimage.data download what the wheel lacks.
 _PHOTOGRAPHS = (
     "astronaut.png",
     "chelsea.png",
@@ -29,7 +29,7 @@ _TEXTURES = ("grass.png", "gravel.png", "brick.png", "ihc.png")
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """How a background behaves; ``shot_s`` is the length of a shot in seconds, None for one that lasts."""
+    """Motion and grading of a background; ``shot_s`` is the length of a shot in seconds, None for a single shot."""
 
     source: str = "photograph"
     motion: float = 1.0
@@ -72,7 +72,7 @@ def photograph(name: str) -> Image:
 
 
 def cover(picture: Image, width: int, height: int) -> Image:
-    """Scale a picture so that it covers the size, and cut it to it."""
+    """Scale a picture so that it covers a size, and crop it to that size."""
     import cv2
 
     scale = max(width / picture.shape[1], height / picture.shape[0])
@@ -99,7 +99,7 @@ def _canvas(kind: _Kind, width: int, height: int, rng: random.Random) -> Image:
 
 
 def _paint_signs(canvas: Image, rng: random.Random) -> Image:
-    """Paint signs into the scene, so that they move with it."""
+    """Paint signs into the scene that move with it."""
     from PIL import Image as Pillow
     from PIL import ImageDraw
 
@@ -119,7 +119,7 @@ def _paint_signs(canvas: Image, rng: random.Random) -> Image:
 
 @dataclass(slots=True)
 class Shot:
-    """One camera setting: a canvas larger than the frame, looked at through a moving window."""
+    """One shot: a moving window over a canvas that is larger than the frame."""
 
     canvas: Image
     start: int
@@ -158,7 +158,7 @@ class Shot:
 
 
 def _bounce(position: float, room: float) -> float:
-    """Keep a position in 0..room by turning round at its ends."""
+    """Reflect a position at the ends of 0..room."""
     if room <= 0:
         return 0.0
     position %= 2 * room
@@ -174,7 +174,7 @@ class Background:
         height: pixels.
         rate: frames per second.
         length: frames.
-        cuts: frames at which a new shot must begin, beside those it cuts by itself.
+        cuts: frames at which a new shot begins, besides those of its own.
         signs: paint signs into the scene.
         rng: of everything random in it.
     """
@@ -228,7 +228,7 @@ class Background:
         return shot
 
     def frame(self, at: int) -> Image:
-        """Give frame ``at`` as RGB (h, w, 3) uint8, free to be drawn on."""
+        """Return frame ``at`` as RGB ``(h, w, 3)`` uint8; the caller may draw on it."""
         import cv2
 
         number = max(index for index, start in enumerate(self.starts) if start <= at)

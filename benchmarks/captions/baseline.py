@@ -1,4 +1,4 @@
-"""The naive way to find captions: OCR of the lower third five times a second, neighbors of similar text merged."""
+"""A naive system: OCR of the lower third five times a second, with neighbors of similar text merged."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _LONG_SIDE = 960
 
 
 class NaiveBaseline:
-    """RapidOCR with its defaults but one: pictures are searched at no more than `_LONG_SIDE`.
+    """RapidOCR with its defaults, except that pictures are searched at `_LONG_SIDE` pixels at most.
 
-    Its own default enlarges the short side of a strip to 736 pixels, which costs 200 times what decoding does.
+    Its default enlarges the short side of a wide picture to 736 pixels, which costs 200 times as much as decoding.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class NaiveBaseline:
         self._ocr: Any = RapidOCR(params={"Global.log_level": "critical"} | limits)
 
     def find(self, video: Path) -> tuple[list[PredictedCaption], int]:
-        """Find the captions of a video; the second value is the number of lines recognized."""
+        """Return the captions of a video and the number of lines recognized."""
         import av
 
         samples: list[tuple[int, float, str]] = []
@@ -52,7 +52,7 @@ class NaiveBaseline:
 
 
 def _merge(samples: list[tuple[int, float, str]]) -> list[PredictedCaption]:
-    """Join samples of like text; a caption ends at the first sample that no longer shows it."""
+    """Join samples of similar text; a caption ends at the first sample that no longer shows it."""
     captions: list[PredictedCaption] = []
     start: tuple[int, float, str] | None = None
     texts: list[str] = []

@@ -1,4 +1,4 @@
-"""The clips of the benchmark: a part to develop on and a part that is looked at only for the final figure."""
+"""The clips of the benchmark: parts to develop on, and a part that is run only for the final figures."""
 
 from __future__ import annotations
 
@@ -273,14 +273,14 @@ _FINAL = [
 
 
 _OTHER_SEEDS = 11_000
-# The kinds of the final part with other seeds: to see how much of the final figures is chance, and to develop on.
+# The kinds of the final part with other seeds, to develop on and to see how much of the final figures is chance.
 _TWINS = [replace(spec, name=spec.name.replace("final-", "twin-"), seed=spec.seed + _OTHER_SEEDS) for spec in _FINAL]
 
 PARTS = {"dev": _DEV, "final": _FINAL, "twins": _TWINS}
 
 
 def clips_of(part: str) -> list[ClipSpec]:
-    """Give the clips of a part: ``dev``, ``final``, ``twins`` or ``all``."""
+    """Return the clips of a part: ``dev``, ``final``, ``twins``, or ``all``."""
     if part == "all":
         return [spec for specs in PARTS.values() for spec in specs]
     return list(PARTS[part])

@@ -1,4 +1,4 @@
-"""The lines that are written into the clips, drawn without repetition."""
+"""Draws the sentences of the clips without repetition."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def _of_language(name: str, language: str) -> list[tuple[str, ...]]:
 
 
 class Deck:
-    """Draws lines of a language in an order of its own; starts again when all are used.
+    """Draws sentences of a language in random order; starts again when all are used.
 
-    ``zh-en`` gives two lines: Chinese over English. Sentences of more than ``longest`` characters are left out.
+    ``zh-en`` draws two lines, Chinese over English. Sentences of more than ``longest`` characters are left out.
     """
 
     def __init__(self, language: str, rng: random.Random, longest: int = 1000) -> None:

@@ -1,4 +1,4 @@
-"""Text in the picture that is no caption: logos, watermarks, tickers, clocks, scoreboards."""
+"""Text that is no caption: logos, watermarks, tickers, clocks, scoreboards."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _Stage:
 def _stamp(
     text: str, font: str, size: int, color: tuple[int, int, int], box: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Letter a text on its own: color (h, w, 3) and alpha (h, w); ``box`` 0..255 is the opacity of a dark box."""
+    """Return lettered text, color ``(h, w, 3)`` and alpha ``(h, w)``; ``box`` is the opacity of a dark box, 0..255."""
     from PIL import Image as Pillow
     from PIL import ImageDraw
 
@@ -128,6 +128,6 @@ DISTRACTORS: dict[str, Callable[[_Stage], Draw]] = {
 
 
 def make_distractors(words: tuple[str, ...], width: int, height: int, rate: float) -> list[Draw]:
-    """Give the functions that draw a clip's distractors onto frame number n; ``signs`` belongs to the background."""
+    """Return the functions that draw a clip's distractors onto frame n; the background draws ``signs``."""
     stage = _Stage(width, height, rate)
     return [DISTRACTORS[word](stage) for word in words if word != "signs"]

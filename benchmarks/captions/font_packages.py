@@ -1,4 +1,4 @@
-"""Installs the Debian packages with the fonts the clips are lettered with: system-wide as root, else into the home."""
+"""Installs the Debian packages with the fonts of the clips: for the system as root, otherwise below the home folder."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _ALWAYS = {"dejavu", "dejavu-bold", "liberation-bold", "noto-sc"}
 
 
 def require_fonts(specs: list[ClipSpec], *, install: bool) -> None:
-    """See that every font is there, installing the packages when ``install`` is set.
+    """Check that every font is installed; with ``install`` install the packages that are missing.
 
     Raises:
-        RuntimeError: fonts are missing; says with which command they are installed.
+        RuntimeError: fonts are missing; the message contains the command that installs them.
     """
     wanted = {track.look.font for spec in specs for track in spec.tracks} | _ALWAYS
     missing = missing_fonts(wanted)

@@ -1,4 +1,4 @@
-"""Fonts the clips are lettered with: from Debian packages, user folders or wheels; nothing is downloaded."""
+"""The fonts of the clips, from Debian packages, user folders, or wheels."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def installed_fonts() -> dict[str, Path]:
 
 
 def missing_fonts(names: set[str]) -> list[str]:
-    """Give the names of those fonts that are not installed."""
+    """Return the names of those fonts that are not installed."""
     sources = ((name, _SOURCES[name]) for name in sorted(names))
     return [name for name, source in sources if source is not None and source.file not in installed_fonts()]
 

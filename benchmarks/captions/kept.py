@@ -1,7 +1,6 @@
-"""Measurements of the baseline that are kept: it costs twenty times what decoding does.
+"""Cached measurements of the baseline, which costs twenty times as much as decoding.
 
-One is used again only for the same video, the same code and versions, and the same machine; the report
-tells when it was made.
+A measurement is used again only for the same video, code, versions, and machine; the report says when it was made.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from pathlib import Path
 
 from benchmarks.captions import baseline, measure
 from benchmarks.captions.measure import Cost, Measured
+from benchmarks.captions.sources import code_of
 from captionacc_dagster.captioning.evaluation import scoring
 from captionacc_dagster.captioning.evaluation.scoring import PredictedCaption
 
@@ -25,7 +25,7 @@ _PACKAGES = ("av", "numpy", "onnxruntime", "opencv-python-headless", "rapidfuzz"
 
 
 def cpu_name() -> str:
-    """Name the processor as the system does."""
+    """Return the name of the processor."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
@@ -33,28 +33,28 @@ def cpu_name() -> str:
 
 
 def versions() -> str:
-    """Name the versions of what a measurement depends on."""
+    """Return the versions of the packages that a measurement depends on."""
     return ", ".join(f"{name} {version(name)}" for name in _PACKAGES)
 
 
 @cache
 def _origin() -> str:
-    """Digest what a measurement of the baseline depends on besides the clip."""
-    code = [inspect.getsource(part) for part in (baseline, measure.decode_all, measure.measured_cost)]
-    code += [inspect.getsource(part) for part in (scoring.similarity, scoring.normalize)]
+    """Return a hash of everything that a measurement of the baseline depends on, except the clip."""
+    used = (baseline, measure.decode_all, measure.measured_cost, scoring.similarity, scoring.normalize)
+    code = [code_of(inspect.getsource(part)) for part in used]
     parts = [*code, cpu_name(), str(os.cpu_count()), platform.release(), platform.python_version(), versions()]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
 def kept_path(folder: Path, video: Path) -> Path:
-    """Give the file in ``folder`` in which a video's measurement of the baseline is kept, by the video's content."""
+    """Return the file in ``folder`` that caches a video's measurement, named by the hash of the video."""
     with video.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()[:16]
     return folder / f"{video.stem}-{digest}-{_origin()}.json"
 
 
 def load(folder: Path, video: Path) -> Measured | None:
-    """Give the kept measurement of the baseline on a video; None where there is none, or it cannot be read."""
+    """Return the cached measurement of the baseline on a video; None if there is none that can be read."""
     try:
         content = json.loads(kept_path(folder, video).read_text(encoding="utf-8"))
         content["cost"] = Cost(**content["cost"])
@@ -65,7 +65,7 @@ def load(folder: Path, video: Path) -> Measured | None:
 
 
 def store(folder: Path, video: Path, measured: Measured) -> None:
-    """Keep a measurement of the baseline; one that failed is not kept."""
+    """Cache a measurement of the baseline unless it failed."""
     if measured.error is not None:
         return
     path = kept_path(folder, video)

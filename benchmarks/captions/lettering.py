@@ -1,4 +1,4 @@
-"""Captions as they are drawn: lines broken, lettered in a look, blended into frames."""
+"""Breaks captions into lines, letters them in a look, and blends them into frames."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Patch:
         color: (h, w, 3) float32, 0..255.
         alpha: (h, w) float32, 0..1.
         highlighted: as ``color``, in the color that karaoke sweeps in.
-        ink: (left, top, right, bottom) of the glyphs with their outline, pixels of the frame.
+        letters: (left, top, right, bottom) of the glyphs with their outline, pixels of the frame.
     """
 
     x: int
@@ -38,15 +38,15 @@ class Patch:
     color: NDArray[np.float32]
     alpha: NDArray[np.float32]
     highlighted: NDArray[np.float32]
-    ink: tuple[int, int, int, int]
+    letters: tuple[int, int, int, int]
 
     def blend(self, frame: NDArray[np.uint8], opacity: float, sung: float = 0.0) -> None:
-        """Draw onto an RGB frame in place; the left part ``sung`` (0..1) of the ink is highlighted."""
+        """Draw onto an RGB frame in place; the left part ``sung`` (0..1) of the letters is highlighted."""
         height, width = self.alpha.shape
         under = frame[self.y : self.y + height, self.x : self.x + width]
         color = self.color
         if sung > 0.0:
-            edge = round((self.ink[0] - self.x) + sung * (self.ink[2] - self.ink[0]))
+            edge = round((self.letters[0] - self.x) + sung * (self.letters[2] - self.letters[0]))
             color = np.concatenate([self.highlighted[:, :edge], self.color[:, edge:]], axis=1)
         alpha = (self.alpha * opacity)[..., None]
         under[:] = np.rint(under + (color - under) * alpha).astype(np.uint8)
@@ -64,8 +64,8 @@ class Letterer:
         track: language, position and look.
         width: of the frame, pixels.
         height: of the frame, pixels.
-        widest: the widest a line may be, as a fraction of the frame's width.
-        lift: how far the lowest line stands above the frame's lower edge, as a fraction of its height.
+        widest: the width of the longest line, as a fraction of the frame's width.
+        lift: distance of the lowest line from the frame's lower edge, as a fraction of its height.
     """
 
     def __init__(self, track: TrackSpec, width: int, height: int, widest: float, lift: float) -> None:
@@ -78,7 +78,7 @@ class Letterer:
         self.stroke = max(1, round(self.size / 14)) if self.look.style in ("outlined", "yellow") else 0
 
     def break_lines(self, text: str, two_lines: bool) -> str:
-        """Break a sentence into at most two lines of like length where it is too wide, or where two are wanted."""
+        """Break a sentence into two lines of similar length if it is too wide or if two are wanted."""
         if is_vertical(self.track) or "\n" in text:
             return text
         font = load_font(self.look.font, self.size)
@@ -93,7 +93,7 @@ class Letterer:
         return "\n".join(min(pairs, key=lambda pair: max(map(font.getlength, pair))))
 
     def letter(self, text: str) -> Patch:
-        """Letter a caption whose lines are broken already."""
+        """Return a caption, with its line breaks, as lettered pixels."""
         from PIL import Image, ImageDraw, ImageFilter
 
         placed = self._place(text)
@@ -127,7 +127,7 @@ class Letterer:
         elif self.look.style == "box":
             inset = margin // 2
             under[inset : alpha.shape[0] - inset, inset : alpha.shape[1] - inset] = 0.55
-        # What lies under the glyphs (shadow or box) is black, so it only darkens the straight color.
+        # The shadow or box under the glyphs is black, so it only darkens the straight color.
         whole = (alpha + under * (1 - alpha)).astype(np.float32)
         share = np.divide(alpha, whole, out=np.zeros(alpha.shape, np.float32), where=whole > 0)[..., None]
         return Patch(
@@ -135,7 +135,7 @@ class Letterer:
         )
 
     def _place(self, text: str) -> list[tuple[str, ImageFont.FreeTypeFont, float, float]]:
-        """Give each piece of text its font and the pen's place."""
+        """Return each piece of text with its font and the position of the pen."""
         if is_vertical(self.track):
             return self._place_vertical(text)
         sizes = [self.size] * (text.count("\n") + 1)

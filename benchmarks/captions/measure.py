@@ -1,4 +1,4 @@
-"""Runs the engine, the baseline and plain decoding on a clip, and measures what each of them costs."""
+"""Runs the engine, the baseline, and plain decoding on a clip, and measures their cost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SYSTEMS = ("engine", "baseline")
 
 @dataclass(slots=True)
 class Cost:
-    """What a run cost: CPU seconds of the process with all its threads and ended children, wall seconds, MiB."""
+    """The cost of a run: CPU seconds of the process, its threads and ended children; wall seconds; MiB."""
 
     cpu_s: float
     wall_s: float
@@ -33,15 +33,17 @@ class Cost:
 
 @dataclass(slots=True)
 class Measured:
-    """What a system found in a clip, and what that cost.
+    """What a system found in a clip, and its cost.
 
     Attributes:
-        decode_cpu_s: CPU seconds of decoding every frame, in the same process right before.
+        decode_cpu_s: CPU seconds of decoding every frame, measured just before in the same process.
         recognitions: text lines read.
         stages: CPU seconds by stage.
         regions: boxes of the tracks the engine found: name → (left, top, right, bottom).
-        error: why it failed, as a traceback.
+        error: the traceback if the system failed.
         measured_at: when it was measured, UTC, as ``2026-01-31 12:00``.
+        startup_cpu_s, startup_wall_s: seconds of importing libraries and loading models; only in a process's first
+            measurement, and not part of ``cost``.
     """
 
     clip: str
@@ -54,6 +56,8 @@ class Measured:
     regions: dict[str, tuple[float, float, float, float]] = field(default_factory=dict)
     error: str | None = None
     measured_at: str = ""
+    startup_cpu_s: float = 0.0
+    startup_wall_s: float = 0.0
 
 
 def _cpu_s() -> float:
@@ -61,15 +65,15 @@ def _cpu_s() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
-def _forget_peak() -> None:
-    """Start the kernel's count of the peak RSS anew (Linux)."""
+def _reset_peak() -> None:
+    """Reset the kernel's peak RSS (Linux)."""
     refs = Path("/proc/self/clear_refs")
     if refs.exists():
         refs.write_text("5")
 
 
 def peak_rss_mib() -> float:
-    """Peak resident memory of this process since `_forget_peak`, in MiB."""
+    """Return the peak resident memory of this process since `_reset_peak`, in MiB."""
     status = Path("/proc/self/status")
     if status.exists():
         line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
@@ -78,15 +82,15 @@ def peak_rss_mib() -> float:
 
 
 def measured_cost(work: Callable[[], Any]) -> Cost:
-    """Do some work and say what it cost."""
-    _forget_peak()
+    """Call a function and return its cost."""
+    _reset_peak()
     cpu, wall = _cpu_s(), time.perf_counter()
     work()
     return Cost(_cpu_s() - cpu, time.perf_counter() - wall, peak_rss_mib())
 
 
 def decode_all(video: Path) -> int:
-    """Decode every frame with PyAV and do nothing with it; gives their number."""
+    """Decode every frame with PyAV and return the number of frames."""
     import av
 
     with av.open(str(video)) as container:
@@ -94,17 +98,18 @@ def decode_all(video: Path) -> int:
 
 
 def measure(clip: str, video: Path, system: str) -> Measured:
-    """Run a system on a clip, after decoding it once; a failure of the system is part of the result."""
+    """Decode a clip once, then run a system on it; a failure of the system is part of the result."""
     prepare = {"engine": _engine, "baseline": _baseline}[system]
-    prepare()
+    startup = measured_cost(prepare)
     decode = measured_cost(lambda: decode_all(video))
     result = Measured(clip, system, decode, decode.cpu_s, measured_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M}")
+    result.startup_cpu_s, result.startup_wall_s = startup.cpu_s, startup.wall_s
     run = {"engine": _run_engine, "baseline": _run_baseline}[system]
 
     def work() -> None:
         try:
             run(video, result)
-        except Exception:  # noqa: BLE001 -- whatever goes wrong belongs into the report
+        except Exception:  # noqa: BLE001 -- a failure belongs in the report
             result.error = traceback.format_exc()
 
     result.cost = measured_cost(work)
@@ -113,7 +118,7 @@ def measure(clip: str, video: Path, system: str) -> Measured:
 
 @cache
 def _engine() -> OcrEngine:
-    """Load the engine's models, and use them once so that the first clip does not pay for it."""
+    """Load the engine's models and use them once, so that no clip pays for it."""
     import numpy as np
 
     from captionacc_dagster.captioning.ocr.engines import create_engine

@@ -1,4 +1,4 @@
-"""Checks that memory stays flat: a clip repeated into a long video, the engine watched while it works on it."""
+"""Measures the engine's memory on a long video, which is a clip repeated."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _EVERY_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class MemoryCheck:
-    """What a long video took: its length in minutes, MiB by tenth of the run, and the engine's measurement."""
+    """The memory of a run: minutes of video, MiB by tenth of the run, and the engine's measurement."""
 
     clip: str
     minutes: float
@@ -26,7 +26,7 @@ class MemoryCheck:
 
 
 def repeat_clip(clip: Clip, minutes: float, folder: Path) -> Path:
-    """Write a video of the clip's packets over and over, without encoding anything anew."""
+    """Write a video that repeats the clip's packets, without encoding."""
     import av
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -53,7 +53,7 @@ def repeat_clip(clip: Clip, minutes: float, folder: Path) -> Path:
 
 
 def check_memory(clip: Clip, minutes: float, folder: Path) -> MemoryCheck:
-    """Run the engine on a long video and sample its memory; to be called in a process of its own."""
+    """Run the engine on a long video and sample its memory; call this in a process of its own."""
     video = repeat_clip(clip, minutes, folder)
     samples: list[tuple[float, float]] = []
     done = threading.Event()
@@ -69,7 +69,7 @@ def check_memory(clip: Clip, minutes: float, folder: Path) -> MemoryCheck:
     finally:
         done.set()
         watcher.join()
-    began = time.perf_counter() - measured.cost.wall_s  # before that the video was only decoded
+    began = time.perf_counter() - measured.cost.wall_s  # before that, the video was only decoded
     of_engine = [mib for at, mib in samples if at >= began]
     count = len(of_engine)
     tenths = [of_engine[count * at // 10 : count * (at + 1) // 10] for at in range(10)]
@@ -83,13 +83,13 @@ def check_memory(clip: Clip, minutes: float, folder: Path) -> MemoryCheck:
 
 
 def _rss_mib() -> float:
-    """Resident memory of this process now, in MiB (Linux)."""
+    """Return the resident memory of this process, in MiB (Linux)."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmRSS:"))
     return int(line.split()[1]) / 1024
 
 
 def memory_table(checks: Sequence[MemoryCheck]) -> str:
-    """Give memory checks of one clip as Markdown, one line a length."""
+    """Return the memory checks of one clip as Markdown, one row for each length."""
     head = "minutes,file (MiB),peak RSS (MiB),MiB by tenth of the run,captions,CPU s,× decode,wall s,measured (UTC)"
     rows: list[list[str]] = [[*head.split(",")]]
     for check in checks:
@@ -110,6 +110,6 @@ def memory_table(checks: Sequence[MemoryCheck]) -> str:
     lines = [f"| {' | '.join(row)} |" for row in rows]
     lines.insert(1, "|" + " --- |" * len(rows[0]))
     return (
-        f"`{checks[0].clip}` repeated by copying its packets; each length in a process of its own, the video decoded "
-        "once before. Goal: two hours of 1080p under 1500 MiB, flat in the length.\n\n" + "\n".join(lines)
+        f"`{checks[0].clip}` repeated by copying its packets; each length ran in a process of its own, after "
+        "decoding the video once. Goal: two hours of 1080p under 1500 MiB, flat in the length.\n\n" + "\n".join(lines)
     )

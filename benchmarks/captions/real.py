@@ -6,9 +6,11 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+from rapidfuzz.distance import Levenshtein
+
 from benchmarks.captions.render import Clip
 from benchmarks.captions.report import Judged, markdown_table
-from captionacc_dagster.captioning.evaluation.scoring import Match, Report, Scores, summarize
+from captionacc_dagster.captioning.evaluation.scoring import Match, Report, Scores, normalize, summarize
 
 TIGHT_S = 0.08  # seconds by which each end of a tight match may differ: two frames at 25 per second
 _VIDEOS = (".mp4", ".mkv", ".webm", ".ts", ".mov", ".avi")
@@ -59,7 +61,17 @@ def tight_f1(reports: Sequence[Report]) -> float:
     return 2 * sum(map(is_tight, matches)) / total if total else 1.0
 
 
-_HEAD = ("captions", "found", "F1", "tight F1", "CER", "CER all", "missed", "phantoms", "split")
+def cer_with_misses(reports: Sequence[Report]) -> float:
+    """Return the normalized character error rate in which every character of a missed caption is an error."""
+    matches = [match for report in reports for match in report.matches]
+    lost = sum(len(normalize(caption.text)) for report in reports for caption in report.missed)
+    edits = sum(Levenshtein.distance(normalize(match.predicted.text), normalize(match.truth.text)) for match in matches)
+    return (edits + lost) / max(1, lost + sum(len(normalize(match.truth.text)) for match in matches))
+
+
+_HEAD = (
+    "captions", "found", "F1", "tight F1", "CER of matches", "CER with misses", "missed", "phantoms", "split",
+)  # fmt: skip
 
 
 def _row(reports: Sequence[Report]) -> list[str]:
@@ -70,7 +82,7 @@ def _row(reports: Sequence[Report]) -> list[str]:
         f"{scores.f1:.3f}",
         f"{tight_f1(reports):.3f}",
         f"{scores.cer_matched:.4f}",
-        f"{scores.cer_all:.4f}",
+        f"{cer_with_misses(reports):.4f}",
         str(scores.missed),
         str(scores.phantoms),
         str(scores.split),

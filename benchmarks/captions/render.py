@@ -1,12 +1,11 @@
-"""Renders a clip and its truth into a cache folder; a clip whose sources and seed are unchanged is used again."""
+"""Renders a clip and its truth into a cache folder; a clip with the same sources and seed is used again."""
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from fractions import Fraction
@@ -21,6 +20,7 @@ from benchmarks.captions.backgrounds import Background
 from benchmarks.captions.distractors import make_distractors
 from benchmarks.captions.lettering import Letterer, Patch, is_vertical
 from benchmarks.captions.script import Event, write_script
+from benchmarks.captions.sources import source_hash
 from benchmarks.captions.specs import ClipSpec, TrackSpec
 
 _SOURCES = ("backgrounds", "corpus", "distractors", "fonts", "lettering", "render", "script", "specs")
@@ -62,7 +62,7 @@ class _Lettered:
 
 
 def render_clips(specs: list[ClipSpec], folder: Path, jobs: int) -> list[Clip]:
-    """Render clips that are not in ``folder`` yet, in parallel processes; in the order of ``specs``."""
+    """Render the clips that ``folder`` lacks, in parallel processes; in the order of ``specs``."""
     folder.mkdir(parents=True, exist_ok=True)
     if jobs <= 1:
         return [render_clip(spec, folder) for spec in specs]
@@ -93,22 +93,8 @@ def _source_hash() -> str:
     return source_hash([folder / f"{name}.py" for name in _SOURCES])
 
 
-def source_hash(modules: Sequence[Path]) -> str:
-    """Return a hash of some modules and the corpus; comments and docstrings do not count."""
-    code = [ast.dump(_without_docstrings(ast.parse(path.read_text(encoding="utf-8")))) for path in modules]
-    corpus = sorted((Path(__file__).parent / "corpus").iterdir())
-    return hashlib.sha256("".join(code).encode() + b"".join(path.read_bytes() for path in corpus)).hexdigest()
-
-
-def _without_docstrings(tree: ast.Module) -> ast.Module:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:]
-    return tree
-
-
 def _letter(spec: ClipSpec) -> tuple[list[_Lettered], int]:
-    """Write and letter the captions of every track; the second value is the clip's length in frames."""
+    """Write and letter the captions of every track; return them and the length of the clip in frames."""
     rng = random.Random(spec.seed)
     rate = float(spec.rate)
     captions: list[_Lettered] = []
@@ -156,7 +142,7 @@ def _frames(spec: ClipSpec, captions: list[_Lettered], length: int) -> Iterator[
 
 
 def _timestamps(spec: ClipSpec, length: int) -> list[int]:
-    """Give the time of each frame in `TICKS`; with variable frame rate the steps differ by up to a factor of four."""
+    """Return the time of each frame in `TICKS`; steps of a variable frame rate differ by a factor of up to four."""
     step = TICKS / spec.rate
     if not spec.vfr:
         return [round(at * step) for at in range(length)]
@@ -194,7 +180,7 @@ def encode(spec: Encoding, frames: Iterator[NDArray[np.uint8]], times: list[int]
 
 
 def read_times(path: Path, length: int) -> list[float]:
-    """Read back the time of every frame and the end of the last, in seconds from the first, as the file has them."""
+    """Return the time of every frame and the end of the last one from the file, in seconds from the first frame."""
     import av
 
     with av.open(str(path)) as container:
@@ -232,7 +218,7 @@ def _truth(spec: ClipSpec, captions: list[_Lettered], times: list[float]) -> dic
 
 def _truth_of(caption: _Lettered, times: list[float], spec: ClipSpec) -> dict[str, Any]:
     event = caption.event
-    left, top, right, bottom = caption.patch.ink
+    left, top, right, bottom = caption.patch.letters
     end = min(event.end, len(times) - 1)
     return {
         "start_s": round(times[event.start], 6),

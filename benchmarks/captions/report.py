@@ -1,4 +1,4 @@
-"""Turns measurements into the table of goals, the table of clips, the profile and the list of failures."""
+"""Turns measurements into tables: goals, clips, kinds, the profile, and the list of failures."""
 
 from __future__ import annotations
 
@@ -55,25 +55,25 @@ def judge(clip: Clip, measured: Measured) -> Judged:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """All clips of one system together."""
+    """The figures of one system over all clips."""
 
     scores: Scores
     judged: tuple[Judged, ...]
 
     @classmethod
     def of(cls, judged: Sequence[Judged]) -> Totals:
-        """Take clips together."""
+        """Pool the figures of clips."""
         return cls(summarize([row.report for row in judged]), tuple(judged))
 
     def cpu_ratio(self, height: int | None = None) -> float:
-        """CPU against decoding every frame once, over the clips of a height or all; NaN without any."""
+        """Return CPU time over that of decoding every frame once, for the clips of a height or all; NaN without any."""
         rows = [row for row in self.judged if height is None or row.height == height]
         decode = sum(row.measured.decode_cpu_s for row in rows)
         return sum(row.measured.cost.cpu_s for row in rows) / decode if decode else math.nan
 
     @property
     def recognitions(self) -> float:
-        """Lines read per caption found."""
+        """Lines recognized per caption found."""
         return sum(row.measured.recognitions for row in self.judged) / max(1, self.scores.predictions)
 
     @property
@@ -83,7 +83,7 @@ class Totals:
 
     @property
     def peak_rss_mib(self) -> float:
-        """The most memory any clip took."""
+        """The highest peak of any clip."""
         return max((row.measured.cost.peak_rss_mib for row in self.judged), default=math.nan)
 
 
@@ -125,7 +125,7 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> str:
 
 
 def goals_table(totals: dict[str, Totals]) -> str:
-    """Give the goals against what each system reached, as Markdown."""
+    """Return the goals and what each system reached, as Markdown."""
     systems = list(totals)
     rows = [["", "goal", *systems, "reached"]]
     for goal in GOALS:
@@ -142,7 +142,7 @@ def _frames(errors: BoundaryErrors) -> str:
 
 
 def clips_table(judged: Sequence[Judged]) -> str:
-    """Give one line a clip, as Markdown."""
+    """Return one row for each clip, as Markdown."""
     head = "clip,captions,found,F1,strict F1,cuts p95,fades p95,CER,CER all,phantoms,reads,CPU s,× decode,wall s,MiB"
     rows: list[list[str]] = [[*head.split(",")]]
     for row in judged:
@@ -171,7 +171,7 @@ def clips_table(judged: Sequence[Judged]) -> str:
 
 
 def profile_table(totals: Totals) -> str:
-    """Give where the engine's time goes, by stage, as Markdown."""
+    """Return the CPU time of each stage of the engine, as Markdown."""
     stages: dict[str, float] = {}
     for row in totals.judged:
         for stage, seconds in row.measured.stages.items():
@@ -230,7 +230,7 @@ def _kind_of(phantom: PredictedCaption, texts: Sequence[dict[str, Any]]) -> str:
 
 
 def failures(row: Judged) -> list[str]:
-    """Tell everything that is wrong in a clip, in order of time, each caption with its neighbors."""
+    """List the errors in a clip in order of time, each with the predictions near it."""
     report = row.report
     lines: list[tuple[int, str, TrueCaption | PredictedCaption]] = []
     predicted = sorted(row.measured.captions, key=lambda caption: caption.start_frame)
@@ -243,12 +243,12 @@ def failures(row: Judged) -> list[str]:
             lines.append(
                 (match.truth.start_frame, f"{_fault(match)} {_quote(match.truth)}{_reading(match)}", match.truth)
             )
-    told = []
+    listed = []
     for _, line, caption in sorted(lines, key=lambda entry: entry[0]):
-        told.append(f"{row.measured.clip} {caption.start_s:7.3f} {line}")
+        listed.append(f"{row.measured.clip} {caption.start_s:7.3f} {line}")
         if not line.startswith("text"):
-            told += [f"{'':12}predicted {_quote(near)}" for near in predicted if _near(near, caption)]
-    return told
+            listed += [f"{'':12}predicted {_quote(near)}" for near in predicted if _near(near, caption)]
+    return listed
 
 
 def _fault(match: Match) -> str:
@@ -276,7 +276,7 @@ def _quote(caption: TrueCaption | PredictedCaption) -> str:
 
 
 def machine() -> str:
-    """Describe the machine and the versions, one line each."""
+    """Return the machine, the versions, and the commit as a Markdown list."""
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False
     ).stdout.strip()

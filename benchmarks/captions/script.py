@@ -1,4 +1,4 @@
-"""When each caption of a track stands in the picture and what it says: events turned into frames."""
+"""Turns the events of a track into captions with frames and text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ EVENTS = {
     "fade": "fades in and out over 4 to 12 frames",
     "slow-fade": "fades in and out over 14 to 30 frames",
     "crossfade": "fades into another one that fades in at the same time, over 6 to 16 frames",
-    "karaoke": "changes color from left to right while it stands",
+    "karaoke": "changes color from left to right",
     "long": "6 to 8 s long",
     "tiny": "one to three characters",
     "two-lines": "a sentence broken into two lines",
@@ -34,7 +34,7 @@ _LONGEST_VERTICAL = 9
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One caption of the truth, in native frames, half-open; the fades lie inside ``drawn``.
+    """One caption of the truth, in native frames, half-open; ``drawn`` includes the fades.
 
     ``start`` is the first frame drawn at least half opaque, ``end`` the first after it drawn less than half opaque.
     """
@@ -50,11 +50,11 @@ class Event:
 
     @property
     def drawn(self) -> tuple[int, int]:
-        """Frames on which anything of it is drawn, half-open."""
+        """The frames on which the caption is drawn at all, half-open."""
         return self.start - self.fade_in // 2, self.end + self.fade_out // 2
 
     def opacity(self, frame: int) -> float:
-        """Opacity on a frame, 0..1; linear in the fades, half way exactly at ``start`` and after ``end``."""
+        """Return the opacity on a frame, 0..1: linear in the fades, one half at ``start`` and before ``end``."""
         opacity = 1.0
         if self.fade_in:
             opacity = min(opacity, (frame - self.start) / self.fade_in + 0.5)
@@ -134,7 +134,11 @@ class _Writer:
 
 
 def write_script(track: TrackSpec, rate: float, rng: random.Random) -> list[Event]:
-    """Turn a track's events into captions with frames, in order of time."""
+    """Return the captions of a track, in order of time.
+
+    Raises:
+        ValueError: an event does not exist.
+    """
     words = track.events.split()
     unknown = set(words) - set(EVENTS)
     if unknown:

@@ -1,4 +1,4 @@
-"""Contact sheets: frames of a clip with the regions that were found, and the extents along a time line."""
+"""Contact sheets: frames of a clip with the regions found, and the extents along a timeline."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _GREEN, _RED, _GRAY, _AMBER = (46, 160, 67), (218, 54, 51), (120, 128, 138), (21
 def draw_sheet(clip: Clip, row: Judged, path: Path) -> None:
     """Draw a clip's sheet as PNG: green regions are the engine's tracks, white boxes the truth.
 
-    Below, for each track of the truth, its captions (gray) over the predicted ones: green where both ends and the text
-    are right, amber where it matches otherwise, red where it is no caption.
+    Below, for each track of the truth, its captions are gray, over the predicted ones: green if both ends and the text
+    are right, amber if it matches otherwise, red if it is no caption.
     """
     from PIL import Image, ImageDraw
 
@@ -49,7 +49,7 @@ def draw_sheet(clip: Clip, row: Judged, path: Path) -> None:
 
 
 def _frames(clip: Clip, truth: dict[str, Any]) -> list[tuple[int, Image.Image]]:
-    """Decode the middle frame of up to ten captions spread over the clip."""
+    """Return the middle frames of up to ten captions spread over the clip."""
     import av
 
     middles = sorted({(row["start_frame"] + row["end_frame"]) // 2 for row in truth["captions"]})

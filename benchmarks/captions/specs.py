@@ -1,4 +1,4 @@
-"""What a clip is made of: picture, encoding, background, distractors and caption tracks, all from one seed."""
+"""Describes a clip: picture, encoding, background, distractors, and caption tracks, all from one seed."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class TrackSpec:
         language: ``en``, ``es``, ``zh`` or ``zh-en`` (Chinese over English, one caption of two lines).
         position: ``bottom``, ``bottom-left``, ``top``, ``left`` or ``right`` (vertical at a side).
         look: lettering.
-        events: what happens, one word each, see `script.EVENTS`.
-        shuffle: mix the events by the seed.
-        starts_at_once: the first caption stands on frame 0.
+        events: words of `script.EVENTS`.
+        shuffle: whether the seed shuffles the events.
+        starts_at_once: the first caption starts on frame 0.
         runs_to_end: the last caption runs to the clip's end.
     """
 

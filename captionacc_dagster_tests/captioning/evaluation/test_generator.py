@@ -157,7 +157,7 @@ def test_every_event_happens_as_it_says():
 
 
 @pytest.mark.unit
-def test_the_decks_hold_enough_and_differ_in_one_character():
+def test_the_decks_contain_enough_and_differ_in_one_character():
     for language in ("en", "es", "zh"):
         deck = Deck(language, random.Random(1))
         assert len({deck.sentence() for _ in range(80)}) == 80
@@ -172,8 +172,8 @@ def test_wide_sentences_are_broken_into_two_even_lines():
     first, second = text.split("\n")
     assert abs(len(first) - len(second)) < 12
     patch = letterer.letter(text)
-    assert 0 < patch.ink[0] < patch.ink[2] < 320
-    assert patch.ink[3] < 180
+    assert 0 < patch.letters[0] < patch.letters[2] < 320
+    assert patch.letters[3] < 180
 
 
 @pytest.mark.unit
