@@ -207,10 +207,10 @@ def _end(times: list[float], facts: VideoFacts, window: Window) -> float:
     """Return when the last frame ends, seconds."""
     if not times:
         return facts.duration_s
-    step = 1 / facts.frame_rate
+    step = facts.step_s
     if len(times) > 1:
         step = max(times[-1] - times[-2], 1e-3)
-    last = times[-1] + min(step, 1 / facts.frame_rate)
+    last = times[-1] + min(step, facts.step_s)
     return max(facts.duration_s, last) if window.end_s is None else last
 
 

@@ -75,12 +75,14 @@ def find_layout(
 ) -> Layout:
     """Find the caption tracks of a video from its full frames and from samples.
 
-    Pass the ``sampler`` that the full frames were read with.
+    Pass the ``sampler`` that the full frames were read with; without it, the video is decoded again for its samples.
 
     Raises:
         VideoError: the video can no longer be opened.
     """
     with _sampling(facts, sampler) as opened:
+        if sampler is None:
+            opened.pass_over([frame.timestamp_s for frame in frames])
         search = LayoutSearch(opened, engine, _lines_read(frames), progress)
         found = search.run()
     evidence = search.evidence
@@ -134,6 +136,7 @@ def _layout(
         confidence=main.confidence if main else _NO_TEXT_CONFIDENCE,
         labels=_labels(tracks, frames),
         evidence=evidence,
+        warnings=facts.warnings,
     )
 
 

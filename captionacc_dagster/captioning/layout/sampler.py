@@ -13,7 +13,6 @@ from captionacc_dagster.captioning.layout.tuning import TUNING
 from captionacc_dagster.captioning.video.reader import (
     NativeFrame,
     SampledFrame,
-    SeekingReader,
     VideoFacts,
     VideoReader,
     frames_near,
@@ -25,6 +24,7 @@ ROUNDS = 2  # in which every second GOP is sampled
 _FEW_KEYFRAMES = 5  # with fewer there is one batch: each batch decodes again from the keyframes
 _FEW_SAMPLES = 8  # a video too short for so many is sampled more densely,
 _DENSEST_S = 0.3  # but no more than this, in seconds
+_DENSE_RATE = 10.0  # frames per second, from which on leaving B frames out leaves enough of them
 _EARLY_S = 0.02  # seconds: a frame may come this much before the time that was asked for
 
 
@@ -118,17 +118,37 @@ class Sampler:
             ValueError: ``rate`` is not positive.
         """
         facts = self.facts
-        goals = target_times(facts, rate)
-        opened = self._readers.enter_context(VideoReader(facts))
-        reader: SeekingReader = opened
-        planned: list[float] = []
-        if _decoding_s(facts, goals) >= TUNING.sweep_share * facts.duration_s:
-            planned = sorted(itertools.chain(*sampling_batches(facts, goals)))
-            reader = self._sweep = _Sweep(opened, planned)
-        for index, (goal, frame) in enumerate(zip(goals, frames_near(reader, goals), strict=False)):
-            if self._sweep is not None and goal in planned:
-                self._sweep.take(frame)
+        for index, frame in enumerate(self._frames_at(target_times(facts, rate))):
             yield SampledFrame(index, frame.time_s, frame.scaled_rgb(facts.width, facts.height))
+
+    def pass_over(self, times: Sequence[float]) -> None:
+        """Take the samples that `pictures` takes on its way, for full frames that another sampler took.
+
+        Args:
+            times: of the full frames, rising, seconds.
+
+        Raises:
+            VideoError: the file can no longer be opened.
+        """
+        if self._needs_sweep(times):
+            for _ in self._frames_at(times):
+                pass
+
+    def _frames_at(self, goals: Sequence[float]) -> Iterator[NativeFrame]:
+        opened = self._readers.enter_context(VideoReader(self.facts))
+        if not self._needs_sweep(goals):
+            yield from frames_near(opened, goals)
+            return
+        planned = sorted(itertools.chain(*sampling_batches(self.facts, goals)))
+        self._sweep = _Sweep(opened, planned)
+        for goal, frame in zip(goals, frames_near(self._sweep, goals), strict=False):
+            if goal in planned:
+                self._sweep.take(frame)
+            yield frame
+
+    def _needs_sweep(self, goals: Sequence[float]) -> bool:
+        """Return whether reaching these times needs so much of the video that all of it is decoded once."""
+        return _decoding_s(self.facts, goals) >= TUNING.sweep_share * self.facts.duration_s
 
     def samples(self, times: Sequence[float]) -> Iterator[Sample]:
         """Yield samples at rising times (seconds); in a sweep, the nearest of the samples taken, each once.
@@ -144,8 +164,7 @@ class Sampler:
     def _coarse_samples(self, times: Sequence[float]) -> Iterator[Sample]:
         facts = self.facts
         if self._coarse is None:
-            # A short video has too few frames to leave any out.
-            skip = "BIDIR" if facts.duration_s >= TUNING.shallow_decoding_s else "DEFAULT"
+            skip = _frames_to_skip(facts)
             self._coarse = self._readers.enter_context(VideoReader(facts, skip=skip, skip_filter="all"))
         keyframes = facts.keyframes_s or (0.0,)
         taker = _SampleTaker(facts, times)
@@ -242,6 +261,17 @@ class _Sweep:
     def _keep(self, sample: Sample | None) -> None:
         if sample is not None:
             self._taken.append(sample)
+
+
+def _frames_to_skip(facts: VideoFacts) -> str:
+    """Return FFmpeg's ``skip_frame`` for samples: leave frames out where enough are left.
+
+    A short video, or one of few frames a second, needs them all. HEVC encoders code all frames but keyframes as B
+    frames; there only those are left out that no other frame is built from.
+    """
+    if facts.duration_s < TUNING.shallow_decoding_s or facts.frame_rate < _DENSE_RATE:
+        return "DEFAULT"
+    return "NONREF" if facts.codec == "hevc" else "BIDIR"
 
 
 def _decoding_s(facts: VideoFacts, goals: Sequence[float]) -> float:

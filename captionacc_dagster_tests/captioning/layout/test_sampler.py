@@ -16,9 +16,10 @@ from captionacc_dagster.captioning.layout.model import FrameOcr
 from captionacc_dagster.captioning.layout.sampler import Sampler, sampling_batches
 from captionacc_dagster.captioning.layout.samples import Sample, sample_of
 from captionacc_dagster.captioning.ocr.base import LineBox, Recognition, TextBox
+from captionacc_dagster.captioning.ocr.engines import create_engine
 from captionacc_dagster.captioning.video import reader as video
 from captionacc_dagster.captioning.video.reader import NativeFrame, VideoFacts, probe, sample_frames
-from captionacc_dagster_tests.captioning.drawn_clips import moving, write_clip
+from captionacc_dagster_tests.captioning.drawn_clips import flat, moving, write_clip, write_text
 
 pytestmark = pytest.mark.integration
 
@@ -137,3 +138,40 @@ def test_a_frame_whose_ocr_failed_leaves_the_samples_as_they_are(tmp_path: Path)
         read = [ocr for _, ocr in read_full_frames(facts, Blind(), sampler=sampler)]
         failed = [FrameOcr(ocr.frame_index, ocr.timestamp_s, (), "out of memory") for ocr in read]
         assert find_layout(facts, Blind(), failed, sampler=sampler).tracks == ()
+
+
+@pytest.mark.parametrize("kind", ["h264", "hevc", "no time stamps", "frames on change"])
+def test_the_layout_is_the_same_with_and_without_the_sampler_of_the_full_frames(tmp_path: Path, kind: str):
+    """One keyframe in the whole clip; x265 codes everything else as B frames."""
+    words = ("The harbor lay silent", "until the ships came in", "and the bells began", "from one end to the other")
+
+    def picture(number: int) -> Any:
+        drawn = moving(320, 180, speed=1.0)(number)
+        if number % 32 >= 8:
+            write_text(drawn, words[number // 32], (0.5, 0.87), 18)
+        return drawn
+
+    x265 = {"x265-params": "log-level=none:keyint=999:bframes=4"}
+    path = write_clip(
+        tmp_path / {"hevc": "clip.mp4", "no time stamps": "clip.h264"}.get(kind, "clip.mkv"),
+        [picture(number) for number in range(0, 128, 8 if kind == "frames on change" else 1)],
+        12,
+        codec="libx265" if kind == "hevc" else "libx264",
+        options=x265 if kind == "hevc" else {"bf": "3", "sc_threshold": "0"},
+        gop=999,
+        pts=[667 * number for number in range(16)] if kind == "frames on change" else None,
+    )
+    facts, engine = probe(path), create_engine()
+    with Sampler(facts) as sampler:
+        together = find_layout(
+            facts, engine, [f for _, f in read_full_frames(facts, engine, sampler=sampler)], sampler=sampler
+        )
+    apart = find_layout(facts, engine, [frame for _, frame in read_full_frames(facts, engine)])
+    assert [track.name for track in together.tracks] == ["bottom"]
+    assert apart.tracks == together.tracks
+
+
+def test_a_broken_file_says_so_in_its_layout(tmp_path: Path):
+    facts = probe(write_clip(tmp_path / "clip.h264", [flat(99)] * 20, RATE))
+    layout = find_layout(facts, Blind(), [])
+    assert "timestamps_repaired" in [warning.code for warning in layout.warnings]
