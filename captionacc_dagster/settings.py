@@ -93,6 +93,25 @@ class Settings(BaseSettings):
         "The commands process and demo always approve.",
     )
 
+    # subtitle files
+    subtitle_include: Annotated[
+        list[Literal["caption", "lower_third", "title", "fixture", "interface", "scene"]], NoDecode
+    ] = Field(
+        default_factory=lambda: ["caption"],
+        description="Kinds of text in SRT, WebVTT, and ASS, comma separated: caption, lower_third, title, fixture, "
+        "interface, scene.",
+    )
+    subtitle_form: Literal["auto", "phrases", "words"] = Field(
+        default="auto",
+        description="Whether SRT and WebVTT join single words into phrases; auto: where captions are word by word.",
+    )
+    subtitle_join_gaps_ms: float = Field(
+        default=0.0, ge=0, description="Longest gap, milliseconds, across which equal captions are written as one."
+    )
+    srt_bom: bool = Field(
+        default=False, description="Write SRT with a byte order mark and CRLF, for players on Windows that need them."
+    )
+
     # HTTP
     webhook_secret: Annotated[list[SecretStr], NoDecode] = Field(
         default_factory=list,
@@ -161,7 +180,13 @@ class Settings(BaseSettings):
     inbox: Path | None = Field(default=None, description="Folder whose files become videos; unset: `inbox` under home.")
 
     @field_validator(
-        "webhook_secret", "webhook_signing_secret", "metrics_token", "trusted_proxies", "cors_origins", mode="before"
+        "webhook_secret",
+        "webhook_signing_secret",
+        "metrics_token",
+        "trusted_proxies",
+        "cors_origins",
+        "subtitle_include",
+        mode="before",
     )
     @classmethod
     def _split_list(cls, value: object) -> object:

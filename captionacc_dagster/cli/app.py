@@ -6,8 +6,9 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 from uuid import UUID
 
 import typer
@@ -16,7 +17,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from captionacc_dagster import __version__
-from captionacc_dagster.captioning.files.subtitles import FORMATS, Format, SubtitleError
+from captionacc_dagster.captioning.captions import KINDS
+from captionacc_dagster.captioning.files.subtitles import FORMATS, Format, SubtitleError, SubtitleOptions
 from captionacc_dagster.captioning.geometry import CropRegion
 from captionacc_dagster.catalog.errors import CatalogError
 from captionacc_dagster.cli.errors import ProcessError
@@ -47,6 +49,29 @@ Region = Annotated[
     typer.Option("--crop-region", metavar="L,T,R,B", help="Region of the captions, in fractions of the picture."),
 ]
 Language = Annotated[str | None, typer.Option("--lang", help="Language hint for OCR engines that take one.")]
+Phrases = Annotated[
+    bool | None,
+    typer.Option(
+        "--phrases/--words",
+        help="Join single words into phrases in SRT and WebVTT, or keep them; default: join where captions are word "
+        "by word.",
+        show_default=False,
+    ),
+]
+JoinGaps = Annotated[
+    float | None,
+    typer.Option(
+        "--join-gaps", metavar="MS", min=0, help="Write equal captions as one across gaps of up to MS milliseconds."
+    ),
+]
+Include = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--include",
+        metavar="KIND",
+        help="Also write text of this kind: lower-third, title, fixture, interface, scene; can be repeated.",
+    ),
+]
 VideoId = Annotated[UUID, typer.Argument(metavar="VIDEO", help="A video's id (see `captionacc status`).")]
 
 
@@ -95,6 +120,28 @@ def parse_region(text: str | None) -> CropRegion | None:
         fail(f"--crop-region: {error}")
 
 
+def parse_subtitle_options(
+    phrases: bool | None, join_gaps: float | None, include: list[str] | None
+) -> SubtitleOptions | None:
+    """Return the settings' subtitle options with those of the command line, or None if that has none."""
+    from captionacc_dagster.orchestration.subtitle_files import subtitle_options
+
+    changes: dict[str, Any] = {}
+    if phrases is not None:
+        changes["phrases"] = phrases
+    if join_gaps is not None:
+        changes["join_gaps_ms"] = join_gaps
+    options = subtitle_options(settings())
+    if include:
+        kinds = [part.strip() for text in include for part in text.split(",") if part.strip()]
+        named = {name: kind for kind in KINDS for name in (kind, f"{kind}s")}
+        for name in kinds:
+            if name.lower().replace("-", "_") not in named:
+                fail(f"--include: {name!r} is unknown; choose from {', '.join(KINDS)}")
+        changes["include"] = (*options.include, *(named[name.lower().replace("-", "_")] for name in kinds))
+    return replace(options, **changes) if changes else None
+
+
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
@@ -114,12 +161,16 @@ def process(
     formats: Formats = "srt",
     crop_region: Region = None,
     lang: Language = None,
+    phrases: Phrases = None,
+    join_gaps: JoinGaps = None,
+    include: Include = None,
     again: Annotated[bool, typer.Option("--again", help="Process videos again that are already done.")] = False,
 ) -> None:
     """Find the captions of video files and write subtitles, on this machine and without configuration."""
     from captionacc_dagster.cli.process import captions_table, open_pipeline
 
     chosen, region = parse_formats(formats), parse_region(crop_region)
+    options = parse_subtitle_options(phrases, join_gaps, include)
     failed = 0
     with errors_in_one_line(), open_pipeline(settings(), err) as pipeline:
         for file in videos:
@@ -131,6 +182,7 @@ def process(
                     crop_region=region,
                     language=lang,
                     again=again,
+                    options=options,
                 )
             except (ProcessError, CatalogError, StorageError) as error:
                 failed += 1
@@ -224,15 +276,20 @@ def export(
     video: VideoId,
     output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="Folder for the subtitles.")] = Path(),
     formats: Formats = "srt",
+    phrases: Phrases = None,
+    join_gaps: JoinGaps = None,
+    include: Include = None,
 ) -> None:
     """Write a video's subtitles, including people's corrections."""
     from captionacc_dagster.cli.process import export_subtitles
     from captionacc_dagster.resources import open_catalog_briefly, open_store
 
     chosen = parse_formats(formats)
+    options = parse_subtitle_options(phrases, join_gaps, include)
     with errors_in_one_line(), open_catalog_briefly(settings()) as catalog:
         row = catalog.get_video_metadata(video)
-        for path in export_subtitles(open_store(settings()), row, Path(row.filename).stem, output_dir, chosen):
+        stem = Path(row.filename).stem
+        for path in export_subtitles(open_store(settings()), row, stem, output_dir, chosen, options):
             out.print(str(path), highlight=False, soft_wrap=True)
 
 

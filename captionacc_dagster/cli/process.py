@@ -8,6 +8,7 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from uuid import uuid4
 
@@ -18,7 +19,7 @@ from rich.table import Table
 
 from captionacc_dagster.assets.metadata import clock
 from captionacc_dagster.captioning.captions import Cue
-from captionacc_dagster.captioning.files.subtitles import Format, read_subtitles
+from captionacc_dagster.captioning.files.subtitles import Format, SubtitleOptions, read_subtitles
 from captionacc_dagster.captioning.geometry import CropRegion
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.models import ProcessingRequest, Video, error_details
@@ -26,6 +27,7 @@ from captionacc_dagster.cli.errors import ProcessError
 from captionacc_dagster.cli.progress import ProgressBars
 from captionacc_dagster.orchestration.flows import Flow, videos_partitions
 from captionacc_dagster.orchestration.outcomes import COMMAND_TAG
+from captionacc_dagster.orchestration.subtitle_files import download_captions, subtitle_texts
 from captionacc_dagster.orchestration.workers import is_gone
 from captionacc_dagster.resources import open_catalog, open_compute, open_store
 from captionacc_dagster.settings import Settings
@@ -76,6 +78,7 @@ class LocalPipeline:
         crop_region: CropRegion | None = None,
         language: str | None = None,
         again: bool = False,
+        options: SubtitleOptions | None = None,
     ) -> Outcome:
         """Process a file up to its subtitles.
 
@@ -97,7 +100,7 @@ class LocalPipeline:
                     self.catalog.finish_processing_request(taken.id, "cancelled")
                 self.catalog.approve_layout(video.id, region, approval="automatic", claimer=run_id)
                 video = self._run(video, Flow.CROP_AND_INFER, bars, run_id)
-        written = export_subtitles(self.store, video, file.stem, output_dir, formats)
+        written = export_subtitles(self.store, video, file.stem, output_dir, formats, options)
         return Outcome(video, self._cues(video), written)
 
     def upload(self, file: Path, *, language: str | None = None) -> Video:
@@ -255,17 +258,28 @@ class LocalPipeline:
         return f"{video.filename}: run {result.run_id} failed; see it in Dagster's UI with `captionacc up`"
 
     def _cues(self, video: Video) -> list[Cue]:
-        from tempfile import TemporaryDirectory
-
         keys = VideoKeys(str(video.tenant_id), str(video.id))
         with TemporaryDirectory(prefix="captionacc-") as folder:
             return read_subtitles(self.store.download_file(keys.subtitles("json"), Path(folder) / "captions.json"))
 
 
 def export_subtitles(
-    store: ObjectStore, video: Video, stem: str, output_dir: Path, formats: Sequence[Format]
+    store: ObjectStore,
+    video: Video,
+    stem: str,
+    output_dir: Path,
+    formats: Sequence[Format],
+    options: SubtitleOptions | None = None,
 ) -> list[Path]:
-    """Write a video's subtitles as ``output_dir/stem.format``.
+    """Write a video's subtitles as ``output_dir/stem.format``, and return the paths.
+
+    Args:
+        store: where the video's objects are.
+        video: the row of the video.
+        stem: the names of the files without their suffixes.
+        output_dir: created if missing.
+        formats: the formats to write.
+        options: what the files contain; None: as the stored files.
 
     Raises:
         ProcessError: there are no subtitles yet, or the folder cannot be written.
@@ -273,7 +287,14 @@ def export_subtitles(
     keys = VideoKeys(str(video.tenant_id), str(video.id))
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
-        return [store.download_file(keys.subtitles(kind), output_dir / f"{stem}.{kind}") for kind in formats]
+        paths: dict[Format, Path] = {kind: output_dir / f"{stem}.{kind}" for kind in formats}
+        if options is None:
+            return [store.download_file(keys.subtitles(kind), path) for kind, path in paths.items()]
+        with TemporaryDirectory(prefix="captionacc-") as folder:
+            texts = subtitle_texts(video, download_captions(store, video, Path(folder)), formats, options)
+        for kind, path in paths.items():
+            path.write_bytes(texts[kind].encode())
+        return list(paths.values())
     except ObjectNotFound as error:
         raise ProcessError(f"{video.filename}: no subtitles yet; see `captionacc status {video.id}`") from error
     except OSError as error:

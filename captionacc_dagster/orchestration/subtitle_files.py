@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from captionacc_dagster.captioning.files import captions_database, databases
-from captionacc_dagster.captioning.files.subtitles import FORMATS, Format, format_subtitles
+from captionacc_dagster.captioning.files.subtitles import FORMATS, Format, SubtitleOptions, format_subtitles
 from captionacc_dagster.catalog.models import Video
+from captionacc_dagster.settings import Settings, get_settings
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.keys import VideoKeys
 
@@ -32,8 +33,26 @@ def video_facts(video: Video) -> dict[str, object]:
     }
 
 
-def subtitle_texts(video: Video, captions_db: Path, kinds: Iterable[Format] = FORMATS) -> dict[Format, str]:
+def subtitle_options(settings: Settings) -> SubtitleOptions:
+    """Return what subtitle files contain by the settings."""
+    return SubtitleOptions(
+        include=tuple(settings.subtitle_include),
+        phrases={"auto": None, "phrases": True, "words": False}[settings.subtitle_form],
+        join_gaps_ms=settings.subtitle_join_gaps_ms,
+        srt_bom=settings.srt_bom,
+    )
+
+
+def subtitle_texts(
+    video: Video, captions_db: Path, kinds: Iterable[Format] = FORMATS, options: SubtitleOptions | None = None
+) -> dict[Format, str]:
     """Return the texts of a video's subtitle files, made from its ``captions.db``.
+
+    Args:
+        video: the row of the video.
+        captions_db: its database.
+        kinds: the formats.
+        options: what the files contain; None: as the settings say.
 
     Raises:
         DatabaseError: not a captions database.
@@ -41,7 +60,8 @@ def subtitle_texts(video: Video, captions_db: Path, kinds: Iterable[Format] = FO
     rows = captions_database.read_captions(captions_db)
     captions = captions_database.to_captions(rows, video.frame_rate or _USUAL_FRAME_RATE)
     warnings = databases.read_warnings(captions_db)
-    return {kind: format_subtitles(captions, kind, video_facts(video), warnings) for kind in kinds}
+    chosen = options or subtitle_options(get_settings())
+    return {kind: format_subtitles(captions, kind, video_facts(video), warnings, chosen) for kind in kinds}
 
 
 def publish_subtitles(store: ObjectStore, video: Video, captions_db: Path) -> dict[Format, str]:
