@@ -16,7 +16,9 @@ from captionacc_dagster.compute.code_version import code_version
 from captionacc_dagster.compute.envelope import EngineChoice, FunctionName
 from captionacc_dagster.compute.modal_image import (
     CHECK_COMMAND,
+    NOT_SHIPPED,
     PYTHON_VERSION,
+    SYSTEM_PACKAGES,
     image_requirements,
     lock_file,
 )
@@ -31,10 +33,12 @@ def _image() -> modal.Image:
     image = modal.Image.debian_slim(python_version=PYTHON_VERSION)
     if modal.is_local():  # in the container, the image exists and the lock file does not
         requirements = image_requirements(lock_file().read_text(encoding="utf-8"))
+        image = image.apt_install(*SYSTEM_PACKAGES)
         image = image.uv_pip_install(requirements, extra_options="--no-deps").run_commands(CHECK_COMMAND)
         # Makes the driver's NVDEC libraries available in the container.
         image = image.env({"NVIDIA_DRIVER_CAPABILITIES": "compute,utility,video"})
-    return image.add_local_python_source("captionacc_dagster")
+    # By default only *.py files come into the container, without the models of captioning/models.
+    return image.add_local_python_source("captionacc_dagster", ignore=NOT_SHIPPED)
 
 
 def _deployed(name: FunctionName) -> dict[str, Any]:

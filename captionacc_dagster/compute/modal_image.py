@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from captionacc_dagster.captioning.ocr.languages import LANGUAGES
+
 PYTHON_VERSION = "3.11"
 
 # Everything a worker imports, and their dependencies; a test verifies that the list is complete.
@@ -30,11 +32,13 @@ WORKER_PACKAGES = (
     "pydantic-core",
     "python-dateutil",
     "pyyaml",
+    "rapidfuzz",
     "rapidocr",
     "requests",
     "s3transfer",
     "shapely",
     "six",
+    "tesserocr",
     "tqdm",
     "typing-extensions",
     "typing-inspection",
@@ -53,9 +57,21 @@ GPU_PACKAGES = (
     "nvidia-nvjitlink==13.5.37",
 )
 
+# Tesseract's data (Debian's packages) of the languages that the recognizer in the wheel does not read.
+SYSTEM_PACKAGES = tuple(
+    f"tesseract-ocr-{data}"
+    for data in (
+        "eng",
+        *sorted({each.tesseract for each in LANGUAGES.values() if each.tesseract and not each.in_wheel}),
+    )
+)
+
+# Files of the package that do not go into the container.
+NOT_SHIPPED = ["**/__pycache__", "**/*.pyc"]
+
 # Makes the build fail, rather than the first call, if a library or a model is missing.
 CHECK_COMMAND = (
-    'python -c "import av, boto3, cv2, onnxruntime, pathlib, pydantic, rapidocr; '
+    'python -c "import av, boto3, cv2, onnxruntime, pathlib, pydantic, rapidfuzz, rapidocr, tesserocr; '
     "models = sorted(pathlib.Path(rapidocr.__file__).parent.rglob('*.onnx')); "
     "assert models and all(onnxruntime.InferenceSession(str(m), providers=['CPUExecutionProvider']) for m in models); "
     "print(len(models), 'models are in the image')\""

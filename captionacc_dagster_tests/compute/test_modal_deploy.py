@@ -78,7 +78,14 @@ class TestDeploying:
         assert "--no-deps" in commands
         assert "InferenceSession" in commands
         assert re.search(r"NVIDIA_DRIVER_CAPABILITIES=\S*video", commands)
-        assert any(name.endswith("captionacc_dagster/compute/worker.py") for name in modal_server.mounted)
+        assert "tesseract-ocr-kor" in commands
+        for name in (
+            "compute/worker.py",
+            "captioning/models/glyph_mask.onnx",
+            "captioning/models/script_classifier.onnx",
+        ):
+            assert any(mounted.endswith(f"captionacc_dagster/{name}") for mounted in modal_server.mounted), name
+        assert not any(name.endswith(".pyc") for name in modal_server.mounted)
         assert not any("tests" in name for name in modal_server.mounted)
 
     def test_without_the_secret_it_says_how_to_make_it(self, modal_server: ModalServer) -> None:

@@ -23,21 +23,21 @@ class GoogleVisionEngine:
     """An engine that sends pictures to the service's document text detection.
 
     Args:
-        lang: a BCP-47 language hint, or ``None`` to let the service detect it.
+        languages: BCP 47 hints; empty: the service detects the language.
         client: an ``ImageAnnotatorClient``; by default one made from the environment's credentials.
 
     Raises:
         OcrError: the extra is not installed (on creation), or there are no credentials (at the first use).
     """
 
-    def __init__(self, *, lang: str | None = None, client: Any = None) -> None:
+    def __init__(self, *, languages: Sequence[str] = (), client: Any = None) -> None:
         try:
             installed = importlib.util.find_spec("google.cloud.vision") is not None
         except ModuleNotFoundError:
             installed = False
         if client is None and not installed:
             raise OcrError("the Google Vision engine is not installed: pip install 'captionacc-dagster[google-vision]'")
-        self._hints = [lang] if lang else []
+        self._hints = list(languages)
         self._client = client
 
     @property

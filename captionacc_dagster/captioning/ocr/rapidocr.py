@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,18 +46,8 @@ _LOST_SPACE = 0.02
 _IMPOSSIBLE = 1e-30  # probability, that has a logarithm
 _FIRST_IDEOGRAPH = "\u2e80"
 _BATCH = 8  # lines at once on a GPU; on a CPU, lines one by one cost the same and need no padding
-_COMMON_CODES = {"zh": "ch", "zh-cn": "ch", "zh-hans": "ch", "zh-tw": "chinese_cht", "zh-hant": "chinese_cht"} | {
-    "ja": "japan",
-    "jp": "japan",
-    "ko": "korean",
-    "ru": "eslav",
-    "uk": "eslav",
-    "be": "eslav",
-    "hi": "devanagari",
-}
-
 # What the recognizer in the wheel reads (ISO 15924), and the languages of these scripts whose letters it lacks.
-SCRIPTS = frozenset({"Latn", "Hani", "Hans", "Hant", "Jpan"})
+WHEEL_SCRIPTS = frozenset({"Latn", "Hani", "Hans", "Hant", "Jpan"})
 _INCOMPLETE = frozenset({"vi"})
 
 _NORMAL = np.arange(256, dtype=np.float32) / 127.5 - 1.0  # what the models take for each gray level
@@ -82,23 +72,28 @@ class _Model:
 
 
 class RapidOcrEngine:
-    """An engine that works offline, on the CPU or, when ONNX Runtime has CUDA, on the GPU."""
+    """An engine that works offline, on the CPU or, when ONNX Runtime has CUDA, on the GPU.
 
-    def __init__(self, *, threads: int | None = None, lang: str | None = None) -> None:
+    Args:
+        threads: cores for one inference (default: all, but at most four).
+        model: another PP-OCR recognizer than the one in the wheel (ONNX, with its characters in the metadata).
+    """
+
+    def __init__(self, *, threads: int | None = None, model: Path | None = None) -> None:
         if threads is not None and threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}")
         self._threads = threads or _usual_threads()
-        self._lang = lang.strip().lower() if lang else None
+        self._model = model
 
     @property
     def name(self) -> str:
         """The engine and its models."""
-        return "rapidocr/PP-OCRv6-small"
+        return "rapidocr/PP-OCRv6-small" if self._model is None else f"rapidocr/{self._model.stem}"
 
     def load(self) -> None:
         """Load both models now rather than at their first use."""
         _detector(self._threads)
-        _recognizer(self._threads, self._lang)
+        _recognizer(self._threads, self._model)
 
     def detect(self, image: NDArray[np.uint8], *, long_side: int | None = None) -> list[LineBox]:
         """Return the lines of text in a picture, which is searched at half its size or at ``long_side`` pixels."""
@@ -111,8 +106,8 @@ class RapidOcrEngine:
         return _lines_of(found)
 
     def reads(self, script: str, *, lang: str | None = None) -> bool:
-        """Return whether the recognizer in the wheel has the letters of a script or language."""
-        return script in SCRIPTS and lang not in _INCOMPLETE
+        """Return whether the recognizer in the wheel has the letters of a script or language; one of its own: True."""
+        return self._model is not None or (script in WHEEL_SCRIPTS and lang not in _INCOMPLETE)
 
     def recognize(
         self, lines: Sequence[Line], *, script: str | None = None, lang: str | None = None
@@ -120,7 +115,7 @@ class RapidOcrEngine:
         """Return the reading of each line picture. A picture much higher than wide is also read as a column."""
         del script, lang  # one recognizer reads all that this engine reads
         pictures = [picture_of(line) for line in lines]
-        model = _recognizer(self._threads, self._lang)
+        model = _recognizer(self._threads, self._model)
         inputs = [(number, variant) for number, image in enumerate(pictures) for variant in _line_inputs(image)]
         inputs.sort(key=lambda entry: entry[1].shape[2])
         results = [Recognition("", 0.0)] * len(lines)
@@ -337,9 +332,9 @@ def _detector(threads: int) -> _Model:
         return _load(str(_model_folder() / _DETECTOR), threads)
 
 
-def _recognizer(threads: int, lang: str | None) -> _Model:
+def _recognizer(threads: int, model: Path | None) -> _Model:
     with _loading:
-        path = _model_folder() / _RECOGNIZER if lang is None else _model_of_language(lang)
+        path = _model_folder() / _RECOGNIZER if model is None else model
         return _load(str(path), threads, _of_scores)
 
 
@@ -370,33 +365,3 @@ def _model_folder() -> Path:
     if spec is None or spec.origin is None:
         raise OcrError("the OCR engine rapidocr is not installed: pip install rapidocr")
     return Path(spec.origin).parent / "models"
-
-
-@functools.cache
-def _model_of_language(lang: str) -> Path:
-    """Return the recognizer of a language: the one in the wheel, or one that RapidOCR finds or fetches."""
-    import logging
-
-    from rapidocr import RapidOCR
-    from rapidocr.utils.model_resolver import list_supported_langs
-    from rapidocr.utils.typings import LangRec, ModelType, OCRVersion, TaskType
-
-    lang = _COMMON_CODES.get(lang, lang)
-    if lang in list_supported_langs(TaskType.REC, OCRVersion.PPOCRV6, ModelType.SMALL):
-        return _model_folder() / _RECOGNIZER
-    others = list_supported_langs(TaskType.REC, OCRVersion.PPOCRV5, ModelType.MOBILE)
-    if lang not in others:
-        raise ValueError(f"rapidocr reads no language {lang!r}; besides Latin, Chinese and Japanese: {others}")
-    logging.getLogger("RapidOCR").setLevel(logging.CRITICAL)
-    parameters = {
-        "Rec.lang_type": LangRec(lang),
-        "Rec.ocr_version": OCRVersion.PPOCRV5,
-        "Rec.model_type": ModelType.MOBILE,
-        "Global.log_level": "critical",
-    }
-    try:
-        recognizer = RapidOCR(params=parameters)._load_rec_model()
-    except Exception as error:
-        reason = str(error).splitlines()[-1] if str(error) else type(error).__name__
-        raise OcrError(f"rapidocr's model for {lang!r} is not here and cannot be fetched: {reason}") from error
-    return Path(cast("Any", recognizer).session.session._model_path)

@@ -1,0 +1,315 @@
+"""Tesseract as an engine that reads lines in a hundred languages offline; an extra (``captionacc-dagster[tesseract]``).
+
+Tesseract is made for print: it reads a stroke mask, black on white, nearly without errors where it makes nothing of
+the picture the mask came from. What it makes of a line also depends on the size and sharpness it is given, by chance
+more than by rule, so each line is read in several renderings and the reading that the others are closest to wins.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import threading
+import unicodedata
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rapidfuzz.distance import Levenshtein
+
+from captionacc_dagster.captioning.ocr.base import Line, LineBox, LinePicture, OcrError, Recognition, TextBox
+from captionacc_dagster.captioning.ocr.languages import LANGUAGES, SCRIPTS
+from captionacc_dagster.captioning.tuning import tuned
+
+INSTALL = "pip install 'captionacc-dagster[tesseract]'"
+_MARGIN_PX = 20  # white around the letters, as Tesseract's documentation advises (10 or more)
+_SHORTEST_PX = 4  # pictures of less height or width are not read
+_INVISIBLE = dict.fromkeys(map(ord, "\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"))
+_FOLDERS = (
+    "/usr/share/tesseract-ocr/*/tessdata",
+    "/usr/share/tessdata",
+    "/usr/local/share/tessdata",
+    "/opt/homebrew/share/tessdata",
+)
+
+Gray = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class TesseractTuning:
+    """The numbers that decide what Tesseract is given and which reading is taken."""
+
+    small_px: float = tuned(
+        36.0,
+        "pixels",
+        "height of a line picture in the first renderings: letters of 20 to 28",
+        seen_by="--part scripts",
+    )
+    large_px: float = tuned(
+        60.0,
+        "pixels",
+        "height in the later renderings: letters of 35 to 45, as Tesseract asks",
+        seen_by="--part scripts",
+    )
+    soft_px: float = tuned(
+        1.5,
+        "pixels",
+        "blur that joins a mask's broken strokes; Arabic is hardly read without",
+        seen_by="--part scripts",
+    )
+    softest_px: float = tuned(
+        2.5, "pixels", "blur of the last rendering of the mask, for thin strokes", seen_by="--part scripts"
+    )
+    sure: float = tuned(0.9, "confidence", "two equal readings from here on need no third", seen_by="test_tesseract.py")
+    mixed: float = tuned(
+        0.08,
+        "confidence",
+        "a line is read with English words where that makes it so much surer",
+        seen_by="test_tesseract.py",
+    )
+    trust: float = tuned(
+        1.0,
+        "edit distance",
+        "weight of a reading's own confidence beside its distance to the others",
+        seen_by="--part scripts",
+    )
+    bar_level: float = tuned(
+        0.1, "probability", "from here on a pixel at the border of a line counts as stroke", seen_by="test_tesseract.py"
+    )
+    bar_width: float = tuned(
+        0.25, "line heights", "up to here a part at the border is the side of a box", seen_by="test_tesseract.py"
+    )
+
+
+TUNING = TesseractTuning()
+
+
+class TesseractEngine:
+    """An engine that reads lines; it does not find them.
+
+    Args:
+        data: further folder with ``*.traineddata`` files, searched before the system's.
+        langs: Tesseract's names of the languages to read whatever the script, such as ``("hin", "eng")``; empty: the
+            languages of the script that is asked for.
+
+    Raises:
+        OcrError: the extra is not installed.
+    """
+
+    def __init__(self, *, data: Path | None = None, langs: Sequence[str] = ()) -> None:
+        if not is_installed():
+            raise OcrError(f"Tesseract is not installed: {INSTALL}")
+        self._folders = data_folders(data)
+        self._langs = tuple(langs)
+
+    @property
+    def name(self) -> str:
+        """The engine."""
+        return "tesseract"
+
+    def detect(self, image: NDArray[np.uint8], *, long_side: int | None = None) -> list[LineBox]:
+        """Raise NotImplementedError: Tesseract's own search does not find captions over pictures."""
+        raise NotImplementedError("Tesseract reads lines, it does not find them")
+
+    def read(self, image: NDArray[np.uint8]) -> list[TextBox]:
+        """Raise NotImplementedError: Tesseract's own search does not find captions over pictures."""
+        raise NotImplementedError("Tesseract reads lines, it does not find them")
+
+    def reads(self, script: str, *, lang: str | None = None) -> bool:
+        """Return whether the data of a script (ISO 15924), or of a language (BCP 47) in it, is there."""
+        return bool(self._wanted(script, lang))
+
+    def recognize(
+        self, lines: Sequence[Line], *, script: str | None = None, lang: str | None = None
+    ) -> list[Recognition]:
+        """Return the reading of each line, in logical order and NFC; empty without data for the script."""
+        wanted = self._wanted(script, lang)
+        if not wanted:
+            return [Recognition("", 0.0)] * len(lines)
+        english = () if "eng" in wanted or self._folder_of("eng") is None else ("eng",)
+        return [self._recognize(line, wanted, english) for line in lines]
+
+    def _wanted(self, script: str | None, lang: str | None) -> tuple[str, ...]:
+        """Return the languages to read with, as Tesseract names them: those whose data is there."""
+        language = LANGUAGES.get(lang) if lang else None
+        if self._langs:
+            names: tuple[str, ...] = self._langs
+        elif language is not None and language.tesseract:
+            return (language.tesseract,) if self._folder_of(language.tesseract) else ()
+        else:
+            names = SCRIPTS[script].tesseract if script in SCRIPTS else ()
+        return tuple(name for name in names if self._folder_of(name) is not None)
+
+    def _folder_of(self, name: str) -> Path | None:
+        return next((folder for folder in self._folders if (folder / f"{name}.traineddata").is_file()), None)
+
+    def _recognize(self, line: Line, names: tuple[str, ...], english: tuple[str, ...]) -> Recognition:
+        chosen, read = names, []
+        for number, rendering in enumerate(_renderings(line)):
+            found = self._read(rendering, chosen)
+            if number == 0 and english:
+                mixed = self._read(rendering, chosen + english)
+                if mixed.confidence >= found.confidence + TUNING.mixed:
+                    chosen, found = chosen + english, mixed
+            read.append(found)
+            if _is_settled(read):
+                break
+        return _consensus(read)
+
+    def _read(self, rendering: NDArray[np.uint8], names: tuple[str, ...]) -> Recognition:
+        from PIL import Image
+
+        # All data of one call comes from one folder; a language found elsewhere is left out.
+        folder = self._folder_of(names[0])
+        assert folder is not None
+        together = tuple(name for name in names if (folder / f"{name}.traineddata").is_file())
+        with _lock:
+            try:
+                api = _api(str(folder), "+".join(together))
+                api.SetImage(Image.fromarray(rendering))
+                text, confidence = str(api.GetUTF8Text()), float(api.MeanTextConf()) / 100
+            except RuntimeError as error:
+                raise OcrError(f"Tesseract failed on {'+'.join(together)}: {error}") from error
+        text = unicodedata.normalize("NFC", " ".join(text.translate(_INVISIBLE).split()))
+        if "ell" in names:
+            text = text.replace("\u00b5", "\u03bc")  # the micro sign
+        return Recognition(text, confidence if text else 0.0)
+
+
+def is_installed() -> bool:
+    """Return whether the Python package ``tesserocr`` is there."""
+    return importlib.util.find_spec("tesserocr") is not None
+
+
+def data_folders(data: Path | None = None) -> tuple[Path, ...]:
+    """Return the folders with Tesseract's data, those to prefer first."""
+    named = os.environ.get("TESSDATA_PREFIX")
+    first = [folder for folder in (data, Path(named) if named else None) if folder is not None]
+    system = [folder for pattern in _FOLDERS for folder in sorted(Path("/").glob(pattern.lstrip("/")), reverse=True)]
+    return tuple(folder for folder in (*first, *system) if folder.is_dir())
+
+
+def installed_data(data: Path | None = None) -> frozenset[str]:
+    """Return Tesseract's names of the languages whose data is on this machine."""
+    return frozenset(path.stem for folder in data_folders(data) for path in folder.glob("*.traineddata"))
+
+
+_lock = threading.Lock()  # one instance of Tesseract's API reads one line at a time
+_apis: dict[tuple[str, str], Any] = {}
+
+
+def _api(folder: str, names: str) -> Any:
+    import tesserocr
+
+    if (folder, names) not in _apis:
+        _apis[folder, names] = tesserocr.PyTessBaseAPI(
+            path=folder, lang=names, psm=tesserocr.PSM.SINGLE_LINE, oem=tesserocr.OEM.LSTM_ONLY
+        )
+    return _apis[folder, names]
+
+
+def _renderings(line: Line) -> Iterator[NDArray[np.uint8]]:
+    """Yield the line in the forms that Tesseract reads best, dark on light, uint8 ``(height, width)``."""
+    image, mask = (line.image, line.mask) if isinstance(line, LinePicture) else (line, None)
+    if min(image.shape[:2]) < _SHORTEST_PX:
+        return
+    levels = _levels(image)
+    strokes = _without_bars(np.asarray(mask, np.float32) if mask is not None else _strokes_of(levels))
+    if strokes.max() <= TUNING.bar_level:
+        return
+    yield _rendered(strokes, TUNING.small_px, 0.0)
+    yield _rendered(strokes, TUNING.small_px, TUNING.soft_px)
+    yield _rendered(strokes, TUNING.large_px, TUNING.soft_px)
+    yield _rendered(_within(levels, strokes), TUNING.large_px, 0.5)
+    yield _rendered(strokes, TUNING.large_px, TUNING.softest_px)
+
+
+def _levels(image: NDArray[np.uint8]) -> Gray:
+    import cv2
+
+    gray = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    return np.asarray(gray, np.float32)
+
+
+def _strokes_of(levels: Gray) -> Gray:
+    """Return the strokes of a line without a mask: the smaller of the two classes of its levels (Otsu), soft."""
+    import cv2
+
+    threshold, _ = cv2.threshold(levels.astype(np.uint8), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
+    bright = levels > threshold
+    if not bright.any() or bright.all():
+        return np.zeros_like(levels)
+    low, high = float(levels[~bright].mean()), float(levels[bright].mean())
+    lit = np.clip((levels - low) / max(1.0, high - low), 0, 1)
+    return np.asarray(lit if bright.mean() <= 0.5 else 1 - lit, np.float32)
+
+
+def _without_bars(strokes: Gray) -> Gray:
+    """Return strokes without thin parts at the left and right border, the sides of a box: lines have margins there."""
+    import cv2
+
+    height, width = strokes.shape
+    mask = (strokes > TUNING.bar_level).astype(np.uint8)
+    count, labels, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
+    cleaned = strokes.copy()
+    for part in range(1, count):
+        left, _, across, _, _ = boxes[part]
+        if across <= TUNING.bar_width * height and (left == 0 or left + across == width):
+            cleaned[labels == part] = 0.0
+    return cleaned
+
+
+def _within(levels: Gray, strokes: Gray) -> Gray:
+    """Return the strokes as sharp as the picture shows them: its levels where the mask is, 0..1."""
+    import cv2
+
+    height, width = levels.shape
+    mask = np.asarray(cv2.resize(strokes, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+    core = mask > 0.6
+    if not core.any():
+        return mask
+    near = cv2.dilate((mask > 0.3).astype(np.uint8), np.ones((3, 3), np.uint8), iterations=3) > 0
+    around = near & (mask < 0.15)
+    level = float(np.median(levels[core]))
+    behind = float(np.median(levels[around])) if around.any() else 0.0
+    contrast = level - behind if abs(level - behind) > 5 else 5.0
+    sharp = np.clip((levels - behind) / contrast, 0, 1)
+    return np.sqrt(sharp * np.clip(1.2 * mask, 0, 1)).astype(np.float32)
+
+
+def _rendered(strokes: Gray, height_px: float, blur_px: float) -> NDArray[np.uint8]:
+    """Return strokes (0..1) black on white, so high, blurred, with a margin."""
+    import cv2
+
+    scale = height_px / strokes.shape[0]
+    size = max(1, round(strokes.shape[1] * scale)), max(1, round(height_px))
+    drawn = cv2.resize(strokes, size, interpolation=cv2.INTER_CUBIC if scale > 1 else cv2.INTER_AREA)
+    if blur_px:
+        drawn = cv2.GaussianBlur(drawn, (0, 0), blur_px)
+    dark = (255 * (1 - np.clip(drawn, 0, 1))).astype(np.uint8)
+    return np.pad(dark, _MARGIN_PX, constant_values=255)
+
+
+def _is_settled(read: Sequence[Recognition]) -> bool:
+    """Return whether two sure readings are equal."""
+    sure = [reading.text for reading in read if reading.text and reading.confidence >= TUNING.sure]
+    return len(sure) != len(set(sure))
+
+
+def _consensus(read: Sequence[Recognition]) -> Recognition:
+    """Return the reading with the least distance to the others, weighted by their confidence."""
+    told = [reading for reading in read if reading.text]
+    if not told:
+        return Recognition("", 0.0)
+
+    def cost(reading: Recognition) -> float:
+        apart = sum(other.confidence * Levenshtein.normalized_distance(reading.text, other.text) for other in told)
+        return apart - TUNING.trust * reading.confidence
+
+    best = min(told, key=cost)
+    # A reading that the other renderings contradict is less sure than Tesseract says of it.
+    agreement = 1 - sum(Levenshtein.normalized_distance(best.text, other.text) for other in told) / len(told)
+    return Recognition(best.text, best.confidence * max(0.0, agreement))
