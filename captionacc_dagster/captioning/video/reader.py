@@ -77,6 +77,8 @@ _BATCH = 8
 _QUEUED_BATCHES = 2
 _JOIN_S = 0.01  # seconds between looks at a decoder thread that is told to stop
 _SEEK_BACK_S = 5.0  # seconds before the wanted time at which a second seek is tried
+# Pixels. Letters need about eight rows to be read; a picture with a shorter side has no room for a caption.
+_SHORTEST_SIDE = 8
 _TIME_SLACK_S = 1e-6  # seconds; times that are equal but for rounding
 
 
@@ -151,6 +153,9 @@ def probe(path: Path) -> VideoFacts:
     try:
         stream = video_stream(container, path)
         frame = first_frame(container, stream, path)
+        if min(frame.width, frame.height) < _SHORTEST_SIDE:
+            size = f"{frame.width} x {frame.height}"
+            raise VideoError(path, f"its picture of {size} pixels is too small for captions")
         first_pts = frame.pts if frame.pts is not None else frame.dts or 0
         suffices = headers_suffice(path, stream)
         times = _listed_times(container, stream, path, first_pts) or _read_times(container, stream, path, first_pts)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import os
+from fractions import Fraction
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -156,6 +158,80 @@ def test_a_song_with_a_cover_is_no_video(tmp_path: Path):
         output.mux(cover.encode(av.VideoFrame.from_ndarray(flat(99, 32, 32), format="rgb24")))
         output.mux(cover.encode())
     assert refusal(path) == "contains audio only, no video"
+
+
+@pytest.mark.parametrize(("width", "height"), [(16000, 1), (2, 4000), (7, 7)])
+def test_a_picture_without_room_for_text(tmp_path: Path, width: int, height: int):
+    path = write_clip(
+        tmp_path / "line.mkv", [flat(99, width, height)] * 3, codec="ffv1", pixel_format="gray", options={}
+    )
+    assert refusal(path) == f"its picture of {width} x {height} pixels is too small for captions"
+
+
+@pytest.mark.parametrize("name", ["picture.png", "picture.jpg", "picture.mp4", "picture.webp", "picture.bmp"])
+def test_a_picture_file_is_no_video(tmp_path: Path, name: str):
+    kind = "png" if name.endswith("mp4") else name.split(".")[1].replace("jpg", "jpeg")
+    Image.fromarray(flat(100)).save(tmp_path / name, kind)
+    assert refusal(tmp_path / name) == "not a video file, or damaged beyond reading"
+
+
+def write_two(path: Path, sizes: list[tuple[int, int]], default: int | None = None) -> Path:
+    """Write a file of several video streams, each of its own size and gray level."""
+    import av
+    from av.stream import Disposition
+
+    with av.open(str(path), "w") as output:
+        streams = []
+        for number, (width, height) in enumerate(sizes):
+            stream = cast("Any", output.add_stream("libx264", rate=10, options={"qp": "0"}))
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            if default is not None:
+                stream.disposition = Disposition.default if number == default else Disposition(0)
+            streams.append(stream)
+        packets = []
+        for number, stream in enumerate(streams):
+            for at in range(12):
+                picture = flat(60 + 80 * number, stream.width, stream.height)
+                frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                frame.pts, frame.time_base = at, Fraction(1, 10)
+                packets += stream.encode(frame)
+            packets += stream.encode()
+        for packet in sorted(packets, key=lambda one: float(one.dts * one.time_base)):
+            output.mux(packet)
+    return path
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts"])
+@pytest.mark.parametrize(
+    ("sizes", "default", "wanted"),
+    [
+        ([(32, 32), (96, 64)], None, 1),  # a preview before the video
+        ([(96, 64), (32, 32)], None, 0),
+        ([(96, 64), (32, 32)], 1, 1),  # the one that the file marks as its main one
+    ],
+)
+def test_the_main_one_of_two_video_streams_is_taken(
+    tmp_path: Path, suffix: str, sizes: list[tuple[int, int]], default: int | None, wanted: int
+):
+    if suffix == "ts" and default is not None:
+        default, wanted = None, 0  # a TS has no such mark: size decides
+    if suffix == "mp4" and default is None:
+        default = wanted  # FFmpeg marks the first stream of an mp4 where no other is
+    facts = probe(write_two(tmp_path / f"two.{suffix}", sizes, default))
+    assert (facts.width, facts.height) == sizes[wanted]
+    frames = list(native_frames(facts))
+    assert len(frames) == facts.frame_count == 12
+    level = 16 + (60 + 80 * wanted) * 219 / 255
+    assert all(frame.luma(BBox(0, 0, 1, 1)).mean() == pytest.approx(level, abs=1.5) for frame in frames)
+
+
+def test_frames_that_a_cut_off_file_lacks_are_said(tmp_path: Path):
+    whole = clip_bytes(tmp_path)
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) * 7 // 10])
+    facts = probe(tmp_path / "cut.mp4")
+    [warning] = facts.warnings
+    assert warning.code == "frames_missing"
+    assert f"{100 - facts.frame_count} of 100 frames are missing" in warning.message
 
 
 def test_one_frame(tmp_path: Path):
