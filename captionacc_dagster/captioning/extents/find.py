@@ -227,6 +227,8 @@ def _captions(track: TrackCaptions, times: list[float], end_s: float) -> list[Ca
             bbox=item.bbox,
             track=track.track.name,
             extent_confidence=item.extent_confidence,
+            script=item.reading.script,
+            unread=item.reading.is_unread,
         )
         for item, text in zip(track.found, texts, strict=True)
     ]

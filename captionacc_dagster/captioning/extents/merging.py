@@ -35,8 +35,11 @@ def is_same_caption(first: FoundCaption, second: FoundCaption, fade_frames: int)
     """Return whether two readings without a gap are of one caption: the same text, or letters of it in its fade.
 
     Half-faded letters are misread: only half of them have to be the other's, in order. A reading with as many strokes
-    as its letters need is a caption of its own unless it is as brief as a fade.
+    as its letters need is a caption of its own unless it is as brief as a fade. Where a line could not be read, only a
+    fade is the same caption.
     """
+    if any(found.reading.is_unread or not found.reading.text for found in (first, second)):
+        return _is_fade(first, second, fade_frames) or _is_fade(second, first, fade_frames)
     texts = fold(first.reading.text), fold(second.reading.text)
     if texts[0] == texts[1]:
         return True
@@ -55,7 +58,9 @@ def join_readings(first: FoundCaption, second: FoundCaption, fade_frames: int) -
     A brief reading with far fewer strokes is a fade of the other. The boundary between them, at half visibility, then
     remains the caption's.
     """
-    worth = [(len(fold(found.reading.text)), found.reading.confidence) for found in (first, second)]
+    worth = [
+        (found.reading.is_unread, len(fold(found.reading.text)), found.reading.confidence) for found in (first, second)
+    ]
     better = first if worth[0] >= worth[1] else second
     start, end = first.start, second.end
     if _is_fade(first, second, fade_frames):

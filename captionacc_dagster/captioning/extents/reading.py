@@ -6,8 +6,8 @@ import functools
 import math
 import re
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,13 +19,17 @@ from captionacc_dagster.captioning.extents.lines import Anchor, split_lines
 from captionacc_dagster.captioning.extents.pauses import with_pauses
 from captionacc_dagster.captioning.extents.reading_tuning import TUNING
 from captionacc_dagster.captioning.extents.strokes import Mask, Plane
-from captionacc_dagster.captioning.ocr.base import OcrEngine, Recognition
+from captionacc_dagster.captioning.extents.track_scripts import TrackScripts, script_of_text
+from captionacc_dagster.captioning.ocr.base import LinePicture, OcrEngine, Recognition
+from captionacc_dagster.captioning.ocr.scripts import classify_script
 
 if TYPE_CHECKING:
     from opencc import OpenCC
 
 # Keeps the logarithm of the doubt finite; a recognizer's confidence has about three digits.
 LEAST_DOUBT = 1e-3
+# Line heights: the widest letter on average over a line whose every letter was read; a capital W is 1.0 wide.
+_WIDTH_OF_LETTERS = 1.0
 _LOOKALIKES = str.maketrans({"o": "0", "i": "1", "l": "1", "|": "1", "，": ",", "。": ".", "：": ":"})
 
 
@@ -34,14 +38,25 @@ class Reading:
     """The text of a caption as read.
 
     Attributes:
-        text: lines joined by ``"\\n"``.
+        text: its lines that were read, joined by ``"\\n"``, in NFC.
         confidence: the recognizer's, 0..1.
         recognitions: how many line images were recognized for it.
+        script: of the text or, if there are any, of the lines that no engine reads (ISO 15924); None: not known.
+        is_unread: a line of it is text in a script that the engine does not read.
+        other: the reading if its doubtful lines are in the script that they seem to be in; None: no line is doubtful.
     """
 
     text: str
     confidence: float
     recognitions: int
+    script: str | None = None
+    is_unread: bool = False
+    other: Reading | None = None
+
+    @property
+    def may_be_caption(self) -> bool:
+        """Whether there is text, read or not, or may be."""
+        return bool(self.text) or self.is_unread or self.other is not None
 
 
 NOTHING = Reading("", 0.0, 0)
@@ -83,6 +98,7 @@ def read_caption(
     vertical: bool = False,
     seams: Sequence[float] = (),
     anchor: Anchor | None = None,
+    scripts: TrackScripts | None = None,
 ) -> Reading:
     """Return what the caption that some frames share says.
 
@@ -94,15 +110,17 @@ def read_caption(
         vertical: its lines are columns.
         seams: where two lines may meet, pixels of ``stroke_mask``.
         anchor: where the text of the track is, pixels of ``stroke_mask``.
+        scripts: of the track, which this line adds to; None: every line is in a script of the default recognizer.
     """
     found = split_lines(stroke_mask, line_px, vertical=vertical, seams=seams, anchor=anchor)
     if not found or not pictures:
         return NOTHING
     scale = pictures[0].shape[0] / stroke_mask.shape[0]
     boxes = [_padded(box, line_px, scale, pictures[0].shape) for box in found]
+    renderings = _renderings(pictures)
     readings: list[list[Recognition]] = [[] for _ in boxes]
     recognitions = 0
-    for fused in _renderings(pictures):
+    for fused in renderings:
         todo = [number for number, read in enumerate(readings) if _is_doubtful(read)]
         if not todo:
             break
@@ -120,12 +138,61 @@ def read_caption(
         elif not vertical:
             (x0, y0, x1, y1), (left, _, right, _) = found[number], boxes[number]
             chosen[number] = with_pauses(line, stroke_mask[y0:y1, x0:x1], (left / scale - x0, right / scale - x0))
-    kept = [line for line in chosen if line is not None]
-    if not kept:
-        return Reading("", 0.0, recognitions)
-    letters = sum(len(line.text) for line in kept)
-    confidence = sum(line.confidence * len(line.text) for line in kept) / letters
-    return Reading("\n".join(line.text.strip() for line in kept), confidence, recognitions)
+    if scripts is None:
+        return _joined(chosen, {}, recognitions)
+    images = [_stretched(renderings[0][y0:y1, x0:x1]) for x0, y0, x1, y1 in boxes]
+    certain, possible = _other_scripts(scripts, images, chosen, widths)
+    others: dict[int, Recognition] = {}
+    for number, script in (certain | possible).items():
+        if engine.reads(script):
+            x0, y0, x1, y1 = (round(edge / scale) for edge in boxes[number])
+            recognitions += 1
+            (others[number],) = engine.recognize(
+                [LinePicture(images[number], stroke_mask[y0:y1, x0:x1])], script=script
+            )
+    in_certain: list[Recognition | None] = [
+        others.get(number) if number in certain else line for number, line in enumerate(chosen)
+    ]
+    reading = _joined(in_certain, certain, recognitions)
+    if not possible:
+        return reading
+    in_all = [others.get(number) if number in possible else line for number, line in enumerate(in_certain)]
+    return replace(reading, other=_joined(in_all, certain | possible, recognitions))
+
+
+def _other_scripts(
+    scripts: TrackScripts,
+    images: Sequence[NDArray[np.uint8]],
+    chosen: Sequence[Recognition | None],
+    widths: Sequence[float],
+) -> tuple[dict[int, str], dict[int, str]]:
+    """Return the lines that are in a script which the default recognizer does not read, and those that may be.
+
+    Both map the number of a line to its script.
+    """
+    certain, possible = {}, {}
+    for number, guess in enumerate(classify_script(images)):
+        line = chosen[number]
+        letters = 0 if line is None else sum(not character.isspace() for character in line.text)
+        is_whole = widths[number] <= _WIDTH_OF_LETTERS * letters
+        judgment = scripts.judge(guess, is_read=line is not None and line.confidence >= TUNING.confident and is_whole)
+        if judgment == "other":
+            certain[number] = guess.script
+        elif judgment == "maybe other":
+            possible[number] = guess.script
+    return certain, possible
+
+
+def _joined(lines: Sequence[Recognition | None], others: Mapping[int, str], recognitions: int) -> Reading:
+    """Return the reading of a caption from those of its lines; ``others`` are the scripts of those in other scripts."""
+    kept = {number: line for number, line in enumerate(lines) if line is not None and line.text.strip()}
+    text = "\n".join(unicodedata.normalize("NFC", line.text.strip()) for line in kept.values())
+    letters = sum(len(line.text) for line in kept.values())
+    confidence = sum(line.confidence * len(line.text) for line in kept.values()) / max(1, letters)
+    unread = [script for number, script in others.items() if number not in kept]
+    scripts = [*unread, *(others.get(number) or script_of_text(line.text) for number, line in kept.items())]
+    script = next((script for script in scripts if script is not None), None)
+    return Reading(text, confidence, recognitions, script, bool(unread))
 
 
 def _is_doubtful(read: Sequence[Recognition]) -> bool:

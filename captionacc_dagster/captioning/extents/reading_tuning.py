@@ -108,6 +108,20 @@ class ReadingTuning:
         1.5, "line heights", "a line wider than this per character shows more than was read", seen_by="test_reading"
     )
 
+    # Telling lines in scripts that the default recognizer does not read.
+    certain_script: float = tuned(
+        0.9, "probability", "a line classified this surely, and not read, is in that script", seen_by="test_unread"
+    )
+    likely_script: float = tuned(
+        0.4, "probability", "a line that was not read may be in that script; its track decides", seen_by="test_unread"
+    )
+    track_script_odds: float = tuned(
+        3.0, "log odds", "of its lines together, from which on a track has a script: 95 %", seen_by="test_unread"
+    )
+    read_line_odds: float = tuned(
+        0.3, "log odds", "that a line which was read counts against every other script", seen_by="dev phantoms"
+    )
+
     # Spaces between ideographs.
     pause: float = tuned(
         0.225,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -28,6 +28,7 @@ from captionacc_dagster.captioning.extents.strokes import (
     min_stroke_px,
     model_strokes,
 )
+from captionacc_dagster.captioning.extents.track_scripts import TrackScripts
 from captionacc_dagster.captioning.extents.tuning import TUNING
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.model import Detection, Layout, Track
@@ -71,6 +72,7 @@ class TrackCaptions:
     _start_share: float = 1.0
     _appeared: Mask | None = None  # the strokes that appeared with it
     _previous: Segment | None = None
+    _scripts: TrackScripts = field(default_factory=TrackScripts)
     _background: StrokeModel | None = None  # the last segment without a caption
 
     def __post_init__(self) -> None:
@@ -104,6 +106,14 @@ class TrackCaptions:
             self._add(segment)
         if self._segment is not None:
             self._read(self._segment, self._segment.end, 1.0)
+        self.found = [settled for found in self.found if (settled := self._settled(found)) is not None]
+
+    def _settled(self, found: FoundCaption) -> FoundCaption | None:
+        """Return a caption with its lines in the scripts that the track turned out to have; None if it is none."""
+        other = found.reading.other
+        if other is not None and other.script is not None and self._scripts.has(other.script):
+            return replace(found, reading=other)
+        return found if found.reading.text or found.reading.is_unread else None
 
     def _frames(self, seconds: float) -> int:
         return round(seconds * self.frame_rate)
@@ -159,10 +169,10 @@ class TrackCaptions:
             reading, strokes = self._read_strokes(segment, strokes)
         else:
             reading = NOTHING
-        is_letter = len(fold(reading.text)) == 1
+        is_letter = len(fold(reading.text)) == 1 and not (reading.is_unread or reading.other)
         if is_letter and frames * TUNING.shortest_s < self._frames(TUNING.shortest_s) * TUNING.shortest_letter_s:
             reading = NOTHING
-        if not reading.text:
+        if not reading.may_be_caption:
             if frames >= self._frames(TUNING.shortest_s):
                 self._background = segment.model
             return
@@ -200,6 +210,7 @@ class TrackCaptions:
             vertical=vertical,
             seams=seams,
             anchor=self._anchor(strokes.shape),
+            scripts=self._scripts,
         )
         self.ocr_seconds += time.thread_time() - began
         self.recognitions += reading.recognitions

@@ -1,0 +1,185 @@
+"""Lines in a script that no engine reads: they are captions, their text is not made up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from captionacc_dagster.captioning.extents.merging import FoundCaption, is_same_caption
+from captionacc_dagster.captioning.extents.reading import Reading, read_caption
+from captionacc_dagster.captioning.extents.track_scripts import TrackScripts, script_of_text
+from captionacc_dagster.captioning.geometry import BBox
+from captionacc_dagster.captioning.ocr.base import Line, LinePicture, Recognition
+from captionacc_dagster.captioning.ocr.engines import create_engine
+from captionacc_dagster.captioning.ocr.rapidocr import RapidOcrEngine
+from captionacc_dagster.captioning.ocr.scripts import ScriptGuess
+
+LINE = 34.0
+WIDTH, ROW = 560, 44
+
+# Strokes of letters that Latin lacks, in a box of 4 by 6; Pillow's own font has no Cyrillic.
+LETTERS = {
+    "И": ["0006", "0640", "4046"],
+    "Ж": ["2026", "0043", "4003", "0646", "0323", "2343", "0623", "4623"],
+    "Ш": ["0006", "2026", "4046", "0646"],
+    "Д": ["0656", "1016", "1040", "4046", "0607", "5657"],
+    "Л": ["1006", "1040", "4046"],
+    "Б": ["0006", "0040", "0343", "4346", "0646"],
+    "Г": ["0006", "0040"],
+    "П": ["0006", "0040", "4046"],
+    "Я": ["4046", "0040", "0003", "0343", "2306"],
+    "Ю": ["0006", "0313", "1050", "1656", "1016", "5056"],
+    "Ц": ["0006", "4046", "0646", "4657"],
+    "Э": ["0040", "4046", "1343", "0646"],
+    "Ф": ["2026", "0141", "0444", "0104", "4144"],
+    "Ч": ["0003", "0343", "4046"],
+    "Ы": ["0006", "0333", "3336", "0636", "5056"],
+}
+
+
+def letters_of(text: str) -> NDArray[np.uint8]:
+    """Draw a line of text, gray levels 0 to 255 ``(44, 560)``; Latin with Pillow's own font."""
+    if text.isascii():
+        canvas, font = Image.new("L", (WIDTH, ROW), 0), ImageFont.load_default(28)
+        ImageDraw.Draw(canvas).text(((WIDTH - font.getlength(text)) / 2, 6), text, font=font, fill=255)
+        return np.asarray(canvas)
+    canvas = np.zeros((ROW, WIDTH), np.uint8)
+    left = (WIDTH - 22 * len(text)) // 2
+    for character in text:
+        for x0, y0, x1, y1 in (map(int, stroke) for stroke in LETTERS.get(character, ())):
+            start, end = (left + 4 * x0, 10 + 4 * y0), (left + 4 * x1, 10 + 4 * y1)
+            cv2.line(canvas, start, end, 255, 3, cv2.LINE_AA)
+        left += 12 if character == " " else 24
+    return canvas
+
+
+def caption(*lines: str, seed: int = 0) -> tuple[list[NDArray[np.uint8]], NDArray[np.bool_]]:
+    """Return three pictures of a caption with a dark outline over a moving background, and its strokes."""
+    letters = np.concatenate([letters_of(line) for line in lines]).astype(float) / 255
+    outline = cv2.dilate(letters, np.ones((3, 3)))
+    rng = np.random.default_rng(seed)
+    pictures = []
+    for _ in range(3):
+        noise = cv2.GaussianBlur(rng.uniform(0, 255, letters.shape), (0, 0), 9)
+        background = 90 + (noise - noise.mean()) * 6
+        picture = background * (1 - outline) + 15 * (outline - letters) + 235 * letters
+        pictures.append(picture.clip(0, 255).astype(np.uint8))
+    return pictures, letters > 0.5
+
+
+RUSSIAN = ["ИЖДИ ЛЯГШИ ЮЦЫ", "ГДЯ ПЛЯЖ ЮГИ", "БЛИЖЭ ЦИФЫ ЭЛИ", "ЧИЖИ ДЛЯ ЛЮДИ"]
+
+
+@pytest.mark.integration
+class TestReadingPictures:
+    def test_a_line_in_another_script_is_a_caption_without_text(self):
+        scripts, engine = TrackScripts(), create_engine("rapidocr", threads=1)
+        readings = [read_caption(engine, *caption(text), LINE, scripts=scripts) for text in RUSSIAN]
+        settled = [reading.other or reading for reading in readings]
+        assert scripts.has("Cyrl")
+        assert [(reading.text, reading.is_unread, reading.script) for reading in settled] == [("", True, "Cyrl")] * 4
+
+    def test_each_line_is_its_own_script(self):
+        scripts, engine = TrackScripts(), create_engine("rapidocr", threads=1)
+        lines = [caption(text, "Nobody saw the train leave") for text in RUSSIAN]
+        readings = [read_caption(engine, *shown, LINE, seams=[44.0], scripts=scripts) for shown in lines]
+        settled = [reading.other or reading for reading in readings]
+        assert {(reading.text, reading.is_unread, reading.script) for reading in settled} == {
+            ("Nobody saw the train leave", True, "Cyrl")
+        }
+
+    def test_a_latin_line_is_read_as_ever(self):
+        scripts, engine = TrackScripts(), create_engine("rapidocr", threads=1)
+        reading = read_caption(engine, *caption("Nobody saw the train leave"), LINE, scripts=scripts)
+        assert (reading.text, reading.is_unread, reading.script) == ("Nobody saw the train leave", False, "Latn")
+        assert reading.other is None
+
+    def test_texture_is_no_caption(self):
+        scripts, engine = TrackScripts(), create_engine("rapidocr", threads=1)
+        for seed in range(8):
+            noise = cv2.GaussianBlur(np.random.default_rng(seed).uniform(0, 255, (ROW, WIDTH)), (0, 0), 2)
+            picture = ((noise - noise.min()) / np.ptp(noise) * 255).astype(np.uint8)
+            reading = read_caption(engine, [picture] * 3, picture > 170, LINE, scripts=scripts)
+            assert not reading.is_unread
+        assert not any(scripts.has(script) for script in ("Cyrl", "Arab", "Deva", "Thai", "Zzzz"))
+
+    def test_an_engine_that_has_the_script_reads_the_line_from_its_strokes(self):
+        class Cyrillic(RapidOcrEngine):
+            seen: Sequence[Line] = ()
+
+            def reads(self, script: str, *, lang: str | None = None) -> bool:
+                return script == "Cyrl" or super().reads(script, lang=lang)
+
+            def recognize(
+                self, lines: Sequence[Line], *, script: str | None = None, lang: str | None = None
+            ) -> list[Recognition]:
+                if script != "Cyrl":
+                    return super().recognize(lines, script=script, lang=lang)
+                self.seen = lines
+                return [Recognition("и\u0306", 0.8)] * len(lines)
+
+        engine, scripts = Cyrillic(threads=1), TrackScripts()
+        for text in RUSSIAN:
+            reading = read_caption(engine, *caption(text), LINE, scripts=scripts)
+        settled = reading.other or reading
+        assert (settled.text, settled.is_unread, settled.script) == ("й", False, "Cyrl")  # in NFC
+        (line,) = engine.seen
+        assert isinstance(line, LinePicture)
+        assert line.mask is not None
+        assert line.mask.any()
+
+
+@pytest.mark.unit
+class TestJudging:
+    def test_one_certain_line_that_was_not_read_suffices(self):
+        assert TrackScripts().judge(ScriptGuess("Arab", 0.97), is_read=False) == "other"
+
+    def test_a_line_that_was_read_is_in_the_default_script(self):
+        assert TrackScripts().judge(ScriptGuess("Cyrl", 0.97), is_read=True) == "default"
+
+    def test_doubtful_lines_wait_for_the_others_of_their_track(self):
+        scripts = TrackScripts()
+        assert scripts.judge(ScriptGuess("Deva", 0.85), is_read=False) == "maybe other"
+        assert not scripts.has("Deva")
+        scripts.judge(ScriptGuess("Deva", 0.85), is_read=False)
+        assert scripts.has("Deva")
+        assert scripts.judge(ScriptGuess("Deva", 0.5), is_read=False) == "other"
+
+    def test_lines_that_were_read_count_against_other_scripts(self):
+        scripts = TrackScripts()
+        for _ in range(20):
+            scripts.judge(ScriptGuess("Latn", 0.9), is_read=True)
+        for _ in range(3):
+            scripts.judge(ScriptGuess("Cyrl", 0.7), is_read=False)
+        assert not scripts.has("Cyrl")
+
+    @pytest.mark.parametrize("script", ["Latn", "Hani", "Jpan", "Zxxx"])
+    def test_scripts_of_the_default_recognizer_and_texture_are_never_other(self, script: str):
+        assert TrackScripts().judge(ScriptGuess(script, 0.99), is_read=False) == "default"
+
+    @pytest.mark.parametrize(
+        ("text", "script"),
+        [("Où?", "Latn"), ("明天见", "Hani"), ("また明日", "Jpan"), ("OK 明天", "Hani"), ("...", None)],
+    )
+    def test_the_script_of_a_text(self, text: str, script: str | None):
+        assert script_of_text(text) == script
+
+
+@pytest.mark.unit
+class TestMerging:
+    @staticmethod
+    def unread(start: int, end: int, stroke_px: int, text: str = "") -> FoundCaption:
+        reading = Reading(text, 0.9 if text else 0.0, 1, "Arab", is_unread=True)
+        return FoundCaption(start, end, reading, BBox(0.2, 0.8, 0.8, 0.9), 0.9, stroke_px)
+
+    def test_unread_neighbors_are_two_captions(self):
+        assert not is_same_caption(self.unread(0, 40, 900), self.unread(40, 80, 850), 15)
+        assert not is_same_caption(self.unread(0, 40, 900, "Yes"), self.unread(40, 80, 850, "Yes"), 15)
+
+    def test_the_fade_of_an_unread_caption_is_the_caption(self):
+        assert is_same_caption(self.unread(0, 10, 90), self.unread(10, 80, 850), 15)
