@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 LEAST_DOUBT = 1e-3
 # Line heights: the widest letter on average over a line whose every letter was read; a capital W is 1.0 wide.
 _WIDTH_OF_LETTERS = 1.0
+_HALF_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _LOOKALIKES = str.maketrans({"o": "0", "i": "1", "l": "1", "|": "1", "，": ",", "。": ".", "：": ":"})
 
 
@@ -183,10 +184,16 @@ def _other_scripts(
     return certain, possible
 
 
+def _plain_text(text: str) -> str:
+    """Return the text of a line in NFC, with the usual punctuation instead of full-width marks if it is Latin."""
+    text = unicodedata.normalize("NFC", text.strip())
+    return text.translate(_HALF_WIDTH) if script_of_text(text) == "Latn" else text
+
+
 def _joined(lines: Sequence[Recognition | None], others: Mapping[int, str], recognitions: int) -> Reading:
     """Return the reading of a caption from those of its lines; ``others`` are the scripts of those in other scripts."""
     kept = {number: line for number, line in enumerate(lines) if line is not None and line.text.strip()}
-    text = "\n".join(unicodedata.normalize("NFC", line.text.strip()) for line in kept.values())
+    text = "\n".join(_plain_text(line.text) for line in kept.values())
     letters = sum(len(line.text) for line in kept.values())
     confidence = sum(line.confidence * len(line.text) for line in kept.values()) / max(1, letters)
     unread = [script for number, script in others.items() if number not in kept]

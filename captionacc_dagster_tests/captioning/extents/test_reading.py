@@ -186,6 +186,14 @@ def test_a_doubtful_reading_is_given_less_than_a_clean_one():
     assert calibrated(0.7) < 0.5
 
 
+@pytest.mark.parametrize(
+    ("read", "text"), [("stopped growing？", "stopped growing?"), ("不，是你？", "不，是你？"), ("？！", "？！")]
+)
+def test_punctuation_of_a_latin_line_is_not_full_width(read: str, text: str):
+    reader = ScriptedReader(*[Recognition(read, 0.98)] * 3)
+    assert read_caption(reader, pictures(), stroke_mask((180, 20, 260, 50)), LINE).text == text
+
+
 def test_a_pale_line_is_read_in_full_contrast_whatever_single_pixels_say():
     stroke_mask = np.zeros((40, 300), bool)
     stroke_mask[8:32, 20:280] = True
