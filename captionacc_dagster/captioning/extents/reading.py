@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 LEAST_DOUBT = 1e-3
 # Line heights: the widest letter on average over a line whose every letter was read; a capital W is 1.0 wide.
 _WIDTH_OF_LETTERS = 1.0
+_SINGLE_LETTER = re.compile("[A-Za-z0-9]")
 _HALF_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _LOOKALIKES = str.maketrans({"o": "0", "i": "1", "l": "1", "|": "1", "，": ",", "。": ".", "：": ":"})
 
@@ -130,10 +131,12 @@ def read_caption(
         for number, recognition in zip(todo, engine.recognize(lines), strict=True):
             readings[number].append(recognition)
     line_full = line_px * scale
-    widths = [((y1 - y0) if vertical else (x1 - x0)) / line_full for x0, y0, x1, y1 in boxes]
-    chosen = [_chosen(read, width - 2 * TUNING.margin_along) for read, width in zip(readings, widths, strict=True)]
+    widths = [((y1 - y0) if vertical else (x1 - x0)) / line_full - 2 * TUNING.margin_along for x0, y0, x1, y1 in boxes]
+    chosen = [_chosen(read, width) for read, width in zip(readings, widths, strict=True)]
     for number, line in enumerate(chosen):
-        if line is None or may_be_ellipsis(line.text):
+        if len(found) > 1 and (line is None or _is_speck(line, found[number], line_px)):
+            chosen[number] = None  # a line of its own beside a line of text is more than dots
+        elif line is None or may_be_ellipsis(line.text):
             mask = stroke_mask.T if vertical else stroke_mask
             chosen[number] = read_ellipsis(mask, found[number], line_px, vertical=vertical) or line
         elif not vertical:
@@ -222,7 +225,7 @@ def _chosen(read: Sequence[Recognition], width: float) -> Recognition | None:
     if best.confidence < TUNING.certain:
         if width > TUNING.widest_character * len(text) + 0.5:
             return None
-        if re.fullmatch(r"[A-Za-z0-9]", text):
+        if _SINGLE_LETTER.fullmatch(text):
             return None  # an edge of the picture, far more often than a caption
     if len(text) <= TUNING.few_characters and len(read) > 1:
         # Texture is read as a different character each time.
@@ -230,6 +233,13 @@ def _chosen(read: Sequence[Recognition], width: float) -> Recognition | None:
         if alike < 2 or best.confidence < TUNING.confident_in_few:
             return None
     return best
+
+
+def _is_speck(line: Recognition, box: tuple[int, int, int, int], line_px: float) -> bool:
+    """Return whether a line of one letter is too small for a letter in both directions."""
+    x0, y0, x1, y1 = box
+    size = max(x1 - x0, y1 - y0)
+    return _SINGLE_LETTER.fullmatch(line.text.strip()) is not None and size <= TUNING.speck_width * line_px
 
 
 def _worth(recognition: Recognition) -> float:

@@ -146,6 +146,20 @@ def test_other_specks_are_no_ellipsis(mask: NDArray[np.bool_]):
     assert read_caption(ScriptedReader(*nothing), pictures(), mask, LINE).text == ""
 
 
+def test_a_row_of_specks_beside_a_line_of_text_is_no_line():
+    mask = dots(180, 192, 204) | stroke_mask((100, 5, 300, 30))
+    reader = ScriptedReader(Recognition("We left at noon", 0.98), Recognition("", 0.0))
+    assert read_caption(reader, pictures(), mask, LINE).text == "We left at noon"
+
+
+@pytest.mark.parametrize(("box", "text"), [((190, 60, 202, 72), "We left"), ((190, 45, 205, 72), "We left\nI")])
+def test_a_speck_beside_a_line_of_text_is_no_letter(box: tuple[int, int, int, int], text: str):
+    letter = "I" if text.endswith("I") else "E"
+    mask = stroke_mask((100, 5, 300, 30), box)
+    reader = ScriptedReader(Recognition("We left", 0.98), *[Recognition(letter, 0.97)] * 2)
+    assert read_caption(reader, pictures(), mask, LINE).text == text
+
+
 def test_a_word_is_not_taken_for_dots():
     reading = read_caption(ScriptedReader(Recognition("ill", 0.99)), pictures(), dots(180, 192, 204), LINE)
     assert reading.text == "ill"
