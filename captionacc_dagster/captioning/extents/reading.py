@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 # Keeps the logarithm of the doubt finite; a recognizer's confidence has about three digits.
 LEAST_DOUBT = 1e-3
-# Line heights: the widest letter on average over a line whose every letter was read; a capital W is 1.0 wide.
-_WIDTH_OF_LETTERS = 1.0
 _SINGLE_LETTER = re.compile("[A-Za-z0-9]")
 _HALF_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _LOOKALIKES = str.maketrans({"o": "0", "i": "1", "l": "1", "|": "1", "，": ",", "。": ".", "：": ":"})
@@ -177,8 +175,7 @@ def _other_scripts(
     certain, possible = {}, {}
     for number, guess in enumerate(classify_script(images)):
         line = chosen[number]
-        letters = 0 if line is None else sum(not character.isspace() for character in line.text)
-        is_whole = widths[number] <= _WIDTH_OF_LETTERS * letters
+        is_whole = line is not None and widths[number] <= _widest(line.text)
         judgment = scripts.judge(guess, is_read=line is not None and line.confidence >= TUNING.confident and is_whole)
         if judgment == "other":
             certain[number] = guess.script
@@ -191,6 +188,11 @@ def _plain_text(text: str) -> str:
     """Return the text of a line in NFC, with the usual punctuation instead of full-width marks if it is Latin."""
     text = unicodedata.normalize("NFC", text.strip())
     return text.translate(_HALF_WIDTH) if script_of_text(text) == "Latn" else text
+
+
+def _widest(text: str) -> float:
+    """Return how wide a text can be, line heights: capitals and ideographs up to 1, other letters up to 0.7."""
+    return sum(1.0 if character.isupper() or character >= "\u2e80" else 0.7 for character in text)
 
 
 def _joined(lines: Sequence[Recognition | None], others: Mapping[int, str], recognitions: int) -> Reading:

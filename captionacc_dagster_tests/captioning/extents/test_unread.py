@@ -15,7 +15,6 @@ from captionacc_dagster.captioning.extents.reading import Reading, read_caption
 from captionacc_dagster.captioning.extents.track_scripts import TrackScripts, script_of_text
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.ocr.base import Line, LinePicture, Recognition
-from captionacc_dagster.captioning.ocr.engines import create_engine
 from captionacc_dagster.captioning.ocr.rapidocr import RapidOcrEngine
 from captionacc_dagster.captioning.ocr.scripts import ScriptGuess
 
@@ -78,14 +77,14 @@ RUSSIAN = ["ИЖДИ ЛЯГШИ ЮЦЫ", "ГДЯ ПЛЯЖ ЮГИ", "БЛИЖЭ �
 @pytest.mark.integration
 class TestReadingPictures:
     def test_a_line_in_another_script_is_a_caption_without_text(self):
-        scripts, engine = TrackScripts(), create_engine("rapidocr", threads=1)
+        scripts, engine = TrackScripts(), RapidOcrEngine(threads=1)
         readings = [read_caption(engine, *caption(text), LINE, scripts=scripts) for text in RUSSIAN]
         settled = [reading.other or reading for reading in readings]
         assert scripts.has("Cyrl")
         assert [(reading.text, reading.is_unread, reading.script) for reading in settled] == [("", True, "Cyrl")] * 4
 
     def test_each_line_is_its_own_script(self):
-        scripts, engine = TrackScripts(), create_engine("rapidocr", threads=1)
+        scripts, engine = TrackScripts(), RapidOcrEngine(threads=1)
         lines = [caption(text, "Nobody saw the train leave") for text in RUSSIAN]
         readings = [read_caption(engine, *shown, LINE, seams=[44.0], scripts=scripts) for shown in lines]
         settled = [reading.other or reading for reading in readings]
@@ -94,13 +93,13 @@ class TestReadingPictures:
         }
 
     def test_a_latin_line_is_read_as_ever(self):
-        scripts, engine = TrackScripts(), create_engine("rapidocr", threads=1)
+        scripts, engine = TrackScripts(), RapidOcrEngine(threads=1)
         reading = read_caption(engine, *caption("Nobody saw the train leave"), LINE, scripts=scripts)
         assert (reading.text, reading.is_unread, reading.script) == ("Nobody saw the train leave", False, "Latn")
         assert reading.other is None
 
     def test_texture_is_no_caption(self):
-        scripts, engine = TrackScripts(), create_engine("rapidocr", threads=1)
+        scripts, engine = TrackScripts(), RapidOcrEngine(threads=1)
         for seed in range(8):
             noise = cv2.GaussianBlur(np.random.default_rng(seed).uniform(0, 255, (ROW, WIDTH)), (0, 0), 2)
             picture = ((noise - noise.min()) / np.ptp(noise) * 255).astype(np.uint8)
@@ -124,9 +123,8 @@ class TestReadingPictures:
                 return [Recognition("и\u0306", 0.8)] * len(lines)
 
         engine, scripts = Cyrillic(threads=1), TrackScripts()
-        for text in RUSSIAN:
-            reading = read_caption(engine, *caption(text), LINE, scripts=scripts)
-        settled = reading.other or reading
+        readings = [read_caption(engine, *caption(text), LINE, scripts=scripts) for text in RUSSIAN]
+        settled = readings[-1].other or readings[-1]
         assert (settled.text, settled.is_unread, settled.script) == ("й", False, "Cyrl")  # in NFC
         (line,) = engine.seen
         assert isinstance(line, LinePicture)
