@@ -74,7 +74,11 @@ def _command(path: list[str], command: Any) -> str:
         if parameter.name == "help":
             continue
         is_option = parameter.param_type_name == "option"
-        names = ", ".join(f"`{name}`" for name in parameter.opts) if is_option else f"`{parameter.name.upper()}`"
+        names = (
+            ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
+            if is_option
+            else f"`{parameter.name.upper()}`"
+        )
         words = [parameter.help or ""]
         if parameter.required:
             words.append("Required.")

@@ -76,7 +76,7 @@ def words_by_track(cues):
     }
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(tracks())
 def test_no_word_is_lost_or_doubled_and_every_phrase_keeps_the_limits(cues):
     joined = phrases(cues)
@@ -91,7 +91,7 @@ def test_no_word_is_lost_or_doubled_and_every_phrase_keeps_the_limits(cues):
             assert cue.end_s - cue.start_s <= 7.0 + 1e-9
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(tracks(text=token))
 def test_words_that_are_separated_stay_separated(cues):
     def tokens(some):
@@ -101,7 +101,7 @@ def test_words_that_are_separated_stay_separated(cues):
 
 
 @pytest.mark.parametrize("kind", ["srt", "vtt"])
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(tracks(text=token))
 def test_files_of_phrases_and_of_words_have_the_same_words(kind, cues):
     def tokens(form):
