@@ -77,6 +77,9 @@ _BATCH = 8
 _QUEUED_BATCHES = 2
 _JOIN_S = 0.01  # seconds between looks at a decoder thread that is told to stop
 _SEEK_BACK_S = 5.0  # seconds before the wanted time at which a second seek is tried
+# Seconds, and share of the frames' duration, by which a header may exceed the frames: rounding, a dropped last frame.
+_MISMATCH_S = 1.0
+_MISMATCH_SHARE = 0.02
 # Pixels. Letters need about eight rows to be read; a picture with a shorter side has no room for a caption.
 _SHORTEST_SIDE = 8
 _TIME_SLACK_S = 1e-6  # seconds; times that are equal but for rounding
@@ -183,10 +186,31 @@ def probe(path: Path) -> VideoFacts:
             can_skip_probing=suffices,
             has_timestamps=times.has_timestamps,
             is_continuous=times.is_continuous,
-            warnings=times.warnings,
+            warnings=times.warnings or _duration_mismatch(container, stream, times),
         )
     finally:
         container.close()
+
+
+def _duration_mismatch(container: InputContainer, stream: VideoStream, times: FrameTimes) -> tuple[CaptionWarning, ...]:
+    """Return a warning where the header claims a much longer picture than the frames that the file contains.
+
+    A container's duration covers all streams; it says something about the picture where there is no other stream.
+    """
+    if stream.duration:
+        claimed_s = float(stream.duration * _time_base(stream))
+    elif container.duration and len(container.streams) == 1:
+        claimed_s = container.duration / 1_000_000 - times.first_s
+    else:
+        return ()
+    found_s = times.end_s - times.first_s
+    if claimed_s - found_s <= max(_MISMATCH_S, _MISMATCH_SHARE * found_s):
+        return ()
+    message = (
+        f"The file's header says {claimed_s:.0f} s, but its frames end after {found_s:.0f} s. "
+        "If something is missing, get the whole file."
+    )
+    return (CaptionWarning("duration_mismatch", message),)
 
 
 def _time_base(stream: VideoStream) -> Fraction:

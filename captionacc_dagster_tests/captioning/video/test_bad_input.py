@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import struct
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
@@ -232,6 +233,21 @@ def test_frames_that_a_cut_off_file_lacks_are_said(tmp_path: Path):
     [warning] = facts.warnings
     assert warning.code == "frames_missing"
     assert f"{100 - facts.frame_count} of 100 frames are missing" in warning.message
+
+
+def test_a_header_that_claims_an_hour_is_not_believed(tmp_path: Path):
+    clip = write_clip(tmp_path / "true.mkv", [flat(99)] * 50, 25)
+    assert probe(clip).warnings == ()
+    content = bytearray(clip.read_bytes())
+    at = content.index(b"\x44\x89\x88")  # Matroska's Duration, eight bytes of milliseconds
+    content[at + 3 : at + 11] = struct.pack(">d", 3_600_000.0)
+    (tmp_path / "claims.mkv").write_bytes(content)
+    facts = probe(tmp_path / "claims.mkv")
+    assert facts.duration_s == pytest.approx(2.0, abs=0.01)
+    assert len(list(sample_frames(facts, 0.1))) == 1
+    [warning] = facts.warnings
+    assert warning.code == "duration_mismatch"
+    assert "says 3600 s, but its frames end after 2 s" in warning.message
 
 
 def test_one_frame(tmp_path: Path):
