@@ -11,9 +11,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 from logging import Logger
+from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from dagster import InitResourceContext, resource
+from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from captionacc_dagster.captioning.captions import Progress
 from captionacc_dagster.catalog.base import Catalog
@@ -88,12 +91,12 @@ def open_store(settings: Settings | None = None) -> ObjectStore:
     return LocalObjectStore(settings.objects_dir)
 
 
-@lru_cache(maxsize=1)
-def _engine(name: str, language: str | None) -> OcrEngine:
-    """Return the OCR engine, loaded once per process."""
+@lru_cache(maxsize=4)
+def _engine(name: str, language: str | None, models: Path) -> OcrEngine:
+    """Return the OCR engine for some languages, created once per process; its models are shared."""
     from captionacc_dagster.captioning.ocr.engines import create_engine
 
-    return create_engine(name, lang=language)
+    return create_engine(name, lang=language, models=models)
 
 
 def open_compute(
@@ -103,11 +106,13 @@ def open_compute(
     *,
     run_id: str = "",
     log: Logger | None = None,
+    language: str | None = None,
 ) -> ComputeBackend:
     """Open the compute backend of the settings.
 
     Args:
         catalog: stores the ledger of a remote backend.
+        language: the languages of the video (BCP 47, several with commas); None: those of the settings.
         run_id: the run that waits for remote calls.
         log: the run's log, for the progress of remote calls.
 
@@ -115,6 +120,7 @@ def open_compute(
         ComputeMisconfigured: Modal is chosen, but its containers cannot reach the object store.
     """
     settings = settings or get_settings()
+    language = language or settings.ocr_language
     if settings.compute == "modal":
         if settings.storage_kind == "local":
             raise ComputeMisconfigured(
@@ -130,7 +136,7 @@ def open_compute(
             video_seconds=lambda video_id: catalog.get_video_metadata(video_id).duration_seconds,
             run_id=run_id,
             environment=os.environ.get("MODAL_ENVIRONMENT", ""),
-            engine=EngineChoice(name=settings.ocr_engine, lang=settings.ocr_language),
+            engine=EngineChoice(name=settings.ocr_engine, lang=language),
             log=log,
         )
     from captionacc_dagster.captioning.ocr.engines import create_engine
@@ -138,10 +144,10 @@ def open_compute(
     from captionacc_dagster.compute.processes import Workers, usable_processes
 
     count = usable_processes()
-    worker_engine = partial(create_engine, settings.ocr_engine, threads=1, lang=settings.ocr_language)
+    worker_engine = partial(create_engine, settings.ocr_engine, threads=1, lang=language, models=settings.models_dir)
     return LocalCompute(
         store,
-        lambda: _engine(settings.ocr_engine, settings.ocr_language),
+        lambda: _engine(settings.ocr_engine, language, settings.models_dir),
         workers=Workers(worker_engine, count) if count > 1 else None,
     )
 
@@ -165,8 +171,14 @@ def store_resource(context: InitResourceContext) -> ObjectStore:
 )
 def compute_resource(context: InitResourceContext) -> ComputeBackend:
     """Open the compute backend; it loads models and opens connections on first use."""
+    catalog = context.resources.catalog
+    key = context.run.tags.get(PARTITION_NAME_TAG) if context.run is not None else None
     return open_compute(
-        context.resources.store, context.resources.catalog, run_id=context.run_id or "", log=context.log
+        context.resources.store,
+        catalog,
+        run_id=context.run_id or "",
+        log=context.log,
+        language=catalog.get_video_metadata(UUID(key)).lang if key else None,
     )
 
 

@@ -84,7 +84,11 @@ class Settings(BaseSettings):
     # processing
     compute: Literal["local", "modal"] = Field(default="local", description="Where the heavy steps run.")
     ocr_engine: Literal["rapidocr", "google_vision"] = Field(default="rapidocr", description="OCR engine.")
-    ocr_language: str | None = Field(default=None, description="Language hint for engines that take one.")
+    ocr_language: str | None = Field(
+        default=None,
+        description="Languages of the captions (BCP 47, several with commas) where a video has none of its own; "
+        "unset: found out by their script.",
+    )
     full_frame_rate: float = Field(default=0.1, gt=0, le=30, description="Full frames per second of video.")
     cropped_frame_rate: float = Field(default=10.0, gt=0, le=120, description="Cropped frames per second of video.")
     auto_approve_layout: Literal["always", "confident", "never"] = Field(
@@ -242,6 +246,11 @@ class Settings(BaseSettings):
     def objects_dir(self) -> Path:
         """Folder of the local object store."""
         return self.home / "objects"
+
+    @property
+    def models_dir(self) -> Path:
+        """Folder of the models that were fetched for further languages."""
+        return self.home / "models"
 
     @property
     def inbox_dir(self) -> Path:

@@ -22,6 +22,7 @@ from captionacc_dagster.captioning.files.subtitles import FORMATS, Format, Subti
 from captionacc_dagster.captioning.geometry import CropRegion
 from captionacc_dagster.catalog.errors import CatalogError
 from captionacc_dagster.cli.errors import ProcessError
+from captionacc_dagster.cli.languages import checked_languages, languages_app, unread_message
 from captionacc_dagster.cli.modal import modal_app
 from captionacc_dagster.settings import Settings, get_settings
 from captionacc_dagster.storage.errors import StorageError
@@ -35,6 +36,9 @@ app = typer.Typer(
 db_app = typer.Typer(help="The catalog's database.", no_args_is_help=True)
 app.add_typer(db_app, name="db")
 app.add_typer(modal_app, name="modal")
+app.add_typer(languages_app, name="languages")
+
+UNREAD = 3  # exit code: done, but some captions could not be read
 
 out = Console()
 err = Console(stderr=True)
@@ -48,7 +52,14 @@ Region = Annotated[
     str | None,
     typer.Option("--crop-region", metavar="L,T,R,B", help="Region of the captions, in fractions of the picture."),
 ]
-Language = Annotated[str | None, typer.Option("--lang", help="Language hint for OCR engines that take one.")]
+Language = Annotated[
+    str | None,
+    typer.Option(
+        "--lang",
+        metavar="CODE[,CODE]",
+        help="Languages of the captions (see `captionacc languages`); default: found out by their script.",
+    ),
+]
 Phrases = Annotated[
     bool | None,
     typer.Option(
@@ -112,6 +123,12 @@ def parse_formats(text: str) -> list[Format]:
     return chosen or fail("--format: give at least one of " + ", ".join(FORMATS))
 
 
+def parse_lang(codes: str | None) -> str | None:
+    """Parse the value of ``--lang``, such as ``"hi,en"``."""
+    with errors_in_one_line():
+        return checked_languages(codes)
+
+
 def parse_region(text: str | None) -> CropRegion | None:
     """Parse the value of ``--crop-region``, ``"L,T,R,B"``."""
     try:
@@ -171,7 +188,8 @@ def process(
 
     chosen, region = parse_formats(formats), parse_region(crop_region)
     options = parse_subtitle_options(phrases, join_gaps, include)
-    failed = 0
+    lang = parse_lang(lang)
+    failed = unread = 0
     with errors_in_one_line(), open_pipeline(settings(), err) as pipeline:
         for file in videos:
             try:
@@ -191,8 +209,12 @@ def process(
             out.print(captions_table(f"{file.name}: {len(outcome.cues)} captions", outcome.cues))
             for path in outcome.written:
                 out.print(str(path), highlight=False, soft_wrap=True)
-    if failed:
-        raise typer.Exit(1)
+            message = unread_message(outcome.cues, str(file))
+            if message is not None:
+                unread += 1
+                err.print(f"[yellow]captionacc:[/yellow] {escape(message)}", highlight=False, soft_wrap=True)
+    if failed or unread:
+        raise typer.Exit(1 if failed else UNREAD)
 
 
 @app.command()
@@ -217,6 +239,7 @@ def upload(
     """Add videos without processing them; a running `captionacc up` processes them."""
     from captionacc_dagster.cli.process import open_pipeline
 
+    lang = parse_lang(lang)
     failed = 0
     with errors_in_one_line(), open_pipeline(settings(), err) as pipeline:
         for file in videos:

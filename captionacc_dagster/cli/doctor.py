@@ -22,6 +22,7 @@ REQUIRED = ("dagster", "dagster-webserver", "dagster-postgres", "dagster-aws", "
 OPTIONAL = {
     "modal": "GPUs on Modal: pip install 'captionacc-dagster[modal]'",
     "supabase": "a catalog on Supabase: pip install 'captionacc-dagster[supabase]'",
+    "tesserocr": "more languages: pip install 'captionacc-dagster[tesseract]'",
     "google-cloud-vision": "OCR by Google Vision: pip install 'captionacc-dagster[google-vision]'",
 }
 
@@ -37,6 +38,7 @@ def examine(settings: Settings, console: Console) -> bool:
         ("packages", _packages),
         ("home", lambda: _home(settings)),
         ("ocr", lambda: _ocr(settings)),
+        ("languages", lambda: _languages(settings)),
         ("catalog", lambda: _catalog(settings)),
         ("storage", lambda: _storage(settings)),
         ("compute", lambda: _compute(settings)),
@@ -94,13 +96,24 @@ def _ocr(settings: Settings) -> str:
     from captionacc_dagster.captioning.ocr.engines import create_engine
 
     try:
-        engine = create_engine(settings.ocr_engine, lang=settings.ocr_language)
-    except OcrError as error:
+        engine = create_engine(settings.ocr_engine, lang=settings.ocr_language, models=settings.models_dir)
+    except (OcrError, ValueError) as error:
         raise Problem(str(error)) from error
     import onnxruntime
 
     gpu = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
     return f"{engine.name} on {'CUDA' if gpu else 'CPU'}"
+
+
+def _languages(settings: Settings) -> str:
+    from captionacc_dagster.captioning.ocr.engines import readiness
+    from captionacc_dagster.captioning.ocr.languages import LANGUAGES
+
+    missing = [code for code, language in LANGUAGES.items() if not readiness(language, settings.models_dir).engine]
+    ready = len(LANGUAGES) - len(missing)
+    if not missing:
+        return f"all {ready} are ready"
+    return f"{ready} of {len(LANGUAGES)} are ready; not {', '.join(missing)} (`captionacc languages add CODE`)"
 
 
 def _catalog(settings: Settings) -> str:

@@ -91,7 +91,7 @@ class LocalPipeline:
             self._store_object(file, video, bars)
             if again or video.status != "active":
                 self._take_over(video, Flow.VIDEO_INITIAL_PROCESSING, run_id)
-                video = self._run(video, Flow.VIDEO_INITIAL_PROCESSING, bars, run_id)
+                video = self._run(video, Flow.VIDEO_INITIAL_PROCESSING, bars, run_id, language)
             region = crop_region.as_tuple() if crop_region else video.crop_region
             if again or not self._is_done(video, region):
                 run_id = str(uuid4())
@@ -99,7 +99,7 @@ class LocalPipeline:
                 if taken is not None:
                     self.catalog.finish_processing_request(taken.id, "cancelled")
                 self.catalog.approve_layout(video.id, region, approval="automatic", claimer=run_id)
-                video = self._run(video, Flow.CROP_AND_INFER, bars, run_id)
+                video = self._run(video, Flow.CROP_AND_INFER, bars, run_id, language)
         written = export_subtitles(self.store, video, file.stem, output_dir, formats, options)
         return Outcome(video, self._cues(video), written)
 
@@ -211,7 +211,7 @@ class LocalPipeline:
         self.instance.report_run_failed(run, "The command that ran it has ended.")
         return True
 
-    def _run(self, video: Video, flow: Flow, bars: ProgressBars, run_id: str) -> Video:
+    def _run(self, video: Video, flow: Flow, bars: ProgressBars, run_id: str, language: str | None = None) -> Video:
         """Run one flow in this process, on the instance that the UI shows, and return the video's row afterward.
 
         Raises:
@@ -229,7 +229,9 @@ class LocalPipeline:
             resources={
                 "catalog": self.catalog,
                 "store": self.store,
-                "compute": open_compute(self.store, self.catalog, self.settings, run_id=run_id),
+                "compute": open_compute(
+                    self.store, self.catalog, self.settings, run_id=run_id, language=language or video.lang
+                ),
                 "progress": bars,
             },
             run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
