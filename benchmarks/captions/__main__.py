@@ -35,12 +35,13 @@ from benchmarks.captions.report import (
     phantoms_table,
     profile_table,
 )
+from benchmarks.captions.scripts.clips import ScriptSpec, render_script_clips, script_specs
 from benchmarks.captions.sheets import draw_sheet
 from benchmarks.captions.specs import ClipSpec
 from benchmarks.captions.wide.render import motion_specs, render_wide_clips, require_sources, seed_of_now, wide_specs
 from benchmarks.captions.wide.specs import WideSpec
 
-Spec = TypeVar("Spec", ClipSpec, WideSpec)
+Spec = TypeVar("Spec", ClipSpec, WideSpec, ScriptSpec)
 
 _RESULTS = Path(__file__).with_name("RESULTS.md")
 # Sections of RESULTS.md that other runs write, and one written by hand: what is left and why.
@@ -54,7 +55,7 @@ _TUNING = Path(__file__).with_name("TUNING.md")
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.captions", description=__doc__)
-    parser.add_argument("--part", choices=(*PARTS, "all", *_DRAWN, "real"), default="dev")
+    parser.add_argument("--part", choices=(*PARTS, "all", *_DRAWN, "scripts", "real"), default="dev")
     parser.add_argument("--seed", type=int, default=1, help="with --part wide: the first clip's seed")
     parser.add_argument("--count", type=int, default=20, help="with --part wide or unseen: how many clips are drawn")
     parser.add_argument(
@@ -247,6 +248,9 @@ def _rendered(options: argparse.Namespace) -> tuple[list[Clip], list[int]]:
             if not options.clips:
                 sys.exit("--part real needs --clips DIR: a folder with clips and their truth")
             return real_clips(Path(options.clips[0]), options.clips[1:]), []
+        if options.part == "scripts":
+            scripts = chosen(script_specs())
+            return render_script_clips(scripts, folder, options.jobs), [spec.seed for spec in scripts]
         if options.part not in _DRAWN:
             specs = chosen(clips_of(options.part))
             require_fonts(specs, install=options.install_fonts)
