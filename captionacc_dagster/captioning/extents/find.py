@@ -226,6 +226,7 @@ def _captions(track: TrackCaptions, times: list[float], end_s: float) -> list[Ca
             confidence=calibrated(item.reading.confidence),
             bbox=item.bbox,
             track=track.track.name,
+            kind=track.track.kind,
             extent_confidence=item.extent_confidence,
             script=item.reading.script,
             unread=item.reading.is_unread,

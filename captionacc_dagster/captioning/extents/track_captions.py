@@ -226,7 +226,7 @@ class TrackCaptions:
 
     def _anchor(self, shape: tuple[int, ...]) -> Anchor | None:
         """Return where the track's text is anchored in a ROI, pixels; None where a person drew the region."""
-        if not self.track.lines:
+        if not self.track.lines or self.track.anchor == "mixed":
             return None
         size = shape[0] if self.track.vertical else shape[1]
         margin = 0.5 * self._segmenter.line_px  # that the layout leaves beside the anchored side

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.geometry import BBox
-from captionacc_dagster.captioning.layout.fixtures import find_fixtures, merged_boxes, overlap
+from captionacc_dagster.captioning.layout.fixtures import find_staying, merged_boxes, overlap
+from captionacc_dagster.captioning.layout.kinds import judge_rows
 from captionacc_dagster.captioning.layout.rows import Row, box_of, find_rows
 from captionacc_dagster.captioning.layout.samples import (
     THUMBNAIL_SIDE,
@@ -21,7 +22,7 @@ from captionacc_dagster.captioning.layout.samples import (
     still_share,
 )
 from captionacc_dagster.captioning.layout.still_scenes import SceneDifferences
-from captionacc_dagster.captioning.layout.tracks import FoundTrack, find_tracks
+from captionacc_dagster.captioning.layout.tracks import FOLLOWED, FoundTrack, find_tracks
 from captionacc_dagster.captioning.layout.tuning import TUNING
 from captionacc_dagster.captioning.video.reader import VideoFacts, scaled_size
 
@@ -36,7 +37,9 @@ class Evidence:
         samples: in the order in which they were taken.
         detections: lines of all samples, as of the last call of `tracks`.
         fixtures: boxes of text that stays, as of the last call of `tracks`.
-        unclear_rows: rows that may contain captions but belong to no track.
+        rows: rows of all text, as of the last call of `tracks`.
+        other_rows: those of them that belong to no track.
+        unclear_rows: those of them that may contain captions all the same.
         has_columns: vertical text, or what may be vertical text, was found.
     """
 
@@ -46,6 +49,8 @@ class Evidence:
         self.samples: list[Sample] = []
         self.detections: list[SampleDetection] = []
         self.fixtures: list[BBox] = []
+        self.rows: list[Row] = []
+        self.other_rows: list[Row] = []
         self.unclear_rows: list[Row] = []
         self.has_columns = False
         self._differences = SceneDifferences(())
@@ -63,21 +68,35 @@ class Evidence:
     def tracks(self) -> list[FoundTrack]:
         """Return the tracks that follow from the lines found so far."""
         self.detections = [self._tightened(detection) for detection in detections_in(self.samples)]
-        fixtures = find_fixtures(self.samples, self.detections)
-        fixed = {id(detection) for detection in fixtures}
-        lines = [detection for detection in self.detections if id(detection) not in fixed]
-        self.fixtures = merged_boxes([detection.bbox for detection in fixtures])
-        rows = find_rows(self.samples, lines, self.fixtures, self.size)
-        tracks = find_tracks(rows, self.size, self._facts.duration_s)
-        used = {id(row) for track in tracks for row in track.rows}
+        staying = find_staying(self.samples, self.detections)
+        self._judge(staying)
+        captions = [row for row in self.rows if row.stays and row.kind in FOLLOWED]
+        if captions:  # a caption that stays for most of a short video is a line like others
+            lines = {(line.sample, box) for row in captions for line in row.lines for box in line.sources}
+            staying = [entry for entry in staying if (entry.sample, entry.bbox) not in lines]
+            self._judge(staying)
+        tracks = find_tracks(self.rows, self.size)
+        used = {id(row) for track in tracks for row in track.all_rows}
+        self.other_rows = [row for row in self.rows if id(row) not in used]
         self.unclear_rows = [
             row
-            for row in rows
-            if id(row) not in used and self._may_be_captions(row) and not any(track.is_beside(row) for track in tracks)
+            for row in self.other_rows
+            if self._may_be_captions(row) and not any(track.is_beside(row) for track in tracks)
         ]
-        rows_of_interest = (*self.unclear_rows, *(row for track in tracks for row in track.rows))
+        rows_of_interest = (*self.unclear_rows, *(row for track in tracks for row in track.all_rows))
         self.has_columns = any(row.vertical for row in rows_of_interest)
         return tracks
+
+    def _judge(self, staying: Sequence[SampleDetection]) -> None:
+        """Group detections into rows, text that stays apart from other text, and say what each row is."""
+        stays = {id(detection) for detection in staying}
+        passing = [detection for detection in self.detections if id(detection) not in stays]
+        self.fixtures = merged_boxes([detection.bbox for detection in staying])
+        self.rows = find_rows(self.samples, passing, self.fixtures, self.size)
+        for row in find_rows(self.samples, staying, [], self.size):
+            row.stays = True
+            self.rows.append(row)
+        judge_rows(self.rows, self.samples, self.size, self._facts.duration_s)
 
     def _tightened(self, detection: SampleDetection) -> SampleDetection:
         """Cut a box to the letters that come and go in it, where the scene is static."""
@@ -90,7 +109,8 @@ class Evidence:
         along = self.size[1] if row.vertical else self.size[0]
         is_centered = abs(2 * row.lines[0].middle - along) <= 2 * TUNING.centered * along
         return (
-            (row.vertical or row.distinct > 1 or is_centered)
+            self.is_possible(row)
+            and (row.vertical or row.distinct > 1 or is_centered)
             and 0 < len(row.lines) <= 2 * row.distinct
             and all(line.still > 0 and line.length < TUNING.ticker_length * along for line in row.lines)
             and max(line.score for line in row.lines) >= TUNING.certain_score
@@ -130,7 +150,7 @@ class Evidence:
     def strokes_suffice(self, tracks: Sequence[FoundTrack]) -> bool:
         """Return whether enough captions were seen, and nearly all show as still strokes by themselves."""
         visible = []
-        for row in (row for track in tracks for row in track.rows):
+        for row in (row for track in tracks for row in track.all_rows):
             for line in row.lines:
                 sample = self.samples[line.sample]
                 found = self.still_lines(sample) if sample.searched else None
@@ -141,7 +161,7 @@ class Evidence:
 
     def stroke_density(self, tracks: Sequence[FoundTrack]) -> float:
         """Return how much of a caption's box its still strokes fill (median over the tracks' lines)."""
-        lines = [(row.vertical, line) for track in tracks for row in track.rows for line in row.lines if line.still]
+        lines = [(row.vertical, line) for track in tracks for row in track.all_rows for line in row.lines if line.still]
         densities = [
             still_share(
                 self.samples[line.sample], box_of(vertical, line.start, line.end, line.low, line.high, self.size)
@@ -150,12 +170,21 @@ class Evidence:
         ]
         return float(np.median(densities)) if densities else 0.0
 
+    def is_possible(self, row: Row) -> bool:
+        """Return whether a row that belongs to no track may be captions, for all that is known."""
+        return not row.stays and not row.is_moving and row.chances["caption"] >= TUNING.weak_chance
+
+    def band(self, row: Row) -> tuple[float, float]:
+        """Return the band of a row that is searched, as fractions of the height."""
+        room = TUNING.track_reach * row.height
+        return (row.low - room) / self.size[1], (row.high + room) / self.size[1]
+
     def reach(self, track: FoundTrack) -> tuple[float, float]:
         """Return the band around a track that is searched, as fractions of the height: wide enough for a second line
         where only one was seen."""
         line_height = median(row.height for row in track.rows)
         across = self.size[1]
-        low, high = track.rows[0].low, max(row.high for row in track.rows)
+        low, high = track.span
         near, far = TUNING.track_reach, TUNING.second_line_reach
         if len(track.rows) > 1:
             above = below = near
@@ -175,12 +204,12 @@ class Evidence:
         outside = None
         for track in tracks:
             low, high = self.reach(track)
-            lines = [line for row in track.rows for line in row.lines]
+            lines = [line for row in track.all_rows for line in row.lines]
             room = 0.7 * median(line.height for line in lines)
             start = (min(line.start for line in lines) - room) / width
             end = (max(line.end for line in lines) + room) / width
-            top = (track.rows[0].low - 0.5 * room) / height
-            bottom = (max(row.high for row in track.rows) + 0.5 * room) / height
+            top = (track.span[0] - 0.5 * room) / height
+            bottom = (track.span[1] + 0.5 * room) / height
             for box, _ in found:
                 if box.bottom <= low or box.top >= high:
                     continue

@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from captionacc_dagster.captioning.captions import Progress
+from captionacc_dagster.captioning.captions import CaptionWarning, Kind, Progress
 from captionacc_dagster.captioning.geometry import BBox, CropRegion
+from captionacc_dagster.captioning.layout.evidence import Evidence
 from captionacc_dagster.captioning.layout.fixtures import overlap
-from captionacc_dagster.captioning.layout.model import Detection, FrameOcr, Layout, Track
+from captionacc_dagster.captioning.layout.model import Detection, FrameOcr, Layout, LeftOut, Track
 from captionacc_dagster.captioning.layout.regions import track_of
 from captionacc_dagster.captioning.layout.sampler import Sampler
 from captionacc_dagster.captioning.layout.search import LayoutSearch
@@ -86,12 +87,76 @@ def find_layout(
         search = LayoutSearch(opened, engine, _lines_read(frames), progress)
         found = search.run()
     evidence = search.evidence
-    tracks = _named([track_of(track, evidence.size, evidence.fixtures) for track in found])
+    others = [(row, row.extent(evidence.size)) for row in evidence.other_rows]
+    avoid = [box for row, box in others if row.stays]
+    elsewhere = [box for row, box in others if not row.stays]
+    tracks = _named([track_of(track, evidence.size, avoid, elsewhere) for track in found])
+    left_out = _left_out(evidence, tracks, frames)
     detections = tuple(
         Detection(-1, number, detection.time_s, "", detection.score, detection.bbox)
         for number, detection in enumerate(evidence.detections)
     )
-    return _layout(facts, tracks, frames, detections)
+    warnings = _warnings(tracks, left_out, evidence, frames)
+    return replace(_layout(facts, tracks, frames, detections), left_out=left_out, warnings=warnings)
+
+
+def _left_out(evidence: Evidence, tracks: Sequence[Track], frames: Sequence[FrameOcr]) -> tuple[LeftOut, ...]:
+    """Return the places with text that are not followed; rows of one kind that touch are one place."""
+    places: list[LeftOut] = []
+    for row in sorted(evidence.other_rows, key=lambda entry: -len(entry.lines)):
+        box = row.extent(evidence.size)
+        if row.score < TUNING.certain_score or any(overlap(box, track.region) > TUNING.same_thing for track in tracks):
+            continue
+        kind = row.kind if row.kind != "caption" else "scene"
+        first_s, last_s = (f(line.time_s for line in row.lines) for f in (min, max))
+        home = next((n for n, place in enumerate(places) if place.kind == kind and _touch(box, place.bbox)), None)
+        if home is None:
+            places.append(LeftOut(box, kind, "", first_s, last_s))
+        else:
+            place = places[home]
+            start_s, end_s = min(first_s, place.start_s or 0.0), max(last_s, place.end_s or 0.0)
+            places[home] = replace(place, bbox=place.bbox.union(box), start_s=start_s, end_s=end_s)
+    return tuple(replace(place, text=_text_in(place.bbox, frames)) for place in places)
+
+
+def _touch(box: BBox, other: BBox) -> bool:
+    """Return whether two boxes overlap or are less than a line apart."""
+    room = min(box.height, other.height)
+    down = min(box.bottom, other.bottom) - max(box.top, other.top)
+    return down > -room and min(box.right, other.right) > max(box.left, other.left)
+
+
+def _text_in(box: BBox, frames: Sequence[FrameOcr]) -> str:
+    """Return what was read in a box in one of the full frames, or nothing."""
+    inside = [d for frame in frames for d in frame.detections if overlap(d.bbox, box) > TUNING.same_thing]
+    return max(inside, key=lambda entry: entry.confidence).text if inside else ""
+
+
+_CALLED: dict[Kind, str] = {
+    "caption": "captions",
+    "lower_third": "lower thirds",
+    "title": "titles",
+    "fixture": "logos or signs",
+    "interface": "text of a screen or a slide",
+    "scene": "text in the scene",
+}
+
+
+def _warnings(
+    tracks: Sequence[Track], left_out: Sequence[LeftOut], evidence: Evidence, frames: Sequence[FrameOcr]
+) -> tuple[CaptionWarning, ...]:
+    """Return in plain sentences what was left out, or that no text was found."""
+    if left_out:
+        found = {place.kind for place in left_out}
+        called = " or ".join(name for kind, name in _CALLED.items() if kind in found)
+        places = "1 place with text was" if len(left_out) == 1 else f"{len(left_out)} places with text were"
+        return (CaptionWarning("text_left_out", f"{places} taken for {called}; see the layout."),)
+    if not tracks:
+        times = {round(sample.time_s, 2) for sample in evidence.samples}
+        count = len(times | {round(frame.timestamp_s, 2) for frame in frames if frame.error is None})
+        seen = "1 frame" if count == 1 else f"{count} frames"
+        return (CaptionWarning("no_text_seen", f"No text was found in {seen}."),)
+    return ()
 
 
 def _lines_read(frames: Sequence[FrameOcr]) -> dict[float, list[LineBox]]:
@@ -106,7 +171,7 @@ def _lines_read(frames: Sequence[FrameOcr]) -> dict[float, list[LineBox]]:
 def _named(tracks: Sequence[Track]) -> tuple[Track, ...]:
     """Name tracks by their place, the most certain first; a second one at the same place gets a number."""
     named: list[Track] = []
-    for track in sorted(tracks, key=lambda entry: -entry.confidence):
+    for track in sorted(tracks, key=lambda entry: (entry.kind != "caption", -entry.confidence)):
         box = track.region
         if track.vertical:
             place = "left" if box.left + box.right < 1 else "right"
@@ -121,16 +186,17 @@ def _named(tracks: Sequence[Track]) -> tuple[Track, ...]:
 def _layout(
     facts: VideoFacts, tracks: tuple[Track, ...], frames: Sequence[FrameOcr], evidence: tuple[Detection, ...]
 ) -> Layout:
+    captions = [track for track in tracks if track.kind == "caption"] or tracks
     region: BBox | None = None
-    for track in tracks:
+    for track in captions:
         region = track.region if region is None else region.union(track.region)
-    main = tracks[0] if tracks else None
+    main = captions[0] if captions else None
     return Layout(
         frame_width=facts.width,
         frame_height=facts.height,
         tracks=tracks,
         crop_region=CropRegion(*region.as_tuple()) if region else None,
-        anchor_type=main.anchor if main else "center",
+        anchor_type=main.anchor if main and main.anchor != "mixed" else "center",
         anchor_position=_anchor_position(main) if main else 0.5,
         vertical_center=_vertical_center(main) if main else 0.5,
         confidence=main.confidence if main else _NO_TEXT_CONFIDENCE,
@@ -167,7 +233,8 @@ def _labels(tracks: Sequence[Track], frames: Sequence[FrameOcr]) -> dict[tuple[i
 def layout_from_region(facts: VideoFacts, region: CropRegion, found: Layout | None = None) -> Layout:
     """Return the layout of a region that a person drew.
 
-    It has one track, unless more than one of the tracks in ``found`` is in the region: then it bounds those.
+    Whatever text is inside is read, logos and signs too. The layout has one track, unless more than one of the tracks
+    in ``found`` is in the region: then it bounds those.
 
     Args:
         facts: the video.
@@ -178,7 +245,10 @@ def layout_from_region(facts: VideoFacts, region: CropRegion, found: Layout | No
     box = BBox(*region.as_tuple())
     inside = [track for track in found.tracks if overlap(track.region, box) > TUNING.same_thing] if found else []
     if len(inside) > 1:
-        bounded = tuple(replace(track, region=track.region.intersection(box), confidence=1.0) for track in inside)
+        bounded = tuple(
+            replace(track, region=track.region.intersection(box), confidence=1.0, kind="caption", avoid=())
+            for track in inside
+        )
         return replace(_layout(facts, bounded, (), ()), crop_region=region)
     is_tall = box.height * facts.height > _COLUMN_REGION * box.width * facts.width
     vertical = inside[0].vertical if inside else is_tall
@@ -189,7 +259,6 @@ def layout_from_region(facts: VideoFacts, region: CropRegion, found: Layout | No
         vertical=vertical,
         anchor=inside[0].anchor if inside else "center",
         confidence=1.0,
-        avoid=inside[0].avoid if inside else (),
     )
     return _layout(facts, (track,), (), ())
 

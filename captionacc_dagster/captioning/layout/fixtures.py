@@ -1,13 +1,16 @@
-"""Text that stays: fixtures such as logos, told from captions by comparing samples far apart in time."""
+"""Text that stays: fixtures such as logos, and captions of short videos, found by comparing samples far apart."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.samples import Sample, SampleDetection, normalized_correlation
 from captionacc_dagster.captioning.layout.still_scenes import WHOLE_PICTURE, coarse
 from captionacc_dagster.captioning.layout.tuning import TUNING
+from captionacc_dagster.captioning.video.pictures import pixel_rectangle
 
 _APART_S = 1.0  # seconds: samples closer than this say nothing about what stays
 _FEWEST = 3  # other samples needed to tell what stays
@@ -37,6 +40,17 @@ class SampleComparison:
             self._correlations[pair] = normalized_correlation(first, second, WHOLE_PICTURE)
         return 1 - correlation <= TUNING.scene_slack * (1 - self._correlations[pair]) + TUNING.least_slack
 
+    def has_letters_of(self, line: SampleDetection, other: int) -> bool:
+        """Return whether a sample shows the strokes of a line even when edges along the line do not count."""
+        one, two = self._samples[line.sample].strokes, self._samples[other].strokes
+        x0, y0, x1, y1 = pixel_rectangle(line.bbox, one.shape[1], one.shape[0])
+        axis = 0 if y1 - y0 > x1 - x0 else 1
+        first, second = (cut[y0:y1, x0:x1].astype(np.float32) for cut in (one, two))
+        first -= first.mean(axis=axis, keepdims=True)
+        second -= second.mean(axis=axis, keepdims=True)
+        energy = float(np.sqrt((first**2).sum() * (second**2).sum()))
+        return energy <= 1.0 or float((first * second).sum()) >= TUNING.same_text_correlation * energy
+
     def hides(self, line: SampleDetection, fixture: SampleDetection) -> bool:
         """Return whether a line of other text crosses a fixture and hides its strokes."""
         box, other = fixture.bbox, line.bbox
@@ -51,14 +65,15 @@ class SampleComparison:
         return not self.is_alike(fixture.sample, line.sample, shared, TUNING.hidden_correlation)
 
 
-def find_fixtures(samples: Sequence[Sample], detections: Sequence[SampleDetection]) -> list[SampleDetection]:
-    """Return the detections whose strokes nearly every sample shows, however far away in time.
+def find_staying(samples: Sequence[Sample], detections: Sequence[SampleDetection]) -> list[SampleDetection]:
+    """Return the detections whose text nearly every sample shows, however far away in time.
 
     Over a static scene, a box around a caption contains much that never changes: there the text must be as alike as
-    the scene. A fixture that a line of other text hides in some sample is part of the scene.
+    the scene. Edges along the line, as of the bars above and below a wide picture, are no text. Text that a line of
+    other text hides in some sample is part of the scene.
     """
     comparison = SampleComparison(samples)
-    fixtures = []
+    staying = []
     for detection in detections:
         own_s = samples[detection.sample].time_s
         others = [n for n, sample in enumerate(samples) if abs(sample.time_s - own_s) >= _APART_S]
@@ -66,14 +81,37 @@ def find_fixtures(samples: Sequence[Sample], detections: Sequence[SampleDetectio
             continue
         others = others[:: -(-len(others) // TUNING.fixture_comparisons)]
         alike = [
-            comparison.is_alike(detection.sample, other, detection.bbox, TUNING.same_text_correlation)
+            other
             for other in others
+            if comparison.is_alike(detection.sample, other, detection.bbox, TUNING.same_text_correlation)
         ]
-        if sum(alike) >= TUNING.fixture_share * len(alike):
-            fixtures.append(detection)
-    fixed = {id(detection) for detection in fixtures}
-    lines = [detection for detection in detections if id(detection) not in fixed]
-    return [fixture for fixture in fixtures if not any(comparison.hides(line, fixture) for line in lines)]
+        least = TUNING.fixture_share * len(others)
+        if len(alike) < least:
+            continue
+        letters = [other for other in alike if comparison.has_letters_of(detection, other)]
+        if len(letters) >= least:
+            staying.append(detection)
+    staying = _by_majority(staying, detections)
+    stays = {id(detection) for detection in staying}
+    lines = [detection for detection in detections if id(detection) not in stays]
+    return [detection for detection in staying if not any(comparison.hides(line, detection) for line in lines)]
+
+
+def _by_majority(staying: Sequence[SampleDetection], detections: Sequence[SampleDetection]) -> list[SampleDetection]:
+    """Return the detections of the texts most of whose detections stay: one text stays as a whole or not at all."""
+    stays = {id(detection) for detection in staying}
+    chosen: dict[int, SampleDetection] = {}
+    for detection in staying:
+        if id(detection) in chosen:
+            continue
+        same = [
+            other
+            for other in detections
+            if min(overlap(detection.bbox, other.bbox), overlap(other.bbox, detection.bbox)) > _SAME_BOX
+        ]
+        if 2 * sum(id(other) in stays for other in same) > len(same):
+            chosen |= {id(other): other for other in same}
+    return list(chosen.values())
 
 
 def overlap(box: BBox, other: BBox) -> float:

@@ -41,8 +41,8 @@ class Track:
         line_height: height of a line as a fraction of the frame's height (of a vertical track: width of a
             column as a fraction of the frame's width).
         vertical: the text runs from top to bottom.
-        anchor: what stays when the text changes: ``left``, ``center`` or ``right``.
-        confidence: how sure it is that captions stand here (0..1).
+        anchor: what stays when the text changes: ``left``, ``center``, ``right``, or ``mixed`` where that varies.
+        confidence: how sure it is that captions appear here (0..1).
         lines: top and bottom of each line's place that was seen (vertical: left and right of each column), in order.
         room: top and bottom of the place kept for a second line where few texts, all of one line, were seen.
         texts_seen: different captions seen in the samples.
@@ -69,7 +69,7 @@ class Track:
 
     @property
     def places(self) -> tuple[tuple[float, float], ...]:
-        """Where lines may stand: those seen, and the room for one more, in order."""
+        """Where lines may appear: those seen, and the room for one more, in order."""
         return tuple(sorted(self.lines if self.room is None else (*self.lines, self.room)))
 
 
@@ -86,9 +86,9 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Where captions stand. ``crop_region`` is the union of the tracks, ``None`` without captions.
+    """Where captions appear. ``crop_region`` is the union of the tracks, ``None`` without captions.
 
-    ``labels`` gives, for a full frame's detection by ``(frame_index, box_index)``, ``"in"`` (a caption) or
+    ``labels`` says, for a full frame's detection by ``(frame_index, box_index)``, ``"in"`` (a caption) or
     ``"out"`` and how sure that is; ``evidence`` are the detections that the search made by itself. ``left_out``
     are the places whose text was not taken for captions, and ``warnings`` what the user should know of the video.
     """
@@ -107,5 +107,5 @@ class Layout:
     warnings: tuple[CaptionWarning, ...] = ()
 
     def label(self, detection: Detection) -> tuple[str, float]:
-        """Give ``("in" | "out", confidence)`` of a full frame's detection."""
+        """Return ``("in" | "out", confidence)`` for a full frame's detection."""
         return self.labels[(detection.frame_index, detection.box_index)]

@@ -9,7 +9,7 @@ import numpy as np
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.fixtures import overlap
 from captionacc_dagster.captioning.layout.model import Track
-from captionacc_dagster.captioning.layout.rows import Line, box_of, weighted_median
+from captionacc_dagster.captioning.layout.rows import Line, Row, box_of, weighted_median
 from captionacc_dagster.captioning.layout.tracks import FoundTrack
 from captionacc_dagster.captioning.layout.tuning import TUNING
 
@@ -18,55 +18,75 @@ _WHOLE_LINE = 0.6  # of the tallest place: a lower one is a part of a line
 _ON_ANCHOR = 1.2  # line heights: a line farther from the anchor was found in one with something else
 
 
-def track_of(found: FoundTrack, size: tuple[int, int], avoid: Sequence[BBox]) -> Track:
+def track_of(found: FoundTrack, size: tuple[int, int], avoid: Sequence[BBox], elsewhere: Sequence[BBox]) -> Track:
     """Return the track, without a name, of rows that belong together.
 
     Args:
         found: the rows.
         size: ``(width, height)`` of the samples, pixels.
-        avoid: boxes of text that is no caption.
+        avoid: boxes of text that stays and is no caption.
+        elsewhere: boxes of other text that is not followed.
     """
-    lines = [line for row in found.rows for line in row.lines]
     line_height = _line_height(found)
     along, across = (size[1], size[0]) if found.vertical else size
-    places = _line_places(found, line_height)
+    places = _line_places(found.rows, line_height)
     room = _room_for_a_line(found, places, line_height, across)
-    low = min(place[0] for place in [*places, *room]) - TUNING.margin * line_height
-    high = max(place[1] for place in [*places, *room]) + TUNING.margin * line_height
+    taken = [*places, *_line_places(found.covering, line_height), *room]
+    low = min(place[0] for place in taken) - TUNING.margin * line_height
+    high = max(place[1] for place in taken) + TUNING.margin * line_height
     texts = max(row.distinct for row in found.rows)
-    usual = [line for line in lines if _is_anchored(line, lines, found.anchor)] or lines
-    start = float(min(line.start for line in usual))
-    end = float(max(line.end for line in usual))
+    lines = _own_lines(found, size, [*avoid, *elsewhere])
+    start = float(min(line.start for line in lines))
+    end = float(max(line.end for line in lines))
     # The longest of a few texts is shorter than the longest of all.
     spare = 0.6 * line_height + TUNING.region_reserve / 2 * (end - start) / max(1.0, (texts / 4) ** 0.5)
     if found.anchor == "center":
-        lengths = np.array([line.length for line in usual])
-        middle = weighted_median(np.array([line.middle for line in usual]), lengths)
+        lengths = np.array([line.length for line in lines])
+        middle = weighted_median(np.array([line.middle for line in lines]), lengths)
         half = max(middle - start, end - middle) + spare
         start, end = middle - half, middle + half
     elif found.anchor == "left":
         start, end = start - 0.5 * line_height, end + 2 * spare
-    else:
+    elif found.anchor == "right":
         start, end = start - 2 * spare, end + 0.5 * line_height
+    else:
+        start, end = start - spare, end + spare
     region = box_of(found.vertical, max(_BORDER * along, start), min((1 - _BORDER) * along, end), low, high, size)
     return Track(
         name="",
         region=region,
         line_height=line_height / across,
         vertical=found.vertical,
-        anchor=found.anchor,
+        anchor=found.anchor or "mixed",
         confidence=found.confidence,
         lines=tuple((low / across, high / across) for low, high in places),
         room=next(((low / across, high / across) for low, high in room), None),
         texts_seen=texts,
         avoid=tuple(box.as_tuple() for box in avoid if overlap(box, region) > 0),
+        kind=found.kind,
     )
 
 
-def _line_places(found: FoundTrack, line_height: float) -> list[tuple[float, float]]:
-    """Return the places of a track's lines across the text, pixels, in order."""
-    heights = [min(row.height, TUNING.detector_box * line_height) for row in found.rows]
-    middles = [(row.low + row.high) / 2 for row in found.rows]
+def _own_lines(found: FoundTrack, size: tuple[int, int], elsewhere: Sequence[BBox]) -> list[Line]:
+    """Return the lines of a track without those that were found in one with other text.
+
+    Those are away from the anchor and reach into a place of other text.
+    """
+    lines = [line for row in found.all_rows for line in row.lines]
+    if found.anchor is None:
+        return lines
+    own = []
+    for line in lines:
+        box = box_of(found.vertical, line.start, line.end, line.low, line.high, size)
+        if _is_anchored(line, lines, found.anchor) or not any(overlap(other, box) > 0.3 for other in elsewhere):
+            own.append(line)
+    return own or lines
+
+
+def _line_places(rows: Sequence[Row], line_height: float) -> list[tuple[float, float]]:
+    """Return the places of rows across the text, pixels, in order."""
+    heights = [min(row.height, TUNING.detector_box * line_height) for row in rows]
+    middles = [(row.low + row.high) / 2 for row in rows]
     return sorted((middle - height / 2, middle + height / 2) for middle, height in zip(middles, heights, strict=True))
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
 
+from captionacc_dagster.captioning.captions import Kind
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.fixtures import SampleComparison
 from captionacc_dagster.captioning.layout.samples import Sample, SampleDetection
@@ -32,6 +33,7 @@ class Line:
     score: float
     still: float
     fine: bool = False
+    sources: tuple[BBox, ...] = ()
 
     @property
     def height(self) -> float:
@@ -50,16 +52,40 @@ class Line:
 
 
 @dataclass(slots=True)
+class RowText:
+    """One text of a row: the lines of successive samples that show it.
+
+    Attributes:
+        first_s, last_s: times of the first and the last sample that shows it, seconds.
+        start: where it begins along the text, pixels.
+        length: the longest of its lines, pixels.
+    """
+
+    first_s: float
+    last_s: float
+    start: float
+    length: float
+
+
+@dataclass(slots=True)
 class Row:
     """Lines at one place across the text.
 
-    ``lengths`` are those of the texts that followed one another, pixels. Add lines with `add`, which resets the place
-    of the row: it is read far more often than it changes.
+    Attributes:
+        vertical: the text runs from top to bottom.
+        lines: the lines, in order of time.
+        texts: the texts that followed one another.
+        stays: nearly all samples show the same text here.
+        chances: how likely it is that the row is of each kind (0..1).
+
+    Add lines with `add`, which resets the place of the row: it is read far more often than it changes.
     """
 
     vertical: bool
     lines: list[Line] = field(default_factory=list)
-    lengths: list[float] = field(default_factory=list)
+    texts: list[RowText] = field(default_factory=list)
+    stays: bool = False
+    chances: Mapping[Kind, float] = field(default_factory=dict)
     _place: tuple[float, float] | None = field(default=None, repr=False, compare=False)
 
     def add(self, lines: Sequence[Line]) -> None:
@@ -68,9 +94,35 @@ class Row:
         self._place = None
 
     @property
+    def kind(self) -> Kind:
+        """What the row most likely is."""
+        return max(self.chances, key=lambda kind: self.chances[kind])
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether its text moves, as a ticker or the scene does."""
+        moving, still = (sum(line.still == state for line in self.lines) for state in (0, 1))
+        return moving > TUNING.moving_share * still + 0.15 * len(self.lines)
+
+    @property
+    def score(self) -> float:
+        """The detector's best score of a line, 0..1."""
+        return max(line.score for line in self.lines)
+
+    def extent(self, size: tuple[int, int]) -> BBox:
+        """Return the box of all of its lines; ``size`` is that of the samples, pixels."""
+        start, end = min(line.start for line in self.lines), max(line.end for line in self.lines)
+        return box_of(self.vertical, start, end, self.low, self.high, size)
+
+    @property
     def distinct(self) -> int:
         """How many texts followed one another."""
-        return len(self.lengths)
+        return len(self.texts)
+
+    @property
+    def lengths(self) -> list[float]:
+        """Length of each text, pixels."""
+        return [text.length for text in self.texts]
 
     @property
     def low(self) -> float:
@@ -120,7 +172,15 @@ def find_rows(
         x0, y0, x1, y1 = box.left * width, box.top * height, box.right * width, box.bottom * height
         vertical = (y1 - y0) > TUNING.column_shape * (x1 - x0)
         spans = (y0, y1, x0, x1) if vertical else (x0, x1, y0, y1)
-        line = Line(detection.sample, detection.time_s, *spans, detection.score, detection.still, detection.fine)
+        line = Line(
+            detection.sample,
+            detection.time_s,
+            *spans,
+            detection.score,
+            detection.still,
+            detection.fine,
+            (detection.bbox,),
+        )
         home = next((row for row in rows if row.vertical == vertical and _belongs(line, row)), None)
         if home is None:
             home = Row(vertical)
@@ -129,7 +189,7 @@ def find_rows(
     rows = [Row(row.vertical, _joined(row.lines)) for row in _merged(rows)]
     comparison = SampleComparison(samples)
     for row in rows:
-        row.lengths = _text_lengths(row, comparison, size)
+        row.texts = _texts(row, comparison, size)
     return rows
 
 
@@ -186,26 +246,28 @@ def _joined(lines: Sequence[Line]) -> list[Line]:
                 max(last.score, line.score),
                 max(last.still, line.still),
                 line.fine,
+                (*last.sources, *line.sources),
             )
         else:
             joined.append(line)
     return joined
 
 
-def _text_lengths(row: Row, comparison: SampleComparison, size: tuple[int, int]) -> list[float]:
-    """Return the length of each text of a row that differs from the one in the sample before, pixels."""
-    lengths: list[float] = []
+def _texts(row: Row, comparison: SampleComparison, size: tuple[int, int]) -> list[RowText]:
+    """Return the texts of a row: each differs from the one in the sample before."""
+    texts: list[RowText] = []
     before: Line | None = None
     for line in (line for line in row.lines if line.still > 0):
-        length = line.length
+        text = RowText(line.time_s, line.time_s, line.start, line.length)
         if before is not None:
             start, end = min(before.start, line.start), max(before.end, line.end)
             box = box_of(row.vertical, start, end, row.low, row.high, size)
             if comparison.is_alike(before.sample, line.sample, box, TUNING.same_text_correlation):
-                length = max(length, lengths.pop())
-        lengths.append(length)
+                same = texts.pop()
+                text = RowText(same.first_s, line.time_s, min(same.start, line.start), max(same.length, line.length))
+        texts.append(text)
         before = line
-    return lengths
+    return texts
 
 
 def box_of(vertical: bool, start: float, end: float, low: float, high: float, size: tuple[int, int]) -> BBox:

@@ -81,10 +81,17 @@ def sample_of(
     frame: NativeFrame, later: NativeFrame | None, thumbnail_size: tuple[int, int], picture_size: tuple[int, int]
 ) -> Sample:
     """Return the sample of a frame and a later one; sizes are ``(width, height)`` in pixels."""
-    second = None if later is None else strokes(later.scaled_luma(*thumbnail_size))
-    first = strokes(frame.scaled_luma(*thumbnail_size))
+    second = None if later is None else later.scaled_luma(*thumbnail_size)
+    return sample_from(frame.time_s, frame.scaled_luma(*picture_size), frame.scaled_luma(*thumbnail_size), second)
+
+
+def sample_from(
+    time_s: float, picture: NDArray[np.uint8], thumbnail: NDArray[np.uint8], later: NDArray[np.uint8] | None
+) -> Sample:
+    """Return a sample of pictures ``(h, w)`` uint8: a large one to search, thumbnails of it and of a later one."""
+    first, second = strokes(thumbnail), None if later is None else strokes(later)
     static_scene = second is None or _is_static_scene(first, second)
-    return Sample(frame.time_s, first, second, frame.scaled_luma(*picture_size), static_scene)
+    return Sample(time_s, first, second, picture, static_scene)
 
 
 def shrunk(luma: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:

@@ -263,9 +263,16 @@ class LayoutSearch:
                 self._empty[id(sample)] = compared[id(sample)]
 
     def _zones(self, tracks: Sequence[FoundTrack]) -> list[tuple[float, float]]:
-        """Return the bands around the tracks as fractions of the height; bands that touch are one."""
+        """Return the bands around the tracks, and around rows that may contain captions, as fractions of the height;
+        bands that touch are one."""
         zones: list[tuple[float, float]] = []
-        for low, high in sorted(self.evidence.reach(track) for track in tracks):
+        reaches = [self.evidence.reach(track) for track in tracks]
+        reaches += [
+            self.evidence.band(row)
+            for row in self.evidence.other_rows
+            if self.evidence.is_possible(row) and not row.vertical
+        ]
+        for low, high in sorted(reaches):
             top, bottom = max(0.0, low), min(1.0, high)
             if zones and top <= zones[-1][1]:
                 zones[-1] = (zones[-1][0], max(bottom, zones[-1][1]))
@@ -277,7 +284,7 @@ class LayoutSearch:
         """Return places where something is still, or comes and goes, like a line of the tracks where no track is."""
         evidence = self.evidence
         reaches = [evidence.reach(track) for track in tracks if not track.vertical]
-        heights = [row.height / evidence.size[1] for track in tracks for row in track.rows if not track.vertical]
+        heights = [row.height / evidence.size[1] for track in tracks for row in track.all_rows if not track.vertical]
         density = evidence.stroke_density(tracks)
         still: list[tuple[float, Place]] = []
         changing: list[tuple[float, Place]] = []

@@ -1,38 +1,63 @@
-"""Caption tracks: rows whose text changes in one place, put together where they belong together."""
+"""Tracks: rows of captions, or of lower thirds, put together where they belong together."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 
+from captionacc_dagster.captioning.captions import Kind
 from captionacc_dagster.captioning.layout.rows import Row, anchor_of
 from captionacc_dagster.captioning.layout.tuning import TUNING
 
+FOLLOWED: tuple[Kind, ...] = ("caption", "lower_third")
 _COVERING = 0.4  # of the smaller height: rows that share this much are on top of each other
 
 
 @dataclass(slots=True)
 class FoundTrack:
-    """Rows that belong together, from low to high, in pixels of the sample."""
+    """Rows that belong together, in pixels of the sample.
+
+    Attributes:
+        rows: the places of its lines, from low to high.
+        anchor: what stays when the text changes; None where that varies.
+        confidence: how sure it is that the text is of this kind (0..1).
+        kind: what its text is.
+        covering: rows on top of others: blocks of another number of lines, or lines found with their surroundings.
+    """
 
     rows: list[Row]
-    anchor: str
+    anchor: str | None
     confidence: float
+    kind: Kind = "caption"
+    covering: list[Row] = field(default_factory=list)
 
     @property
     def vertical(self) -> bool:
         """Whether the text runs from top to bottom."""
         return self.rows[0].vertical
 
+    @property
+    def all_rows(self) -> list[Row]:
+        """All of its rows, also those on top of others."""
+        return [*self.rows, *self.covering]
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Where its rows begin and end across the text, pixels."""
+        return min(row.low for row in self.all_rows), max(row.high for row in self.all_rows)
+
     def add(self, row: Row) -> None:
         """Add a row."""
-        self.rows = sorted([*self.rows, row], key=lambda entry: entry.low)
+        if self.is_covered_by(row):
+            self.covering.append(row)
+        else:
+            self.rows = sorted([*self.rows, row], key=lambda entry: entry.low)
 
     def is_beside(self, row: Row) -> bool:
         """Return whether a row touches rows of the track: most of these are lines of it that were found in part."""
         return row.vertical == self.vertical and any(
-            min(row.high, other.high) - max(row.low, other.low) > 0 for other in self.rows
+            min(row.high, other.high) - max(row.low, other.low) > 0 for other in self.all_rows
         )
 
     def is_covered_by(self, row: Row) -> bool:
@@ -43,69 +68,165 @@ class FoundTrack:
         )
 
 
-def find_tracks(rows: Sequence[Row], size: tuple[int, int], duration_s: float) -> list[FoundTrack]:
-    """Return the rows in which captions follow one another, those that belong together as one track.
+def find_tracks(rows: Sequence[Row], size: tuple[int, int]) -> list[FoundTrack]:
+    """Return the tracks of captions and of lower thirds; rows that touch or overlap are one track.
 
     Args:
-        rows: the rows.
+        rows: the rows, with the chances of their kinds.
         size: ``(width, height)`` of the samples, pixels.
-        duration_s: of the video, seconds.
     """
-    strong: list[tuple[Row, str, float]] = []
-    weak: list[Row] = []
-    for row in rows:
-        along = size[1] if row.vertical else size[0]
-        anchor = anchor_of([row], along)
-        confidence = _row_confidence(row, anchor, size, duration_s)
-        if confidence >= 0.5 and anchor is not None:
-            strong.append((row, anchor, confidence))
-        elif confidence > 0:
-            weak.append(row)
     tracks: list[FoundTrack] = []
-    for row, anchor, confidence in sorted(strong, key=lambda entry: -entry[2]):
-        if any(row.vertical == track.vertical and track.is_covered_by(row) for track in tracks):
-            continue  # the same text, found together with its surroundings
-        home = next((track for track in tracks if _adjoins(row, track)), None)
-        if home is None:
-            tracks.append(FoundTrack([row], anchor, confidence))
+    weak: list[Row] = []
+    for row in sorted(rows, key=lambda entry: (-entry.distinct, -len(entry.lines))):
+        kind = row.kind
+        if row.is_moving or row.distinct == 0:
+            continue
+        if kind not in FOLLOWED:
+            weak.append(row)
+            continue
+        touching = [track for track in tracks if track.kind == kind and _belongs(row, track)]
+        home = next((track for track in touching if _is_sure_line(row, track, size)), None)
+        if touching and home is None:
+            weak.append(row)
+        elif home is None:
+            anchor = anchor_of([row], size[1] if row.vertical else size[0])
+            tracks.append(FoundTrack([row], anchor, _confidence(row), kind))
         else:
             home.add(row)
+    tracks = _without_rivals(_joined(tracks), size)
     for row in weak:
         home = next((track for track in tracks if _completes(row, track, size)), None)
         if home is not None:
             home.add(row)
+        elif any(_is_like(row, track, size) for track in tracks if track.kind == "caption"):
+            row.chances = {**row.chances, "caption": 0.5}
+            tracks.append(FoundTrack([row], anchor_of([row], size[0]), _confidence(row)))
     return tracks
 
 
-def _row_confidence(row: Row, anchor: str | None, size: tuple[int, int], duration_s: float) -> float:
-    """Return how sure it is that a row contains captions, by how often its text changes in one place (0..1)."""
-    moving = sum(line.still == 0 for line in row.lines)
-    still = sum(line.still == 1 for line in row.lines)
-    if row.distinct == 0 or moving > 0.5 * still + 0.15 * len(row.lines):
-        return 0.0
-    if anchor is None:
-        return 0.3
-    along = size[1] if row.vertical else size[0]
-    middle = median(line.middle for line in row.lines) / along
-    in_the_middle = not row.vertical and anchor == "center" and abs(middle - 0.5) < TUNING.centered
-    if row.distinct >= 2:
-        seen_still = still >= 2 or (still >= 1 and in_the_middle)
-        confidence = 0.55 + 0.06 * row.distinct + 0.15 * in_the_middle + 0.1 * seen_still
-        # Over a static scene nothing proves that text is still; text that changes often there belongs to no scene.
-        often = moving == 0 and row.distinct >= TUNING.frequent_changes
-        return min(0.99, confidence) if seen_still or in_the_middle or often else min(0.45, confidence)
-    # A single text may be a sign; in the middle and near an edge, it is a caption.
-    place = (row.low + row.high) / 2 / (size[0] if row.vertical else size[1])
-    if in_the_middle and (place > 0.7 or place < 0.25):
-        return 0.6 if duration_s < 15 or still >= 2 else 0.5 if still else 0.4
-    return 0.2
+def _is_like(row: Row, track: FoundTrack, size: tuple[int, int]) -> bool:
+    """Return whether a row looks like the captions of a track that moved to another edge of the picture."""
+    if row.vertical or track.vertical or row.stays or row.chances["caption"] < TUNING.weak_chance:
+        return False
+    smaller, larger = sorted((row.height, median(entry.height for entry in track.rows)))
+    place = (row.low + row.high) / 2 / size[1]
+    near_edge = min(place, 1 - place) < TUNING.edge_zone
+    own, usual = (median(line.middle for row in rows for line in row.lines) for rows in ([row], track.rows))
+    aligned = abs(own - usual) <= TUNING.centered * size[0]
+    return near_edge and aligned and larger <= TUNING.like_captions * smaller and not track.is_beside(row)
 
 
-def _adjoins(row: Row, track: FoundTrack, leading: float | None = None, height_ratio: float | None = None) -> bool:
-    leading = TUNING.leading if leading is None else leading
-    height_ratio = TUNING.track_height_ratio if height_ratio is None else height_ratio
+def _confidence(row: Row) -> float:
+    """Return how sure it is that a row contains captions: more texts in one place make it surer (0..1)."""
+    return row.chances[row.kind] * (1 - 0.8 * 0.5 ** max(1, row.distinct))
+
+
+def _belongs(row: Row, track: FoundTrack) -> bool:
+    """Return whether a row is another line of a track, or lies on top of it.
+
+    Lines of one track are of one size, or change at the same times as two languages do.
+    """
     if row.vertical != track.vertical:
         return False
+    for other in track.all_rows:
+        smaller, larger = sorted((row.height, other.height))
+        if max(other.low - row.high, row.low - other.high) > TUNING.leading * smaller:
+            continue
+        is_in_time = larger <= TUNING.track_height_ratio * smaller and _change_together(row, other)
+        if larger <= TUNING.block_height_ratio * smaller or is_in_time:
+            return True
+    return False
+
+
+def _is_sure_line(row: Row, track: FoundTrack, size: tuple[int, int]) -> bool:
+    """Return whether a row has enough texts of its own, or is aligned with the track: else it may be a passing sign."""
+    along = size[1] if row.vertical else size[0]
+    if row.distinct >= TUNING.own_texts or track.anchor is None:
+        return True
+    own, usual = (_anchor_place(rows, track.anchor) for rows in ([row], track.rows))
+    return abs(own - usual) <= max(TUNING.centered * along, 0.6 * row.height)
+
+
+def _anchor_place(rows: Sequence[Row], anchor: str) -> float:
+    """Return where the anchored side of rows usually is along the text, pixels."""
+    lines = [line for row in rows for line in row.lines]
+    return median({"left": line.start, "right": line.end}.get(anchor, line.middle) for line in lines)
+
+
+def _change_together(row: Row, other: Row) -> bool:
+    """Return whether most texts of the row with fewer texts begin in a sample in which one of the other begins."""
+    fewer, more = sorted((row, other), key=lambda entry: entry.distinct)
+    begins = {text.first_s for text in more.texts}
+    return 2 * sum(text.first_s in begins for text in fewer.texts) >= len(fewer.texts)
+
+
+def _without_rivals(tracks: Sequence[FoundTrack], size: tuple[int, int]) -> list[FoundTrack]:
+    """Return the tracks without those that cannot be captions because better ones are.
+
+    Text close to captions that is of another size and changes at other times is no caption: a name plate above them,
+    or a slide behind them.
+    """
+    kept: list[FoundTrack] = []
+    for track in sorted(tracks, key=lambda entry: (entry.kind != "caption", -entry.confidence)):
+        if track.kind == "caption" and any(_are_rivals(track, other) for other in kept if other.kind == "caption"):
+            for row in track.all_rows:
+                row.chances = {**row.chances, "caption": 0.0}
+            track.kind = track.rows[0].kind
+        home = next((other for other in kept if other.kind == "caption" and _is_part_of(track, other, size)), None)
+        if home is not None and track.kind in FOLLOWED:
+            for row in track.all_rows:
+                home.add(row)
+        elif track.kind in FOLLOWED and not any(_shares_place(track, other) for other in kept):
+            kept.append(track)
+    return kept
+
+
+def _shares_place(track: FoundTrack, other: FoundTrack) -> bool:
+    """Return whether two tracks overlap across the text: what is there can be read in one of them only."""
+    (low, high), (other_low, other_high) = track.span, other.span
+    return track.vertical == other.vertical and min(high, other_high) - max(low, other_low) > 0
+
+
+def _is_part_of(track: FoundTrack, other: FoundTrack, size: tuple[int, int]) -> bool:
+    """Return whether the rows of a track are lines of another one: of one size, aligned, and visible only with it."""
+    visible = {line.sample for row in other.all_rows for line in row.lines}
+    return all(
+        _belongs(row, other)
+        and (other.is_covered_by(row) or _is_sure_line(row, other, size))
+        and all(line.sample in visible for line in row.lines)
+        for row in track.rows
+    )
+
+
+def _are_rivals(track: FoundTrack, other: FoundTrack) -> bool:
+    (low, high), (other_low, other_high) = track.span, other.span
+    gap = max(other_low - high, low - other_high)
+    height = max(row.height for row in (*track.rows, *other.rows))
+    return track.vertical == other.vertical and gap <= TUNING.rival_distance * height
+
+
+def _joined(tracks: Sequence[FoundTrack]) -> list[FoundTrack]:
+    """Join tracks of one kind that rows which were added later made touch each other."""
+    joined: list[FoundTrack] = []
+    for track in tracks:
+        home = next(
+            (
+                other
+                for other in joined
+                if other.kind == track.kind and any(_belongs(row, other) for row in track.all_rows)
+            ),
+            None,
+        )
+        if home is None:
+            joined.append(track)
+        else:
+            for row in track.all_rows:
+                home.add(row)
+            home.confidence = max(home.confidence, track.confidence)
+    return joined
+
+
+def _adjoins(row: Row, track: FoundTrack, leading: float, height_ratio: float) -> bool:
     for other in track.rows:
         gap = max(other.low - row.high, row.low - other.high)
         smaller, larger = sorted((row.height, other.height))
@@ -116,6 +237,8 @@ def _adjoins(row: Row, track: FoundTrack, leading: float | None = None, height_r
 
 def _completes(row: Row, track: FoundTrack, size: tuple[int, int]) -> bool:
     """Return whether a row that would not be a caption by itself is another line of a track."""
-    near = _adjoins(row, track, TUNING.weak_leading, TUNING.weak_height_ratio)
+    if row.vertical != track.vertical or row.stays or row.chances[track.kind] < TUNING.weak_chance:
+        return False
+    near = _belongs(row, track) and _adjoins(row, track, TUNING.weak_leading, TUNING.weak_height_ratio)
     along = size[1] if row.vertical else size[0]
     return near and not track.is_covered_by(row) and anchor_of([*track.rows, row], along) == track.anchor

@@ -168,8 +168,51 @@ class LayoutTuning:
     centered: float = tuned(
         0.035, "of the length along the text", "offset of a centered line's center", seen_by="test_tracks"
     )
-    frequent_changes: int = tuned(
-        4, "texts", "this many texts in one place are captions even over a static scene", seen_by="test_still_scenes"
+    weak_chance: float = tuned(
+        0.15,
+        "probability",
+        "a row this likely to be captions completes a track, or is worth more samples",
+        seen_by="test_find",
+    )
+
+    column_texts: int = tuned(
+        4, "texts", "a column with this many texts is captions even over a static scene", seen_by="test_tracks"
+    )
+    moving_share: float = tuned(
+        0.5,
+        "of still lines",
+        "a row with more moving lines than this is a ticker or part of the scene",
+        seen_by="test_find",
+    )
+    own_texts: int = tuned(
+        3, "texts", "a row with this many texts is a line of a track however it is aligned", seen_by="test_find"
+    )
+    rival_distance: float = tuned(
+        1.5,
+        "line heights",
+        "text of another size this close to captions, changing at other times, is none: readers need the space",
+        seen_by="test_tracks",
+    )
+    block_height_ratio: float = tuned(
+        1.4, "ratio", "heights of the lines of one block: two languages differ by more", seen_by="test_kinds"
+    )
+    block_synchrony: float = tuned(
+        0.4,
+        "of samples",
+        "share of the samples with one of two lines that have both, in one block: a second line comes and goes",
+        seen_by="test_find",
+    )
+    edge_zone: float = tuned(
+        0.25,
+        "of the height",
+        "distance from the upper or lower edge in which captions are expected",
+        seen_by="test_find",
+    )
+    like_captions: float = tuned(
+        1.2,
+        "ratio",
+        "text this close in size to the captions, aligned with them, at the top or bottom, is a caption moved away",
+        seen_by="test_find",
     )
 
     # The region of a track.

@@ -7,8 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from captionacc_dagster.captioning.captions import Kind
 from captionacc_dagster.captioning.geometry import BBox
-from captionacc_dagster.captioning.layout.fixtures import find_fixtures
+from captionacc_dagster.captioning.layout.fixtures import find_staying
+from captionacc_dagster.captioning.layout.kinds import KINDS
+from captionacc_dagster.captioning.layout.regions import track_of
 from captionacc_dagster.captioning.layout.rows import Row, anchor_of, find_rows
 from captionacc_dagster.captioning.layout.samples import Sample, SampleDetection
 from captionacc_dagster.captioning.layout.tracks import find_tracks
@@ -31,10 +34,17 @@ def samples(count: int) -> list[Sample]:
     return [Sample(2.0 * number, picture, picture, blank) for number, picture in enumerate(pictures)]
 
 
+def judged(rows: list[Row], *kinds: Kind) -> list[Row]:
+    """Say what the rows are, from low to high; all are captions where nothing else is said."""
+    for row, kind in zip(sorted(rows, key=lambda row: row.low), kinds or ("caption",) * len(rows), strict=True):
+        row.chances = {other: 0.9 if other == kind else 0.02 for other in KINDS}
+    return rows
+
+
 def test_columns_at_a_side_are_a_vertical_track():
     seen = [detection(number, 580, 40, 612, 120 + 30 * number) for number in range(4)]
     rows = find_rows(samples(4), seen, [], SIZE)
-    (track,) = find_tracks(rows, SIZE, 30.0)
+    (track,) = find_tracks(judged(rows), SIZE)
     assert track.vertical
     assert track.anchor == "left"  # along the text: its top stays
     assert (track.rows[0].low, track.rows[0].high) == pytest.approx((580, 612))
@@ -43,14 +53,14 @@ def test_columns_at_a_side_are_a_vertical_track():
 def test_two_languages_over_each_other_are_one_track():
     seen = [detection(n, 320 - 60 - 9 * n, 300, 320 + 60 + 9 * n, 326) for n in range(4)]
     seen += [detection(n, 320 - 90 - 7 * n, 328, 320 + 90 + 7 * n, 346) for n in range(4)]
-    (track,) = find_tracks(find_rows(samples(4), seen, [], SIZE), SIZE, 30.0)
+    (track,) = find_tracks(judged(find_rows(samples(4), seen, [], SIZE)), SIZE)
     assert [(round(row.low), round(row.high)) for row in track.rows] == [(300, 326), (328, 346)]
 
 
 def test_lines_that_stand_apart_are_two_tracks():
     seen = [detection(n, 200 - 9 * n, 300, 440 + 9 * n, 326) for n in range(4)]
     seen += [detection(n, 240 - 9 * n, 20, 400 + 9 * n, 46) for n in range(4)]
-    assert len(find_tracks(find_rows(samples(4), seen, [], SIZE), SIZE, 30.0)) == 2
+    assert len(find_tracks(judged(find_rows(samples(4), seen, [], SIZE)), SIZE)) == 2
 
 
 def test_fragments_of_a_line_are_one_line():
@@ -65,20 +75,48 @@ def test_a_fixture_at_the_end_of_a_line_is_cut_off():
     assert (row.lines[0].start, row.lines[0].end) == pytest.approx((150, 500))
 
 
-def test_text_that_moves_is_no_track():
-    seen = [detection(n, 200, 300, 440, 326, still=0.0) for n in range(5)]
-    assert find_tracks(find_rows(samples(5), seen, [], SIZE), SIZE, 30.0) == []
+def test_only_captions_and_lower_thirds_are_followed():
+    seen = [detection(n, 200 - 9 * n, 320, 440 + 9 * n, 346) for n in range(4)]
+    seen += [detection(n, 40, 200, 240 + 9 * n, 226) for n in range(4)]
+    rows = find_rows(samples(4), seen, [], SIZE)
+    followed = find_tracks(judged(rows, "lower_third", "caption"), SIZE)
+    assert {track.kind for track in followed} == {"caption", "lower_third"}
+    assert [track.kind for track in find_tracks(judged(rows, "interface", "caption"), SIZE)] == ["caption"]
 
 
-def test_lines_without_a_common_place_are_no_track():
+def test_lines_without_a_common_place_have_a_mixed_anchor():
     seen = [detection(n, 20 + 120 * n, 100 + n, 90 + 140 * n, 126 + n) for n in range(4)]
-    assert find_tracks(find_rows(samples(4), seen, [], SIZE), SIZE, 30.0) == []
+    (track,) = find_tracks(judged(find_rows(samples(4), seen, [], SIZE)), SIZE)
+    assert track.anchor is None
+    region = track_of(track, SIZE, [], []).region
+    assert region.left * SIZE[0] <= 20
+    assert region.right * SIZE[0] >= 90 + 140 * 3
+
+
+def test_text_of_another_size_close_to_captions_that_changes_at_other_times_is_none():
+    seen = [detection(n, 200 - 9 * n, 320, 440 + 9 * n, 346) for n in range(6)]
+    plates = [detection(n, 200 - 9 * n, 250, 440 + 9 * n, 300) for n in (1, 4)]
+    rows = find_rows(samples(6), [*seen, *plates], [], SIZE)
+    plate, captions = sorted(rows, key=lambda row: row.low)
+    captions.texts = [replace(text, first_s=text.first_s + 0.3) for text in captions.texts]
+    (track,) = (t for t in find_tracks(judged([plate, captions]), SIZE) if t.kind == "caption")
+    assert track.rows == [captions]
+
+
+def test_blocks_of_other_numbers_of_lines_are_one_track():
+    """Two lines around a middle where other captions have one: rows half a line apart."""
+    seen = [detection(n, 200 - 9 * n, 300, 440 + 9 * n, 326) for n in (0, 2, 4)]
+    seen += [detection(n, 180, top, 460, top + 26) for n in (1, 3) for top in (286, 314)]
+    (track,) = find_tracks(judged(find_rows(samples(5), seen, [], SIZE)), SIZE)
+    region = track_of(track, SIZE, [], []).region
+    assert region.top * SIZE[1] <= 287
+    assert region.bottom * SIZE[1] >= 339
 
 
 def test_more_texts_in_one_place_make_it_surer():
     def confidence(count: int) -> float:
         seen = [detection(n, 200 - 9 * n, 300, 440 + 9 * n, 326) for n in range(count)]
-        (track,) = find_tracks(find_rows(samples(count), seen, [], SIZE), SIZE, 8.0)
+        (track,) = find_tracks(judged(find_rows(samples(count), seen, [], SIZE)), SIZE)
         return track.confidence
 
     assert confidence(1) < confidence(2) < confidence(3) <= 0.99
@@ -103,19 +141,19 @@ def still_samples(count: int, covered: dict[int, tuple[int, int, int, int]]) -> 
 def test_a_caption_over_a_picture_that_stands_still_is_no_fixture():
     taken = still_samples(8, {2: (200, 300, 440, 326), 5: (250, 300, 390, 326)})
     seen = [detection(2, 200, 300, 440, 326, still=0.5), detection(5, 250, 300, 390, 326, still=0.5)]
-    assert find_fixtures(taken, seen) == []
+    assert find_staying(taken, seen) == []
 
 
 def test_what_stays_over_a_picture_that_stands_still_is_a_fixture():
     logo_seen = detection(1, 500, 20, 620, 44, still=0.5)
-    assert find_fixtures(still_samples(8, {2: (200, 300, 440, 326)}), [logo_seen]) == [logo_seen]
+    assert find_staying(still_samples(8, {2: (200, 300, 440, 326)}), [logo_seen]) == [logo_seen]
 
 
 def test_texture_that_a_caption_runs_across_is_no_fixture():
     taken = still_samples(8, {2: (200, 300, 440, 326)})
     texture_seen, caption = detection(6, 330, 296, 600, 330, still=0.5), detection(2, 200, 300, 440, 326, still=0.5)
-    assert find_fixtures(taken, [texture_seen]) == [texture_seen]
-    assert find_fixtures(taken, [texture_seen, caption]) == []
+    assert find_staying(taken, [texture_seen]) == [texture_seen]
+    assert find_staying(taken, [texture_seen, caption]) == []
 
 
 def test_parts_of_centerd_lines_do_not_move_their_anchor():

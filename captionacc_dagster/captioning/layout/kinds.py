@@ -1,0 +1,281 @@
+"""What the text of a row is: a caption, a lower third, a title, a fixture, an interface, or part of the scene.
+
+A small network decides from measurements of the row and of the rows around it. ``training/layout_kinds`` draws the
+videos that it learns from, and prints its score on videos it never saw.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from statistics import mean, median
+from typing import get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from captionacc_dagster.captioning.captions import Kind
+from captionacc_dagster.captioning.geometry import BBox
+from captionacc_dagster.captioning.layout.rows import Row, box_of
+from captionacc_dagster.captioning.layout.samples import Sample
+from captionacc_dagster.captioning.layout.tuning import TUNING
+from captionacc_dagster.captioning.video.pictures import pixel_rectangle
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+FEATURES = (
+    "texts",
+    "lines",
+    "presence",
+    "longest_stay",
+    "longest_stay_share",
+    "median_stay",
+    "duration",
+    "moving",
+    "still",
+    "offset",
+    "offset_size",
+    "center_spread",
+    "start_spread",
+    "end_spread",
+    "place",
+    "edge_distance",
+    "line_height",
+    "letters",
+    "longest_letters",
+    "length_variation",
+    "length",
+    "longest",
+    "score",
+    "crowd",
+    "aligned_rows",
+    "adjoining_texts",
+    "adjoining_presence",
+    "share_of_most_texts",
+    "height_to_busiest",
+    "below_busiest",
+    "stays",
+    "contrast",
+    "ring",
+    "synchrony",
+    "growth",
+    "shape",
+    "first_seen",
+    "last_seen",
+    "rows",
+)
+_MODEL = "layout_kinds.npz"
+_SPREAD_LIMIT = 5.0  # line heights: text that is spread wider is anchored nowhere
+
+
+def row_features(
+    rows: Sequence[Row], samples: Sequence[Sample], size: tuple[int, int], duration_s: float
+) -> NDArray[np.float32]:
+    """Return the measurements of each row, ``(rows, len(FEATURES))``.
+
+    Args:
+        rows: all rows of the video.
+        samples: the samples that the rows' lines are numbered by.
+        size: ``(width, height)`` of the samples, pixels.
+        duration_s: of the video, seconds.
+    """
+    if not rows:
+        return np.zeros((0, len(FEATURES)), np.float32)
+    busiest = max(rows, key=lambda row: (row.distinct, len(row.lines)))
+    in_sample = [0] * len(samples)
+    for row in rows:
+        for number in {line.sample for line in row.lines}:
+            in_sample[number] += 1
+    return np.array([_measured(row, rows, busiest, in_sample, samples, size, duration_s) for row in rows], np.float32)
+
+
+def _measured(
+    row: Row,
+    rows: Sequence[Row],
+    busiest: Row,
+    in_sample: Sequence[int],
+    samples: Sequence[Sample],
+    size: tuple[int, int],
+    duration_s: float,
+) -> list[float]:
+    along, across = (size[1], size[0]) if row.vertical else size
+    height = max(1.0, row.height)
+    stays = [text.last_s - text.first_s for text in row.texts] or [0.0]
+    lengths = [line.length for line in row.lines]
+    starts, ends = [line.start for line in row.lines], [line.end for line in row.lines]
+    middles = [line.middle for line in row.lines]
+    middle = median(middles) / along
+    place = (row.low + row.high) / 2 / across
+    adjoining = [other for other in rows if other is not row and _adjoin(row, other)]
+    aligned = sum(
+        other is not row and other.vertical == row.vertical and _are_aligned(row, other, height) for other in rows
+    )
+    contrast, ring = _look(row, samples, size)
+    count = len(row.lines)
+    return [
+        math.log1p(row.distinct),
+        math.log1p(count),
+        min(1.0, (sum(stays) + 0.5 * len(row.texts)) / duration_s),
+        math.log(max(stays) + 0.3),
+        max(stays) / duration_s,
+        math.log(median(stays) + 0.3),
+        math.log(duration_s),
+        sum(line.still == 0 for line in row.lines) / count,
+        sum(line.still == 1 for line in row.lines) / count,
+        middle - 0.5,
+        abs(middle - 0.5),
+        _spread(middles, height),
+        _spread(starts, height),
+        _spread(ends, height),
+        place,
+        min(place, 1 - place),
+        math.log(height / min(size)),
+        math.log(max(1.0, median(lengths)) / height + 0.1),
+        math.log(max(1.0, *lengths) / height + 0.1),
+        float(np.std(lengths)) / max(1.0, mean(lengths)),
+        median(lengths) / along,
+        max(lengths) / along,
+        mean(line.score for line in row.lines),
+        math.log1p(mean(in_sample[line.sample] - 1 for line in row.lines)),
+        math.log1p(aligned),
+        math.log1p(max((other.distinct for other in adjoining), default=0)),
+        max((len(other.lines) for other in adjoining), default=0) / count if adjoining else 0.0,
+        row.distinct / max(1, busiest.distinct),
+        math.log(height / max(1.0, busiest.height)),
+        place - (busiest.low + busiest.high) / 2 / across if busiest.vertical == row.vertical else 0.0,
+        float(row.stays),
+        contrast,
+        ring,
+        _synchrony(row, adjoining),
+        _growth(row, height),
+        math.log(size[0] / size[1]),
+        min(line.time_s for line in row.lines) / duration_s,
+        max(line.time_s for line in row.lines) / duration_s,
+        math.log1p(len(rows)),
+    ]
+
+
+def _spread(places: Sequence[float], height: float) -> float:
+    """Return how far places are apart, line heights (median distance from the median)."""
+    usual = median(places)
+    return min(_SPREAD_LIMIT, median(abs(place - usual) for place in places) / height)
+
+
+def _adjoin(row: Row, other: Row) -> bool:
+    gap = max(other.low - row.high, row.low - other.high)
+    return other.vertical == row.vertical and gap <= min(row.height, other.height)
+
+
+def _are_aligned(row: Row, other: Row, height: float) -> bool:
+    """Return whether two rows of similar height start at the same place."""
+    start, other_start = median(line.start for line in row.lines), median(line.start for line in other.lines)
+    return abs(start - other_start) <= height and 0.6 <= other.height / height <= 1.6
+
+
+def _look(row: Row, samples: Sequence[Sample], size: tuple[int, int]) -> tuple[float, float]:
+    """Return the contrast of a row's strokes, and how uneven the picture just outside its lines is; both 0..1."""
+    contrasts, rings = [], []
+    for line in row.lines[:: max(1, len(row.lines) // 4)][:5]:
+        sample = samples[line.sample]
+        box = box_of(row.vertical, line.start, line.end, line.low, line.high, size)
+        contrasts.append(float(np.percentile(_cut(sample.strokes, box).astype(np.int16), 97)) / 127 - 1)
+        above = BBox(box.left, max(0.0, box.top - 0.1 * box.height), box.right, box.top + 0.08 * box.height)
+        below = BBox(box.left, box.bottom - 0.08 * box.height, box.right, min(1.0, box.bottom + 0.1 * box.height))
+        rings.append(min(1.0, mean(float(_cut(sample.luma, part).std()) for part in (above, below)) / 64))
+    return mean(contrasts), mean(rings)
+
+
+def _cut(picture: NDArray[np.uint8], box: BBox) -> NDArray[np.uint8]:
+    x0, y0, x1, y1 = pixel_rectangle(box, picture.shape[1], picture.shape[0])
+    return picture[y0:y1, x0:x1]
+
+
+def _synchrony(row: Row, adjoining: Sequence[Row]) -> float:
+    """Return the share of a row's texts that begin in the same sample as a text of an adjoining row."""
+    begins = {text.first_s for other in adjoining for text in other.texts}
+    return mean(text.first_s in begins for text in row.texts) if row.texts and begins else 0.0
+
+
+def _growth(row: Row, height: float) -> float:
+    """Return the share of a row's texts that begin where the one before began, and are longer: text being typed."""
+    pairs = list(zip(row.texts, row.texts[1:], strict=False))
+    grown = [abs(one.start - other.start) < 0.5 * height and other.length > one.length for one, other in pairs]
+    return mean(grown) if grown else 0.0
+
+
+def blocks_of(rows: Sequence[Row]) -> list[list[Row]]:
+    """Return the rows in blocks: rows that adjoin, are of one height, and are visible at the same times.
+
+    The lines of a caption, of a name plate, or of code are of one kind.
+    """
+    blocks: list[list[Row]] = []
+    for row in sorted(rows, key=lambda entry: -len(entry.lines)):
+        home = next((block for block in blocks if any(_are_of_a_block(row, other) for other in block)), None)
+        if home is None:
+            blocks.append([row])
+        else:
+            home.append(row)
+    return blocks
+
+
+def _are_of_a_block(row: Row, other: Row) -> bool:
+    if row.stays != other.stays or not _adjoin(row, other):
+        return False
+    smaller, larger = sorted((row.height, other.height))
+    if larger > TUNING.block_height_ratio * smaller:
+        return False
+    here, there = ({line.sample for line in entry.lines} for entry in (row, other))
+    return len(here & there) >= TUNING.block_synchrony * len(here | there)
+
+
+def judge_rows(rows: Sequence[Row], samples: Sequence[Sample], size: tuple[int, int], duration_s: float) -> None:
+    """Set the chances of each row: those of its block, in which rows with more lines count more."""
+    chances = kind_classifier().probabilities(row_features(rows, samples, size, duration_s))
+    own = {id(row): _column_chances(row) if row.vertical else chance for row, chance in zip(rows, chances, strict=True)}
+    for block in blocks_of(rows):
+        weights = [len(row.lines) ** 0.5 for row in block]
+        shared = np.average([own[id(row)] for row in block], axis=0, weights=weights)
+        for row in block:
+            row.chances = dict(zip(KINDS, map(float, shared), strict=True))
+
+
+def _column_chances(row: Row) -> NDArray[np.float32]:
+    """Return the chances of a column, ``(len(KINDS),)``: the more texts follow one another in it, the more likely it
+    is that they are captions.
+
+    The network has seen no vertical text: hardly anything but captions is written so and changes in one place.
+    """
+    still = sum(line.still == 1 for line in row.lines)
+    proven = still >= 2 or row.distinct >= TUNING.column_texts
+    caption = 1 - 0.5**row.distinct if proven and row.distinct >= 2 else 0.2
+    other = (1 - caption) / (len(KINDS) - 1)
+    return np.array([caption if kind == "caption" else other for kind in KINDS], np.float32)
+
+
+class KindClassifier:
+    """The mean of a few small networks of two hidden layers of rectified linear units.
+
+    The first axis of the weights and biases counts the networks.
+    """
+
+    def __init__(self, weights: dict[str, NDArray[np.float32]]) -> None:
+        self.weights = weights
+
+    def probabilities(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the probability of each of `KINDS` for rows of features, ``(rows, len(KINDS))``."""
+        weights = self.weights
+        hidden = (features - weights["mean"]) / weights["scale"]
+        for number in (1, 2):
+            hidden = np.maximum(0.0, hidden @ weights[f"w{number}"] + weights[f"b{number}"][:, None])
+        scores = hidden @ weights["w3"] + weights["b3"][:, None]
+        scores = np.exp(scores - scores.max(axis=2, keepdims=True))
+        return np.asarray((scores / scores.sum(axis=2, keepdims=True)).mean(axis=0), np.float32)
+
+
+@cache
+def kind_classifier() -> KindClassifier:
+    """Return the classifier that comes with the package."""
+    path = files("captionacc_dagster.captioning") / "models" / _MODEL
+    with path.open("rb") as stream, np.load(stream) as archive:
+        return KindClassifier({name: archive[name] for name in archive.files})

@@ -1,0 +1,217 @@
+"""Captions are told from other text by what they are: drawn clips of each kind that is mistaken for one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from captionacc_dagster.captioning.extents.find import find_captions
+from captionacc_dagster.captioning.geometry import BBox, CropRegion
+from captionacc_dagster.captioning.layout.find import find_layout, layout_from_region, read_full_frames
+from captionacc_dagster.captioning.layout.fixtures import find_staying
+from captionacc_dagster.captioning.layout.kinds import FEATURES, KINDS, blocks_of, judge_rows, row_features
+from captionacc_dagster.captioning.layout.model import Layout
+from captionacc_dagster.captioning.layout.regions import track_of
+from captionacc_dagster.captioning.layout.rows import find_rows
+from captionacc_dagster.captioning.layout.samples import Sample, SampleDetection, sample_from
+from captionacc_dagster.captioning.layout.tracks import find_tracks
+from captionacc_dagster.captioning.ocr.engines import create_engine
+from captionacc_dagster.captioning.video.reader import VideoFacts, probe
+from captionacc_dagster_tests.captioning.drawn_clips import moving, write_clip, write_text
+
+pytestmark = pytest.mark.integration
+
+RATE = 12
+Box = tuple[float, float, float, float]
+
+
+@pytest.fixture(scope="module")
+def engine():
+    return create_engine()
+
+
+def layout_of(path: Path, engine) -> tuple[VideoFacts, Layout]:
+    facts = probe(path)
+    return facts, find_layout(facts, engine, [read for _, read in read_full_frames(facts, engine)])
+
+
+def boxed(picture: NDArray[np.uint8], text: str, y: float, size: int = 24) -> Box:
+    """Write white text on a black box, centered; return its box."""
+    height, width = picture.shape[:2]
+    left, top, right, bottom = write_text(picture.copy(), text, (0.5, y), size, outline=0)
+    image = Image.fromarray(picture)
+    area = (left * width - 6, top * height - 4, right * width + 6, bottom * height + 4)
+    ImageDraw.Draw(image).rectangle(area, fill="black")
+    picture[:] = np.asarray(image)
+    return write_text(picture, text, (0.5, y), size, outline=0)
+
+
+def covers(region: BBox, box: Box) -> bool:
+    return region.left <= box[0] and region.top <= box[1] and region.right >= box[2] and region.bottom >= box[3]
+
+
+@pytest.mark.parametrize("share", [0.75, 1.0])
+def test_one_caption_that_stays_for_most_of_a_short_clip_is_found(tmp_path: Path, engine, share: float):
+    """It was taken for a logo, and everything at its place was erased."""
+    pictures = []
+    box: Box = (0, 0, 0, 0)
+    for at in range(7 * RATE):
+        picture = moving(speed=6)(at)
+        write_text(picture, "Nova", (0.94, 0.07), 15, outline=0)
+        if at < share * 7 * RATE:
+            box = boxed(picture, "I waited for the right moment to say it", 0.88)
+        else:
+            boxed(picture, "So here we go", 0.88)
+        pictures.append(picture)
+    facts, layout = layout_of(write_clip(tmp_path / "clip.mp4", pictures, RATE), engine)
+    (track,) = layout.tracks
+    assert covers(track.region, box)
+    texts = [caption.text for caption in find_captions(facts, layout, engine).captions]
+    assert texts == ["I waited for the right moment to say it", *(["So here we go"] if share < 1 else [])]
+
+
+def test_a_logo_of_a_short_clip_is_left_out_and_named(tmp_path: Path, engine):
+    pictures = []
+    for at in range(6 * RATE):
+        picture = moving(speed=6)(at)
+        write_text(picture, "KANAL 5", (0.88, 0.08), 22)
+        pictures.append(picture)
+    _, layout = layout_of(write_clip(tmp_path / "clip.mp4", pictures, RATE), engine)
+    assert layout.tracks == ()
+    (place,) = layout.left_out
+    assert (place.kind, place.text.replace(" ", "")) == ("fixture", "KANAL5")
+    (warning,) = layout.warnings
+    assert (warning.code, warning.message) == (
+        "text_left_out",
+        "1 place with text was taken for logos or signs; see the layout.",
+    )
+
+
+def test_a_clip_without_text_says_so(tmp_path: Path, engine):
+    pictures = [np.full((90, 160, 3), 90, np.uint8)] * RATE
+    _, layout = layout_of(write_clip(tmp_path / "clip.mp4", pictures, RATE), engine)
+    (warning,) = layout.warnings
+    assert warning.code == "no_text_seen"
+    assert warning.message.startswith("No text was found in ")
+    assert layout.left_out == ()
+
+
+def test_code_behind_captions_is_an_interface(tmp_path: Path, engine):
+    code = ("import os", "", "def load(path):", "    with open(path) as f:", "        return f.read()", "", "load('a')")
+    words = ("First we write a function", "It reads a whole file", "Then we call it", "And that is all", "Try it")
+    pictures, boxes = [], []
+    for at in range(10 * RATE):
+        picture = np.full((360, 640, 3), 24, np.uint8)
+        picture[:120] = moving(speed=6)(at)[:120]
+        for number, line in enumerate(code[: 3 + at // RATE]):
+            write_text(picture, line, (0.04, 0.38 + 0.07 * number), 15, anchor="lm", fill="#a0c0e0", outline=0)
+        boxes.append(write_text(picture, words[at // (2 * RATE)], (0.5, 0.93), 24))
+        pictures.append(picture)
+    _, layout = layout_of(write_clip(tmp_path / "clip.mp4", pictures, RATE), engine)
+    (track,) = layout.tracks
+    assert track.kind == "caption"
+    assert all(covers(track.region, box) for box in boxes)
+    assert track.region.top > 0.75
+    assert "interface" in {place.kind for place in layout.left_out}
+
+
+def test_a_caption_over_the_edge_of_a_bar_keeps_its_upper_line(tmp_path: Path, engine):
+    """The edge is the same in all samples; it is no text that stays."""
+    words = ("Nobody told me about it", "I know that", "The train leaves at seven", "Wait for me", "Look at the house")
+    pictures, boxes = [], []
+    for at in range(10 * RATE):
+        picture = moving(speed=6)(at)
+        picture[:45] = 0
+        picture[315:] = 0
+        boxes.append(
+            write_text(
+                picture, f"{words[at // (2 * RATE)]}\n{words[at // (2 * RATE) - 2]}", (0.5, 0.955), 22, anchor="md"
+            )
+        )
+        pictures.append(picture)
+    _, layout = layout_of(write_clip(tmp_path / "clip.mp4", pictures, RATE), engine)
+    (track,) = layout.tracks
+    assert len(track.lines) == 2
+    assert all(covers(track.region, box) for box in boxes)
+    assert track.avoid == ()
+
+
+def test_whatever_is_in_a_drawn_region_is_read(tmp_path: Path, engine):
+    """A person's region is the truth: what the search took for a logo is read there, too."""
+    pictures = []
+    for at in range(4 * RATE):
+        picture = moving(speed=6)(at)
+        write_text(picture, "KANAL FIVE", (0.84, 0.1), 24)
+        pictures.append(picture)
+    facts, found = layout_of(write_clip(tmp_path / "clip.mp4", pictures, RATE), engine)
+    assert found.tracks == ()
+    layout = layout_from_region(facts, CropRegion(0.6, 0.0, 1.0, 0.2), found)
+    assert [caption.text for caption in find_captions(facts, layout, engine).captions] == ["KANAL FIVE"]
+
+
+def test_a_line_off_the_center_is_inside_the_region(tmp_path: Path, engine):
+    pictures, boxes = [], []
+    words = ("Nobody told me about it", "I know that you do", "Look at the old house", "Wait for me now", "I never did")
+    for at in range(10 * RATE):
+        picture = moving(speed=6)(at)
+        number = at // (2 * RATE)
+        boxes.append(write_text(picture, words[number], (0.14 if number == 4 else 0.5, 0.9), 24))
+        pictures.append(picture)
+    _, layout = layout_of(write_clip(tmp_path / "clip.mp4", pictures, RATE), engine)
+    (track,) = layout.tracks
+    assert all(covers(track.region, box) for box in boxes)
+
+
+# Every amount of evidence
+
+SIZE = (320, 180)
+
+
+@st.composite
+def evidence(draw: st.DrawFn) -> tuple[list[Sample], list[SampleDetection]]:
+    """Samples with 0, 1, 2 ... lines each, anywhere, of any size."""
+    noise = np.random.default_rng(draw(st.integers(0, 3)))
+    samples, found = [], []
+    for number in range(draw(st.integers(1, 7))):
+        picture = noise.integers(40, 220, SIZE[::-1], np.uint8)
+        later = draw(st.sampled_from([picture, np.roll(picture, 5, 1), None]))
+        samples.append(sample_from(0.7 * number, picture, picture, later))
+        for _ in range(draw(st.integers(0, 3))):
+            left, top = draw(st.integers(0, 300)), draw(st.integers(0, 170))
+            width, height = draw(st.integers(1, 320 - left)), draw(st.integers(1, min(60, 180 - top)))
+            box = BBox(left / 320, top / 180, (left + width) / 320, (top + height) / 180)
+            still = draw(st.sampled_from([0.0, 0.5, 1.0]))
+            found.append(SampleDetection(number, 0.7 * number, box, draw(st.floats(0.1, 1.0)), still))
+    return samples, found
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(evidence(), st.floats(0.1, 60.0))
+def test_any_amount_of_evidence_gives_tracks_inside_the_picture(
+    seen: tuple[list[Sample], list[SampleDetection]], duration_s: float
+):
+    samples, found = seen
+    staying = find_staying(samples, found)
+    assert all(entry in found for entry in staying)
+    rows = find_rows(samples, found, [entry.bbox for entry in staying], SIZE)
+    judge_rows(rows, samples, SIZE, duration_s)
+    features = row_features(rows, samples, SIZE, duration_s)
+    assert features.shape == (len(rows), len(FEATURES))
+    assert np.isfinite(features).all()
+    assert sorted(id(row) for block in blocks_of(rows) for row in block) == sorted(id(row) for row in rows)
+    for row in rows:
+        assert set(row.chances) == set(KINDS)
+        assert sum(row.chances.values()) == pytest.approx(1.0, abs=1e-4)
+    for row in rows:  # whatever the classifier says, tracks must follow
+        row.chances = {kind: float(kind == "caption") for kind in KINDS}
+    for track in find_tracks(rows, SIZE):
+        region = track_of(track, SIZE, [], []).region
+        assert 0 <= region.left <= region.right <= 1
+        assert 0 <= region.top <= region.bottom <= 1
+        assert 0 <= track.confidence <= 1
