@@ -101,6 +101,15 @@ class CropRegionView(BaseModel):
     crop_bottom: float
 
 
+class WarningView(BaseModel):
+    """Something about a video that its user should know."""
+
+    code: str = Field(description="Stable, for programs.", examples=["text_left_out"])
+    message: str = Field(description="One plain sentence.")
+    start_s: float | None = Field(description="Start of the part it concerns, seconds; null: the whole video.")
+    end_s: float | None = Field(description="End of the part it concerns, seconds; null: the whole video.")
+
+
 class VideoView(BaseModel):
     """A video and the state of its processing."""
 
@@ -112,6 +121,7 @@ class VideoView(BaseModel):
     boundaries_status: WorkflowStatus
     text_status: WorkflowStatus
     error: str | None = Field(description="The first error, in one line.")
+    warnings: list[WarningView] = Field(description="What you should know about the result.")
     crop_region: CropRegionView | None
     layout_confidence: float | None
     layout_approved_at: datetime | None

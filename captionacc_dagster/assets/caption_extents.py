@@ -1,6 +1,7 @@
 """Crop the caption region and find when each caption begins and ends, in one compute call."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -9,7 +10,7 @@ from dagster import AssetExecutionContext, MaterializeResult, MetadataValue, Res
 
 from captionacc_dagster.assets.drawings import timeline_picture
 from captionacc_dagster.assets.lifecycle import TRANSIENT_RETRIES, VideoRun
-from captionacc_dagster.assets.metadata import picture
+from captionacc_dagster.assets.metadata import picture, warning_metadata
 from captionacc_dagster.assets.specs import compute_output
 from captionacc_dagster.assets.stored_outputs import describe_object, describe_prefix
 from captionacc_dagster.captioning.files import databases
@@ -79,6 +80,7 @@ def caption_extents(
             catalog.activate_cropped_frames_version(
                 run.video_id, version, storage_prefix=result.cropped_frames_prefix, frame_count=result.frame_count
             )
+            catalog.update_video_metadata(run.video_id, {"warnings": [asdict(warning) for warning in result.warnings]})
         yield from _materializations(run, store, result, compute.call_metadata())
 
 
@@ -143,6 +145,7 @@ def _materializations(
             "processing_seconds": seconds,
             **{f"cpu_seconds_{stage}": value for stage, value in result.stage_seconds.items()},
             **call,
+            **warning_metadata(result.warnings),
             **{f"label_{label}": count for label, count in result.label_counts.items()},
             "timeline": picture(timeline_picture(captions, duration), "captions over time", "png"),
             "key": MetadataValue.path(result.caption_frame_extents_db_key),

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from captionacc_dagster.assets.caption_extents import crop_box
 from captionacc_dagster.assets.lifecycle import TRANSIENT_RETRIES, VideoRun
-from captionacc_dagster.assets.metadata import captions_table, strips
+from captionacc_dagster.assets.metadata import captions_table, strips, warning_metadata
 from captionacc_dagster.assets.stored_outputs import cropped_frame_of_each
 from captionacc_dagster.captioning.captions import Progress
 from captionacc_dagster.captioning.files import captions_database, databases
@@ -177,6 +177,7 @@ def _result(
             "failed": failed,
             "mean_confidence": sum(c.confidence for c in captions) / len(captions) if captions else 0.0,
             "table": captions_table(captions, strips(pictures)),
+            **warning_metadata(run.video.warnings),
             "key": MetadataValue.path(run.keys.captions_db),
         },
     )

@@ -13,6 +13,7 @@ from captionacc_dagster.captioning.extents.labels import label_pairs
 from captionacc_dagster.captioning.files.captions_database import StoredCaption
 from captionacc_dagster.captioning.files.chunks import FRAMES_PER_CHUNK, LEVELS, level_of
 from captionacc_dagster.captioning.files.subtitles import FORMATS, Format, SubtitleError, parse_subtitles, text_lines
+from captionacc_dagster.captioning.layout.model import Detection
 from captionacc_dagster.storage.keys import InvalidKey, check_owned
 
 Severity = Literal["warn", "error"]
@@ -32,6 +33,8 @@ ALPHABET_CPS, HAN_CPS, HANGUL_CPS, JAPANESE_CPS = 20.0, 9.0, 12.0, 4.0
 STYLE_SLACK = 1.5
 # The confidence below which the engine itself reads one or two characters again (ReadingTuning.confident_in_few).
 DOUBTFUL_TEXT = 0.75
+# How long a caption may fade before its start and after its end, when its text is half visible, milliseconds.
+FADE_MS = 500
 
 
 @dataclass(frozen=True)
@@ -298,6 +301,77 @@ def text_is_confident(captions: Sequence[Caption]) -> Verdict:
     sure = [caption.confidence for caption in captions]
     facts = {"lowest": min(sure), "mean": sum(sure) / len(sure)} if sure else {}
     return Verdict(wrong, "warn", {"captions": len(captions), "wanted": DOUBTFUL_TEXT, **facts})
+
+
+def confident_as_a_whole(captions: Sequence[Caption]) -> Verdict:
+    """Passes when at most half of the captions have a low confidence."""
+    doubtful = sum(caption.confidence < DOUBTFUL_TEXT for caption in captions)
+    facts: dict[str, Fact] = {"captions": len(captions), "doubtful": doubtful}
+    if doubtful <= MOST_UNREAD * len(captions):
+        return Verdict(facts=facts)
+    wrong = f"{doubtful} of {len(captions)} captions have a confidence below {DOUBTFUL_TEXT}; check the layout"
+    return Verdict((wrong,), "warn", facts)
+
+
+def no_text_twice(captions: Sequence[Caption]) -> Verdict:
+    """Passes when no text appears in two captions at the same time.
+
+    Args:
+        captions: in order of time.
+    """
+    wrong = []
+    shown: list[tuple[int, Caption]] = []
+    for number, caption in enumerate(captions, start=1):
+        shown = [(earlier, other) for earlier, other in shown if other.end_s > caption.start_s]
+        text = "".join(caption.text.split()).casefold()
+        wrong += [
+            f"captions {earlier} and {number} ({_span(caption)}): both are {caption.text!r:.60}"
+            for earlier, other in shown
+            if text and text == "".join(other.text.split()).casefold()
+        ]
+        shown.append((number, caption))
+    return Verdict(tuple(wrong), "warn", {"captions": len(captions)})
+
+
+def seen_text_is_covered(
+    seen: Sequence[Detection], rows: Sequence[StoredCaption], region: tuple[float, float, float, float] | None
+) -> Verdict:
+    """Passes when a caption covers all text that the layout saw in the caption region.
+
+    Args:
+        seen: text in samples of the whole frame.
+        rows: all rows of the captions database, including deleted ones, which a person has judged.
+        region: left, top, right, bottom of the caption region in 0..1; None: there is none.
+    """
+    inside = [] if region is None else [found for found in seen if _is_likely_caption(found, region)]
+    wrong = tuple(
+        f"{found.timestamp_s:.3f} s: {found.text!r:.60} is in no caption"
+        for found in inside
+        if not any(_covers(row, found) for row in rows)
+    )
+    return Verdict(wrong, "warn", {"texts": len(inside)})
+
+
+def _is_likely_caption(found: Detection, region: tuple[float, float, float, float]) -> bool:
+    middle_x, middle_y = (found.bbox.left + found.bbox.right) / 2, (found.bbox.top + found.bbox.bottom) / 2
+    inside = region[0] <= middle_x <= region[2] and region[1] <= middle_y <= region[3]
+    return inside and found.confidence >= DOUBTFUL_TEXT and len(found.text.strip()) > 1
+
+
+def _covers(row: StoredCaption, found: Detection) -> bool:
+    at_ms, box = found.timestamp_s * 1000, row.bbox
+    return (
+        row.start_ms - FADE_MS <= at_ms <= row.end_ms + FADE_MS
+        and box.left < found.bbox.right
+        and found.bbox.left < box.right
+        and box.top < found.bbox.bottom
+        and found.bbox.top < box.bottom
+    )
+
+
+def nothing_to_report(messages: Sequence[str]) -> Verdict:
+    """Passes when processing reported nothing that the user should know."""
+    return Verdict(tuple(messages), "warn", {"warnings": len(messages)})
 
 
 def captions_all_read(rows: Sequence[StoredCaption]) -> Verdict:

@@ -78,6 +78,7 @@ LAYOUT_CHECKS = [
     _blocking("layout_db", "object_as_recorded", rules.objects_as_recorded),
     _blocking("layout_db", "boxes_agree", rules.boxes_agree),
     _spec("layout_db", "layout_is_confident", rules.layout_is_confident),
+    _spec("layout_db", "nothing_to_report", rules.nothing_to_report),
 ]
 EXTENTS_CHECKS = [
     _spec("cropped_frames", "objects_as_recorded", rules.objects_as_recorded),
@@ -94,6 +95,10 @@ CAPTIONS_CHECKS = [
     _spec("captions_db", "lengths_plausible", rules.lengths_plausible),
     _spec("captions_db", "reading_speed_plausible", rules.reading_speed_plausible),
     _spec("captions_db", "text_is_confident", rules.text_is_confident),
+    _spec("captions_db", "confident_as_a_whole", rules.confident_as_a_whole),
+    _spec("captions_db", "no_text_twice", rules.no_text_twice),
+    _spec("captions_db", "seen_text_is_covered", rules.seen_text_is_covered),
+    _spec("captions_db", "nothing_to_report", rules.nothing_to_report),
 ]
 SUBTITLES_CHECKS = [
     _blocking("subtitles", "keys_belong_to_tenant", rules.keys_belong_to_tenant),
@@ -171,6 +176,8 @@ def judge_frames(run: VideoRun, store: ObjectStore) -> Iterator[Judged]:
         "layout_is_confident",
         rules.layout_is_confident(layout.confidence, wanted, layout.crop_region is not None),
     )
+    messages = [warning.message for warning in layout.warnings]
+    yield "layout_db", "nothing_to_report", rules.nothing_to_report(messages)
 
 
 def judge_layout(run: VideoRun, store: ObjectStore) -> Iterator[Judged]:
@@ -263,8 +270,16 @@ def judge_captions(video: Video, store: ObjectStore) -> Iterator[Judged]:
     # People may place captions as they like, so what would be an error of the machine is only a warning here.
     in_order = replace(rules.extents_in_order(captions, video.duration_seconds or 0.0, frame_rate), severity="warn")
     yield "captions_db", "captions_in_order", in_order
-    for rule in (rules.lengths_plausible, rules.reading_speed_plausible, rules.text_is_confident):
+    # Other kinds of text, such as name plates, may stay for as long as they like.
+    alone = [caption for caption in captions if caption.kind == "caption"]
+    for rule in (rules.lengths_plausible, rules.reading_speed_plausible):
+        yield "captions_db", rule.__name__, rule(alone)
+    for rule in (rules.text_is_confident, rules.confident_as_a_whole, rules.no_text_twice):
         yield "captions_db", rule.__name__, rule(captions)
+    layout, _ = read_layout(store, video)
+    yield "captions_db", "seen_text_is_covered", rules.seen_text_is_covered(layout.evidence, rows, video.crop_region)
+    messages = [warning.message for warning in video.warnings]
+    yield "captions_db", "nothing_to_report", rules.nothing_to_report(messages)
 
 
 @multi_asset_check(specs=SUBTITLES_CHECKS, retry_policy=TRANSIENT_RETRIES)

@@ -1,6 +1,7 @@
 """Sample full frames, read their text, and find where captions appear, in one compute call."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,7 +19,7 @@ from captionacc_dagster.assets.drawings import (
     spread,
 )
 from captionacc_dagster.assets.lifecycle import TRANSIENT_RETRIES, VideoRun
-from captionacc_dagster.assets.metadata import picture
+from captionacc_dagster.assets.metadata import picture, warning_metadata
 from captionacc_dagster.assets.specs import compute_output
 from captionacc_dagster.assets.stored_outputs import describe_object, describe_prefix, frame_indices, read_ocr
 from captionacc_dagster.captioning.files import databases
@@ -102,6 +103,7 @@ def _record(run: VideoRun, result: ExtractResult) -> None:
             "crop_top": box.crop_top if box else None,
             "crop_right": box.crop_right if box else None,
             "crop_bottom": box.crop_bottom if box else None,
+            "warnings": [asdict(warning) for warning in result.warnings],
         },
     )
     run.catalog.update_video_status(run.video_id, status="active", error_details=None, layout_status="annotate")
@@ -174,6 +176,7 @@ def _layout_materialization(
             "key": MetadataValue.path(result.layout_db_key),
             **describe_object(store, result.layout_db_key),
             **call,
+            **warning_metadata(result.warnings),
             "layout": picture(layout_picture(background, every_box, region, notes=notes), "layout"),
         },
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from dagster import MarkdownMetadataValue, MetadataValue
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from captionacc_dagster.captioning.captions import Caption
+    from captionacc_dagster.captioning.captions import Caption, CaptionWarning
+    from captionacc_dagster.catalog.models import VideoWarning
 
 # Dagster keeps metadata in its event log, so a picture stays small.
 MAX_PICTURE_BYTES = 100_000
@@ -96,6 +97,12 @@ def bullet_list(lines: Sequence[str], limit: int = 50) -> str:
     """Return lines as a Markdown list, with Markdown and HTML in them escaped."""
     shown = [f"- {html.escape(line).translate(_MARKDOWN)}" for line in lines[:limit]]
     return "\n".join([*shown, f"- … and {len(lines) - limit} more"] if len(lines) > limit else shown)
+
+
+def warning_metadata(warnings: Iterable[CaptionWarning | VideoWarning]) -> dict[str, MarkdownMetadataValue]:
+    """Return ``warnings`` as a Markdown list of their sentences; nothing if there are none."""
+    lines = [warning.message for warning in warnings]
+    return {"warnings": MetadataValue.md(bullet_list(lines))} if lines else {}
 
 
 def clock(seconds: float) -> str:

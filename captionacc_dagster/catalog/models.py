@@ -96,6 +96,21 @@ class UserProfile(Row):
     created_at: Timestamp
 
 
+class VideoWarning(Row):
+    """Something about a video that its user should know.
+
+    Attributes:
+        code: stable, for programs: one of ``captioning.captions.WarningCode``, or one of a newer version.
+        message: one plain sentence.
+        start_s, end_s: the part of the video it concerns, seconds; None: all of it.
+    """
+
+    code: str
+    message: str
+    start_s: float | None = None
+    end_s: float | None = None
+
+
 class Video(Row):
     """An uploaded file and the state of its processing."""
 
@@ -138,6 +153,7 @@ class Video(Row):
     layout_approved_at: Timestamp | None
     layout_approved_by: UUID | None
     layout_approval: Approval | None
+    warnings: tuple[VideoWarning, ...]
     cropped_frames_version: int | None
     created_at: Timestamp
     updated_at: Timestamp

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 from uuid import UUID
 
 import typer
@@ -22,10 +22,13 @@ from captionacc_dagster.captioning.files.subtitles import FORMATS, Format, Subti
 from captionacc_dagster.captioning.geometry import CropRegion
 from captionacc_dagster.catalog.errors import CatalogError
 from captionacc_dagster.cli.errors import ProcessError
-from captionacc_dagster.cli.languages import checked_languages, languages_app, unread_message
+from captionacc_dagster.cli.languages import checked_languages, languages_app
 from captionacc_dagster.cli.modal import modal_app
 from captionacc_dagster.settings import Settings, get_settings
 from captionacc_dagster.storage.errors import StorageError
+
+if TYPE_CHECKING:
+    from captionacc_dagster.cli.process import Outcome
 
 app = typer.Typer(
     help="Turn videos with burned-in captions into exact subtitle files.",
@@ -38,7 +41,9 @@ app.add_typer(db_app, name="db")
 app.add_typer(modal_app, name="modal")
 app.add_typer(languages_app, name="languages")
 
-UNREAD = 3  # exit code: done, but some captions could not be read
+
+# Exit codes; 2 (wrong usage) comes from Typer.
+FAILED, UNREAD = 1, 3
 
 out = Console()
 err = Console(stderr=True)
@@ -88,8 +93,8 @@ VideoId = Annotated[UUID, typer.Argument(metavar="VIDEO", help="A video's id (se
 
 def fail(message: str) -> NoReturn:
     """Print one line about an error and exit with code 1."""
-    err.print(f"[red]captionacc:[/red] {escape(message)}", highlight=False, soft_wrap=True)
-    raise typer.Exit(1)
+    _say(message)
+    raise typer.Exit(FAILED)
 
 
 @contextmanager
@@ -118,9 +123,11 @@ def parse_formats(text: str) -> list[Format]:
     chosen: list[Format] = []
     for part in (part.strip().lower() for part in text.split(",") if part.strip()):
         if part not in FORMATS:
-            fail(f"--format: {part!r} is unknown; choose from {', '.join(FORMATS)}")
+            raise typer.BadParameter(f"{part!r} is unknown; choose from {', '.join(FORMATS)}", param_hint="--format")
         chosen.append(part)
-    return chosen or fail("--format: give at least one of " + ", ".join(FORMATS))
+    if not chosen:
+        raise typer.BadParameter("give at least one of " + ", ".join(FORMATS), param_hint="--format")
+    return chosen
 
 
 def parse_lang(codes: str | None) -> str | None:
@@ -134,7 +141,7 @@ def parse_region(text: str | None) -> CropRegion | None:
     try:
         return CropRegion.parse(text) if text is not None else None
     except ValueError as error:
-        fail(f"--crop-region: {error}")
+        raise typer.BadParameter(str(error), param_hint="--crop-region") from None
 
 
 def parse_subtitle_options(
@@ -154,7 +161,8 @@ def parse_subtitle_options(
         named = {name: kind for kind in KINDS for name in (kind, f"{kind}s")}
         for name in kinds:
             if name.lower().replace("-", "_") not in named:
-                fail(f"--include: {name!r} is unknown; choose from {', '.join(KINDS)}")
+                message = f"{name!r} is unknown; choose from {', '.join(KINDS)}"
+                raise typer.BadParameter(message, param_hint="--include")
         changes["include"] = (*options.include, *(named[name.lower().replace("-", "_")] for name in kinds))
     return replace(options, **changes) if changes else None
 
@@ -183,8 +191,11 @@ def process(
     include: Include = None,
     again: Annotated[bool, typer.Option("--again", help="Process videos again that are already done.")] = False,
 ) -> None:
-    """Find the captions of video files and write subtitles, on this machine and without configuration."""
-    from captionacc_dagster.cli.process import captions_table, open_pipeline
+    """Find the captions of video files and write subtitles, on this machine and without configuration.
+
+    Exit codes: 0 all right, 1 a file was refused or failed, 2 wrong usage, 3 done, but some text could not be read.
+    """
+    from captionacc_dagster.cli.process import open_pipeline
 
     chosen, region = parse_formats(formats), parse_region(crop_region)
     options = parse_subtitle_options(phrases, join_gaps, include)
@@ -204,17 +215,37 @@ def process(
                 )
             except (ProcessError, CatalogError, StorageError) as error:
                 failed += 1
-                err.print(f"[red]captionacc:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+                _say(str(error))
                 continue
-            out.print(captions_table(f"{file.name}: {len(outcome.cues)} captions", outcome.cues))
-            for path in outcome.written:
-                out.print(str(path), highlight=False, soft_wrap=True)
-            message = unread_message(outcome.cues, str(file))
-            if message is not None:
-                unread += 1
-                err.print(f"[yellow]captionacc:[/yellow] {escape(message)}", highlight=False, soft_wrap=True)
+            except Exception as error:
+                failed += 1
+                logging.getLogger(__name__).debug("%s failed", file, exc_info=True)
+                _say(f"{file}: unexpected error: {type(error).__name__}: {error}; please report it")
+                continue
+            unread += not outcome.is_readable
+            _show(file.name, outcome)
     if failed or unread:
-        raise typer.Exit(1 if failed else UNREAD)
+        raise typer.Exit(FAILED if failed else UNREAD)
+
+
+def _say(message: str) -> None:
+    """Print one line about an error."""
+    line = " ".join(message.split())
+    err.print(f"[red]captionacc:[/red] {escape(line)}", highlight=False, soft_wrap=True)
+
+
+def _show(name: str, outcome: Outcome) -> None:
+    """Print the captions of one video, where they were written, and what the user should know."""
+    from captionacc_dagster.cli.process import captions_table
+
+    if outcome.cues:
+        out.print(captions_table(f"{name}: {len(outcome.cues)} captions", outcome.cues))
+    else:
+        out.print(f"{escape(name)}: No captions found.", highlight=False, soft_wrap=True)
+    for path in outcome.written:
+        out.print(str(path), highlight=False, soft_wrap=True, markup=False)
+    for message in outcome.messages:
+        err.print(f"[yellow]{escape(name)}:[/yellow] {escape(message)}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -247,7 +278,7 @@ def upload(
                 video = pipeline.upload(file, language=lang)
             except (ProcessError, CatalogError, StorageError) as error:
                 failed += 1
-                err.print(f"[red]captionacc:[/red] {escape(str(error))}", highlight=False, soft_wrap=True)
+                _say(str(error))
                 continue
             out.print(f"{video.id}  {escape(file.name)}", highlight=False, soft_wrap=True)
     if failed:
@@ -303,7 +334,10 @@ def export(
     join_gaps: JoinGaps = None,
     include: Include = None,
 ) -> None:
-    """Write a video's subtitles, including people's corrections."""
+    """Write a video's subtitles, including people's corrections.
+
+    Exit codes: as for `process`.
+    """
     from captionacc_dagster.cli.process import export_subtitles
     from captionacc_dagster.resources import open_catalog_briefly, open_store
 
@@ -312,8 +346,15 @@ def export(
     with errors_in_one_line(), open_catalog_briefly(settings()) as catalog:
         row = catalog.get_video_metadata(video)
         stem = Path(row.filename).stem
-        for path in export_subtitles(open_store(settings()), row, stem, output_dir, chosen, options):
-            out.print(str(path), highlight=False, soft_wrap=True)
+        outcome = export_subtitles(open_store(settings()), row, stem, output_dir, chosen, options)
+    for path in outcome.written:
+        out.print(str(path), highlight=False, soft_wrap=True, markup=False)
+    if not outcome.cues:
+        out.print(f"{escape(row.filename)}: No captions found.", highlight=False, soft_wrap=True)
+    for message in outcome.messages:
+        err.print(f"[yellow]{escape(row.filename)}:[/yellow] {escape(message)}", highlight=False, soft_wrap=True)
+    if not outcome.is_readable:
+        raise typer.Exit(UNREAD)
 
 
 @app.command()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import logging
 import stat
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -18,36 +19,78 @@ from rich.markup import escape
 from rich.table import Table
 
 from captionacc_dagster.assets.metadata import clock
-from captionacc_dagster.captioning.captions import Cue
-from captionacc_dagster.captioning.files.subtitles import Format, SubtitleOptions, read_subtitles
+from captionacc_dagster.captioning.captions import Caption, Cue
+from captionacc_dagster.captioning.files.subtitles import Format, SubtitleOptions
 from captionacc_dagster.captioning.geometry import CropRegion
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.models import ProcessingRequest, Video, error_details
 from captionacc_dagster.cli.errors import ProcessError
+from captionacc_dagster.cli.languages import unread_message
 from captionacc_dagster.cli.progress import ProgressBars
 from captionacc_dagster.orchestration.flows import Flow, videos_partitions
 from captionacc_dagster.orchestration.outcomes import COMMAND_TAG
-from captionacc_dagster.orchestration.subtitle_files import download_captions, subtitle_texts
+from captionacc_dagster.orchestration.subtitle_files import (
+    download_captions,
+    shown_captions,
+    subtitle_options,
+    subtitle_texts,
+)
 from captionacc_dagster.orchestration.workers import is_gone
 from captionacc_dagster.resources import open_catalog, open_compute, open_store
-from captionacc_dagster.settings import Settings
+from captionacc_dagster.settings import Settings, get_settings
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.errors import ObjectNotFound
 from captionacc_dagster.storage.keys import VideoKeys
+from captionacc_dagster.storage.partial import partial_file
 
 MB = 1_000_000
 READ_BYTES = 1 << 20
 # Files larger than this take long enough to read or copy that progress is shown.
 SHOWN_FROM = 100 * MB
+# Codes of warnings about text that was seen but is not in the captions.
+TEXT_NOT_CAPTIONED = frozenset({"text_left_out", "script_unread"})
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """The result for one file."""
+    """The result for one video.
+
+    Attributes:
+        captions: text of all kinds, in order of time.
+        options: which kinds go into the subtitles.
+        written: the subtitle files.
+    """
 
     video: Video
-    cues: list[Cue]
-    written: list[Path]
+    captions: Sequence[Caption]
+    options: SubtitleOptions
+    written: tuple[Path, ...] = ()
+
+    @property
+    def cues(self) -> list[Caption]:
+        """The captions that go into the subtitles."""
+        return [caption for caption in self.captions if caption.kind in self.options.include and caption.text.strip()]
+
+    @property
+    def messages(self) -> list[str]:
+        """What the user should know, one sentence each."""
+        messages = [warning.message for warning in self.video.warnings]
+        unread = unread_message(self.captions, self.video.filename)
+        if unread is not None:
+            messages.append(unread.removeprefix(f"{self.video.filename}: "))
+        kinds = Counter(caption.kind for caption in self.captions if caption.kind not in self.options.include)
+        for kind, count in sorted(kinds.items()):
+            name = kind.replace("_", "-")
+            messages.append(f"Left out of the subtitles: {count} of kind {name}; add --include {name}.")
+        return messages
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether all text that could be captions was read: False makes the command's exit code 3."""
+        if any(caption.unread for caption in self.captions):
+            return False
+        codes = {warning.code for warning in self.video.warnings}
+        return "script_unread" not in codes and (bool(self.captions) or not codes & TEXT_NOT_CAPTIONED)
 
 
 @dataclass
@@ -100,8 +143,7 @@ class LocalPipeline:
                     self.catalog.finish_processing_request(taken.id, "cancelled")
                 self.catalog.approve_layout(video.id, region, approval="automatic", claimer=run_id)
                 video = self._run(video, Flow.CROP_AND_INFER, bars, run_id, language)
-        written = export_subtitles(self.store, video, file.stem, output_dir, formats, options)
-        return Outcome(video, self._cues(video), written)
+        return export_subtitles(self.store, video, file.stem, output_dir, formats, options)
 
     def upload(self, file: Path, *, language: str | None = None) -> Video:
         """Add a file's row, object, and partition; a process that watches the outbox processes it.
@@ -252,17 +294,12 @@ class LocalPipeline:
             row.text_error_details,
         ):
             if details is not None and details.get("run_id") == result.run_id:
-                return str(details["message"])
+                return _named(video, str(details["message"]))
         for event in result.all_events:
             if event.is_step_failure:
                 error = event.step_failure_data.error
-                return f"{video.filename}: {error.message.strip() if error else 'failed'}"
+                return _named(video, error.message.strip() if error else "failed")
         return f"{video.filename}: run {result.run_id} failed; see it in Dagster's UI with `captionacc up`"
-
-    def _cues(self, video: Video) -> list[Cue]:
-        keys = VideoKeys(str(video.tenant_id), str(video.id))
-        with TemporaryDirectory(prefix="captionacc-") as folder:
-            return read_subtitles(self.store.download_file(keys.subtitles("json"), Path(folder) / "captions.json"))
 
 
 def export_subtitles(
@@ -272,8 +309,8 @@ def export_subtitles(
     output_dir: Path,
     formats: Sequence[Format],
     options: SubtitleOptions | None = None,
-) -> list[Path]:
-    """Write a video's subtitles as ``output_dir/stem.format``, and return the paths.
+) -> Outcome:
+    """Write a video's subtitles as ``output_dir/stem.format``; without captions, only JSON is written.
 
     Args:
         store: where the video's objects are.
@@ -281,26 +318,35 @@ def export_subtitles(
         stem: the names of the files without their suffixes.
         output_dir: created if missing.
         formats: the formats to write.
-        options: what the files contain; None: as the stored files.
+        options: what the files contain; None: as the settings say.
 
     Raises:
-        ProcessError: there are no subtitles yet, or the folder cannot be written.
+        ProcessError: there are no captions yet, or the folder cannot be written.
     """
-    keys = VideoKeys(str(video.tenant_id), str(video.id))
+    with TemporaryDirectory(prefix="captionacc-") as folder:
+        try:
+            database = download_captions(store, video, Path(folder))
+        except ObjectNotFound as error:
+            raise ProcessError(f"{video.filename}: no subtitles yet; see `captionacc status {video.id}`") from error
+        captions = shown_captions(video, database)
+        texts = subtitle_texts(video, database, formats, options)
+    outcome = Outcome(video, captions, options or subtitle_options(get_settings()))
+    written = []
     try:
-        output_dir.mkdir(parents=True, exist_ok=True)
-        paths: dict[Format, Path] = {kind: output_dir / f"{stem}.{kind}" for kind in formats}
-        if options is None:
-            return [store.download_file(keys.subtitles(kind), path) for kind, path in paths.items()]
-        with TemporaryDirectory(prefix="captionacc-") as folder:
-            texts = subtitle_texts(video, download_captions(store, video, Path(folder)), formats, options)
-        for kind, path in paths.items():
-            path.write_bytes(texts[kind].encode())
-        return list(paths.values())
-    except ObjectNotFound as error:
-        raise ProcessError(f"{video.filename}: no subtitles yet; see `captionacc status {video.id}`") from error
+        for kind, text in texts.items():
+            if kind == "json" or outcome.cues:
+                path = output_dir / f"{stem}.{kind}"
+                with partial_file(path) as file:
+                    file.write(text.encode())
+                written.append(path)
     except OSError as error:
         raise ProcessError(f"{output_dir}: not writable ({error.strerror})") from error
+    return replace(outcome, written=tuple(written))
+
+
+def _named(video: Video, message: str) -> str:
+    """Return a message that names the video's file."""
+    return message if video.filename in message else f"{video.filename}: {message}"
 
 
 def check_readable(file: Path) -> None:
@@ -337,7 +383,7 @@ def content_hash(file: Path, bars: ProgressBars | None = None) -> str:
     return digest.hexdigest()
 
 
-def captions_table(title: str, cues: Sequence[Cue]) -> Table:
+def captions_table(title: str, cues: Sequence[Cue | Caption]) -> Table:
     """Return a table of captions: start, end, text, confidence."""
     table = Table(title=escape(title), title_justify="left", header_style="bold")
     table.add_column("start", justify="right", no_wrap=True)

@@ -81,5 +81,7 @@ def show_history(catalog: Catalog, instance: DagsterInstance, console: Console, 
         console.print(
             f"{event.at:%Y-%m-%d %H:%M:%S}  [bold]{escape(event.event)}[/bold]  {escape(details)}", highlight=False
         )
+    for warning in video.warnings:
+        console.print(f"[yellow]{escape(warning.message)}[/yellow]", highlight=False)
     if why := reason(video):
         console.print(f"[red]{escape(why)}[/red]", highlight=False)

@@ -7,8 +7,9 @@ marks a result as complete is written last.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from captionacc_dagster.captioning.captions import Progress, Timeline
+    from captionacc_dagster.captioning.captions import CaptionWarning, Progress, Timeline
     from captionacc_dagster.captioning.layout.model import FrameOcr, Layout
     from captionacc_dagster.captioning.layout.sampler import Sampler
     from captionacc_dagster.captioning.ocr.base import OcrEngine
@@ -90,6 +91,7 @@ def extract_frames_and_ocr(
             layout_db_key=keys.layout_db,
             crop_region=CropBox.from_region(layout.crop_region) if layout.crop_region else None,
             layout_confidence=layout.confidence,
+            warnings=tuple(dict.fromkeys((*facts.warnings, *layout.warnings))),
         )
 
 
@@ -140,6 +142,7 @@ def crop_and_infer_caption_frame_extents(
             prefix,
             ((prefix + path.relative_to(chunks_dir).as_posix(), path) for path in sorted(chunks_dir.rglob("*.webm"))),
         )
+        timeline = with_warnings(timeline, (*facts.warnings, *layout.warnings))
         run = databases.RunFacts(run_id, version, started_at, time.monotonic() - started)
         return publish_extents(store, keys, timeline, run, frame_rate, work)
 
@@ -162,7 +165,13 @@ def publish_extents(
         native_frame_count=timeline.native_frame_count,
         ocr_recognitions=timeline.ocr_recognitions,
         stage_seconds=timeline.seconds,
+        warnings=timeline.warnings,
     )
+
+
+def with_warnings(timeline: Timeline, earlier: Iterable[CaptionWarning]) -> Timeline:
+    """Return the timeline with the warnings of earlier stages before its own, each once."""
+    return replace(timeline, warnings=tuple(dict.fromkeys((*earlier, *timeline.warnings))))
 
 
 def generate_caption_ocr(
@@ -295,8 +304,6 @@ def layout_for(
 
 def layout_without_captions(layout: Layout) -> Layout:
     """Return the layout without its tracks."""
-    from dataclasses import replace
-
     return replace(layout, tracks=(), crop_region=None)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from captionacc_dagster.captioning.captions import CaptionWarning
 from captionacc_dagster.captioning.geometry import CropRegion
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)]
@@ -57,6 +58,7 @@ class ExtractResult(_Value):
     layout_db_key: str
     crop_region: CropBox | None = Field(default=None, description="where captions appear; None: nowhere")
     layout_confidence: Fraction = 0.0
+    warnings: tuple[CaptionWarning, ...] = Field(default=(), description="what the user should know of the video")
 
 
 class CropInferResult(_Value):
@@ -72,6 +74,7 @@ class CropInferResult(_Value):
     native_frame_count: int = Field(ge=0)
     ocr_recognitions: int = Field(ge=0)
     stage_seconds: dict[str, float] = Field(default_factory=dict, description="CPU seconds of each stage")
+    warnings: tuple[CaptionWarning, ...] = Field(default=(), description="what the user should know of the video")
 
 
 class SegmentResult(_Value):
@@ -84,6 +87,7 @@ class SegmentResult(_Value):
     frame_count: int = Field(ge=0, description="cropped frames of its own")
     caption_count: int = Field(ge=0, description="captions seen, including those that extend beyond the segment")
     processing_duration_seconds: float = Field(ge=0)
+    warnings: tuple[CaptionWarning, ...] = Field(default=(), description="what the user should know of the video")
 
 
 class CaptionSpan(_Value):

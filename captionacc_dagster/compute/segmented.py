@@ -19,7 +19,7 @@ from captionacc_dagster.captioning.files import databases
 from captionacc_dagster.compute import records
 from captionacc_dagster.compute.base import BadInput
 from captionacc_dagster.compute.envelope import TimeSegment
-from captionacc_dagster.compute.functions import layout_for, opened, publish_extents
+from captionacc_dagster.compute.functions import layout_for, opened, publish_extents, with_warnings
 from captionacc_dagster.compute.results import CropBox, CropInferResult, SegmentResult
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.errors import ObjectNotFound
@@ -93,6 +93,7 @@ def crop_and_infer_segment(
             frame_count=part.cropped_frame_count,
             caption_count=len(part.captions),
             processing_duration_seconds=time.monotonic() - started,
+            warnings=tuple(dict.fromkeys((*facts.warnings, *layout.warnings))),
         )
 
 
@@ -117,7 +118,8 @@ def join_segments(
         parts = [SegmentFindings.from_json(store.download_to_bytes(result.part_key)) for result in results]
     except ObjectNotFound as error:
         raise BadInput(f"{error}; run caption_frame_extents again") from error
-    timeline = join_time_segments(parts)
+    warnings = [warning for result in results for warning in result.warnings]
+    timeline = with_warnings(join_time_segments(parts), warnings)
     records.forget_completed(store, keys, records.CROP_INFER_OUTPUTS)
     seconds = time.monotonic() - started + sum(result.processing_duration_seconds for result in results)
     run = databases.RunFacts(run_id, version, started_at, seconds)

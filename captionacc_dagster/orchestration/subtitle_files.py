@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from captionacc_dagster.captioning.captions import Caption
 from captionacc_dagster.captioning.files import captions_database, databases
 from captionacc_dagster.captioning.files.subtitles import FORMATS, Format, SubtitleOptions, format_subtitles
 from captionacc_dagster.catalog.models import Video
@@ -57,11 +58,20 @@ def subtitle_texts(
     Raises:
         DatabaseError: not a captions database.
     """
-    rows = captions_database.read_captions(captions_db)
-    captions = captions_database.to_captions(rows, video.frame_rate or _USUAL_FRAME_RATE)
+    captions = shown_captions(video, captions_db)
     warnings = databases.read_warnings(captions_db)
     chosen = options or subtitle_options(get_settings())
     return {kind: format_subtitles(captions, kind, video_facts(video), warnings, chosen) for kind in kinds}
+
+
+def shown_captions(video: Video, captions_db: Path) -> list[Caption]:
+    """Return the captions of a video, including text of other kinds, from its ``captions.db``.
+
+    Raises:
+        DatabaseError: not a captions database.
+    """
+    rows = captions_database.read_captions(captions_db)
+    return captions_database.to_captions(rows, video.frame_rate or _USUAL_FRAME_RATE)
 
 
 def publish_subtitles(store: ObjectStore, video: Video, captions_db: Path) -> dict[Format, str]:

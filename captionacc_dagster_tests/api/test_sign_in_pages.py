@@ -217,7 +217,7 @@ def test_e_mail_and_password_are_exchanged_at_supabase(hosted: TestClient, auth:
     assert "service-key" not in form + hosted.get("/review").text
 
 
-@pytest.mark.parametrize(("status", "said"), [(400, "is wrong"), (429, "too many"), (500, "away")])
+@pytest.mark.parametrize(("status", "said"), [(400, "is wrong"), (429, "too many"), (500, "unavailable")])
 def test_supabases_refusal_is_told(hosted: TestClient, auth: AuthStandIn, status: int, said: str) -> None:
     auth.answers = [(status, {"msg": "internal words"})]
     csrf = csrf_of(hosted.get("/review/sign-in").text)

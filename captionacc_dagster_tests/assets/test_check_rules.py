@@ -10,6 +10,8 @@ from captionacc_dagster.captioning.captions import Caption, PairResult
 from captionacc_dagster.captioning.extents.labels import label_pairs
 from captionacc_dagster.captioning.files.captions_database import StoredCaption
 from captionacc_dagster.captioning.files.subtitles import FORMATS, Format, format_subtitles
+from captionacc_dagster.captioning.geometry import BBox
+from captionacc_dagster.captioning.layout.model import Detection
 from captionacc_dagster_tests.assets.made_captions import caption
 
 pytestmark = pytest.mark.unit
@@ -170,6 +172,37 @@ def test_reading_speed() -> None:
     assert rules.reading_speed_plausible([caption(0, 1, "a" * 20), caption(1, 2, "九" * 13)]).passed
     broken(rules.reading_speed_plausible([caption(0, 1, "a" * 31)]), "warn", "caption 1", "31 characters in 1.00 s")
     broken(rules.reading_speed_plausible([caption(0, 1, "九" * 14)]), "warn", "caption 1")
+
+
+def test_confidence_as_a_whole() -> None:
+    sure, doubtful = caption(0, 1), caption(1, 2, confidence=0.5)
+    assert rules.confident_as_a_whole([]).passed
+    assert rules.confident_as_a_whole([sure, doubtful]).passed
+    broken(rules.confident_as_a_whole([sure, doubtful, doubtful]), "warn", "2 of 3 captions")
+
+
+def test_the_same_text_twice_at_once() -> None:
+    upper = caption(0.5, 2, "GOOD evening.", track="top")
+    assert rules.no_text_twice([caption(0, 1), caption(1, 2, track="top"), caption(1, 2, "Else", track="left")]).passed
+    broken(rules.no_text_twice([caption(0, 1), upper]), "warn", "captions 1 and 2 (0.500-2.000 s)")
+
+
+def test_seen_text_is_covered() -> None:
+    region = (0.2, 0.8, 0.8, 0.95)
+    box = BBox(0.3, 0.85, 0.7, 0.92)
+    seen = [Detection(0, 0, 0.5, "Good evening.", 0.98, box), Detection(1, 0, 9.0, "And good night.", 0.98, box)]
+    outside = Detection(1, 1, 9.0, "LIVE", 0.99, BBox(0.8, 0.05, 0.95, 0.1))
+    doubtful = Detection(1, 2, 9.0, "l|l", 0.5, box)
+    rows = [row(1)]
+    assert rules.seen_text_is_covered([seen[0], outside, doubtful], rows, region).passed
+    assert rules.seen_text_is_covered(seen, rows, None).passed
+    broken(rules.seen_text_is_covered(seen, rows, region), "warn", "9.000 s: 'And good night.'")
+    broken(rules.seen_text_is_covered(seen, [], region), "warn", "0.500 s: 'Good evening.'")
+
+
+def test_reports_are_shown() -> None:
+    assert rules.nothing_to_report([]).passed
+    broken(rules.nothing_to_report(["No text was found in 40 frames."]), "warn", "in 40 frames")
 
 
 def test_text_confidence() -> None:

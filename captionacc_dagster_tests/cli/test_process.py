@@ -6,8 +6,12 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -15,8 +19,12 @@ from rich.console import Console
 
 from captionacc_dagster.captioning.evaluation.evaluate import evaluate_files
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres, open_catalog
+from captionacc_dagster.catalog.models import Video
+from captionacc_dagster.cli import process as process_module
 from captionacc_dagster.cli.errors import ProcessError
 from captionacc_dagster.cli.process import check_readable
+from captionacc_dagster.orchestration.subtitle_files import download_captions, publish_captions
+from captionacc_dagster.storage.local import LocalObjectStore
 from captionacc_dagster_tests.cli.conftest import Run
 from captionacc_dagster_tests.small_clips import CAPTIONS, RATE, make_clip
 
@@ -88,7 +96,8 @@ class TestOneFile:
         result = run("process", tmp_path / "silent.mp4", "-f", "srt,json")
         assert result.returncode == 0, result.stderr
         assert found(tmp_path / "silent.json") == []
-        assert (tmp_path / "silent.srt").read_text(encoding="utf-8").strip() == ""
+        assert not (tmp_path / "silent.srt").exists()
+        assert "silent.mp4: No captions found." in result.stdout
 
     def test_the_story_is_told_in_order(self, run: Run, tmp_path: Path) -> None:
         make_clip(tmp_path / "story.mp4", frames=60, seed=31)
@@ -104,6 +113,71 @@ class TestOneFile:
         video = next(line for line in run("status").stdout.splitlines() if "news.mp4" in line).split()[0]
         assert run("export", video, "-o", tmp_path / "again").returncode == 0
         assert (tmp_path / "again" / "news.srt").read_bytes() == (tmp_path / "out" / "news.srt").read_bytes()
+
+    def test_warnings_are_printed_and_kinds_and_unread_captions_are_told_apart(
+        self, run: Run, home: Path, tmp_path: Path
+    ) -> None:
+        make_clip(tmp_path / "kinds.mp4", seed=41)
+        assert run("process", tmp_path / "kinds.mp4").returncode == 0
+        text = (tmp_path / "kinds.srt").read_text(encoding="utf-8")
+        first = CAPTIONS[0][2]
+        with open_catalog(EmbeddedPostgres(home)) as catalog:
+            [video] = catalog.list_videos(filename="kinds.mp4").items
+            message = "3 places with text were taken for logos or signs; see the layout."
+            warning = {"code": "text_left_out", "message": message, "start_s": None, "end_s": None}
+            catalog.update_video_metadata(video.id, {"warnings": [warning]})
+        again = run("process", tmp_path / "kinds.mp4", "-o", tmp_path / "again")
+        assert (again.returncode, message in again.stderr) == (0, True), "text was left out, but captions were found"
+        assert message in run("status", str(video.id)).stdout
+
+        change_captions(home, video, "UPDATE captions SET kind = 'lower_third' WHERE id = 1")
+        result = run("export", str(video.id), "-o", tmp_path / "default")
+        assert (result.returncode, "1 of kind lower-third; add --include lower-third." in result.stderr) == (0, True)
+        assert first not in (tmp_path / "default" / "kinds.srt").read_text(encoding="utf-8")
+        result = run("export", str(video.id), "-o", tmp_path / "all", "--include", "lower-third")
+        assert (result.returncode, "Left out" in result.stderr) == (0, False)
+        assert (tmp_path / "all" / "kinds.srt").read_text(encoding="utf-8") == text
+
+        change_captions(home, video, "UPDATE captions SET unread = 1, caption_ocr = '' WHERE id = 2")
+        result = run("process", tmp_path / "kinds.mp4", "-o", tmp_path / "unread")
+        assert (result.returncode, "could not be read" in result.stderr) == (3, True)
+
+    def test_no_captions_is_all_right_only_where_no_text_was_left_out(
+        self, run: Run, home: Path, tmp_path: Path
+    ) -> None:
+        make_clip(tmp_path / "sign.mp4", captions=(), frames=60, seed=43)
+        assert run("process", tmp_path / "sign.mp4").returncode == 0
+        with open_catalog(EmbeddedPostgres(home)) as catalog:
+            [video] = catalog.list_videos(filename="sign.mp4").items
+            warning = {"code": "text_left_out", "message": "1 place with text was taken for a sign; see the layout."}
+            catalog.update_video_metadata(video.id, {"warnings": [warning]})
+        result = run("process", tmp_path / "sign.mp4")
+        assert (result.returncode, "taken for a sign" in result.stderr) == (3, True)
+
+    def test_an_unexpected_error_names_the_file_and_the_batch_goes_on(
+        self, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        make_clip(tmp_path / "odd.mp4", frames=60, seed=45)
+        make_clip(tmp_path / "even.mp4", frames=60, seed=46)
+        whole = process_module.content_hash
+
+        def broken(file: Path, *arguments: Any) -> str:
+            if file.name == "odd.mp4":
+                raise ValueError("not enough values to unpack (expected 2, got 1)")
+            return whole(file, *arguments)
+
+        monkeypatch.setattr(process_module, "content_hash", broken)
+        result = run("process", tmp_path / "odd.mp4", tmp_path / "even.mp4")
+        assert result.returncode == 1
+        [line] = [line for line in result.stderr.splitlines() if line.startswith("captionacc:")]
+        assert "odd.mp4: unexpected error: ValueError: not enough values" in line
+        assert (tmp_path / "even.srt").exists()
+
+    @pytest.mark.parametrize("option", [("-f", "doc"), ("--include", "logos"), ("--crop-region", "1,2")])
+    def test_wrong_usage_is_exit_code_2(self, run: Run, tmp_path: Path, option: tuple[str, str]) -> None:
+        result = run("process", tmp_path / "any.mp4", *option)
+        assert result.returncode == 2
+        assert option[1].split(",")[0] in result.stderr
 
     @pytest.mark.skipif(not REAL_CLIP.exists(), reason="the shared clip is not part of the repository")
     def test_the_real_clip(self, run: Run, tmp_path: Path) -> None:
@@ -133,6 +207,16 @@ def bad_files(tmp_path_factory: pytest.TempPathFactory, clip: Path) -> dict[str,
     }
 
 
+def change_captions(home: Path, video: Video, statement: str) -> None:
+    """Change the captions database of a video in the home's object store."""
+    store = LocalObjectStore(home / "objects")
+    with TemporaryDirectory() as folder:
+        path = download_captions(store, video, Path(folder))
+        with closing(sqlite3.connect(path)) as connection, connection:
+            connection.execute(statement)
+        publish_captions(store, video, path)
+
+
 class TestBadInput:
     def test_each_is_refused_by_name_and_the_others_go_through(
         self, run_process: Run, clip: Path, bad_files: dict[str, Path], tmp_path: Path, home: Path
@@ -148,7 +232,7 @@ class TestBadInput:
         for name, reason in {
             "missing.mp4": "no such file",
             "empty.mp4": "empty",
-            "directory.mp4": "directory",
+            "directory.mp4": "folder",
             "text.mp4": "",
             "no-index.mp4": "",
             "audio.mp4": "no video",
