@@ -165,15 +165,13 @@ class TrackCaptions:
         if any(is_fade_of(segment, strokes, neighbor, line_px) for neighbor in neighbors):
             return
         frames = end - self._start
-        if frames >= self._frames(TUNING.shortest_s):
-            reading, strokes = self._read_strokes(segment, strokes)
-        else:
-            reading = NOTHING
+        reading, strokes = self._read_strokes(segment, strokes)
         is_letter = len(fold(reading.text)) == 1 and not (reading.is_unread or reading.other)
-        if is_letter and frames * TUNING.shortest_s < self._frames(TUNING.shortest_s) * TUNING.shortest_letter_s:
+        brief_s = TUNING.brief_letter_s if is_letter else TUNING.brief_s
+        if frames < self._frames(brief_s) and reading.confidence < TUNING.brief_confidence:
             reading = NOTHING
         if not reading.may_be_caption:
-            if frames >= self._frames(TUNING.shortest_s):
+            if frames >= self._frames(TUNING.brief_s):
                 self._background = segment.model
             return
         last = self.found[-1] if self.found else None

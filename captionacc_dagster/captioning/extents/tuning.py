@@ -340,14 +340,23 @@ class ExtentTuning:
     )
 
     # Durations of captions
-    shortest_s: float = tuned(
-        0.2, "seconds", "The shortest caption.", seen_by="test_short_captions_and_gaps_of_single_frames"
+    brief_s: float = tuned(
+        0.2,
+        "seconds",
+        "A briefer segment is a caption only when its text reads well: few texts can be read in less time.",
+        seen_by="test_words_of_a_few_frames_are_captions_of_their_own",
     )
-    shortest_letter_s: float = tuned(
+    brief_letter_s: float = tuned(
         0.3,
         "seconds",
-        "The shortest caption of a single character: a briefer one is an edge of the picture.",
+        "As `brief_s`, for a single character: most brief ones are edges of the picture.",
         seen_by="dev-zh-portrait-texture",
+    )
+    brief_confidence: float = tuned(
+        0.85,
+        "confidence of the recognizer",
+        "The least of a brief segment's reading. Edges of the picture are read with less.",
+        seen_by="phantoms of the development part",
     )
     fade_s: float = tuned(
         0.6,

@@ -67,6 +67,19 @@ def test_short_captions_and_gaps_of_single_frames(tmp_path: Path, engine: OcrEng
     assert_found(tmp_path / "clip.mp4", layout, engine, events)
 
 
+def test_words_of_a_few_frames_are_captions_of_their_own(tmp_path: Path, engine: OcrEngine):
+    events = [
+        Event(12, 16, "THIS"),
+        Event(16, 20, "IS"),
+        Event(21, 31, "SPOKEN"),
+        Event(31, 34, "VERY"),
+        Event(34, 38, "FAST"),
+        Event(46, 50, "INDEED"),
+    ]
+    layout = captioned(tmp_path / "clip.mp4", events, 62)
+    assert_found(tmp_path / "clip.mp4", layout, engine, events)
+
+
 def test_a_repeat_after_a_gap_is_a_caption_of_its_own(tmp_path: Path, engine: OcrEngine):
     events = [Event(6, 40, "Say it again"), Event(42, 76, "Say it again"), Event(90, 120, "Say it again")]
     layout = captioned(tmp_path / "clip.mp4", events, 132)
