@@ -126,13 +126,17 @@ def follow(
         rois = _RoiCutter([track.region for track in tracks], sampler)
         frames = map_native_frames(facts, rois.cut, start_s=window.start_s, end_s=window.end_s)
         stack.enter_context(closing(frames))  # the decoder must end before the encoder that it feeds
+        displayed: list[Plane] = []  # until the time of the next frame is known
         for time_s, pictures in frames:
             if progress is not None and len(times) % _PROGRESS_FRAMES == 0:
                 progress("captions", min(len(times), expected), expected)
+            for track, picture in zip(tracks, displayed, strict=False):
+                track.push(picture, times[-1], time_s)
             times.append(time_s)
-            for track, picture in zip(tracks, pictures, strict=True):
-                track.push(time_s, picture)
+            displayed = pictures
         end_s = _end(times, facts, window)
+        for track, picture in zip(tracks, displayed, strict=False):
+            track.push(picture, times[-1], end_s)
         sampler.show(rois.last, until_s=end_s)
         for track in tracks:
             track.finish()
@@ -216,20 +220,24 @@ def _end(times: list[float], facts: VideoFacts, window: Window) -> float:
 
 def _captions(track: TrackCaptions, times: list[float], end_s: float) -> list[Caption]:
     texts = restore_opening_marks([item.reading.text for item in track.found])
-    return [
-        Caption(
-            start_s=times[item.start],
-            end_s=times[item.end] if item.end < len(times) else end_s,
-            start_frame=item.start,
-            end_frame=item.end,
-            text=text,
-            confidence=calibrated(item.reading.confidence),
-            bbox=item.bbox,
-            track=track.track.name,
-            kind=track.track.kind,
-            extent_confidence=item.extent_confidence,
-            script=item.reading.script,
-            unread=item.reading.is_unread,
+    captions = []
+    for item, text in zip(track.found, texts, strict=True):
+        start = track.native_frame(item.start)
+        end = max(start + 1, track.native_frame(item.end))
+        captions.append(
+            Caption(
+                start_s=times[start],
+                end_s=times[end] if end < len(times) else end_s,
+                start_frame=start,
+                end_frame=end,
+                text=text,
+                confidence=calibrated(item.reading.confidence),
+                bbox=item.bbox,
+                track=track.track.name,
+                kind=track.track.kind,
+                extent_confidence=item.extent_confidence,
+                script=item.reading.script,
+                unread=item.reading.is_unread,
+            )
         )
-        for item, text in zip(track.found, texts, strict=True)
-    ]
+    return captions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
+from bisect import bisect_right
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -36,8 +37,12 @@ from captionacc_dagster.captioning.ocr.base import OcrEngine
 from captionacc_dagster.captioning.video.pictures import pixel_rectangle
 from captionacc_dagster.captioning.video.reader import VideoFacts
 
+_LEAST_RATE = 10.0  # ticks per second: a caption of a single frame in a slide show needs several
+_LEAST_REPEATS = 3  # ticks: a frame that is displayed for less is jitter of the times
+_MAX_REPEAT_S = 2.0  # longer than any stretch that is compared
 _STYLE_FRAMES = 5  # from which a style is measured
 _DETECTION_LAG_S = 0.1  # a frame may be this much later than a detection made in it
+_SAME_TIME_S = 1e-3
 _MIN_INSIDE = 0.8  # of a detection's area, for a detection of this track
 
 
@@ -45,12 +50,17 @@ _MIN_INSIDE = 0.8  # of a detection's area, for a detection of this track
 class TrackCaptions:
     """Finds the captions of one track, one native frame at a time.
 
+    It counts time in ticks of constant length. A native frame is one tick, but several if it is displayed for much
+    longer than others, as in files that store a frame only when the picture changes.
+
     Attributes:
         track: the track.
         region: its region, in whole pixels of the picture.
         engine: reads lines.
         line_px: height of a line in the picture, pixels.
-        found: the captions so far.
+        tick_rate: ticks per second.
+        detections: the lines of text that the layout detected in this track, in order of time.
+        found: the captions so far, in ticks.
         ocr_seconds: CPU time of the readings.
         recognitions: recognized lines.
     """
@@ -59,11 +69,13 @@ class TrackCaptions:
     region: BBox
     engine: OcrEngine
     line_px: float
-    frame_rate: float
+    tick_rate: float
     detections: list[Detection]
     found: list[FoundCaption] = field(default_factory=list)
     ocr_seconds: float = 0.0
     recognitions: int = 0
+    _first_ticks: list[int] = field(default_factory=list)  # of each native frame
+    _ticks: int = 0
     _segmenter: TrackSegmenter = field(init=False)
     _pending: list[Plane] | None = field(default_factory=list)  # frames that wait for a style; None: it is known
     _style_frames: tuple[BBox, list[Plane]] | None = None
@@ -76,7 +88,7 @@ class TrackCaptions:
     _background: StrokeModel | None = None  # the last segment without a caption
 
     def __post_init__(self) -> None:
-        self._segmenter = TrackSegmenter(self.line_px, self.frame_rate)
+        self._segmenter = TrackSegmenter(self.line_px, self.tick_rate)
 
     @classmethod
     def of(cls, facts: VideoFacts, layout: Layout, track: Track, engine: OcrEngine) -> TrackCaptions:
@@ -86,11 +98,28 @@ class TrackCaptions:
         line_px = max(8.0, track.line_height * (facts.width if track.vertical else facts.height))
         detections = [seen for seen in layout.evidence if _share_inside(seen.bbox, region) > _MIN_INSIDE]
         detections.sort(key=lambda seen: seen.timestamp_s)
-        return cls(track, region, engine, line_px, facts.frame_rate, detections)
+        return cls(track, region, engine, line_px, max(_LEAST_RATE, facts.frame_rate), detections)
 
-    def push(self, time_s: float, picture: Plane) -> None:
-        """Take the region's luma of the next frame. The first frames wait until the style of the text is known."""
-        self._learn_style(time_s, picture)
+    def push(self, picture: Plane, start_s: float, end_s: float) -> None:
+        """Take the region's luma of the next native frame, displayed from ``start_s`` to ``end_s``.
+
+        The first frames wait until the style of the text is known.
+        """
+        self._learn_style(picture, start_s, end_s)
+        repeats = round(min(end_s - start_s, _MAX_REPEAT_S) * self.tick_rate)
+        repeats = repeats if repeats >= _LEAST_REPEATS else 1
+        self._first_ticks.append(self._ticks)
+        self._ticks += repeats
+        for _ in range(repeats):
+            self._push_tick(picture)
+
+    def native_frame(self, tick: int) -> int:
+        """Return the native frame whose first tick is nearest."""
+        number = bisect_right(self._first_ticks, tick) - 1
+        following = self._first_ticks[number + 1] if number + 1 < len(self._first_ticks) else self._ticks
+        return number + (2 * (tick - self._first_ticks[number]) > following - self._first_ticks[number])
+
+    def _push_tick(self, picture: Plane) -> None:
         if self._pending is None:
             for segment in self._segmenter.push(picture):
                 self._add(segment)
@@ -116,7 +145,7 @@ class TrackCaptions:
         return found if found.reading.text or found.reading.is_unread else None
 
     def _frames(self, seconds: float) -> int:
-        return round(seconds * self.frame_rate)
+        return round(seconds * self.tick_rate)
 
     def _release_pending(self) -> None:
         pending, self._pending = self._pending or [], None
@@ -124,7 +153,7 @@ class TrackCaptions:
             for segment in self._segmenter.push(picture):
                 self._add(segment)
 
-    def _learn_style(self, time_s: float, picture: Plane) -> None:
+    def _learn_style(self, picture: Plane, start_s: float, end_s: float) -> None:
         """Measure the style of the text where the layout detected some."""
         if self._style_frames is not None:
             box, rois = self._style_frames
@@ -134,9 +163,9 @@ class TrackCaptions:
                 inside = self._mark(box, rois[0].shape)
                 for style in measure_styles(model_strokes(rois, self._segmenter.line_px), inside):
                     self._segmenter.add_style(style)
-        while self.detections and self.detections[0].timestamp_s <= time_s + 1e-3:
+        while self.detections and self.detections[0].timestamp_s < end_s - _SAME_TIME_S:
             detection = self.detections.pop(0)
-            if self._style_frames is None and detection.timestamp_s >= time_s - _DETECTION_LAG_S:
+            if self._style_frames is None and detection.timestamp_s >= start_s - _DETECTION_LAG_S:
                 self._style_frames = (detection.bbox, [self._segmenter.shrink(picture)])
 
     def _add(self, segment: Segment) -> None:
@@ -165,7 +194,7 @@ class TrackCaptions:
         if any(is_fade_of(segment, strokes, neighbor, line_px) for neighbor in neighbors):
             return
         frames = end - self._start
-        reading, strokes = self._read_strokes(segment, strokes)
+        reading, strokes = self._read_strokes(segment, strokes, previous)
         is_letter = len(fold(reading.text)) == 1 and not (reading.is_unread or reading.other)
         brief_s = TUNING.brief_letter_s if is_letter else TUNING.brief_s
         if frames < self._frames(brief_s) and reading.confidence < TUNING.brief_confidence:
@@ -189,14 +218,20 @@ class TrackCaptions:
         else:
             self.found.append(found)
 
-    def _read_strokes(self, segment: Segment, strokes: Mask) -> tuple[Reading, Mask]:
-        """Return what a segment's strokes say, and those of them that do not move."""
+    def _read_strokes(self, segment: Segment, strokes: Mask, previous: Segment | None) -> tuple[Reading, Mask]:
+        """Return what a segment's strokes say, and those of them that do not move.
+
+        A sign hardly moves within a few frames: then its place in the previous segment counts as well.
+        """
         line_px = self._segmenter.line_px
         seams, vertical = self._seams(strokes.shape), self.track.vertical
         if strokes.sum() < min_stroke_px(line_px):
             return NOTHING, strokes
         lines = split_lines(strokes, line_px, vertical=vertical, seams=seams)
-        strokes = drop_moving_lines(segment, strokes, lines)
+        over_time = segment
+        if previous is not None and segment.end - segment.start < self._frames(TUNING.brief_s):
+            over_time = replace(segment, pictures=[previous.pictures[-1], *segment.pictures])
+        strokes = drop_moving_lines(over_time, strokes, lines)
         if strokes.sum() < min_stroke_px(line_px):
             return NOTHING, strokes
         began = time.thread_time()

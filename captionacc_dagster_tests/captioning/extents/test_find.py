@@ -170,6 +170,18 @@ def test_variable_frame_rate_keeps_the_times_of_the_frames(tmp_path: Path, engin
         assert caption.end_s == pytest.approx(pts[event.end] / 1000, abs=0.002)
 
 
+def test_frames_that_are_stored_only_on_change_last_until_the_next_one(tmp_path: Path, engine: OcrEngine):
+    pts = [0, 1200, 4000, 5500, 8100, 8600, 11000]  # a second frame of the last caption, half a second later
+    events = [Event(1, 2, "Welcome to the lesson"), Event(3, 4, "Open the settings"), Event(4, 6, "and save them")]
+    slide = texture(WIDTH, HEIGHT, 3)
+    path = tmp_path / "clip.mkv"
+    layout = captioned(path, events, len(pts), pts=pts, background=lambda _: slide.copy())
+    timeline = find_captions(probe(path), layout, engine)
+    assert [(c.start_frame, c.end_frame) for c in timeline.captions] == [(1, 2), (3, 4), (4, 6)]
+    assert [fold(c.text) for c in timeline.captions] == [fold(event.text) for event in events]
+    assert [round(c.start_s, 2) for c in timeline.captions] == [1.2, 5.5, 8.1]
+
+
 def test_punctuation_and_single_words_are_read(tmp_path: Path, engine: OcrEngine):
     events = [Event(8, 40, "What?!"), Event(52, 84, "No.")]
     layout = captioned(tmp_path / "clip.mp4", events, 96)
