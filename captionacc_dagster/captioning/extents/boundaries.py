@@ -332,14 +332,32 @@ def join_segments(first: Segment, second: Segment, line_px: float) -> Segment:
     if min(areas) < TUNING.faded_area * max(areas):  # one of them fades
         stronger = first if areas[0] > areas[1] else second
         return replace(stronger, start=first.start, end=second.end, around_start=first.around_start)
+    share = (first.end - first.start) / (second.end - first.start)
+    pictures = _sample_both(first.pictures, second.pictures, share)
+    if _is_recolored(first.model, second.model):
+        # What follows is compared with the caption as it looks now.
+        return replace(second, start=first.start, pictures=pictures, around_start=first.around_start)
     if min(strengths) < TUNING.weaker and strengths[0] * strengths[1] > TUNING.same_pattern:
         stronger = first if strengths[0] > strengths[1] else second
         return replace(stronger, start=first.start, end=second.end, around_start=first.around_start)
-    share = (first.end - first.start) / (second.end - first.start)
     rois = _sample_both(first.rois, second.rois, share)
-    pictures = _sample_both(first.pictures, second.pictures, share)
     model = model_strokes([roi for _, roi in rois], line_px)
     return Segment(first.start, second.end, model, rois, pictures, first.around_start)
+
+
+def _is_recolored(before: StrokeModel, after: StrokeModel) -> bool:
+    """Return whether part of a text changed its level and part did not, as in karaoke. A fade changes all alike."""
+    common = before.stroke_mask & after.stroke_mask
+    areas = float(before.stroke_mask.sum()), float(after.stroke_mask.sum())
+    if common.sum() < max(min_stroke_px(before.line_px), TUNING.kept_share * sum(areas) / 2):
+        return False
+    old, new = before.relief[common], after.relief[common]
+    # Edges of strokes are blends with the background: take the half of the pixels that contrasts most.
+    inner = np.maximum(np.abs(old), np.abs(new))
+    inner = inner >= np.median(inner)
+    ratios = new[inner] / np.where(np.abs(old[inner]) < 1, 1, old[inner])
+    low, high = np.percentile(ratios, (10, 90))
+    return bool(low > 0 and high > TUNING.recolored_ratio * low)
 
 
 def _strength(model: StrokeModel, other: StrokeModel) -> float:
@@ -391,7 +409,10 @@ def is_fade_of(segment: Segment, stroke_mask: Mask, other: Segment, line_px: flo
         return False
     if _strength(segment.model, other.model) >= TUNING.faded_visibility:
         return False
-    seen = visibility([roi for _, roi in segment.rois], segment.model, stroke_mask)
+    frames = [roi for _, roi in segment.rois]
+    if visibility(frames, other.model, whole).min() >= TUNING.absent:
+        return False  # text that is fainter than before, but remains: a fade ends in absence
+    seen = visibility(frames, segment.model, stroke_mask)
     return len(seen) < _STEADY_FRAMES or float(np.ptp(seen)) >= TUNING.ramped
 
 

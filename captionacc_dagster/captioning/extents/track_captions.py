@@ -190,10 +190,11 @@ class TrackCaptions:
         segment = segment.within(self._start, end, line_px)
         previous, self._previous = self._previous, segment
         strokes = self._drop_avoided(drop_background(segment.model, self._background))
-        neighbors = [neighbor for neighbor in (previous, following) if neighbor is not None]
-        if any(is_fade_of(segment, strokes, neighbor, line_px) for neighbor in neighbors):
-            return
         frames = end - self._start
+        neighbors = [neighbor for neighbor in (previous, following) if neighbor is not None]
+        is_short = frames <= 2 * self._frames(TUNING.fade_s)
+        if is_short and any(is_fade_of(segment, strokes, neighbor, line_px) for neighbor in neighbors):
+            return
         reading, strokes = self._read_strokes(segment, strokes, previous)
         is_letter = len(fold(reading.text)) == 1 and not (reading.is_unread or reading.other)
         brief_s = TUNING.brief_letter_s if is_letter else TUNING.brief_s

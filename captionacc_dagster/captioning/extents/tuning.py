@@ -306,6 +306,12 @@ class ExtentTuning:
         "Two pictures of the same text have this much of their variance in common.",
         seen_by="test_joining_a_caption_with_its_fade_keeps_what_stands_in_full",
     )
+    recolored_ratio: float = tuned(
+        1.4,
+        "ratio of contrasts",
+        "A part of a text is recolored when its contrast changed by this much more than that of another part.",
+        seen_by="test_a_sweep_of_a_darker_color_does_not_end_the_caption",
+    )
     ramped: float = tuned(
         0.1,
         "visibility",

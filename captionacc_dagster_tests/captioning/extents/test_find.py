@@ -139,6 +139,27 @@ def test_a_change_of_color_inside_a_caption_is_no_cut(tmp_path: Path, engine: Oc
     assert_found(tmp_path / "clip.mp4", layout, engine, [event])
 
 
+def test_a_sweep_of_a_darker_color_does_not_end_the_caption(tmp_path: Path, engine: OcrEngine):
+    events = [Event(10, 85, "Row your boat along"), Event(90, 165, "gently down the stream")]
+    plain = moving(WIDTH, HEIGHT)
+
+    def sung(frame: int) -> np.ndarray:
+        """White at first, then blue from the left as it is sung."""
+        picture = plain(frame)
+        for event in events:
+            if event.start <= frame < event.end:
+                blue = picture.copy()
+                write_text(picture, event.text, event.at, SIZE)
+                write_text(blue, event.text, event.at, SIZE, fill="#4488ff")
+                done = int(WIDTH * (0.25 + 0.5 * (frame - event.start) / (event.end - event.start)))
+                picture[:, :done] = blue[:, :done]
+        return picture
+
+    layout = captioned(tmp_path / "white.mp4", events, 180)
+    captioned(tmp_path / "clip.mp4", [], 180, background=sung)
+    assert_found(tmp_path / "clip.mp4", layout, engine, events)
+
+
 def test_two_lines_come_from_top_to_bottom(tmp_path: Path, engine: OcrEngine):
     events = [Event(5, 50, "First the upper line\nthen the lower one"), Event(50, 90, "Only a single line")]
     layout = captioned(tmp_path / "clip.mp4", events, 96)
