@@ -416,10 +416,15 @@ def is_fade_of(segment: Segment, stroke_mask: Mask, other: Segment, line_px: flo
     return len(seen) < _STEADY_FRAMES or float(np.ptp(seen)) >= TUNING.ramped
 
 
-def is_moving(segment: Segment, stroke_mask: Mask) -> bool:
+def is_moving(segment: Segment, stroke_mask: Mask, max_residual: float) -> bool:
     """Return whether strokes move through the ROI during their segment, as signs in a scene do.
 
     The pixels around the strokes in the first picture are searched near their place in the last one.
+
+    Args:
+        segment: its pictures are compared.
+        stroke_mask: bool ``(height, width)``, the strokes.
+        max_residual: the largest share of the pictures' difference that a shift may leave.
     """
     import cv2
 
@@ -451,16 +456,18 @@ def is_moving(segment: Segment, stroke_mask: Mask) -> bool:
     coarse = list(itertools.product(steps, steps))
     down, right = coarse[int(np.argmin(differences(coarse)))]
     fine = itertools.product((down - 1, down, down + 1), (right - 1, right, right + 1))
-    return float(differences(list(fine)).min()) <= TUNING.motion_residual * unmoved
+    return float(differences(list(fine)).min()) <= max_residual * unmoved
 
 
-def drop_moving_lines(segment: Segment, stroke_mask: Mask, lines: Sequence[tuple[int, int, int, int]]) -> Mask:
-    """Return the strokes without the lines, ``(x0, y0, x1, y1)`` half-open, that move."""
+def drop_moving_lines(
+    segment: Segment, stroke_mask: Mask, lines: Sequence[tuple[int, int, int, int]], max_residual: float
+) -> Mask:
+    """Return the strokes without the lines, ``(x0, y0, x1, y1)`` half-open, that move; see `is_moving`."""
     kept = stroke_mask.copy()
     for x0, y0, x1, y1 in lines:
         line = np.zeros_like(stroke_mask)
         line[y0:y1, x0:x1] = stroke_mask[y0:y1, x0:x1]
-        if is_moving(segment, line):
+        if is_moving(segment, line, max_residual):
             kept[y0:y1, x0:x1] = False
     return kept
 

@@ -195,7 +195,7 @@ class TrackCaptions:
         is_short = frames <= 2 * self._frames(TUNING.fade_s)
         if is_short and any(is_fade_of(segment, strokes, neighbor, line_px) for neighbor in neighbors):
             return
-        reading, strokes = self._read_strokes(segment, strokes, previous)
+        reading, strokes = self._read_strokes(segment, strokes, neighbors)
         is_letter = len(fold(reading.text)) == 1 and not (reading.is_unread or reading.other)
         brief_s = TUNING.brief_letter_s if is_letter else TUNING.brief_s
         if frames < self._frames(brief_s) and reading.confidence < TUNING.brief_confidence:
@@ -219,20 +219,25 @@ class TrackCaptions:
         else:
             self.found.append(found)
 
-    def _read_strokes(self, segment: Segment, strokes: Mask, previous: Segment | None) -> tuple[Reading, Mask]:
+    def _read_strokes(self, segment: Segment, strokes: Mask, neighbors: list[Segment]) -> tuple[Reading, Mask]:
         """Return what a segment's strokes say, and those of them that do not move.
 
-        A sign hardly moves within a few frames: then its place in the previous segment counts as well.
+        A sign hardly moves within a few frames: then its places in the neighbors count as well.
         """
         line_px = self._segmenter.line_px
         seams, vertical = self._seams(strokes.shape), self.track.vertical
         if strokes.sum() < min_stroke_px(line_px):
             return NOTHING, strokes
         lines = split_lines(strokes, line_px, vertical=vertical, seams=seams)
-        over_time = segment
-        if previous is not None and segment.end - segment.start < self._frames(TUNING.brief_s):
-            over_time = replace(segment, pictures=[previous.pictures[-1], *segment.pictures])
-        strokes = drop_moving_lines(over_time, strokes, lines)
+        strokes = drop_moving_lines(segment, strokes, lines, TUNING.motion_residual)
+        if segment.end - segment.start < self._frames(TUNING.brief_s):
+            for neighbor in neighbors:
+                if neighbor.start < segment.start:
+                    pictures = [neighbor.pictures[-1], segment.pictures[-1]]
+                else:
+                    pictures = [segment.pictures[0], neighbor.pictures[0]]
+                longer = replace(segment, pictures=pictures)
+                strokes = drop_moving_lines(longer, strokes, lines, TUNING.neighbor_motion_residual)
         if strokes.sum() < min_stroke_px(line_px):
             return NOTHING, strokes
         began = time.thread_time()

@@ -201,8 +201,8 @@ def test_frames_beyond_the_boundaries_say_nothing_of_a_segment():
 def test_a_sign_that_moves_is_told_from_a_caption_that_stands():
     sign = segment(lambda frame: lettered("MARKET", at=0.5 + 0.0008 * frame), 0, 16)
     stroke_mask = segment(lambda _: lettered("MARKET"), 0, 16).model.stroke_mask
-    assert is_moving(sign, stroke_mask)
-    assert not is_moving(segment(lambda _: lettered("MARKET"), 0, 16), stroke_mask)
+    assert is_moving(sign, stroke_mask, 0.5)
+    assert not is_moving(segment(lambda _: lettered("MARKET"), 0, 16), stroke_mask, 0.5)
 
     scene = texture(2 * SIZE[1], SIZE[0], 3)
 
@@ -211,7 +211,7 @@ def test_a_sign_that_moves_is_told_from_a_caption_that_stands():
         write_text(picture, "MARKET", (0.5, 0.5), 22)
         return picture[..., 0].copy()
 
-    assert not is_moving(segment(over_a_pan, 0, 16), stroke_mask)
+    assert not is_moving(segment(over_a_pan, 0, 16), stroke_mask, 0.5)
 
 
 def test_only_the_line_that_moves_is_left_out():
@@ -222,6 +222,6 @@ def test_only_the_line_that_moves_is_left_out():
     lower = segment(lambda _: lettered("It is said here"), 0, 8).model.stroke_mask
     stroke_mask = np.vstack([upper, lower])
     lines = [(0, 0, SIZE[1], SIZE[0]), (0, SIZE[0], SIZE[1], 2 * SIZE[0])]
-    kept = drop_moving_lines(segment(both, 0, 16), stroke_mask, lines)
+    kept = drop_moving_lines(segment(both, 0, 16), stroke_mask, lines, 0.5)
     assert not kept[: SIZE[0]].any()
     assert np.array_equal(kept[SIZE[0] :], stroke_mask[SIZE[0] :])
