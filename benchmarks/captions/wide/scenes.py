@@ -264,7 +264,7 @@ class EditorScene:
         self._pauses = [(rng.uniform(0.4, 2.5) * rate, rng.uniform(0.5, 2.0) * rate) for _ in range(40)]
         self._letters_a_frame = rng.uniform(6, 18) / rate
         self._visible = max(3, round(0.5 * height / self._step))
-        text = "\n".join(line for line in self._lines[: height // self._step] if line)
+        text = "\n".join(line.strip() for line in CODE if line)  # all of it may scroll into view
         self.truths = [
             TextTruth("interface", name, 0, length, (0.0, 0.0, float(width), float(self._top))),
             TextTruth("interface", text, 0, length, (0.0, float(self._top), float(width), float(height)), moves=True),
