@@ -163,14 +163,15 @@ def _change_together(row: Row, other: Row) -> bool:
 def _without_rivals(tracks: Sequence[FoundTrack], size: tuple[int, int]) -> list[FoundTrack]:
     """Return the tracks without those that cannot be captions because better ones are.
 
-    Text close to captions that is of another size and changes at other times is no caption: a name plate above them,
-    or a slide behind them.
+    Text close to captions that is of another size and changes at other times is a lower third, however much it looks
+    like captions by itself.
     """
     kept: list[FoundTrack] = []
     for track in sorted(tracks, key=lambda entry: (entry.kind != "caption", -entry.confidence)):
         if track.kind == "caption" and any(_are_rivals(track, other) for other in kept if other.kind == "caption"):
             for row in track.all_rows:
-                row.chances = {**row.chances, "caption": 0.0}
+                lost, other = row.chances["caption"], row.chances["lower_third"]
+                row.chances = {**row.chances, "caption": 0.0, "lower_third": lost + other}
             track.kind = track.rows[0].kind
         home = next((other for other in kept if other.kind == "caption" and _is_part_of(track, other, size)), None)
         if home is not None and track.kind in FOLLOWED:
