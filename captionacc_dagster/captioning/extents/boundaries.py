@@ -310,19 +310,20 @@ def _neighbor_in_fade(
 
 
 def _find_gap(first: Segment, common: Mask, around: _FramesAroundCut) -> Boundary | None:
-    """Find frames near the cut at which the strokes that both sides share are absent."""
+    """Find the frames nearest to the cut at which the strokes that both sides share are absent, between both sides."""
     inside = np.abs(around.numbers - around.cut) <= around.gap_reach
     numbers = around.numbers[inside]
     seen = visibility([around.rois[place] for place in np.flatnonzero(inside)], first.model, common)
-    lowest = int(np.argmin(seen))
-    if seen[lowest] >= TUNING.absent or seen[:lowest].max(initial=0.0) < HALF or seen[lowest:].max() < HALF:
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], seen < HALF, [False]]).astype(int)))
+    gaps = [
+        (int(numbers[start]), int(numbers[end - 1]) + 1)
+        for start, end in zip(edges[::2], edges[1::2], strict=True)
+        if start > 0 and end < len(seen) and seen[start:end].min() < TUNING.absent
+    ]
+    if not gaps:
         return None
-    left, right = lowest, lowest
-    while left > 0 and seen[left - 1] < HALF:
-        left -= 1
-    while right + 1 < len(seen) and seen[right + 1] < HALF:
-        right += 1
-    return Boundary(int(numbers[left]), int(numbers[right]) + 1, False, 1.0)
+    start, end = min(gaps, key=lambda gap: max(gap[0] - around.cut, around.cut - gap[1], 0))
+    return Boundary(start, end, False, 1.0)
 
 
 def join_segments(first: Segment, second: Segment, line_px: float) -> Segment:

@@ -88,6 +88,14 @@ def test_captions_that_fade_into_each_other_meet_where_both_are_alike():
     assert abs(boundary.start - 40) <= 2
 
 
+def test_a_gap_of_two_frames_is_found_though_the_second_caption_is_short():
+    roi = shown(("Say it again", lambda frame: float(10 <= frame < 38 or 40 <= frame < 48)))
+    first, second = segment(roi, 12, 38), segment(roi, 40, 48, range(20, 61))
+    boundary = find_boundary(first, second, LINE)
+    assert not boundary.is_same
+    assert (boundary.end, boundary.start) == (38, 40)
+
+
 def test_letters_seen_in_a_fade_are_of_the_caption_beside():
     roi = shown(("You could have told me", rising(40, 20)))
     caption = segment(roi, 52, 90)
