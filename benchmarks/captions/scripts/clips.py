@@ -23,7 +23,7 @@ _CORPUS = Path(__file__).with_name("corpus")
 _WIDTH, _HEIGHT, _RATE = 854, 480, 25
 _SIZE = 34  # pixels of the font
 _NOTO = ("NotoSans-Bold.ttf", "NotoSerif-Bold.ttf", "NotoSansDisplay-Bold.ttf")
-_CJK = ("NotoSansCJK-Bold.ttc", "NotoSerifCJK-Bold.ttc", "NotoSansCJK-Medium.ttc")
+_CJK = ("NotoSansCJK-Bold.ttc", "NotoSerifCJK-Bold.ttc", "NotoSansCJK-Regular.ttc")
 # Three fonts a language; in a collection, the font of that index.
 _FONTS: dict[str, tuple[tuple[str, ...], int]] = {
     "ru": (_NOTO, 0),
