@@ -36,8 +36,8 @@ _FONTS: dict[str, tuple[tuple[str, ...], int]] = {
     "ja": (_CJK, 0),
     "zh-Hant": (_CJK, 3),
     "ar": (("NotoNaskhArabic-Bold.ttf", "NotoSansArabic-Bold.ttf", "NotoKufiArabic-Bold.ttf"), 0),
-    "he": (("NotoSansHebrew-Bold.ttf", "NotoSerifHebrew-Bold.ttf", "NotoSansHebrew-Medium.ttf"), 0),
-    "hi": (("NotoSansDevanagari-Bold.ttf", "NotoSerifDevanagari-Bold.ttf", "NotoSansDevanagari-Medium.ttf"), 0),
+    "he": (("NotoSansHebrew-Bold.ttf", "NotoSerifHebrew-Bold.ttf", "NotoSansHebrew-Regular.ttf"), 0),
+    "hi": (("NotoSansDevanagari-Bold.ttf", "NotoSerifDevanagari-Bold.ttf", "NotoSansDevanagari-Regular.ttf"), 0),
     "th": (("NotoSansThai-Bold.ttf", "NotoLoopedThai-Bold.ttf", "NotoSerifThai-Bold.ttf"), 0),
 }
 LANGUAGES = ("ru", "uk", "el", "ko", "ar", "he", "hi", "th", "vi", "ja", "zh-Hant", "tr")

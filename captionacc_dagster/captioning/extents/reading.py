@@ -117,6 +117,7 @@ def read_caption(
         return NOTHING
     scale = pictures[0].shape[0] / stroke_mask.shape[0]
     boxes = [_padded(box, line_px, scale, pictures[0].shape) for box in found]
+    masks = [_part(stroke_mask, box, scale) for box in boxes]
     renderings = _renderings(pictures)
     readings: list[list[Recognition]] = [[] for _ in boxes]
     recognitions = 0
@@ -124,7 +125,8 @@ def read_caption(
         todo = [number for number, read in enumerate(readings) if _is_doubtful(read)]
         if not todo:
             break
-        lines = [_stretched(fused[y0:y1, x0:x1]) for x0, y0, x1, y1 in (boxes[number] for number in todo)]
+        todo_boxes = [(number, boxes[number]) for number in todo]
+        lines = [LinePicture(_stretched(fused[y0:y1, x0:x1]), masks[number]) for number, (x0, y0, x1, y1) in todo_boxes]
         recognitions += len(lines)
         for number, recognition in zip(todo, engine.recognize(lines), strict=True):
             readings[number].append(recognition)
@@ -147,11 +149,8 @@ def read_caption(
     others: dict[int, Recognition] = {}
     for number, script in (certain | possible).items():
         if engine.reads(script):
-            x0, y0, x1, y1 = (round(edge / scale) for edge in boxes[number])
             recognitions += 1
-            (others[number],) = engine.recognize(
-                [LinePicture(images[number], stroke_mask[y0:y1, x0:x1])], script=script
-            )
+            (others[number],) = engine.recognize([LinePicture(images[number], masks[number])], script=script)
     in_certain: list[Recognition | None] = [
         others.get(number) if number in certain else line for number, line in enumerate(chosen)
     ]
@@ -160,6 +159,12 @@ def read_caption(
         return reading
     in_all = [others.get(number) if number in possible else line for number, line in enumerate(in_certain)]
     return replace(reading, other=_joined(in_all, certain | possible, recognitions))
+
+
+def _part(stroke_mask: Mask, box: tuple[int, int, int, int], scale: float) -> Mask:
+    """Return the strokes in a box, which is in pixels of the full picture."""
+    x0, y0, x1, y1 = (round(edge / scale) for edge in box)
+    return stroke_mask[y0:y1, x0:x1]
 
 
 def _other_scripts(
