@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.captions import Kind
 from captionacc_dagster.captioning.geometry import BBox
-from captionacc_dagster.captioning.layout.rows import Row, box_of
+from captionacc_dagster.captioning.layout.rows import Row, anchor_of, box_of
 from captionacc_dagster.captioning.layout.samples import Sample
 from captionacc_dagster.captioning.layout.tuning import TUNING
 from captionacc_dagster.captioning.video.pictures import pixel_rectangle
@@ -232,7 +232,10 @@ def _are_of_a_block(row: Row, other: Row) -> bool:
 def judge_rows(rows: Sequence[Row], samples: Sequence[Sample], size: tuple[int, int], duration_s: float) -> None:
     """Set the chances of each row: those of its block, in which rows with more lines count more."""
     chances = kind_classifier().probabilities(row_features(rows, samples, size, duration_s))
-    own = {id(row): _column_chances(row) if row.vertical else chance for row, chance in zip(rows, chances, strict=True)}
+    own = {
+        id(row): _column_chances(row, size) if row.vertical else chance
+        for row, chance in zip(rows, chances, strict=True)
+    }
     for block in blocks_of(rows):
         weights = [len(row.lines) ** 0.5 for row in block]
         shared = np.average([own[id(row)] for row in block], axis=0, weights=weights)
@@ -240,17 +243,17 @@ def judge_rows(rows: Sequence[Row], samples: Sequence[Sample], size: tuple[int, 
             row.chances = dict(zip(KINDS, map(float, shared), strict=True))
 
 
-def _column_chances(row: Row) -> NDArray[np.float32]:
+def _column_chances(row: Row, size: tuple[int, int]) -> NDArray[np.float32]:
     """Return the chances of a column, ``(len(KINDS),)``: the more texts follow one another in it, the more likely it
     is that they are captions.
 
     The network has seen no vertical text: hardly anything but captions is written so and changes in one place.
     """
     still = sum(line.still == 1 for line in row.lines)
-    proven = still >= 2 or row.distinct >= TUNING.column_texts
+    proven = (still >= 2 or row.distinct >= TUNING.column_texts) and anchor_of([row], size[1]) is not None
     caption = 1 - 0.5**row.distinct if proven and row.distinct >= 2 else 0.2
-    other = (1 - caption) / (len(KINDS) - 1)
-    return np.array([caption if kind == "caption" else other for kind in KINDS], np.float32)
+    chances = {"caption": caption, "scene": 1 - caption}
+    return np.array([chances.get(kind, 0.0) for kind in KINDS], np.float32)
 
 
 class KindClassifier:

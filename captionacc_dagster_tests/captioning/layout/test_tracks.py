@@ -10,7 +10,7 @@ import pytest
 from captionacc_dagster.captioning.captions import Kind
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.fixtures import find_staying
-from captionacc_dagster.captioning.layout.kinds import KINDS
+from captionacc_dagster.captioning.layout.kinds import KINDS, judge_rows
 from captionacc_dagster.captioning.layout.regions import track_of
 from captionacc_dagster.captioning.layout.rows import Row, anchor_of, find_rows
 from captionacc_dagster.captioning.layout.samples import Sample, SampleDetection
@@ -48,6 +48,15 @@ def test_columns_at_a_side_are_a_vertical_track():
     assert track.vertical
     assert track.anchor == "left"  # along the text: its top stays
     assert (track.rows[0].low, track.rows[0].high) == pytest.approx((580, 612))
+
+
+def test_a_column_seen_once_is_no_track():
+    """Edges of a scene are often found as one column; nothing else says that it is text."""
+    seen = [detection(0, 580, 40, 612, 150), detection(1, 200, 300, 440, 326), detection(2, 180, 300, 460, 326)]
+    taken = samples(4)
+    rows = find_rows(taken, seen, [], SIZE)
+    judge_rows(rows, taken, SIZE, 30.0)
+    assert not any(track.vertical for track in find_tracks(rows, SIZE))
 
 
 def test_two_languages_over_each_other_are_one_track():
