@@ -216,6 +216,15 @@ def test_an_error_is_explained_and_tried_again(browser: PageBrowser, world: Worl
     assert "Try again" not in after
 
 
+def test_warnings_are_on_the_page_and_in_the_api(browser: PageBrowser, world: World) -> None:
+    video = world.processed_video(browser.person.tenant_id)
+    message = "3 places with text were taken for logos or signs; see the layout."
+    warning = {"code": "text_left_out", "message": message, "start_s": None, "end_s": None}
+    world.catalog.update_video_metadata(video.id, {"warnings": [warning]})
+    assert message in html.unescape(browser.get(f"/review/videos/{video.id}/state").text)
+    assert browser.get(f"/videos/{video.id}").json()["warnings"] == [warning]
+
+
 def test_what_is_drawn_over_the_frame_is_the_layout(browser: PageBrowser, world: World) -> None:
     video = world.processed_video(browser.person.tenant_id, layout_status="annotate", boundaries_status="wait")
     publish_layout(world, video)

@@ -207,7 +207,11 @@ DAMAGES = {
     "a text is doubtful": Damage(
         lambda keys: keys.captions_db,
         "UPDATE captions SET caption_ocr = 'G00d', caption_ocr_confidence = 0.4",
-        {"captions_db:text_is_confident": "0.40", "subtitles:equal_the_captions": "G00d"},
+        {
+            "captions_db:text_is_confident": "0.40",
+            "captions_db:confident_as_a_whole": "1 of 1 captions",
+            "subtitles:equal_the_captions": "G00d",
+        },
     ),
     "a text is too long": Damage(
         lambda keys: keys.captions_db,

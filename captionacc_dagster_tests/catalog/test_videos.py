@@ -361,3 +361,15 @@ def test_tenants_with_a_limit_of_runs_of_their_own(kind: str, request: pytest.Fi
     with psycopg.connect(url) as connection:
         connection.execute("update captionacc.tenants set max_concurrent_runs = 7 where id = %s", (limited.id,))
     assert catalog.get_tenant_run_limits() == {str(limited.id): 7}
+
+
+def test_warnings_are_stored_and_replaced(catalog: Catalog) -> None:
+    video = add_video(catalog)
+    assert video.warnings == ()
+    first = {"code": "no_text_seen", "message": "No text was found in 40 frames.", "start_s": None, "end_s": None}
+    second = {"code": "frames_missing", "message": "A gap of 20 s has no frames.", "start_s": 10.0, "end_s": 30.0}
+    catalog.update_video_metadata(video.id, {"warnings": [first]})
+    changed = catalog.update_video_metadata(video.id, {"warnings": [second]})
+    assert [warning.model_dump() for warning in changed.warnings] == [second]
+    with pytest.raises(InvalidValue):
+        catalog.update_video_metadata(video.id, {"warnings": {"code": "no list"}})
