@@ -268,6 +268,11 @@ class TrackCaptions:
         if not self.track.lines or self.track.anchor == "mixed":
             return None
         size = shape[0] if self.track.vertical else shape[1]
+        if self.track.anchor_position is not None:
+            start, extent = (
+                (self.region.top, self.region.height) if self.track.vertical else (self.region.left, self.region.width)
+            )
+            return Anchor(self.track.anchor, (self.track.anchor_position - start) / extent * size)
         margin = 0.5 * self._segmenter.line_px  # that the layout leaves beside the anchored side
         position = {"left": margin, "right": size - margin}.get(self.track.anchor, size / 2)
         return Anchor(self.track.anchor, position)

@@ -97,7 +97,7 @@ def find_layout(
         for number, detection in enumerate(evidence.detections)
     )
     warnings = _warnings(tracks, left_out, evidence, frames)
-    return replace(_layout(facts, tracks, frames, detections), left_out=left_out, warnings=warnings)
+    return replace(_layout(facts, tracks, frames, detections), left_out=left_out, warnings=(*facts.warnings, *warnings))
 
 
 def _left_out(evidence: Evidence, tracks: Sequence[Track], frames: Sequence[FrameOcr]) -> tuple[LeftOut, ...]:
@@ -258,6 +258,7 @@ def layout_from_region(facts: VideoFacts, region: CropRegion, found: Layout | No
         line_height=inside[0].line_height if inside else _line_height(box, vertical, found.evidence if found else ()),
         vertical=vertical,
         anchor=inside[0].anchor if inside else "center",
+        anchor_position=inside[0].anchor_position if inside else None,
         confidence=1.0,
     )
     return _layout(facts, (track,), (), ())

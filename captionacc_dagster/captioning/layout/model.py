@@ -42,6 +42,8 @@ class Track:
             column as a fraction of the frame's width).
         vertical: the text runs from top to bottom.
         anchor: what stays when the text changes: ``left``, ``center``, ``right``, or ``mixed`` where that varies.
+        anchor_position: where that is along the text, as a fraction of the frame; None where it is not known. The
+            middle of the region need not be there: the frame's edges cut the region.
         confidence: how sure it is that captions appear here (0..1).
         lines: top and bottom of each line's place that was seen (vertical: left and right of each column), in order.
         room: top and bottom of the place kept for a second line where few texts, all of one line, were seen.
@@ -66,6 +68,7 @@ class Track:
     kind: Kind = "caption"
     lang: str | None = None
     script: str | None = None
+    anchor_position: float | None = None
 
     @property
     def places(self) -> tuple[tuple[float, float], ...]:

@@ -36,13 +36,16 @@ def track_of(found: FoundTrack, size: tuple[int, int], avoid: Sequence[BBox], el
     high = max(place[1] for place in taken) + TUNING.margin * line_height
     texts = max(row.distinct for row in found.rows)
     lines = _own_lines(found, size, [*avoid, *elsewhere])
+    anchor = found.anchor
+    if anchor and not all(_is_anchored(line, lines, anchor) for line in lines if _tells_anchor(line)):
+        anchor = None  # the region reaches over lines elsewhere: what is far from the anchor there is text of the track
     start = float(min(line.start for line in lines))
     end = float(max(line.end for line in lines))
     # The longest of a few texts is shorter than the longest of all.
     spare = 0.6 * line_height + TUNING.region_reserve / 2 * (end - start) / max(1.0, (texts / 4) ** 0.5)
+    at = None if anchor is None else _anchor_of(lines, anchor)
     if found.anchor == "center":
-        lengths = np.array([line.length for line in lines])
-        middle = weighted_median(np.array([line.middle for line in lines]), lengths)
+        middle = _anchor_of(lines, "center")
         half = max(middle - start, end - middle) + spare
         start, end = middle - half, middle + half
     elif found.anchor == "left":
@@ -57,7 +60,8 @@ def track_of(found: FoundTrack, size: tuple[int, int], avoid: Sequence[BBox], el
         region=region,
         line_height=line_height / across,
         vertical=found.vertical,
-        anchor=found.anchor or "mixed",
+        anchor=anchor or "mixed",
+        anchor_position=None if at is None else at / along,
         confidence=found.confidence,
         lines=tuple((low / across, high / across) for low, high in places),
         room=next(((low / across, high / across) for low, high in room), None),
@@ -119,6 +123,19 @@ def _line_height(found: FoundTrack) -> float:
 
 def _is_anchored(line: Line, lines: Sequence[Line], anchor: str) -> bool:
     """Return whether a line is where the track's lines are; one that was found in one with something else is not."""
-    at = {"left": lambda entry: entry.start, "right": lambda entry: entry.end}.get(anchor, lambda entry: entry.middle)
-    usual = weighted_median(np.array([at(other) for other in lines]), np.array([other.length for other in lines]))
-    return abs(at(line) - usual) <= _ON_ANCHOR * line.height
+    return abs(_side(line, anchor) - _anchor_of(lines, anchor)) <= _ON_ANCHOR * line.height
+
+
+def _tells_anchor(line: Line) -> bool:
+    """Return whether a line was found whole for certain: a part of one is off its track's anchor."""
+    return line.still == 1 and line.score >= TUNING.certain_score
+
+
+def _anchor_of(lines: Sequence[Line], anchor: str) -> float:
+    """Return where most of the lines have their anchored side, pixels along the text."""
+    sides = np.array([_side(line, anchor) for line in lines])
+    return weighted_median(sides, np.array([line.length for line in lines]))
+
+
+def _side(line: Line, anchor: str) -> float:
+    return {"left": line.start, "right": line.end}.get(anchor, line.middle)

@@ -16,7 +16,7 @@ from captionacc_dagster.captioning.layout.samples import Sample, SampleDetection
 from captionacc_dagster.captioning.layout.tuning import TUNING
 
 _USUAL_HEIGHT = (0.55, 1.1)  # times the row's median height: a tight box of a whole line, from and to
-_SAME_PLACE = 0.7  # of the smaller height: two rows that share this much are one
+SAME_PLACE = 0.7  # of the smaller height: two rows that share this much are one
 _FRAGMENT_GAP = 2.0  # line heights: the widest gap between two fragments of a line
 
 
@@ -222,7 +222,7 @@ def _merged(rows: Sequence[Row]) -> list[Row]:
             shared = min(row.high, other.high) - max(row.low, other.low)
             smaller, larger = sorted((row.height, other.height))
             alike = larger <= TUNING.row_height_ratio * smaller
-            if row.vertical == other.vertical and shared > _SAME_PLACE * smaller and alike:
+            if row.vertical == other.vertical and shared > SAME_PLACE * smaller and alike:
                 other.add(row.lines)
                 break
         else:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from captionacc_dagster.captioning.captions import Kind
-from captionacc_dagster.captioning.layout.rows import Row, anchor_of
+from captionacc_dagster.captioning.layout.rows import SAME_PLACE, Row, anchor_of
 from captionacc_dagster.captioning.layout.tuning import TUNING
 
 FOLLOWED: tuple[Kind, ...] = ("caption", "lower_third")
@@ -132,8 +132,10 @@ def _belongs(row: Row, track: FoundTrack) -> bool:
         smaller, larger = sorted((row.height, other.height))
         if max(other.low - row.high, row.low - other.high) > TUNING.leading * smaller:
             continue
-        is_in_time = larger <= TUNING.track_height_ratio * smaller and _change_together(row, other)
-        if larger <= TUNING.block_height_ratio * smaller or is_in_time:
+        # A box on captions is found with them or without: then two heights of one row are on top of each other.
+        on_top = min(row.high, other.high) - max(row.low, other.low) > SAME_PLACE * smaller
+        is_one = larger <= TUNING.track_height_ratio * smaller and (on_top or _change_together(row, other))
+        if larger <= TUNING.block_height_ratio * smaller or is_one:
             return True
     return False
 

@@ -180,3 +180,39 @@ def test_tight_boxes_tell_where_a_row_stands():
     (row,) = find_rows(samples(4), [*seen, replace(detection(3, 180, 296, 460, 330), fine=True)], [], SIZE)
     assert isinstance(row, Row)
     assert (row.low, row.high) == pytest.approx((296, 330))
+
+
+def test_boxes_of_two_heights_at_one_place_are_one_track():
+    """A box on captions is found with them or without; the smaller boxes were taken for a name plate beside them."""
+    low = [detection(number, 170 + 5 * number, 306, 470 - 5 * number, 350) for number in range(5)]
+    high = [detection(number, 170 + 5 * number, 288, 470 - 5 * number, 358) for number in range(5, 8)]
+    rows = find_rows(samples(8), [*low, *high], [], SIZE)
+    judged(rows, "caption", "caption")
+    usual = max(rows, key=lambda row: len(row.lines))
+    usual.chances = {**usual.chances, "caption": 0.4, "lower_third": 0.3}
+    (track,) = find_tracks(rows, SIZE)
+    assert track.kind == "caption"
+    (place,) = track_of(track, SIZE, [], []).lines
+    assert place == pytest.approx((306 / 360, 350 / 360), abs=0.02)
+
+
+def test_a_centered_track_with_a_line_elsewhere_is_of_mixed_alignment():
+    """Text far from the anchor is text of the track where its region reaches over it: it was read as nothing."""
+    lines = [(60, 340), (90, 310), (75, 325), (100, 300), (330, 560)]
+    seen = [detection(number, left, 300, right, 326) for number, (left, right) in enumerate(lines)]
+    rows = find_rows(samples(5), seen, [], SIZE)
+    (found,) = find_tracks(judged(rows), SIZE)
+    track = track_of(found, SIZE, [], [])
+    assert track.anchor == "mixed"
+    assert track.region.right >= 560 / 640
+
+
+def test_the_anchor_of_a_track_is_known_where_the_frame_cuts_its_region():
+    lines = [(10, 230), (30, 210), (20, 220), (5, 235)]
+    seen = [detection(number, left, 300, right, 326) for number, (left, right) in enumerate(lines)]
+    rows = find_rows(samples(4), seen, [], SIZE)
+    (found,) = find_tracks(judged(rows), SIZE)
+    track = track_of(found, SIZE, [], [])
+    assert track.anchor == "center"
+    assert track.anchor_position == pytest.approx(120 / 640, abs=0.01)
+    assert (track.region.left + track.region.right) / 2 > 125 / 640  # not in the middle of the region
