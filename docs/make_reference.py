@@ -51,7 +51,8 @@ def command_line() -> str:
     root: Any = typer.main.get_command(app)
     context = root.context_class(root, info_name="captionacc")
     parts = [
-        "# Command line\n\nEvery command explains itself with `--help`. Exit codes: 0 everything went well; 1 something was refused or failed; 2 wrong usage; 3 done, but something could not be read.\n"
+        "# Command line\n\nEvery command explains itself with `--help`. Exit codes: 0 everything went well; 1 "
+        "something was refused or failed; 2 wrong usage; 3 done, but something could not be read.\n"
     ]
     parts += [_command(path, command) for path, command in _commands(root, context, ["captionacc"])]
     return "\n".join(parts)
