@@ -14,6 +14,10 @@ from captionacc_dagster.captioning.ocr.base import Recognition
 
 _FIRST_KANA, _LAST_IDEOGRAPH = "\u3041", "\u9fff"
 _PUNCTUATION = frozenset("，。、")  # a line with it marks its pauses by it
+# Ideographs that leave at least 0.13 em of their cell empty on that side (median of CJK fonts; most leave 0.04 em).
+_OPEN_LEFT = frozenset("白帛卜己甲巨口良吕冒目日申巳胃肖丫曰占旨自")
+_OPEN_RIGHT = frozenset("白卜甲口目日习肖丫引月自")
+_OPEN_SIDE = 0.13  # em: how much more than other ideographs they leave empty
 _SPECK = 0.11  # em: the side of the largest speck of the stroke mask that belongs to no character
 
 
@@ -44,12 +48,18 @@ def with_pauses(line: Recognition, strokes: Mask, extent: tuple[float, float]) -
     spans = _spans(_columns(strokes, read_em), places)
     steps, gaps = np.diff(spans.mean(axis=1)), spans[1:, 0] - spans[:-1, 1]
     em = float(np.median(np.sort(steps[pairs])[: -(-3 * len(pairs) // 4)]))  # pauses are among the widest steps
-    pauses = {
-        letters[pair + 1]
+    wide = {
+        pair
         for pair in pairs
         # Strokes that the mask lacks leave gaps, too: the recognizer's places, though coarse, must agree.
-        if min(steps[pair] - em, gaps[pair]) >= TUNING.pause * em
+        if min(steps[pair], em + gaps[pair] - _open_sides(line.text, letters[pair]) * em) >= (1 + TUNING.pause) * em
         and read_steps[pair] - read_em >= TUNING.pause / 2 * read_em
+    }
+    widest_step = max((steps[pair] for pair in pairs if pair not in wide), default=em)
+    pauses = {
+        letters[pair + 1]
+        for pair in wide
+        if steps[pair] - widest_step >= TUNING.pause / 2 * em and _shift(steps, pair, em) >= TUNING.pause_shift * em
     }
     if not pauses:
         return line
@@ -67,6 +77,20 @@ def with_pauses(line: Recognition, strokes: Mask, extent: tuple[float, float]) -
 
 def _is_full_width(character: str) -> bool:
     return _FIRST_KANA <= character <= _LAST_IDEOGRAPH
+
+
+def _open_sides(text: str, number: int) -> float:
+    """Return how much wider than usual the shapes of a character and the next one make the gap between them, em."""
+    return _OPEN_SIDE * ((text[number] in _OPEN_RIGHT) + (text[number + 1] in _OPEN_LEFT))
+
+
+def _shift(steps: NDArray[np.float64], pair: int, em: float) -> float:
+    """Return by how much a wide step moves what follows it, pixels.
+
+    Where the strokes of a character are incomplete, one of its steps is wide and the other one is as much too narrow.
+    """
+    around = steps[max(0, pair - 1) : pair + 2]
+    return float(around.sum()) - len(around) * em
 
 
 def _columns(strokes: Mask, em: float) -> Mask:

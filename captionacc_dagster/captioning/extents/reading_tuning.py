@@ -129,6 +129,12 @@ class ReadingTuning:
         "a gap this much wider than the pitch explains is a space: of 837 gaps, the 7 spaces had 0.23 to 0.34",
         seen_by="test_pauses, dev-zh",
     )
+    pause_shift: float = tuned(
+        0.17,
+        "em",
+        "a pause moves what follows by at least this: 0.2 to 0.33 where there was one, 0.14 where strokes were missing",
+        seen_by="test_pauses, dev-zh-slides-thin-fades",
+    )
 
     # From the recognizer's confidence to how often it is right: fitted by benchmarks/captions/calibration.py to 277
     # readings of the default engine (docs/benchmark.md).

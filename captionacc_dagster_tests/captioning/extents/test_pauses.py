@@ -73,3 +73,35 @@ def test_a_reading_without_positions_is_kept():
     line, strokes, extent = line_of("我又多两票 你看")
     bare = Recognition(line.text, 0.9)
     assert with_pauses(bare, strokes, extent) is bare
+
+
+@pytest.mark.parametrize(
+    ("text", "spans", "steps"),
+    [
+        pytest.param(
+            "他们说森林里闹鬼",
+            [(0, 22), (25, 45), (50, 69), (69, 90), (99, 122), (122, 146), (146, 166), (170, 191)],
+            [11, 24, 22, 24, 30, 24, 24, 24],
+            id="the right part of a character is missing, which seems nearer to the one before",
+        ),
+        pytest.param(
+            "我欠你一个道歉",
+            [(0, 38), (38, 61), (64, 87), (94, 118), (118, 141), (141, 160), (163, 187)],
+            [27, 23, 29, 29, 23, 23, 23],
+            id="another step is as wide",
+        ),
+        pytest.param(
+            "五月十四日晚上你在哪里",
+            [(6, 31), (35, 51), (58, 79), (83, 103), *((at, at + 24) for at in range(110, 254, 24)), (255, 274)],
+            [21, 24, 24, 24, 30, 24, 24, 24, 24, 24, 24],
+            id="a narrow character leaves a gap",
+        ),
+    ],
+)
+def test_a_step_that_the_strokes_explain_is_no_space(text: str, spans: list[tuple[int, int]], steps: list[int]):
+    strokes = np.zeros((HEIGHT, spans[-1][1] + 1), bool)
+    for left, right in spans:
+        strokes[1:-1, left:right] = True
+    width = strokes.shape[1]
+    line = Recognition(text, 0.99, (0.99,) * len(text), tuple((np.cumsum(steps) / width).tolist()))
+    assert with_pauses(line, strokes, (0.0, float(width))).text == text
