@@ -57,18 +57,19 @@ def split_lines(
         profile = _with_seam(profile, seam, line_px)
     boxes = []
     for top, bottom in _bands(profile, line_px):
-        extent = _extent(stroke_mask[top:bottom].sum(axis=0), line_px, anchor)
+        extent = _extent(stroke_mask[top:bottom], line_px, anchor)
         if extent is not None:
             boxes.append((extent[0], top, extent[1], bottom))
     return boxes
 
 
-def _extent(profile: NDArray[np.int_], line_px: float, anchor: Anchor | None) -> tuple[int, int] | None:
+def _extent(line: Mask, line_px: float, anchor: Anchor | None) -> tuple[int, int] | None:
     """Return the first and last column of a line, without text far from the rest of it; None if none is near.
 
     Args:
-        profile: strokes in each column of the line, pixels.
+        line: its strokes, bool ``(height, width)``.
     """
+    profile = line.sum(axis=0)
     columns = np.flatnonzero(profile)
     if not columns.size:
         return None
@@ -85,23 +86,45 @@ def _extent(profile: NDArray[np.int_], line_px: float, anchor: Anchor | None) ->
             score = strokes[first : last + 1].sum() / strokes.sum() - off / (2 * line_px + (end - start) / 2)
             if off <= max(TUNING.off_anchor * line_px, TUNING.off_anchor_share * (end - start)) and score > best:
                 best, extent = score, (start, end)
-    return _without_specks(profile, extent, line_px, anchor) if extent else None
+    return _without_specks(line, extent, line_px, anchor) if extent else None
 
 
-def _without_specks(
-    profile: NDArray[np.int_], extent: tuple[int, int], line_px: float, anchor: Anchor
-) -> tuple[int, int]:
-    """Return a line's extent without a speck at one of its ends if that brings the line closer to its anchor."""
+def _without_specks(strokes: Mask, extent: tuple[int, int], line_px: float, anchor: Anchor) -> tuple[int, int]:
+    """Return a line's extent without the specks at its ends if that brings the line closer to its anchor.
+
+    Texture beside a short word may have as many strokes as a letter. It is left out when its pieces are small and the
+    rest of the line is exactly where the track has its text.
+
+    Args:
+        strokes: of the line, bool ``(height, width)``.
+    """
     start, end = extent
+    profile = strokes.sum(axis=0)
     parts = _runs(start + np.flatnonzero(profile[start:end]), TUNING.speck_gap * line_px)
-    most_strokes = TUNING.speck_share * float(profile[start:end].sum())
-    for part, rest in ((parts[0], parts[1:]), (parts[-1], parts[:-1])):
-        if not rest or len(part) > TUNING.speck_width * line_px or profile[part].sum() > most_strokes:
-            continue
-        without = (int(rest[0][0]), int(rest[-1][-1]) + 1)
-        if anchor.distance(*without) + TUNING.speck_gain * line_px < anchor.distance(start, end):
-            return without
-    return extent
+    is_specks = [_has_only_specks(strokes[:, part[0] : part[-1] + 1], line_px) for part in parts]
+    if all(is_specks):  # an ellipsis
+        return extent
+    total, gain = float(profile[start:end].sum()), TUNING.speck_gain * line_px
+    best, closest = extent, anchor.distance(start, end) - gain
+    for first in range(len(parts)):
+        if not all(is_specks[:first]):
+            break
+        for last in range(len(parts) - 1, first - 1, -1):
+            if not all(is_specks[last + 1 :]):
+                break
+            rest = (int(parts[first][0]), int(parts[last][-1]) + 1)
+            off, dropped = anchor.distance(*rest), 1 - float(profile[slice(*rest)].sum()) / total
+            if off < closest and (dropped <= TUNING.speck_share or (dropped < TUNING.texture_share and off <= gain)):
+                best, closest = rest, off
+    return best
+
+
+def _has_only_specks(strokes: Mask, line_px: float) -> bool:
+    """Return whether no connected piece of a part of a line is half as large as a letter."""
+    import cv2
+
+    _, _, stats, _ = cv2.connectedComponentsWithStats(np.ascontiguousarray(strokes, np.uint8), connectivity=8)
+    return bool(stats[1:, 2:4].max(initial=0) <= TUNING.speck_width * line_px)
 
 
 def _runs(places: NDArray[np.int_], gap: float) -> list[NDArray[np.int_]]:

@@ -50,6 +50,12 @@ class ReadingTuning:
     speck_share: float = tuned(
         0.03, "share of strokes", "a speck has fewer of its line's strokes than a letter", seen_by="dev-zh"
     )
+    texture_share: float = tuned(
+        0.25,
+        "share of strokes",
+        "texture beside a word of two letters has fewer strokes than one of them; the anchor then decides",
+        seen_by="test_reading: texture beside a short word",
+    )
     speck_gain: float = tuned(
         0.1, "line heights", "how much closer to the anchor a line must be without the speck", seen_by="dev-zh"
     )

@@ -160,6 +160,22 @@ def test_a_speck_beside_a_line_of_text_is_no_letter(box: tuple[int, int, int, in
     assert read_caption(reader, pictures(), mask, LINE).text == text
 
 
+def test_texture_beside_a_short_word_is_left_out_where_the_rest_is_in_its_place():
+    word, texture = (
+        stroke_mask((180, 5, 220, 30)),
+        stroke_mask((150, 8, 160, 14), (163, 15, 170, 21), (229, 20, 233, 26)),
+    )
+    assert split_lines(word | texture, LINE, anchor=Anchor("center", 200.0)) == [(180, 5, 220, 30)]
+    off = (150, 5, 233, 30)
+    assert split_lines(word | texture, LINE, anchor=Anchor("center", 192.0)) == [off]
+    assert split_lines(word | texture, LINE, anchor=Anchor("center", 215.0)) == [off]
+
+
+def test_no_dot_of_an_ellipsis_is_left_out():
+    dots = stroke_mask(*((at, 20, at + 4, 24) for at in range(160, 240, 12)))
+    assert split_lines(dots, LINE, anchor=Anchor("center", 204.0)) == [(160, 20, 236, 24)]
+
+
 def test_a_word_is_not_taken_for_dots():
     reading = read_caption(ScriptedReader(Recognition("ill", 0.99)), pictures(), dots(180, 192, 204), LINE)
     assert reading.text == "ill"
