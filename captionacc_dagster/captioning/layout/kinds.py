@@ -236,11 +236,44 @@ def judge_rows(rows: Sequence[Row], samples: Sequence[Sample], size: tuple[int, 
         id(row): _column_chances(row, size) if row.vertical else chance
         for row, chance in zip(rows, chances, strict=True)
     }
+    for row in rows:
+        if _changes_in_place(row, samples, size):
+            own[id(row)] = _word_chances(row, own[id(row)])
     for block in blocks_of(rows):
         weights = [len(row.lines) ** 0.5 for row in block]
         shared = np.average([own[id(row)] for row in block], axis=0, weights=weights)
         for row in block:
             row.chances = dict(zip(KINDS, map(float, shared), strict=True))
+
+
+def _changes_in_place(row: Row, samples: Sequence[Sample], size: tuple[int, int]) -> bool:
+    """Return whether a row shows centered text at one place that is replaced within most samples, as captions of one
+    word are.
+
+    The network has seen captions that stay. Text of a moving scene is found elsewhere in the next sample, and in a
+    static scene nothing tells whether text is replaced.
+    """
+    if row.vertical or row.stays or row.distinct < TUNING.own_texts:
+        return False
+    middles = [(line.low + line.high) / 2 for line in row.lines]
+    replaced = sum(line.still == 0.5 and not samples[line.sample].static_scene for line in row.lines)
+    return (
+        all(line.still > 0 for line in row.lines)
+        and 2 * replaced > len(row.lines)
+        and mean(abs(middle - median(middles)) for middle in middles) <= TUNING.word_offset * row.height
+        and anchor_of([row], size[0]) == "center"
+    )
+
+
+def _word_chances(row: Row, chances: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the chances of a row whose text is replaced in place, ``(len(KINDS),)``: each text halves the doubt that
+    it contains captions."""
+    caption = KINDS.index("caption")
+    others = np.where(np.arange(len(KINDS)) == caption, 0.0, chances)
+    doubt = min(1 - float(chances[caption]), 0.5**row.distinct)
+    doubtful = others * (doubt / max(1e-9, float(others.sum())))
+    doubtful[caption] = 1 - doubt
+    return np.asarray(doubtful, np.float32)
 
 
 def _column_chances(row: Row, size: tuple[int, int]) -> NDArray[np.float32]:

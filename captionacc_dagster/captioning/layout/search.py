@@ -172,11 +172,11 @@ class LayoutSearch:
             self._progress("layout", done, self._steps)
 
     def _search_more(self, tracks: list[FoundTrack]) -> list[FoundTrack]:
-        """Search new samples: some as a whole, the others near the tracks."""
+        """Search new samples: some as a whole, the others near the tracks and near what may be captions."""
         self.evidence.compare_again()
         self._finder.search_whole(self._spread(TUNING.whole_spacing_s))
         tracks = tracks or self.evidence.tracks()
-        if not tracks:
+        if not tracks and not self.evidence.unclear_rows:
             return tracks
         self._search_bands(tracks)
         return self.evidence.tracks()

@@ -178,6 +178,13 @@ class LayoutTuning:
     column_texts: int = tuned(
         4, "texts", "a column with this many texts is captions even over a static scene", seen_by="test_tracks"
     )
+    word_offset: float = tuned(
+        0.1,
+        "line heights",
+        "mean distance of words from their row's middle: letters with and without descenders differ, text that moves "
+        "is spread over row_offset on both sides",
+        seen_by="test_kinds",
+    )
     moving_share: float = tuned(
         0.5,
         "of still lines",

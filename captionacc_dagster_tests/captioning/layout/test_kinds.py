@@ -168,6 +168,52 @@ def test_a_line_off_the_center_is_inside_the_region(tmp_path: Path, engine):
     assert all(covers(track.region, box) for box in boxes)
 
 
+def words_clip(path: Path, drift: int) -> Path:
+    """Draw single words of a sixth of a second in a portrait picture, and move them by ``drift`` pixels a frame."""
+    words = [
+        "SO",
+        "YOU",
+        "WANT",
+        "THE",
+        "HOUSE",
+        "ON",
+        "A",
+        "MOON",
+        "BUT",
+        "WHERE",
+        "SHALL",
+        "WE",
+        "START",
+        "FIRST",
+        "THEN",
+        "ROCKET",
+        "AND",
+        "MONEY",
+    ]
+    background = moving(width=360, height=640, speed=6)
+    pictures = []
+    for at in range(8 * RATE):
+        picture = background(at)
+        if at % 12 != 11:
+            y = 0.4 + drift * (at % 19) / 640
+            write_text(picture, words[at // 2 % len(words)], (0.5, y), 44)
+        pictures.append(picture)
+    return write_clip(path, pictures, RATE)
+
+
+def test_words_that_replace_one_another_in_the_middle_are_captions(tmp_path: Path, engine):
+    """Each word is gone in the second picture of its sample, as text that moves away is."""
+    _, layout = layout_of(words_clip(tmp_path / "clip.mp4", drift=0), engine)
+    (track,) = layout.tracks
+    assert track.region.top < 0.38
+    assert track.region.bottom > 0.42
+
+
+def test_words_that_move_are_no_captions(tmp_path: Path, engine):
+    _, layout = layout_of(words_clip(tmp_path / "clip.mp4", drift=16), engine)
+    assert layout.tracks == ()
+
+
 # Every amount of evidence
 
 SIZE = (320, 180)
