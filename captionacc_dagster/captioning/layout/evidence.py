@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.fixtures import find_staying, merged_boxes, overlap
 from captionacc_dagster.captioning.layout.kinds import judge_rows
-from captionacc_dagster.captioning.layout.rows import Row, box_of, find_rows
+from captionacc_dagster.captioning.layout.rows import Row, box_of, find_rows, split_sides
 from captionacc_dagster.captioning.layout.samples import (
     THUMBNAIL_SIDE,
     Sample,
@@ -97,6 +97,11 @@ class Evidence:
             row.stays = True
             self.rows.append(row)
         judge_rows(self.rows, self.samples, self.size, self._facts.duration_s)
+        self.rows = [
+            part
+            for row in self.rows
+            for part in (split_sides(row, self.samples, self.size) if row.kind == "caption" else [row])
+        ]
 
     def _tightened(self, detection: SampleDetection) -> SampleDetection:
         """Cut a box to the letters that come and go in it, where the scene is static."""

@@ -47,6 +47,8 @@ def track_of(found: FoundTrack, size: tuple[int, int], avoid: Sequence[BBox], el
     if found.anchor == "center":
         middle = _anchor_of(lines, "center")
         half = max(middle - start, end - middle) + spare
+        if found.limits is not None:
+            half = min(half, middle - found.limits[0], found.limits[1] - middle)
         start, end = middle - half, middle + half
     elif found.anchor == "left":
         start, end = start - 0.5 * line_height, end + 2 * spare
@@ -54,6 +56,8 @@ def track_of(found: FoundTrack, size: tuple[int, int], avoid: Sequence[BBox], el
         start, end = start - 2 * spare, end + 0.5 * line_height
     else:
         start, end = start - spare, end + spare
+    if found.limits is not None:
+        start, end = max(start, found.limits[0]), min(end, found.limits[1])
     region = box_of(found.vertical, max(_BORDER * along, start), min((1 - _BORDER) * along, end), low, high, size)
     return Track(
         name="",

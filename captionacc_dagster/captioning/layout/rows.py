@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
@@ -18,6 +19,7 @@ from captionacc_dagster.captioning.layout.tuning import TUNING
 _USUAL_HEIGHT = (0.55, 1.1)  # times the row's median height: a tight box of a whole line, from and to
 SAME_PLACE = 0.7  # of the smaller height: two rows that share this much are one
 _FRAGMENT_GAP = 2.0  # line heights: the widest gap between two fragments of a line
+_SIDE_GAP = 1.5  # line heights: a gap wider than any space between words, between the text of two speakers
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,8 @@ class Row:
         texts: the texts that followed one another.
         stays: nearly all samples show the same text here.
         chances: how likely it is that the row is of each kind (0..1).
+        limits: between which places along the text its text stays, pixels; None: the whole picture. Beyond them is
+            text of another speaker.
 
     Add lines with `add`, which resets the place of the row: it is read far more often than it changes.
     """
@@ -86,12 +90,25 @@ class Row:
     texts: list[RowText] = field(default_factory=list)
     stays: bool = False
     chances: Mapping[Kind, float] = field(default_factory=dict)
+    limits: tuple[float, float] | None = None
     _place: tuple[float, float] | None = field(default=None, repr=False, compare=False)
 
     def add(self, lines: Sequence[Line]) -> None:
         """Add lines."""
         self.lines += lines
         self._place = None
+
+    def is_apart_from(self, other: Row) -> bool:
+        """Return whether one of the rows is beyond the limits of the other along the text."""
+        return any(
+            two.limits is not None and not two.limits[0] <= one.middle <= two.limits[1]
+            for one, two in ((self, other), (other, self))
+        )
+
+    @property
+    def middle(self) -> float:
+        """Middle of its lines along the text (median), pixels."""
+        return median(line.middle for line in self.lines)
 
     @property
     def kind(self) -> Kind:
@@ -251,6 +268,32 @@ def _joined(lines: Sequence[Line]) -> list[Line]:
         else:
             joined.append(line)
     return joined
+
+
+def split_sides(row: Row, samples: Sequence[Sample], size: tuple[int, int]) -> list[Row]:
+    """Return the left and the right part of a row in which two speakers' text is visible at once, or the row itself.
+
+    Every line is on one side of a gap, some samples show both sides, and each side is visible without the other: two
+    parts of one line come and go together.
+    """
+    pairs = [(one, two) for one, two in itertools.pairwise(row.lines) if one.sample == two.sample]
+    if row.vertical or row.stays or not pairs:
+        return [row]
+    pivot = median((one.end + two.start) / 2 for one, two in pairs)
+    sides = [[line for line in row.lines if (line.middle < pivot) is is_left] for is_left in (True, False)]
+    left, right = ({line.sample for line in side} for side in sides)
+    if not (left - right and right - left):
+        return [row]
+    end, start = max(line.end for line in sides[0]), min(line.start for line in sides[1])
+    if start - end < _SIDE_GAP * row.height:
+        return [row]
+    comparison = SampleComparison(samples)
+    parts = []
+    for lines, limits in zip(sides, ((0.0, (end + start) / 2), ((end + start) / 2, float(size[0]))), strict=True):
+        part = Row(row.vertical, lines, chances=row.chances, limits=limits)
+        part.texts = _texts(part, comparison, size)
+        parts.append(part)
+    return parts
 
 
 def _texts(row: Row, comparison: SampleComparison, size: tuple[int, int]) -> list[RowText]:

@@ -47,6 +47,15 @@ class FoundTrack:
         """Where its rows begin and end across the text, pixels."""
         return min(row.low for row in self.all_rows), max(row.high for row in self.all_rows)
 
+    @property
+    def limits(self) -> tuple[float, float] | None:
+        """Between which places along the text its text stays, pixels; None: the whole picture."""
+        return next((row.limits for row in self.all_rows if row.limits is not None), None)
+
+    def is_apart_from(self, row: Row) -> bool:
+        """Return whether a row is text of another speaker, beside the track along the text."""
+        return any(row.is_apart_from(other) for other in self.all_rows)
+
     def add(self, row: Row) -> None:
         """Add a row."""
         if self.is_covered_by(row):
@@ -56,8 +65,10 @@ class FoundTrack:
 
     def is_beside(self, row: Row) -> bool:
         """Return whether a row touches rows of the track: most of these are lines of it that were found in part."""
-        return row.vertical == self.vertical and any(
-            min(row.high, other.high) - max(row.low, other.low) > 0 for other in self.all_rows
+        return (
+            row.vertical == self.vertical
+            and not self.is_apart_from(row)
+            and any(min(row.high, other.high) - max(row.low, other.low) > 0 for other in self.all_rows)
         )
 
     def is_covered_by(self, row: Row) -> bool:
@@ -126,7 +137,7 @@ def _belongs(row: Row, track: FoundTrack) -> bool:
 
     Lines of one track are of one size, or change at the same times as two languages do.
     """
-    if row.vertical != track.vertical:
+    if row.vertical != track.vertical or track.is_apart_from(row):
         return False
     for other in track.all_rows:
         smaller, larger = sorted((row.height, other.height))
@@ -187,7 +198,8 @@ def _without_rivals(tracks: Sequence[FoundTrack], size: tuple[int, int]) -> list
 def _shares_place(track: FoundTrack, other: FoundTrack) -> bool:
     """Return whether two tracks overlap across the text: what is there can be read in one of them only."""
     (low, high), (other_low, other_high) = track.span, other.span
-    return track.vertical == other.vertical and min(high, other_high) - max(low, other_low) > 0
+    is_over = track.vertical == other.vertical and min(high, other_high) - max(low, other_low) > 0
+    return is_over and not any(other.is_apart_from(row) for row in track.all_rows)
 
 
 def _is_part_of(track: FoundTrack, other: FoundTrack, size: tuple[int, int]) -> bool:
@@ -205,7 +217,8 @@ def _are_rivals(track: FoundTrack, other: FoundTrack) -> bool:
     (low, high), (other_low, other_high) = track.span, other.span
     gap = max(other_low - high, low - other_high)
     height = max(row.height for row in (*track.rows, *other.rows))
-    return track.vertical == other.vertical and gap <= TUNING.rival_distance * height
+    is_close = track.vertical == other.vertical and gap <= TUNING.rival_distance * height
+    return is_close and not any(other.is_apart_from(row) for row in track.all_rows)
 
 
 def _joined(tracks: Sequence[FoundTrack]) -> list[FoundTrack]:

@@ -168,6 +168,27 @@ def test_a_line_off_the_center_is_inside_the_region(tmp_path: Path, engine):
     assert all(covers(track.region, box) for box in boxes)
 
 
+def test_two_speakers_side_by_side_are_read_apart(tmp_path: Path, engine):
+    """One region across both makes one caption of two that are visible at once."""
+    background = moving(speed=6)
+    left = {(0.5, 3.0): "I never said that", (4.0, 6.5): "Where are the keys", (8.0, 9.5): "Wait for me"}
+    right = {(2.0, 4.5): "Look at the road", (5.5, 7.5): "That was long ago", (8.5, 9.9): "She works there"}
+    pictures = []
+    for at in range(10 * RATE):
+        picture = background(at)
+        for captions, x in ((left, 0.25), (right, 0.76)):
+            for (start_s, end_s), text in captions.items():
+                if start_s <= at / RATE < end_s:
+                    write_text(picture, text, (x, 0.9), 22)
+        pictures.append(picture)
+    facts, layout = layout_of(write_clip(tmp_path / "clip.mp4", pictures, RATE), engine)
+    found = find_captions(facts, layout, engine).captions
+    assert [[c.text for c in found if (c.bbox.left < 0.5) == side] for side in (True, False)] == [
+        list(left.values()),
+        list(right.values()),
+    ]
+
+
 def words_clip(path: Path, drift: int) -> Path:
     """Draw single words of a sixth of a second in a portrait picture, and move them by ``drift`` pixels a frame."""
     words = [

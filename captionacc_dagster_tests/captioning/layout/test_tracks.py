@@ -12,7 +12,7 @@ from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.fixtures import find_staying
 from captionacc_dagster.captioning.layout.kinds import KINDS, judge_rows
 from captionacc_dagster.captioning.layout.regions import track_of
-from captionacc_dagster.captioning.layout.rows import Row, anchor_of, find_rows
+from captionacc_dagster.captioning.layout.rows import Row, anchor_of, find_rows, split_sides
 from captionacc_dagster.captioning.layout.samples import Sample, SampleDetection
 from captionacc_dagster.captioning.layout.tracks import find_tracks
 
@@ -76,6 +76,34 @@ def test_fragments_of_a_line_are_one_line():
     seen = [detection(0, 100, 300, 240, 326), detection(0, 270, 301, 420, 327)]
     (row,) = find_rows(samples(1), seen, [], SIZE)
     assert [(line.start, line.end) for line in row.lines] == [(100, 420)]
+
+
+LEFT, RIGHT, CENTER = (60, 260), (370, 590), (150, 490)
+
+
+def sides(*shown: tuple[tuple[int, int], ...]) -> list[Row]:
+    """Return the rows of samples that show lines ``(start, end)`` at one height, after they were split."""
+    seen = [detection(n, start, 300, end, 326) for n, lines in enumerate(shown) for start, end in lines]
+    taken = samples(len(shown))
+    (row,) = judged(find_rows(taken, seen, [], SIZE))
+    return split_sides(row, taken, SIZE)
+
+
+def test_two_speakers_side_by_side_are_two_tracks():
+    tracks = find_tracks(sides((LEFT,), (LEFT, RIGHT), (RIGHT,), (LEFT,)), SIZE)
+    left, right = sorted((track_of(track, SIZE, [], []).region for track in tracks), key=lambda box: box.left)
+    assert left.left * SIZE[0] <= LEFT[0]
+    assert LEFT[1] <= left.right * SIZE[0] <= right.left * SIZE[0] <= RIGHT[0]
+    assert right.right * SIZE[0] >= RIGHT[1]
+
+
+def test_parts_of_a_line_that_come_and_go_together_are_one_row():
+    assert len(sides((LEFT, RIGHT), (LEFT, RIGHT), (LEFT,))) == 1
+
+
+def test_a_row_with_centered_captions_is_not_split():
+    """Nothing tells on which side of the gap they are."""
+    assert len(sides((LEFT,), (LEFT, RIGHT), (RIGHT,), (CENTER,))) == 1
 
 
 def test_a_fixture_at_the_end_of_a_line_is_cut_off():
