@@ -58,6 +58,7 @@ CHECKS = {
         "object_as_recorded": True,
         "boxes_agree": True,
         "layout_is_confident": False,
+        "nothing_to_report": False,
     },
     "cropped_frames": {"objects_as_recorded": False, "every_chunk_is_there": False, "frames_match_duration": False},
     "caption_frame_extents": {
@@ -72,6 +73,10 @@ CHECKS = {
         "lengths_plausible": False,
         "reading_speed_plausible": False,
         "text_is_confident": False,
+        "confident_as_a_whole": False,
+        "no_text_twice": False,
+        "seen_text_is_covered": False,
+        "nothing_to_report": False,
     },
     "subtitles": {"keys_belong_to_tenant": True, "equal_the_captions": True},
 }

@@ -43,7 +43,7 @@ app.add_typer(languages_app, name="languages")
 
 
 # Exit codes; 2 (wrong usage) comes from Typer.
-FAILED, UNREAD = 1, 3
+FAILED, USAGE, UNREAD = 1, 2, 3
 
 out = Console()
 err = Console(stderr=True)
@@ -97,6 +97,12 @@ def fail(message: str) -> NoReturn:
     raise typer.Exit(FAILED)
 
 
+def refuse_option(option: str, message: str) -> NoReturn:
+    """Report a wrong value of an option in one line, and exit as for wrong usage."""
+    _say(f"{option}: {message}")
+    raise typer.Exit(USAGE)
+
+
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
     """Turn errors that a person, a server, or a disk can cause into one line and exit code 1."""
@@ -123,10 +129,10 @@ def parse_formats(text: str) -> list[Format]:
     chosen: list[Format] = []
     for part in (part.strip().lower() for part in text.split(",") if part.strip()):
         if part not in FORMATS:
-            raise typer.BadParameter(f"{part!r} is unknown; choose from {', '.join(FORMATS)}", param_hint="--format")
+            refuse_option("--format", f"{part!r} is unknown; choose from {', '.join(FORMATS)}")
         chosen.append(part)
     if not chosen:
-        raise typer.BadParameter("give at least one of " + ", ".join(FORMATS), param_hint="--format")
+        refuse_option("--format", "give at least one format of " + ", ".join(FORMATS))
     return chosen
 
 
@@ -141,7 +147,7 @@ def parse_region(text: str | None) -> CropRegion | None:
     try:
         return CropRegion.parse(text) if text is not None else None
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--crop-region") from None
+        refuse_option("--crop-region", str(error))
 
 
 def parse_subtitle_options(
@@ -161,8 +167,7 @@ def parse_subtitle_options(
         named = {name: kind for kind in KINDS for name in (kind, f"{kind}s")}
         for name in kinds:
             if name.lower().replace("-", "_") not in named:
-                message = f"{name!r} is unknown; choose from {', '.join(KINDS)}"
-                raise typer.BadParameter(message, param_hint="--include")
+                refuse_option("--include", f"{name!r} is unknown; choose from {', '.join(KINDS)}")
         changes["include"] = (*options.include, *(named[name.lower().replace("-", "_")] for name in kinds))
     return replace(options, **changes) if changes else None
 

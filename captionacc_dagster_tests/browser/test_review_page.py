@@ -175,7 +175,7 @@ def test_a_layout_is_dragged_and_approved(running_system: RunningSystem, video: 
     assert approved.crop_region[1::2] == pytest.approx((0.7, 0.995))
 
     expect(page.get_by_role("link", name="Check captions")).to_be_visible(timeout=WAIT_MS)
-    expect(page.locator(".story")).to_contain_text("approved by a person")
+    expect(page.locator(".history")).to_contain_text("approved by a person")
 
 
 def test_the_player_shows_the_captions_own_frames(running_system: RunningSystem, found: Video, page: Page) -> None:

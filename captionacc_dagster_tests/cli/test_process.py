@@ -277,7 +277,7 @@ class TestBadInput:
     )
     def test_a_wrong_option_is_one_line(self, run: Run, clip: Path, arguments: list[str], word: str) -> None:
         result = run("process", clip, *arguments)
-        assert result.returncode == 1
+        assert result.returncode == 2
         assert word in result.stderr
         assert len(result.stderr.strip().splitlines()) == 1
 

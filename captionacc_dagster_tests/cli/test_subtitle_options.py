@@ -106,7 +106,7 @@ def test_srt_can_have_a_byte_order_mark(run: Run, tmp_path: Path, video: str) ->
 @pytest.mark.parametrize("command", ["export", "process"])
 def test_an_unknown_kind_is_refused_in_one_line(run: Run, command: str) -> None:
     result = run(command, "00000000-0000-4000-8000-000000000001", "--include", "logos")
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert result.stderr.strip().endswith(f"--include: 'logos' is unknown; choose from {', '.join(KINDS)}")
 
 

@@ -241,7 +241,7 @@ function settle() {
   nudged = null;
   if (start_ms === row.start_ms && end_ms === row.end_ms) return false;
   const before = { ...row };
-  // The person sees what it says: nothing need be read anew for a frame more or less.
+  // The person sees the text: a frame more or less needs no new reading.
   const said = row.text ? { text: row.text } : {};
   remember("the times", () =>
     patch(
@@ -311,7 +311,7 @@ function split() {
     touched: [row.id],
     show: () => captions.put([{ ...before, end_ms: at, state: "confirmed" }]),
     done: (made) => {
-      say("Split. The machine reads both anew.");
+      say("Split. The machine reads both again.");
       remember("the split", () =>
         captions.change({
           method: "POST",

@@ -151,7 +151,7 @@ async function approve(event) {
   for (;;) {
     try {
       await api("POST", `/videos/${layout.video}/actions/approve-layout`, body);
-      say("Approved. Captions are being looked for.");
+      say("Approved. The search for captions has started.");
       return setTimeout(() => location.reload(), 500);
     } catch (error) {
       if (error.status !== 409 || Date.now() - since > PATIENCE_MS) {

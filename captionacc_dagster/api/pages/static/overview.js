@@ -1,4 +1,4 @@
-// All captions along the video: where they stand, which are confirmed, and which is in hand.
+// All captions along the video: their times, which are confirmed, and which is selected.
 
 const endOf = (rows, durationMs) => rows.reduce((end, row) => Math.max(end, row.end_ms), durationMs ?? 0);
 
