@@ -18,7 +18,7 @@ from captionacc_dagster.captioning.extents.glyph_mask import mean_level
 from captionacc_dagster.captioning.extents.lines import Anchor, split_lines
 from captionacc_dagster.captioning.extents.pauses import with_pauses
 from captionacc_dagster.captioning.extents.reading_tuning import TUNING
-from captionacc_dagster.captioning.extents.strokes import Mask, Plane
+from captionacc_dagster.captioning.extents.strokes import Mask, Plane, min_text_px
 from captionacc_dagster.captioning.extents.track_scripts import TrackScripts, script_of_text
 from captionacc_dagster.captioning.ocr.base import LinePicture, OcrEngine, Recognition
 from captionacc_dagster.captioning.ocr.scripts import classify_script
@@ -134,7 +134,9 @@ def read_caption(
     widths = [((y1 - y0) if vertical else (x1 - x0)) / line_full - 2 * TUNING.margin_along for x0, y0, x1, y1 in boxes]
     chosen = [_chosen(read, width) for read, width in zip(readings, widths, strict=True)]
     for number, line in enumerate(chosen):
-        if len(found) > 1 and (line is None or _is_speck(line, found[number], line_px)):
+        if line is not None and _strokes_in(stroke_mask, found[number]) < min_text_px(line.text, line_px):
+            chosen[number] = None  # it shows in a few of the frames only, as where a fade begins
+        elif len(found) > 1 and (line is None or _is_speck(line, found[number], line_px)):
             chosen[number] = None  # a line of its own beside a line of text is more than dots
         elif line is None or may_be_ellipsis(line.text):
             mask = stroke_mask.T if vertical else stroke_mask
@@ -159,6 +161,11 @@ def read_caption(
         return reading
     in_all = [others.get(number) if number in possible else line for number, line in enumerate(in_certain)]
     return replace(reading, other=_joined(in_all, certain | possible, recognitions))
+
+
+def _strokes_in(stroke_mask: Mask, box: tuple[int, int, int, int]) -> int:
+    x0, y0, x1, y1 = box
+    return int(stroke_mask[y0:y1, x0:x1].sum())
 
 
 def _part(stroke_mask: Mask, box: tuple[int, int, int, int], scale: float) -> Mask:

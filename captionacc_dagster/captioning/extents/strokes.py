@@ -25,6 +25,7 @@ _MIN_STYLE_PX = 40  # pixels of strokes, for a median and its spread
 _TOLERANCE_LEVELS = (36.0, 60.0)  # of a style: no less than antialiasing needs, no more than half of the contrast
 _SECOND_STYLE_SPREAD_LEVELS = 9  # a second color is as even as the first
 _MIN_STEP_LEVELS = 12  # a shorter way between two levels would divide noise by little
+_ELLIPSIS_DOTS = 3
 _ROUNDING = 0.99  # thresholds of a quick first check leave room for rounding
 
 
@@ -148,6 +149,11 @@ def model_strokes(frames: Sequence[Plane], line_px: float) -> StrokeModel:
 def min_stroke_px(line_px: float) -> float:
     """Return the least number of stroke pixels that can be text."""
     return TUNING.min_stroke_area * line_px**2
+
+
+def min_text_px(text: str, line_px: float) -> float:
+    """Return the least number of stroke pixels that a text can have: each character at least those of a dot."""
+    return sum(not character.isspace() for character in text) / _ELLIPSIS_DOTS * min_stroke_px(line_px)
 
 
 def high_pass(level: NDArray[np.float32] | Plane, line_px: float) -> NDArray[np.float32]:

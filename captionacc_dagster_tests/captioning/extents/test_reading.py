@@ -224,6 +224,13 @@ def test_punctuation_of_a_latin_line_is_not_full_width(read: str, text: str):
     assert read_caption(reader, pictures(), stroke_mask((180, 20, 260, 50)), LINE).text == text
 
 
+def test_a_text_with_fewer_strokes_than_its_letters_need_is_of_another_frame():
+    text = "The doctor comes at eight"
+    few, enough = stroke_mask((100, 20, 104, 24), (200, 20, 204, 24)), stroke_mask((100, 20, 200, 24))
+    assert not read_caption(ScriptedReader(*[Recognition(text, 0.93)] * 3), pictures(), few, LINE).may_be_caption
+    assert read_caption(ScriptedReader(Recognition(text, 0.93)), pictures(), enough, LINE).text == text
+
+
 def test_a_pale_line_is_read_in_full_contrast_whatever_single_pixels_say():
     stroke_mask = np.zeros((40, 300), bool)
     stroke_mask[8:32, 20:280] = True
