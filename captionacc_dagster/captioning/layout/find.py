@@ -90,7 +90,11 @@ def find_layout(
     others = [(row, row.extent(evidence.size)) for row in evidence.other_rows]
     avoid = [box for row, box in others if row.stays]
     elsewhere = [box for row, box in others if not row.stays]
-    tracks = _named([track_of(track, evidence.size, avoid, elsewhere) for track in found])
+    places = [[row.extent(evidence.size) for row in track.all_rows if not row.vertical] for track in found]
+    followed = [[box for other in places if other is not own for box in other] for own in places]
+    tracks = _named(
+        [track_of(track, evidence.size, avoid, elsewhere, taken) for track, taken in zip(found, followed, strict=True)]
+    )
     left_out = _left_out(evidence, tracks, frames)
     detections = tuple(
         Detection(-1, number, detection.time_s, "", detection.score, detection.bbox)

@@ -18,7 +18,13 @@ _WHOLE_LINE = 0.6  # of the tallest place: a lower one is a part of a line
 _ON_ANCHOR = 1.2  # line heights: a line farther from the anchor was found in one with something else
 
 
-def track_of(found: FoundTrack, size: tuple[int, int], avoid: Sequence[BBox], elsewhere: Sequence[BBox]) -> Track:
+def track_of(
+    found: FoundTrack,
+    size: tuple[int, int],
+    avoid: Sequence[BBox],
+    elsewhere: Sequence[BBox],
+    followed: Sequence[BBox] = (),
+) -> Track:
     """Return the track, without a name, of rows that belong together.
 
     Args:
@@ -26,11 +32,16 @@ def track_of(found: FoundTrack, size: tuple[int, int], avoid: Sequence[BBox], el
         size: ``(width, height)`` of the samples, pixels.
         avoid: boxes of text that stays and is no caption.
         elsewhere: boxes of other text that is not followed.
+        followed: boxes of the other tracks' text, where no room is left for a second line.
     """
     line_height = _line_height(found)
     along, across = (size[1], size[0]) if found.vertical else size
     places = _line_places(found.rows, line_height)
-    room = _room_for_a_line(found, places, line_height, across)
+    room = [
+        (low, high)
+        for low, high in _room_for_a_line(found, places, line_height, across)
+        if not any(min(high, box.bottom * across) - max(low, box.top * across) > 0.5 * (high - low) for box in followed)
+    ]
     taken = [*places, *_line_places(found.covering, line_height), *room]
     low = min(place[0] for place in taken) - TUNING.margin * line_height
     high = max(place[1] for place in taken) + TUNING.margin * line_height
@@ -47,8 +58,6 @@ def track_of(found: FoundTrack, size: tuple[int, int], avoid: Sequence[BBox], el
     if found.anchor == "center":
         middle = _anchor_of(lines, "center")
         half = max(middle - start, end - middle) + spare
-        if found.limits is not None:
-            half = min(half, middle - found.limits[0], found.limits[1] - middle)
         start, end = middle - half, middle + half
     elif found.anchor == "left":
         start, end = start - 0.5 * line_height, end + 2 * spare

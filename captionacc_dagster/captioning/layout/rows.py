@@ -19,7 +19,7 @@ from captionacc_dagster.captioning.layout.tuning import TUNING
 _USUAL_HEIGHT = (0.55, 1.1)  # times the row's median height: a tight box of a whole line, from and to
 SAME_PLACE = 0.7  # of the smaller height: two rows that share this much are one
 _FRAGMENT_GAP = 2.0  # line heights: the widest gap between two fragments of a line
-_SIDE_GAP = 1.5  # line heights: a gap wider than any space between words, between the text of two speakers
+SIDE_GAP = 1.5  # line heights: a gap wider than any space between words, between the text of two speakers
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,7 +285,7 @@ def split_sides(row: Row, samples: Sequence[Sample], size: tuple[int, int]) -> l
     if not (left - right and right - left):
         return [row]
     end, start = max(line.end for line in sides[0]), min(line.start for line in sides[1])
-    if start - end < _SIDE_GAP * row.height:
+    if start - end < SIDE_GAP * row.height:
         return [row]
     comparison = SampleComparison(samples)
     parts = []

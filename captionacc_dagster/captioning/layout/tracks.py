@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from captionacc_dagster.captioning.captions import Kind
-from captionacc_dagster.captioning.layout.rows import SAME_PLACE, Row, anchor_of
+from captionacc_dagster.captioning.layout.rows import SAME_PLACE, SIDE_GAP, Line, Row, anchor_of
 from captionacc_dagster.captioning.layout.tuning import TUNING
 
 FOLLOWED: tuple[Kind, ...] = ("caption", "lower_third")
@@ -92,6 +92,12 @@ def find_tracks(rows: Sequence[Row], size: tuple[int, int]) -> list[FoundTrack]:
         kind = row.kind
         if row.is_moving or row.distinct == 0:
             continue
+        speaker = next((track for track in tracks if _is_other_speaker(row, track)), None)
+        if speaker is not None:
+            row.chances = {**row.chances, "caption": max(0.5, row.chances["caption"])}
+            row.limits = _limits_beside(row, speaker, size)
+            tracks.append(FoundTrack([row], anchor_of([row], size[0]), _confidence(row)))
+            continue
         if kind not in FOLLOWED:
             weak.append(row)
             continue
@@ -130,6 +136,32 @@ def _is_like(row: Row, track: FoundTrack, size: tuple[int, int]) -> bool:
 def _confidence(row: Row) -> float:
     """Return how sure it is that a row contains captions: more texts in one place make it surer (0..1)."""
     return row.chances[row.kind] * (1 - 0.8 * 0.5 ** max(1, row.distinct))
+
+
+def _is_other_speaker(row: Row, track: FoundTrack) -> bool:
+    """Return whether a row contains what another speaker says at the same time, a line above or below the track's and
+    beside it: two lines of one caption are over each other."""
+    if row.vertical or row.stays or row.limits is not None or track.kind != "caption" or row.distinct < 2:
+        return False
+    if not _belongs(row, track) or not any(_change_together(row, other) for other in track.rows):
+        return False
+    gaps = [gap for line in row.lines if (gap := _gap_beside(line, track)) is not None]
+    return 2 * len(gaps) > len(row.lines) and min(gaps) >= SIDE_GAP * row.height
+
+
+def _gap_beside(line: Line, track: FoundTrack) -> float | None:
+    """Return how far a line is from the lines of a track in its sample along the text, pixels; below 0 they overlap."""
+    others = [other for row in track.all_rows for other in row.lines if other.sample == line.sample]
+    return min((max(other.start - line.end, line.start - other.end) for other in others), default=None)
+
+
+def _limits_beside(row: Row, track: FoundTrack, size: tuple[int, int]) -> tuple[float, float]:
+    """Return the part of the picture along the text that another speaker's row may take, pixels."""
+    visible = {line.sample for line in row.lines}
+    others = [line for other in track.all_rows for line in other.lines if line.sample in visible]
+    if row.middle < median(line.middle for line in others):
+        return 0.0, (max(line.end for line in row.lines) + min(line.start for line in others)) / 2
+    return (min(line.start for line in row.lines) + max(line.end for line in others)) / 2, float(size[0])
 
 
 def _belongs(row: Row, track: FoundTrack) -> bool:

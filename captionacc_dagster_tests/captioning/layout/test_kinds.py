@@ -189,6 +189,32 @@ def test_two_speakers_side_by_side_are_read_apart(tmp_path: Path, engine):
     ]
 
 
+def test_another_speaker_a_line_above_and_beside_is_read_apart(tmp_path: Path, engine):
+    """The lines were one caption, and the room for a second line reached over the other speaker."""
+    turns = [
+        ("We used to live by the sea",),
+        ("There was never the time",),
+        ("Good morning.", "You never told me that."),
+        ("As you like, but be quick",),
+        ("Nobody knows the old road",),
+        ("Sit down.", "I prefer to wait here."),
+        ("The train leaves at seven",),
+    ]
+    background = moving(speed=6)
+    pictures = []
+    for at in range(2 * len(turns) * RATE):
+        picture = background(at)
+        *upper, lower = turns[at // (2 * RATE)]
+        if at % (2 * RATE) >= RATE // 4:
+            write_text(picture, lower, (0.7 if upper else 0.5, 0.93), 24)
+            for text in upper:
+                write_text(picture, text, (0.22, 0.84), 24)
+        pictures.append(picture)
+    facts, layout = layout_of(write_clip(tmp_path / "clip.mp4", pictures, RATE), engine)
+    texts = {caption.text for caption in find_captions(facts, layout, engine).captions}
+    assert texts == {text for turn in turns for text in turn}
+
+
 def words_clip(path: Path, drift: int) -> Path:
     """Draw single words of a sixth of a second in a portrait picture, and move them by ``drift`` pixels a frame."""
     words = [

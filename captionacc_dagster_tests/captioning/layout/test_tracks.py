@@ -97,6 +97,19 @@ def test_two_speakers_side_by_side_are_two_tracks():
     assert right.right * SIZE[0] >= RIGHT[1]
 
 
+@pytest.mark.parametrize(("upper", "count"), [(LEFT, 2), (CENTER, 1)])
+def test_an_upper_line_beside_the_lower_one_is_another_speaker(upper: tuple[int, int], count: int):
+    """Two lines of one caption are over each other, however different their lengths are."""
+    seen = [detection(n, *((RIGHT[0], 300, RIGHT[1], 326) if n % 2 else (150, 300, 490, 326))) for n in range(6)]
+    seen += [detection(n, upper[0], 272, upper[1], 298) for n in (1, 3, 5)]
+    taken = samples(6)
+    found = find_tracks(
+        judged(find_rows(taken, seen, [], SIZE), "lower_third" if count == 2 else "caption", "caption"), SIZE
+    )
+    assert len(found) == count
+    assert all(track.kind == "caption" for track in found)
+
+
 def test_parts_of_a_line_that_come_and_go_together_are_one_row():
     assert len(sides((LEFT, RIGHT), (LEFT, RIGHT), (LEFT,))) == 1
 
