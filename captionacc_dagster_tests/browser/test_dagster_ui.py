@@ -60,8 +60,14 @@ def test_materialize_an_asset_and_see_its_run_pictures_and_checks(
     see_picture(page, running_system, "layout_db", "layout", 640)
 
     page.goto(f"{running_system.dagster_url}/assets/layout_db?view=checks")
-    expect(page.get_by_text("Checks (4)")).to_be_visible()
-    for name in ("boxes_agree", "keys_belong_to_tenant", "object_as_recorded", "layout_is_confident"):
+    expect(page.get_by_text("Checks (5)")).to_be_visible()
+    for name in (
+        "boxes_agree",
+        "keys_belong_to_tenant",
+        "object_as_recorded",
+        "layout_is_confident",
+        "nothing_to_report",
+    ):
         expect(page.get_by_text(name, exact=True).first).to_be_visible()
     page.get_by_text("boxes_agree", exact=True).first.click()
     expect(page.get_by_text("Passed", exact=True).first).to_be_visible()

@@ -241,7 +241,7 @@ def test_a_service_that_dies_is_named_and_ends_the_others(folder: Path, catalog:
         assert system.process.wait(90) == 1
     finally:
         system.end()
-    assert "the API ended by itself by SIGKILL" in system.log()
+    assert "the API ended unexpectedly by SIGKILL" in system.log()
     assert [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
 
 
