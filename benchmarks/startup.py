@@ -1,4 +1,4 @@
-"""``python -m benchmarks.startup``: what a person waits for before any video is looked at.
+"""``python -m benchmarks.startup``: what a person waits for before work on a video starts.
 
 Measures CPU and wall seconds of starting programs: `captionacc process` of half a second of nothing, `captionacc
 --help`, `captionacc status`, and importing the code location over `import dagster`. Each program runs once to compile

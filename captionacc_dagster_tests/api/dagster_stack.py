@@ -30,7 +30,7 @@ _START_S = 90.0
 
 
 def wait_until(condition: Callable[[], Any], seconds: float, what: str, every_s: float = 0.1) -> Any:
-    """Give the first true answer of a condition; fail after that many seconds."""
+    """Return the first true answer of a condition; fail after that many seconds."""
     deadline = time.monotonic() + seconds
     while not (answer := condition()):
         if time.monotonic() > deadline:
@@ -213,7 +213,7 @@ def dagster_stack() -> Iterator[DagsterStack]:
 
 @contextmanager
 def connection_counter(url: str, application: str) -> Iterator[Callable[[], int]]:
-    """Give what tells how many connections of that name the server has, over one of its own."""
+    """Return what tells how many connections of that name the server has, over one of its own."""
     with psycopg.connect(url, autocommit=True) as connection:
 
         def count() -> int:

@@ -63,7 +63,7 @@ class Judge:
         return VideoRun(cast(AssetCheckExecutionContext, context), self.harness.catalog, "crop_and_infer")
 
     def everything(self) -> dict[str, Verdict]:
-        """Give every verdict that can be given without a run."""
+        """Return every verdict that can be given without a run."""
         run, store = self.run, self.harness.store
         judged = [
             *checks.judge_raw_video(run, store),

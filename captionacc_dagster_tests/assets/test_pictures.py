@@ -23,7 +23,7 @@ NOISE = np.random.default_rng(3).integers(0, 256, (1080, 1920, 3), np.uint8)
 
 
 def decoded(value: MarkdownMetadataValue) -> NDArray[np.uint8]:
-    """Give the picture as it is shown, with its alpha if it had one."""
+    """Return the picture as it is shown, with its alpha if it had one."""
     (uri,) = re.findall(r"base64,([^)]+)\)", value.value or "")
     image = cv2.imdecode(np.frombuffer(base64.b64decode(uri), np.uint8), cv2.IMREAD_UNCHANGED)
     assert image is not None

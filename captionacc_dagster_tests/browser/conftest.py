@@ -58,7 +58,7 @@ class RunningSystem:
     def wait_for_video(
         self, video_id: UUID, condition: Callable[[Video], bool], what: str, seconds: float = 300.0
     ) -> Video:
-        """Give the video once the condition holds; fail with its state after that many seconds."""
+        """Return the video once the condition holds; fail with its state after that many seconds."""
         deadline = time.monotonic() + seconds
         while not condition(video := self.catalog.get_video_metadata(video_id)):
             if time.monotonic() > deadline:

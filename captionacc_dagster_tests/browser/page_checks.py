@@ -54,7 +54,7 @@ _CONTRAST = """() => {
 
 
 def controls_without_name(page: Page) -> list[str]:
-    """Give the controls and pictures that a screen reader could only call by their kind."""
+    """Return the controls and pictures that a screen reader could only call by their kind."""
     session = page.context.new_cdp_session(page)
     nodes: list[dict[str, Any]] = session.send("Accessibility.getFullAXTree")["nodes"]
     session.detach()
@@ -68,17 +68,17 @@ def controls_without_name(page: Page) -> list[str]:
 
 
 def texts_of_poor_contrast(page: Page) -> list[str]:
-    """Give the texts whose contrast is below 4.5, or 3 for large ones."""
+    """Return the texts whose contrast is below 4.5, or 3 for large ones."""
     return page.evaluate(_CONTRAST)
 
 
 def overflow(page: Page) -> int:
-    """Give by how many pixels the page is wider than the screen."""
+    """Return by how many pixels the page is wider than the screen."""
     return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
 
 
 def small_targets(page: Page, least: int = 24) -> list[str]:
-    """Give the controls that are too small for a finger (WCAG 2.2, 2.5.8), links within text left out."""
+    """Return the controls that are too small for a finger (WCAG 2.2, 2.5.8), links within text left out."""
     return page.evaluate(
         """(least) => [...document.querySelectorAll('button, input, summary, a.button, .tabs a')]
         .filter((element) => element.checkVisibility() && !element.matches('[type=hidden]'))
@@ -92,7 +92,7 @@ def small_targets(page: Page, least: int = 24) -> list[str]:
 
 
 def outline(page: Page) -> dict[str, Any]:
-    """Give what the page is made of: its language, title, headings of the first level, and landmarks."""
+    """Return what the page is made of: its language, title, headings of the first level, and landmarks."""
     return page.evaluate(
         """() => ({
           lang: document.documentElement.lang,

@@ -91,7 +91,7 @@ def drag(page: Page, handle: Locator, across: float, down: float) -> None:
 
 
 def bright_pixels(page: Page) -> int:
-    """Give how many pixels of the player's picture are nearly white, as captions are."""
+    """Return how many pixels of the player's picture are nearly white, as captions are."""
     return page.evaluate(
         """() => {
           const canvas = document.getElementById('screen');

@@ -65,13 +65,13 @@ def write_clip(
 
 
 def flat(level: int, width: int = 64, height: int = 48) -> Picture:
-    """Give a gray picture."""
+    """Return a gray picture."""
     return np.full((height, width, 3), level, np.uint8)
 
 
 @cache
 def texture(width: int, height: int, seed: int = 0) -> Picture:
-    """Give a busy picture without text: blobs of color at several scales."""
+    """Return a busy picture without text: blobs of color at several scales."""
     rng = np.random.default_rng(seed)
     total = np.zeros((height, width, 3), np.float32)
     for cells, weight in ((4, 0.5), (16, 0.3), (64, 0.2)):
@@ -81,7 +81,7 @@ def texture(width: int, height: int, seed: int = 0) -> Picture:
 
 
 def moving(width: int = 640, height: int = 360, speed: float = 5.0, seed: int = 0) -> Callable[[int], Picture]:
-    """Give a background that pans over a texture by ``speed`` pixels a frame."""
+    """Return a background that pans over a texture by ``speed`` pixels a frame."""
     wide = texture(2 * width, 2 * height, seed)
 
     def picture(at: int) -> Picture:
@@ -114,7 +114,7 @@ def write_text(
 
 
 def tight_height(track: Track) -> float:
-    """Give how high the region is without the room for a second line."""
+    """Return how high the region is without the room for a second line."""
     if track.room is None:
         return track.region.height
     seen = (min(low for low, _ in track.lines), max(high for _, high in track.lines))

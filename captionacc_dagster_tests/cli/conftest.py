@@ -21,7 +21,7 @@ SERVICES = ("DATABASE_URL", "SUPABASE_", "WASABI_", "WEBHOOK_SECRET", "CAPTIONAC
 
 
 def command_environment(home: Path, **more: str) -> dict[str, str]:
-    """Give this process's environment with an embedded system under ``home`` and nothing else configured."""
+    """Return this process's environment with an embedded system under ``home`` and nothing else configured."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(SERVICES)}
     return {**kept, "CAPTIONACC_HOME": str(home), "COLUMNS": "200", "NO_COLOR": "1", **more}
 

@@ -41,7 +41,7 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 
 
 def _commands(command: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], set[str]]:
-    """Give every command's path with its options."""
+    """Return every command's path with its options."""
     if not hasattr(command, "commands"):
         return {
             path: {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}

@@ -44,7 +44,7 @@ def postgres_instance(
 
 
 def dagster_url(server: EmbeddedPostgres, name: str) -> str:
-    """Give the URL of a database of that server as Dagster needs it."""
+    """Return the URL of a database of that server as Dagster needs it."""
     return server.url(name).replace("postgresql://", "postgresql+psycopg2://", 1)
 
 

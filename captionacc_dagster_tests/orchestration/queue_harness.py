@@ -73,7 +73,7 @@ class Workspace:
 
 
 def remote_origin(job: str) -> RemoteJobOrigin:
-    """Give the origin that a submitted run must name; nothing is ever loaded from it."""
+    """Return the origin that a submitted run must name; nothing is ever loaded from it."""
     location = InProcessCodeLocationOrigin(LoadableTargetOrigin(python_file="none.py"), location_name=None)
     return RemoteJobOrigin(RemoteRepositoryOrigin(location, "repository"), job)
 
@@ -146,12 +146,12 @@ class Queue:
 
     @staticmethod
     def fresh_directory(tenants: KnownTenants) -> TenantDirectory:
-        """Give a directory that has nothing kept and has not been refused yet."""
+        """Return a directory that has nothing kept and has not been refused yet."""
         return TenantDirectory(lambda: tenants)
 
 
 def dagster_config(run_limits: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Give the embedded ``dagster.yaml`` with a launcher that starts nothing and Dagster's default storage."""
+    """Return the embedded ``dagster.yaml`` with a launcher that starts nothing and Dagster's default storage."""
     config = yaml.safe_load(EMBEDDED_YAML.read_text())
     for key in ("storage", "local_artifact_storage", "compute_logs", "run_monitoring"):
         del config[key]
@@ -165,7 +165,7 @@ OpenQueue = Callable[..., AbstractContextManager[Queue]]
 
 
 def queue_opener(server: EmbeddedPostgres) -> OpenQueue:
-    """Give an opener of queues: ``with open_queue(run_limits) as queue``, each on an instance of its own."""
+    """Return an opener of queues: ``with open_queue(run_limits) as queue``, each on an instance of its own."""
 
     @contextmanager
     def opened(run_limits: Mapping[str, Any] | None = None) -> Iterator[Queue]:

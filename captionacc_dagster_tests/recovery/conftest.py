@@ -63,7 +63,7 @@ class ScriptedCompute(LocalCompute):
 
 
 def failing(error: Exception) -> Callable[[], None]:
-    """Give a step of a script that raises."""
+    """Return a step of a script that raises."""
 
     def fail() -> None:
         raise error

@@ -10,7 +10,7 @@ from captionacc_dagster.captioning.ocr.scripts import ScriptGuess, classify_scri
 from training.script_classifier.lines import draw_line
 from training.script_classifier.texts import CLASSES
 
-FIRST_SEED = 26_000_000  # neither trained on nor looked at while training
+FIRST_SEED = 26_000_000  # used neither for training nor while choosing parameters
 
 
 def _class_of(guess: ScriptGuess) -> str:

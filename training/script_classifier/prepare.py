@@ -1,4 +1,4 @@
-"""Draw the windows to train on: ``python -m training.script_classifier.prepare FOLDER``; made anew only if missing."""
+"""Draw the windows to train on: ``python -m training.script_classifier.prepare FOLDER``, if they do not exist."""
 
 from __future__ import annotations
 

@@ -20,35 +20,35 @@ class ReadingTuning:
         1.15,
         "line heights",
         "a band of strokes this much higher per line has several lines that touch",
-        seen_by="dev-zh",
+        seen_by="",
     )
     row_gap: float = tuned(
-        0.12, "line heights", "a smaller gap is one inside a line, as between a letter and its accent", seen_by="dev-es"
+        0.12, "line heights", "a smaller gap is one inside a line, as between a letter and its accent", seen_by=""
     )
     tallest_line: float = tuned(
-        1.2, "line heights", "two bands that fit in it together are one line: accents, dots", seen_by="dev-es"
+        1.2, "line heights", "two bands that fit in it together are one line: accents, dots", seen_by=""
     )
     seam_reach: float = tuned(
-        0.25, "line heights", "how far from its usual row two lines may meet: descenders", seen_by="dev-en two-lines"
+        0.25, "line heights", "how far from its usual row two lines may meet: descenders", seen_by=""
     )
     seam_valley: float = tuned(
-        0.5, "share of strokes", "a row with more than this of its neighbors' strokes crosses a line", seen_by="dev-zh"
+        0.5, "share of strokes", "a row with more than this of its neighbors' strokes crosses a line", seen_by=""
     )
     column_gap: float = tuned(
-        0.55, "line heights", "a wider gap may part the caption from other text; spaces are narrower", seen_by="dev-en"
+        0.55, "line heights", "a wider gap may part the caption from other text; spaces are narrower", seen_by=""
     )
     off_anchor: float = tuned(
-        1.2, "line heights", "a line farther off its track's anchor is other text; centering varies", seen_by="dev-en"
+        1.2, "line heights", "a line farther off its track's anchor is other text; centering varies", seen_by=""
     )
     off_anchor_share: float = tuned(
-        0.15, "share of the line's width", "the same for long lines, whose ends vary more", seen_by="dev-en"
+        0.15, "share of the line's width", "the same for long lines, whose ends vary more", seen_by=""
     )
-    speck_gap: float = tuned(0.2, "line heights", "a speck is parted from its line by more than this", seen_by="dev-zh")
+    speck_gap: float = tuned(0.2, "line heights", "a speck is parted from its line by more than this", seen_by="")
     speck_width: float = tuned(
         0.45, "line heights", "the widest speck: half a letter", seen_by="test_reading: specks at the ends"
     )
     speck_share: float = tuned(
-        0.03, "share of strokes", "a speck has fewer of its line's strokes than a letter", seen_by="dev-zh"
+        0.03, "share of strokes", "a speck has fewer of its line's strokes than a letter", seen_by=""
     )
     texture_share: float = tuned(
         0.25,
@@ -57,18 +57,18 @@ class ReadingTuning:
         seen_by="test_reading: texture beside a short word",
     )
     speck_gain: float = tuned(
-        0.1, "line heights", "how much closer to the anchor a line must be without the speck", seen_by="dev-zh"
+        0.1, "line heights", "how much closer to the anchor a line must be without the speck", seen_by=""
     )
 
     # What the recognizer is given.
     margin_across: float = tuned(
-        0.12, "line heights", "room above and below a line; PP-OCR was trained on loose boxes", seen_by="dev-en CER"
+        0.12, "line heights", "room above and below a line; PP-OCR was trained on loose boxes", seen_by=""
     )
     margin_along: float = tuned(
         0.5,
         "line heights",
         "room before and after a line: a period that the mask lacks fits in, and the recognizer places spaces best",
-        seen_by="dev-en-thin-slow-fades, test_reading: a last period that the mask lacks",
+        seen_by="dev-en-thin-slow-fades",
     )
     own_height: float = tuned(
         1.6,
@@ -80,7 +80,7 @@ class ReadingTuning:
         0.25,
         "line heights",
         "lower strokes are dashes and dots, which need the whole line around them",
-        seen_by="dev-zh",
+        seen_by="",
     )
     clipped_share: float = tuned(
         0.005,
@@ -90,11 +90,11 @@ class ReadingTuning:
     )
 
     # Choosing among the readings of a line.
-    confident: float = tuned(0.9, "confidence", "a line read this surely is not read again", seen_by="dev CER, CPU")
+    confident: float = tuned(0.9, "confidence", "a line read this surely is not read again", seen_by="")
     worth_retrying: float = tuned(
-        0.3, "confidence", "a first reading below it is texture; reading it again costs time", seen_by="dev CPU"
+        0.3, "confidence", "a first reading below it is texture; reading it again costs time", seen_by=""
     )
-    plausible: float = tuned(0.6, "confidence", "a reading below it is no text", seen_by="dev phantoms")
+    plausible: float = tuned(0.6, "confidence", "a reading below it is no text", seen_by="")
     certain: float = tuned(
         0.95,
         "confidence",
@@ -105,10 +105,10 @@ class ReadingTuning:
         2,
         "characters",
         "a line of so few must be read twice alike: texture often looks like one",
-        seen_by="dev-zh tiny",
+        seen_by="",
     )
     confident_in_few: float = tuned(
-        0.75, "confidence", "from which on a line of few characters that was read twice alike is text", seen_by="dev-zh"
+        0.75, "confidence", "from which on a line of few characters that was read twice alike is text", seen_by=""
     )
     widest_character: float = tuned(
         1.5, "line heights", "a line wider than this per character shows more than was read", seen_by="test_reading"
@@ -125,7 +125,7 @@ class ReadingTuning:
         3.0, "log odds", "of its lines together, from which on a track has a script: 95 %", seen_by="test_unread"
     )
     read_line_odds: float = tuned(
-        0.3, "log odds", "that a line which was read counts against every other script", seen_by="dev phantoms"
+        0.3, "log odds", "that a line which was read counts against every other script", seen_by=""
     )
 
     # Spaces between ideographs.
@@ -145,11 +145,9 @@ class ReadingTuning:
     # From the recognizer's confidence to how often it is right: fitted by benchmarks/captions/calibration.py to 277
     # readings of the default engine (docs/benchmark.md).
     calibration_offset: float = tuned(
-        -2.77, "log odds", "offset of the logistic curve over the log of the doubt", seen_by="benchmarks calibration"
+        -2.77, "log odds", "offset of the logistic curve over the log of the doubt", seen_by=""
     )
-    calibration_slope: float = tuned(
-        1.25, "log odds per e-fold of doubt", "slope of that curve", seen_by="benchmarks calibration"
-    )
+    calibration_slope: float = tuned(1.25, "log odds per e-fold of doubt", "slope of that curve", seen_by="")
 
     # Reading an ellipsis by its shape.
     dot_size: float = tuned(0.3, "line heights", "the largest dot of an ellipsis", seen_by="test_reading: specks")

@@ -368,7 +368,7 @@ class ExtentTuning:
         0.85,
         "confidence of the recognizer",
         "The least of a brief segment's reading. Edges of the picture are read with less.",
-        seen_by="phantoms of the development part",
+        seen_by="",
     )
     fade_s: float = tuned(
         0.6,

@@ -59,7 +59,7 @@ class LineFinder:
         return round(side / _SIDE_STEP) * _SIDE_STEP
 
     def use_lines_read(self) -> None:
-        """Give samples the lines that were read in full frames at the same time."""
+        """Add to samples the lines that were read in full frames at the same time."""
         for sample in self._evidence.samples:
             for time_s, lines in self._lines_read.items():
                 if abs(time_s - sample.time_s) < 0.5 / self._facts.frame_rate:

@@ -38,9 +38,7 @@ class LayoutTuning:
     )
 
     # What the pixels of a sample show.
-    stroke_contrast: int = tuned(
-        20, "gray levels", "difference of a stroke from its surroundings", seen_by="dev-en-tiny-360p"
-    )
+    stroke_contrast: int = tuned(20, "gray levels", "difference of a stroke from its surroundings", seen_by="")
     static_scene_correlation: float = tuned(
         0.5, "correlation", "the scene between the strokes does not move", seen_by="test_still_scenes"
     )
@@ -88,16 +86,12 @@ class LayoutTuning:
     loose_box: float = tuned(1.2, "times the height", "a higher box is cut to its letters", seen_by="test_still_scenes")
 
     # How samples are searched.
-    detector_line_px: int = tuned(
-        18, "pixels", "box height at which the text detector is reliable", seen_by="dev-en-tiny-360p"
-    )
+    detector_line_px: int = tuned(18, "pixels", "box height at which the text detector is reliable", seen_by="")
     whole_spacing_s: float = tuned(
         4.8, "seconds", "time between samples that are searched as a whole", seen_by="test_find"
     )
     short_video_s: float = tuned(12.0, "seconds", "videos this short are sampled throughout", seen_by="test_find")
-    settled_texts: int = tuned(
-        4, "texts", "with this many texts of similar lengths, no more are needed", seen_by="dev-en-fades-720p"
-    )
+    settled_texts: int = tuned(4, "texts", "with this many texts of similar lengths, no more are needed", seen_by="")
     many_texts: int = tuned(
         8,
         "texts",
@@ -160,10 +154,10 @@ class LayoutTuning:
         2.2, "ratio", "heights of rows of one track: two languages differ in size", seen_by="test_tracks"
     )
     weak_leading: float = tuned(
-        0.45, "line heights", "the same gap for a row that would not be a caption by itself", seen_by="dev-en-two-lines"
+        0.45, "line heights", "the same gap for a row that would not be a caption by itself", seen_by=""
     )
     weak_height_ratio: float = tuned(
-        1.7, "ratio", "the same ratio for a row that would not be a caption by itself", seen_by="dev-en-two-lines"
+        1.7, "ratio", "the same ratio for a row that would not be a caption by itself", seen_by=""
     )
     centered: float = tuned(
         0.035, "of the length along the text", "offset of a centered line's center", seen_by="test_tracks"

@@ -17,21 +17,21 @@ class VideoTuning:
         "The longest GOP in which all B frames are decoded without the loop filter. B frames that other frames are "
         "built from pass their error on until the next keyframe. x264's default GOP of 250 frames at 24 fps fits: the "
         "worst frame measured there was 0.64 gray levels off on average.",
-        seen_by="test_reader.py::test_the_loop_filter_is_left_out_where_that_hardly_shows",
+        seen_by="test_the_loop_filter_is_left_out_where_that_hardly_shows",
     )
     keyframe_reach: float = tuned(
         0.4,
         "sample spacings",
         "How far a full frame may move to a keyframe, which is the cheapest frame to decode. Below one half, so that "
         "two samples never take the same keyframe.",
-        seen_by="test_reader.py::test_a_sparse_sample_is_even_and_taken_from_keyframes",
+        seen_by="test_a_sparse_sample_is_even_and_taken_from_keyframes",
     )
     linear_scale: float = tuned(
         0.6,
         "output size over input size",
         "From this scale up, a whole picture's luma is scaled linearly, which is faster, instead of by area. Near half "
         "the size and below, linear scaling leaves pixels out; above, both look alike.",
-        seen_by="generated benchmark: CPU time of the layout stage",
+        seen_by="",
     )
 
 

@@ -33,7 +33,7 @@ def lettered(text: str, at: float = 0.5, background: int = 90) -> Plane:
 
 
 def shown(*layers: tuple[str, Callable[[int], float]]) -> Strip:
-    """Give strips on which each text has the opacity of its frame."""
+    """Return strips on which each text has the opacity of its frame."""
     plain = lettered("").astype(np.float32)
     drawn = [(lettered(text).astype(np.float32) - plain, opacity) for text, opacity in layers]
 

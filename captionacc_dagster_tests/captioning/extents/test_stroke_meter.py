@@ -1,4 +1,4 @@
-"""How much ink comes and goes is seen everywhere in a roi, whatever its size."""
+"""Stroke changes are measured everywhere in an ROI of any size."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ HOLD = 4
 
 
 def most_change(shape: tuple[int, int], line_px: float, letter: tuple[slice, slice]) -> float:
-    """Give the largest change measured in a roi in which a letter appears."""
+    """Return the largest change measured in an ROI in which a letter appears."""
     empty = np.full(shape, 90, np.uint8)
     lettered: Plane = empty.copy()
     lettered[letter] = 230

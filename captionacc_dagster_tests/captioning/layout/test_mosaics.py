@@ -16,7 +16,7 @@ HEIGHT, WIDTH = 360, 640
 
 
 def part(time_s: float, box: BBox, marked: BBox, height: int = HEIGHT, width: int = WIDTH) -> Cutout:
-    """Give a gray part of a picture with a white rectangle in it."""
+    """Return a gray part of a picture with a white rectangle in it."""
     picture = np.full((height, width), 90, np.uint8)
     picture[
         int(marked.top * height) : int(marked.bottom * height), int(marked.left * width) : int(marked.right * width)

@@ -16,7 +16,7 @@ PLACE = BBox(0.2, 0.15, 0.8, 0.35)
 
 
 def sample(height: int, width: int, moved: int) -> Sample:
-    """Give a sample whose scene moves, and whose text moves by some pixels."""
+    """Return a sample whose scene moves, and whose text moves by some pixels."""
     pictures: list[NDArray[np.uint8]] = []
     for step in (0, 1):
         picture = np.roll(texture(width, height, 3), 7 * step, axis=1).copy()

@@ -27,7 +27,7 @@ def detection(sample: int, left: float, top: float, right: float, bottom: float,
 
 
 def samples(count: int) -> list[Sample]:
-    """Give samples whose pictures have nothing in common."""
+    """Return samples whose pictures have nothing in common."""
     rng = np.random.default_rng(0)
     pictures = [rng.integers(60, 200, (SIZE[1], SIZE[0]), dtype=np.uint8) for _ in range(count)]
     blank = np.zeros((4, 4, 3), np.uint8)
@@ -173,7 +173,7 @@ def test_more_texts_in_one_place_make_it_surer():
 
 
 def still_samples(count: int, covered: dict[int, tuple[int, int, int, int]]) -> list[Sample]:
-    """Give samples of one scene full of strokes; in some, other strokes cover a part: ``left, top, right, bottom``."""
+    """Return samples of one scene full of strokes; in some, others cover a part: ``left, top, right, bottom``."""
     rng = np.random.default_rng(1)
     scene = rng.integers(60, 200, (SIZE[1], SIZE[0]), dtype=np.uint8)
     blank = np.zeros((4, 4, 3), np.uint8)
