@@ -246,7 +246,8 @@ def _show(name: str, outcome: Outcome) -> None:
     if outcome.cues:
         out.print(captions_table(f"{name}: {len(outcome.cues)} captions", outcome.cues))
     else:
-        out.print(f"{escape(name)}: No captions found.", highlight=False, soft_wrap=True)
+        said = "No captions to write." if outcome.captions else "No captions found."
+        out.print(f"{escape(name)}: {said}", highlight=False, soft_wrap=True)
     for path in outcome.written:
         out.print(str(path), highlight=False, soft_wrap=True, markup=False)
     for message in outcome.messages:
@@ -355,7 +356,8 @@ def export(
     for path in outcome.written:
         out.print(str(path), highlight=False, soft_wrap=True, markup=False)
     if not outcome.cues:
-        out.print(f"{escape(row.filename)}: No captions found.", highlight=False, soft_wrap=True)
+        said = "No captions to write." if outcome.captions else "No captions found."
+        out.print(f"{escape(row.filename)}: {said}", highlight=False, soft_wrap=True)
     for message in outcome.messages:
         err.print(f"[yellow]{escape(row.filename)}:[/yellow] {escape(message)}", highlight=False, soft_wrap=True)
     if not outcome.is_readable:

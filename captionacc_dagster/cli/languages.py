@@ -112,8 +112,10 @@ def unread_message(cues: Sequence[Any], file: str) -> str | None:
     count = "1 caption" if len(unread) == 1 else f"{len(unread)} captions"
     steps = [f"`captionacc languages add {code}`" for code in codes if code]
     if not steps:
-        return f"{file}: {count} in {names} could not be read; see `captionacc languages` for what can"
-    return f"{file}: {count} in {names} could not be read: {', '.join(steps)}, then `captionacc process --again {file}`"
+        return f"{file}: {count} in {names} could not be read; see `captionacc languages`."
+    return (
+        f"{file}: {count} in {names} could not be read: {', '.join(steps)}, then `captionacc process --again {file}`."
+    )
 
 
 def _progress(errors: Console) -> Any:

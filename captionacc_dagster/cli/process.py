@@ -74,7 +74,8 @@ class Outcome:
     @property
     def messages(self) -> list[str]:
         """What the user should know, one sentence each."""
-        messages = [warning.message for warning in self.video.warnings]
+        # The command's own sentence on unread captions names the file.
+        messages = [warning.message for warning in self.video.warnings if warning.code != "script_unread"]
         unread = unread_message(self.captions, self.video.filename)
         if unread is not None:
             messages.append(unread.removeprefix(f"{self.video.filename}: "))

@@ -92,13 +92,13 @@ def test_unread_captions_are_said_with_what_to_run():
     assert unread_message([Cue(start_s=0, end_s=1, text="Hi")], "a.mp4") is None
     assert unread_message(unread(12, "Hang"), "a.mp4") == (
         "a.mp4: 12 captions in Korean could not be read: `captionacc languages add ko`, "
-        "then `captionacc process --again a.mp4`"
+        "then `captionacc process --again a.mp4`."
     )
     vietnamese = unread_message(unread(1, "Latn", "vi"), "a.mp4")
     assert vietnamese is not None
     assert "1 caption in Latin could not be read: `captionacc languages add vi`" in vietnamese
     other = unread_message(unread(2, "Zzzz"), "a.mp4")
-    assert other == "a.mp4: 2 captions in another script could not be read; see `captionacc languages` for what can"
+    assert other == "a.mp4: 2 captions in another script could not be read; see `captionacc languages`."
 
 
 @pytest.mark.parametrize(("of_video", "of_settings", "used"), [("ko", "ru", "(ko)"), (None, "ru", "(ru)")])

@@ -13,6 +13,7 @@ from captionacc_dagster.captioning.extents.opening_marks import restore_opening_
 from captionacc_dagster.captioning.extents.reading import calibrated
 from captionacc_dagster.captioning.extents.strokes import Plane
 from captionacc_dagster.captioning.extents.track_captions import TrackCaptions
+from captionacc_dagster.captioning.extents.track_scripts import unread_warnings
 from captionacc_dagster.captioning.files.chunks import ChunkWriter
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.model import Layout
@@ -92,6 +93,7 @@ def find_captions(
         native_frame_count=len(result.times),
         ocr_recognitions=result.recognitions,
         seconds=result.seconds,
+        warnings=unread_warnings(result.captions),
     )
 
 

@@ -16,6 +16,7 @@ from captionacc_dagster.captioning.captions import Caption, Progress, Timeline, 
 from captionacc_dagster.captioning.extents.find import Window, follow
 from captionacc_dagster.captioning.extents.labels import label_pairs
 from captionacc_dagster.captioning.extents.opening_marks import restore_opening_marks
+from captionacc_dagster.captioning.extents.track_scripts import unread_warnings
 from captionacc_dagster.captioning.files.chunks import FRAMES_PER_CHUNK, LEVELS
 from captionacc_dagster.captioning.layout.model import Layout
 from captionacc_dagster.captioning.ocr.base import OcrEngine
@@ -152,6 +153,7 @@ def join_time_segments(parts: Sequence[SegmentFindings]) -> Timeline:
         native_frame_count=sum(part.own_frames[1] - part.own_frames[0] for part in parts),
         ocr_recognitions=sum(part.recognitions for part in parts),
         seconds={stage: sum(part.seconds.get(stage, 0.0) for part in parts) for stage in stages},
+        warnings=unread_warnings(caption for track in tracks for caption in joined[track]),
     )
 
 

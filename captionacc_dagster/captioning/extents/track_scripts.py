@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from captionacc_dagster.captioning.captions import Caption, CaptionWarning
 from captionacc_dagster.captioning.extents.reading_tuning import TUNING
+from captionacc_dagster.captioning.ocr.languages import SCRIPTS, script_name
 from captionacc_dagster.captioning.ocr.scripts import ScriptGuess
 
 # What the default recognizer reads, and what is no text.
@@ -59,3 +62,19 @@ def script_of_text(text: str) -> str | None:
     if any("\u2e80" <= character <= "\u9fff" for character in text):
         return "Hani"
     return "Latn" if any(character.isalpha() for character in text) else None
+
+
+def unread_warnings(captions: Iterable[Caption]) -> tuple[CaptionWarning, ...]:
+    """Return one warning for each script in which captions could not be read, with what to do."""
+    counts: defaultdict[str, int] = defaultdict(int)
+    for caption in captions:
+        if caption.unread:
+            counts[caption.script or "Zzzz"] += 1
+    warnings = []
+    for script, count in sorted(counts.items()):
+        language = SCRIPTS[script].language if script in SCRIPTS else None
+        step = f"run `captionacc languages add {language}`" if language else "see `captionacc languages`"
+        captions_named = "1 caption" if count == 1 else f"{count} captions"
+        message = f"{captions_named} in {script_name(script)} could not be read; {step}, then process the video again."
+        warnings.append(CaptionWarning("script_unread", message))
+    return tuple(warnings)

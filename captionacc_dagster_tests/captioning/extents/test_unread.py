@@ -10,9 +10,10 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from captionacc_dagster.captioning.captions import Caption
 from captionacc_dagster.captioning.extents.merging import FoundCaption, is_same_caption
 from captionacc_dagster.captioning.extents.reading import Reading, read_caption
-from captionacc_dagster.captioning.extents.track_scripts import TrackScripts, script_of_text
+from captionacc_dagster.captioning.extents.track_scripts import TrackScripts, script_of_text, unread_warnings
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.ocr.base import Line, LinePicture, Recognition
 from captionacc_dagster.captioning.ocr.rapidocr import RapidOcrEngine
@@ -181,3 +182,32 @@ class TestMerging:
 
     def test_the_fade_of_an_unread_caption_is_the_caption(self):
         assert is_same_caption(self.unread(0, 10, 90), self.unread(10, 80, 850), 15)
+
+
+def test_unread_captions_are_a_warning_for_each_script():
+    def caption(script: str, unread: bool) -> Caption:
+        place = BBox(0.1, 0.8, 0.9, 0.9)
+        return Caption(
+            start_s=0,
+            end_s=1,
+            start_frame=0,
+            end_frame=25,
+            text="",
+            confidence=0,
+            bbox=place,
+            script=script,
+            unread=unread,
+        )
+
+    found = [caption("Thai", True), caption("Thai", True), caption("Latn", False), caption("Zzzz", True)]
+    assert [(warning.code, warning.message) for warning in unread_warnings(found)] == [
+        (
+            "script_unread",
+            "2 captions in Thai could not be read; run `captionacc languages add th`, then process the video again.",
+        ),
+        (
+            "script_unread",
+            "1 caption in another script could not be read; see `captionacc languages`, then process the video again.",
+        ),
+    ]
+    assert unread_warnings([caption("Latn", False)]) == ()
