@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from dagster import InitResourceContext, resource
-from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from captionacc_dagster.captioning.captions import Progress
 from captionacc_dagster.catalog.base import Catalog
@@ -24,6 +23,7 @@ from captionacc_dagster.catalog.calls import Retries
 from captionacc_dagster.compute.base import ComputeBackend, ComputeMisconfigured
 from captionacc_dagster.settings import Settings, get_settings
 from captionacc_dagster.storage.base import ObjectStore
+from captionacc_dagster.tags import PARTITION_TAG
 
 if TYPE_CHECKING:
     from captionacc_dagster.captioning.ocr.base import OcrEngine
@@ -172,7 +172,7 @@ def store_resource(context: InitResourceContext) -> ObjectStore:
 def compute_resource(context: InitResourceContext) -> ComputeBackend:
     """Open the compute backend; it loads models and opens connections on first use."""
     catalog = context.resources.catalog
-    key = context.run.tags.get(PARTITION_NAME_TAG) if context.run is not None else None
+    key = context.run.tags.get(PARTITION_TAG) if context.run is not None else None
     return open_compute(
         context.resources.store,
         catalog,

@@ -1,4 +1,4 @@
-"""Measure the queue and the sensors: a dequeue pass, an aging tick, a sensor tick, and one video's orchestration.
+"""Measure the queue and the sensors: sorting, a dequeue pass, a sensor tick, and one video's orchestration.
 
 ``python -m benchmarks.orchestration.measure --output benchmarks/orchestration/RESULTS.md`` measures everything on an
 embedded Postgres in a temporary folder and writes a Markdown page; without ``--output`` it prints the page alone.
@@ -26,19 +26,19 @@ from uuid import uuid4
 import psutil
 import psycopg
 import sqlalchemy as db
-from dagster import DagsterEventType, DagsterInstance, DagsterRun, RunsFilter, build_sensor_context
+from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter, build_sensor_context
 from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
-from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from benchmarks.orchestration.timed_definitions import CALLS
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres, open_catalog
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, Video
 from captionacc_dagster.orchestration import sensors
-from captionacc_dagster.orchestration.aging import age_queued_runs
 from captionacc_dagster.orchestration.flows import Flow
 from captionacc_dagster.orchestration.priority import priority_run_tags
+from captionacc_dagster.orchestration.queue_order import in_order
 from captionacc_dagster.orchestration.run_coordinator import PriorityAwareRunCoordinator
 from captionacc_dagster.settings import get_settings
+from captionacc_dagster.tags import PARTITION_TAG
 from captionacc_dagster_tests.orchestration.instances import postgres_instance
 from captionacc_dagster_tests.orchestration.queue_harness import Queue, queue_opener
 from captionacc_dagster_tests.recovery.system import System
@@ -115,21 +115,13 @@ def fill_queue(queue: Queue, count: int) -> None:
 
 
 def measure_queue(server: EmbeddedPostgres, page: Page, count: int) -> None:
-    """Measure a dequeue pass and aging ticks over ``count`` queued runs."""
+    """Measure sorting and a dequeue pass with ``count`` queued runs."""
     with queue_opener(server)() as queue:
         fill_queue(queue, count)
-        directory = Queue.fresh_directory(queue.tenants)
         coordinator = queue.instance.run_coordinator
         assert isinstance(coordinator, PriorityAwareRunCoordinator)
-
-        def tick() -> str:
-            outcome = age_queued_runs(queue.instance, directory, datetime.now(UTC))
-            return f"{outcome.retagged:,} written, {outcome.left:,} left"
-
-        page.measure(f"aging tick, {count:,} queued, all have aged", tick)
-        while age_queued_runs(queue.instance, directory, datetime.now(UTC), limit=100_000, seconds=600).left:
-            pass
-        page.measure(f"aging tick, {count:,} queued, none has aged", tick)
+        waiting = queue.instance.get_runs(RunsFilter(statuses=[DagsterRunStatus.QUEUED]))
+        page.measure(f"sorting, {count:,} queued", lambda: f"{len(in_order(waiting)):,} sorted")
         measure_pass(page, queue, f"dequeue pass, {count:,} queued")
         queue.tenants.limits = {"tenant-00": 5}
         coordinator.directory = Queue.fresh_directory(queue.tenants)
@@ -250,9 +242,7 @@ def _timeline(
 ) -> dict[str, float]:
     """Return how long each part of a video's run took, in seconds."""
     (request,) = system.catalog.list_processing_requests(video_id=video.id, flows=[flow.value]).items
-    (run,) = (
-        run for run in instance.get_runs(RunsFilter(tags={PARTITION_NAME_TAG: str(video.id)})) if run.job_name == flow
-    )
+    (run,) = (run for run in instance.get_runs(RunsFilter(tags={PARTITION_TAG: str(video.id)})) if run.job_name == flow)
     kinds = DagsterEventType
     times: dict[DagsterEventType, float] = {}
     for entry in instance.all_logs(run.run_id):

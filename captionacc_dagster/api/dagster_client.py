@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from captionacc_dagster.orchestration.flows import Flow, videos_partitions
-from captionacc_dagster.orchestration.priority import DAGSTER_PRIORITY_TAG, REQUEST_TAG
 from captionacc_dagster.orchestration.requests import KnownRun, RunPlan
+from captionacc_dagster.tags import DAGSTER_PRIORITY_TAG, PARTITION_TAG, REQUEST_TAG
 
 _log = logging.getLogger(__name__)
 
@@ -108,7 +107,7 @@ class DagsterClient:
             AnswerLost: the outcome is unknown.
         """
         repository = self._select()
-        tags = {**plan.tags, PARTITION_NAME_TAG: plan.partition_key}
+        tags = {**plan.tags, PARTITION_TAG: plan.partition_key}
         variables = {
             "repository": repository,
             "partitions": videos_partitions.name,

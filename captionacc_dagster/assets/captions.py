@@ -19,12 +19,12 @@ from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.compute.base import BadInput, ComputeBackend, QuotaExceeded
 from captionacc_dagster.compute.results import CaptionSpan
 from captionacc_dagster.orchestration.flows import Flow, videos_partitions
-from captionacc_dagster.orchestration.priority import FLOW_TAG
 from captionacc_dagster.orchestration.subtitle_files import publish_subtitles
 from captionacc_dagster.resources import ProgressReporter, compute_pool
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.errors import ObjectNotFound
+from captionacc_dagster.tags import FLOW_TAG
 
 
 class CaptionsConfig(Config):

@@ -42,9 +42,9 @@ from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.models import FlowName, Video
 from captionacc_dagster.compute.base import BadInput
 from captionacc_dagster.orchestration.flows import Flow
-from captionacc_dagster.orchestration.priority import FLOW_TAG
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.keys import VideoKeys
+from captionacc_dagster.tags import FLOW_TAG
 
 Judged = tuple[str, str, Verdict]
 

@@ -14,11 +14,11 @@ from dagster import (
     AssetExecutionContext,
     AssetKey,
     Backoff,
+    DagsterExecutionInterruptedError,
     Failure,
     Jitter,
     RetryPolicy,
 )
-from dagster._core.errors import DagsterExecutionInterruptedError
 
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.errors import CatalogError, CatalogUnavailable, NotFound
@@ -26,10 +26,10 @@ from captionacc_dagster.catalog.models import DatabaseName, FlowName, Processing
 from captionacc_dagster.compute.base import ComputeError, QuotaExceeded
 from captionacc_dagster.orchestration.locks import HeldLock, LockLost, server_lock
 from captionacc_dagster.orchestration.outcomes import adopt_request
-from captionacc_dagster.orchestration.priority import REQUEST_TAG
 from captionacc_dagster.orchestration.workers import register_worker
 from captionacc_dagster.storage.errors import StorageError
 from captionacc_dagster.storage.keys import VideoKeys
+from captionacc_dagster.tags import REQUEST_TAG
 
 # For transient errors; what a person must change fails at once (Failure without retries).
 TRANSIENT_RETRIES = RetryPolicy(max_retries=4, delay=2, backoff=Backoff.EXPONENTIAL, jitter=Jitter.PLUS_MINUS)

@@ -28,7 +28,6 @@ from captionacc_dagster.cli.errors import ProcessError
 from captionacc_dagster.cli.languages import unread_message
 from captionacc_dagster.cli.progress import ProgressBars
 from captionacc_dagster.orchestration.flows import Flow, videos_partitions
-from captionacc_dagster.orchestration.outcomes import COMMAND_TAG
 from captionacc_dagster.orchestration.subtitle_files import (
     download_captions,
     shown_captions,
@@ -42,6 +41,7 @@ from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.errors import ObjectNotFound
 from captionacc_dagster.storage.keys import VideoKeys
 from captionacc_dagster.storage.partial import partial_file
+from captionacc_dagster.tags import COMMAND_TAG
 
 MB = 1_000_000
 READ_BYTES = 1 << 20

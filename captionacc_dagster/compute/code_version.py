@@ -6,7 +6,7 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
-import captionacc_dagster
+from captionacc_dagster import __version__
 
 _DECIDING = ("captioning", "compute/envelope.py", "compute/functions.py", "compute/results.py", "storage/keys.py")
 
@@ -14,11 +14,11 @@ _DECIDING = ("captioning", "compute/envelope.py", "compute/functions.py", "compu
 @lru_cache(maxsize=1)
 def code_version() -> str:
     """Return ``{release}-{hash}``, equal on two machines exactly if they run the same code."""
-    package = Path(captionacc_dagster.__file__).parent
+    package = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for name in _DECIDING:
         path = package / name
         for source in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             digest.update(source.relative_to(package).as_posix().encode() + b"\0")
             digest.update(hashlib.sha256(source.read_bytes()).digest())
-    return f"{captionacc_dagster.__version__}-{digest.hexdigest()[:12]}"
+    return f"{__version__}-{digest.hexdigest()[:12]}"

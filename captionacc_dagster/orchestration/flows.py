@@ -7,6 +7,8 @@ from enum import StrEnum
 
 from dagster import AssetSelection, DynamicPartitionsDefinition, define_asset_job, in_process_executor
 
+from captionacc_dagster.tags import FLOW_TAG
+
 # The key of a partition is the id of its video.
 videos_partitions = DynamicPartitionsDefinition(name="videos")
 
@@ -47,7 +49,7 @@ def _flow_job(flow: Flow, assets: frozenset[str], description: str):  # noqa: AN
         selection=AssetSelection.assets(*sorted(assets)),
         executor_def=in_process_executor,
         description=description,
-        tags={"captionacc/flow": flow.value},
+        tags={FLOW_TAG: flow.value},
     )
 
 

@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from dagster import DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun, RunsFilter
-from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.models import HistoryEvent, Json
-from captionacc_dagster.orchestration.priority import DAGSTER_PRIORITY_TAG
+from captionacc_dagster.tags import DAGSTER_PRIORITY_TAG, PARTITION_TAG
 
 RUNS_TOLD = 20
 _TOLD = {
@@ -30,7 +29,7 @@ _TOLD = {
 def video_history(catalog: Catalog, instance: DagsterInstance, video_id: UUID) -> list[HistoryEvent]:
     """Return all events of a video, oldest first, with those of its latest 20 runs."""
     events = catalog.get_video_history(video_id)
-    runs = instance.get_runs(RunsFilter(tags={PARTITION_NAME_TAG: str(video_id)}), limit=RUNS_TOLD)
+    runs = instance.get_runs(RunsFilter(tags={PARTITION_TAG: str(video_id)}), limit=RUNS_TOLD)
     for run in runs:
         events += _run_history(instance, run)
     return sorted(events, key=lambda event: event.at)

@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from dagster import DagsterInstance, Field, StringSource
-from dagster._config.config_schema import UserConfigSchema
-from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
-from dagster._core.storage.root import LocalArtifactStorage
-from dagster._serdes import ConfigurableClassData
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage, PostgresRunStorage
 from dagster_postgres.utils import create_pg_engine, pg_url_from_config, set_pg_statement_timeout
 from sqlalchemy import Engine, event
 
+from captionacc_dagster.orchestration.dagster_internals import (
+    ConfigurableClassData,
+    LocalArtifactStorage,
+    LocalComputeLogManager,
+    UserConfigSchema,
+)
 from captionacc_dagster.settings import Settings, get_settings
 
 MANAGED = "# Managed by captionacc: remove this line to keep changes of your own.\n"

@@ -12,12 +12,10 @@ from typing import Any
 
 import sqlalchemy as db
 from dagster import DagsterInstance, DagsterRunStatus
-from dagster._core.run_coordinator.queued_run_coordinator import RunQueueConfig
-from dagster._core.storage.runs.schema import RunsTable, RunTagsTable
-from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 
-from captionacc_dagster.orchestration.priority import FLOW_TAG, TENANT_TAG
+from captionacc_dagster.orchestration.dagster_internals import RunQueueConfig, RunsTable, RunTagsTable, SqlRunStorage
 from captionacc_dagster.resources import LOCAL_POOL, MODAL_POOL
+from captionacc_dagster.tags import FLOW_TAG, TENANT_TAG
 
 MODAL_POOL_SLOTS = 20
 

@@ -10,19 +10,22 @@ from typing import Any, Literal
 from uuid import UUID
 
 from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
-from dagster._core.storage.tags import (
-    AUTO_RETRY_RUN_ID_TAG,
-    PARENT_RUN_ID_TAG,
-    PARTITION_NAME_TAG,
-    WILL_RETRY_TAG,
-)
 
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.errors import Conflict, InvalidValue, NotFound
 from captionacc_dagster.catalog.models import ProcessingRequest, RequestEnd, Video
 from captionacc_dagster.orchestration.approval import Mode, approve_automatically
 from captionacc_dagster.orchestration.flows import Flow, flow_of_run
-from captionacc_dagster.orchestration.priority import DAGSTER_PRIORITY_TAG, REQUEST_TAG, VIDEO_TAG
+from captionacc_dagster.tags import (
+    AUTO_RETRY_RUN_TAG,
+    COMMAND_TAG,
+    DAGSTER_PRIORITY_TAG,
+    PARENT_RUN_TAG,
+    PARTITION_TAG,
+    REQUEST_TAG,
+    VIDEO_TAG,
+    WILL_RETRY_TAG,
+)
 
 FINISHED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
 
@@ -35,9 +38,6 @@ Recorded = Literal[
     "failed",
     "cancelled",
 ]
-
-# Runs inside a command: the command itself decides what comes next.
-COMMAND_TAG = "captionacc/command"
 
 _ENDS: dict[DagsterRunStatus, RequestEnd] = {
     DagsterRunStatus.SUCCESS: "succeeded",
@@ -63,7 +63,7 @@ def adopt_request(catalog: Catalog, run: DagsterRun) -> ProcessingRequest | None
         if request.state == "pending":
             note_launch(catalog, request, run)
         elif request.run_id != run.run_id:
-            parent = run.tags.get(PARENT_RUN_ID_TAG)
+            parent = run.tags.get(PARENT_RUN_TAG)
             if parent is None or not catalog.replace_request_run(request.id, parent, run.run_id):
                 return None
         else:
@@ -107,7 +107,7 @@ def record_outcome(
         if request.run_id == run.run_id
     ]
     if run.status is DagsterRunStatus.FAILURE and run.tags.get(WILL_RETRY_TAG) == "true":
-        retry = run.tags.get(AUTO_RETRY_RUN_ID_TAG)
+        retry = run.tags.get(AUTO_RETRY_RUN_TAG)
         if retry is None:
             return "waits for its retry"
         for request in requests:
@@ -200,6 +200,6 @@ def _flow(run: DagsterRun) -> Flow | None:
 def video_of_run(run: DagsterRun) -> UUID | None:
     """Return the id of the video that a run works on; None if it names none."""
     try:
-        return UUID(run.tags.get(VIDEO_TAG) or run.tags.get(PARTITION_NAME_TAG) or "")
+        return UUID(run.tags.get(VIDEO_TAG) or run.tags.get(PARTITION_TAG) or "")
     except ValueError:
         return None

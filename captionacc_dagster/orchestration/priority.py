@@ -1,25 +1,22 @@
-"""Priorities of runs: the formula, the run tags that carry it, and the queued runs whose priority has changed.
+"""Priorities of runs: the formula, and the run tags that carry what it needs.
 
 Pure: no Dagster and no catalog; the present time is read only if none is given.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 
-TENANT_TAG = "captionacc/tenant"
-TIER_TAG = "captionacc/tier"
-TIER_SOURCE_TAG = "captionacc/tier_source"
-AGE_BOOSTING_TAG = "captionacc/age_boosting"
-REQUESTED_AT_TAG = "captionacc/requested_at"
-BASE_PRIORITY_TAG = "captionacc/base_priority"
-FLOW_TAG = "captionacc/flow"
-VIDEO_TAG = "captionacc/video"
-REQUEST_TAG = "captionacc/request"
-DAGSTER_PRIORITY_TAG = "dagster/priority"
+from captionacc_dagster.tags import (
+    AGE_BOOSTING_TAG,
+    BASE_PRIORITY_TAG,
+    DAGSTER_PRIORITY_TAG,
+    REQUESTED_AT_TAG,
+    TENANT_TAG,
+    TIER_TAG,
+)
 
 AGE_BOOST_PER_MINUTES = 60
 AGE_BOOST_CAP = 20
@@ -171,33 +168,6 @@ def priority_of_tags(tags: Mapping[str, str], now: datetime | None = None) -> in
         base_priority_override=base,
         now=now,
     )
-
-
-@dataclass(frozen=True)
-class Retag:
-    """A queued run whose priority must be updated."""
-
-    run_id: str
-    requested_at: datetime
-    priority: int
-
-
-def runs_to_retag(
-    queued: Iterable[tuple[str, Mapping[str, str]]], now: datetime, limit: int | None = None
-) -> list[Retag]:
-    """Return the queued runs whose integer priority differs from the formula's, oldest request first.
-
-    Args:
-        queued: run id and tags of each queued run; runs without priority tags are skipped.
-        now: the time to calculate for, timezone-aware.
-        limit: maximum number of runs to return.
-    """
-    changed = [
-        Retag(run_id, datetime.fromisoformat(tags[REQUESTED_AT_TAG]), priority)
-        for run_id, tags in queued
-        if (priority := priority_of_tags(tags, now)) is not None and tags.get(DAGSTER_PRIORITY_TAG) != str(priority)
-    ]
-    return sorted(changed, key=lambda retag: retag.requested_at)[:limit]
 
 
 def _aware(moment: datetime, name: str) -> datetime:

@@ -11,16 +11,18 @@ from typing import Literal
 
 import sqlalchemy as db
 from dagster import DagsterInstance, DagsterRunStatus
-from dagster._core.storage.runs.schema import RunsTable, RunTagsTable
-from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 
+from captionacc_dagster.orchestration.dagster_internals import RunsTable, RunTagsTable, SqlRunStorage
 from captionacc_dagster.orchestration.flows import Flow
-from captionacc_dagster.orchestration.priority import (
+from captionacc_dagster.orchestration.priority import TenantTier
+from captionacc_dagster.orchestration.queue_order import current_priority
+from captionacc_dagster.tags import (
+    AGE_BOOSTING_TAG,
+    BASE_PRIORITY_TAG,
     DAGSTER_PRIORITY_TAG,
     FLOW_TAG,
     REQUESTED_AT_TAG,
     TIER_TAG,
-    TenantTier,
 )
 
 RunState = Literal["queued", "starting", "running", "suspended", "canceling"]
@@ -37,7 +39,11 @@ _STATES: dict[str, RunState] = {
 
 @dataclass(frozen=True, slots=True)
 class RunGroup:
-    """Number of unfinished runs with the same state, flow, tier, and priority."""
+    """Number of unfinished runs with the same state, flow, tier, and base priority.
+
+    Attributes:
+        priority: the highest of them now: that of the oldest request.
+    """
 
     state: RunState
     flow: str
@@ -55,8 +61,8 @@ class QueueFigures:
     heartbeats: dict[str, datetime]
 
 
-def queue_figures(instance: DagsterInstance) -> QueueFigures:
-    """Count the unfinished runs.
+def queue_figures(instance: DagsterInstance, now: datetime | None = None) -> QueueFigures:
+    """Count the unfinished runs; their priorities are those at ``now`` (None: the present).
 
     Raises:
         sqlalchemy.exc.SQLAlchemyError: Dagster's storage cannot be reached.
@@ -64,47 +70,44 @@ def queue_figures(instance: DagsterInstance) -> QueueFigures:
     heartbeats = {
         name: datetime.fromtimestamp(beat.timestamp, UTC) for name, beat in instance.get_daemon_heartbeats().items()
     }
-    return QueueFigures(tuple(_groups(instance)), heartbeats)
+    return QueueFigures(tuple(_groups(instance, now or datetime.now(UTC))), heartbeats)
 
 
-def _groups(instance: DagsterInstance) -> list[RunGroup]:
+def _groups(instance: DagsterInstance, now: datetime) -> list[RunGroup]:
     storage = instance.run_storage
     assert isinstance(storage, SqlRunStorage)
-    tags = {key: RunTagsTable.alias() for key in (FLOW_TAG, TIER_TAG, DAGSTER_PRIORITY_TAG, REQUESTED_AT_TAG)}
+    wanted = (FLOW_TAG, TIER_TAG, BASE_PRIORITY_TAG, AGE_BOOSTING_TAG, DAGSTER_PRIORITY_TAG, REQUESTED_AT_TAG)
+    tags = {key: RunTagsTable.alias() for key in wanted}
     joined: db.FromClause = RunsTable
     for key, table in tags.items():
         joined = joined.outerjoin(table, db.and_(table.c.run_id == RunsTable.c.run_id, table.c.key == key))
-    # Grouped by priority as text: a person may have entered anything, and a cast would fail on it.
-    alike = [
-        RunsTable.c.status, tags[FLOW_TAG].c.value, tags[TIER_TAG].c.value, tags[DAGSTER_PRIORITY_TAG].c.value,
-    ]  # fmt: skip
+    # Only runs without a base are ordered by the tag; for the others it would split the groups.
+    by_hand = db.case((tags[BASE_PRIORITY_TAG].c.value.is_(None), tags[DAGSTER_PRIORITY_TAG].c.value))
+    # Grouped by text: a person may have entered anything, and a cast would fail on it.
+    alike = [RunsTable.c.status, *(tags[key].c.value for key in wanted[:4]), by_hand]
     query = (
-        db.select(*alike, db.func.count(), db.func.min(tags[REQUESTED_AT_TAG].c.value))
+        db.select(*alike, db.func.min(tags[REQUESTED_AT_TAG].c.value), db.func.count())
         .select_from(joined)
         .where(RunsTable.c.status.in_(list(_STATES)))
         .group_by(*alike)
     )
     with storage.connect() as connection:
         rows = connection.execute(query).fetchall()
-    return [
-        RunGroup(
-            _STATES[status],
-            flow if flow in set(Flow) else "other",
-            TenantTier.from_name(tier or ""),
-            _whole_number(priority),
-            count,
-            _moment(oldest),
+    groups = []
+    for status, *values, count in map(tuple, rows):
+        of_group = {key: value for key, value in zip(wanted, values, strict=True) if value is not None}
+        flow = of_group.get(FLOW_TAG)
+        groups.append(
+            RunGroup(
+                _STATES[status],
+                flow if flow in set(Flow) else "other",
+                TenantTier.from_name(of_group.get(TIER_TAG, "")),
+                current_priority(of_group, now),
+                count,
+                _moment(of_group.get(REQUESTED_AT_TAG)),
+            )
         )
-        for status, flow, tier, priority, count, oldest in map(tuple, rows)
-    ]
-
-
-def _whole_number(text: str | None) -> int:
-    # As in Dagster's queue: anything that is not a number counts as 0.
-    try:
-        return int(text or 0)
-    except ValueError:
-        return 0
+    return groups
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -1,42 +1,43 @@
-"""The order of queued runs: highest priority first, and among equals the oldest request.
+"""The order of queued runs: highest priority at this moment first, and among equals the oldest request.
 
-Dagster's queue sorts by ``dagster/priority`` alone and leaves equal runs in the order in which they were queued. That
-differs from the order of the requests: a run that replaces a lost or crashed one is queued again.
+A run's priority rises while it waits. It is computed from the run's own tags whenever the queue is sorted, so nothing
+needs to be written while a run waits; the tag ``dagster/priority`` shows the priority at submission.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 
 from dagster import DagsterRun
-from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 
-from captionacc_dagster.orchestration.priority import DAGSTER_PRIORITY_TAG, REQUESTED_AT_TAG
+from captionacc_dagster.orchestration.priority import BASE_PRIORITY, TenantTier, priority_of_tags
+from captionacc_dagster.tags import DAGSTER_PRIORITY_TAG, REQUESTED_AT_TAG
 
 _NOT_KNOWN = datetime.max.replace(tzinfo=UTC)
 
 
-def in_order(runs: Iterable[DagsterRun]) -> list[DagsterRun]:
-    """Return queued runs in order; runs without a request time come last among equals, in queue order."""
-    return sorted(runs, key=lambda run: (-_priority(run), _requested_at(run)))
+def in_order(runs: Iterable[DagsterRun], now: datetime | None = None) -> list[DagsterRun]:
+    """Return queued runs in order; runs without a request time come last among equals, in queue order.
 
-
-def order_by_request_time() -> None:
-    """Make this process's queue daemon sort by :func:`in_order`; its class has no setting for the order.
-
-    ``dagster-daemon`` creates the daemon itself, after the coordinator, so the class must be patched.
+    Args:
+        runs: the queued runs, in the order in which they were queued.
+        now: the time to compare them at; None means the present.
     """
-
-    def priority_sort(self: QueuedRunCoordinatorDaemon, runs: Iterable[DagsterRun]) -> list[DagsterRun]:
-        return in_order(runs)
-
-    QueuedRunCoordinatorDaemon._priority_sort = priority_sort
+    moment = now or datetime.now(UTC)
+    return sorted(runs, key=lambda run: (-current_priority(run.tags, moment), _requested_at(run)))
 
 
-def _priority(run: DagsterRun) -> int:
+def current_priority(tags: Mapping[str, str], now: datetime) -> int:
+    """Return the priority at a time of a queued run with these tags.
+
+    A run that could not be tagged counts as free; one with only a ``dagster/priority`` has that.
+    """
+    priority = priority_of_tags(tags, now)
+    if priority is not None:
+        return priority
     try:
-        return int(run.tags.get(DAGSTER_PRIORITY_TAG, "0"))
+        return int(tags.get(DAGSTER_PRIORITY_TAG, BASE_PRIORITY[TenantTier.FREE]))
     except ValueError:
         return 0
 

@@ -7,20 +7,22 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from dagster import DagsterInstance, DagsterRun, RunsFilter
-from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.errors import CatalogError, CatalogUnavailable, NotFound
 from captionacc_dagster.catalog.models import error_details
+from captionacc_dagster.orchestration.dagster_internals import NOT_FINISHED_STATUSES
 from captionacc_dagster.orchestration.flows import videos_partitions
 from captionacc_dagster.orchestration.limits import ensure_pool_slots
 from captionacc_dagster.orchestration.outcomes import record_outcome
-from captionacc_dagster.orchestration.priority import VIDEO_TAG
+from captionacc_dagster.orchestration.run_tags import PROVISIONAL, corrected_tags
+from captionacc_dagster.orchestration.tenants import CatalogTenants, TenantDirectory
 from captionacc_dagster.orchestration.workers import end_runs_without_worker
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.errors import StorageError
 from captionacc_dagster.storage.keys import VideoKeys
+from captionacc_dagster.tags import TIER_SOURCE_TAG, TIER_TAG, VIDEO_TAG
 
 # A request is launched shortly before its run is visible everywhere, and a run ends shortly before its outcome is
 # recorded.
@@ -32,6 +34,7 @@ KEEP_DELETED_VIDEO = timedelta(days=7)
 KEEP_WEBHOOK_DELIVERY = timedelta(days=7)
 KEEP_FLOW_RUN = timedelta(days=90)
 KEEP_TEMPORARY = timedelta(days=1)
+RUNS_COMPLETED = 200
 
 
 @dataclass
@@ -69,6 +72,7 @@ def reconcile_all(
         result.lines.append(f"pool {pool} now has {slots} slots")
     steps: tuple[Iterator[str], ...] = (
         _dead_runs(instance),
+        complete_tags(instance, TenantDirectory(lambda: CatalogTenants(catalog)), now),
         _lost_requests(instance, catalog, now),
         _forgotten_locks(instance, catalog),
         _interrupted_versions(instance, catalog, store, now),
@@ -105,6 +109,17 @@ def clean_up(instance: DagsterInstance, catalog: Catalog, store: ObjectStore, no
 def _dead_runs(instance: DagsterInstance) -> Iterator[str]:
     for run in end_runs_without_worker(instance):
         yield f"run {run.run_id}: ended, because its process is gone"
+
+
+def complete_tags(instance: DagsterInstance, directory: TenantDirectory, now: datetime) -> Iterator[str]:
+    """Complete the tags of runs that were queued before their tenant was known."""
+    for source in PROVISIONAL:
+        waiting = RunsFilter(statuses=[DagsterRunStatus.QUEUED], tags={TIER_SOURCE_TAG: source.value})
+        for run in instance.get_runs(waiting, limit=RUNS_COMPLETED):
+            tags = corrected_tags(run, directory, now)
+            if tags is not None:
+                instance.add_run_tags(run.run_id, tags)
+                yield f"run {run.run_id}: its tenant is known now; tier {tags[TIER_TAG]}"
 
 
 def _lost_requests(instance: DagsterInstance, catalog: Catalog, now: datetime) -> Iterator[str]:

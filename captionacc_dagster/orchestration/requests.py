@@ -12,14 +12,9 @@ from typing import Any
 
 from captionacc_dagster.catalog.models import ProcessingRequest
 from captionacc_dagster.orchestration.flows import Flow
-from captionacc_dagster.orchestration.priority import (
-    FLOW_TAG,
-    REQUEST_TAG,
-    TIER_SOURCE_TAG,
-    VIDEO_TAG,
-    priority_run_tags,
-)
+from captionacc_dagster.orchestration.priority import priority_run_tags
 from captionacc_dagster.orchestration.tenants import TierSource
+from captionacc_dagster.tags import FLOW_TAG, REQUEST_TAG, TIER_SOURCE_TAG, VIDEO_TAG
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from dagster import DagsterRun, DagsterRunStatus
-from dagster._core.run_coordinator import SubmitRunContext
-from dagster._core.run_coordinator.queued_run_coordinator import QueuedRunCoordinator, RunQueueConfig
-from dagster._serdes import ConfigurableClassData
+from dagster import DagsterRun, DagsterRunStatus, QueuedRunCoordinator, SubmitRunContext
 
+from captionacc_dagster.orchestration.dagster_internals import ConfigurableClassData, RunQueueConfig, sort_queue_by
 from captionacc_dagster.orchestration.limits import override_run_limits, waiting_tenants, with_tenant_limits
-from captionacc_dagster.orchestration.queue_order import order_by_request_time
+from captionacc_dagster.orchestration.queue_order import in_order
 from captionacc_dagster.orchestration.run_tags import queue_tags
 from captionacc_dagster.orchestration.tenants import TenantDirectory, catalog_directory
 from captionacc_dagster.settings import get_settings
@@ -43,7 +41,7 @@ class PriorityAwareRunCoordinator(QueuedRunCoordinator):
             **config,
         )
         self.directory = directory or catalog_directory()
-        order_by_request_time()
+        sort_queue_by(in_order)
 
     @classmethod
     def from_config_value(

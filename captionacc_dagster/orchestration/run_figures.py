@@ -12,14 +12,14 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from dagster import AssetMaterialization, DagsterEvent, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
-from dagster._core.storage.tags import RETRY_NUMBER_TAG, WILL_RETRY_TAG
 
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.errors import NotFound
 from captionacc_dagster.catalog.models import FlowRun, RunOutcome, Total
 from captionacc_dagster.orchestration.flows import flow_of_run
 from captionacc_dagster.orchestration.outcomes import failure_details, video_of_run
-from captionacc_dagster.orchestration.priority import TIER_TAG, TenantTier
+from captionacc_dagster.orchestration.priority import TenantTier
+from captionacc_dagster.tags import RETRY_NUMBER_TAG, TIER_TAG, WILL_RETRY_TAG
 
 # Upper bounds in seconds: a stage takes seconds to minutes; a run is stopped after four hours.
 DURATION_BUCKETS_S = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0)

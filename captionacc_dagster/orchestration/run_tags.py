@@ -5,24 +5,24 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from dagster import DagsterRun
-from dagster._core.storage.tags import BACKFILL_ID_TAG, PARTITION_NAME_TAG
 
 from captionacc_dagster.orchestration.flows import flow_of_run
-from captionacc_dagster.orchestration.priority import (
+from captionacc_dagster.orchestration.priority import TenantTier, priority_of_tags, priority_run_tags
+from captionacc_dagster.orchestration.tenants import TenantDirectory, TierSource
+from captionacc_dagster.tags import (
+    BACKFILL_TAG,
     BASE_PRIORITY_TAG,
     DAGSTER_PRIORITY_TAG,
     FLOW_TAG,
+    PARTITION_TAG,
     REQUESTED_AT_TAG,
     TENANT_TAG,
     TIER_SOURCE_TAG,
     VIDEO_TAG,
-    TenantTier,
-    priority_of_tags,
-    priority_run_tags,
 )
-from captionacc_dagster.orchestration.tenants import TenantDirectory, TierSource
 
-PROVISIONAL = frozenset({TierSource.UNAVAILABLE, TierSource.UNKNOWN_VIDEO})
+# Runs whose tenant was not known when they were queued.
+PROVISIONAL = (TierSource.UNAVAILABLE, TierSource.UNKNOWN_VIDEO)
 
 
 def queue_tags(run: DagsterRun, directory: TenantDirectory, now: datetime) -> dict[str, str]:
@@ -32,7 +32,7 @@ def queue_tags(run: DagsterRun, directory: TenantDirectory, now: datetime) -> di
     ``dagster/priority`` set by a person becomes the run's base.
     """
     tags = run.tags
-    video_id = tags.get(VIDEO_TAG) or tags.get(PARTITION_NAME_TAG)
+    video_id = tags.get(VIDEO_TAG) or tags.get(PARTITION_TAG)
     assets = run.asset_selection
     flow = flow_of_run(run.job_name, [key.path[-1] for key in assets] if assets else None)
     added = {FLOW_TAG: flow.value} if flow and FLOW_TAG not in tags else {}
@@ -47,16 +47,11 @@ def queue_tags(run: DagsterRun, directory: TenantDirectory, now: datetime) -> di
         tenancy.tier,
         now,
         tenant_id=tenancy.tenant_id,
-        backfill=BACKFILL_ID_TAG in tags,
+        backfill=BACKFILL_TAG in tags,
         base_priority_override=_whole_number(tags.get(DAGSTER_PRIORITY_TAG)),
         now=now,
     )
     return added | placed | {TIER_SOURCE_TAG: tenancy.source.value}
-
-
-def is_provisional(run: DagsterRun) -> bool:
-    """Return whether the run was queued before its tenant was known."""
-    return run.tags.get(TIER_SOURCE_TAG) in PROVISIONAL
 
 
 def corrected_tags(run: DagsterRun, directory: TenantDirectory, now: datetime) -> dict[str, str] | None:
@@ -68,7 +63,7 @@ def corrected_tags(run: DagsterRun, directory: TenantDirectory, now: datetime) -
     tenancy = directory.look_up(tags.get(TENANT_TAG), tags.get(VIDEO_TAG))
     if tenancy.source in PROVISIONAL:
         return None
-    backfill = BACKFILL_ID_TAG in tags
+    backfill = BACKFILL_TAG in tags
     requested_at = datetime.fromisoformat(tags.get(REQUESTED_AT_TAG, datetime.now(UTC).isoformat()))
     guessed = priority_run_tags(TenantTier.FREE, requested_at, backfill=backfill)[BASE_PRIORITY_TAG]
     placed = priority_run_tags(tenancy.tier, requested_at, tenant_id=tenancy.tenant_id, backfill=backfill, now=now)

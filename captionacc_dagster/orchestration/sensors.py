@@ -20,23 +20,20 @@ from dagster import (
     SkipReason,
     sensor,
 )
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
-from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.errors import CatalogError, CatalogUnavailable, Conflict, NotFound
 from captionacc_dagster.orchestration import flows
-from captionacc_dagster.orchestration.aging import age_queued_runs
+from captionacc_dagster.orchestration.dagster_internals import UnresolvedAssetJobDefinition
 from captionacc_dagster.orchestration.flows import Flow, videos_partitions
 from captionacc_dagster.orchestration.inbox import take_from_inbox
 from captionacc_dagster.orchestration.outcomes import FINISHED, note_launch, record_outcome
-from captionacc_dagster.orchestration.priority import DAGSTER_PRIORITY_TAG, REQUEST_TAG
 from captionacc_dagster.orchestration.reconciliation import clean_up, reconcile_all
 from captionacc_dagster.orchestration.requests import KnownRun, RunPlan, plan_requests
 from captionacc_dagster.orchestration.run_figures import record_run_figures
-from captionacc_dagster.orchestration.tenants import CatalogTenants, TenantDirectory
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster.storage.base import ObjectStore
+from captionacc_dagster.tags import DAGSTER_PRIORITY_TAG, PARTITION_TAG, REQUEST_TAG
 
 REQUESTS_PER_TICK = 100
 TICK_SECONDS = 10.0
@@ -140,7 +137,7 @@ def _run_request(plan: RunPlan) -> RunRequest:
     return RunRequest(
         run_key=plan.run_key,
         job_name=plan.job_name,
-        tags={**plan.tags, PARTITION_NAME_TAG: plan.partition_key},
+        tags={**plan.tags, PARTITION_TAG: plan.partition_key},
         run_config=plan.run_config,
     )
 
@@ -207,19 +204,6 @@ def run_outcomes(context: SensorEvaluationContext, catalog: ResourceParam[Catalo
 @sensor(
     minimum_interval_seconds=30,
     default_status=DefaultSensorStatus.RUNNING,
-    description="Raises the priority of waiting runs: one point per hour, up to 20.",
-)
-def priority_aging(context: SensorEvaluationContext, catalog: ResourceParam[Catalog]) -> SkipReason:
-    """Recompute the priorities of queued runs and update those that changed."""
-    directory = TenantDirectory(lambda: CatalogTenants(catalog))
-    outcome = age_queued_runs(context.instance, directory, datetime.now(UTC), seconds=TICK_SECONDS)
-    left = f", {outcome.left} left for the next tick" if outcome.left else ""
-    return SkipReason(f"updated the priority of {outcome.retagged} of {outcome.queued} queued runs{left}")
-
-
-@sensor(
-    minimum_interval_seconds=30,
-    default_status=DefaultSensorStatus.RUNNING,
     description="Finds abandoned requests, runs, locks, versions, and calls, and repairs them.",
 )
 def reconcile(
@@ -239,4 +223,4 @@ def reconcile(
     return SensorResult(skip_reason=report.summary, cursor=cleaned_at)
 
 
-SENSORS = [new_videos, approved_layouts, ocr_requests, inbox, run_outcomes, reconcile, priority_aging]
+SENSORS = [new_videos, approved_layouts, ocr_requests, inbox, run_outcomes, reconcile]

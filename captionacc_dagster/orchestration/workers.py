@@ -15,11 +15,10 @@ import psutil
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
 from captionacc_dagster.catalog.base import Catalog
-from captionacc_dagster.orchestration.priority import BASE_PRIORITY_TAG
 from captionacc_dagster.orchestration.run_tags import queue_tags
 from captionacc_dagster.orchestration.tenants import CatalogTenants, TenantDirectory
+from captionacc_dagster.tags import BASE_PRIORITY_TAG, WORKER_TAG
 
-WORKER_TAG = "captionacc/worker"
 _WORKING = [DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
 
 

@@ -25,8 +25,8 @@ from captionacc_dagster.api import system_metrics
 from captionacc_dagster.api.app import create_app
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres
 from captionacc_dagster.catalog.postgres import PostgresCatalog
-from captionacc_dagster.orchestration.priority import FLOW_TAG
 from captionacc_dagster.settings import Settings
+from captionacc_dagster.tags import FLOW_TAG
 from captionacc_dagster_tests.api.conftest import api_settings
 from captionacc_dagster_tests.api.world import World
 from captionacc_dagster_tests.orchestration.queue_harness import remote_origin

@@ -24,8 +24,9 @@ from captionacc_dagster.api.metrics import WEBHOOK_OUTCOMES
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, CatalogMetrics, LockCount
 from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.orchestration import queue_figures
-from captionacc_dagster.orchestration.priority import DAGSTER_PRIORITY_TAG, FLOW_TAG, priority_run_tags
+from captionacc_dagster.orchestration.priority import priority_run_tags
 from captionacc_dagster.orchestration.queue_figures import QueueFigures
+from captionacc_dagster.tags import DAGSTER_PRIORITY_TAG, FLOW_TAG
 from captionacc_dagster_tests.api.dagster_stand_in import dagster_stand_in
 from captionacc_dagster_tests.api.world import WEBHOOK_HEADERS, World, webhook_body
 from captionacc_dagster_tests.observability.conftest import TOKEN, MakeScraper, OpenQueue, Scrape, Scraper, labels

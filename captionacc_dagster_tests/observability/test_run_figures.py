@@ -19,7 +19,6 @@ from dagster import (
     SensorResult,
     build_sensor_context,
 )
-from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, RETRY_NUMBER_TAG, WILL_RETRY_TAG
 from dagster._core.test_utils import instance_for_test
 
 from captionacc_dagster.catalog.errors import CatalogUnavailable
@@ -32,6 +31,7 @@ from captionacc_dagster.orchestration.flows import Flow
 from captionacc_dagster.orchestration.reconciliation import clean_up
 from captionacc_dagster.orchestration.run_figures import DURATION_BUCKETS_S, totals_of_run
 from captionacc_dagster.storage.local import LocalObjectStore
+from captionacc_dagster.tags import AUTO_RETRY_RUN_TAG, RETRY_NUMBER_TAG, WILL_RETRY_TAG
 from captionacc_dagster_tests.observability.conftest import MakeScraper, Queue, Scrape, labels
 from captionacc_dagster_tests.recovery.conftest import FlowHarness, failing
 
@@ -144,7 +144,7 @@ def test_cancelled_restarted_and_foreign_runs(
     video = str(postgres_catalog.create_video(LOCAL_TENANT_ID, "a.mp4").video.id)
     tags = {"captionacc/video": video, "captionacc/tier": "premium"}
     cancelled = queue.put(OCR, tags)
-    crashed = queue.put(CROP, {**tags, WILL_RETRY_TAG: "true", AUTO_RETRY_RUN_ID_TAG: "another"})
+    crashed = queue.put(CROP, {**tags, WILL_RETRY_TAG: "true", AUTO_RETRY_RUN_TAG: "another"})
     retry = queue.put(CROP, {**tags, RETRY_NUMBER_TAG: "1"})
     foreign = queue.put("somebody_elses_job")
     end(instance, cancelled, DagsterEventType.RUN_CANCELED)

@@ -26,9 +26,9 @@ from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import Queued
 from dagster._serdes import serialize_value
 
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres
-from captionacc_dagster.orchestration.priority import FLOW_TAG
 from captionacc_dagster.orchestration.run_coordinator import PriorityAwareRunCoordinator
 from captionacc_dagster.orchestration.tenants import TenantDirectory
+from captionacc_dagster.tags import FLOW_TAG
 from captionacc_dagster_tests.orchestration.instances import postgres_instance
 
 EMBEDDED_YAML = Path(__file__).parents[2] / "deploy" / "embedded" / "dagster.yaml"

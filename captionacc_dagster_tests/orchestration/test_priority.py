@@ -1,4 +1,4 @@
-"""The priority formula, its tags, and which queued runs have aged."""
+"""The priority formula, its tags, and the flow of a run."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -8,18 +8,14 @@ from hypothesis import strategies as st
 
 from captionacc_dagster.orchestration.flows import Flow, flow_of_run
 from captionacc_dagster.orchestration.priority import (
-    BASE_PRIORITY_TAG,
-    DAGSTER_PRIORITY_TAG,
-    REQUESTED_AT_TAG,
-    TENANT_TAG,
     AgeBoosting,
     TenantTier,
     calculate_flow_priority,
     get_priority_tags,
     priority_of_tags,
     priority_run_tags,
-    runs_to_retag,
 )
+from captionacc_dagster.tags import BASE_PRIORITY_TAG, DAGSTER_PRIORITY_TAG, REQUESTED_AT_TAG, TENANT_TAG
 
 pytestmark = pytest.mark.unit
 
@@ -171,30 +167,6 @@ def test_a_backfill_stays_below_fresh_work_of_its_tier_at_any_age(tier: TenantTi
 def test_unreadable_tags_give_no_priority(damage: dict[str, str]) -> None:
     tags = priority_run_tags("free", NOW) | damage
     assert priority_of_tags(tags, NOW) is None
-    assert runs_to_retag([("run", tags)], NOW) == []
-
-
-def test_only_changed_integers_are_retagged_oldest_first_and_in_batches() -> None:
-    def queued(name: str, hours: float, tier: str = "free") -> tuple[str, dict[str, str]]:
-        asked = NOW - timedelta(hours=hours)
-        return name, priority_run_tags(tier, asked, now=asked)
-
-    runs = [
-        queued("fresh", 0.9),
-        queued("one", 1),
-        queued("old", 7),
-        queued("enterprise", 3, "enterprise"),
-        ("foreign", {"dagster/priority": "3"}),
-    ]
-    retags = runs_to_retag(runs, NOW)
-    assert [(retag.run_id, retag.priority) for retag in retags] == [("old", 57), ("enterprise", 93), ("one", 51)]
-    assert [retag.run_id for retag in runs_to_retag(runs, NOW, limit=2)] == ["old", "enterprise"]
-
-    by_id = {retag.run_id: str(retag.priority) for retag in retags}
-    settled = [
-        (name, tags | {DAGSTER_PRIORITY_TAG: by_id.get(name, tags[DAGSTER_PRIORITY_TAG])}) for name, tags in runs
-    ]
-    assert runs_to_retag(settled, NOW + timedelta(minutes=1)) == []
 
 
 @pytest.mark.parametrize(

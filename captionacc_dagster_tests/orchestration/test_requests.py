@@ -7,7 +7,8 @@ from uuid import UUID, uuid4
 import pytest
 
 from captionacc_dagster.catalog.models import ProcessingRequest
-from captionacc_dagster.orchestration.priority import (
+from captionacc_dagster.orchestration.requests import KnownRun, plan_requests, plan_run
+from captionacc_dagster.tags import (
     BASE_PRIORITY_TAG,
     DAGSTER_PRIORITY_TAG,
     FLOW_TAG,
@@ -17,7 +18,6 @@ from captionacc_dagster.orchestration.priority import (
     TIER_SOURCE_TAG,
     VIDEO_TAG,
 )
-from captionacc_dagster.orchestration.requests import KnownRun, plan_requests, plan_run
 
 pytestmark = pytest.mark.unit
 

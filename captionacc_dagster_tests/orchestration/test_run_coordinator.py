@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,10 +13,19 @@ import pytest
 import yaml
 from dagster import DagsterRun, DagsterRunStatus
 from dagster._core.instance.ref import InstanceRef
+from dagster._core.storage import tags as dagster_tags
 
-from captionacc_dagster.orchestration.aging import age_queued_runs
+import captionacc_dagster
+from captionacc_dagster import tags
+from captionacc_dagster.orchestration.dagster_internals import UnsupportedDagster, check_queue_daemon
 from captionacc_dagster.orchestration.limits import LOCAL_POOL, MODAL_POOL, ensure_pool_slots
-from captionacc_dagster.orchestration.priority import (
+from captionacc_dagster.orchestration.priority import priority_run_tags
+from captionacc_dagster.orchestration.queue_order import current_priority, in_order
+from captionacc_dagster.orchestration.reconciliation import complete_tags
+from captionacc_dagster.orchestration.run_coordinator import PriorityAwareRunCoordinator
+from captionacc_dagster.orchestration.tenants import TenantDirectory
+from captionacc_dagster.settings import get_settings
+from captionacc_dagster.tags import (
     BASE_PRIORITY_TAG,
     DAGSTER_PRIORITY_TAG,
     FLOW_TAG,
@@ -23,12 +34,7 @@ from captionacc_dagster.orchestration.priority import (
     TIER_SOURCE_TAG,
     TIER_TAG,
     VIDEO_TAG,
-    priority_run_tags,
 )
-from captionacc_dagster.orchestration.queue_order import in_order
-from captionacc_dagster.orchestration.run_coordinator import PriorityAwareRunCoordinator
-from captionacc_dagster.orchestration.tenants import TenantDirectory
-from captionacc_dagster.settings import get_settings
 from captionacc_dagster_tests.orchestration.queue_harness import (
     EMBEDDED_YAML,
     KnownTenants,
@@ -103,12 +109,10 @@ def test_a_catalog_that_is_away_gives_free_until_it_is_back(open_queue: OpenQueu
         assert priority(queue, runs[0].run_id) == 50
         assert queue.tenants.questions == 1, "a catalog that is away is not asked for each run"
 
-        directory = Queue.fresh_directory(queue.tenants)
-        assert age_queued_runs(queue.instance, directory, datetime.now(UTC)).retagged == 0
-        queue.tenants.away = False
-        directory = Queue.fresh_directory(queue.tenants)
         later = datetime.now(UTC) + timedelta(hours=2)
-        assert age_queued_runs(queue.instance, directory, later).retagged == 3
+        assert list(complete_tags(queue.instance, Queue.fresh_directory(queue.tenants), later)) == []
+        queue.tenants.away = False
+        assert len(list(complete_tags(queue.instance, Queue.fresh_directory(queue.tenants), later))) == 3
         corrected = queue.instance.get_run_by_id(runs[0].run_id)
         assert corrected
         assert corrected.tags[REQUESTED_AT_TAG] == runs[0].tags[REQUESTED_AT_TAG]
@@ -127,8 +131,8 @@ def test_a_run_is_queued_even_when_tagging_fails(open_queue: OpenQueue, monkeypa
             run = queue.submit()
         assert run.status == DagsterRunStatus.QUEUED
         assert BASE_PRIORITY_TAG not in run.tags
-        age_queued_runs(queue.instance, Queue.fresh_directory(queue.tenants), datetime.now(UTC))
-        assert priority(queue, run.run_id) == 50
+        assert current_priority(run.tags, datetime.now(UTC)) == 50, "as if it were free"
+        assert queue.dequeue() == [run.run_id]
 
 
 def test_order_by_tier_age_and_request_time(open_queue: OpenQueue) -> None:
@@ -150,10 +154,6 @@ def test_order_by_tier_age_and_request_time(open_queue: OpenQueue) -> None:
         for name, run_id in submitted.items():
             base = {"f": 50, "p": 70, "e": 90}[name[0]]
             queue.instance.add_run_tags(run_id, {DAGSTER_PRIORITY_TAG: str(base)})
-        now = datetime.now(UTC)
-        outcome = age_queued_runs(queue.instance, Queue.fresh_directory(queue.tenants), now)
-        assert (outcome.queued, outcome.retagged) == (7, 4)
-        assert age_queued_runs(queue.instance, Queue.fresh_directory(queue.tenants), now).retagged == 0
         names = {run_id: name for name, run_id in submitted.items()}
         assert [names[run_id] for run_id in queue.dequeue()] == [
             "enterprise waiting 25 h",
@@ -192,16 +192,77 @@ def test_runs_that_do_not_say_when_they_were_asked_for_come_last_among_equals() 
     assert [run.job_name for run in in_order(runs)] == ["5", "4", "3", "0", "2", "1"]
 
 
-def test_aging_works_in_batches_oldest_first(open_queue: OpenQueue) -> None:
-    with open_queue() as queue:
-        runs = [queue.submit(tags=requested(0)).run_id for _ in range(12)]
-        later = datetime.now(UTC) + timedelta(hours=3)
-        directory = Queue.fresh_directory(queue.tenants)
-        first = age_queued_runs(queue.instance, directory, later, limit=5, page_size=4)
-        assert (first.queued, first.retagged, first.left) == (12, 5, 7)
-        assert [priority(queue, run_id) for run_id in runs] == [53] * 5 + [50] * 7
-        assert age_queued_runs(queue.instance, directory, later, limit=50, page_size=4).left == 0
-        assert {priority(queue, run_id) for run_id in runs} == {53}
+@pytest.mark.unit
+def test_a_waiting_run_passes_a_fresh_one_at_the_very_moment_it_reaches_it() -> None:
+    asked = datetime(2026, 1, 15, 10, tzinfo=UTC)
+    free = DagsterRun(job_name="free", tags=priority_run_tags("free", asked, now=asked))
+    moment = asked + timedelta(hours=20)
+    fresh = moment - timedelta(minutes=1)
+    premium = DagsterRun(job_name="premium", tags=priority_run_tags("premium", fresh, now=fresh))
+    names = [
+        [run.job_name for run in in_order([premium, free], now)] for now in (moment - timedelta(seconds=1), moment)
+    ]
+    assert names == [["premium", "free"], ["free", "premium"]]
+    assert free.tags[DAGSTER_PRIORITY_TAG] == "50", "the tag says the priority at submission"
+
+
+@pytest.mark.unit
+def test_ten_thousand_waiting_runs_are_sorted_in_a_second() -> None:
+    tiers = ("free", "premium", "enterprise")
+    runs = [
+        DagsterRun(job_name="crop_and_infer", tags=requested(number % 40, tiers[number % 3]))
+        for number in range(10_000)
+    ]
+    began = time.process_time()
+    ordered = in_order(runs)
+    assert time.process_time() - began < 1.0
+    now = datetime.now(UTC)
+    priorities = [current_priority(run.tags, now) for run in ordered]
+    assert priorities == sorted(priorities, reverse=True)
+
+
+class _OtherName:
+    def _get_runs_to_dequeue(self) -> None: ...
+
+
+class _OtherSignature:
+    def _priority_sort(self, runs: list[DagsterRun], limits: object) -> list[DagsterRun]:
+        return runs
+
+    def _get_runs_to_dequeue(self) -> None:
+        self._priority_sort([], None)
+
+
+class _SortsElsewhere:
+    def _priority_sort(self, runs: list[DagsterRun]) -> list[DagsterRun]:
+        return runs
+
+    def _get_runs_to_dequeue(self) -> None: ...
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("daemon", [_OtherName, _OtherSignature, _SortsElsewhere])
+def test_a_dagster_that_sorts_otherwise_is_refused_at_the_start(daemon: type) -> None:
+    with pytest.raises(UnsupportedDagster, match=r"does not sort its queue by \w+\._priority_sort"):
+        check_queue_daemon(daemon)
+
+
+@pytest.mark.unit
+def test_private_names_of_dagster_are_in_one_file_and_the_tags_are_its_own() -> None:
+    package = Path(captionacc_dagster.__file__).parent
+    private = re.compile(r"^\s*(?:from|import) dagster\._", re.MULTILINE)
+    assert [path.name for path in package.rglob("*.py") if private.search(path.read_text())] == ["dagster_internals.py"]
+    named = {
+        tags.DAGSTER_PRIORITY_TAG: dagster_tags.PRIORITY_TAG,
+        tags.PARTITION_TAG: dagster_tags.PARTITION_NAME_TAG,
+        tags.BACKFILL_TAG: dagster_tags.BACKFILL_ID_TAG,
+        tags.PARENT_RUN_TAG: dagster_tags.PARENT_RUN_ID_TAG,
+        tags.WILL_RETRY_TAG: dagster_tags.WILL_RETRY_TAG,
+        tags.AUTO_RETRY_RUN_TAG: dagster_tags.AUTO_RETRY_RUN_ID_TAG,
+        tags.RETRY_NUMBER_TAG: dagster_tags.RETRY_NUMBER_TAG,
+    }
+    assert len(named) == 7
+    assert all(ours == theirs for ours, theirs in named.items())
 
 
 @pytest.mark.parametrize("count", [150, pytest.param(1000, marks=pytest.mark.slow)])

@@ -22,7 +22,11 @@ from dagster import DagsterRun
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres, open_catalog
 from captionacc_dagster.orchestration.instance import prepare_dagster_home
-from captionacc_dagster.orchestration.priority import (
+from captionacc_dagster.orchestration.queue_order import in_order
+from captionacc_dagster.settings import Settings
+from captionacc_dagster.storage.keys import VideoKeys
+from captionacc_dagster.storage.local import LocalObjectStore
+from captionacc_dagster.tags import (
     AGE_BOOSTING_TAG,
     BASE_PRIORITY_TAG,
     DAGSTER_PRIORITY_TAG,
@@ -32,10 +36,6 @@ from captionacc_dagster.orchestration.priority import (
     TIER_TAG,
     VIDEO_TAG,
 )
-from captionacc_dagster.orchestration.queue_order import in_order
-from captionacc_dagster.settings import Settings
-from captionacc_dagster.storage.keys import VideoKeys
-from captionacc_dagster.storage.local import LocalObjectStore
 from captionacc_dagster_tests.cli.conftest import command_environment
 from captionacc_dagster_tests.servers import free_port
 from captionacc_dagster_tests.small_clips import make_clip

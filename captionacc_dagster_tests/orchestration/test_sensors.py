@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,6 @@ from dagster import (
     build_sensor_context,
 )
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
-from dagster._core.storage.tags import AUTO_RETRY_RUN_ID_TAG, PARENT_RUN_ID_TAG, WILL_RETRY_TAG
 from dagster._core.test_utils import create_run_for_test
 
 from captionacc_dagster.catalog.calls import Retries
@@ -29,11 +29,22 @@ from captionacc_dagster.catalog.errors import CatalogUnavailable
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, ProcessingRequest, Video
 from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.orchestration import sensors
-from captionacc_dagster.orchestration.priority import DAGSTER_PRIORITY_TAG, REQUEST_TAG
-from captionacc_dagster.orchestration.workers import WORKER_TAG, register_worker, this_worker
+from captionacc_dagster.orchestration.priority import priority_run_tags
+from captionacc_dagster.orchestration.workers import register_worker, this_worker
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster.storage.keys import VideoKeys
 from captionacc_dagster.storage.local import LocalObjectStore
+from captionacc_dagster.tags import (
+    AUTO_RETRY_RUN_TAG,
+    DAGSTER_PRIORITY_TAG,
+    PARENT_RUN_TAG,
+    REQUEST_TAG,
+    TENANT_TAG,
+    TIER_SOURCE_TAG,
+    VIDEO_TAG,
+    WILL_RETRY_TAG,
+    WORKER_TAG,
+)
 from captionacc_dagster_tests.orchestration.instances import postgres_instance
 from captionacc_dagster_tests.orchestration.queue_harness import remote_origin
 from captionacc_dagster_tests.small_clips import make_clip
@@ -219,8 +230,8 @@ def test_a_crashed_run_hands_its_request_to_its_retry(floor: Floor) -> None:
     floor.end(run, DagsterRunStatus.FAILURE)
     floor.tick(sensors.run_outcomes)
     assert floor.request_of(video).state == "launched"
-    retry = floor.run("video_initial_processing", {**run.tags, PARENT_RUN_ID_TAG: run.run_id}, DagsterRunStatus.QUEUED)
-    floor.instance.add_run_tags(run.run_id, {AUTO_RETRY_RUN_ID_TAG: retry.run_id})
+    retry = floor.run("video_initial_processing", {**run.tags, PARENT_RUN_TAG: run.run_id}, DagsterRunStatus.QUEUED)
+    floor.instance.add_run_tags(run.run_id, {AUTO_RETRY_RUN_TAG: retry.run_id})
     floor.tick(sensors.run_outcomes)
     assert (floor.request_of(video).state, floor.request_of(video).run_id) == ("launched", retry.run_id)
     floor.end(retry, DagsterRunStatus.SUCCESS)
@@ -318,17 +329,15 @@ def test_reconcile_marks_a_video_that_nothing_works_on(floor: Floor) -> None:
     assert "interrupted" in str(row.error_details)
 
 
-def test_aging_as_a_sensor(floor: Floor) -> None:
+def test_reconcile_finds_the_tenant_of_a_run_that_was_queued_without_it(floor: Floor) -> None:
     video = floor.video()
-    floor.sql("update captionacc.processing_requests set requested_at = requested_at - interval '90 minutes'")
-    floor.tick(sensors.new_videos)
-    run = floor.run_of(video)
-    assert run.tags[DAGSTER_PRIORITY_TAG] == "91"
-    floor.instance.add_run_tags(run.run_id, {DAGSTER_PRIORITY_TAG: "90"})
-    with build_sensor_context(instance=floor.instance, resources={"catalog": floor.catalog}) as context:
-        skip: Any = sensors.priority_aging(context)
-    assert skip.skip_message == "updated the priority of 1 of 1 queued runs"
-    assert floor.run_of(video).tags[DAGSTER_PRIORITY_TAG] == "91"
+    tags = priority_run_tags("free", datetime.now(UTC)) | {TIER_SOURCE_TAG: "catalog-unavailable"}
+    run = floor.run("crop_and_infer", {**tags, VIDEO_TAG: str(video.id)}, DagsterRunStatus.QUEUED)
+    floor.tick(sensors.reconcile)
+    completed = floor.instance.get_run_by_id(run.run_id)
+    assert completed
+    assert (completed.tags[TENANT_TAG], completed.tags[TIER_SOURCE_TAG]) == (str(LOCAL_TENANT_ID), "catalog")
+    assert completed.tags[DAGSTER_PRIORITY_TAG] == "90"
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from captionacc_dagster.compute.base import BadInput, ComputeUnavailable, QuotaE
 from captionacc_dagster.compute.results import ExtractResult
 from captionacc_dagster.orchestration.flows import Flow
 from captionacc_dagster.orchestration.history import video_history
-from captionacc_dagster.orchestration.priority import FLOW_TAG, REQUEST_TAG, TENANT_TAG, TIER_TAG, VIDEO_TAG
+from captionacc_dagster.tags import FLOW_TAG, REQUEST_TAG, TENANT_TAG, TIER_TAG, VIDEO_TAG
 from captionacc_dagster_tests.recovery.conftest import FlowHarness, failing
 
 pytestmark = pytest.mark.recovery

@@ -1,0 +1,80 @@
+"""Everything of Dagster that has no public name, and the one hook into its queue.
+
+No other module imports from ``dagster._…``. What is imported here fails at once on a release that lacks it; the hook
+has a check of its own.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+
+from dagster import DagsterRun
+from dagster._config.config_schema import UserConfigSchema
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster._core.run_coordinator.queued_run_coordinator import RunQueueConfig
+from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
+from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
+from dagster._core.storage.root import LocalArtifactStorage
+from dagster._core.storage.runs.schema import RunsTable, RunTagsTable
+from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
+from dagster._serdes import ConfigurableClassData
+
+__all__ = [
+    "NOT_FINISHED_STATUSES",
+    "ConfigurableClassData",
+    "LocalArtifactStorage",
+    "LocalComputeLogManager",
+    "RunQueueConfig",
+    "RunTagsTable",
+    "RunsTable",
+    "SqlRunStorage",
+    "UnresolvedAssetJobDefinition",
+    "UnsupportedDagster",
+    "UserConfigSchema",
+    "sort_queue_by",
+]
+
+
+class UnsupportedDagster(Exception):
+    """This release of Dagster sorts its queue in another way than the one that we replace."""
+
+
+def sort_queue_by(order: Callable[[Iterable[DagsterRun]], list[DagsterRun]]) -> None:
+    """Make this process's queue daemon start runs in this order; Dagster has no setting for it.
+
+    ``dagster-daemon`` creates the daemon itself, after the coordinator, so its class must be patched.
+
+    Raises:
+        UnsupportedDagster: the daemon has no such method, or does not call it.
+    """
+    # Only the daemon and the webserver create a coordinator, so only they need this module.
+    from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
+
+    check_queue_daemon(QueuedRunCoordinatorDaemon)
+
+    def priority_sort(self: QueuedRunCoordinatorDaemon, runs: Iterable[DagsterRun]) -> list[DagsterRun]:
+        return order(runs)
+
+    QueuedRunCoordinatorDaemon._priority_sort = priority_sort
+
+
+def check_queue_daemon(daemon: type) -> None:
+    """Verify that a queue daemon's class sorts all waiting runs by the method that we replace.
+
+    Raises:
+        UnsupportedDagster: it does not.
+    """
+    sorting, choosing = getattr(daemon, "_priority_sort", None), getattr(daemon, "_get_runs_to_dequeue", None)
+    if (
+        sorting is None
+        or choosing is None
+        or list(inspect.signature(sorting).parameters) != ["self", "runs"]
+        or "_priority_sort" not in choosing.__code__.co_names
+    ):
+        from dagster import __version__
+
+        raise UnsupportedDagster(
+            f"Dagster {__version__} does not sort its queue by {daemon.__name__}._priority_sort(runs), so runs would "
+            "start in a wrong order; install the release that requirements.lock names"
+        )
