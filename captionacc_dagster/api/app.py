@@ -14,7 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from captionacc_dagster import __version__
-from captionacc_dagster.api import actions, caption_edits, health, metrics, videos, webhooks
+from captionacc_dagster.api import actions, caption_edits, film, health, metrics, videos, webhooks
 from captionacc_dagster.api.errors import add_error_handlers
 from captionacc_dagster.api.metrics import HttpMetrics, MetricsMiddleware
 from captionacc_dagster.api.middleware import BodyLimitMiddleware, ClientLimitMiddleware, RequestMiddleware
@@ -50,7 +50,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.services = services
     app.state.metrics = HttpMetrics(services)
-    for module in (health, metrics, webhooks, actions, videos, caption_edits, sessions, pages, media):
+    for module in (health, metrics, webhooks, actions, videos, film, caption_edits, sessions, pages, media):
         app.include_router(module.router)
     add_error_handlers(app)
     _describe(app)

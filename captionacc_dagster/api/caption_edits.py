@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -30,10 +31,18 @@ from captionacc_dagster.api.views import (
     Edited,
     Job,
     MergeCaptions,
+    ReplaceText,
     SplitCaption,
 )
-from captionacc_dagster.captioning.files.caption_edits import UNCHANGED, CaptionEditor, CaptionNotFound, edit_captions
+from captionacc_dagster.captioning.files.caption_edits import (
+    UNCHANGED,
+    CaptionEditor,
+    CaptionNotFound,
+    edit_captions,
+    replaced_text,
+)
 from captionacc_dagster.captioning.files.captions_database import StoredCaption, read_captions
+from captionacc_dagster.captioning.files.edit_journal import Direction, read_steps
 from captionacc_dagster.catalog.models import Video
 from captionacc_dagster.orchestration.subtitle_files import download_captions, publish_captions, publish_subtitles
 from captionacc_dagster.storage.errors import ObjectNotFound
@@ -76,10 +85,10 @@ def correct_caption(
     answer: Response,
     if_match: IfMatch = None,
 ) -> Edited:
-    """Change times, text, or notes; afterward the caption counts as confirmed."""
+    """Change times, text, notes, kind, or track; afterward the caption counts as confirmed."""
     given = body.model_dump(exclude_unset=True)
     texts = {name: given.get(name, UNCHANGED) for name in ("text", "text_status", "text_notes")}
-    times = {name: given.get(name) for name in ("start_ms", "end_ms", "state")}
+    times = {name: given.get(name) for name in ("start_ms", "end_ms", "state", "kind", "track")}
     return _edit(services, caller, video, answer, if_match, lambda e: [e.correct(caption_id, **times, **texts)])
 
 
@@ -88,12 +97,12 @@ def confirm_captions(
     services: ServicesDependency,
     caller: CallerDependency,
     video: VideoDependency,
-    body: ConfirmCaptions,
     answer: Response,
+    body: ConfirmCaptions | None = None,
     if_match: IfMatch = None,
 ) -> Edited:
-    """Mark start and end of captions as correct; processing never changes them again."""
-    return _edit(services, caller, video, answer, if_match, lambda e: e.confirm(body.caption_ids))
+    """Mark captions as right, without a body every one; processing never changes them again."""
+    return _edit(services, caller, video, answer, if_match, lambda e: e.confirm(body.caption_ids if body else None))
 
 
 @router.post("/captions/merge", summary="Merge captions", responses=_EDIT)
@@ -136,6 +145,61 @@ def delete_caption(
     return _edit(services, caller, video, answer, if_match, lambda e: [e.delete(caption_id)])
 
 
+@router.post("/captions:undo", summary="Undo an edit", responses=_EDIT)
+def undo_edit(
+    services: ServicesDependency,
+    caller: CallerDependency,
+    video: VideoDependency,
+    answer: Response,
+    if_match: IfMatch = None,
+) -> Edited:
+    """Undo the caller's last edit; 409 if there is none, or if somebody changed its captions since."""
+    return _step(services, caller, video, answer, if_match, "undo")
+
+
+@router.post("/captions:redo", summary="Redo an edit", responses=_EDIT)
+def redo_edit(
+    services: ServicesDependency,
+    caller: CallerDependency,
+    video: VideoDependency,
+    answer: Response,
+    if_match: IfMatch = None,
+) -> Edited:
+    """Redo the edit that the caller undid last; 409 if there is none, or if somebody changed its captions since."""
+    return _step(services, caller, video, answer, if_match, "redo")
+
+
+@router.post("/captions:replace", summary="Search and replace", responses=_EDIT)
+def replace_text(
+    services: ServicesDependency,
+    caller: CallerDependency,
+    video: VideoDependency,
+    body: ReplaceText,
+    answer: Response,
+    if_match: IfMatch = None,
+) -> Edited:
+    """Replace text in all captions, or in some, as one edit; with `preview`, nothing is changed."""
+    wanted = None if body.caption_ids is None else set(body.caption_ids)
+
+    def texts(rows: Sequence[StoredCaption]) -> dict[int, str]:
+        replaced = {
+            row.id: replaced_text(
+                row.shown_text, body.search, body.replacement, match_case=body.match_case, whole_word=body.whole_word
+            )
+            for row in rows
+            if row.caption_frame_extents_state != "gap" and (wanted is None or row.id in wanted)
+        }
+        shown = {row.id: row.shown_text for row in rows}
+        return {number: text for number, text in replaced.items() if text != shown[number]}
+
+    if body.preview:
+        rows = stored_captions(services, video)
+        found = texts(rows)
+        changed = [replace(row, text=found[row.id]) for row in rows if row.id in found]
+        return Edited(captions=[CaptionView.of(row) for row in changed], ocr_job=None)
+    return _edit(services, caller, video, answer, if_match, lambda e: e.replace(texts(e.rows())))
+
+
 @router.post("/captions/{caption_id}/request-ocr", summary="Read a caption again", responses=_EDIT)
 def request_ocr(
     services: ServicesDependency,
@@ -173,10 +237,17 @@ def _edit(
             raise no_captions(video) from None
         duration = video.duration_seconds
         frame_rate = services.settings.cropped_frame_rate
-        with edit_captions(path, frame_rate, None if duration is None else round(duration * 1000)) as editor:
+        grid = services.frames.known_grid(video)
+        with edit_captions(
+            path,
+            frame_rate,
+            None if duration is None else round(duration * 1000),
+            user_id=str(caller.user_id),
+            native_frame=grid.frame_from if grid is not None else None,
+        ) as editor:
             changed = list(edit(editor))
             to_read, text_pending = editor.to_read, editor.text_pending
-        rows = read_captions(path)
+        rows, steps = read_captions(path), read_steps(path, str(caller.user_id))
         renew()
         publish_captions(services.store, video, path)
         publish_subtitles(services.store, video, path)
@@ -187,7 +258,26 @@ def _edit(
         if to_read and video.cropped_frames_version is not None
         else None
     )
-    return Edited(captions=[CaptionView.of(row) for row in changed], ocr_job=job)
+    return Edited(
+        captions=[CaptionView.of(row) for row in changed], ocr_job=job, undo_label=steps.undo, redo_label=steps.redo
+    )
+
+
+def _step(
+    services: Services, caller: Caller, video: Video, answer: Response, if_match: str | None, direction: Direction
+) -> Edited:
+    label, numbers = "", list[int]()
+
+    def go(editor: CaptionEditor) -> list[StoredCaption]:
+        nonlocal label, numbers
+        label, numbers = editor.undo(direction)
+        return [row for row in editor.rows() if row.id in numbers]
+
+    done = _edit(services, caller, video, answer, if_match, go)
+    there = {caption.id for caption in done.captions}
+    return done.model_copy(
+        update={"label": label, "removed_ids": [number for number in numbers if number not in there]}
+    )
 
 
 def _record(services: Services, video: Video, rows: Sequence[StoredCaption], *, open_text: bool) -> None:

@@ -40,14 +40,26 @@ def tagged_answer(
     if has_tag(request.headers.get("if-none-match"), tag):
         return Response(status_code=304, headers=sent)
     content = make()
+    part = requested_range(request, tag, len(content))
+    if part is None:
+        return Response(content, media_type=media_type, headers=sent)
+    first, last = part
+    sent["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
+    return Response(content[first : last + 1], 206, sent, media_type)
+
+
+def requested_range(request: Request, tag: str, size: int) -> tuple[int, int] | None:
+    """Return the first and last byte that a GET asks for; None for the whole content of this tag.
+
+    Raises:
+        ApiError: 416 for a range outside the content.
+    """
     asked = _RANGE.fullmatch(request.headers.get("range", "").strip().replace(" ", ""))
     fresh = request.headers.get("if-range", tag) == tag
     if asked is None or not fresh or asked.group(0) == "bytes=-":
         # For several ranges or another unit, a server may answer with the whole content.
-        return Response(content, media_type=media_type, headers=sent)
-    first, last = _bounds(asked.group(1), asked.group(2), len(content))
-    sent["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
-    return Response(content[first : last + 1], 206, sent, media_type)
+        return None
+    return _bounds(asked.group(1), asked.group(2), size)
 
 
 def _bounds(first: str, last: str, size: int) -> tuple[int, int]:

@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from captionacc_dagster.api.request_log import current_request_id
 from captionacc_dagster.captioning.files.caption_edits import CaptionNotFound, InvalidEdit
 from captionacc_dagster.captioning.files.databases import DatabaseError
+from captionacc_dagster.captioning.files.edit_journal import CannotUndo
 from captionacc_dagster.catalog.errors import CatalogError, CatalogUnavailable, Conflict, InvalidValue, NotFound
 from captionacc_dagster.storage.errors import ObjectNotFound, StorageError
 from captionacc_dagster.storage.keys import InvalidKey
@@ -150,6 +151,7 @@ def add_error_handlers(app: FastAPI) -> None:
         _handler(CatalogError, _of_catalog),
         _handler(StorageError, _of_storage),
         _handler(CaptionNotFound, lambda error: _answer(404, str(error))),
+        _handler(CannotUndo, lambda error: _answer(409, str(error))),
         _handler(InvalidEdit, lambda error: _answer(422, str(error))),
         _handler(InvalidKey, lambda error: _answer(422, str(error))),
         _handler(DatabaseError, lambda error: _internal(error)),

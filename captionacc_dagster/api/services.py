@@ -14,6 +14,7 @@ from captionacc_dagster.api.audit import Audit
 from captionacc_dagster.api.dagster_client import DagsterAway, DagsterClient
 from captionacc_dagster.api.launcher import Launcher
 from captionacc_dagster.api.local_access import LOCAL_ISSUER, local_secret
+from captionacc_dagster.api.native_frames import NativeFrames
 from captionacc_dagster.api.rate_limits import RateLimits
 from captionacc_dagster.api.tokens import PublishedKeys, TokenVerifier
 from captionacc_dagster.catalog.base import Catalog
@@ -38,6 +39,7 @@ class Services:
         self.audit = Audit(lambda: self.catalog, self.limits)
         self.dagster = DagsterClient(settings.dagster_url)
         self.launcher = Launcher(lambda: self.catalog, self.dagster)
+        self.frames = NativeFrames(lambda: self.store)
         self._opening = threading.Lock()
         self._catalog: Catalog | None = None
         self._store: ObjectStore | None = None

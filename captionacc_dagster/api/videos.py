@@ -31,6 +31,7 @@ from captionacc_dagster.api.views import (
 )
 from captionacc_dagster.api.webhooks import no_control_characters
 from captionacc_dagster.captioning.files.captions_database import ExtentsState, StoredCaption, read_captions
+from captionacc_dagster.captioning.files.edit_journal import read_steps
 from captionacc_dagster.captioning.files.subtitles import Format
 from captionacc_dagster.catalog.errors import NotFound
 from captionacc_dagster.catalog.models import ProcessingRequest, Video, VideoStatus
@@ -84,6 +85,7 @@ def delete_video(services: ServicesDependency, owner: OwnerDependency, video: Vi
 def list_captions(
     request: Request,
     services: ServicesDependency,
+    caller: CallerDependency,
     video: VideoDependency,
     state: Annotated[
         list[ExtentsState] | None,
@@ -94,8 +96,12 @@ def list_captions(
     wanted = set(state) if state else {"predicted", "confirmed", "issue"}
 
     def make() -> bytes:
-        rows = [row for row in stored_captions(services, video) if row.caption_frame_extents_state in wanted]
-        return CaptionList(captions=[CaptionView.of(row) for row in rows]).model_dump_json().encode()
+        with _captions_database(services, video) as path:
+            rows = [row for row in read_captions(path) if row.caption_frame_extents_state in wanted]
+            steps = read_steps(path, str(caller.user_id))
+        captions = [CaptionView.of(row) for row in rows]
+        listed = CaptionList(captions=captions, undo_label=steps.undo, redo_label=steps.redo)
+        return listed.model_dump_json().encode()
 
     return tagged_answer(request, captions_tag(services, video), make, "application/json")
 

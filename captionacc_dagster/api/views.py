@@ -6,8 +6,10 @@ from datetime import datetime
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StrictStr, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
 
+from captionacc_dagster.captioning.captions import Kind
+from captionacc_dagster.captioning.files.caption_edits import LONGEST_TEXT
 from captionacc_dagster.captioning.files.captions_database import ExtentsState, OcrStatus, StoredCaption
 from captionacc_dagster.catalog.models import (
     FlowName,
@@ -34,7 +36,7 @@ def _printable(text: str) -> str:
     return text
 
 
-CaptionText = Annotated[StrictStr, Field(min_length=1, max_length=5000), AfterValidator(_printable)]
+CaptionText = Annotated[StrictStr, Field(min_length=1, max_length=LONGEST_TEXT), AfterValidator(_printable)]
 Note = Annotated[StrictStr, Field(max_length=2000), AfterValidator(_printable)]
 
 
@@ -175,6 +177,15 @@ class VideoPage(BaseModel):
     next_cursor: str | None = Field(description="Pass it as `cursor` for the next page; null on the last page.")
 
 
+class FrameGridView(BaseModel):
+    """When the native frames of a video begin. Frame `i` begins at `floor(first_ms + i * step_ms)` milliseconds."""
+
+    count: int
+    first_ms: float = Field(description="Time of frame 0.")
+    step_ms: float | None = Field(description="Time from frame to frame; null where it varies.")
+    steps_ms: list[int] | None = Field(description="Where it varies: whole milliseconds from each frame to the next.")
+
+
 class CaptionView(BaseModel):
     """A caption: half-open times on the video's clock, and its text."""
 
@@ -224,12 +235,19 @@ class CaptionList(BaseModel):
     """A video's captions in order of time."""
 
     captions: list[CaptionView]
+    undo_label: str | None = Field(default=None, description="What the caller can undo next, in words.")
+    redo_label: str | None = Field(default=None, description="What the caller can redo next, in words.")
 
 
-class Edited(CaptionList):
+class Edited(BaseModel):
     """The captions that an edit changed, and the OCR job that it started."""
 
+    captions: list[CaptionView]
+    removed_ids: list[int] = Field(default=[], description="Captions that undoing or redoing removed.")
     ocr_job: Job | None = Field(description="The job that reads these captions again; null if none is necessary.")
+    label: str | None = Field(default=None, description="What was undone or redone, in words.")
+    undo_label: str | None = Field(default=None, description="What the caller can undo next.")
+    redo_label: str | None = Field(default=None, description="What the caller can redo next.")
 
 
 class CorrectCaption(_Body):
@@ -241,6 +259,8 @@ class CorrectCaption(_Body):
     end_ms: Milliseconds | None = None
     text: CaptionText | None = None
     state: ExtentsState | None = None
+    kind: Kind | None = None
+    track: Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9 _.-]{1,60}$")] | None = None
     text_status: Annotated[StrictStr, Field(max_length=40), AfterValidator(_printable)] | None = None
     text_notes: Note | None = None
 
@@ -279,6 +299,21 @@ class ConfirmCaptions(_Body):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"caption_ids": [1, 2, 3]}]})
 
     caption_ids: CaptionIds
+
+
+class ReplaceText(_Body):
+    """Text to replace, taken literally; each caption keeps some text."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"search": "Jon", "replacement": "John"}]}
+    )
+
+    search: CaptionText
+    replacement: Annotated[StrictStr, Field(max_length=500), AfterValidator(_printable)]
+    match_case: StrictBool = False
+    whole_word: StrictBool = False
+    caption_ids: CaptionIds | None = Field(default=None, description="By default all captions.")
+    preview: StrictBool = Field(default=False, description="Return the captions as they would be; change nothing.")
 
 
 class SecurityEventView(BaseModel):

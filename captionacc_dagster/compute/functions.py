@@ -54,14 +54,15 @@ def extract_frames_and_ocr(
 ) -> ExtractResult:
     """Sample full frames, read them, and find where captions appear.
 
-    Writes the full frames, ``raw-ocr.db.gz``, and last ``layout.db.gz``. A frame whose OCR fails is counted, and the
-    rest goes on.
+    Writes the full frames, the frame grid, ``raw-ocr.db.gz``, and last ``layout.db.gz``. A frame whose OCR fails is
+    counted, and the rest goes on.
 
     Raises:
         BadInput: the video is missing or cannot be decoded; the message names it and the reason.
     """
     from captionacc_dagster.captioning.layout.find import find_layout
     from captionacc_dagster.captioning.layout.sampler import Sampler
+    from captionacc_dagster.captioning.video.frame_grid import read_frame_grid
 
     started = time.monotonic()
     keys = VideoKeys(tenant_id, video_id)
@@ -70,6 +71,7 @@ def extract_frames_and_ocr(
         with Sampler(facts) as sampler:
             frames = _extract_full_frames(sampler, engine, frame_rate, store, keys, progress)
             layout = find_layout(facts, engine, frames, sampler=sampler, progress=progress)
+        store.publish(keys.frame_grid, read_frame_grid(facts).pack())
         databases.write_ocr_database(work / "raw-ocr.db", frames)
         databases.write_layout_database(work / "layout.db", layout, frames)
         for name, key in (("raw-ocr.db", keys.ocr_db), ("layout.db", keys.layout_db)):

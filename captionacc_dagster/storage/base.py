@@ -7,6 +7,7 @@ Prefixes are folders and end with ``/``. Every method accepts well-formed keys o
 from __future__ import annotations
 
 import hashlib
+import io
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -15,7 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from captionacc_dagster.storage.errors import ChecksumMismatch, DeleteFailed, ObjectNotFound, TruncatedBody
 from captionacc_dagster.storage.keys import InvalidKey, check_key, check_prefix, tenant_of
@@ -127,6 +128,18 @@ class ObjectStore(ABC):
     @abstractmethod
     def download_to_bytes(self, key: str) -> bytes:
         """Return an object's content."""
+
+    @abstractmethod
+    def read_range(self, key: str, start: int, stop: int) -> bytes:
+        """Return the bytes ``start <= i < stop`` of an object; fewer where it ends before.
+
+        Raises:
+            ValueError: the range is empty or begins before the object.
+        """
+
+    def open_ranges(self, key: str) -> BinaryIO:
+        """Return an object as a read-only file that seeks; only the parts that are read are fetched."""
+        return io.BufferedReader(_RangeFile(self, key), CHUNK_BYTES)
 
     @abstractmethod
     def open_local(self, key: str, work_dir: str | Path) -> AbstractContextManager[Path]:
@@ -281,6 +294,41 @@ class ObjectStore(ABC):
         kept = {item.key for item in published}
         self._delete_under(prefix, (key for key in self._keys_under(prefix) if key not in kept))
         return published
+
+
+class _RangeFile(io.RawIOBase):
+    """An object as a raw file: each read is one ranged request."""
+
+    def __init__(self, store: ObjectStore, key: str) -> None:
+        self._store, self._key = store, key
+        self._size = store.stat(key).size
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = max(0, origin + offset)
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        stop = min(self._size, self._at + len(buffer))
+        if stop <= self._at:
+            return 0
+        data = self._store.read_range(self._key, self._at, stop)
+        buffer[: len(data)] = data
+        self._at += len(data)
+        return len(data)
+
+
+def check_range(start: int, stop: int) -> None:
+    """Raise ValueError unless ``start..stop`` is a range of at least one byte."""
+    if not 0 <= start < stop:
+        raise ValueError(f"a range of bytes must not be empty or negative, got {start}..{stop}")
 
 
 def check_same_tenant(source_key: str, target_key: str) -> None:

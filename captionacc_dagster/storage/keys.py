@@ -188,6 +188,11 @@ class VideoKeys:
         """Key of the database of the layout."""
         return f"{self.server_prefix}layout.db.gz"
 
+    @property
+    def frame_grid(self) -> str:
+        """Key of the times of the video's native frames."""
+        return f"{self.server_prefix}frame-grid.json.gz"
+
     def cropped_frames_prefix(self, version: int) -> str:
         """Return the prefix of the chunks of one version of the cropped frames."""
         return f"{self.client_prefix}cropped_frames_v{_version(version)}/"

@@ -21,6 +21,7 @@ from captionacc_dagster.storage.base import (
     Published,
     check_content,
     check_expiry,
+    check_range,
     check_same_tenant,
     digest,
 )
@@ -111,6 +112,17 @@ class LocalObjectStore(ObjectStore):
         """See ``ObjectStore.download_to_bytes``."""
         with self._open(key) as stream:
             return stream.read()
+
+    def read_range(self, key: str, start: int, stop: int) -> bytes:
+        """See ``ObjectStore.read_range``."""
+        check_range(start, stop)
+        with self._open(key) as stream:
+            stream.seek(start)
+            return stream.read(stop - start)
+
+    def open_ranges(self, key: str) -> BinaryIO:
+        """See ``ObjectStore.open_ranges``; the store's own file."""
+        return self._open(key)
 
     @contextmanager
     def open_local(self, key: str, work_dir: str | Path) -> Iterator[Path]:

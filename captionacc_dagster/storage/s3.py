@@ -28,6 +28,7 @@ from captionacc_dagster.storage.base import (
     Published,
     check_content,
     check_expiry,
+    check_range,
     check_same_tenant,
     content_type_of,
     digest,
@@ -171,6 +172,19 @@ class S3ObjectStore(ObjectStore):
             expected = _metadata(response).get(_SHA256)
             sha256 = expected and hashlib.sha256(content).hexdigest()
             check_content(key, len(content), response["ContentLength"], sha256, expected)
+            return content
+
+        return self._retrying(key, read)
+
+    def read_range(self, key: str, start: int, stop: int) -> bytes:
+        """See ``ObjectStore.read_range``."""
+        check_key(key)
+        check_range(start, stop)
+
+        def read() -> bytes:
+            response = self._client.get_object(Bucket=self._bucket, Key=key, Range=f"bytes={start}-{stop - 1}")
+            content = b"".join(_chunks(response))
+            check_content(key, len(content), response["ContentLength"], None, None)
             return content
 
         return self._retrying(key, read)

@@ -341,3 +341,58 @@ def test_damaged_captions_are_our_fault(desk: Desk) -> None:
 
     assert answer.status_code == 500
     assert answer.headers["X-Request-ID"] in answer.json()["detail"]
+
+
+def test_edits_are_undone_and_redone_on_the_server(desk: Desk) -> None:
+    assert desk.call("POST", "/captions:undo").status_code == 409
+    desk.call("PATCH", "/captions/1", {"text": "typed"})
+    desk.call("POST", "/captions/merge", {"caption_ids": [2, 3]})
+    listed = desk.call("GET", "/captions").json()
+    assert (listed["undo_label"], listed["redo_label"]) == ("the merge", None)
+
+    undone = desk.call("POST", "/captions:undo").json()
+
+    assert (undone["label"], undone["undo_label"], undone["redo_label"]) == ("the merge", "the text", "the merge")
+    assert [caption["id"] for caption in undone["captions"]] == [2, 3]
+    assert [row.shown_text for row in desk.rows().values()] == ["typed", *TEXTS[1:]]
+    redone = desk.call("POST", "/captions:redo").json()
+    assert redone["removed_ids"] == [3]
+    assert sorted(desk.rows()) == [1, 2, 4]
+    other = desk.world.person(desk.person.tenant_id)
+    answer = desk.client.post(f"/videos/{desk.video.id}/captions:undo", headers=other.headers)
+    assert (answer.status_code, answer.json()["detail"]) == (409, "there is nothing to undo")
+
+
+def test_text_is_replaced_after_a_preview(desk: Desk) -> None:
+    body = {"search": "you", "replacement": "they", "whole_word": True}
+
+    preview = desk.call("POST", "/captions:replace", {**body, "preview": True}).json()
+    assert [caption["text"] for caption in preview["captions"]] == ["How are they?"]
+    assert [row.shown_text for row in desk.rows().values()] == list(TEXTS)
+
+    done = desk.call("POST", "/captions:replace", body).json()
+    assert [caption["text"] for caption in done["captions"]] == ["How are they?"]
+    assert desk.rows()[2].text == "How are they?"
+    assert desk.call("POST", "/captions:replace", {"search": "How are they?", "replacement": ""}).status_code == 422
+    long = {"search": "e", "replacement": "e" * 500}
+    assert desk.call("PATCH", "/captions/1", {"text": "e" * 20}).status_code == 200
+    assert desk.call("POST", "/captions:replace", long).status_code == 422
+
+
+def test_all_captions_are_confirmed_at_once(desk: Desk) -> None:
+    desk.call("DELETE", "/captions/4")
+
+    answer = desk.call("POST", "/captions/confirm")
+
+    assert answer.status_code == 200
+    states = [row.caption_frame_extents_state for row in desk.rows().values()]
+    assert states == ["confirmed", "confirmed", "confirmed", "gap"]
+    desk.call("POST", "/captions:undo")
+    states = [row.caption_frame_extents_state for row in desk.rows().values()]
+    assert states == ["predicted", "predicted", "predicted", "gap"]
+
+
+def test_kind_and_track_are_changed(desk: Desk) -> None:
+    assert desk.call("PATCH", "/captions/1", {"kind": "title", "track": "top"}).status_code == 200
+    assert (desk.rows()[1].kind, desk.rows()[1].track) == ("title", "top")
+    assert desk.call("PATCH", "/captions/1", {"kind": "poem"}).status_code == 422

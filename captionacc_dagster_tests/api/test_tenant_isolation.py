@@ -28,6 +28,7 @@ BODIES: dict[str, Any] = {
     "confirm_captions": {"caption_ids": [1]},
     "merge_captions": {"caption_ids": [1, 2]},
     "split_caption": {"at_ms": 1300},
+    "replace_text": {"search": "Hello", "replacement": "mine"},
 }
 # Not for people: each has its own way to say who asks (test_webhook_security.py, ../observability/test_metrics.py).
 PUBLIC = {"health", "ready", "receive", "metrics"}
@@ -52,6 +53,7 @@ def _url(path: str, video: Video, job: object = None) -> str:
         path.replace("{video_id}", str(video.id))
         .replace("{caption_id}", "1")
         .replace("{kind}", "srt")
+        .replace("{number}", "0")
         .replace("{job_id}", str(job or uuid4()))
     )
 

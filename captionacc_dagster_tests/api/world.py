@@ -153,6 +153,10 @@ class World:
             },
         )
 
+    def publish_film(self, video: Video, clip: Path) -> None:
+        """Store a clip as the video's file."""
+        self.store.upload_from_path(VideoKeys(str(video.tenant_id), str(video.id)).video, clip)
+
     def captions(self, video: Video) -> list[captions_database.StoredCaption]:
         with TemporaryDirectory() as name:
             key = VideoKeys(str(video.tenant_id), str(video.id)).captions_db

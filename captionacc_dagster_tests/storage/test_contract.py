@@ -424,3 +424,23 @@ def test_a_large_object_travels_in_parts(store: ObjectStore, video: VideoKeys, t
     )
     assert sum(received) == target.stat().st_size == size
     store.delete_prefix(tenant_prefix(video.tenant_id))
+
+
+def test_a_part_of_an_object_is_read(store: ObjectStore, video: VideoKeys) -> None:
+    content = bytes(range(256)) * 20
+    store.upload_file(video.video, content)
+
+    assert store.read_range(video.video, 0, 1) == content[:1]
+    assert store.read_range(video.video, 300, 700) == content[300:700]
+    assert store.read_range(video.video, 5000, 9999) == content[5000:]
+    for start, stop in ((5, 5), (-1, 5), (9, 2)):
+        with pytest.raises(ValueError):
+            store.read_range(video.video, start, stop)
+    with pytest.raises(ObjectNotFound):
+        store.read_range(video.captions_db, 0, 1)
+    with store.open_ranges(video.video) as file:
+        assert file.seek(-20, 2) == len(content) - 20
+        assert file.read() == content[-20:]
+        file.seek(1000)
+        assert file.read(10) == content[1000:1010]
+        assert file.tell() == 1010

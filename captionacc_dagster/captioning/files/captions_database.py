@@ -25,6 +25,7 @@ from captionacc_dagster.captioning.files.databases import (
     open_database,
     text_facts,
 )
+from captionacc_dagster.captioning.files.edit_journal import JOURNAL_SCHEMA
 from captionacc_dagster.captioning.files.words import fit_words, load_words
 from captionacc_dagster.captioning.geometry import BBox
 
@@ -49,7 +50,7 @@ CREATE TABLE captions(
     track TEXT NOT NULL DEFAULT '', bbox_left REAL, bbox_top REAL, bbox_right REAL, bbox_bottom REAL,
     {TEXT_FACTS_SCHEMA});
 CREATE INDEX captions_by_time ON captions(start_ms, end_ms);
-{WARNINGS_SCHEMA}"""
+{WARNINGS_SCHEMA}{JOURNAL_SCHEMA}"""
 SCHEMAS: Final = {"captions.db": _SCHEMA}
 
 

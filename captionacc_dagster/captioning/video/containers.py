@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
     import av
@@ -59,7 +59,9 @@ class SampleTable:
     longest_step: int
 
 
-def open_video(path: Path, accelerator: HWAccel | None = None, *, skip_probing: bool = False) -> InputContainer:
+def open_video(
+    path: Path, accelerator: HWAccel | None = None, *, skip_probing: bool = False, file: BinaryIO | None = None
+) -> InputContainer:
     """Open a file with FFmpeg.
 
     Args:
@@ -67,6 +69,7 @@ def open_video(path: Path, accelerator: HWAccel | None = None, *, skip_probing: 
         accelerator: decodes instead of the CPU.
         skip_probing: do not decode the first pictures while opening. Only for files whose `headers_suffice`; in others
             the first pictures may come in the wrong order.
+        file: the content, where it is not a file of this machine; ``path`` is then its name only.
 
     Raises:
         VideoError: the file is missing, unreadable, empty, or no video.
@@ -74,9 +77,14 @@ def open_video(path: Path, accelerator: HWAccel | None = None, *, skip_probing: 
     import av
     from av.error import FFmpegError
 
+    options = _OPTIONS | (_SKIP_PROBING if skip_probing else {})
+    if file is not None:
+        try:
+            return av.open(file, options=options)
+        except FFmpegError as error:
+            raise VideoError(path, "not a video file, or damaged beyond reading") from error
     _refuse_by_file(path)
     try:
-        options = _OPTIONS | (_SKIP_PROBING if skip_probing else {})
         return av.open(str(path.resolve()), options=options, hwaccel=accelerator)
     except FFmpegError as error:
         raise VideoError(path, _why_unreadable(path)) from error

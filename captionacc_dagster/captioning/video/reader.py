@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -314,6 +314,7 @@ class VideoReader:
             is good enough to find text, not to measure when it appears.
         threads: of the decoder.
         on_gpu: decode on NVDEC. Decoding then raises FFmpeg's errors where the GPU fails or the file is damaged.
+        file: the video's content, where ``facts.path`` is not a file of this machine.
 
     Raises:
         VideoError: the file can no longer be opened.
@@ -328,8 +329,10 @@ class VideoReader:
         skip_filter: str = "default",
         threads: int = 1,
         on_gpu: bool = False,
+        file: BinaryIO | None = None,
     ) -> None:
         self.facts = facts
+        self._file = file
         from av.video.reformatter import VideoReformatter
 
         self._decoder = (skip, skip_filter, threads)
@@ -343,7 +346,9 @@ class VideoReader:
             self._container = open_on_nvdec(facts.path, facts.codec, facts.pixel_format)
             self._stream = video_stream(self._container, facts.path, facts.stream_index)
             return
-        self._container = open_video(facts.path, skip_probing=facts.can_skip_probing)
+        if self._file is not None:
+            self._file.seek(0)
+        self._container = open_video(facts.path, skip_probing=facts.can_skip_probing, file=self._file)
         self._stream = video_stream(self._container, facts.path, facts.stream_index)
         context = self._stream.codec_context
         skip, skip_filter, threads = self._decoder

@@ -162,8 +162,7 @@ def frame_times(
     too_close = len(stamps) > 1 and span_s * MAX_FRAME_RATE < len(stamps) - 1
     if 2 * len(known) <= len(stamps) or too_close:
         return _untimed(zero, len(stamps), step_s, "has no timestamps" if not known else "has unusable timestamps")
-    gops = _gops(stamps)
-    order = [stamp for gop in gops for stamp in sorted(gop, key=_display_order)]
+    order = _in_display_order(stamps)
     clock = Clock(zero, time_base, step_s, repairs=True)
     times = [clock.time_of(stamp.pts) for stamp in order]
     is_continuous = not clock.jumps
@@ -230,6 +229,20 @@ def _untimed(zero: int, count: int, step_s: float, problem: str) -> FrameTimes:
         is_continuous=False,
         warnings=(warning,),
     )
+
+
+def display_times(packets: Iterable[PacketTime], clock: Clock) -> list[float]:
+    """Return when each frame of a whole stream is displayed, rising, in seconds.
+
+    Args:
+        packets: of the stream, in decoding order.
+        clock: of the stream, unused so far.
+    """
+    return [clock.time_of(stamp.pts) for stamp in _in_display_order(list(packets))]
+
+
+def _in_display_order(stamps: Sequence[PacketTime]) -> list[PacketTime]:
+    return [stamp for gop in _gops(stamps) for stamp in sorted(gop, key=_display_order)]
 
 
 def _gops(stamps: Sequence[PacketTime]) -> list[list[PacketTime]]:

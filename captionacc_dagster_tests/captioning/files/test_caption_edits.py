@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from captionacc_dagster.captioning.captions import Caption, Word
-from captionacc_dagster.captioning.files.caption_edits import CaptionNotFound, InvalidEdit, edit_captions
+from captionacc_dagster.captioning.files.caption_edits import (
+    CaptionEditor,
+    CaptionNotFound,
+    InvalidEdit,
+    edit_captions,
+    replaced_text,
+)
 from captionacc_dagster.captioning.files.captions_database import (
     OcrUpdate,
     StoredCaption,
@@ -19,6 +26,7 @@ from captionacc_dagster.captioning.files.captions_database import (
     write_ocr_updates,
 )
 from captionacc_dagster.captioning.files.databases import SCHEMA_VERSION, DatabaseError, decompress
+from captionacc_dagster.captioning.files.edit_journal import CannotUndo, Steps, read_steps
 from captionacc_dagster.captioning.geometry import BBox
 
 pytestmark = pytest.mark.unit
@@ -99,7 +107,7 @@ def test_corrected_times_are_read_anew(path: Path) -> None:
 
     row = by_id(path)[1]
     assert (row.start_ms, row.end_ms, row.start_frame_index, row.end_frame_index) == (950, 1810, 10, 19)
-    assert (row.caption_ocr, row.caption_ocr_status) == (None, "queued")
+    assert (row.caption_ocr, row.caption_ocr_status) == ("text 1", "queued")
     assert row.native_start_frame is None
 
 
@@ -290,3 +298,102 @@ def test_an_edit_that_fails_leaves_an_old_database_as_it_was(tmp_path: Path) -> 
     with sqlite3.connect(path) as connection:
         assert connection.execute("SELECT schema_version FROM database_metadata").fetchone() == (SCHEMA_VERSION,)
         assert connection.execute("SELECT kind, words FROM captions WHERE id = 1").fetchone() == ("caption", "[]")
+
+
+def test_a_boundary_that_stays_keeps_its_native_frame(path: Path) -> None:
+    with edit_captions(path, RATE, DURATION_MS, native_frame=lambda ms: ms // 40) as editor:
+        row = editor.correct(1, end_ms=2080)
+        assert (row.native_start_frame, row.native_end_frame) == (25, 52)
+        first, second = editor.split(1, 1520)
+        assert (first.native_start_frame, first.native_end_frame) == (25, 38)
+        assert (second.native_start_frame, second.native_end_frame) == (38, 52)
+
+
+def test_a_split_divides_the_text_and_nothing_is_blank_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "captions.db"
+    merge_captions(path, [_found(0, 4), _found(10, 14), _found(20, 24)], RATE)
+    write_ocr_updates(path, [OcrUpdate(1, "One two three four.", 0.9), OcrUpdate(2, "你好世界", 0.9)])
+    with edit_captions(path, RATE) as editor:
+        assert [row.shown_text for row in editor.split(1, 1900)] == ["One two", "three four."]
+        assert editor.to_read == [1, 4]
+        assert [row.shown_text for row in editor.split(2, 12_000)] == ["你好", "世界"]
+        editor.correct(3, text="typed words")
+        typed = editor.split(3, 22_000)
+        assert [(row.text, row.text_pending) for row in typed] == [("typed", True), ("words", True)]
+        assert editor.merge([row.id for row in typed]).shown_text == "typed words"
+
+
+def test_every_edit_is_undone_and_redone(path: Path) -> None:
+    def facts() -> list[tuple[int, int, int, str, str]]:
+        rows = read_captions(path)
+        return [
+            (row.id, row.start_ms, row.end_ms, row.shown_text, row.caption_frame_extents_state)
+            for row in rows
+            if row.caption_frame_extents_state != "gap"
+        ]
+
+    edits: list[Callable[[CaptionEditor], object]] = [
+        lambda editor: editor.correct(1, text="typed"),
+        lambda editor: editor.correct(1, start_ms=900),
+        lambda editor: editor.confirm(),
+        lambda editor: editor.split(1, 1500),
+        lambda editor: editor.merge([1, 2]),
+        lambda editor: editor.add(9000, 9500, "added"),
+        lambda editor: editor.delete(3),
+        lambda editor: editor.replace({4: "other"}),
+    ]
+    seen = [facts()]
+    for edit in edits:
+        with edit_captions(path, RATE, user_id="a") as editor:
+            edit(editor)
+        seen.append(facts())
+        assert seen[-1] != seen[-2]
+    assert read_steps(path, "a") == Steps("the replacement", None)
+    assert read_steps(path, "b") == Steps(None, None)
+    for expected in reversed(seen[:-1]):
+        with edit_captions(path, RATE, user_id="a") as editor:
+            editor.undo()
+        assert facts() == expected
+    with edit_captions(path, RATE, user_id="a") as editor, pytest.raises(CannotUndo):
+        editor.undo()
+    for expected in seen[1:]:
+        with edit_captions(path, RATE, user_id="a") as editor:
+            editor.undo("redo")
+        assert facts() == expected
+
+
+def test_undo_overwrites_nobody(path: Path) -> None:
+    with edit_captions(path, RATE, user_id="a") as editor:
+        editor.correct(1, text="mine")
+    with edit_captions(path, RATE, user_id="b") as editor:
+        editor.correct(1, text="theirs")
+    with edit_captions(path, RATE, user_id="a") as editor, pytest.raises(CannotUndo, match="caption 1 was changed"):
+        editor.undo()
+    assert by_id(path)[1].text == "theirs"
+
+
+def test_a_new_edit_ends_what_can_be_redone(path: Path) -> None:
+    for edit in ("one", "two"):
+        with edit_captions(path, RATE, user_id="a") as editor:
+            editor.correct(1, text=edit)
+    with edit_captions(path, RATE, user_id="a") as editor:
+        editor.undo()
+    assert read_steps(path, "a") == Steps("the text", "the text")
+    with edit_captions(path, RATE, user_id="a") as editor:
+        editor.delete(2)
+    assert read_steps(path, "a") == Steps("the deletion", None)
+
+
+@pytest.mark.parametrize(
+    ("search", "options", "expected"),
+    [
+        ("cat", {}, "dog, condog dog"),
+        ("cat", {"whole_word": True}, "dog, concat dog"),
+        ("Cat", {"match_case": True}, "cat, concat dog"),
+        ("c.t", {}, "cat, concat Cat"),
+    ],
+)
+def test_text_is_replaced_literally(search: str, options: dict[str, bool], expected: str) -> None:
+    given = {"match_case": False, "whole_word": False, **options}
+    assert replaced_text("cat, concat Cat", search, "dog", **given) == expected
+    assert replaced_text("a", "a", r"\1", match_case=False, whole_word=False) == r"\1"

@@ -1,0 +1,116 @@
+"""The video itself: its bytes by range, as players ask for them, and its native frames by number."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request
+from fastapi.responses import Response, StreamingResponse
+
+from captionacc_dagster.api.auth import VideoDependency
+from captionacc_dagster.api.conditional import CACHE_CONTROL, entity_tag, has_tag, requested_range, tagged_answer
+from captionacc_dagster.api.errors import ApiError, responses
+from captionacc_dagster.api.native_frames import Part
+from captionacc_dagster.api.services import ServicesDependency
+from captionacc_dagster.api.views import FrameGridView
+from captionacc_dagster.captioning.video.containers import VideoError
+from captionacc_dagster.orchestration.subtitle_files import video_keys
+from captionacc_dagster.storage.base import ObjectStore
+from captionacc_dagster.storage.errors import ObjectNotFound
+
+router = APIRouter(prefix="/videos/{video_id}", tags=["videos"])
+
+_READ = responses(401, 403, 404, 422, 429, 503)
+_CHUNK_BYTES = 1 << 20
+# A video's file never changes.
+_FOR_A_WEEK = "private, max-age=604800"
+
+FrameNumber = Annotated[int, Path(ge=0, le=99_999_999)]
+
+
+@router.get("/frames", summary="Read the frame grid", responses=_READ)
+def read_frame_grid(services: ServicesDependency, video: VideoDependency, answer: Response) -> FrameGridView:
+    """Return when each native frame of the video begins, in whole milliseconds."""
+    try:
+        grid = services.frames.grid(video)
+    except ObjectNotFound:
+        raise ApiError(404, "the video's file is not there") from None
+    except VideoError as error:
+        raise ApiError(404, f"the video cannot be read: {error.reason}") from error
+    answer.headers["Cache-Control"] = _FOR_A_WEEK
+    step, times = grid.steady_step_ms, grid.times_ms
+    steps = None if step is not None else [after - before for before, after in itertools.pairwise(times)]
+    return FrameGridView(
+        count=grid.count, first_ms=grid.times_us[0] / 1000 if grid.count else 0.0, step_ms=step, steps_ms=steps
+    )
+
+
+@router.get(
+    "/frames/{number}",
+    summary="Read a native frame",
+    response_class=Response,
+    responses={**_READ, 200: {"description": "The frame.", "content": {"image/jpeg": {}}}},
+)
+def read_frame(
+    services: ServicesDependency,
+    video: VideoDependency,
+    number: FrameNumber,
+    part: Annotated[Part, Query(description="The whole picture, or only the caption region.")] = "picture",
+) -> Response:
+    """Return one native frame of the video as JPEG; frames count from 0."""
+    try:
+        picture = services.frames.picture(video, number, part)
+    except ObjectNotFound:
+        raise ApiError(404, "the video's file is not there") from None
+    except IndexError as error:
+        raise ApiError(404, str(error)) from error
+    except VideoError as error:
+        raise ApiError(404, f"the video cannot be read: {error.reason}") from error
+    return Response(picture, media_type="image/jpeg", headers={"Cache-Control": _FOR_A_WEEK})
+
+
+@router.get(
+    "/media",
+    summary="Read the video file",
+    response_class=Response,
+    responses={
+        **responses(401, 403, 404, 416, 422, 429, 503),
+        200: {"description": "The file.", "content": {"video/*": {}}},
+        206: {"description": "A part of the file (`Range`)."},
+        304: {"description": "Unchanged (`If-None-Match`)."},
+    },
+)
+def read_media(request: Request, services: ServicesDependency, video: VideoDependency) -> Response:
+    """Return the uploaded file, or the part that `Range` names, as players ask for it."""
+    key = video_keys(video).video
+    try:
+        info = services.store.stat(key)
+    except ObjectNotFound:
+        raise ApiError(404, "the video's file is not there") from None
+    tag = entity_tag(info.etag, info.size, info.modified)
+    if info.size == 0:
+        return tagged_answer(request, tag, lambda: b"", "application/octet-stream")
+    headers = {"ETag": tag, "Cache-Control": CACHE_CONTROL, "Accept-Ranges": "bytes"}
+    if has_tag(request.headers.get("if-none-match"), tag):
+        return Response(status_code=304, headers=headers)
+    part = requested_range(request, tag, info.size)
+    first, last = part or (0, info.size - 1)
+    if part:
+        headers["Content-Range"] = f"bytes {first}-{last}/{info.size}"
+    headers["Content-Length"] = str(last - first + 1)
+    kind = _media_type(services.store.read_range(key, 0, 16))
+    return StreamingResponse(_bytes(services.store, key, first, last + 1), 206 if part else 200, headers, kind)
+
+
+def _bytes(store: ObjectStore, key: str, start: int, stop: int) -> Iterator[bytes]:
+    for at in range(start, stop, _CHUNK_BYTES):
+        yield store.read_range(key, at, min(stop, at + _CHUNK_BYTES))
+
+
+def _media_type(head: bytes) -> str:
+    """Return the media type by a file's first bytes; the key always ends with ``.mp4``."""
+    if head[4:8] == b"ftyp":
+        return "video/mp4"
+    return "video/webm" if head[:4] == b"\x1aE\xdf\xa3" else "application/octet-stream"
