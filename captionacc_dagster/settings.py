@@ -153,10 +153,18 @@ class Settings(BaseSettings):
         default="memory://",
         description="Where requests are counted: memory:// for one process; redis://… or postgresql://… for several.",
     )
-    rate_limit_webhooks: str = Field(default="80/10 second", description="Limit of webhooks per client.")
-    rate_limit_client: str = Field(default="600/minute", description="Limit of all requests per client.")
-    rate_limit_tenant: str = Field(default="1200/minute", description="Limit of all requests per tenant.")
-    rate_limit_failures: str = Field(default="30/minute", description="Limit of refused credentials per client.")
+    rate_limit_webhooks: str = Field(
+        default="80/10 second", validate_default=False, description="Limit of webhooks per client."
+    )
+    rate_limit_client: str = Field(
+        default="600/minute", validate_default=False, description="Limit of all requests per client."
+    )
+    rate_limit_tenant: str = Field(
+        default="1200/minute", validate_default=False, description="Limit of all requests per tenant."
+    )
+    rate_limit_failures: str = Field(
+        default="30/minute", validate_default=False, description="Limit of refused credentials per client."
+    )
     trusted_proxies: Annotated[list[str], NoDecode] = Field(
         default_factory=list,
         description="Addresses or networks, comma separated, whose X-Forwarded-For is trusted; none by default.",

@@ -14,9 +14,10 @@ from typing import Any
 from dagster import Definitions, InitResourceContext, resource
 
 from captionacc_dagster import definitions
+from captionacc_dagster.backends import open_store
 from captionacc_dagster.captioning.ocr.engines import create_engine
 from captionacc_dagster.compute.local import LocalCompute
-from captionacc_dagster.resources import dagster_resources, open_store
+from captionacc_dagster.resources import dagster_resources
 from captionacc_dagster.settings import get_settings
 
 CALLS = "timed-calls.jsonl"

@@ -17,11 +17,11 @@ from captionacc_dagster.api.local_access import LOCAL_ISSUER, local_secret
 from captionacc_dagster.api.native_frames import NativeFrames
 from captionacc_dagster.api.rate_limits import RateLimits
 from captionacc_dagster.api.tokens import PublishedKeys, TokenVerifier
+from captionacc_dagster.backends import open_catalog, open_store
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.calls import Retries
 from captionacc_dagster.catalog.errors import CatalogUnavailable
 from captionacc_dagster.orchestration.instance import open_instance
-from captionacc_dagster.resources import open_catalog, open_store
 from captionacc_dagster.settings import Settings
 from captionacc_dagster.storage.base import ObjectStore
 

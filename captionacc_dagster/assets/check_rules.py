@@ -11,7 +11,6 @@ from typing import Literal
 from captionacc_dagster.captioning.captions import Caption, Cue, PairResult
 from captionacc_dagster.captioning.extents.labels import label_pairs
 from captionacc_dagster.captioning.files.captions_database import StoredCaption
-from captionacc_dagster.captioning.files.chunks import FRAMES_PER_CHUNK, LEVELS, level_of
 from captionacc_dagster.captioning.files.subtitles import FORMATS, Format, SubtitleError, parse_subtitles, text_lines
 from captionacc_dagster.captioning.layout.model import Detection
 from captionacc_dagster.storage.keys import InvalidKey, check_owned
@@ -131,6 +130,8 @@ def every_chunk_is_there(stored: Iterable[str], frame_count: int) -> Verdict:
         stored: names under the version's prefix, ``modulo_{level}/chunk_{first_frame:010d}.webm``.
         frame_count: number of cropped frames.
     """
+    from captionacc_dagster.captioning.files.chunks import FRAMES_PER_CHUNK, LEVELS, level_of
+
     expected = {
         f"modulo_{level}/chunk_{first:010d}.webm"
         for level in LEVELS

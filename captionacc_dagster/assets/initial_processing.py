@@ -5,10 +5,9 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
-import numpy as np
 from dagster import AssetExecutionContext, MaterializeResult, MetadataValue, ResourceParam, multi_asset
-from numpy.typing import NDArray
 
 from captionacc_dagster.assets.drawings import (
     LayoutNotes,
@@ -31,6 +30,10 @@ from captionacc_dagster.orchestration.flows import videos_partitions
 from captionacc_dagster.resources import ProgressReporter, compute_pool
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster.storage.base import ObjectStore
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 MAX_SHEET_FRAMES = 9
 
@@ -155,7 +158,7 @@ def _layout_materialization(
     result: ExtractResult,
     layout: databases.Layout,
     call: Mapping[str, str | int | float | bool],
-    background: NDArray[np.uint8],
+    background: "NDArray[np.uint8]",
     over_time: Sequence[tuple[float, MarkedBoxes]],
 ) -> MaterializeResult:
     region, seconds = layout.crop_region, result.processing_duration_seconds
@@ -184,9 +187,10 @@ def _layout_materialization(
 
 def _frames(
     store: ObjectStore, prefix: str, times: Mapping[int, float], boxes: Mapping[int, MarkedBoxes]
-) -> list[tuple[float, NDArray[np.uint8], MarkedBoxes]]:
+) -> "list[tuple[float, NDArray[np.uint8], MarkedBoxes]]":
     """Return some full frames, spread over the video: time in seconds, picture (RGB), and boxes."""
     import cv2
+    import numpy as np
 
     keys = store.list_files(prefix)
     frames = []

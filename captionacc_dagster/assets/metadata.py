@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from dagster import MarkdownMetadataValue, MetadataValue
 
 from captionacc_dagster.assets.drawings import resized
+from captionacc_dagster.captioning.captions import clock
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,12 +104,3 @@ def warning_metadata(warnings: Iterable[CaptionWarning | VideoWarning]) -> dict[
     """Return ``warnings`` as a Markdown list of their sentences; nothing if there are none."""
     lines = [warning.message for warning in warnings]
     return {"warnings": MetadataValue.md(bullet_list(lines))} if lines else {}
-
-
-def clock(seconds: float) -> str:
-    """Return a time as ``m:ss.mmm``, or ``h:mm:ss.mmm`` from one hour on."""
-    milliseconds = round(seconds * 1000)
-    minutes, rest = divmod(milliseconds, 60_000)
-    hours, minutes = divmod(minutes, 60)
-    tail = f"{rest // 1000:02d}.{rest % 1000:03d}"
-    return f"{hours}:{minutes:02d}:{tail}" if hours else f"{minutes}:{tail}"

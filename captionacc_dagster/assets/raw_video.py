@@ -6,7 +6,8 @@ from tempfile import TemporaryDirectory
 from dagster import AssetExecutionContext, MaterializeResult, MetadataValue, ResourceParam, asset
 
 from captionacc_dagster.assets.lifecycle import TRANSIENT_RETRIES, VideoRun
-from captionacc_dagster.assets.metadata import clock, picture
+from captionacc_dagster.assets.metadata import picture
+from captionacc_dagster.captioning.captions import clock
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.compute.base import BadInput
 from captionacc_dagster.orchestration.flows import videos_partitions

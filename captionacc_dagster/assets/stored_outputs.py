@@ -6,21 +6,22 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from dagster import AssetKey, AssetRecordsFilter, DagsterInstance
-from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.captions import Caption
 from captionacc_dagster.captioning.files import captions_database, databases
 from captionacc_dagster.captioning.files.captions_database import StoredCaption
-from captionacc_dagster.captioning.files.chunk_frames import read_cropped_frames
 from captionacc_dagster.captioning.files.subtitles import FORMATS, Format
 from captionacc_dagster.catalog.models import Video
 from captionacc_dagster.orchestration.subtitle_files import download_captions, subtitle_texts, video_keys
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.errors import ObjectNotFound
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 # A person's edit publishes the database and then the subtitles; between the two they differ for a moment.
 EDIT_SECONDS = 1.0
@@ -87,6 +88,8 @@ def cropped_frame_of_each(
     Only the first ``limit`` captions are shown. A frame of a coarse level is preferred, because each of its chunks
     covers many captions.
     """
+    from captionacc_dagster.captioning.files.chunk_frames import read_cropped_frames
+
     version = video.cropped_frames_version
     if version is None:
         return {}

@@ -202,3 +202,12 @@ class Timeline:
     ocr_recognitions: int
     seconds: dict[str, float]
     warnings: tuple[CaptionWarning, ...] = ()
+
+
+def clock(seconds: float) -> str:
+    """Return a time as ``m:ss.mmm``, or ``h:mm:ss.mmm`` from one hour on."""
+    milliseconds = round(seconds * 1000)
+    minutes, rest = divmod(milliseconds, 60_000)
+    hours, minutes = divmod(minutes, 60)
+    tail = f"{rest // 1000:02d}.{rest % 1000:03d}"
+    return f"{hours}:{minutes:02d}:{tail}" if hours else f"{minutes}:{tail}"

@@ -12,28 +12,29 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 from uuid import UUID
 
 import typer
-from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 
 from captionacc_dagster import __version__
-from captionacc_dagster.captioning.captions import KINDS
-from captionacc_dagster.captioning.files.subtitles import FORMATS, Format, SubtitleError, SubtitleOptions
-from captionacc_dagster.captioning.geometry import CropRegion
 from captionacc_dagster.catalog.errors import CatalogError
 from captionacc_dagster.cli.errors import ProcessError
 from captionacc_dagster.cli.languages import checked_languages, languages_app
 from captionacc_dagster.cli.modal import modal_app
-from captionacc_dagster.settings import Settings, get_settings
 from captionacc_dagster.storage.errors import StorageError
 
+# What only some commands need is imported by them: `captionacc --help` and wrong usage answer at once.
 if TYPE_CHECKING:
+    from captionacc_dagster.captioning.files.subtitles import Format, SubtitleOptions
+    from captionacc_dagster.captioning.geometry import CropRegion
     from captionacc_dagster.cli.process import Outcome
+    from captionacc_dagster.settings import Settings
 
 app = typer.Typer(
     help="Turn videos with burned-in captions into exact subtitle files.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    # Plain text: importing what draws boxes takes longer than all the rest of `--help`.
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 db_app = typer.Typer(help="The catalog's database.", no_args_is_help=True)
@@ -106,6 +107,8 @@ def refuse_option(option: str, message: str) -> NoReturn:
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
     """Turn errors that a person, a server, or a disk can cause into one line and exit code 1."""
+    from captionacc_dagster.captioning.files.subtitles import SubtitleError
+
     try:
         yield
     except (ProcessError, CatalogError, StorageError, SubtitleError) as error:
@@ -116,6 +119,10 @@ def errors_in_one_line() -> Iterator[None]:
 
 def settings() -> Settings:
     """Return the settings, or exit naming the invalid one."""
+    from pydantic import ValidationError
+
+    from captionacc_dagster.settings import get_settings
+
     try:
         return get_settings()
     except ValidationError as error:
@@ -126,6 +133,8 @@ def settings() -> Settings:
 
 def parse_formats(text: str) -> list[Format]:
     """Parse the value of ``--format``, such as ``"srt,vtt"``."""
+    from captionacc_dagster.captioning.files.subtitles import FORMATS
+
     chosen: list[Format] = []
     for part in (part.strip().lower() for part in text.split(",") if part.strip()):
         if part not in FORMATS:
@@ -144,6 +153,8 @@ def parse_lang(codes: str | None) -> str | None:
 
 def parse_region(text: str | None) -> CropRegion | None:
     """Parse the value of ``--crop-region``, ``"L,T,R,B"``."""
+    from captionacc_dagster.captioning.geometry import CropRegion
+
     try:
         return CropRegion.parse(text) if text is not None else None
     except ValueError as error:
@@ -154,6 +165,7 @@ def parse_subtitle_options(
     phrases: bool | None, join_gaps: float | None, include: list[str] | None
 ) -> SubtitleOptions | None:
     """Return the settings' subtitle options with those of the command line, or None if that has none."""
+    from captionacc_dagster.captioning.captions import KINDS
     from captionacc_dagster.orchestration.subtitle_files import subtitle_options
 
     changes: dict[str, Any] = {}
@@ -294,7 +306,7 @@ def upload(
 @app.command()
 def approve(video: VideoId, crop_region: Region = None) -> None:
     """Approve a video's layout, as found or with your own region, so that its captions are found."""
-    from captionacc_dagster.resources import open_catalog_briefly
+    from captionacc_dagster.backends import open_catalog_briefly
 
     region = parse_region(crop_region)
     with errors_in_one_line(), open_catalog_briefly(settings()) as catalog:
@@ -306,7 +318,7 @@ def approve(video: VideoId, crop_region: Region = None) -> None:
 @app.command()
 def retry(video: VideoId) -> None:
     """Restart the failed stage of a video."""
-    from captionacc_dagster.resources import open_catalog_briefly
+    from captionacc_dagster.backends import open_catalog_briefly
 
     with errors_in_one_line(), open_catalog_briefly(settings()) as catalog:
         request = catalog.retry_video(video)
@@ -319,14 +331,16 @@ def status(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=500, help="Maximum number of videos.")] = 50,
 ) -> None:
     """List the videos, or show the history of one video."""
+    from captionacc_dagster.backends import open_catalog_briefly
     from captionacc_dagster.cli.status import show_history, show_videos
-    from captionacc_dagster.orchestration.instance import open_instance
-    from captionacc_dagster.resources import open_catalog_briefly
 
     with errors_in_one_line(), open_catalog_briefly(settings()) as catalog:
         if video is None:
             show_videos(catalog, out, limit)
         else:
+            # Listing the videos needs no Dagster, whose import takes longer than all the rest.
+            from captionacc_dagster.orchestration.instance import open_instance
+
             with open_instance(settings()) as instance:
                 show_history(catalog, instance, out, video)
 
@@ -344,8 +358,8 @@ def export(
 
     Exit codes: as for `process`.
     """
+    from captionacc_dagster.backends import open_catalog_briefly, open_store
     from captionacc_dagster.cli.process import export_subtitles
-    from captionacc_dagster.resources import open_catalog_briefly, open_store
 
     chosen = parse_formats(formats)
     options = parse_subtitle_options(phrases, join_gaps, include)
@@ -417,7 +431,7 @@ def token(
 ) -> None:
     """Print a token of the local user, for calling the API on this machine."""
     from captionacc_dagster.api.local_access import local_token
-    from captionacc_dagster.resources import open_catalog_briefly
+    from captionacc_dagster.backends import open_catalog_briefly
 
     try:
         with open_catalog_briefly(settings()) as catalog:

@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from captionacc_dagster import __version__
+from captionacc_dagster.backends import open_catalog_briefly, open_store
 from captionacc_dagster.catalog.errors import CatalogError
-from captionacc_dagster.resources import open_catalog_briefly, open_store
 from captionacc_dagster.settings import Settings
 from captionacc_dagster.storage.errors import StorageError
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from captionacc_dagster.cli.errors import ProcessError
-from captionacc_dagster.settings import Settings
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from captionacc_dagster.settings import Settings
 
 languages_app = typer.Typer(help="List the languages that can be read, and add one.", invoke_without_command=True)
 
@@ -51,6 +53,9 @@ def checked_languages(codes: str | None, option: str = "--lang") -> str | None:
 
 def languages_table(settings: Settings) -> Table:
     """Return the table of languages: code, name, script, what reads it or what to run."""
+    from rich.markup import escape
+    from rich.table import Table
+
     from captionacc_dagster.captioning.ocr.engines import readiness
     from captionacc_dagster.captioning.ocr.languages import LANGUAGES, script_name
 

@@ -6,9 +6,6 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
-
-from captionacc_dagster.compute.base import ComputeError
 
 modal_app = typer.Typer(help="The app on Modal's GPUs (docs/modal.md).", no_args_is_help=True)
 
@@ -22,6 +19,7 @@ Environment = Annotated[
 def deploy(environment: Environment = "") -> None:
     """Deploy the app, building its image if it has changed."""
     from captionacc_dagster.compute import modal_setup
+    from captionacc_dagster.compute.base import ComputeError
 
     try:
         deployed = modal_setup.deploy(environment)
@@ -34,6 +32,8 @@ def deploy(environment: Environment = "") -> None:
 @modal_app.command()
 def doctor(environment: Environment = "") -> None:
     """Check token, secret, app, version, and functions, and say what to do about problems."""
+    from rich.table import Table
+
     from captionacc_dagster.compute import modal_setup
 
     findings = modal_setup.doctor(environment)

@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from captionacc_dagster.assets.metadata import clock
-from captionacc_dagster.captioning.captions import Caption, Cue
+from captionacc_dagster.backends import open_catalog, open_compute, open_store
+from captionacc_dagster.captioning.captions import Caption, Cue, clock
 from captionacc_dagster.captioning.files.subtitles import Format, SubtitleOptions
 from captionacc_dagster.captioning.geometry import CropRegion
 from captionacc_dagster.catalog.base import Catalog
@@ -35,7 +35,6 @@ from captionacc_dagster.orchestration.subtitle_files import (
     subtitle_texts,
 )
 from captionacc_dagster.orchestration.workers import is_gone
-from captionacc_dagster.resources import open_catalog, open_compute, open_store
 from captionacc_dagster.settings import Settings, get_settings
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.errors import ObjectNotFound

@@ -16,8 +16,8 @@ from typing import IO, BinaryIO
 
 from rich.console import Console
 
+from captionacc_dagster.backends import open_catalog
 from captionacc_dagster.orchestration.instance import prepare_dagster_home
-from captionacc_dagster.resources import open_catalog
 from captionacc_dagster.settings import Settings
 
 LOCATION = "captionacc"

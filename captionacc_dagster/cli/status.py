@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
 from uuid import UUID
 
-from dagster import DagsterInstance
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from captionacc_dagster.assets.metadata import clock
+from captionacc_dagster.captioning.captions import clock
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.models import Video
-from captionacc_dagster.orchestration.history import video_history
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
 
 
 def show_videos(catalog: Catalog, console: Console, limit: int) -> None:
@@ -74,6 +76,8 @@ def reason(video: Video) -> str:
 
 def show_history(catalog: Catalog, instance: DagsterInstance, console: Console, video_id: UUID) -> None:
     """Print the events of a video in order of time."""
+    from captionacc_dagster.orchestration.history import video_history
+
     video = catalog.get_video_metadata(video_id)
     console.print(f"[bold]{escape(video.filename)}[/bold]  {video.id}", highlight=False)
     for event in video_history(catalog, instance, video_id):

@@ -1,7 +1,7 @@
 """Everything of Dagster that has no public name, and the one hook into its queue.
 
-No other module imports from ``dagster._…``. What is imported here fails at once on a release that lacks it; the hook
-has a check of its own.
+No other module imports from ``dagster._…`` but :mod:`dagster_tables`, which loads SQLAlchemy. What is imported here
+fails at once on a release that lacks it; the hook has a check of its own.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from dagster._core.run_coordinator.queued_run_coordinator import RunQueueConfig
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
 from dagster._core.storage.root import LocalArtifactStorage
-from dagster._core.storage.runs.schema import RunsTable, RunTagsTable
-from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 from dagster._serdes import ConfigurableClassData
 
 __all__ = [
@@ -26,9 +24,6 @@ __all__ = [
     "LocalArtifactStorage",
     "LocalComputeLogManager",
     "RunQueueConfig",
-    "RunTagsTable",
-    "RunsTable",
-    "SqlRunStorage",
     "UnresolvedAssetJobDefinition",
     "UnsupportedDagster",
     "UserConfigSchema",

@@ -10,10 +10,9 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import sqlalchemy as db
-from dagster import DagsterInstance, DagsterRunStatus
+from dagster import DagsterInstance
 
-from captionacc_dagster.orchestration.dagster_internals import RunQueueConfig, RunsTable, RunTagsTable, SqlRunStorage
+from captionacc_dagster.orchestration.dagster_internals import RunQueueConfig
 from captionacc_dagster.resources import LOCAL_POOL, MODAL_POOL
 from captionacc_dagster.tags import FLOW_TAG, TENANT_TAG
 
@@ -61,20 +60,6 @@ def with_tenant_limits(
         named = dict.fromkeys(waiting(), everybody["limit"]) | named
     limits += [{"key": TENANT_TAG, "value": tenant, "limit": limit} for tenant, limit in sorted(named.items())]
     return config._replace(tag_concurrency_limits=limits)
-
-
-def waiting_tenants(instance: DagsterInstance) -> list[str]:
-    """Return the tenants of the queued runs."""
-    storage = instance.run_storage
-    assert isinstance(storage, SqlRunStorage)
-    query = (
-        db.select(RunTagsTable.c.value)
-        .distinct()
-        .join(RunsTable, RunsTable.c.run_id == RunTagsTable.c.run_id)
-        .where(RunsTable.c.status == DagsterRunStatus.QUEUED.value, RunTagsTable.c.key == TENANT_TAG)
-    )
-    with storage.connect() as connection:
-        return [tenant for (tenant,) in connection.execute(query).fetchall()]
 
 
 def _is_per_value(limit: Mapping[str, Any]) -> bool:

@@ -12,7 +12,7 @@ from typing import Literal
 import sqlalchemy as db
 from dagster import DagsterInstance, DagsterRunStatus
 
-from captionacc_dagster.orchestration.dagster_internals import RunsTable, RunTagsTable, SqlRunStorage
+from captionacc_dagster.orchestration.dagster_tables import RunsTable, RunTagsTable, SqlRunStorage
 from captionacc_dagster.orchestration.flows import Flow
 from captionacc_dagster.orchestration.priority import TenantTier
 from captionacc_dagster.orchestration.queue_order import current_priority
@@ -22,6 +22,7 @@ from captionacc_dagster.tags import (
     DAGSTER_PRIORITY_TAG,
     FLOW_TAG,
     REQUESTED_AT_TAG,
+    TENANT_TAG,
     TIER_TAG,
 )
 
@@ -116,3 +117,17 @@ def _moment(text: str | None) -> datetime | None:
     except ValueError:
         return None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def waiting_tenants(instance: DagsterInstance) -> list[str]:
+    """Return the tenants of the queued runs."""
+    storage = instance.run_storage
+    assert isinstance(storage, SqlRunStorage)
+    query = (
+        db.select(RunTagsTable.c.value)
+        .distinct()
+        .join(RunsTable, RunsTable.c.run_id == RunTagsTable.c.run_id)
+        .where(RunsTable.c.status == DagsterRunStatus.QUEUED.value, RunTagsTable.c.key == TENANT_TAG)
+    )
+    with storage.connect() as connection:
+        return [tenant for (tenant,) in connection.execute(query).fetchall()]

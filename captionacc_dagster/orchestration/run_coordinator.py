@@ -12,7 +12,8 @@ from typing import Any
 from dagster import DagsterRun, DagsterRunStatus, QueuedRunCoordinator, SubmitRunContext
 
 from captionacc_dagster.orchestration.dagster_internals import ConfigurableClassData, RunQueueConfig, sort_queue_by
-from captionacc_dagster.orchestration.limits import override_run_limits, waiting_tenants, with_tenant_limits
+from captionacc_dagster.orchestration.limits import override_run_limits, with_tenant_limits
+from captionacc_dagster.orchestration.queue_figures import waiting_tenants
 from captionacc_dagster.orchestration.queue_order import in_order
 from captionacc_dagster.orchestration.run_tags import queue_tags
 from captionacc_dagster.orchestration.tenants import TenantDirectory, catalog_directory

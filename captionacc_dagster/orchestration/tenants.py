@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import NamedTuple, Protocol, TypeVar
 
+from captionacc_dagster.backends import open_catalog_briefly
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.errors import InvalidValue, NotFound
 from captionacc_dagster.orchestration.priority import TenantTier
-from captionacc_dagster.resources import open_catalog_briefly
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,8 @@ from dagster import MarkdownMetadataValue
 from numpy.typing import NDArray
 
 from captionacc_dagster.assets import drawings
-from captionacc_dagster.assets.metadata import MAX_PICTURE_BYTES, bullet_list, captions_table, clock, picture, strips
+from captionacc_dagster.assets.metadata import MAX_PICTURE_BYTES, bullet_list, captions_table, picture, strips
+from captionacc_dagster.captioning.captions import clock
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster_tests.assets.made_captions import BOTTOM, caption
 

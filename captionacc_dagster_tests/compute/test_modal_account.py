@@ -9,10 +9,10 @@ from uuid import uuid4
 
 import pytest
 
+from captionacc_dagster.backends import open_store
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID
 from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.compute.modal_backend import ModalCompute
-from captionacc_dagster.resources import open_store
 from captionacc_dagster.settings import Settings
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.keys import VideoKeys
