@@ -33,8 +33,7 @@ from captionacc_dagster.api.webhooks import no_control_characters
 from captionacc_dagster.captioning.files.captions_database import ExtentsState, StoredCaption, read_captions
 from captionacc_dagster.captioning.files.edit_journal import read_steps
 from captionacc_dagster.captioning.files.subtitles import Format
-from captionacc_dagster.catalog.errors import NotFound
-from captionacc_dagster.catalog.models import ProcessingRequest, Video, VideoStatus
+from captionacc_dagster.catalog.models import Video, VideoStatus
 from captionacc_dagster.orchestration.subtitle_files import download_captions, subtitle_texts, video_keys
 from captionacc_dagster.storage.base import content_type_of
 from captionacc_dagster.storage.errors import ObjectNotFound
@@ -145,10 +144,11 @@ def read_subtitles(request: Request, services: ServicesDependency, video: VideoD
 @router.get("/jobs/{job_id}", summary="Read a job", responses=_READ, tags=["actions"])
 def read_job(services: ServicesDependency, caller: CallerDependency, job_id: UUID) -> JobDetails:
     """Return the state of a job, by the id from an action's answer or by the id of its run."""
-    request = _find_request(services, job_id)
-    if request is None or request.tenant_id != caller.tenant_id:
-        if request is not None:
-            services.audit.record("foreign_job", severity="critical")
+    request = services.catalog.find_processing_request(
+        run_id=str(job_id), request_id=job_id, tenant_id=caller.tenant_id
+    )
+    if request is None:
+        services.audit.record("no_such_job")
         raise ApiError(404, "no such job")
     current_facts().video_id = request.video_id
     return JobDetails(
@@ -162,16 +162,6 @@ def read_job(services: ServicesDependency, caller: CallerDependency, job_id: UUI
         finished_at=request.finished_at,
         error=error_message(request.error_details),
     )
-
-
-def _find_request(services: Services, job_id: UUID) -> ProcessingRequest | None:
-    found = services.catalog.find_processing_request(run_id=str(job_id))
-    if found is not None:
-        return found
-    try:
-        return services.catalog.get_processing_request(job_id)
-    except NotFound:
-        return None
 
 
 @router.get(

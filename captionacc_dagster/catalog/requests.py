@@ -159,14 +159,21 @@ class RequestMethods(CatalogCalls):
         )
 
     def find_processing_request(
-        self, *, run_id: str | None = None, idempotency_key: str | None = None
+        self,
+        *,
+        run_id: str | None = None,
+        idempotency_key: str | None = None,
+        request_id: Id | None = None,
+        tenant_id: Id | None = None,
     ) -> ProcessingRequest | None:
-        """Return the request of a run or of an idempotency key; None if there is none."""
+        """Return the newest request with this run, idempotency key, or id; None if the tenant has none."""
         return self._first(
             ProcessingRequest,
             "find_processing_request",
             p_run_id=run_id,
             p_idempotency_key=idempotency_key,
+            p_request_id=optional_uuid(request_id, "request id"),
+            p_tenant_id=optional_uuid(tenant_id, "tenant id"),
         )
 
     def list_processing_requests(

@@ -165,13 +165,15 @@ class VideoMethods(CatalogCalls):
         """
         return self._one(Video, "get_videos", f"video {video_id}", p_video_ids=[as_uuid(video_id, "video id")])
 
-    def get_videos(self, video_ids: Iterable[Id]) -> dict[UUID, Video]:
-        """Return id → video, for those that exist."""
+    def get_videos(self, video_ids: Iterable[Id], *, tenant_id: Id | None = None) -> dict[UUID, Video]:
+        """Return id → video, for those that exist; with ``tenant_id``, only those of this tenant."""
         wanted = [as_uuid(video_id, "video id") for video_id in video_ids]
         return {
             video.id: video
             for part in chunks(wanted, IDS_PER_CALL)
-            for video in self._rows(Video, "get_videos", p_video_ids=part)
+            for video in self._rows(
+                Video, "get_videos", p_video_ids=part, p_tenant_id=optional_uuid(tenant_id, "tenant id")
+            )
         }
 
     def find_video(self, tenant_id: Id, content_hash: str) -> Video | None:

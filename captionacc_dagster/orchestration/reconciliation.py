@@ -93,7 +93,12 @@ def clean_up(instance: DagsterInstance, catalog: Catalog, store: ObjectStore, no
     lines = []
     for video in catalog.list_deleted_videos(now - KEEP_DELETED_VIDEO):
         keys = VideoKeys(str(video.tenant_id), str(video.id))
-        count = store.delete_prefix(keys.client_prefix) + store.delete_prefix(keys.server_prefix)
+        try:
+            count = store.delete_prefix(keys.client_prefix) + store.delete_prefix(keys.server_prefix)
+        except StorageError as error:
+            # One video must not keep those of other tenants.
+            lines.append(f"deleted video {video.id}: objects could not be removed yet: {error}")
+            continue
         instance.delete_dynamic_partition(videos_partitions.name or "", str(video.id))
         catalog.purge_video(video.id)
         lines.append(f"removed deleted video {video.id} and its {count} objects")

@@ -96,7 +96,7 @@ def test_another_tenants_pages_are_not_there(browser: PageBrowser, world: World)
         without_ids = [re.sub(r"[0-9a-f-]{32,36}", "", answer.text) for answer in (theirs, nobodys)]
         assert without_ids[0] == without_ids[1]
     assert "secret plans" not in browser.get("/review").text
-    assert set(world.events("foreign_video")) == {"foreign_video"}
+    assert set(world.events("no_such_video")) == {"no_such_video"}
 
 
 def test_own_pages_are_there(browser: PageBrowser, world: World) -> None:

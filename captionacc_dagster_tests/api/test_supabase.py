@@ -49,4 +49,4 @@ def test_the_same_over_supabase(
     assert "How are you?" in subtitles.text
     assert ready.json()["catalog"] is True
     assert len(dagster.runs) == 2
-    assert set(world.events()) == {"webhook_replayed", "foreign_video"}
+    assert set(world.events()) == {"webhook_replayed", "no_such_video"}

@@ -93,10 +93,20 @@ def test_another_tenants_video_does_not_exist(stand_in_client: TestClient, world
         assert answer.json() == missing.json() == {"detail": "no such video"}
     assert (world.catalog.get_video_metadata(video.id), world.captions(video)) == before
     assert dagster.questions == []
-    events = world.catalog.list_security_events(event="foreign_video").items
-    assert len(events) == len(ON_VIDEOS)
-    for event in events:
-        assert (event.user_id, event.video_id, event.tenant_id) == (stranger.user_id, video.id, stranger.tenant_id)
+    # Nor does the stranger's own log tell which of the ids exist.
+    events = _log_of(stand_in_client, stranger)
+    assert len(events) == 2 * len(ON_VIDEOS)
+    assert len({_without_ids(event) for event in events}) == len(ON_VIDEOS)
+    assert sum(event["video_id"] == str(video.id) for event in events) == len(ON_VIDEOS)
+
+
+def _log_of(client: TestClient, person: Person) -> list[dict[str, Any]]:
+    return client.get("/security-events", params={"limit": 100}, headers=person.headers).json()["events"]
+
+
+def _without_ids(event: dict[str, Any]) -> tuple[object, ...]:
+    path = event["path"].replace(event["video_id"] or event["path"].rpartition("/")[2], "ID")
+    return (event["event"], event["severity"], event["method"], path, event["video_id"] is None)
 
 
 def test_another_tenants_job_does_not_exist(stand_in_client: TestClient, world: World) -> None:
@@ -105,7 +115,37 @@ def test_another_tenants_job_does_not_exist(stand_in_client: TestClient, world: 
     (request,) = world.catalog.list_processing_requests(video_id=video.id).items
 
     assert stand_in_client.get(f"/jobs/{request.id}", headers=owner.headers).status_code == 200
-    assert stand_in_client.get(f"/jobs/{request.id}", headers=stranger.headers).status_code == 404
+    foreign = stand_in_client.get(f"/jobs/{request.id}", headers=stranger.headers)
+    missing = stand_in_client.get(f"/jobs/{uuid4()}", headers=stranger.headers)
+    assert foreign.status_code == missing.status_code == 404
+    assert foreign.json() == missing.json()
+    assert len({_without_ids(event) for event in _log_of(stand_in_client, stranger)}) == 1
+
+
+def test_a_foreign_id_takes_the_same_steps_as_an_unknown_one(stand_in_client: TestClient, world: World) -> None:
+    video = world.processed_video(world.tenant())
+    stranger = world.person(world.tenant())
+    (request,) = world.catalog.list_processing_requests(video_id=video.id).items
+
+    def statements(path: str) -> list[str]:
+        asked: list[str] = []
+        catalog = stand_in_client.app.state.services.catalog  # pyright: ignore[reportAttributeAccessIssue]
+        send = catalog._send
+
+        def noted(function: str, arguments: dict[str, Any]) -> Any:
+            asked.append(function)
+            return send(function, arguments)
+
+        catalog._send = noted
+        try:
+            assert stand_in_client.get(path, headers=stranger.headers).status_code == 404
+        finally:
+            catalog._send = send
+        return asked
+
+    # Each question to the catalog is a round trip that a clock outside can see.
+    assert statements(f"/videos/{video.id}") == statements(f"/videos/{uuid4()}")
+    assert statements(f"/jobs/{request.id}") == statements(f"/jobs/{uuid4()}")
 
 
 def test_lists_hold_only_ones_own(client: TestClient, world: World) -> None:

@@ -24,6 +24,7 @@ TABLES = (
     "security_audit_log",
     "flow_runs",
     "metric_totals",
+    "issued_video_ids",
 )
 
 
@@ -53,6 +54,8 @@ def furnish(catalog: Catalog, url: str) -> House:
     member = add_user(catalog, url, tenant_id, "member")
     pending = add_user(catalog, url, tenant_id, "member", approved=False)
     video_id = catalog.create_video(tenant_id, "a.mp4").video.id
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("insert into captionacc.issued_video_ids (tenant_id) values (%s)", (tenant_id,))
     catalog.acquire_server_lock(video_id, "layout", "run-1")
     catalog.next_cropped_frames_version(video_id, "run-1")
     catalog.record_compute_call(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.errors import Conflict, InvalidValue, NotFound
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, ProcessingRequest, RequestEnd, Video, error_details
+from captionacc_dagster.catalog.postgres import PostgresCatalog
 
 pytestmark = pytest.mark.integration
 
@@ -42,6 +45,38 @@ def test_claims_are_exclusive_and_oldest_first(catalog: Catalog) -> None:
     assert catalog.claim_processing_requests("three") == []
     assert catalog.claim_processing_request(requests[0].id, "three") is None
     assert catalog.claim_processing_request(requests[0].id, "one") is not None
+
+
+def test_thousands_of_requests_of_one_tenant_hold_up_nobody_else(
+    postgres_catalog: PostgresCatalog, catalog_url: str
+) -> None:
+    catalog = postgres_catalog
+    crowd = catalog.ensure_tenant(uuid4(), "crowd", "demo").id
+    with psycopg.connect(catalog_url, autocommit=True) as connection:
+        connection.execute(
+            "insert into captionacc.videos (id, tenant_id, filename, storage_key)"
+            " select id, %(tenant)s::uuid, 'a.mp4', %(tenant)s::text || '/client/videos/' || id || '/video.mp4'"
+            " from (select gen_random_uuid() as id from generate_series(1, 3000)) n",
+            {"tenant": str(crowd)},
+        )
+    single, premium = (catalog.ensure_tenant(uuid4(), "one video", tier).id for tier in ("demo", "active"))
+    later = [catalog.create_video(tenant, "b.mp4").request for tenant in (single, premium)]
+    first = catalog.claim_processing_requests("sensor", limit=3)
+    # Premium first; then one of each free tenant in turn, although 2,999 older ones wait.
+    assert [request.tenant_id for request in first] == [crowd, single, premium]
+    assert {request.id for request in first} >= {request.id for request in later if request}
+    assert {request.tenant_id for request in catalog.claim_processing_requests("sensor", limit=100)} == {crowd}
+
+
+def test_claimers_at_once_take_turns_too(catalog: Catalog) -> None:
+    tenants = [catalog.ensure_tenant(uuid4(), "a tenant", "demo").id for _ in range(3)]
+    for tenant in tenants:
+        for _ in range(6):
+            catalog.create_video(tenant, "a.mp4")
+    with ThreadPoolExecutor(6) as threads:
+        claims = list(threads.map(lambda n: catalog.claim_processing_requests(f"sensor {n}", limit=3), range(6)))
+    taken = [request.id for claim in claims for request in claim]
+    assert len(taken) == len(set(taken)) == 18
 
 
 def test_claims_can_be_of_chosen_flows(catalog: Catalog) -> None:

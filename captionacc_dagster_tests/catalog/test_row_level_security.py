@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -29,7 +30,7 @@ OWNER_SEES = {
 MEMBER_SEES = {**OWNER_SEES, "security_audit_log": 0}
 PENDING_SEES = {**dict.fromkeys(OWNER_SEES, 0), "access_tiers": 4, "user_profiles": 1}
 STRANGER_SEES = {**dict.fromkeys(OWNER_SEES, 0), "access_tiers": 4}
-HIDDEN = ("compute_calls", "webhook_deliveries", "flow_runs", "metric_totals")
+HIDDEN = ("compute_calls", "webhook_deliveries", "flow_runs", "metric_totals", "issued_video_ids")
 
 
 @pytest.fixture
@@ -155,14 +156,17 @@ def test_no_user_writes_what_the_service_keeps(supabase_lite: SupabaseLite, hous
         for table, body in updates.items():
             assert visitor.denied("PATCH", table, body), f"update of {table}"
         for table in TABLES:
-            if table not in ("videos", "user_profiles"):
+            if table != "user_profiles":
                 assert visitor.denied("DELETE", table), f"delete from {table}"
-        for column in ("tenant_id", "storage_key", "crop_left", "is_demo", "source", "content_hash"):
+        for column in ("tenant_id", "storage_key", "crop_left", "is_demo", "source", "content_hash", "deleted_at"):
             assert visitor.denied("PATCH", "videos", {column: None}), column
         for function, body in (
             ("update_video", {"p_video_id": str(house.video_id), "p_changes": {"status": "active"}}),
             ("claim_processing_requests", {"p_claimer": "me", "p_limit": 9, "p_lease_seconds": 9}),
             ("purge_video", {"p_video_id": str(house.video_id)}),
+            ("delete_video", {"p_video_id": str(house.video_id)}),
+            ("restore_video", {"p_video_id": str(house.video_id)}),
+            ("own_video_to_delete", {"p_video_id": str(house.video_id)}),
             ("schema_version", {}),
         ):
             assert visitor.denied("POST", f"rpc/{function}", body), function
@@ -172,12 +176,9 @@ def test_what_owners_and_members_may_change(
     supabase_lite: SupabaseLite, supabase_catalog: SupabaseCatalog, houses: tuple[House, House]
 ) -> None:
     house = houses[0]
-    new = uuid4()
-    body = {
-        "id": str(new), "tenant_id": str(house.tenant_id), "filename": "b.mp4", "uploaded_by": str(house.member),
-        "storage_key": f"{house.tenant_id}/client/videos/{new}/video.mp4",
-    }  # fmt: skip
     with visit(supabase_lite, house.member) as member:
+        new = UUID(member.change("POST", "rpc/new_video_id").json())
+        body = new_row(house, new)
         assert member.denied("POST", "videos", {**body, "uploaded_by": str(house.owner)})
         assert member.change("POST", "videos", body).status_code == 201
         assert member.change("PATCH", "videos", {"filename": "c.mp4"}, id=f"eq.{new}").json()[0]["filename"] == "c.mp4"
@@ -195,8 +196,107 @@ def test_what_owners_and_members_may_change(
         assert approved.json()[0]["approval_status"] == "approved"
         assert owner.denied("DELETE", "user_profiles", id=f"eq.{house.owner}")
         assert len(owner.change("DELETE", "user_profiles", id=f"eq.{house.pending}").json()) == 1
-        assert len(owner.change("DELETE", "videos", id=f"eq.{new}").json()) == 1
+        assert owner.change("POST", "rpc/delete_own_video", {"p_video_id": str(new)}).json() is True
     assert supabase_catalog.get_videos([new]) == {}
+
+
+def new_row(house: House, video_id: UUID) -> dict[str, Any]:
+    """A video as a member of this house adds it."""
+    return {
+        "id": str(video_id), "tenant_id": str(house.tenant_id), "filename": "b.mp4", "uploaded_by": str(house.member),
+        "storage_key": f"{house.tenant_id}/client/videos/{video_id}/video.mp4",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("moment", ["-infinity", "infinity", "0044-03-15 BC", "2020-01-01", "now", None])
+def test_no_user_writes_when_a_video_was_deleted(
+    supabase_lite: SupabaseLite, supabase_catalog: SupabaseCatalog, houses: tuple[House, House], moment: str | None
+) -> None:
+    house = houses[0]
+    supabase_catalog.delete_video(house.video_id)
+    for user_id in (house.member, house.owner):
+        with visit(supabase_lite, user_id) as visitor:
+            assert visitor.denied("PATCH", "videos", {"deleted_at": moment}, id=f"eq.{house.video_id}")
+            assert visitor.denied("DELETE", "videos", id=f"eq.{house.video_id}")
+    # The video is still deleted, nothing is removed before its time, and cleaning works for everybody.
+    assert supabase_catalog.get_videos([house.video_id]) == {}
+    assert supabase_catalog.list_deleted_videos(datetime.now(UTC) - timedelta(days=7)) == []
+    (deleted,) = supabase_catalog.list_deleted_videos(datetime.now(UTC) + timedelta(minutes=1))
+    assert deleted.id == house.video_id
+
+
+@pytest.mark.parametrize("moment", ["-infinity", "infinity", "0044-03-15 BC"])
+def test_no_unreadable_time_of_deletion_gets_into_a_row(
+    catalog_url: str, postgres_catalog: PostgresCatalog, moment: str
+) -> None:
+    house = furnish(postgres_catalog, catalog_url)
+    with psycopg.connect(catalog_url) as connection, pytest.raises(psycopg.errors.CheckViolation):
+        connection.execute("update captionacc.videos set deleted_at = %s where id = %s", (moment, house.video_id))
+
+
+def test_owners_delete_and_restore_and_members_do_not(
+    supabase_lite: SupabaseLite, supabase_catalog: SupabaseCatalog, houses: tuple[House, House]
+) -> None:
+    house, other = houses
+    asked = {"p_video_id": str(house.video_id)}
+    with visit(supabase_lite, house.member) as member:
+        assert member.denied("POST", "rpc/delete_own_video", asked)
+    with visit(supabase_lite, other.owner) as stranger:
+        foreign = stranger.change("POST", "rpc/delete_own_video", asked)
+        missing = stranger.change("POST", "rpc/delete_own_video", {"p_video_id": str(uuid4())})
+        assert (foreign.status_code, foreign.json()) == (missing.status_code, missing.json()) == (200, False)
+    with visit(supabase_lite, None) as anonymous:
+        assert anonymous.denied("POST", "rpc/delete_own_video", asked)
+    assert house.video_id in supabase_catalog.get_videos([house.video_id])
+
+    with visit(supabase_lite, house.owner) as owner:
+        assert owner.change("POST", "rpc/delete_own_video", asked).json() is True
+        (request,) = supabase_catalog.list_processing_requests(video_id=house.video_id).items
+        assert request.state == "cancelled"
+        with visit(supabase_lite, house.member) as member:
+            assert member.denied("POST", "rpc/restore_own_video", asked)
+        assert supabase_catalog.get_videos([house.video_id]) == {}
+        assert owner.change("POST", "rpc/restore_own_video", asked).json() is True
+    assert house.video_id in supabase_catalog.get_videos([house.video_id])
+    (request,) = supabase_catalog.list_processing_requests(video_id=house.video_id).items
+    assert request.state == "pending"
+
+
+def test_an_insert_does_not_tell_whether_an_id_exists(supabase_lite: SupabaseLite, houses: tuple[House, House]) -> None:
+    house, other = houses
+    with visit(supabase_lite, house.member) as member:
+        foreign = member.change("POST", "videos", new_row(house, other.video_id))
+        nobodys = member.change("POST", "videos", new_row(house, uuid4()))
+        issued = UUID(member.change("POST", "rpc/new_video_id").json())
+        with visit(supabase_lite, other.member) as stranger:
+            stolen = stranger.change("POST", "videos", new_row(other, issued))
+        added = member.change("POST", "videos", new_row(house, issued))
+    assert foreign.status_code == nobodys.status_code == stolen.status_code == 403
+    assert foreign.json() == nobodys.json() == stolen.json()
+    assert foreign.json()["code"] == "42501"
+    assert added.status_code == 201
+
+
+def test_ids_are_issued_to_approved_users_and_not_without_end(
+    supabase_lite: SupabaseLite, houses: tuple[House, House]
+) -> None:
+    house = houses[0]
+    with psycopg.connect(supabase_lite.database_url, autocommit=True) as connection:
+        insert = (
+            "insert into captionacc.issued_video_ids (tenant_id, issued_at) select %s, %s from generate_series(1, %s)"
+        )
+        connection.execute(insert, (house.tenant_id, datetime.now(UTC), 998))
+    for user_id in (house.pending, uuid4()):
+        with visit(supabase_lite, user_id) as visitor:
+            assert visitor.denied("POST", "rpc/new_video_id")
+    with visit(supabase_lite, house.member) as member:
+        assert member.change("POST", "rpc/new_video_id").status_code == 200
+        assert member.change("POST", "rpc/new_video_id").status_code == 429
+        with psycopg.connect(supabase_lite.database_url, autocommit=True) as connection:
+            connection.execute("update captionacc.issued_video_ids set issued_at = issued_at - interval '25 hours'")
+        old = member.change("POST", "rpc/new_video_id").json()
+        assert member.denied("POST", "videos", new_row(house, uuid4()))
+        assert member.change("POST", "videos", new_row(house, UUID(old))).status_code == 201
 
 
 def test_demo_videos_are_everybodys_to_see_and_nobodys_to_change(
@@ -259,11 +359,8 @@ def test_sql_with_claims_obeys_the_same_rules(catalog_url: str, postgres_catalog
     ):  # fmt: skip
         with acting_as(catalog_url, "authenticated", user_id) as connection:
             assert {table: count(connection, table) for table in sees} == sees
-            for statement in (
-                "update captionacc.videos set filename = 'mine' where id = %s",
-                "delete from captionacc.videos where id = %s",
-            ):
-                assert connection.execute(statement, (other.video_id,)).rowcount == 0
+            statement = "update captionacc.videos set filename = 'mine' where id = %s"
+            assert connection.execute(statement, (other.video_id,)).rowcount == 0
         for table in (*HIDDEN, "schema_migrations", "processing_request_details"):
             with (
                 acting_as(catalog_url, "authenticated", user_id) as connection,
@@ -300,7 +397,10 @@ def test_every_table_and_function_is_closed_unless_opened(catalog_url: str) -> N
             " and (has_function_privilege('authenticated', p.oid, 'execute')"
             "      or has_function_privilege('anon', p.oid, 'execute'))"
         ).fetchall()
-        assert {row[0] for row in callable_by_users} == {"current_tenant_id", "is_tenant_owner"}
+        assert {row[0] for row in callable_by_users} == {
+            "current_tenant_id", "is_tenant_owner", "is_own_issued_id", "new_video_id", "delete_own_video",
+            "restore_own_video",
+        }  # fmt: skip
         unpinned = connection.execute(
             "select proname from pg_proc where pronamespace = 'captionacc'::regnamespace"
             " and not coalesce(proconfig, '{}') @> array['search_path=\"\"']"
