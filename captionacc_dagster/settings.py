@@ -143,7 +143,8 @@ class Settings(BaseSettings):
     )
     metrics_token: Annotated[list[SecretStr], NoDecode] = Field(
         default_factory=list,
-        description="Bearer tokens for /metrics, comma separated; unset: this machine only, if everything is embedded.",
+        description="Bearer tokens for /metrics, comma separated; unset and embedded: that of "
+        "`captionacc token --metrics`.",
     )
     dagster_url: str = Field(default="http://127.0.0.1:3000", description="Dagster's webserver, which launches runs.")
     api_url: str = Field(
@@ -172,6 +173,13 @@ class Settings(BaseSettings):
     cors_origins: Annotated[list[str], NoDecode] = Field(
         default_factory=list, description="Origins, comma separated, whose pages may call the API; none by default."
     )
+    api_hosts: Annotated[list[str], NoDecode] = Field(
+        default_factory=list,
+        description="Names, comma separated, under which the API answers (Host header); unset: under every name.",
+    )
+    max_connections_per_client: int = Field(
+        default=200, ge=1, description="Open connections of one address, except trusted proxies."
+    )
     max_body_bytes: int = Field(default=1 << 20, ge=1024, description="Largest accepted request body, bytes.")
 
     # scheduling
@@ -196,6 +204,7 @@ class Settings(BaseSettings):
         "webhook_signing_secret",
         "metrics_token",
         "trusted_proxies",
+        "api_hosts",
         "cors_origins",
         "subtitle_include",
         mode="before",

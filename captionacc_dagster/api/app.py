@@ -17,7 +17,12 @@ from captionacc_dagster import __version__
 from captionacc_dagster.api import actions, caption_edits, film, health, metrics, videos, webhooks
 from captionacc_dagster.api.errors import add_error_handlers
 from captionacc_dagster.api.metrics import HttpMetrics, MetricsMiddleware
-from captionacc_dagster.api.middleware import BodyLimitMiddleware, ClientLimitMiddleware, RequestMiddleware
+from captionacc_dagster.api.middleware import (
+    BodyLimitMiddleware,
+    ClientLimitMiddleware,
+    HostMiddleware,
+    RequestMiddleware,
+)
 from captionacc_dagster.api.pages import media, sessions
 from captionacc_dagster.api.pages import videos as pages
 from captionacc_dagster.api.services import Services
@@ -47,6 +52,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         lifespan=lifespan,
         generate_unique_id_function=_operation_id,
         redoc_url=None,
+        # Starlette's redirect to the path without a slash goes to whatever Host says.
+        redirect_slashes=False,
     )
     app.state.services = services
     app.state.metrics = HttpMetrics(services)
@@ -66,6 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Range"],
             expose_headers=["ETag", "Content-Range", "Retry-After", "X-Request-ID"],
         )
+    app.add_middleware(HostMiddleware, hosts=settings.api_hosts)
     app.add_middleware(RequestMiddleware)
     app.add_middleware(MetricsMiddleware, metrics=app.state.metrics)
     if settings.trusted_proxies:

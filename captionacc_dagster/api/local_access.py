@@ -1,11 +1,18 @@
-"""Access on one's own machine: a secret under ``CAPTIONACC_HOME``, and a token for the local user."""
+"""Access on one's own machine: a secret under ``CAPTIONACC_HOME``, keys from it, and a token for the local user.
+
+Whoever can read the home has the keys. Where a request comes from proves nothing: a proxy on the machine that adds no
+header looks like a browser on the machine.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import ipaddress
 import os
 import secrets
 import time
+from typing import Literal
 from uuid import UUID
 
 import jwt
@@ -41,31 +48,46 @@ def local_secret(settings: Settings) -> str:
     return secret
 
 
+def local_key(settings: Settings, purpose: Literal["sign-in", "metrics"]) -> str:
+    """Return this home's key for one purpose."""
+    return hmac.new(local_secret(settings).encode(), f"captionacc {purpose}".encode(), hashlib.sha256).hexdigest()
+
+
+def is_local_key(settings: Settings, purpose: Literal["sign-in", "metrics"], given: str | None) -> bool:
+    """Return whether this is the home's key, comparing in constant time."""
+    return bool(given) and hmac.compare_digest(local_key(settings, purpose).encode(), given.encode("utf-8", "replace"))
+
+
+def sign_in_link(settings: Settings, url: str) -> str:
+    """Return the link that signs a browser on this machine in as the local user; without one, the page's address."""
+    if not has_local_user(settings):
+        return f"{url}/review"
+    return f"{url}/review/sign-in?key={local_key(settings, 'sign-in')}"
+
+
 def has_local_user(settings: Settings) -> bool:
     """Return whether the only user is the local one, rather than Supabase's users."""
     from_supabase = settings.supabase_jwt_secret or settings.supabase_jwks_url or settings.supabase_url
     return settings.catalog_kind == "embedded" and not from_supabase
 
 
-def is_at_the_machine(settings: Settings, client: str, host: str, headers: Headers) -> bool:
-    """Return whether a browser runs on this machine, so that its person is the local user.
+def is_the_local_user(settings: Settings, key: str | None, client: str, host: str, headers: Headers) -> bool:
+    """Return whether the person of a browser is the local user: it has this home's key and runs on this machine.
 
     The host in the address must be this machine's too, because a page elsewhere can point its own name here. Requests
-    through a proxy do not count, because they may come from anywhere.
+    that a proxy marks do not count, because the key would have crossed a network.
 
     Args:
         settings: with Supabase users or trusted proxies, the answer is always False.
+        key: the key of the link or of the browser's cookie.
         client: the address that the request came from.
         host: the host in the address that the browser opened.
         headers: headers of the request.
     """
     if not has_local_user(settings) or settings.trusted_proxies:
         return False
-    return is_from_this_machine(client, host, headers)
-
-
-def is_from_this_machine(client: str, host: str, headers: Headers) -> bool:
-    """Return whether a request comes from this machine, for a host name of this machine, without a proxy."""
+    if not is_local_key(settings, "sign-in", key):
+        return False
     if any(name in headers for name in ("forwarded", "x-forwarded-for", "x-forwarded-host", "via")):
         return False
     return _is_loopback(client) and (host == "localhost" or _is_loopback(host))

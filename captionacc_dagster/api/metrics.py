@@ -19,12 +19,13 @@ from prometheus_client import (
     disable_created_metrics,
 )
 from prometheus_client.exposition import choose_encoder
+from pydantic import SecretStr
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from captionacc_dagster import __version__
 from captionacc_dagster.api.auth import is_one_of
 from captionacc_dagster.api.errors import ApiError, responses
-from captionacc_dagster.api.local_access import is_from_this_machine
+from captionacc_dagster.api.local_access import local_key
 from captionacc_dagster.api.request_log import current_facts
 from captionacc_dagster.api.services import Services, ServicesDependency
 from captionacc_dagster.api.system_metrics import PREFIX, SystemCollector
@@ -122,18 +123,16 @@ class MetricsMiddleware:
 MetricsToken = Annotated[HTTPAuthorizationCredentials | None, Depends(_token)]
 
 
-def check_reader(request: Request, services: ServicesDependency, given: MetricsToken) -> None:
-    """Admit callers with the token or, if none is set and everything is embedded, from this machine.
+def check_reader(services: ServicesDependency, given: MetricsToken) -> None:
+    """Admit callers with a token: a configured one or, if none is and everything is embedded, this home's own.
 
     Raises:
         ApiError: 401, 403, or 429 if this client was refused too often.
     """
     tokens = services.settings.metrics_token
+    if not tokens and services.settings.catalog_kind == "embedded":
+        tokens = [SecretStr(local_key(services.settings, "metrics"))]
     if not tokens:
-        client = current_facts().client_ip
-        embedded = services.settings.catalog_kind == "embedded"
-        if embedded and is_from_this_machine(client, request.url.hostname or "", request.headers):
-            return
         services.audit.record("metrics_refused")
         raise ApiError(403, "metrics need a token: set CAPTIONACC_METRICS_TOKEN")
     if given is None or not is_one_of(given.credentials, tokens):

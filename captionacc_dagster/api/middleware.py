@@ -8,6 +8,7 @@ import re
 import time
 from uuid import uuid4
 
+import anyio
 from anyio.to_thread import run_sync
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -18,6 +19,9 @@ from captionacc_dagster.api.services import Services
 
 _log = logging.getLogger("captionacc_dagster.api.requests")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
+# A body of the largest size arrives within this time even over a slow line.
+BODY_SECONDS = 30.0
 
 SECURITY_HEADERS = {
     "Cache-Control": "no-store",
@@ -81,6 +85,29 @@ class RequestMiddleware:
             _log.info("%s %s %s", facts.method, json.dumps(facts.path), status, extra={"fields": fields})
 
 
+class HostMiddleware:
+    """Refuses requests without exactly one well-formed Host, and under a name that is not ours.
+
+    Addresses are parsed from this header later: ``127.0.0.1:80@evil.test`` must not reach that code.
+    """
+
+    def __init__(self, app: ASGIApp, hosts: list[str]) -> None:
+        self.app = app
+        self._hosts = frozenset(host.lower() for host in hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        if scope["type"] == "http" and not self._is_ours(Headers(scope=scope).getlist("host")):
+            await _refuse(send, ApiError(400, "the Host header is not one of this service"))
+            return
+        await self.app(scope, receive, send)
+
+    def _is_ours(self, given: list[str]) -> bool:
+        if len(given) != 1 or (found := _HOST.fullmatch(given[0])) is None:
+            return False
+        return not self._hosts or found["name"].lower() in self._hosts
+
+
 class ClientLimitMiddleware:
     """Refuses clients above the rate limit before the request is read; ``/health`` is always answered."""
 
@@ -101,31 +128,41 @@ class ClientLimitMiddleware:
 
 
 class BodyLimitMiddleware:
-    """Refuses bodies above the limit, by their announced length or while they arrive."""
+    """Refuses bodies above the limit, by their announced length or while they arrive, and those that do not arrive."""
 
     def __init__(self, app: ASGIApp, max_bytes: int) -> None:
         self.app = app
         self._max_bytes = max_bytes
+        self._seconds = BODY_SECONDS
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        too_slow = ApiError(408, f"the body did not arrive within {self._seconds:g} s", {"Connection": "close"})
         too_large = ApiError(413, f"the body is larger than {self._max_bytes} bytes", {"Connection": "close"})
         length = Headers(scope=scope).get("content-length", "0")
         if not length.isdecimal() or int(length) > self._max_bytes:
             await _refuse(send, too_large)
             return
         seen = 0
-        started = False
+        started = complete = False
+        deadline = anyio.current_time() + self._seconds
 
         async def counted() -> Message:
-            nonlocal seen
-            message = await receive()
+            nonlocal seen, complete
+            if complete:
+                return await receive()
+            try:
+                with anyio.fail_after(deadline - anyio.current_time()):
+                    message = await receive()
+            except TimeoutError:
+                raise _BodyRefused(too_slow) from None
             seen += len(message.get("body", b""))
+            complete = not message.get("more_body", False)
             if seen > self._max_bytes:
-                raise _TooLarge
+                raise _BodyRefused(too_large)
             return message
 
         async def noted(message: Message) -> None:
@@ -135,13 +172,17 @@ class BodyLimitMiddleware:
 
         try:
             await self.app(scope, counted, noted)
-        except _TooLarge:
+        except _BodyRefused as refused:
             if not started:
-                await _refuse(send, too_large)
+                await _refuse(send, refused.error)
 
 
-class _TooLarge(BaseException):
+class _BodyRefused(BaseException):
     """A BaseException, so that endpoints do not handle it."""
+
+    def __init__(self, error: ApiError) -> None:
+        super().__init__(error.detail)
+        self.error = error
 
 
 async def _refuse(send: Send, error: ApiError) -> None:

@@ -5,19 +5,23 @@ from __future__ import annotations
 import uvicorn
 
 from captionacc_dagster.api.app import create_app
+from captionacc_dagster.api.connections import ConnectionLimits, bounded_protocol
 from captionacc_dagster.api.request_log import log_as_json
 from captionacc_dagster.settings import Settings
 
 FINISH_SECONDS = 30
 
 
-def serve(settings: Settings, *, host: str, port: int) -> None:
-    """Serve HTTP on this address until SIGINT or SIGTERM."""
-    log_as_json()
-    uvicorn.run(
+def server_config(
+    settings: Settings, *, host: str, port: int, limits: ConnectionLimits | None = None
+) -> uvicorn.Config:
+    """Return how the API is served on this address."""
+    limits = limits or ConnectionLimits(per_client=settings.max_connections_per_client)
+    return uvicorn.Config(
         create_app(settings),
         host=host,
         port=port,
+        http=bounded_protocol(limits, settings.trusted_proxies),
         # The application itself logs requests, without the query, and handles trusted proxies.
         log_config=None,
         access_log=False,
@@ -25,3 +29,9 @@ def serve(settings: Settings, *, host: str, port: int) -> None:
         server_header=False,
         timeout_graceful_shutdown=FINISH_SECONDS,
     )
+
+
+def serve(settings: Settings, *, host: str, port: int) -> None:
+    """Serve HTTP on this address until SIGINT or SIGTERM."""
+    log_as_json()
+    uvicorn.Server(server_config(settings, host=host, port=port)).run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from datetime import datetime
 from typing import Annotated, Literal, Self
 from uuid import UUID
@@ -31,7 +32,8 @@ CaptionIds = Annotated[list[CaptionId], Field(min_length=1, max_length=_MOST_CAP
 
 
 def _printable(text: str) -> str:
-    if any(character < " " and character not in "\n\t" for character in text):
+    # C0, DEL, and C1: a terminal that shows the text would obey them (U+009B is an escape sequence).
+    if any(unicodedata.category(character) == "Cc" and character not in "\n\t" for character in text):
         raise ValueError("control characters are not allowed")
     return text
 

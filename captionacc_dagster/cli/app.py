@@ -428,12 +428,24 @@ def api(
 @app.command()
 def token(
     hours: Annotated[float, typer.Option("--hours", min=0.01, max=8760, help="Hours until it expires.")] = 24.0,
+    link: Annotated[bool, typer.Option("--link", help="Print the review page's link, which signs you in.")] = False,
+    metrics: Annotated[bool, typer.Option("--metrics", help="Print the token of /metrics.")] = False,
 ) -> None:
     """Print a token of the local user, for calling the API on this machine."""
-    from captionacc_dagster.api.local_access import local_token
+    from captionacc_dagster.api.local_access import has_local_user, local_key, local_token, sign_in_link
     from captionacc_dagster.backends import open_catalog_briefly
 
     try:
+        if metrics:
+            if settings().catalog_kind != "embedded":
+                raise ValueError("with this catalog, you choose the token of /metrics: CAPTIONACC_METRICS_TOKEN")
+            typer.echo(local_key(settings(), "metrics"))
+            return
+        if link:
+            if not has_local_user(settings()):
+                raise ValueError("with this catalog, users come from Supabase and sign in with their password")
+            typer.echo(sign_in_link(settings(), settings().api_url))
+            return
         with open_catalog_briefly(settings()) as catalog:
             typer.echo(local_token(settings(), catalog, hours=hours))
     except (CatalogError, ValueError) as error:

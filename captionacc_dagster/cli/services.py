@@ -16,6 +16,7 @@ from typing import IO, BinaryIO
 
 from rich.console import Console
 
+from captionacc_dagster.api.local_access import sign_in_link
 from captionacc_dagster.backends import open_catalog
 from captionacc_dagster.orchestration.instance import prepare_dagster_home
 from captionacc_dagster.settings import Settings
@@ -147,7 +148,8 @@ def run_services(settings: Settings, console: Console, *, host: str, port: int, 
         TemporaryDirectory(prefix="captionacc-") as folder,
     ):
         waiting = len(catalog.list_processing_requests(states=["pending"]).items)
-        console.print(f"Review page  http://{host}:{api_port}/review", highlight=False)
+        link = sign_in_link(settings, f"http://{reached}:{api_port}")
+        console.print(f"Review page  {link}", highlight=False, soft_wrap=True)
         console.print(f"Dagster UI   http://{host}:{port}")
         console.print(f"API          http://{host}:{api_port}/docs  (log: {api_log})", highlight=False, soft_wrap=True)
         console.print(f"Inbox        {settings.inbox_dir}  (drop a video here)", highlight=False, soft_wrap=True)

@@ -89,6 +89,13 @@ def test_subtitles_are_read_in_every_format(desk: Desk, kind: Any) -> None:
     )
 
 
+@pytest.mark.parametrize("character", ["\0", "\x1b", "\x7f", "\x85", "\x9b"])
+def test_control_characters_are_refused(desk: Desk, character: str) -> None:
+    for field in ("text", "text_notes"):
+        assert desk.call("PATCH", "/captions/1", {field: f"red {character}31m"}).status_code == 422
+    assert desk.call("PATCH", "/captions/1", {"text": "two\nlines\tand a tab"}).status_code == 200
+
+
 def test_an_unknown_format_is_refused(desk: Desk) -> None:
     assert desk.call("GET", "/subtitles.exe").status_code == 422
 

@@ -18,7 +18,7 @@ from fastapi.testclient import TestClient
 from pydantic import SecretStr
 from starlette.datastructures import Headers
 
-from captionacc_dagster.api.local_access import is_at_the_machine
+from captionacc_dagster.api.local_access import is_the_local_user, local_key
 from captionacc_dagster.settings import Settings
 from captionacc_dagster_tests.api.conftest import MakeClient
 from captionacc_dagster_tests.api.page_browser import PageBrowser, csrf_of, post_form, set_session, sign_in
@@ -273,13 +273,16 @@ SUPABASE = {"supabase_url": "https://project.supabase.test", "supabase_service_r
         ("testclient", "127.0.0.1", {}, {}, False),
     ],
 )
-def test_only_a_browser_on_this_machine_needs_no_sign_in(
+def test_only_a_browser_on_this_machine_with_its_key_needs_no_sign_in(
     tmp_path: Path, client: str, host: str, headers: dict[str, str], changes: dict[str, Any], let_in: bool
 ) -> None:
     values = {"home": tmp_path, "database_url": None, "supabase_url": None, "supabase_jwt_secret": None, **changes}
     settings = Settings(_env_file=None, **values)  # pyright: ignore
 
-    assert is_at_the_machine(settings, client, host, Headers(headers)) is let_in
+    key = local_key(settings, "sign-in")
+    assert is_the_local_user(settings, key, client, host, Headers(headers)) is let_in
+    for wrong in (None, "", key[:-1], local_key(settings, "metrics")):
+        assert not is_the_local_user(settings, wrong, client, host, Headers(headers))
 
 
 # --- changes in a session

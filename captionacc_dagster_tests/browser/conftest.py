@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -65,6 +66,13 @@ class RunningSystem:
                 raise AssertionError(f"waited {seconds:.0f} s in vain: {what}; {video!r}\n{self.log()[-3000:]}")
             time.sleep(0.2)
         return video
+
+    @property
+    def link(self) -> str:
+        """The link to the review page, which signs the person at the machine in."""
+        found = re.search(r"Review page +(\S+)", self.log())
+        assert found, self.log()
+        return found[1]
 
     def log(self) -> str:
         """What the services printed so far."""
@@ -149,10 +157,11 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def make_page(browser: Browser) -> Iterator[MakePage]:
+def make_page(browser: Browser, request: pytest.FixtureRequest) -> Iterator[MakePage]:
     """Opens pages, each with cookies of its own: ``make_page(width=390, height=844, color_scheme="dark")``.
 
-    An error that a page's own scripts throw fails the test that opened it.
+    Where the test has a running system, they have followed the link that ``captionacc up`` prints. An error that a
+    page's own scripts throw fails the test that opened it.
     """
     contexts: list[BrowserContext] = []
     errors: list[str] = []
@@ -163,6 +172,9 @@ def make_page(browser: Browser) -> Iterator[MakePage]:
         page = context.new_page()
         page.set_default_timeout(60_000)
         page.on("pageerror", lambda error: errors.append(str(error)))
+        if "running_system" in request.fixturenames:
+            page.goto(request.getfixturevalue("running_system").link)
+            page.wait_for_url("**/review")
         return page
 
     expect.set_options(timeout=60_000)

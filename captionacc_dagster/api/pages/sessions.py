@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 from urllib.parse import parse_qs, quote, urlsplit
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
@@ -21,7 +21,7 @@ from captionacc_dagster.api.browser_session import (
     set_form_secret,
 )
 from captionacc_dagster.api.errors import ApiError, unavailable
-from captionacc_dagster.api.local_access import has_local_user, is_at_the_machine, local_token
+from captionacc_dagster.api.local_access import has_local_user, is_the_local_user, local_token
 from captionacc_dagster.api.pages.rendering import SIGN_IN, PageRoute, SignInNeeded, render
 from captionacc_dagster.api.pages.supabase_auth import AuthUnavailable, SignInRefused, Tokens, renew, sign_in
 from captionacc_dagster.api.request_log import current_facts
@@ -56,17 +56,25 @@ ViewerDependency = Annotated[Caller, Depends(get_viewer)]
 
 
 @router.get("/sign-in")
-def show_sign_in(services: ServicesDependency, request: Request, next: str = "/review", cookies: int = 0) -> Response:
-    """Show the sign-in form; the person at the machine itself and a renewable session are admitted at once."""
+def show_sign_in(
+    services: ServicesDependency,
+    request: Request,
+    next: str = "/review",
+    cookies: int = 0,
+    key: Annotated[str | None, Query(max_length=128)] = None,
+) -> Response:
+    """Show the sign-in form; the local user with this home's key and a renewable session are admitted at once."""
     target = _own_path(next)
-    if _is_local(services, request):
+    key = key or refresh_token(request)
+    if _is_local(services, request, key):
         if form_secret(request) is None:
             if cookies:
                 raise ApiError(400, "this page needs cookies; allow them for this address")
             # A second request, from our own page, shows whether the browser keeps cookies.
-            return render(request, "again.html", target=f"{SIGN_IN}?cookies=1&next={quote(target, safe='')}")
+            again = f"{SIGN_IN}?cookies=1&key={key}&next={quote(target, safe='')}"
+            return render(request, "again.html", target=again)
         answer = render(request, "again.html", target=target)
-        begin_session(request, answer, local_token(services.settings, services.catalog))
+        begin_session(request, answer, local_token(services.settings, services.catalog), key)
         return answer
     refresh = refresh_token(request)
     if refresh is not None and (tokens := _renewed(services, refresh)) is not None:
@@ -119,10 +127,10 @@ def _by_password(services: Services, form: dict[str, str]) -> Tokens:
 def renew_session(services: ServicesDependency, request: Request) -> Response:
     """Renew the session of a page that stays open longer than a token is valid; 401 if it has ended."""
     check_csrf(request, request.headers.get(CSRF_HEADER))
-    if _is_local(services, request):
-        tokens: Tokens | None = Tokens(local_token(services.settings, services.catalog), None)
+    refresh = refresh_token(request)
+    if _is_local(services, request, refresh):
+        tokens: Tokens | None = Tokens(local_token(services.settings, services.catalog), refresh)
     else:
-        refresh = refresh_token(request)
         tokens = None if refresh is None else _renewed(services, refresh)
     if tokens is None:
         return JSONResponse({"detail": "the session has ended; sign in again"}, 401)
@@ -141,9 +149,9 @@ async def sign_out(services: ServicesDependency, request: Request) -> Response:
     return answer
 
 
-def _is_local(services: Services, request: Request) -> bool:
+def _is_local(services: Services, request: Request, key: str | None) -> bool:
     client = request.client.host if request.client else ""
-    return is_at_the_machine(services.settings, client, request.url.hostname or "", request.headers)
+    return is_the_local_user(services.settings, key, client, request.url.hostname or "", request.headers)
 
 
 def _renewed(services: Services, refresh: str) -> Tokens | None:

@@ -58,6 +58,12 @@ def go_to_pages() -> Response:
     return RedirectResponse("/review", 303)
 
 
+@router.get("/review/")
+def go_to_list() -> Response:
+    """Redirect the address with a slash, as people type it, to the list of videos."""
+    return RedirectResponse("/review", 303)
+
+
 @router.get("/review/static/{name}")
 def read_static(request: Request, name: str, v: str = "") -> Response:
     """Return a style sheet, script, or picture of the pages."""
