@@ -19,6 +19,7 @@ from psycopg import sql
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres, ensure_local_tenant, open_catalog
 from captionacc_dagster.catalog.postgres import PostgresCatalog
+from captionacc_dagster_tests.machine import left_out
 
 if TYPE_CHECKING:
     from captionacc_dagster.catalog.supabase import SupabaseCatalog
@@ -34,6 +35,13 @@ def pytest_configure() -> None:
     """Take signals as in a person's shell: whoever starts us in the background has them ignored, here and below."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """End with one line that says which parts were left out on this machine, and what installs them."""
+    reports = terminalreporter.stats.get("skipped", [])
+    if line := left_out(str(report.longrepr[2]) for report in reports if isinstance(report.longrepr, tuple)):
+        terminalreporter.write_line(line)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -95,12 +103,9 @@ def postgres_catalog(catalog_url: str) -> Iterator[PostgresCatalog]:
 @pytest.fixture(scope="session")
 def running_supabase_lite(postgres_server: EmbeddedPostgres) -> Iterator[SupabaseLite]:
     """Supabase Lite in front of a database of its own; use ``supabase_lite``, which is empty for each test."""
-    from captionacc_dagster_tests.supabase_lite import missing_reason, supabase_lite_server
+    from captionacc_dagster_tests.supabase_lite import needs_node, supabase_lite_server
 
-    if (reason := missing_reason()) is not None:
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+    needs_node()
     folder = Path(tempfile.mkdtemp(prefix="ca-lite-"))
     postgres_server.ensure_database("supabase_lite", template=TEMPLATE)
     with supabase_lite_server(postgres_server.url("supabase_lite"), folder) as server:

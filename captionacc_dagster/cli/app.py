@@ -20,6 +20,7 @@ from captionacc_dagster.catalog.errors import CatalogError
 from captionacc_dagster.cli.errors import ProcessError
 from captionacc_dagster.cli.languages import checked_languages, languages_app
 from captionacc_dagster.cli.modal import modal_app
+from captionacc_dagster.cli.startup import imports_done
 from captionacc_dagster.storage.errors import StorageError
 
 # What only some commands need is imported by them: `captionacc --help` and wrong usage answer at once.
@@ -411,6 +412,7 @@ def up(
     """Start embedded Postgres, Dagster's UI and daemon, and the API, until Ctrl-C."""
     from captionacc_dagster.cli.services import run_services
 
+    imports_done()
     raise typer.Exit(run_services(settings(), out, host=host, port=port, api_port=api_port))
 
 
@@ -422,6 +424,7 @@ def api(
     """Start only the HTTP API, until Ctrl-C."""
     from captionacc_dagster.api.server import serve
 
+    imports_done()
     serve(settings(), host=host, port=port)
 
 

@@ -27,6 +27,7 @@ from captionacc_dagster.catalog.models import ProcessingRequest, Video, error_de
 from captionacc_dagster.cli.errors import ProcessError
 from captionacc_dagster.cli.languages import unread_message
 from captionacc_dagster.cli.progress import ProgressBars
+from captionacc_dagster.cli.startup import imports_done
 from captionacc_dagster.orchestration.flows import Flow, videos_partitions
 from captionacc_dagster.orchestration.subtitle_files import (
     download_captions,
@@ -398,6 +399,9 @@ def captions_table(title: str, cues: Sequence[Cue | Caption]) -> Table:
 
 def open_pipeline(settings: Settings, errors: Console) -> LocalPipeline:
     """Open what a command needs; progress goes to ``errors``, so that standard output contains only results."""
-    from captionacc_dagster.orchestration.instance import open_instance
+    from captionacc_dagster.orchestration.instance import open_instance_for_runs
 
-    return LocalPipeline(settings, errors, open_catalog(settings), open_store(settings), open_instance(settings))
+    catalog, store = open_catalog(settings), open_store(settings)
+    pipeline = LocalPipeline(settings, errors, catalog, store, open_instance_for_runs(settings))
+    imports_done()
+    return pipeline

@@ -8,9 +8,11 @@ Without ``DAGSTER_HOME``, Dagster itself would put its files into a temporary fo
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from dagster import DagsterInstance, Field, StringSource
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage, PostgresRunStorage
@@ -18,6 +20,7 @@ from dagster_postgres.utils import create_pg_engine, pg_url_from_config, set_pg_
 from sqlalchemy import Engine, event
 
 from captionacc_dagster.orchestration.dagster_internals import (
+    CapturedLogContext,
     ConfigurableClassData,
     LocalArtifactStorage,
     LocalComputeLogManager,
@@ -28,6 +31,9 @@ from captionacc_dagster.settings import Settings, get_settings
 MANAGED = "# Managed by captionacc: remove this line to keep changes of your own.\n"
 # As many as the API uses at a time. Dagster itself keeps one, and opens and closes another for each further one.
 _KEPT_CONNECTIONS = 8
+# A connection of a command that runs jobs is renewed after an hour; its statements take as long as they take.
+_KEPT_FOR_S = 3600
+_NO_TIMEOUT_MS = 0
 
 
 def packaged_configuration() -> Path:
@@ -63,6 +69,19 @@ def open_instance(settings: Settings) -> DagsterInstance:
     return DagsterInstance.get()
 
 
+def open_instance_for_runs(settings: Settings) -> DagsterInstance:
+    """Open the instance for a command that runs jobs in its own process.
+
+    It keeps its connections: Dagster would open and close hundreds for one video. What the steps print goes to the
+    terminal only: capturing it takes four more processes for each run.
+    """
+    instance = open_instance(settings)
+    instance.optimize_for_webserver(_NO_TIMEOUT_MS, pool_recycle=_KEPT_FOR_S, max_overflow=_KEPT_CONNECTIONS)
+    if isinstance(instance.compute_log_manager, EmbeddedComputeLogs):
+        instance.compute_log_manager.captures_output = False
+    return instance
+
+
 class EmbeddedArtifactStorage(LocalArtifactStorage):
     """Run artifacts in ``CAPTIONACC_HOME/dagster``."""
 
@@ -80,7 +99,22 @@ class EmbeddedArtifactStorage(LocalArtifactStorage):
 
 
 class EmbeddedComputeLogs(LocalComputeLogManager):
-    """Standard output and error of the steps in ``CAPTIONACC_HOME/dagster/compute_logs``."""
+    """Standard output and error of the steps in ``CAPTIONACC_HOME/dagster/compute_logs``.
+
+    Attributes:
+        captures_output: False leaves what the steps print where they print it.
+    """
+
+    captures_output = True
+
+    @contextmanager
+    def capture_logs(self, log_key: Sequence[str]) -> Iterator[CapturedLogContext]:
+        """Copy what this process prints into the files of a step, unless ``captures_output`` is False."""
+        if not self.captures_output:
+            yield CapturedLogContext(log_key)
+            return
+        with super().capture_logs(log_key) as captured:
+            yield captured
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
@@ -176,4 +210,6 @@ class EmbeddedPostgresStorage(WebserverPostgresStorage):
         server.start()
         # SQLAlchemy 2.1 uses psycopg 3 for a plain postgresql:// URL, on which Dagster's NOTIFY fails.
         url = server.url("dagster").replace("postgresql://", "postgresql+psycopg2://", 1)
-        return cls(url, inst_data)
+        # Each of a run's hundreds of events is a commit of its own. Only a crash of the machine, not of a process, can
+        # lose the last half second of them, and the catalog, which is durable, says what is still to do.
+        return cls(f"{url}&options={quote('-c synchronous_commit=off')}", inst_data)

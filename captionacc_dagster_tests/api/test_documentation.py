@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,12 +12,13 @@ import pytest
 
 from captionacc_dagster_tests.api.dagster_stack import REPOSITORY, DagsterStack
 from captionacc_dagster_tests.api.world import WEBHOOK_SECRET
+from captionacc_dagster_tests.machine import needed
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(400)]
 
 
 def test_every_example_works(stack: DagsterStack, stack_api: httpx.Client, tmp_path: Path) -> None:
-    assert shutil.which("curl"), "curl is missing"
+    needed("curl", ("curl", "--version"), install="apt-get install curl")
     person = stack.world.person(stack.world.tenant())
     video = stack.world.processed_video(person.tenant_id, layout_status="annotate")
     examples = re.findall(r"^```sh\n(.*?)^```", (REPOSITORY / "docs" / "api.md").read_text(), re.MULTILINE | re.DOTALL)

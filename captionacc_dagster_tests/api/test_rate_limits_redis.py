@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -19,6 +17,7 @@ from captionacc_dagster.catalog.models import LOCAL_TENANT_ID
 from captionacc_dagster.settings import Settings
 from captionacc_dagster_tests.api.conftest import MakeClient
 from captionacc_dagster_tests.api.world import World
+from captionacc_dagster_tests.machine import needed
 from captionacc_dagster_tests.servers import free_port, server_process
 
 pytestmark = pytest.mark.integration
@@ -26,13 +25,17 @@ pytestmark = pytest.mark.integration
 
 @contextmanager
 def _redis(port: int, folder: Path) -> Iterator[str]:
-    program = shutil.which("redis-server")
-    if program is None:
-        reason = "redis-server is missing: run .ci/install-system-packages"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    command = [
+        *needed("Redis", ("redis-server", "--version")),
+        "--port",
+        str(port),
+        "--bind",
+        "127.0.0.1",
+        "--save",
+        "",
+        "--dir",
+        str(folder),
+    ]
     with server_process(command, port, folder / "redis.log"):
         yield f"redis://127.0.0.1:{port}/0"
 

@@ -27,6 +27,7 @@ from captionacc_dagster.settings import Settings
 from captionacc_dagster.storage.keys import VideoKeys
 from captionacc_dagster.storage.local import LocalObjectStore
 from captionacc_dagster_tests.cli.conftest import command_environment
+from captionacc_dagster_tests.machine import needed
 from captionacc_dagster_tests.servers import free_port
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -145,11 +146,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Chromium without a window."""
-    if not CHROMIUM.is_file():
-        reason = f"{CHROMIUM} is missing: apt-get install chromium"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
+    needed("Chromium", (str(CHROMIUM), "--version"))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser

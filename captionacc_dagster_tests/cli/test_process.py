@@ -26,11 +26,10 @@ from captionacc_dagster.cli.process import check_readable
 from captionacc_dagster.orchestration.subtitle_files import download_captions, publish_captions
 from captionacc_dagster.storage.local import LocalObjectStore
 from captionacc_dagster_tests.cli.conftest import Run
+from captionacc_dagster_tests.machine import real_clips
 from captionacc_dagster_tests.small_clips import CAPTIONS, RATE, make_clip
 
 pytestmark = pytest.mark.e2e
-
-REAL_CLIP = Path(__file__).parents[3] / "shared/data/clips/anime-3s.mp4"
 
 
 @pytest.fixture(scope="module")
@@ -179,16 +178,14 @@ class TestOneFile:
         assert result.returncode == 2
         assert option[1].split(",")[0] in result.stderr
 
-    @pytest.mark.skipif(not REAL_CLIP.exists(), reason="the shared clip is not part of the repository")
-    def test_the_real_clip(self, run: Run, tmp_path: Path) -> None:
-        result = run("process", REAL_CLIP, "-o", tmp_path, "-f", "json")
-        assert result.returncode == 0, result.stderr
-        report = evaluate_files(tmp_path / "anime-3s.json", REAL_CLIP.with_suffix(".json"))
-        assert len(report.matches) == 3
-        assert not report.phantoms
-        assert not report.missed
-        assert all(match.predicted.text == match.truth.text for match in report.matches)
-        assert all(abs(match.start_error) <= 1 and abs(match.end_error) <= 1 for match in report.matches)
+    def test_real_clips_come_out_as_their_captions_say(self, run: Run, tmp_path: Path) -> None:
+        for video, captions in real_clips():
+            result = run("process", video, "-o", tmp_path, "-f", "json")
+            assert result.returncode == 0, result.stderr
+            report = evaluate_files(tmp_path / f"{video.stem}.json", video.with_suffix(".json"))
+            assert (len(report.matches), report.phantoms, report.missed) == (len(captions), [], []), video
+            assert all(match.predicted.text == match.truth.text for match in report.matches), video
+            assert all(abs(m.start_error) <= 1 and abs(m.end_error) <= 1 for m in report.matches), video
 
 
 @pytest.fixture(scope="module")

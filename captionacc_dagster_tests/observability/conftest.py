@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +28,7 @@ from captionacc_dagster.settings import Settings
 from captionacc_dagster.tags import FLOW_TAG
 from captionacc_dagster_tests.api.conftest import api_settings
 from captionacc_dagster_tests.api.world import World
+from captionacc_dagster_tests.machine import needed
 from captionacc_dagster_tests.orchestration.queue_harness import remote_origin
 
 TOKEN = "a-token-for-prometheus-in-tests"
@@ -161,18 +161,7 @@ def open_queue(request: pytest.FixtureRequest) -> OpenQueue:
 @pytest.fixture(scope="session")
 def promtool() -> str:
     """Prometheus' own tool; ``.ci/install-system-packages`` installs it."""
-    return needed("promtool")
-
-
-def needed(program: str) -> str:
-    """Find a program of ``.ci/install-system-packages``, or skip where nobody promised it."""
-    path = shutil.which(program)
-    if path is None:
-        reason = f"{program} is missing: run .ci/install-system-packages"
-        if os.environ.get("CI") == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return path
+    return needed("promtool", ("promtool", "--version"))[0]
 
 
 @pytest.fixture(scope="session")
@@ -186,9 +175,7 @@ def deploy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def compose(deploy_folder: Path) -> dict[str, Any]:
     """The compose file as the tool reads it, with everything filled in."""
-    tool = [shutil.which("docker-compose") or needed("docker")]
-    if tool[0].endswith("docker"):
-        tool.append("compose")
+    tool = needed("docker compose", ("docker-compose", "version"), ("docker", "compose", "version"))
     command = [*tool, "-f", "compose.yaml", "--profile", "monitoring", "config"]
     done = subprocess.run(command, cwd=deploy_folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import threading
 from pathlib import Path
 from typing import cast
@@ -24,8 +23,6 @@ from captionacc_dagster_tests.captioning.captioned_clips import HEIGHT, RATE, SI
 from captionacc_dagster_tests.captioning.drawn_clips import moving, texture, write_text
 
 pytestmark = pytest.mark.integration
-
-ANIME = Path("/work/shared/data/clips/anime-3s.mp4")
 
 
 @pytest.fixture(scope="module")
@@ -300,18 +297,6 @@ def test_a_frame_rate_that_is_not_positive_is_refused(tmp_path: Path, engine: Oc
     layout = captioned(path, [], 5)
     with pytest.raises(ValueError, match="a frame rate must be positive, got 0"):
         find_captions(probe(path), layout, engine, 0)
-
-
-@pytest.mark.skipif(not ANIME.exists(), reason="the shared clip is not on this machine")
-def test_the_shared_real_clip_comes_out_exactly(engine: OcrEngine):
-    facts = probe(ANIME)
-    layout = find_layout(facts, engine, [read for _, read in read_full_frames(facts, engine)])
-    truth = json.loads(ANIME.with_suffix(".json").read_text(encoding="utf-8"))["captions"]
-    got = find_captions(facts, layout, engine).captions
-    assert [caption.text for caption in got] == [caption["text"] for caption in truth]
-    for caption, true in zip(got, truth, strict=True):
-        assert abs(caption.start_frame - true["start_frame"]) <= 1
-        assert abs(caption.end_frame - true["end_frame"]) <= 1
 
 
 def test_slow_fades_are_no_captions_of_their_own(tmp_path: Path, engine: OcrEngine):

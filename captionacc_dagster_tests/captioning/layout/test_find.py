@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -34,7 +33,6 @@ WORDS = (
     "That is not what I meant to say",
     "Look at the old house",
 )
-REAL_CLIP = Path(__file__).parents[4] / "shared" / "data" / "clips" / "anime-3s.mp4"
 
 Box = tuple[float, float, float, float]
 Painter = Callable[[NDArray[np.uint8], int], Box | None]
@@ -404,17 +402,3 @@ def test_captions_in_a_drawn_region_that_is_not_tight_are_read(tmp_path: Path, e
     facts = probe(path)
     timeline = find_captions(facts, layout_from_region(facts, CropRegion(0.0, 0.55, 1.0, 1.0)), engine)
     assert [caption.text for caption in timeline.captions] == list(WORDS)
-
-
-def test_the_real_clip():
-    if not REAL_CLIP.exists():
-        pytest.skip("the shared clip is not part of the repository")
-    truth = json.loads(REAL_CLIP.with_suffix(".json").read_text())
-    assert len(truth["captions"]) == 3
-    layout = layout_of(REAL_CLIP, create_engine())
-    (track,) = layout.tracks
-    assert track.name == "bottom"
-    assert track.region.top < 0.89 < 0.95 < track.region.bottom
-    assert tight_height(track) < 0.12
-    assert track.region.left < 0.37
-    assert track.region.right > 0.63

@@ -1,17 +1,15 @@
-"""Lines of many scripts, drawn with the fonts of Debian's packages, and what a missing part means for a test."""
+"""Lines of many scripts, drawn with the fonts of Debian's packages."""
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from pathlib import Path
-from typing import NoReturn
 
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.ocr.base import LinePicture
+from captionacc_dagster_tests.machine import missing
 
 FONT_PACKAGES = "fonts-noto-core fonts-noto-cjk fonts-thai-tlwg"
 # Code, script, font file, its index in a collection, and two captions.
@@ -29,19 +27,12 @@ LINES = (
 )
 
 
-def missing_part(what: str) -> NoReturn:
-    """Fail where everything must be installed (CI), else say what to install."""
-    if os.environ.get("CI"):
-        pytest.fail(f"missing here: {what}")
-    pytest.skip(f"install {what}")
-
-
 @cache
 def font_path(file: str) -> Path:
     """Return the path of an installed font file; the test ends without it."""
     found = next(Path("/usr/share/fonts").rglob(file), None)
     if found is None:
-        missing_part(f"{FONT_PACKAGES} (font {file})")
+        missing(f"the font {file}", f"apt-get install {FONT_PACKAGES}")
     return found
 
 
@@ -53,7 +44,9 @@ def draw_line(text: str, file: str, index: int = 0, size: int = 40, *, box: bool
     from PIL import Image, ImageDraw, ImageFont, features
 
     if not features.check("raqm"):
-        missing_part("a Pillow with libraqm, which shapes Arabic, Hindi, and Thai (the wheels have it)")
+        missing(
+            "a Pillow with libraqm, which shapes Arabic, Hindi, and Thai", "pip install pillow (the wheels have it)"
+        )
     font = ImageFont.truetype(str(font_path(file)), size, index=index, layout_engine=ImageFont.Layout.RAQM)
     left, top, right, bottom = font.getbbox(text, stroke_width=3)
     shape = round(right - left) + size // 2, round(bottom - top) + size // 4

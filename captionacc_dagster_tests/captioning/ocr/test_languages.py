@@ -12,7 +12,8 @@ from captionacc_dagster.captioning.ocr.engines import create_engine, readiness, 
 from captionacc_dagster.captioning.ocr.languages import LANGUAGES, SCRIPTS, find_language, parse_languages
 from captionacc_dagster.captioning.ocr.model_files import listed_model, model_name
 from captionacc_dagster_tests.captioning.drawn_clips import flat, write_text
-from captionacc_dagster_tests.captioning.ocr.script_lines import draw_line, missing_part
+from captionacc_dagster_tests.captioning.ocr.script_lines import draw_line
+from captionacc_dagster_tests.machine import missing
 
 pytestmark = pytest.mark.unit
 
@@ -78,7 +79,7 @@ def test_a_fetched_model_is_used_where_tesseract_is_not_ready(tmp_path: Path, mo
 
 def test_each_line_is_read_in_the_language_of_its_script():
     if not tesseract.is_installed() or "rus" not in tesseract.installed_data():
-        missing_part("tesserocr and tesseract-ocr-rus")
+        missing("tesserocr and tesseract-ocr-rus")
     russian = draw_line("Мы уезжаем завтра утром", "NotoSans-Bold.ttf")
     english = draw_line("We leave tomorrow morning", "NotoSans-Bold.ttf")
     engine = create_engine(threads=1, lang="ru,en")

@@ -11,7 +11,8 @@ from rapidfuzz.distance import Levenshtein
 from captionacc_dagster.captioning.ocr.base import LinePicture, OcrError
 from captionacc_dagster.captioning.ocr.languages import LANGUAGES
 from captionacc_dagster.captioning.ocr.tesseract import TesseractEngine, installed_data, is_installed
-from captionacc_dagster_tests.captioning.ocr.script_lines import LINES, draw_line, missing_part
+from captionacc_dagster_tests.captioning.ocr.script_lines import LINES, draw_line
+from captionacc_dagster_tests.machine import missing
 
 pytestmark = pytest.mark.unit
 
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.unit
 @pytest.fixture(scope="module")
 def engine() -> TesseractEngine:
     if not is_installed():
-        missing_part("tesserocr: pip install 'captionacc-dagster[tesseract]'")
+        missing("tesserocr", "pip install 'captionacc-dagster[tesseract]'")
     return TesseractEngine()
 
 
@@ -27,7 +28,7 @@ def engine() -> TesseractEngine:
 def test_a_line_is_read(engine: TesseractEngine, code: str, script: str, font: str, index: int, captions: tuple[str]):
     data = LANGUAGES[code].tesseract
     if data not in installed_data():
-        missing_part(f"tesseract-ocr-{data}")
+        missing(f"tesseract-ocr-{data}")
     assert engine.reads(script, lang=code)
     read = engine.recognize([draw_line(text, font, index) for text in captions], script=script, lang=code)
     wrong = sum(Levenshtein.distance(line.text, text) for line, text in zip(read, captions, strict=True))
@@ -38,7 +39,7 @@ def test_a_line_is_read(engine: TesseractEngine, code: str, script: str, font: s
 
 def test_english_words_in_a_line_of_another_script_are_read(engine: TesseractEngine):
     if not {"rus", "eng"} <= installed_data():
-        missing_part("tesseract-ocr-rus tesseract-ocr-eng")
+        missing("tesseract-ocr-rus tesseract-ocr-eng")
     text = "Напиши мне в WhatsApp завтра"
     (read,) = engine.recognize([draw_line(text, "NotoSans-Bold.ttf")], script="Cyrl")
     assert read.text == text
@@ -46,7 +47,7 @@ def test_english_words_in_a_line_of_another_script_are_read(engine: TesseractEng
 
 def test_the_sides_of_a_box_are_no_letters(engine: TesseractEngine):
     if "ell" not in installed_data():
-        missing_part("tesseract-ocr-ell")
+        missing("tesseract-ocr-ell")
     text = "Περίμενε, τι είπες τώρα"
     (read,) = engine.recognize([draw_line(text, "NotoSans-Bold.ttf", box=True)], script="Grek")
     assert read.text == text
@@ -54,7 +55,7 @@ def test_the_sides_of_a_box_are_no_letters(engine: TesseractEngine):
 
 def test_a_line_without_a_mask_is_read_from_its_picture(engine: TesseractEngine):
     if "rus" not in installed_data():
-        missing_part("tesseract-ocr-rus")
+        missing("tesseract-ocr-rus")
     line = draw_line("Закрой дверь", "NotoSans-Bold.ttf")
     plain = np.where(np.asarray(line.mask) > 0.5, 240, 30).astype(np.uint8)
     light_on_dark, dark_on_light = engine.recognize([plain, 255 - plain], script="Cyrl")
@@ -70,7 +71,7 @@ def test_without_its_data_a_script_is_not_read(engine: TesseractEngine):
 
 def test_an_empty_line_has_no_text(engine: TesseractEngine):
     if "rus" not in installed_data():
-        missing_part("tesseract-ocr-rus")
+        missing("tesseract-ocr-rus")
     empty, tiny = engine.recognize([np.zeros((40, 200), np.uint8), np.zeros((2, 2), np.uint8)], script="Cyrl")
     assert (empty.text, empty.confidence) == (tiny.text, tiny.confidence) == ("", 0.0)
 
