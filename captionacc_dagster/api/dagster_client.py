@@ -37,6 +37,8 @@ _FIND = """query ($filter: RunsFilter!) {
     __typename ... on Runs { results { runId status tags { key value } } } ... on PythonError { message }
   }
 }"""
+# The webserver asks the code location itself for this; what it knows of the jobs, it keeps when the location is gone.
+_PLAN = 'query ($job: PipelineSelector!) { executionPlanOrError(pipeline: $job, mode: "default") { __typename } }'
 _DELETE = "mutation ($run: String!) { deleteRun(runId: $run) { __typename } }"
 
 _SELECTION_GONE = frozenset({"PipelineNotFoundError", "InvalidSubsetError"})
@@ -44,6 +46,10 @@ _SELECTION_GONE = frozenset({"PipelineNotFoundError", "InvalidSubsetError"})
 
 class DagsterAway(Exception):
     """The webserver cannot be reached or cannot create runs now; nothing was created."""
+
+
+class CodeLocationAway(DagsterAway):
+    """The webserver answers, but the code location behind it does not, so no run can start now."""
 
 
 class AnswerLost(Exception):
@@ -97,6 +103,22 @@ class DagsterClient:
             self._http.get("/server_info", timeout=timeout_s).raise_for_status()
         except httpx.HTTPError as error:
             raise DagsterAway(f"Dagster does not answer: {type(error).__name__}") from error
+
+    def ask_code_location(self, timeout_s: float = 3.0) -> None:
+        """Verify that the code location answers, so that runs can be created and started.
+
+        Raises:
+            CodeLocationAway: only the webserver answers.
+            DagsterAway: the webserver does not answer.
+        """
+        try:
+            job = {**self._select(), "pipelineName": Flow.CAPTION_OCR.value}
+            answer = self._ask(_PLAN, {"job": job}, timeout_s)["executionPlanOrError"]["__typename"]
+        except AnswerLost as error:
+            raise CodeLocationAway(f"the code location does not answer: {error}") from error
+        if answer != "ExecutionPlan":
+            self._repository = None
+            raise CodeLocationAway(f"the code location does not answer: {answer}")
 
     def launch(self, plan: RunPlan) -> KnownRun:
         """Create the run of a plan and queue it, creating its partition if necessary.
@@ -173,12 +195,13 @@ class DagsterClient:
                         }
                         break
                 else:
-                    raise DagsterAway("Dagster has not loaded the code location")
+                    raise CodeLocationAway("Dagster has not loaded the code location")
             return self._repository
 
-    def _ask(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    def _ask(self, query: str, variables: Mapping[str, Any], timeout_s: float | None = None) -> dict[str, Any]:
+        timeout = httpx.USE_CLIENT_DEFAULT if timeout_s is None else timeout_s
         try:
-            answer = self._http.post("/graphql", json={"query": query, "variables": dict(variables)})
+            answer = self._http.post("/graphql", json={"query": query, "variables": dict(variables)}, timeout=timeout)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as error:
             raise DagsterAway(f"Dagster cannot be reached: {type(error).__name__}") from error
         except httpx.HTTPError as error:

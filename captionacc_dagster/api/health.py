@@ -51,7 +51,7 @@ async def health() -> Health:
     responses={503: {"model": Readiness, "description": "At least one part does not answer."}},
 )
 async def ready(services: ServicesDependency) -> JSONResponse:
-    """Check whether catalog, storage, and Dagster answer, for at most four seconds each."""
+    """Check whether catalog, storage, and Dagster with our code location answer, for at most four seconds each."""
     # Separate threads: those of the endpoints may all be waiting for an unavailable part.
     threads = CapacityLimiter(3)
     reasons: dict[str, str] = {}
@@ -70,7 +70,7 @@ async def ready(services: ServicesDependency) -> JSONResponse:
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(look, "catalog", lambda: services.catalog.ping())
         tasks.start_soon(look, "storage", lambda: services.store.check())
-        tasks.start_soon(look, "dagster", lambda: services.dagster.ping())
+        tasks.start_soon(look, "dagster", lambda: services.dagster.ask_code_location())
     answer = Readiness(
         status="not ready" if reasons else "ready",
         catalog="catalog" not in reasons,

@@ -153,6 +153,33 @@ class EmbeddedPostgres:
                 raise
         return self
 
+    def tend(self) -> bool:
+        """Start a server, or its keeper, that died while in use; return whether the server was down.
+
+        The keeper restarts the server; this is for a keeper that died, with its server or alone. A server that was
+        stopped on purpose stays down.
+
+        Raises:
+            EmbeddedPostgresError: it cannot be started.
+        """
+        if not self._is_in_use() or (self.folder / "stopped").exists():
+            return False
+        if server_pid(self.data) is not None:
+            self._watch(server_account(self.data))
+            return False
+        self.start()
+        return True
+
+    def _is_in_use(self) -> bool:
+        try:
+            with (self.folder / "users.lock").open("rb") as users:
+                fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
     def is_running(self) -> bool:
         """Return whether the server answers, after waiting for one that is starting or recovering."""
         try:
@@ -358,8 +385,13 @@ class EmbeddedPostgres:
 
 
 def _clean_environment() -> dict[str, str]:
-    """Return the environment without PG* variables, which would point Postgres's programs elsewhere."""
-    kept: dict[str, Any] = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+    """Return the environment without PG* variables, which would point Postgres's programs elsewhere.
+
+    That by which ``captionacc up`` finds its services is left out too: other commands share the server.
+    """
+    kept: dict[str, Any] = {
+        name: value for name, value in os.environ.items() if not name.startswith(("PG", "_CAPTIONACC"))
+    }
     return {**kept, "LC_ALL": "C"}
 
 

@@ -417,6 +417,14 @@ def up(
 
 
 @app.command()
+def down() -> None:
+    """Stop the `captionacc up` of this home, or what a killed one left behind."""
+    from captionacc_dagster.cli.services import stop_services
+
+    raise typer.Exit(stop_services(settings(), out))
+
+
+@app.command()
 def api(
     port: Annotated[int, typer.Option("--port", "-p", help="Port of the API.")] = 8000,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",

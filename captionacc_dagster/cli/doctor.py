@@ -8,16 +8,19 @@ from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 
+import httpx
 from rich.console import Console
 from rich.markup import escape
 
 from captionacc_dagster import __version__
 from captionacc_dagster.backends import open_catalog_briefly, open_store
 from captionacc_dagster.catalog.errors import CatalogError
+from captionacc_dagster.cli.home_lock import running_on
 from captionacc_dagster.settings import Settings
 from captionacc_dagster.storage.errors import StorageError
 
 MIN_FREE_GB = 2.0
+ANSWER_SECONDS = 15.0
 REQUIRED = ("dagster", "dagster-webserver", "dagster-postgres", "dagster-aws", "av", "rapidocr", "onnxruntime")
 OPTIONAL = {
     "modal": "GPUs on Modal: pip install 'captionacc-dagster[modal]'",
@@ -43,6 +46,7 @@ def examine(settings: Settings, console: Console) -> bool:
         ("storage", lambda: _storage(settings)),
         ("compute", lambda: _compute(settings)),
         ("webhooks", lambda: _webhooks(settings)),
+        ("services", lambda: _services(settings)),
     ]
     healthy = True
     for name, check in checks:
@@ -140,6 +144,21 @@ def _compute(settings: Settings) -> str:
     if settings.compute == "modal" and find_spec("modal") is None:
         raise Problem("CAPTIONACC_COMPUTE is modal but the package is missing: pip install 'captionacc-dagster[modal]'")
     return settings.compute
+
+
+def _services(settings: Settings) -> str:
+    running = running_on(settings.home)
+    if running is None:
+        return "not running (`captionacc up` starts them)"
+    try:
+        answer = httpx.get(f"{running.api_url}/ready", timeout=ANSWER_SECONDS, trust_env=False)
+        reasons: dict[str, str] = answer.json()["reasons"]
+    except (httpx.HTTPError, ValueError, KeyError) as error:
+        raise Problem(f"the API of process {running.pid} does not answer; see {settings.home / 'logs'}") from error
+    if reasons:
+        found = ", ".join(f"{part} ({reason})" for part, reason in reasons.items())
+        raise Problem(f"not ready: {found}; see {settings.home / 'logs'}")
+    return f"ready, {running.api_url} and {running.dagster_url}"
 
 
 def _webhooks(settings: Settings) -> str:

@@ -1,4 +1,4 @@
-"""``captionacc up``: start and stop the services of one machine together."""
+"""``captionacc up`` and ``captionacc down``: the services of one machine, supervised by one process."""
 
 from __future__ import annotations
 
@@ -6,194 +6,232 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
-import sys
+import sysconfig
 import threading
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, BinaryIO
 
+import httpx
+import psutil
 from rich.console import Console
 
 from captionacc_dagster.api.local_access import sign_in_link
 from captionacc_dagster.backends import open_catalog
+from captionacc_dagster.catalog.embedded import EmbeddedPostgres
+from captionacc_dagster.catalog.errors import CatalogError
+from captionacc_dagster.cli.home_lock import HomeInUse, HomeLock, Running, running_on
+from captionacc_dagster.cli.supervisor import NotKnown, Service, ServiceEnded, Supervisor, kill_left_behind
 from captionacc_dagster.orchestration.instance import prepare_dagster_home
 from captionacc_dagster.settings import Settings
 
 LOCATION = "captionacc"
 STOP_SECONDS = 20.0
 CODE_SERVER_STOP_SECONDS = 5.0
-_LOOK_SECONDS = 0.2
-
-
-class ServiceEnded(Exception):
-    """A service ended, and the others cannot work without it."""
-
-
-class Services:
-    """Child processes, each in its own process group, so that Ctrl-C only reaches this process."""
-
-    def __init__(self, environment: dict[str, str], stopping: threading.Event) -> None:
-        self._environment = environment
-        self._stopping = stopping
-        self._processes: dict[str, subprocess.Popen[bytes]] = {}
-
-    def start(self, name: str, arguments: list[str], log: BinaryIO | None = None) -> None:
-        """Start a Python program of this installation; without a log, its output is shown here."""
-        process = self._processes[name] = subprocess.Popen(
-            [sys.executable, *arguments],
-            env=self._environment,
-            stdout=log or subprocess.PIPE,
-            stderr=log or subprocess.STDOUT,
-            start_new_session=True,
-        )
-        if process.stdout is not None:
-            threading.Thread(target=self._show, args=(process.stdout,), name=name, daemon=True).start()
-
-    def _show(self, written: IO[bytes]) -> None:
-        """Pass on a service's output until it is told to stop; work interrupted after that would appear as errors."""
-        for line in written:
-            if not self._stopping.is_set():
-                with contextlib.suppress(OSError):  # the terminal may be closed
-                    sys.stderr.buffer.write(line)
-                    sys.stderr.buffer.flush()
-
-    def wait_for_socket(self, path: Path) -> bool:
-        """Wait until a server listens on the socket; return False if stopping was requested instead.
-
-        Raises:
-            ServiceEnded: a service ended meanwhile.
-        """
-        while not self._stopping.wait(_LOOK_SECONDS):
-            self.check()
-            with socket.socket(socket.AF_UNIX) as probe, contextlib.suppress(OSError):
-                probe.connect(str(path))
-                return True
-        return False
-
-    def wait_for_stop(self) -> None:
-        """Wait until stopping is requested.
-
-        Raises:
-            ServiceEnded: a service ended by itself.
-        """
-        while not self._stopping.wait(_LOOK_SECONDS):
-            self.check()
-
-    def check(self) -> None:
-        """Verify that all services are alive.
-
-        Raises:
-            ServiceEnded: a service has ended.
-        """
-        for name, process in self._processes.items():
-            if (code := process.poll()) is not None:
-                how = f"with code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
-                raise ServiceEnded(f"{name} ended unexpectedly {how}")
-
-    def stop(self, names: list[str], seconds: float) -> None:
-        """Ask services to stop, wait, and kill what is left of them and their children.
-
-        An active run is killed, not interrupted: an interrupted run counts as failed, a killed one is restarted.
-        """
-        processes = [self._processes[name] for name in names if name in self._processes]
-        for process in processes:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-        deadline = time.monotonic() + seconds
-        for process in processes:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(deadline - time.monotonic(), 0.0))
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
+# Longer than `captionacc up` takes to stop everything.
+DOWN_SECONDS = 60.0
+ANSWER_SECONDS = 10.0
+# Each of Dagster's daemons reports every 30 seconds.
+LONGEST_SILENCE_S = 120.0
 API, CODE_SERVER, WEBSERVER, DAEMON = "the API", "Dagster's code server", "Dagster's webserver", "Dagster's daemon"
+
+_DAEMONS = "{ instance { daemonHealth { allDaemonStatuses { daemonType lastHeartbeatTime } } } }"
 
 
 def run_services(settings: Settings, console: Console, *, host: str, port: int, api_port: int) -> int:
     """Run Dagster's webserver, daemon, and code server, and the API, until interrupted or terminated.
 
+    A service that ends or hangs is started again. What a killed ``captionacc up`` of this home left behind is ended
+    first.
+
     Returns:
-        The exit code: 0 if stopped, 1 if a service could not start or ended by itself.
+        The exit code: 0 if stopped, 1 if the home or a port is in use, or a service cannot be started.
     """
+    # A server that listens on every address is reached on the loopback address.
+    reached = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
+    shown = f"[{reached}]" if ":" in reached else reached
+    running = Running.here(f"http://{shown}:{api_port}", f"http://{shown}:{port}")
+    try:
+        with HomeLock(settings.home, running):
+            if killed := kill_left_behind(settings.home):
+                console.print(f"ended {killed} processes that an earlier captionacc up left behind", highlight=False)
+            return _run(settings, console, running, host=host, port=port, api_port=api_port)
+    except HomeInUse as error:
+        console.print(f"[red]{error}[/red]", highlight=False, soft_wrap=True)
+        return 1
+
+
+def stop_services(settings: Settings, console: Console) -> int:
+    """Stop the ``captionacc up`` of the home, or what a killed one left behind.
+
+    Returns:
+        The exit code: 0 if nothing runs any more.
+    """
+    running = running_on(settings.home)
+    if running is not None and not running.is_here:
+        console.print(f"[red]captionacc up runs on another machine: {running.host}[/red]; stop it there")
+        return 1
+    if running is not None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(running.pid, signal.SIGTERM)
+        deadline = time.monotonic() + DOWN_SECONDS
+        while running_on(settings.home) is not None:
+            if time.monotonic() > deadline:
+                with contextlib.suppress(psutil.Error):
+                    psutil.Process(running.pid).kill()
+            time.sleep(0.2)
+    killed = kill_left_behind(settings.home)
+    if running is not None:
+        console.print("stopped")
+    elif killed:
+        console.print(f"ended {killed} processes that a killed captionacc up left behind", highlight=False)
+    else:
+        console.print(f"nothing runs on {settings.home}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _run(settings: Settings, console: Console, running: Running, *, host: str, port: int, api_port: int) -> int:
     for taken, option in ((port, "--port"), (api_port, "--api-port")):
         if _is_taken(host, taken):
             console.print(f"[red]port {taken} of {host} is in use[/red]; choose another: captionacc up {option} N")
             return 1
-    # A server that listens on every address is reached on the loopback address.
-    reached = "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
     environment = {
         **os.environ,
         "DAGSTER_HOME": os.environ.get("DAGSTER_HOME") or str(prepare_dagster_home(settings)),
         "CAPTIONACC_HOME": str(settings.home),
-        "CAPTIONACC_DAGSTER_URL": f"http://{reached}:{port}",
-        "CAPTIONACC_API_URL": os.environ.get("CAPTIONACC_API_URL") or f"http://{reached}:{api_port}",
+        "CAPTIONACC_DAGSTER_URL": running.dagster_url,
+        "CAPTIONACC_API_URL": os.environ.get("CAPTIONACC_API_URL") or running.api_url,
     }
     settings.inbox_dir.mkdir(parents=True, exist_ok=True)
-    api_log = settings.home / "api" / "api.log"
-    api_log.parent.mkdir(parents=True, exist_ok=True)
+    logs = settings.home / "logs"
     stopping = threading.Event()
     # Closing the terminal stops this process too, unless it was started with nohup.
     hangup = () if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else (signal.SIGHUP,)
     for number in (signal.SIGINT, signal.SIGTERM, *hangup):
         signal.signal(number, lambda *_: stopping.set())
-    services = Services(environment, stopping)
+    supervisor = Supervisor(environment, settings.home, stopping, console)
     code = 0
-    with (
-        open_catalog(settings) as catalog,
-        api_log.open("ab") as log,
-        TemporaryDirectory(prefix="captionacc-") as folder,
-    ):
-        waiting = len(catalog.list_processing_requests(states=["pending"]).items)
-        link = sign_in_link(settings, f"http://{reached}:{api_port}")
-        console.print(f"Review page  {link}", highlight=False, soft_wrap=True)
-        console.print(f"Dagster UI   http://{host}:{port}")
-        console.print(f"API          http://{host}:{api_port}/docs  (log: {api_log})", highlight=False, soft_wrap=True)
+    with TemporaryDirectory(prefix="captionacc-") as folder:
+        services = _services(Path(folder), logs, running, host, port, api_port)
+        with open_catalog(settings) as catalog:
+            waiting = len(catalog.list_processing_requests(states=["pending"]).items)
+        console.print(f"Review page  {sign_in_link(settings, running.api_url)}", highlight=False, soft_wrap=True)
+        console.print(f"Dagster UI   {running.dagster_url}", highlight=False)
+        console.print(f"API          {running.api_url}/docs", highlight=False, soft_wrap=True)
         console.print(f"Inbox        {settings.inbox_dir}  (drop a video here)", highlight=False, soft_wrap=True)
         console.print(f"Data         {settings.home}  ({waiting} requests waiting)", highlight=False, soft_wrap=True)
+        console.print(f"Logs         {logs}", highlight=False, soft_wrap=True)
         console.print("Ctrl-C stops everything.")
         try:
-            _start(services, Path(folder), host, port, api_port, log)
-            services.wait_for_stop()
+            supervisor.start(services[CODE_SERVER])
+            supervisor.start(services[API])
+            if supervisor.wait_until_well([services[CODE_SERVER]]):
+                supervisor.start(services[WEBSERVER])
+                supervisor.start(services[DAEMON])
+                if supervisor.wait_until_well(services.values()):
+                    console.print("ready")
+                supervisor.run(lambda: _tend_database(settings, console))
         except ServiceEnded as ending:
-            console.print(f"[red]{ending}[/red]")
+            console.print(f"[red]{ending}[/red]", highlight=False, soft_wrap=True)
             code = 1
         finally:
             try:
                 console.print("stopping ...")
             finally:
-                services.stop([API, WEBSERVER, DAEMON], STOP_SECONDS)
-                services.stop([CODE_SERVER], CODE_SERVER_STOP_SECONDS)
+                supervisor.stop([services[name] for name in (API, WEBSERVER, DAEMON)], STOP_SECONDS)
+                supervisor.stop([services[CODE_SERVER]], CODE_SERVER_STOP_SECONDS)
+                supervisor.close()
     console.print("stopped")
     return code
 
 
-def _start(services: Services, folder: Path, host: str, port: int, api_port: int, log: BinaryIO) -> None:
-    """Start the services in the order of their dependencies.
-
-    Raises:
-        ServiceEnded: a service ended meanwhile.
-    """
+def _services(folder: Path, logs: Path, running: Running, host: str, port: int, api_port: int) -> dict[str, Service]:
+    """Return the services by name."""
     quiet = ["--log-level", "warning"]
     # A socket in a private folder, not a port: anyone who reaches the code server can make it run anything.
     code = folder / "code.sock"
-    module = ["-m", "captionacc_dagster.definitions", "--location-name", LOCATION]
-    services.start(CODE_SERVER, ["-m", "dagster", "code-server", "start", *module, "--socket", str(code), *quiet])
-    api = ["-c", "from captionacc_dagster.cli import main; main()", "api"]
-    services.start(API, [*api, "--host", host, "--port", str(api_port)], log)
-    if not services.wait_for_socket(code):
-        return
     workspace = folder / "workspace.yaml"
     workspace.write_text(
         f"load_from:\n  - grpc_server: {{socket: {code}, location_name: {LOCATION}}}\n", encoding="utf-8"
     )
-    served = ["-w", str(workspace), *quiet]
+
+    def code_server() -> list[str]:
+        # One that was killed leaves its socket.
+        code.unlink(missing_ok=True)
+        # Not `dagster code-server start`: that is a proxy, which stays up when the process behind it dies.
+        module = ["-m", "captionacc_dagster.definitions", "--location-name", LOCATION]
+        return ["-m", "dagster", "api", "grpc", *module, "--socket", str(code), *quiet]
+
+    api = ["-c", "from captionacc_dagster.cli import main; main()", "api", "--host", host, "--port", str(api_port)]
     webserver = ["-m", "dagster_webserver", "-h", host, "-p", str(port), "--dagster-log-level", "warning"]
-    services.start(WEBSERVER, [*webserver, *served])
-    services.start(DAEMON, ["-m", "dagster._daemon", "run", *served])
+    daemon = [str(Path(sysconfig.get_path("scripts"), "dagster-daemon")), "run"]
+    served = ["-w", str(workspace), *quiet]
+    return {
+        service.name: service
+        for service in (
+            Service(CODE_SERVER, code_server, logs / "code-server.log", lambda: ask_code_server(code)),
+            Service(API, lambda: api, logs / "api.log", lambda: _get(f"{running.api_url}/health")),
+            Service(
+                WEBSERVER,
+                lambda: [*webserver, *served],
+                logs / "webserver.log",
+                lambda: _get(f"{running.dagster_url}/server_info"),
+            ),
+            Service(DAEMON, lambda: [*daemon, *served], logs / "daemon.log", DaemonProbe(running.dagster_url)),
+        )
+    }
+
+
+def ask_code_server(path: Path) -> None:
+    """Verify that a code server answers on its socket.
+
+    Raises:
+        grpc.RpcError: it does not, or it does not serve.
+    """
+    import grpc
+    from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+    with grpc.insecure_channel(f"unix:{path}") as channel:
+        request = health_pb2.HealthCheckRequest(service="DagsterApi")
+        answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=ANSWER_SECONDS)
+    if answer.status != health_pb2.HealthCheckResponse.SERVING:
+        raise ConnectionError("the code server does not serve")
+
+
+class DaemonProbe:
+    """Asks Dagster's webserver when the daemon last reported; the daemon itself answers nobody."""
+
+    def __init__(self, dagster_url: str) -> None:
+        self._url = f"{dagster_url}/graphql"
+
+    def __call__(self) -> None:
+        """Verify that one of its threads has reported recently.
+
+        Raises:
+            NotKnown: the webserver does not answer.
+            ConnectionError: the daemon is silent.
+        """
+        try:
+            answer = httpx.post(self._url, json={"query": _DAEMONS}, timeout=ANSWER_SECONDS, trust_env=False)
+            found = answer.raise_for_status().json()["data"]["instance"]["daemonHealth"]["allDaemonStatuses"]
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            raise NotKnown from error
+        last = max((status["lastHeartbeatTime"] or 0.0 for status in found), default=0.0)
+        if time.time() - last > LONGEST_SILENCE_S:
+            raise ConnectionError("the daemon has not reported")
+
+
+def _get(url: str) -> None:
+    httpx.get(url, timeout=ANSWER_SECONDS, trust_env=False).raise_for_status()
+
+
+def _tend_database(settings: Settings, console: Console) -> None:
+    """Start the embedded Postgres and its keeper again if both have died."""
+    try:
+        if EmbeddedPostgres(settings.home).tend():
+            console.print("[red]the embedded Postgres ended[/red]; it runs again", highlight=False)
+    except CatalogError as error:
+        console.print(f"[red]the embedded Postgres does not start:[/red] {error}", highlight=False, soft_wrap=True)
 
 
 def _is_taken(host: str, port: int) -> bool:

@@ -45,6 +45,9 @@ def _answer(state: StandIn, query: str, variables: dict[str, Any]) -> dict[str, 
         jobs = [{"name": name} for name in ("video_initial_processing", "crop_and_infer", "caption_ocr")]
         nodes = [{"name": "__repository__", "location": {"name": "captionacc"}, "pipelines": jobs}]
         return {"repositoriesOrError": {"nodes": [] if state.behavior == "is unloaded" else nodes}}
+    if "executionPlanOrError" in query:
+        state.questions.append("plan")
+        return {"executionPlanOrError": {"__typename": "ExecutionPlan"}}
     if "runsOrError" in query:
         state.questions.append("find")
         wanted = {tag["key"]: tag["value"] for tag in variables["filter"]["tags"]}

@@ -239,16 +239,42 @@ def test_a_killed_server_comes_back_under_its_users_and_loses_nothing(used_home:
 
 
 @pytest.mark.recovery
+def test_a_supervisor_restores_a_server_and_a_keeper_that_died_in_use(used_home: Path) -> None:
+    server = EmbeddedPostgres(used_home, durable=False)
+    user = start_user(used_home)
+    pid = pid_told_by(user)
+    (keeper,) = keepers_of(server)
+    assert server.tend() is False
+    os.kill(keeper, signal.SIGKILL)
+    until(lambda: not is_alive(keeper))
+    assert server.tend() is False, "the server itself was up"
+    until(lambda: len(keepers_of(server)) == 1)
+    for victim in (*keepers_of(server), pid):
+        os.kill(victim, signal.SIGKILL)
+    until(lambda: not is_alive(pid))
+    assert server.tend() is True
+    assert server.is_running()
+    server.stop()
+    assert server.tend() is False, "stopped on purpose"
+    user.kill()
+    user.communicate()
+
+
+def keepers_of(server: EmbeddedPostgres) -> list[int]:
+    """The living keepers of a server."""
+    return [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if str(server.folder) in (process.info["cmdline"] or ()) and is_alive(process.pid)
+    ]
+
+
+@pytest.mark.recovery
 def test_the_next_start_recovers_what_was_killed_with_its_keeper(used_home: Path) -> None:
     user = start_user(used_home)
     pid = pid_told_by(user)
-    keepers = [
-        process.pid
-        for process in psutil.process_iter(["cmdline"])
-        if str(EmbeddedPostgres(used_home).folder) in (process.info["cmdline"] or ())
-    ]
-    assert len(keepers) == 1
-    for victim in (keepers[0], pid, user.pid):
+    (keeper,) = keepers_of(EmbeddedPostgres(used_home))
+    for victim in (keeper, pid, user.pid):
         os.kill(victim, signal.SIGKILL)
     user.communicate()
     until(lambda: not is_alive(pid))

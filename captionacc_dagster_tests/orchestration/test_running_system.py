@@ -21,7 +21,8 @@ from dagster import DagsterRun
 
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres, open_catalog
-from captionacc_dagster.orchestration.instance import prepare_dagster_home
+from captionacc_dagster.catalog.embedded_keeper import server_pid
+from captionacc_dagster.catalog.models import LOCAL_TENANT_ID
 from captionacc_dagster.orchestration.queue_order import in_order
 from captionacc_dagster.settings import Settings
 from captionacc_dagster.storage.keys import VideoKeys
@@ -50,18 +51,23 @@ ASSETS = ["raw_video", "full_frames", "ocr_db", "layout_db"]
 class System:
     """``captionacc up`` over a home of its own; the queue is held, so that what waits can be looked at."""
 
-    def __init__(self, folder: Path, catalog: Catalog) -> None:
+    def __init__(self, folder: Path, catalog: Catalog, *, runs: int = 0) -> None:
         self.home, self.printed, self.catalog = folder / "home", folder / "up.log", catalog
         self.port, self.api_port = free_port(), free_port()
         self.environment = command_environment(
-            self.home, CAPTIONACC_MAX_CONCURRENT_RUNS="0", CAPTIONACC_AUTO_APPROVE_LAYOUT="never"
+            self.home, CAPTIONACC_MAX_CONCURRENT_RUNS=str(runs), CAPTIONACC_AUTO_APPROVE_LAYOUT="never"
         )
+        self.start()
+
+    def start(self) -> None:
+        """Start it, on the same ports as before."""
         command = [sys.executable, "-m", "captionacc_dagster", "up"]
         command += ["--port", str(self.port), "--api-port", str(self.api_port)]
         with self.printed.open("wb") as output:
             self.process = subprocess.Popen(
-                command, cwd=folder, env=self.environment, stdout=output, stderr=output, start_new_session=True
-            )
+                command, cwd=self.home.parent, env=self.environment, stdout=output, stderr=output,
+                start_new_session=True,
+            )  # fmt: skip
 
     def family(self) -> list[psutil.Process]:
         """The processes that it started, but for the server of the catalog, which outlives it for a while."""
@@ -82,6 +88,17 @@ class System:
         except httpx.HTTPError:
             return False
         return bool(answer["repositoriesOrError"].get("nodes"))
+
+    def says_ready(self) -> bool:
+        """Whether ``/ready`` finds every part."""
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.api_port}/ready", timeout=20).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def service(self, part: str) -> psutil.Process:
+        """The process whose command contains a word."""
+        return next(child for child in self.family() if part in " ".join(child.cmdline()))
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
         """Ask the webserver, as the UI does."""
@@ -231,18 +248,115 @@ def test_ctrl_c_ends_everything(system: System) -> None:
     assert "Warning" not in system.log()
 
 
-def test_a_service_that_dies_is_named_and_ends_the_others(folder: Path, catalog: Catalog) -> None:
-    prepare_dagster_home(Settings(_env_file=None, home=folder / "home"))  # pyright: ignore
-    system = System(folder, catalog)
+SERVICES = {
+    "Dagster's code server": "captionacc_dagster.definitions",
+    "Dagster's webserver": "dagster_webserver",
+    "Dagster's daemon": "dagster-daemon",
+    "the API": " api --host",
+}
+
+
+def upload(system: System, clip: Path) -> UUID:
+    """Add a video as an upload does; the sensors find its request."""
+    made = system.catalog.create_video(LOCAL_TENANT_ID, clip.name, claimer="test")
+    assert made.request
+    store = LocalObjectStore(Settings(_env_file=None, home=system.home).objects_dir)  # pyright: ignore
+    store.upload_from_path(VideoKeys(str(LOCAL_TENANT_ID), str(made.video.id)).video, clip)
+    system.catalog.release_processing_request(made.request.id, "test")
+    return made.video.id
+
+
+def test_each_part_that_is_killed_runs_again_and_what_should_start_waits(
+    folder: Path, catalog: Catalog, tmp_path: Path
+) -> None:
+    system = System(folder, catalog, runs=2)
+    clip = make_clip(tmp_path / "a.mp4", frames=12)
     try:
-        system.wait_for(lambda: "Ctrl-C stops everything" in system.log() and len(system.family()) >= 2, "the services")
-        family = system.family()
-        next(process for process in family if "api" in process.cmdline()).kill()
-        assert system.process.wait(90) == 1
+        system.wait_for(lambda: "ready" in system.log().splitlines(), "the services")
+        videos = []
+        for name, part in SERVICES.items():
+            killed = system.service(part)
+            killed.kill()
+            videos.append(upload(system, clip))
+            system.wait_for(lambda name=name: f"{name} ended unexpectedly by SIGKILL" in system.log(), "the news")
+            system.wait_for(lambda name=name: f"{name} runs again" in system.log(), f"{name} again")
+            system.wait_for(system.says_ready, "all parts")
+        server = EmbeddedPostgres(system.home, durable=False)
+        keeper = psutil.Process(server_pid(server.data) or 0)
+        keeper.kill()
+        system.wait_for(lambda: server_pid(server.data) not in (None, keeper.pid), "Postgres again")
+        system.wait_for(system.says_ready, "all parts after Postgres")
+
+        # A laptop that sleeps: every process stops for a while, and then goes on.
+        family = [psutil.Process(system.process.pid), *system.family()]
+        restarts = system.log().count("starting it again")
+        videos.append(upload(system, clip))
+        for process in family:
+            process.suspend()
+        time.sleep(45)
+        for process in family:
+            process.resume()
+        system.wait_for(system.says_ready, "all parts after the sleep")
+        assert system.log().count("starting it again") == restarts
+
+        def is_processed(video: UUID) -> bool:
+            row = catalog.get_video_metadata(video)
+            assert row.status != "error", row.error_details
+            return row.status == "active"
+
+        system.wait_for(lambda: all(is_processed(video) for video in videos), "the videos")
+        assert "Traceback" not in system.log()
+        stopped = system.command("captionacc_dagster", "down")
+        assert (stopped.returncode, stopped.stdout) == (0, "stopped\n")
     finally:
         system.end()
-    assert "the API ended unexpectedly by SIGKILL" in system.log()
-    assert [process for process in family if process.is_running() and process.status() != psutil.STATUS_ZOMBIE] == []
+
+
+def test_ready_and_doctor_tell_that_the_code_location_is_away(folder: Path, catalog: Catalog) -> None:
+    system = System(folder, catalog)
+    try:
+        system.wait_for(lambda: "ready" in system.log().splitlines(), "the services")
+        assert system.says_ready()
+        code = system.service(SERVICES["Dagster's code server"])
+        code.suspend()
+        answer = httpx.get(f"http://127.0.0.1:{system.api_port}/ready", timeout=30)
+        assert answer.status_code == 503
+        assert list(answer.json()["reasons"]) == ["dagster"]
+        examined = system.command("captionacc_dagster", "doctor")
+        assert examined.returncode == 1
+        assert "services  not ready: dagster (" in examined.stdout
+        code.resume()
+        system.wait_for(system.says_ready, "the code location")
+        assert system.command("captionacc_dagster", "doctor").returncode == 0
+    finally:
+        system.end()
+
+
+def test_up_can_be_killed_and_started_again_on_the_same_ports(folder: Path, catalog: Catalog) -> None:
+    system = System(folder, catalog)
+    try:
+        system.wait_for(lambda: "ready" in system.log().splitlines(), "the services")
+        second = system.command("captionacc_dagster", "up", "--port", str(free_port()))
+        assert second.returncode == 1
+        assert second.stdout.startswith(f"captionacc up already runs on {system.home} (process {system.process.pid} ")
+        family = system.family()
+        system.process.kill()
+        system.process.wait()
+        psutil.wait_procs(family, timeout=30)
+        assert [process for process in family if process.is_running()] == []
+        system.start()
+        system.wait_for(system.says_ready, "the services again")
+        # With its guard, nobody is left to end the services: the next start does.
+        family = system.family()
+        system.service("guard.py").kill()
+        system.process.kill()
+        system.process.wait()
+        system.start()
+        system.wait_for(lambda: "that an earlier captionacc up left behind" in system.log(), "the takeover")
+        system.wait_for(system.says_ready, "the services once more")
+        assert [process for process in family if process.is_running()] == []
+    finally:
+        system.end()
 
 
 def test_the_end_of_the_terminal_ends_everything(folder: Path, catalog: Catalog) -> None:
