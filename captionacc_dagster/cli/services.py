@@ -193,7 +193,8 @@ def ask_code_server(path: Path) -> None:
 
     with grpc.insecure_channel(f"unix:{path}") as channel:
         request = health_pb2.HealthCheckRequest(service="DagsterApi")
-        answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=ANSWER_SECONDS)
+        stub = health_pb2_grpc.HealthStub(channel)
+        answer = stub.Check(request, timeout=ANSWER_SECONDS)  # pyright: ignore[reportAttributeAccessIssue] - generated
     if answer.status != health_pb2.HealthCheckResponse.SERVING:
         raise ConnectionError("the code server does not serve")
 

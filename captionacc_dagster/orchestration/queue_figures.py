@@ -97,7 +97,7 @@ def _groups(instance: DagsterInstance, now: datetime) -> list[RunGroup]:
     groups = []
     for status, *values, count in map(tuple, rows):
         of_group = {key: value for key, value in zip(wanted, values, strict=True) if value is not None}
-        flow = of_group.get(FLOW_TAG)
+        flow = of_group.get(FLOW_TAG, "")
         groups.append(
             RunGroup(
                 _STATES[status],
