@@ -214,12 +214,13 @@ def process(
     Exit codes: 0 all right, 1 a file was refused or failed, 2 wrong usage, 3 done, but some text could not be read.
     """
     from captionacc_dagster.cli.process import open_pipeline
+    from captionacc_dagster.cli.turns import turn
 
     chosen, region = parse_formats(formats), parse_region(crop_region)
     options = parse_subtitle_options(phrases, join_gaps, include)
     lang = parse_lang(lang)
     failed = unread = 0
-    with errors_in_one_line(), open_pipeline(settings(), err) as pipeline:
+    with errors_in_one_line(), turn(settings().home, _say), open_pipeline(settings(), err) as pipeline:
         for file in videos:
             try:
                 outcome = pipeline.process(

@@ -10,5 +10,6 @@ def imports_begin() -> None:
 
 def imports_done() -> None:
     """Collect garbage from now on, but not among what the imports made: for commands that go on for long."""
-    gc.freeze()
-    gc.enable()
+    if not gc.isenabled():
+        gc.freeze()
+        gc.enable()
