@@ -82,6 +82,10 @@ JoinGaps = Annotated[
         "--join-gaps", metavar="MS", min=0, help="Write equal captions as one across gaps of up to MS milliseconds."
     ),
 ]
+SrtBom = Annotated[
+    bool,
+    typer.Option("--srt-bom", help="Write SRT with a byte order mark and CRLF, for players on Windows that need them."),
+]
 Include = Annotated[
     list[str] | None,
     typer.Option(
@@ -163,7 +167,7 @@ def parse_region(text: str | None) -> CropRegion | None:
 
 
 def parse_subtitle_options(
-    phrases: bool | None, join_gaps: float | None, include: list[str] | None
+    phrases: bool | None, join_gaps: float | None, include: list[str] | None, *, srt_bom: bool = False
 ) -> SubtitleOptions | None:
     """Return the settings' subtitle options with those of the command line, or None if that has none."""
     from captionacc_dagster.captioning.captions import KINDS
@@ -174,6 +178,8 @@ def parse_subtitle_options(
         changes["phrases"] = phrases
     if join_gaps is not None:
         changes["join_gaps_ms"] = join_gaps
+    if srt_bom:
+        changes["srt_bom"] = True
     options = subtitle_options(settings())
     if include:
         kinds = [part.strip() for text in include for part in text.split(",") if part.strip()]
@@ -207,6 +213,7 @@ def process(
     phrases: Phrases = None,
     join_gaps: JoinGaps = None,
     include: Include = None,
+    srt_bom: SrtBom = False,
     again: Annotated[bool, typer.Option("--again", help="Process videos again that are already done.")] = False,
 ) -> None:
     """Find the captions of video files and write subtitles, on this machine and without configuration.
@@ -217,7 +224,7 @@ def process(
     from captionacc_dagster.cli.turns import turn
 
     chosen, region = parse_formats(formats), parse_region(crop_region)
-    options = parse_subtitle_options(phrases, join_gaps, include)
+    options = parse_subtitle_options(phrases, join_gaps, include, srt_bom=srt_bom)
     lang = parse_lang(lang)
     failed = unread = 0
     with errors_in_one_line(), turn(settings().home, _say), open_pipeline(settings(), err) as pipeline:
@@ -355,6 +362,7 @@ def export(
     phrases: Phrases = None,
     join_gaps: JoinGaps = None,
     include: Include = None,
+    srt_bom: SrtBom = False,
 ) -> None:
     """Write a video's subtitles, including people's corrections.
 
@@ -364,7 +372,7 @@ def export(
     from captionacc_dagster.cli.process import export_subtitles
 
     chosen = parse_formats(formats)
-    options = parse_subtitle_options(phrases, join_gaps, include)
+    options = parse_subtitle_options(phrases, join_gaps, include, srt_bom=srt_bom)
     with errors_in_one_line(), open_catalog_briefly(settings()) as catalog:
         row = catalog.get_video_metadata(video)
         stem = Path(row.filename).stem

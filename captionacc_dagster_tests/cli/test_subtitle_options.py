@@ -98,8 +98,11 @@ def test_json_has_all_kinds_and_the_warnings(run: Run, tmp_path: Path, video: st
     assert '"low_confidence"' in (tmp_path / "clip.json").read_text(encoding="utf-8")
 
 
-def test_srt_can_have_a_byte_order_mark(run: Run, tmp_path: Path, video: str) -> None:
-    assert run("export", video, "--words", "-o", tmp_path, CAPTIONACC_SRT_BOM="1").returncode == 0
+@pytest.mark.parametrize(("option", "setting"), [([], {"CAPTIONACC_SRT_BOM": "1"}), (["--srt-bom"], {})])
+def test_srt_can_have_a_byte_order_mark(
+    run: Run, tmp_path: Path, video: str, option: list[str], setting: dict[str, str]
+) -> None:
+    assert run("export", video, "--words", "-o", tmp_path, *option, **setting).returncode == 0
     assert (tmp_path / "clip.srt").read_bytes().startswith(b"\xef\xbb\xbf1\r\n")
 
 
