@@ -182,6 +182,8 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(default=1 << 20, ge=1024, description="Largest accepted request body, bytes.")
 
+    max_upload_bytes: int = Field(default=20 << 30, ge=1, description="Largest video uploaded over HTTP, bytes.")
+
     # scheduling
     max_concurrent_runs: int | None = Field(
         default=None, ge=-1, description="Concurrent runs in all (-1: no limit); unset: as in dagster.yaml."

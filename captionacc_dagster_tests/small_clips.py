@@ -7,6 +7,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.container import OutputContainer
 from PIL import Image, ImageDraw, ImageFont
 
 WIDTH, HEIGHT, RATE = 480, 270, 25
@@ -20,8 +21,12 @@ def make_clip(
     frames: int = 100,
     seed: int = 1,
     audio_only: bool = False,
+    sound: bool = False,
 ) -> Path:
-    """Write an H.264 clip: captions ``(first frame, frame after the last, text)`` over a moving texture."""
+    """Write an H.264 clip: captions ``(first frame, frame after the last, text)`` over a moving texture.
+
+    With ``sound``, a tone is heard in every other second, beginning with silence.
+    """
     with av.open(str(path), "w") as container:
         if audio_only:
             stream = container.add_stream("aac", rate=44100)
@@ -31,10 +36,24 @@ def make_clip(
         else:
             stream = container.add_stream("libx264", rate=RATE, options={"preset": "ultrafast", "crf": "20"})
             stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+            if sound:
+                _add_tone(container, frames / RATE)
             for picture in _pictures(captions, frames, seed):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
     return path
+
+
+def _add_tone(container: OutputContainer, seconds: float) -> None:
+    rate, block = 44_100, 1024
+    stream = container.add_stream("aac", rate=rate, layout="mono")
+    times = np.arange(int(seconds * rate) // block * block) / rate
+    wave = (0.5 * np.sin(2 * np.pi * 440 * times) * (times.astype(int) % 2)).astype(np.float32)
+    for place in range(0, len(wave), block):
+        part = av.AudioFrame.from_ndarray(wave[None, place : place + block], format="fltp", layout="mono")
+        part.sample_rate, part.pts = rate, place
+        container.mux(stream.encode(part))
+    container.mux(stream.encode())
 
 
 def _pictures(captions: Sequence[tuple[int, int, str]], frames: int, seed: int):

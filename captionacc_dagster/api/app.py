@@ -14,7 +14,18 @@ from starlette.middleware.cors import CORSMiddleware
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from captionacc_dagster import __version__
-from captionacc_dagster.api import actions, caption_edits, film, health, metrics, videos, webhooks
+from captionacc_dagster.api import (
+    actions,
+    caption_edits,
+    comparison,
+    events,
+    film,
+    health,
+    metrics,
+    uploads,
+    videos,
+    webhooks,
+)
 from captionacc_dagster.api.errors import add_error_handlers
 from captionacc_dagster.api.metrics import HttpMetrics, MetricsMiddleware
 from captionacc_dagster.api.middleware import (
@@ -51,14 +62,30 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         description=_DESCRIPTION,
         lifespan=lifespan,
         generate_unique_id_function=_operation_id,
+        docs_url=None,  # pages.videos.show_api, with files of our own
         redoc_url=None,
         # Starlette's redirect to the path without a slash goes to whatever Host says.
         redirect_slashes=False,
     )
     app.state.services = services
     app.state.metrics = HttpMetrics(services)
-    for module in (health, metrics, webhooks, actions, videos, film, caption_edits, sessions, pages, media):
+    for module in (
+        health,
+        metrics,
+        webhooks,
+        actions,
+        uploads,
+        videos,
+        film,
+        events,
+        caption_edits,
+        comparison,
+        sessions,
+        pages,
+        media,
+    ):
         app.include_router(module.router)
+    app.include_router(pages.missing)
     add_error_handlers(app)
     _describe(app)
 
@@ -69,7 +96,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.cors_origins,
-            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_methods=["GET", "POST", "PUT", "PATCH", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match", "If-None-Match", "Range"],
             expose_headers=["ETag", "Content-Range", "Retry-After", "X-Request-ID"],
         )

@@ -72,6 +72,23 @@ def read_frame(
 
 
 @router.get(
+    "/waveform",
+    summary="Read the waveform",
+    response_class=Response,
+    responses={**_READ, 200: {"description": "Peaks.", "content": {"application/octet-stream": {}}}},
+)
+def read_waveform(services: ServicesDependency, video: VideoDependency) -> Response:
+    """Return the loudest sample of each fiftieth of a second, one byte each; empty for a video without sound."""
+    try:
+        waveform = services.frames.waveform(video)
+    except ObjectNotFound:
+        raise ApiError(404, "the video's file is not there") from None
+    except VideoError as error:
+        raise ApiError(404, f"the video cannot be read: {error.reason}") from error
+    return Response(waveform, media_type="application/octet-stream", headers={"Cache-Control": _FOR_A_WEEK})
+
+
+@router.get(
     "/media",
     summary="Read the video file",
     response_class=Response,

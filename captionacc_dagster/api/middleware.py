@@ -18,6 +18,9 @@ from captionacc_dagster.api.request_log import RequestFacts, set_current
 from captionacc_dagster.api.services import Services
 
 _log = logging.getLogger("captionacc_dagster.api.requests")
+# The largest part of an upload, and the time in which it arrives; other bodies have the limit of the settings.
+PART_BYTES = 4 << 20
+PART_SECONDS = 120.0
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 # A body of the largest size arrives within this time even over a slow line.
@@ -32,8 +35,6 @@ SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-# The page of the API's description loads its viewer from another site.
-DOCUMENTATION = ("/docs", "/redoc")
 
 
 class RequestMiddleware:
@@ -67,8 +68,7 @@ class RequestMiddleware:
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = facts.request_id
                 for name, value in SECURITY_HEADERS.items():
-                    if not (name == "Content-Security-Policy" and scope["path"].startswith(DOCUMENTATION)):
-                        headers.setdefault(name, value)
+                    headers.setdefault(name, value)
             await send(message)
 
         try:
@@ -140,15 +140,18 @@ class BodyLimitMiddleware:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        too_slow = ApiError(408, f"the body did not arrive within {self._seconds:g} s", {"Connection": "close"})
-        too_large = ApiError(413, f"the body is larger than {self._max_bytes} bytes", {"Connection": "close"})
+        is_part = scope["method"] == "PUT" and scope["path"].endswith("/media")
+        most = max(PART_BYTES, self._max_bytes) if is_part else self._max_bytes
+        seconds = PART_SECONDS if is_part else self._seconds
+        too_slow = ApiError(408, f"the body did not arrive within {seconds:g} s", {"Connection": "close"})
+        too_large = ApiError(413, f"the body is larger than {most} bytes", {"Connection": "close"})
         length = Headers(scope=scope).get("content-length", "0")
-        if not length.isdecimal() or int(length) > self._max_bytes:
+        if not length.isdecimal() or int(length) > most:
             await _refuse(send, too_large)
             return
         seen = 0
         started = complete = False
-        deadline = anyio.current_time() + self._seconds
+        deadline = anyio.current_time() + seconds
 
         async def counted() -> Message:
             nonlocal seen, complete
@@ -161,7 +164,7 @@ class BodyLimitMiddleware:
                 raise _BodyRefused(too_slow) from None
             seen += len(message.get("body", b""))
             complete = not message.get("more_body", False)
-            if seen > self._max_bytes:
+            if seen > most:
                 raise _BodyRefused(too_large)
             return message
 

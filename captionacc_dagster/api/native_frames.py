@@ -1,4 +1,4 @@
-"""Native frames of videos by number: their grid and their pictures, kept in memory for the next look."""
+"""Native frames of videos by number, and the waveform of their sound; kept for the next look."""
 
 from __future__ import annotations
 
@@ -84,6 +84,24 @@ class NativeFrames:
         self._store().publish(keys.frame_grid, grid.pack())
         self._keep_grid(keys.frame_grid, grid)
         return grid
+
+    def waveform(self, video: Video) -> bytes:
+        """Return the waveform of a video's sound; made, and stored, if it is missing.
+
+        Raises:
+            ObjectNotFound, VideoError: the video's file is missing, or cannot be read.
+        """
+        from captionacc_dagster.captioning.video.waveform import read_waveform
+
+        keys, store = video_keys(video), self._store()
+        try:
+            return store.download_to_bytes(keys.waveform)
+        except ObjectNotFound:
+            facts = self.grid(video).facts
+        with self._decoding, store.open_ranges(keys.video) as file:
+            waveform = read_waveform(facts, file)
+        store.publish(keys.waveform, waveform)
+        return waveform
 
     def picture(self, video: Video, number: int, part: Part) -> bytes:
         """Return a native frame as JPEG.

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from types import FrameType
+
 import uvicorn
+from fastapi import FastAPI
 
 from captionacc_dagster.api.app import create_app
 from captionacc_dagster.api.connections import ConnectionLimits, bounded_protocol
@@ -34,4 +37,14 @@ def server_config(
 def serve(settings: Settings, *, host: str, port: int) -> None:
     """Serve HTTP on this address until SIGINT or SIGTERM."""
     log_as_json()
-    uvicorn.Server(server_config(settings, host=host, port=port)).run()
+    _Server(server_config(settings, host=host, port=port)).run()
+
+
+class _Server(uvicorn.Server):
+    """A server that tells the application when it is to stop."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        app = self.config.app
+        assert isinstance(app, FastAPI)
+        app.state.services.stopping.set()
+        super().handle_exit(sig, frame)

@@ -35,6 +35,8 @@ class Services:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        # Set when the server is told to stop: answers that would go on end.
+        self.stopping = threading.Event()
         self.limits = RateLimits(settings)
         self.audit = Audit(lambda: self.catalog, self.limits)
         self.dagster = DagsterClient(settings.dagster_url)

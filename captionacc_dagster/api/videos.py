@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import quote
 from uuid import UUID
 
@@ -23,6 +23,9 @@ from captionacc_dagster.api.views import (
     CaptionList,
     CaptionView,
     JobDetails,
+    LeftOutPlace,
+    LeftOutPlaces,
+    RenameVideo,
     SecurityEventPage,
     SecurityEventView,
     VideoPage,
@@ -30,11 +33,18 @@ from captionacc_dagster.api.views import (
     error_message,
 )
 from captionacc_dagster.api.webhooks import no_control_characters
+from captionacc_dagster.captioning.captions import Kind
 from captionacc_dagster.captioning.files.captions_database import ExtentsState, StoredCaption, read_captions
+from captionacc_dagster.captioning.files.databases import decompress, read_layout_database
 from captionacc_dagster.captioning.files.edit_journal import read_steps
-from captionacc_dagster.captioning.files.subtitles import Format
+from captionacc_dagster.captioning.files.subtitles import Format, SubtitleOptions
 from captionacc_dagster.catalog.models import Video, VideoStatus
-from captionacc_dagster.orchestration.subtitle_files import download_captions, subtitle_texts, video_keys
+from captionacc_dagster.orchestration.subtitle_files import (
+    download_captions,
+    subtitle_options,
+    subtitle_texts,
+    video_keys,
+)
 from captionacc_dagster.storage.base import content_type_of
 from captionacc_dagster.storage.errors import ObjectNotFound
 
@@ -75,6 +85,25 @@ def delete_video(services: ServicesDependency, owner: OwnerDependency, video: Vi
     services.audit.record("video_deleted", severity="info")
 
 
+@router.patch("/videos/{video_id}", summary="Rename a video", responses=_READ)
+def rename_video(services: ServicesDependency, video: VideoDependency, body: RenameVideo) -> VideoView:
+    """Give a video another name; its files and captions stay."""
+    return VideoView.of(services.catalog.update_video_metadata(video.id, {"filename": body.filename}))
+
+
+@router.post(
+    "/videos/{video_id}/restore", summary="Restore a video", responses=responses(401, 403, 404, 409, 422, 429, 503)
+)
+def restore_video(services: ServicesDependency, owner: OwnerDependency, video_id: UUID) -> VideoView:
+    """Undo the deletion of a video within seven days. For owners of the tenant."""
+    current_facts().video_id = video_id
+    if not services.catalog.restore_video(video_id, owner.tenant_id):
+        services.audit.record("no_such_video", video_id=video_id)
+        raise ApiError(404, "no such video")
+    services.audit.record("video_restored", severity="info")
+    return VideoView.of(services.catalog.get_video_metadata(video_id))
+
+
 @router.get(
     "/videos/{video_id}/captions",
     summary="Read captions",
@@ -105,6 +134,27 @@ def list_captions(
     return tagged_answer(request, captions_tag(services, video), make, "application/json")
 
 
+@router.get("/videos/{video_id}/left-out", summary="Read text left out", responses=_READ)
+def list_left_out(services: ServicesDependency, video: VideoDependency) -> LeftOutPlaces:
+    """Return the places with text that was not taken for captions."""
+    with TemporaryDirectory(prefix="captionacc-api-") as folder:
+        try:
+            packed = services.store.download_file(video_keys(video).layout_db, Path(folder) / "layout.db.gz")
+        except ObjectNotFound:
+            return LeftOutPlaces(places=[])
+        layout = read_layout_database(decompress(packed, Path(folder) / "layout.db"))
+    return LeftOutPlaces(
+        places=[
+            LeftOutPlace(kind=place.kind, text=place.text, start_ms=_ms(place.start_s), end_ms=_ms(place.end_s))
+            for place in layout.left_out
+        ]
+    )
+
+
+def _ms(seconds: float | None) -> int | None:
+    return None if seconds is None else int(seconds * 1000)
+
+
 @router.get(
     "/videos/{video_id}/subtitles.{kind}",
     summary="Read subtitles",
@@ -122,22 +172,46 @@ def list_captions(
         304: {"description": "Unchanged (`If-None-Match`)."},
     },
 )
-def read_subtitles(request: Request, services: ServicesDependency, video: VideoDependency, kind: Format) -> Response:
+def read_subtitles(
+    request: Request,
+    services: ServicesDependency,
+    video: VideoDependency,
+    kind: Format,
+    include: Annotated[
+        list[Kind] | None, Query(max_length=6, description="Kinds of text; by default as the settings say.")
+    ] = None,
+    form: Annotated[
+        Literal["auto", "phrases", "words"] | None, Query(description="Whether single words are joined into phrases.")
+    ] = None,
+    join_gaps_ms: Annotated[
+        float | None, Query(ge=0, le=60_000, description="Longest gap between two cues of equal text that become one.")
+    ] = None,
+    bom: Annotated[bool | None, Query(description="SRT with a byte order mark, for older players.")] = None,
+    download: Annotated[bool, Query(description="Have browsers save the file.")] = False,
+) -> Response:
     """Return the captions as SRT, WebVTT, ASS, or JSON, including people's corrections."""
-    tag = entity_tag(captions_tag(services, video), kind, video.filename, video.frame_rate, video.width, video.height)
-    name = f"{Path(video.filename).stem}.{kind}"
-    disposition = f"inline; filename=\"captions.{kind}\"; filename*=UTF-8''{quote(name, safe='')}"
+    usual = subtitle_options(services.settings)
+    options = SubtitleOptions(
+        include=usual.include if include is None else tuple(include),
+        phrases=usual.phrases if form is None else {"auto": None, "phrases": True, "words": False}[form],
+        join_gaps_ms=usual.join_gaps_ms if join_gaps_ms is None else join_gaps_ms,
+        srt_bom=usual.srt_bom if bom is None else bom,
+    )
+    facts = (video.filename, video.frame_rate, video.width, video.height)
+    tag = entity_tag(captions_tag(services, video), kind, *facts, options)
+    name = quote(f"{Path(video.filename).stem}.{kind}", safe="")
+    way = "attachment" if download else "inline"
 
     def make() -> bytes:
         with _captions_database(services, video) as path:
-            return subtitle_texts(video, path, [kind])[kind].encode()
+            return subtitle_texts(video, path, [kind], options)[kind].encode()
 
     return tagged_answer(
         request,
         tag,
         make,
         content_type_of(f"captions.{kind}"),
-        {"Content-Disposition": disposition},
+        {"Content-Disposition": f"{way}; filename=\"captions.{kind}\"; filename*=UTF-8''{name}"},
     )
 
 

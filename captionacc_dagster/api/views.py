@@ -38,6 +38,12 @@ def _printable(text: str) -> str:
     return text
 
 
+def _name(name: str) -> str:
+    if not name.strip() or any(not character.isprintable() for character in name):
+        raise ValueError("a name has visible characters only")
+    return name.strip()
+
+
 CaptionText = Annotated[StrictStr, Field(min_length=1, max_length=LONGEST_TEXT), AfterValidator(_printable)]
 Note = Annotated[StrictStr, Field(max_length=2000), AfterValidator(_printable)]
 
@@ -202,6 +208,7 @@ class CaptionView(BaseModel):
     ocr_confidence: float | None
     ocr_status: OcrStatus
     ocr_error: str | None
+    extents_confidence: float | None = Field(description="Of start and end; 1 after a person's change.")
     state: ExtentsState
     text_pending: bool = Field(description="Whether its times changed after its text was typed.")
     text_status: str | None
@@ -224,6 +231,7 @@ class CaptionView(BaseModel):
             ocr_confidence=row.caption_ocr_confidence,
             ocr_status=row.caption_ocr_status,
             ocr_error=row.caption_ocr_error,
+            extents_confidence=row.caption_frame_extents_confidence,
             state=row.caption_frame_extents_state,
             text_pending=row.text_pending,
             text_status=row.text_status,
@@ -231,6 +239,64 @@ class CaptionView(BaseModel):
             track=row.track,
             updated_at=row.updated_at,
         )
+
+
+class NewVideo(_Body):
+    """A video to upload."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"examples": [{"filename": "episode-1.mp4", "size_bytes": 73400320}]}
+    )
+
+    filename: Annotated[StrictStr, Field(min_length=1, max_length=255), AfterValidator(_name)]
+    size_bytes: Annotated[StrictInt, Field(ge=1, le=1 << 50)]
+
+
+class UploadTarget(BaseModel):
+    """Where the bytes of a video go."""
+
+    url: str
+    method: Literal["PUT"]
+    headers: dict[str, str]
+    expires_at: datetime
+    part_bytes: int | None = Field(
+        description="Send parts of at most this size, each with `?offset=`; null: the whole file in one request."
+    )
+
+
+class Upload(BaseModel):
+    """A video that was announced."""
+
+    id: UUID
+    upload: UploadTarget
+
+
+class UploadProgress(BaseModel):
+    """How much of an upload has arrived."""
+
+    received_bytes: int
+    size_bytes: int
+
+
+class RenameVideo(_Body):
+    """A video's new name."""
+
+    filename: Annotated[StrictStr, Field(min_length=1, max_length=255), AfterValidator(_name)]
+
+
+class LeftOutPlace(BaseModel):
+    """A place with text that is not followed as captions."""
+
+    kind: Kind = Field(description="What it was taken for.")
+    text: str
+    start_ms: int | None = Field(description="Null: unknown.")
+    end_ms: int | None
+
+
+class LeftOutPlaces(BaseModel):
+    """Places with text that became no captions."""
+
+    places: list[LeftOutPlace]
 
 
 class CaptionList(BaseModel):
@@ -316,6 +382,39 @@ class ReplaceText(_Body):
     whole_word: StrictBool = False
     caption_ids: CaptionIds | None = Field(default=None, description="By default all captions.")
     preview: StrictBool = Field(default=False, description="Return the captions as they would be; change nothing.")
+
+
+class CompareCaptions(_Body):
+    """A subtitle file to compare the captions with."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"format": "srt", "content": "1\n00:00:01,000 --> 00:00:02,000\nHello there.\n"}]
+        },
+    )
+
+    format: Literal["srt", "vtt", "ass", "json"]
+    content: Annotated[StrictStr, Field(min_length=1, max_length=900_000)]
+
+
+class Difference(BaseModel):
+    """A caption of the file that differs from the video's, or that one of them lacks."""
+
+    what: Literal["missing", "extra", "text", "times", "text and times"] = Field(
+        description="`missing`: only the file has it; `extra`: only the video has it."
+    )
+    caption_id: int | None = Field(description="The video's caption; null if it is missing.")
+    start_ms: int = Field(description="By the file; of an extra caption, its own.")
+    end_ms: int
+    text: str
+
+
+class Comparison(BaseModel):
+    """How a subtitle file and the captions differ."""
+
+    same: int
+    differences: list[Difference]
 
 
 class SecurityEventView(BaseModel):

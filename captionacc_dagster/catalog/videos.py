@@ -265,6 +265,18 @@ class VideoMethods(CatalogCalls):
         """Hide a video and cancel its pending requests; return False if there is no such video."""
         return self._call("delete_video", p_video_id=as_uuid(video_id, "video id"))
 
+    def restore_video(self, video_id: Id, tenant_id: Id) -> bool:
+        """Undo a deletion; return False if the tenant has no such deleted video.
+
+        Raises:
+            Conflict: the same content was uploaded again since.
+        """
+        return self._call(
+            "restore_tenant_video",
+            p_video_id=as_uuid(video_id, "video id"),
+            p_tenant_id=as_uuid(tenant_id, "tenant id"),
+        )
+
     def list_deleted_videos(self, deleted_before: datetime, limit: int = 100) -> list[Video]:
         """Return deleted videos whose objects and rows may be removed, oldest deletion first."""
         return self._rows(Video, "list_deleted_videos", p_deleted_before=deleted_before, p_limit=limit)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from captionacc_dagster.captioning.files import databases
 from captionacc_dagster.compute import records
 from captionacc_dagster.compute.base import BadInput
+from captionacc_dagster.compute.progress import StoredProgress
 from captionacc_dagster.compute.results import (
     CaptionOcrResult,
     CaptionSpan,
@@ -66,11 +67,11 @@ def extract_frames_and_ocr(
 
     started = time.monotonic()
     keys = VideoKeys(tenant_id, video_id)
-    with opened(store, video_key, keys) as (facts, work):
+    with opened(store, video_key, keys) as (facts, work), StoredProgress(progress, store, keys) as noted:
         records.forget_completed(store, keys, records.EXTRACT_OUTPUTS)
         with Sampler(facts) as sampler:
-            frames = _extract_full_frames(sampler, engine, frame_rate, store, keys, progress)
-            layout = find_layout(facts, engine, frames, sampler=sampler, progress=progress)
+            frames = _extract_full_frames(sampler, engine, frame_rate, store, keys, noted)
+            layout = find_layout(facts, engine, frames, sampler=sampler, progress=noted)
         store.publish(keys.frame_grid, read_frame_grid(facts).pack())
         databases.write_ocr_database(work / "raw-ocr.db", frames)
         databases.write_layout_database(work / "layout.db", layout, frames)
@@ -124,7 +125,7 @@ def crop_and_infer_caption_frame_extents(
 
     started, started_at = time.monotonic(), databases.now_text()
     keys = VideoKeys(tenant_id, video_id)
-    with opened(store, video_key, keys) as (facts, work):
+    with opened(store, video_key, keys) as (facts, work), StoredProgress(progress, store, keys) as noted:
         layout = layout_for(store, keys, facts, crop_region, work)
         chunks_dir = work / "chunks"
         timeline = workers and find_captions_in_processes(
@@ -134,10 +135,10 @@ def crop_and_infer_caption_frame_extents(
             frame_rate,
             processes=workers.count,
             chunks_dir=chunks_dir,
-            progress=progress,
+            progress=noted,
         )
         if timeline is None:
-            timeline = find_captions(facts, layout, engine, frame_rate, chunks_dir=chunks_dir, progress=progress)
+            timeline = find_captions(facts, layout, engine, frame_rate, chunks_dir=chunks_dir, progress=noted)
         records.forget_completed(store, keys, records.CROP_INFER_OUTPUTS)
         prefix = keys.cropped_frames_prefix(version)
         store.publish_prefix(

@@ -18,7 +18,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from captionacc_dagster.storage.errors import ChecksumMismatch, DeleteFailed, ObjectNotFound, TruncatedBody
+from captionacc_dagster.storage.errors import (
+    ChecksumMismatch,
+    DeleteFailed,
+    ObjectNotFound,
+    PresignedUrlUnsupported,
+    TruncatedBody,
+)
 from captionacc_dagster.storage.keys import InvalidKey, check_key, check_prefix, tenant_of
 
 ByteProgress = Callable[[int], None]
@@ -179,6 +185,14 @@ class ObjectStore(ABC):
         Raises:
             PresignedUrlUnsupported: the store, such as a local folder, has no such URLs.
         """
+
+    def presigned_put(self, key: str, size: int, expires_in: int = 3600) -> str:
+        """Return a URL to which anyone can PUT ``size`` bytes as the object for ``expires_in`` seconds (1..604,800).
+
+        Raises:
+            PresignedUrlUnsupported: the store, such as a local folder, has no such URLs.
+        """
+        raise PresignedUrlUnsupported("this object store has no presigned URLs", key=key)
 
     @abstractmethod
     def sweep_temporary(self, older_than: timedelta) -> int:

@@ -193,6 +193,16 @@ class VideoKeys:
         """Key of the times of the video's native frames."""
         return f"{self.server_prefix}frame-grid.json.gz"
 
+    @property
+    def progress(self) -> str:
+        """Key of how far the current stage has come."""
+        return f"{self.server_prefix}progress.json"
+
+    @property
+    def waveform(self) -> str:
+        """Key of the waveform of the video's sound."""
+        return f"{self.server_prefix}waveform.bin"
+
     def cropped_frames_prefix(self, version: int) -> str:
         """Return the prefix of the chunks of one version of the cropped frames."""
         return f"{self.client_prefix}cropped_frames_v{_version(version)}/"

@@ -38,6 +38,10 @@ from captionacc_dagster.storage.partial import partial_file
 _TEMPORARY_FOLDER = ".tmp"
 
 
+class OutOfStep(ValueError):
+    """A part does not begin where the parts before it end; the message says where that is."""
+
+
 class LocalObjectStore(ObjectStore):
     """Objects as files below ``root``, which is created if it is missing.
 
@@ -180,6 +184,48 @@ class LocalObjectStore(ObjectStore):
             "a local object store has no presigned URLs; configure an S3 bucket or send the object itself", key=key
         )
 
+    def append_part(self, key: str, offset: int, data: bytes) -> int:
+        """Append to an object that is uploaded in parts, and return its size so far.
+
+        Raises:
+            OutOfStep: the parts so far do not end at ``offset``.
+        """
+        path = self._part(key)
+        try:
+            with path.open("ab") as stream:
+                stream.seek(0, os.SEEK_END)
+                if stream.tell() != offset:
+                    raise OutOfStep(f"{stream.tell()} bytes have arrived, not {offset}")
+                stream.write(data)
+            return path.stat().st_size
+        except OSError as error:
+            raise from_os_error(error, key, key, writing=True) from error
+
+    def part_size(self, key: str) -> int:
+        """Return how many bytes of an object that is uploaded in parts have arrived."""
+        try:
+            return self._part(key).stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def finish_parts(self, key: str) -> None:
+        """Make what was uploaded in parts the object.
+
+        Raises:
+            ObjectNotFound: there are no parts.
+        """
+        path, part = self._path(key), self._part(key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with part.open("rb") as stream:
+                os.fsync(stream.fileno())
+            part.replace(path)
+        except OSError as error:
+            raise from_os_error(error, key, key, writing=True) from error
+
+    def _part(self, key: str) -> Path:
+        return self._temporary / f"upload-{hashlib.sha256(check_key(key).encode()).hexdigest()[:32]}"
+
     def sha256(self, key: str) -> str:
         """See ``ObjectStore.sha256``."""
         with self._open(key) as stream:
@@ -190,7 +236,7 @@ class LocalObjectStore(ObjectStore):
         swept = 0
         oldest = time.time() - older_than.total_seconds()
         try:
-            for path in self._temporary.iterdir():
+            for path in [*self._temporary.iterdir(), *self._root.glob("*/server/tmp/*")]:
                 with suppress(FileNotFoundError):
                     if path.lstat().st_mtime <= oldest:
                         path.unlink()

@@ -228,6 +228,15 @@ class S3ObjectStore(ObjectStore):
                 "get_object", Params={"Bucket": self._bucket, "Key": key}, ExpiresIn=check_expiry(expires_in)
             )
 
+    def presigned_put(self, key: str, size: int, expires_in: int = 3600) -> str:
+        """See ``ObjectStore.presigned_put``; the size is part of the signature."""
+        check_key(key)
+        parameters = {"Bucket": self._bucket, "Key": key, "ContentLength": size}
+        with storage_errors(key, key):
+            return self._client.generate_presigned_url(
+                "put_object", Params=parameters, ExpiresIn=check_expiry(expires_in)
+            )
+
     def sha256(self, key: str) -> str:
         """See ``ObjectStore.sha256``; reads the content, not the metadata."""
         check_key(key)

@@ -61,6 +61,7 @@ def test_captions_are_read_in_order(desk: Desk) -> None:
         "ocr_confidence": 0.9,
         "ocr_status": "completed",
         "ocr_error": None,
+        "extents_confidence": 1.0,
         "state": "predicted",
         "text_pending": False,
         "text_status": None,
@@ -403,3 +404,37 @@ def test_kind_and_track_are_changed(desk: Desk) -> None:
     assert desk.call("PATCH", "/captions/1", {"kind": "title", "track": "top"}).status_code == 200
     assert (desk.rows()[1].kind, desk.rows()[1].track) == ("title", "top")
     assert desk.call("PATCH", "/captions/1", {"kind": "poem"}).status_code == 422
+
+
+def test_subtitles_are_exported_with_options(desk: Desk) -> None:
+    desk.call("PATCH", "/captions/2", {"kind": "title"})
+
+    usual = desk.call("GET", "/subtitles.srt")
+    both = desk.call("GET", "/subtitles.srt?include=caption&include=title&bom=true&download=true")
+    joined = desk.call("GET", "/subtitles.vtt?join_gaps_ms=60000&form=phrases")
+
+    assert len(parse_subtitles(usual.text, "srt")) == 3
+    assert len(parse_subtitles(both.text, "srt")) == 4
+    assert both.content.startswith(b"\xef\xbb\xbf")
+    assert both.headers["Content-Disposition"].startswith("attachment")
+    assert joined.status_code == 200
+    assert desk.call("GET", "/subtitles.srt?include=poem").status_code == 422
+
+
+def test_captions_are_compared_with_a_file(desk: Desk) -> None:
+    srt = desk.call("GET", "/subtitles.srt").text
+    other = srt.replace("How are", "Where are").replace("00:00:03,000", "00:00:03,400").split("\n\n")
+    other[3] = "4\n00:00:09,000 --> 00:00:09,500\nNew."
+
+    same = desk.call("POST", "/captions:compare", {"format": "srt", "content": srt}).json()
+    found = desk.call("POST", "/captions:compare", {"format": "srt", "content": "\n\n".join(other) + "\n"}).json()
+
+    assert same == {"same": 4, "differences": []}
+    assert found["same"] == 1
+    assert [(one["what"], one["caption_id"], one["start_ms"], one["text"]) for one in found["differences"]] == [
+        ("text", 2, 2000, "Where are you?"),
+        ("times", 3, 3400, "Fine, thanks."),
+        ("extra", 4, 4000, "Good bye!"),
+        ("missing", None, 9000, "New."),
+    ]
+    assert desk.call("POST", "/captions:compare", {"format": "srt", "content": "no subtitles"}).status_code == 422

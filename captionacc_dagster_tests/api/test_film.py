@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from captionacc_dagster.api import events
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.video.reader import native_frames, probe
 from captionacc_dagster.storage.keys import VideoKeys
@@ -79,3 +82,32 @@ def test_the_film_is_sent_in_parts(client: TestClient, world: World, person: Per
     assert rest.content == whole[100:]
     assert client.get(url, headers={**person.headers, "Range": f"bytes={len(whole)}-"}).status_code == 416
     assert client.get(url, headers={**person.headers, "If-None-Match": full.headers["ETag"]}).status_code == 304
+
+
+def test_the_waveform_follows_the_sound(client: TestClient, world: World, person: Person, tmp_path: Path) -> None:
+    video, silent = (world.processed_video(person.tenant_id) for _ in range(2))
+    world.publish_film(video, make_clip(tmp_path / "sound.mp4", sound=True))
+    world.publish_film(silent, make_clip(tmp_path / "silent.mp4", frames=10))
+
+    peaks = client.get(f"/videos/{video.id}/waveform", headers=person.headers).content
+
+    # Four seconds; a tone in the second and the fourth.
+    loud = [max(peaks[50 * second + 5 : 50 * second + 45]) for second in range(4)]
+    assert max(loud[0], loud[2]) < 20
+    assert min(loud[1], loud[3]) > 100
+    assert world.store.file_exists(VideoKeys(str(video.tenant_id), str(video.id)).waveform)
+    assert client.get(f"/videos/{silent.id}/waveform", headers=person.headers).content == b""
+
+
+def test_events_tell_of_changes(client: TestClient, world: World, person: Person, monkeypatch: Any) -> None:
+    monkeypatch.setattr(events, "_LONGEST_S", 0.5)
+    monkeypatch.setattr(events, "_LOOK_S", 0.05)
+    video = world.processed_video(person.tenant_id)
+    tag = client.get(f"/videos/{video.id}/captions", headers=person.headers).headers["ETag"]
+
+    answer = client.get(f"/videos/{video.id}/events", headers=person.headers)
+
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
+    assert [line for line in answer.text.splitlines() if line.startswith("data: ")] == [
+        f"data: {json.dumps({'tag': tag})}"
+    ]

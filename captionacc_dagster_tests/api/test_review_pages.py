@@ -5,8 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
-from pathlib import Path
-from tempfile import TemporaryDirectory
+import time
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
@@ -16,61 +15,16 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from captionacc_dagster.captioning.files import databases
-from captionacc_dagster.captioning.files.chunks import ChunkWriter
-from captionacc_dagster.captioning.files.databases import Detection, FrameOcr
-from captionacc_dagster.captioning.geometry import BBox, CropRegion
-from captionacc_dagster.captioning.layout.model import Layout
-from captionacc_dagster.catalog.models import Video, error_details
+from captionacc_dagster.catalog.models import error_details
+from captionacc_dagster.compute.progress import StoredProgress
 from captionacc_dagster.storage.keys import VideoKeys
 from captionacc_dagster_tests.api.conftest import MakeClient
 from captionacc_dagster_tests.api.page_browser import PageBrowser
-from captionacc_dagster_tests.api.world import JWT_SECRET, Person, World
+from captionacc_dagster_tests.api.world import JWT_SECRET, Person, World, publish_chunks, publish_layout
 
 pytestmark = [pytest.mark.integration, pytest.mark.security]
 
 EVIL = '"><script>alert(1)</script>'
-
-
-def publish_layout(world: World, video: Video, text: str = "a caption") -> None:
-    """Store a layout with one caption and one sign, and the frame they are in."""
-    boxes = (
-        Detection(0, 0, 0.0, text, 0.9, BBox(0.3, 0.8, 0.7, 0.9)),
-        Detection(0, 1, 0.0, "a sign", 0.9, BBox(0.1, 0.1, 0.2, 0.2)),
-    )
-    layout = Layout(
-        frame_width=1280,
-        frame_height=720,
-        tracks=(),
-        crop_region=CropRegion(0.1, 0.7, 0.9, 0.95),
-        anchor_type="center",
-        anchor_position=0.5,
-        vertical_center=0.85,
-        confidence=0.9,
-        labels={(0, 0): ("in", 0.9), (0, 1): ("out", 0.9)},
-        evidence=(),
-    )
-    keys = VideoKeys(str(video.tenant_id), str(video.id))
-    with TemporaryDirectory() as name:
-        path = Path(name) / "layout.db"
-        databases.write_layout_database(path, layout, [FrameOcr(0, 0.0, boxes, None)])
-        world.store.publish(keys.layout_db, databases.compress(path, Path(name) / "layout.db.gz"))
-    picture = np.full((72, 128, 3), 200, np.uint8)
-    world.store.publish(keys.full_frame(0), cv2.imencode(".jpg", picture)[1].tobytes())
-
-
-def publish_chunks(world: World, video: Video, frames: int) -> None:
-    """Store cropped frames whose gray tells their index: 40 + 3 * index."""
-    keys = VideoKeys(str(video.tenant_id), str(video.id))
-    chroma = np.full((8, 32), 128, np.uint8)
-    with TemporaryDirectory() as name:
-        with ChunkWriter(Path(name), 10.0) as writer:
-            for index in range(frames):
-                writer.write(index, (np.full((16, 64), 40 + 3 * index, np.uint8), chroma, chroma))
-        for path in Path(name).rglob("*.webm"):
-            level, first = path.parent.name.removeprefix("modulo_"), path.stem.removeprefix("chunk_")
-            assert video.cropped_frames_version is not None
-            world.store.publish(keys.chunk(video.cropped_frames_version, int(level), int(first)), path.read_bytes())
 
 
 # --- whose pages
@@ -316,3 +270,32 @@ def test_static_files_are_kept_as_long_as_they_are_the_same(client: TestClient) 
     assert client.get("/review/static/review.css", headers={"If-None-Match": plain.headers["ETag"]}).status_code == 304
     assert client.get("/review/static/..%2Frendering.py").status_code == 404
     assert client.get("/review/static/rendering.py").status_code == 404
+
+
+def test_the_percentage_and_the_time_left_are_shown(browser: PageBrowser, world: World) -> None:
+    video = world.video(browser.person.tenant_id, status="processing")
+    key = VideoKeys(str(video.tenant_id), str(video.id)).progress
+    now = time.time()
+    facts = {"stage": "layout", "done": 30, "total": 100, "began": now - 60, "at": now}
+    world.store.upload_file(key, json.dumps(facts).encode())
+
+    page, listed = browser.get(f"/review/videos/{video.id}").text, browser.get("/review").text
+    world.store.upload_file(key, json.dumps(facts | {"at": now - 600}).encode())
+    stale = browser.get(f"/review/videos/{video.id}").text
+
+    assert "Analyzing the video: 65 %, about 2 min left" in page
+    assert "Analyzing the video: 65 %, about 2 min left" in listed
+    assert 'value="16"' in listed
+    assert "left" not in re.findall(r'class="state big[^<]*<span[^>]*></span>([^<]*)', stale)[0]
+
+
+def test_a_stage_stores_how_far_it_has_come(world: World) -> None:
+    keys = VideoKeys(str(uuid4()), str(uuid4()))
+    told: list[tuple[str, int, int]] = []
+    with StoredProgress(lambda *step: told.append(step), world.store, keys) as noted:
+        noted("captions", 5, 100)
+        noted("captions", 6, 100)
+        facts = json.loads(world.store.download_to_bytes(keys.progress))
+    assert told == [("captions", 5, 100), ("captions", 6, 100)]
+    assert (facts["stage"], facts["done"], facts["total"]) == ("captions", 5, 100)
+    assert not world.store.file_exists(keys.progress)

@@ -10,13 +10,18 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import UUID, uuid4
 
+import cv2
 import jwt
+import numpy as np
 import psycopg
 
 from captionacc_dagster.captioning.captions import Caption
 from captionacc_dagster.captioning.files import captions_database, databases
 from captionacc_dagster.captioning.files.captions_database import OcrUpdate
-from captionacc_dagster.captioning.geometry import BBox
+from captionacc_dagster.captioning.files.chunks import ChunkWriter
+from captionacc_dagster.captioning.files.databases import Detection, FrameOcr
+from captionacc_dagster.captioning.geometry import BBox, CropRegion
+from captionacc_dagster.captioning.layout.model import Layout, LeftOut
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.models import ApprovalStatus, Role, Video
 from captionacc_dagster.settings import Settings
@@ -105,7 +110,9 @@ class World:
         video = self.catalog.create_video(tenant_id, filename).video
         return self.catalog.update_video_metadata(video.id, changes) if changes else video
 
-    def processed_video(self, tenant_id: UUID, texts: Sequence[str] = TEXTS, **changes: Any) -> Video:
+    def processed_video(
+        self, tenant_id: UUID, texts: Sequence[str] = TEXTS, confidences: Sequence[float] = (), **changes: Any
+    ) -> Video:
         """A video whose captions were found and read: one a second from second 1 on, 800 ms each."""
         video = self.catalog.create_video(tenant_id, "episode.mp4").video
         for request in self.catalog.list_processing_requests(video_id=video.id).items:
@@ -129,7 +136,11 @@ class World:
             captions_database.merge_captions(path, captions, 10.0)
             rows = captions_database.read_captions(path)
             captions_database.write_ocr_updates(
-                path, [OcrUpdate(row.id, caption.text, 0.9) for row, caption in zip(rows, captions, strict=True)]
+                path,
+                [
+                    OcrUpdate(row.id, caption.text, confidence)
+                    for row, caption, confidence in zip(rows, captions, confidences or [0.9] * len(texts), strict=True)
+                ],
             )
             packed = databases.compress(path, Path(name) / "captions.db.gz")
             self.store.publish(VideoKeys(str(tenant_id), str(video.id)).captions_db, packed)
@@ -166,3 +177,45 @@ class World:
     def events(self, name: str | None = None) -> list[str]:
         """The names of the security events so far, oldest first."""
         return [entry.event for entry in reversed(self.catalog.list_security_events(event=name, limit=500).items)]
+
+
+def publish_layout(world: World, video: Video, text: str = "a caption", left_out: Sequence[LeftOut] = ()) -> None:
+    """Store a layout with one caption and one sign, and the frame they are in."""
+    boxes = (
+        Detection(0, 0, 0.0, text, 0.9, BBox(0.3, 0.8, 0.7, 0.9)),
+        Detection(0, 1, 0.0, "a sign", 0.9, BBox(0.1, 0.1, 0.2, 0.2)),
+    )
+    layout = Layout(
+        frame_width=1280,
+        frame_height=720,
+        tracks=(),
+        crop_region=CropRegion(0.1, 0.7, 0.9, 0.95),
+        anchor_type="center",
+        anchor_position=0.5,
+        vertical_center=0.85,
+        confidence=0.9,
+        labels={(0, 0): ("in", 0.9), (0, 1): ("out", 0.9)},
+        evidence=(),
+        left_out=tuple(left_out),
+    )
+    keys = VideoKeys(str(video.tenant_id), str(video.id))
+    with TemporaryDirectory() as name:
+        path = Path(name) / "layout.db"
+        databases.write_layout_database(path, layout, [FrameOcr(0, 0.0, boxes, None)])
+        world.store.publish(keys.layout_db, databases.compress(path, Path(name) / "layout.db.gz"))
+    picture = np.full((72, 128, 3), 200, np.uint8)
+    world.store.publish(keys.full_frame(0), cv2.imencode(".jpg", picture)[1].tobytes())
+
+
+def publish_chunks(world: World, video: Video, frames: int) -> None:
+    """Store cropped frames whose gray tells their index: 40 + 3 * index."""
+    keys = VideoKeys(str(video.tenant_id), str(video.id))
+    chroma = np.full((8, 32), 128, np.uint8)
+    with TemporaryDirectory() as name:
+        with ChunkWriter(Path(name), 10.0) as writer:
+            for index in range(frames):
+                writer.write(index, (np.full((16, 64), 40 + 3 * index, np.uint8), chroma, chroma))
+        for path in Path(name).rglob("*.webm"):
+            level, first = path.parent.name.removeprefix("modulo_"), path.stem.removeprefix("chunk_")
+            assert video.cropped_frames_version is not None
+            world.store.publish(keys.chunk(video.cropped_frames_version, int(level), int(first)), path.read_bytes())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
+from captionacc_dagster.captioning.captions import Kind
 from captionacc_dagster.catalog.models import HistoryEvent, Json, ProcessingRequest, Video, VideoStage
 
 Tone = Literal["work", "you", "done", "bad"]
@@ -15,6 +17,15 @@ STAGES: dict[VideoStage, str] = {
     "working": "In progress",
     "failed": "Failed",
     "done": "Done",
+}
+
+KINDS: dict[Kind, str] = {
+    "caption": "caption",
+    "lower_third": "lower third",
+    "title": "title",
+    "fixture": "logo or ticker",
+    "interface": "interface",
+    "scene": "scene",
 }
 
 HTTP_ERRORS: dict[int, str] = {
@@ -47,6 +58,7 @@ class VideoState:
     tone: Tone
     steps: tuple[Step, ...]
     percent: int
+    place: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +81,38 @@ class HistoryLine:
     tone: Literal["plain", "good", "bad"]
 
 
-def video_state(video: Video) -> VideoState:
+@dataclass(frozen=True, slots=True)
+class StageProgress:
+    """How far the current stage has come: a share 0..1 of one of its parts, and seconds left of that part."""
+
+    stage: str
+    share: float
+    left_s: float | None
+
+
+# The parts of the analysis; each is half of it.
+_PARTS = {"full frames": (0.0, 0.5), "layout": (0.5, 1.0), "captions": (0.0, 1.0)}
+_FRESH_S = 60.0
+_EARLY = 0.03  # share of the work from which on the time left can be said
+
+
+def stage_progress(data: bytes, now: float) -> StageProgress | None:
+    """Return what a compute function stored about its progress; None if it says nothing about now."""
+    try:
+        facts = json.loads(data)
+        stage, done, total = str(facts["stage"]), float(facts["done"]), float(facts["total"])
+        began, at = float(facts["began"]), float(facts["at"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    if stage not in _PARTS or total <= 0 or now - at > _FRESH_S:
+        return None
+    share = min(1.0, max(0.0, done / total))
+    left_s = (at - began) * (1 - share) / share if share >= _EARLY else None
+    first, last = _PARTS[stage]
+    return StageProgress(stage, first + share * (last - first), left_s)
+
+
+def video_state(video: Video, progress: StageProgress | None = None) -> VideoState:
     """Return the state of a video."""
     label, tone = _label(video)
     names = ("Analyze the video", "Layout", "Find captions", "Check captions")
@@ -82,7 +125,18 @@ def video_state(video: Video) -> VideoState:
         )
         for number, name in enumerate(names)
     )
-    return VideoState(label, tone, steps, round(100 * place / len(names)))
+    share = 0.0
+    if progress is not None and video.stage == "working":
+        share = progress.share
+        label += f": {round(100 * share)} %" + ("" if progress.left_s is None else f", {_left(progress.left_s)}")
+    return VideoState(label, tone, steps, round(100 * (place + share) / len(names)), place)
+
+
+def _left(seconds: float) -> str:
+    if seconds < 55:
+        return f"about {max(5, 5 * round(seconds / 5))} s left"
+    minutes = round(seconds / 60)
+    return f"about {minutes} min left" if minutes < 90 else f"about {round(seconds / 3600)} h left"
 
 
 def _place(video: Video) -> int:
@@ -106,7 +160,9 @@ def _label(video: Video) -> tuple[str, Tone]:
     if video.layout_status != "done":
         return "Layout needs your approval", "you"
     count = video.caption_count
-    return ("Captions need your review" if count is None else f"{count} captions to check"), "you"
+    if count is None:
+        return "Captions need your review", "you"
+    return ("No captions found" if count == 0 else f"{count} captions to check"), "you"
 
 
 _ADVICE = (

@@ -16,14 +16,15 @@ from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from captionacc_dagster.api.browser_session import csrf_token, form_secret, set_form_secret
+from captionacc_dagster.api.local_access import has_local_user
 from captionacc_dagster.api.pages import messages
 from captionacc_dagster.api.request_log import current_request_id
 
 _FOLDER = Path(__file__).parent
 SIGN_IN = "/review/sign-in"
 CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; "
+    "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 _STATIC_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 
@@ -124,6 +125,7 @@ async def _error_page(request: Request, error: Exception) -> Response:
         detail=detail if isinstance(detail, str) else None,
         explanation=messages.HTTP_ERRORS.get(answer.status_code, messages.HTTP_ERRORS[500]),
         request_id=current_request_id(),
+        local=has_local_user(request.app.state.services.settings),
     )
     if retry_after := answer.headers.get("retry-after"):
         page.headers["Retry-After"] = retry_after

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,6 +21,7 @@ from captionacc_dagster.api.pages import media, messages
 from captionacc_dagster.api.pages.rendering import PageRoute, render, static_files
 from captionacc_dagster.api.pages.sessions import ViewerDependency
 from captionacc_dagster.api.services import Services, ServicesDependency
+from captionacc_dagster.api.uploads import upload_origin
 from captionacc_dagster.api.webhooks import no_control_characters
 from captionacc_dagster.captioning.files.databases import decompress, read_boxes, read_layout_database
 from captionacc_dagster.captioning.files.subtitles import FORMATS
@@ -28,6 +30,8 @@ from captionacc_dagster.orchestration.subtitle_files import video_keys
 from captionacc_dagster.storage.errors import ObjectNotFound
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
+# Included last: what no other page is.
+missing = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 PAGE_SIZE = 24
 _HISTORY_LINES = 60
@@ -64,6 +68,24 @@ def go_to_list() -> Response:
     return RedirectResponse("/review", 303)
 
 
+@router.get("/docs")
+def show_api(request: Request) -> Response:
+    """Show the description of the API."""
+    return render(request, "docs.html")
+
+
+@missing.get("/review/{path:path}")
+def show_no_page(path: str) -> Response:
+    """Say that there is no such page; with a slash too many, go to the list.
+
+    Raises:
+        ApiError: 404.
+    """
+    if not path.strip("/"):
+        return RedirectResponse("/review", 303)
+    raise ApiError(404, "no such page")
+
+
 @router.get("/review/static/{name}")
 def read_static(request: Request, name: str, v: str = "") -> Response:
     """Return a style sheet, script, or picture of the pages."""
@@ -87,6 +109,7 @@ def show_videos(
     stage: VideoStage | None = None,
     cursor: PageCursor = None,
     part: bool = False,
+    deleted: UUID | None = None,
 ) -> Response:
     """Show the tenant's videos, newest first; with ``part``, only the list itself."""
     page = services.catalog.search_videos(
@@ -98,11 +121,15 @@ def show_videos(
         parameters = {name: value for name, value in {**query, **changes}.items() if value}
         return "/review" + (f"?{urlencode(parameters)}" if parameters else "")
 
-    return render(
+    answer = render(
         request,
         "video_list.html" if part else "videos.html",
         **_frame(services),
-        videos=[(video, messages.video_state(video), messages.video_problem(video)) for video in page.items],
+        videos=[
+            (video, messages.video_state(video, _progress(services, video)), messages.video_problem(video))
+            for video in page.items
+        ],
+        deleted=deleted if viewer.role == "owner" else None,
         text=text.strip(),
         stage=stage,
         stages=[(None, "All", address(stage=""))]
@@ -112,6 +139,10 @@ def show_videos(
         newest=address() if cursor else None,
         inbox=str(services.settings.inbox_dir) if has_local_user(services.settings) else None,
     )
+    if (origin := upload_origin(services)) is not None:
+        policy = answer.headers["Content-Security-Policy"]
+        answer.headers["Content-Security-Policy"] = policy.replace("connect-src 'self'", f"connect-src 'self' {origin}")
+    return answer
 
 
 @router.get("/review/videos/{video_id}")
@@ -148,6 +179,8 @@ def show_captions(services: ServicesDependency, video: ViewedVideo, request: Req
         "version": video.cropped_frames_version,
         "frameRate": services.settings.cropped_frame_rate,
         "frameCount": video.cropped_frame_count,
+        "nativeRate": video.frame_rate,
+        "lang": video.lang,
         "durationMs": None if video.duration_seconds is None else round(video.duration_seconds * 1000),
         "reelFrames": media.REEL_FRAMES,
         "reelColumns": media.REEL_COLUMNS,
@@ -159,6 +192,7 @@ def show_captions(services: ServicesDependency, video: ViewedVideo, request: Req
         video=video,
         formats=_formats(video),
         editor=editor,
+        kinds=list(messages.KINDS.items()),
     )
 
 
@@ -174,13 +208,23 @@ def _state(services: Services, video: Video, viewer: Caller) -> dict[str, Any]:
     newest = services.catalog.list_processing_requests(video_id=video.id, limit=10).items
     return {
         "video": video,
-        "state": messages.video_state(video),
+        "state": messages.video_state(video, _progress(services, video)),
         "problem": messages.video_problem(video),
         "waiting": messages.waiting_line(_open_request(newest)),
         "has_captions": video.cropped_frames_version is not None and video.caption_count is not None,
         "formats": _formats(video),
         "is_owner": viewer.role == "owner",
     }
+
+
+def _progress(services: Services, video: Video) -> messages.StageProgress | None:
+    if video.stage != "working" or video.status == "waiting":
+        return None
+    try:
+        data = services.store.download_to_bytes(video_keys(video).progress)
+    except ObjectNotFound:
+        return None
+    return messages.stage_progress(data, time.time())
 
 
 def _open_request(requests: Sequence[ProcessingRequest]) -> ProcessingRequest | None:

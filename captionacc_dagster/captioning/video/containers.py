@@ -80,7 +80,7 @@ def open_video(
     options = _OPTIONS | (_SKIP_PROBING if skip_probing else {})
     if file is not None:
         try:
-            return av.open(file, options=options)
+            return av.open(file, "r", options=options)
         except FFmpegError as error:
             raise VideoError(path, "not a video file, or damaged beyond reading") from error
     _refuse_by_file(path)
