@@ -417,12 +417,13 @@ def up(
     port: Annotated[int, typer.Option("--port", "-p", help="Port of Dagster's UI.")] = 3000,
     api_port: Annotated[int, typer.Option("--api-port", help="Port of the HTTP API.")] = 8000,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
+    open_page: Annotated[bool, typer.Option("--open", help="Open the review page in your browser.")] = False,
 ) -> None:
     """Start embedded Postgres, Dagster's UI and daemon, and the API, until Ctrl-C."""
     from captionacc_dagster.cli.services import run_services
 
     imports_done()
-    raise typer.Exit(run_services(settings(), out, host=host, port=port, api_port=api_port))
+    raise typer.Exit(run_services(settings(), out, host=host, port=port, api_port=api_port, open_page=open_page))
 
 
 @app.command()

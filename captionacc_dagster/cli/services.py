@@ -9,6 +9,7 @@ import socket
 import sysconfig
 import threading
 import time
+import webbrowser
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -27,6 +28,7 @@ from captionacc_dagster.settings import Settings
 
 LOCATION = "captionacc"
 STOP_SECONDS = 20.0
+_LOOK_SECONDS = 0.2
 CODE_SERVER_STOP_SECONDS = 5.0
 # Longer than `captionacc up` takes to stop everything.
 DOWN_SECONDS = 60.0
@@ -38,11 +40,13 @@ API, CODE_SERVER, WEBSERVER, DAEMON = "the API", "Dagster's code server", "Dagst
 _DAEMONS = "{ instance { daemonHealth { allDaemonStatuses { daemonType lastHeartbeatTime } } } }"
 
 
-def run_services(settings: Settings, console: Console, *, host: str, port: int, api_port: int) -> int:
+def run_services(
+    settings: Settings, console: Console, *, host: str, port: int, api_port: int, open_page: bool = False
+) -> int:
     """Run Dagster's webserver, daemon, and code server, and the API, until interrupted or terminated.
 
     A service that ends or hangs is started again. What a killed ``captionacc up`` of this home left behind is ended
-    first.
+    first. With ``open_page``, the review page opens in the person's browser as soon as it answers.
 
     Returns:
         The exit code: 0 if stopped, 1 if the home or a port is in use, or a service cannot be started.
@@ -55,7 +59,7 @@ def run_services(settings: Settings, console: Console, *, host: str, port: int, 
         with HomeLock(settings.home, running):
             if killed := kill_left_behind(settings.home):
                 console.print(f"ended {killed} processes that an earlier captionacc up left behind", highlight=False)
-            return _run(settings, console, running, host=host, port=port, api_port=api_port)
+            return _run(settings, console, running, host=host, port=port, api_port=api_port, open_page=open_page)
     except HomeInUse as error:
         console.print(f"[red]{error}[/red]", highlight=False, soft_wrap=True)
         return 1
@@ -90,7 +94,9 @@ def stop_services(settings: Settings, console: Console) -> int:
     return 0
 
 
-def _run(settings: Settings, console: Console, running: Running, *, host: str, port: int, api_port: int) -> int:
+def _run(
+    settings: Settings, console: Console, running: Running, *, host: str, port: int, api_port: int, open_page: bool
+) -> int:
     for taken, option in ((port, "--port"), (api_port, "--api-port")):
         if _is_taken(host, taken):
             console.print(f"[red]port {taken} of {host} is in use[/red]; choose another: captionacc up {option} N")
@@ -115,13 +121,17 @@ def _run(settings: Settings, console: Console, running: Running, *, host: str, p
         services = _services(Path(folder), logs, running, host, port, api_port)
         with open_catalog(settings) as catalog:
             waiting = len(catalog.list_processing_requests(states=["pending"]).items)
-        console.print(f"Review page  {sign_in_link(settings, running.api_url)}", highlight=False, soft_wrap=True)
+        link = sign_in_link(settings, running.api_url)
+        console.print(f"Review page  {link}", highlight=False, soft_wrap=True)
         console.print(f"Dagster UI   {running.dagster_url}", highlight=False)
         console.print(f"API          {running.api_url}/docs", highlight=False, soft_wrap=True)
         console.print(f"Inbox        {settings.inbox_dir}  (drop a video here)", highlight=False, soft_wrap=True)
         console.print(f"Data         {settings.home}  ({waiting} requests waiting)", highlight=False, soft_wrap=True)
         console.print(f"Logs         {logs}", highlight=False, soft_wrap=True)
         console.print("Ctrl-C stops everything.")
+        if open_page:
+            arguments = (link, running, stopping)
+            threading.Thread(target=_open_page, args=arguments, name="open the page", daemon=True).start()
         try:
             supervisor.start(services[CODE_SERVER])
             supervisor.start(services[API])
@@ -143,6 +153,14 @@ def _run(settings: Settings, console: Console, running: Running, *, host: str, p
                 supervisor.close()
     console.print("stopped")
     return code
+
+
+def _open_page(link: str, running: Running, stopping: threading.Event) -> None:
+    while not stopping.wait(_LOOK_SECONDS):
+        with contextlib.suppress(httpx.HTTPError, OSError):
+            _get(f"{running.api_url}/health")
+            webbrowser.open(link)
+            return
 
 
 def _services(folder: Path, logs: Path, running: Running, host: str, port: int, api_port: int) -> dict[str, Service]:
