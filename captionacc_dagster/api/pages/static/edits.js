@@ -17,6 +17,9 @@ export class Captions {
     this.tag = null;
     this.queue = [];
     this.running = false;
+    // What this person can undo and redo, in words.
+    this.undoLabel = null;
+    this.redoLabel = null;
   }
 
   find(id) {
@@ -36,7 +39,9 @@ export class Captions {
     const answer = await api("GET", this.base, undefined, headers);
     if (answer.status === 304) return false;
     this.tag = answer.headers.get("ETag");
-    this.rows = (await answer.json()).captions;
+    const { captions, undo_label, redo_label } = await answer.json();
+    this.rows = captions;
+    [this.undoLabel, this.redoLabel] = [undo_label, redo_label];
     this.changed();
     return true;
   }
@@ -58,8 +63,13 @@ export class Captions {
     this.changed();
   }
 
+  // Undoes this person's last change, or redoes the one undone last, after those that are on their way.
+  step(direction, done) {
+    this.change({ method: "POST", path: `:${direction}`, touched: [], done: (rows, label) => done(label, rows) });
+  }
+
   // Shows a change at once and sends it: `touched` are the captions it was made for, `show` makes it here.
-  change({ method, path, body, touched, show, done = () => {} }) {
+  change({ method, path, body, touched, show = () => {}, done = () => {} }) {
     const basis = touched.map((id) => ({ ...this.find(id) }));
     this.queue.push({ method, path, body, basis, done });
     show();
@@ -92,10 +102,12 @@ export class Captions {
       try {
         const answer = await api(edit.method, this.base + edit.path, edit.body, this.tag ? { "If-Match": this.tag } : {});
         this.tag = answer.headers.get("ETag");
-        const { captions } = await answer.json();
+        const { captions, removed_ids, label, undo_label, redo_label } = await answer.json();
+        [this.undoLabel, this.redoLabel] = [undo_label, redo_label];
         const later = new Set(this.queue.slice(1).flatMap((other) => other.basis.map((row) => row.id)));
+        this.rows = this.rows.filter((row) => !removed_ids.includes(row.id));
         this.put(captions.filter((row) => !later.has(row.id)));
-        edit.done(captions);
+        edit.done(captions, label);
         return;
       } catch (error) {
         if (error.status === 412) {

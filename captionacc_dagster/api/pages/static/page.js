@@ -21,7 +21,10 @@ export function say(text) {
 async function send(method, path, body, headers) {
   const options = { method, headers: { ...headers }, credentials: "same-origin" };
   if (method !== "GET") options.headers["X-CSRF-Token"] = meta.content;
-  if (body !== undefined) {
+  if (body instanceof Blob) {
+    options.headers["Content-Type"] = "application/octet-stream";
+    options.body = body;
+  } else if (body !== undefined) {
     options.headers["Content-Type"] = "application/json";
     options.body = JSON.stringify(body);
   }
@@ -96,7 +99,7 @@ async function act(button) {
   try {
     for (const path of button.dataset.action.split(" ")) await api("POST", path);
     say(button.dataset.said);
-    setTimeout(() => location.reload(), 400);
+    setTimeout(() => (button.dataset.to ? location.assign(button.dataset.to) : location.reload()), 400);
   } catch (error) {
     say(error.message);
     button.disabled = false;
@@ -112,6 +115,7 @@ document.addEventListener("click", (event) => {
 
 for (const area of document.querySelectorAll("[data-fresh]")) {
   const every = Number(area.dataset.every) * 1000;
+  document.addEventListener("captionacc-fresh", () => refresh(area).catch(() => {}));
   const again = async () => {
     try {
       await refresh(area);

@@ -1,0 +1,59 @@
+// The uploaded video with its sound, the captions over it, and a loop of the selected one.
+
+export class Film {
+  // `moved(ms)` is called while it plays or is moved; `captionsAt(ms)` gives the captions to draw.
+  constructor(video, overlay, { moved, captionsAt, failed }) {
+    Object.assign(this, { video, overlay, moved, captionsAt });
+    this.loop = null; // { from, to } in ms
+    this.wanted = null;
+    video.addEventListener("error", () => video.getAttribute("src") && failed());
+    video.addEventListener("seeked", () => this.draw());
+    video.addEventListener("loadedmetadata", () => {
+      if (this.wanted !== null) this.seek(this.wanted);
+    });
+    for (const name of ["play", "pause"]) video.addEventListener(name, () => this.draw());
+    this.tick();
+  }
+
+  // Loads the file on first use: who only reads text downloads no film.
+  open(address) {
+    if (!this.video.getAttribute("src")) this.video.src = address;
+  }
+
+  get ms() {
+    return this.video.currentTime * 1000;
+  }
+
+  get isPlaying() {
+    return !this.video.paused;
+  }
+
+  // A little past the time, so that rounding does not show the frame before.
+  seek(ms) {
+    this.wanted = ms;
+    if (this.video.readyState > 0) this.video.currentTime = ms / 1000 + 0.001;
+  }
+
+  play(on = !this.isPlaying) {
+    if (on) this.video.play().catch(() => {});
+    else this.video.pause();
+  }
+
+  draw() {
+    const now = this.ms;
+    const rows = this.captionsAt(now);
+    const words = rows.map((row) => row.text).join("\n");
+    if (this.overlay.textContent !== words) this.overlay.textContent = words;
+    this.overlay.lang = rows[0]?.lang ?? "";
+    this.moved(now);
+  }
+
+  tick() {
+    if (this.isPlaying) {
+      // The end is compared before the next frame is drawn: the caption after it does not flash.
+      if (this.loop && (this.ms >= this.loop.to || this.ms < this.loop.from - 500)) this.seek(this.loop.from);
+      this.draw();
+    }
+    requestAnimationFrame(() => this.tick());
+  }
+}

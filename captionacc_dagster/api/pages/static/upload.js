@@ -1,0 +1,170 @@
+// Videos and folders dropped onto the list: sent in parts, with a bar each; a connection that breaks goes on.
+
+import { api, say } from "./page.js";
+
+const PATIENCE_MS = 300_000;
+const PAUSE_MS = 2000;
+const AT_ONCE = 2;
+
+const get = (id) => document.getElementById(id);
+const zone = get("drop");
+const list = get("uploads");
+const waiting = [];
+let running = 0;
+
+const pause = (ms) => new Promise((done) => setTimeout(done, ms));
+const isPassing = (error) => [0, 408, 429, 502, 503, 504].includes(error.status);
+
+class Line {
+  constructor(file) {
+    this.element = get("upload-line").content.cloneNode(true).firstElementChild;
+    this.element.querySelector(".name").textContent = file.name;
+    this.bar = this.element.querySelector("progress");
+    this.bar.setAttribute("aria-label", `Upload of ${file.name}`);
+    list.append(this.element);
+    list.hidden = false;
+  }
+
+  show(fraction, words) {
+    this.bar.value = Math.round(1000 * fraction);
+    this.element.querySelector(".how").textContent = words;
+  }
+
+  end(words, isBad) {
+    this.element.classList.toggle("bad", isBad);
+    this.element.querySelector(".how").textContent = words;
+    if (!isBad) setTimeout(() => this.element.remove(), 6000);
+  }
+}
+
+// Tries again while the connection is away.
+async function patiently(call, line) {
+  const since = Date.now();
+  for (;;) {
+    try {
+      return await call();
+    } catch (error) {
+      if (!isPassing(error) || Date.now() - since > PATIENCE_MS) throw error;
+      line.element.querySelector(".how").textContent = "The connection is away. Trying again …";
+      await pause((error.retryAfter ?? 0) * 1000 || PAUSE_MS);
+    }
+  }
+}
+
+async function sendParts(file, id, { url, part_bytes }, line) {
+  let sent = 0;
+  const began = Date.now();
+  while (sent < file.size) {
+    const part = file.slice(sent, sent + part_bytes);
+    try {
+      const answer = await patiently(() => api("PUT", `${url}?offset=${sent}`, part), line);
+      sent = (await answer.json()).received_bytes;
+    } catch (error) {
+      if (error.status !== 409) throw error;
+      // An answer was lost: the part is there already.
+      const known = await (await patiently(() => api("GET", `/videos/${id}/upload`), line)).json();
+      if (known.received_bytes === sent) throw error;
+      sent = known.received_bytes;
+    }
+    const left = ((Date.now() - began) / sent) * (file.size - sent);
+    line.show(sent / file.size, `${Math.round((100 * sent) / file.size)} %${left > 3000 ? ` · ${Math.ceil(left / 1000)} s left` : ""}`);
+  }
+}
+
+// One request straight to the bucket.
+function sendWhole(file, { url, headers }, line) {
+  return new Promise((done, failed) => {
+    const request = new XMLHttpRequest();
+    request.open("PUT", url);
+    for (const [name, value] of Object.entries(headers)) request.setRequestHeader(name, value);
+    request.upload.addEventListener("progress", ({ loaded }) => line.show(loaded / file.size, `${Math.round((100 * loaded) / file.size)} %`));
+    const fail = () => failed(Object.assign(new Error("The storage cannot be reached."), { status: request.status }));
+    request.addEventListener("error", fail);
+    request.addEventListener("load", () => (request.status < 300 ? done() : fail()));
+    request.send(file);
+  });
+}
+
+async function upload(file, line) {
+  line.show(0, "0 %");
+  try {
+    const made = await patiently(() => api("POST", "/videos", { filename: file.name, size_bytes: file.size }), line);
+    const { id, upload: target } = await made.json();
+    if (target.part_bytes) await sendParts(file, id, target, line);
+    else await patiently(() => sendWhole(file, target, line), line);
+    await patiently(() => api("POST", `/videos/${id}/uploaded`), line);
+    line.show(1, "100 %");
+    line.end("uploaded", false);
+    document.dispatchEvent(new CustomEvent("captionacc-fresh"));
+  } catch (error) {
+    line.end(error.message, true);
+  }
+}
+
+function next() {
+  while (running < AT_ONCE && waiting.length) {
+    const { file, line } = waiting.shift();
+    running++;
+    upload(file, line).finally(() => {
+      running--;
+      next();
+    });
+  }
+}
+
+function take(files) {
+  for (const file of files) {
+    const line = new Line(file);
+    if (file.size === 0) line.end("The file is empty.", true);
+    else waiting.push({ file, line });
+  }
+  if (files.length > 1) say(`${files.length} files to upload.`);
+  next();
+}
+
+// The files of what was dropped, those in folders too.
+async function filesOf(transfer) {
+  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (!entries.length) return [...transfer.files];
+  const found = [];
+  const walk = async (entry) => {
+    if (entry.isFile) {
+      const file = await new Promise((done, failed) => entry.file(done, failed));
+      if (!file.name.startsWith(".")) found.push(file);
+      return;
+    }
+    const reader = entry.createReader();
+    for (;;) {
+      const some = await new Promise((done, failed) => reader.readEntries(done, failed));
+      if (!some.length) return;
+      for (const one of some) await walk(one);
+    }
+  };
+  for (const entry of entries) await walk(entry);
+  return found;
+}
+
+let depth = 0;
+addEventListener("dragenter", (event) => {
+  if (![...event.dataTransfer.types].includes("Files")) return;
+  depth++;
+  zone.classList.add("over");
+});
+addEventListener("dragleave", () => {
+  depth = Math.max(0, depth - 1);
+  if (!depth) zone.classList.remove("over");
+});
+addEventListener("dragover", (event) => event.preventDefault());
+addEventListener("drop", async (event) => {
+  event.preventDefault();
+  depth = 0;
+  zone.classList.remove("over");
+  take(await filesOf(event.dataTransfer));
+});
+get("files").addEventListener("change", () => {
+  take([...get("files").files]);
+  get("files").value = "";
+});
+addEventListener("beforeunload", (event) => {
+  if (running || waiting.length) event.preventDefault();
+});
