@@ -66,6 +66,7 @@ lock: $(STAMP) ## Write requirements.lock anew from pyproject.toml
 docs: $(STAMP) ## Write docs/reference and the pictures anew from the code
 	$(BIN)/python -m docs.make_reference
 	$(BIN)/python -m docs.make_pictures
+	$(BIN)/python -m docs.make_screenshots
 
 up: $(STAMP) ## Start Dagster's UI and daemon on the embedded data, until Ctrl-C
 	@$(BIN)/captionacc up

@@ -606,10 +606,12 @@ function step(direction) {
   }
   settle();
   text.value = handText;
+  const before = new Set(captions.rows.map((row) => row.id));
   captions.step(direction, (label, rows) => {
     say(`${direction === "undo" ? "Undone" : "Redone"}: ${label}.`);
-    const shown = rows.find((row) => row.state !== "gap");
-    if (shown && shown.id !== current) choose(shown.id, { focus: false, force: true });
+    // What is back is shown; otherwise the person stays where they are.
+    const back = rows.find((row) => row.state !== "gap" && !before.has(row.id));
+    if (back && back.id !== current) choose(back.id, { focus: false, force: true });
     const row = captions.find(current);
     if (row) {
       text.value = handText = row.text;
