@@ -131,7 +131,7 @@ def _run(
         console.print("Ctrl-C stops everything.")
         if open_page:
             arguments = (link, running, stopping)
-            threading.Thread(target=_open_page, args=arguments, name="open the page", daemon=True).start()
+            threading.Thread(target=open_when_ready, args=arguments, name="open the page", daemon=True).start()
         try:
             supervisor.start(services[CODE_SERVER])
             supervisor.start(services[API])
@@ -155,7 +155,8 @@ def _run(
     return code
 
 
-def _open_page(link: str, running: Running, stopping: threading.Event) -> None:
+def open_when_ready(link: str, running: Running, stopping: threading.Event) -> None:
+    """Open the review page in the person's browser once the API answers."""
     while not stopping.wait(_LOOK_SECONDS):
         with contextlib.suppress(httpx.HTTPError, OSError):
             _get(f"{running.api_url}/health")

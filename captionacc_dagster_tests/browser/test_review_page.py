@@ -289,11 +289,11 @@ def test_somebody_elses_change_is_not_overwritten(running_system: RunningSystem,
 def test_captions_are_merged_and_split(running_system: RunningSystem, found: Video, page: Page) -> None:
     rows = open_editor(page, running_system, found)
     rows.nth(2).locator("button").click()
-    joined = f"{rows.nth(2).locator('.text').inner_text()} {rows.nth(3).locator('.text').inner_text()}"
+    third, fourth = (rows.nth(number).locator(".text").inner_text() for number in (2, 3))
 
     page.keyboard.press("m")
     expect(rows).to_have_count(len(CAPTIONS) - 1)
-    expect(rows.nth(2).locator(".text")).to_have_text(joined)
+    expect(rows.nth(2).locator(".text")).to_have_text(f"{third} {fourth}")
     saved(page)
     page.keyboard.press("x")
     expect(page.locator("#said")).to_contain_text("first frame")
@@ -305,8 +305,8 @@ def test_captions_are_merged_and_split(running_system: RunningSystem, found: Vid
     *_, before, after = (row for row in stored(running_system, found).values())
     assert (before.start_ms, before.end_ms, after.start_ms) == (4200, 6000, 6000)
     # What was merged was typed: it is divided, not read again.
-    expect(rows.nth(2).locator(".text")).to_have_text("Rain in the north.")
-    expect(rows.nth(3).locator(".text")).to_have_text("That is all.")
+    expect(rows.nth(2).locator(".text")).to_have_text(third)
+    expect(rows.nth(3).locator(".text")).to_have_text(fourth)
 
 
 def test_a_phone_shows_everything_without_scrolling_sideways(

@@ -10,8 +10,10 @@ import sys
 import textwrap
 import threading
 import time
+import webbrowser
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import psutil
@@ -19,7 +21,7 @@ import pytest
 from rich.console import Console
 
 from captionacc_dagster.cli.home_lock import HomeInUse, HomeLock, Running, running_on
-from captionacc_dagster.cli.services import stop_services
+from captionacc_dagster.cli.services import open_when_ready, stop_services
 from captionacc_dagster.cli.supervisor import (
     NotKnown,
     Service,
@@ -250,3 +252,26 @@ def test_down_stops_what_runs_and_says_when_nothing_does(tmp_path: Path) -> None
     assert said.getvalue().splitlines() == ["stopped", f"nothing runs on {tmp_path}"]
     reaper.join(PATIENCE_S)
     assert not any(is_alive(process.pid) for process in family)
+
+
+def test_the_page_opens_once_the_api_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, opened = [0], list[str]()
+
+    class Api(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked[0] += 1
+            self.send_response(503 if asked[0] < 3 else 200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    monkeypatch.setattr(webbrowser, "open", opened.append)
+    with HTTPServer(("127.0.0.1", 0), Api) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        running = Running.here(f"http://127.0.0.1:{server.server_port}", "")
+        open_when_ready("http://127.0.0.1/review/sign-in?key=1", running, threading.Event())
+        server.shutdown()
+
+    assert (asked[0], opened) == (3, ["http://127.0.0.1/review/sign-in?key=1"])

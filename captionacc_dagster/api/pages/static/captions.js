@@ -210,9 +210,11 @@ function fillRow(element, row, isSelected) {
   }
 }
 
+let hasTracks = false;
+
 // The track, where there are several.
 function placeOf(row) {
-  return captions.rows.some((other) => other.track !== row.track) ? row.track : "";
+  return hasTracks ? row.track : "";
 }
 
 function visible() {
@@ -225,15 +227,18 @@ function visible() {
 
 function draw() {
   const rows = visible();
+  const ids = new Set(captions.rows.map((row) => row.id));
+  hasTracks = captions.rows.some((row) => row.track !== captions.rows[0].track);
   const wanted = rows.map(drawRow);
   for (const [id, element] of elements) {
-    if (!captions.find(id)) {
+    if (!ids.has(id)) {
       element.remove();
       elements.delete(id);
       selected.delete(id);
     }
   }
-  if (wanted.length !== list.children.length || wanted.some((element, place) => list.children[place] !== element)) {
+  const shown = [...list.children];
+  if (wanted.length !== shown.length || wanted.some((element, place) => shown[place] !== element)) {
     list.replaceChildren(...wanted);
   }
   const confirmed = captions.rows.filter((row) => row.state === "confirmed").length;
@@ -972,13 +977,21 @@ addEventListener("beforeunload", (event) => {
   if (captions.isBusy || isTyping() || nudged) event.preventDefault();
 });
 
-async function refresh() {
-  if (document.hidden || captions.isBusy || nudged) return;
+let refreshing = null;
+
+async function look() {
   try {
     await captions.load();
   } catch (error) {
     if (error.status && error.status !== 503) get("saving").textContent = error.message;
   }
+  refreshing = null;
+}
+
+function refresh() {
+  if (document.hidden || captions.isBusy || nudged) return refreshing;
+  refreshing ??= look();
+  return refreshing;
 }
 
 // Events tell of changes within a second; looking now and then covers a proxy that holds them back.

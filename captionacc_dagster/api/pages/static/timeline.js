@@ -13,15 +13,12 @@ export class Timeline {
     this.span = null; // ms on display; null: everything
     this.peaks = null;
     this.drag = null;
+    this.end = 1;
     canvas.addEventListener("pointerdown", (event) => this.begin(event));
     canvas.addEventListener("pointermove", (event) => this.hover(event));
     canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     canvas.addEventListener("dblclick", (event) => this.parts.seek(this.msAt(event.offsetX)));
     new ResizeObserver(() => this.draw()).observe(canvas);
-  }
-
-  get end() {
-    return this.parts.rows().reduce((end, row) => Math.max(end, row.end_ms), this.parts.durationMs ?? 0) || 1;
   }
 
   get width() {
@@ -148,6 +145,8 @@ export class Timeline {
   draw() {
     const { canvas } = this;
     if (!canvas.clientWidth) return;
+    this.end = this.parts.rows().reduce((end, row) => Math.max(end, row.end_ms), this.parts.durationMs ?? 0) || 1;
+    const [from, perPixel] = [this.from, canvas.clientWidth / this.shown];
     const scale = devicePixelRatio;
     const [width, height] = [Math.round(canvas.clientWidth * scale), Math.round(canvas.clientHeight * scale)];
     if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
@@ -158,13 +157,14 @@ export class Timeline {
     pen.fillRect(0, 0, width, height);
     this.drawWave(pen, color, width, height);
     const { tracks, height: lane } = this.lanes();
+    const lanes = new Map(tracks.map((track, place) => [track, place]));
     for (const row of this.parts.rows()) {
       const { start_ms, end_ms } = this.parts.times(row);
-      const [left, right] = [this.xAt(start_ms) * scale, this.xAt(end_ms) * scale];
+      const [left, right] = [(start_ms - from) * perPixel * scale, (end_ms - from) * perPixel * scale];
       if (right < 0 || left > width) continue;
       const isCurrent = row.id === this.parts.current();
       color(isCurrent ? "--accent" : this.parts.isDoubtful(row) ? "--you" : row.state === "confirmed" ? "--good" : "--edge");
-      const top = (2 + tracks.indexOf(row.track) * lane + (isCurrent ? 1 : 4)) * scale;
+      const top = (2 + lanes.get(row.track) * lane + (isCurrent ? 1 : 4)) * scale;
       const tall = Math.max(3, lane - (isCurrent ? 2 : 8)) * scale;
       pen.globalAlpha = this.peaks && !isCurrent ? 0.8 : 1;
       pen.fillRect(left, top, Math.max(scale, right - left - scale), tall);
