@@ -25,7 +25,7 @@ setup: $(STAMP) ## Install everything into .venv (done by every other target)
 
 # uv is used when it is there or pip can fetch it; plain pip does the same, slower. It trusts what the machine trusts, as pip does.
 export UV_NATIVE_TLS ?= 1
-$(STAMP): requirements.lock pyproject.toml
+$(STAMP): requirements.lock pyproject.toml hatch_build.py
 	@test -n "$(PYTHON)" || { echo "Python 3.11, 3.12 or 3.13 is needed and none was found (set PYTHON=...)" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { \
 		echo "python -m venv failed (on Debian and Ubuntu: apt-get install python3-venv)" >&2; exit 1; }
@@ -33,10 +33,12 @@ $(STAMP): requirements.lock pyproject.toml
 	@if command -v uv >/dev/null 2>&1; then UV=uv; \
 	elif $(BIN)/python -m pip install -q uv 2>/dev/null; then UV="$(BIN)/python -m uv"; else UV=; fi; \
 	if [ -n "$$UV" ]; then \
-		$$UV pip install -q -p $(BIN)/python -r requirements.lock && $$UV pip install -q -p $(BIN)/python --no-deps -e .; \
+		$$UV pip install -q --compile-bytecode -p $(BIN)/python -r requirements.lock && \
+		$$UV pip install -q -p $(BIN)/python --no-deps -e .; \
 	else \
 		$(BIN)/python -m pip install -q -r requirements.lock && $(BIN)/python -m pip install -q --no-deps -e .; \
 	fi
+	@$(BIN)/python -m compileall -q captionacc_dagster  # else the first command compiles for seconds
 	@touch $@
 
 demo: $(STAMP) ## Make a clip, find its captions, and say how many were right
@@ -60,7 +62,7 @@ format: $(STAMP) ## Put the code in order
 
 lock: $(STAMP) ## Write requirements.lock anew from pyproject.toml
 	@command -v uv >/dev/null 2>&1 || $(BIN)/python -m pip install -q uv
-	PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip compile -q pyproject.toml --extra modal --extra supabase --extra dev --universal \
+	PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip compile -q pyproject.toml --extra dev --universal \
 		--python-version 3.11 --no-emit-index-url --no-emit-find-links --no-annotate --no-header -o requirements.lock
 
 docs: $(STAMP) ## Write docs/reference and the pictures anew from the code

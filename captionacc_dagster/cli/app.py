@@ -15,12 +15,12 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from captionacc_dagster import __version__
 from captionacc_dagster.catalog.errors import CatalogError
 from captionacc_dagster.cli.errors import ProcessError
 from captionacc_dagster.cli.languages import checked_languages, languages_app
 from captionacc_dagster.cli.modal import modal_app
 from captionacc_dagster.cli.startup import imports_done
+from captionacc_dagster.release import version_line
 from captionacc_dagster.storage.errors import StorageError
 
 # What only some commands need is imported by them: `captionacc --help` and wrong usage answer at once.
@@ -193,13 +193,14 @@ def parse_subtitle_options(
 
 @app.callback(invoke_without_command=True)
 def _root(
-    context: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and the commit.")] = False,
 ) -> None:
     if context.invoked_subcommand not in ("api", "up"):
         # The pool warns at every attempt; a command reports the failure once, in its own line.
         logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
     if version:
-        out.print(__version__, highlight=False)
+        typer.echo(version_line())
         raise typer.Exit
 
 

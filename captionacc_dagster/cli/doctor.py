@@ -6,7 +6,6 @@ import platform
 import shutil
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 
 import httpx
 from rich.console import Console
@@ -21,10 +20,18 @@ from captionacc_dagster.storage.errors import StorageError
 
 MIN_FREE_GB = 2.0
 ANSWER_SECONDS = 15.0
-REQUIRED = ("dagster", "dagster-webserver", "dagster-postgres", "dagster-aws", "av", "rapidocr", "onnxruntime")
+REQUIRED = (
+    "dagster",
+    "dagster-webserver",
+    "dagster-postgres",
+    "dagster-aws",
+    "av",
+    "rapidocr",
+    "onnxruntime",
+    "modal",
+    "supabase",
+)
 OPTIONAL = {
-    "modal": "GPUs on Modal: pip install 'captionacc-dagster[modal]'",
-    "supabase": "a catalog on Supabase: pip install 'captionacc-dagster[supabase]'",
     "tesserocr": "more languages: pip install 'captionacc-dagster[tesseract]'",
     "google-cloud-vision": "OCR by Google Vision: pip install 'captionacc-dagster[google-vision]'",
 }
@@ -121,8 +128,6 @@ def _languages(settings: Settings) -> str:
 
 
 def _catalog(settings: Settings) -> str:
-    if settings.catalog_kind == "supabase" and find_spec("supabase") is None:
-        raise Problem("SUPABASE_URL is set but the package is missing: pip install 'captionacc-dagster[supabase]'")
     try:
         with open_catalog_briefly(settings) as catalog:
             videos = catalog.list_videos(limit=1).items
@@ -141,8 +146,6 @@ def _storage(settings: Settings) -> str:
 
 
 def _compute(settings: Settings) -> str:
-    if settings.compute == "modal" and find_spec("modal") is None:
-        raise Problem("CAPTIONACC_COMPUTE is modal but the package is missing: pip install 'captionacc-dagster[modal]'")
     return settings.compute
 
 

@@ -20,7 +20,7 @@ from captionacc_dagster.compute.modal_spec import (
     VERSION_TAG,
 )
 
-_INSTALL = "the package modal is missing: pip install 'captionacc-dagster[modal]'"
+_INSTALL = "the package modal is missing: pip install modal"
 _SECRET_COMMAND = f"modal secret create {STORAGE_SECRET} " + " ".join(f"{key}=…" for key in STORAGE_SECRET_KEYS)
 
 

@@ -1,4 +1,7 @@
-"""The commands of the tutorial and of the how-to guides do what the pages say."""
+"""The commands of the README, of the tutorial, and of the how-to guides do what the pages say.
+
+Those of docs/api.md: ``api/test_documentation.py``.
+"""
 
 from __future__ import annotations
 
@@ -18,10 +21,23 @@ import httpx
 import pytest
 
 from captionacc_dagster_tests.cli.conftest import command_environment
+from captionacc_dagster_tests.small_clips import make_clip
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
 
-PAGES = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+PAGES = ROOT / "docs"
+ASSETS = [
+    "caption_frame_extents",
+    "captions_db",
+    "cropped_frames",
+    "full_frames",
+    "layout_db",
+    "ocr_db",
+    "raw_video",
+    "subtitles",
+]
+_ID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _BLOCK = re.compile(r"^```(sh|sh background|python)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -87,6 +103,46 @@ def _in_background(command: str, folder: Path, health: str) -> Iterator[None]:
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(60)
+
+
+@pytest.fixture
+def repository(folder: Path) -> Path:
+    """A folder that is the repository's root, with nothing embedded in it and two videos."""
+    for path in ROOT.iterdir():
+        if path.name not in (".venv", ".captionacc", ".git", "output"):
+            (folder / path.name).symlink_to(path)
+    (folder / ".venv").symlink_to(Path(sys.prefix))
+    for seed, name in enumerate(("talk.mp4", "interview.mkv")):
+        make_clip(folder / name, frames=50, seed=40 + seed, captions=[(5, 45, "Hello there.")])
+    return folder
+
+
+def test_the_readme(repository: Path) -> None:
+    process, dagster = _blocks("../README.md", "sh")
+    _bash("make --dry-run demo test", repository)
+    _bash(process, repository)
+    for name in ("talk.srt", "talk.vtt", "interview.srt", "interview.vtt"):
+        assert "Hello there." in (repository / name).read_text(encoding="utf-8")
+
+    commands = [line.partition("#")[0].strip() for line in dagster.splitlines()]
+    assert commands[0] == "dagster dev"
+    (port, _) = _free_ports()
+    with _in_background(f"dagster dev --port {port}", repository, f"http://127.0.0.1:{port}/server_info"):
+        query = {"query": "{ assetNodes { id } }"}
+        nodes = httpx.post(f"http://127.0.0.1:{port}/graphql", json=query, timeout=60).json()["data"]["assetNodes"]
+        assert len(nodes) == len(ASSETS)
+    video = _bash(
+        "captionacc status | grep talk.mp4 | grep -oE '[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}'", repository
+    )
+    printed = {command: _bash(f"VIDEO={video.strip()}\n{command}", repository) for command in commands[1:]}
+    assert all(name[:8] in printed["dg list defs"] for name in ASSETS)
+    assert "All definitions loaded successfully" in printed["dg check defs"]
+    assert "run done" in _bash(f"captionacc status {video}", repository).splitlines()[-1]
+
+    # The older commands, with the option that the page names.
+    module = "-m captionacc_dagster.definitions"
+    assert _bash(f"dagster asset list {module}", repository).split() == ASSETS
+    _bash(f"dagster asset materialize {module} --select '*' --partition {video}", repository)
 
 
 def test_the_tutorial_from_a_folder_of_videos_to_subtitles(folder: Path) -> None:

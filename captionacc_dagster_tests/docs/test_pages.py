@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from captionacc_dagster.cli.app import app
 pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
 
 def test_every_test_named_in_the_test_plan_exists() -> None:
@@ -40,6 +41,20 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
+# Pages whose `sh` blocks a test types: docs/test_commands.py and api/test_documentation.py.
+TYPED = {"README.md", "api.md", "how-to.md", "tutorial.md"}
+_BLOCK = re.compile(r"^```(sh|bash)\b[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_are_typed_by_a_test_or_at_least_parse(page: Path) -> None:
+    blocks = _BLOCK.findall(page.read_text(encoding="utf-8"))
+    assert page.name in TYPED or "sh" not in {kind for kind, _ in blocks}, "commands that no test types are `bash`"
+    for _, script in blocks:
+        parsed = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True, check=False)
+        assert parsed.returncode == 0, f"{page.name}: {parsed.stderr}"
+
+
 def _commands(command: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], set[str]]:
     """Return every command's path with its options."""
     if not hasattr(command, "commands"):
@@ -59,6 +74,9 @@ def test_commands_and_options_named_in_the_pages_exist(page: Path) -> None:
         r"(?:^|`|\$\(|/)captionacc ((?:[a-z-]+ ?)[^`\n|;)#]*)", page.read_text(encoding="utf-8"), re.M
     ):
         words = line.split()
+        if words[0].startswith("-"):
+            assert words[0] in ("--version", "--help"), f"{page.name}: captionacc {line}"
+            continue
         path = next((key for key in known if tuple(words[: len(key)]) == key), None)
         assert path is not None or {key[0] for key in known if len(key) > 1} & {words[0]}, (
             f"{page.name}: captionacc {line}"
