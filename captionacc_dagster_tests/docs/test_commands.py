@@ -90,7 +90,7 @@ def _in_background(command: str, folder: Path, health: str) -> Iterator[None]:
             ["bash", "-c", f"exec {command}"], cwd=folder, env=_environment(folder), stdout=output, stderr=output
         )
     try:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 300
         while True:
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < deadline, log.read_text()
