@@ -124,12 +124,20 @@ def open_compute(
         )
     from captionacc_dagster.captioning.ocr.engines import create_engine
     from captionacc_dagster.compute.local import LocalCompute
+    from captionacc_dagster.compute.metered import MeteredCompute
+    from captionacc_dagster.compute.modal_spec import assumed_duration
     from captionacc_dagster.compute.processes import Workers, usable_processes
 
     count = usable_processes()
     worker_engine = partial(create_engine, settings.ocr_engine, threads=1, lang=language, models=settings.models_dir)
-    return LocalCompute(
+    local = LocalCompute(
         store,
         lambda: _engine(settings.ocr_engine, language, settings.models_dir),
         workers=Workers(worker_engine, count) if count > 1 else None,
     )
+
+    def video_seconds(video_key: str, video_id: str) -> float:
+        known = catalog.get_video_metadata(video_id).duration_seconds
+        return assumed_duration(store.stat(video_key).size) if known is None else known
+
+    return MeteredCompute(local, catalog, video_seconds=video_seconds, run_id=run_id)

@@ -16,7 +16,14 @@ from captionacc_dagster.api.request_log import current_request_id
 from captionacc_dagster.captioning.files.caption_edits import CaptionNotFound, InvalidEdit
 from captionacc_dagster.captioning.files.databases import DatabaseError
 from captionacc_dagster.captioning.files.edit_journal import CannotUndo
-from captionacc_dagster.catalog.errors import CatalogError, CatalogUnavailable, Conflict, InvalidValue, NotFound
+from captionacc_dagster.catalog.errors import (
+    CatalogError,
+    CatalogUnavailable,
+    Conflict,
+    InvalidValue,
+    NotFound,
+    QuotaReached,
+)
 from captionacc_dagster.storage.errors import ObjectNotFound, StorageError
 from captionacc_dagster.storage.keys import InvalidKey
 
@@ -115,6 +122,8 @@ def _of_catalog(error: CatalogError) -> JSONResponse:
         return _answer(404, error.message)
     if isinstance(error, Conflict):
         return _answer(409, error.message)
+    if isinstance(error, QuotaReached):
+        return _answer(429, str(error))
     if isinstance(error, InvalidValue):
         return _answer(422, error.message)
     return _internal(error)

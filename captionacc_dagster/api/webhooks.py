@@ -23,7 +23,7 @@ from captionacc_dagster.api.errors import ApiError, fields_of, responses, unavai
 from captionacc_dagster.api.launcher import CLAIM_SECONDS, LaunchDelayed, Launched, new_claimer
 from captionacc_dagster.api.request_log import current_facts
 from captionacc_dagster.api.services import Services, ServicesDependency
-from captionacc_dagster.catalog.errors import CatalogUnavailable, Conflict, InvalidValue, NotFound
+from captionacc_dagster.catalog.errors import CatalogUnavailable, Conflict, InvalidValue, NotFound, QuotaReached
 from captionacc_dagster.catalog.models import ProcessingRequest
 from captionacc_dagster.storage.keys import ForeignKey, InvalidKey, VideoKeys, check_owned
 
@@ -216,6 +216,8 @@ def _claim(services: Services, record: VideoRecord, claimer: str) -> ProcessingR
     except Conflict:
         services.audit.record("webhook_foreign_video", severity="critical")
         raise ApiError(400, "record.id: the video belongs to another tenant or was deleted") from None
+    except QuotaReached as error:
+        raise ApiError(403, f"record.tenant_id: {error}") from None
     except InvalidValue as error:
         raise ApiError(400, f"record: {error.message}") from None
     return made.request

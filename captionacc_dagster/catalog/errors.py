@@ -36,6 +36,10 @@ class PermissionDenied(CatalogError):
     """The credentials do not allow this."""
 
 
+class QuotaReached(CatalogError):
+    """The tenant's access tier does not allow another upload."""
+
+
 class InvalidValue(CatalogError):
     """A value is malformed or breaks a constraint."""
 
@@ -60,6 +64,7 @@ def from_code(message: str, code: str | None, hint: str | None = None) -> Catalo
     kinds: tuple[tuple[type[CatalogError], tuple[str, ...]], ...] = (
         (NotFound, ("PT404",)),
         (Conflict, _CONFLICT),
+        (QuotaReached, ("PT429",)),
         (PermissionDenied, _DENIED),
         (InvalidValue, _INVALID),
         (CatalogUnavailable, _UNAVAILABLE),

@@ -134,6 +134,11 @@ class TenantLimits(Protocol):
         """Maximum number of full frames per video."""
         ...
 
+    @property
+    def processing_minutes_limit(self) -> int | None:
+        """Maximum minutes of computing in a calendar month."""
+        ...
+
 
 class CallPage(Protocol):
     """One page of calls."""

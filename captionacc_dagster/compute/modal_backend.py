@@ -17,7 +17,6 @@ from captionacc_dagster.compute.base import (
     CallLedger,
     ComputeBackend,
     ComputeMisconfigured,
-    QuotaExceeded,
 )
 from captionacc_dagster.compute.code_version import code_version
 from captionacc_dagster.compute.envelope import (
@@ -33,6 +32,7 @@ from captionacc_dagster.compute.envelope import (
     canonical_json,
 )
 from captionacc_dagster.compute.functions import captions_read_before
+from captionacc_dagster.compute.metered import check_frame_limit
 from captionacc_dagster.compute.modal_calls import Deployment, RemoteCall, WaitLimits, cancel_by_id
 from captionacc_dagster.compute.modal_spec import APP_NAME, DEPLOY_COMMAND, assumed_duration, estimated_minutes
 from captionacc_dagster.compute.modal_wait import wait_for
@@ -126,7 +126,7 @@ class ModalCompute(ComputeBackend):
         """
         keys = _keys_of(video_key, tenant_id, video_id)
         seconds = self._seconds_of(keys)
-        self._check_frames(tenant_id, video_id, int(seconds * frame_rate))
+        check_frame_limit(self._ledger, tenant_id, video_id, int(seconds * frame_rate))
         arguments = ExtractArguments(frame_rate=frame_rate)
         [reply] = self._done([self._call(keys, arguments, seconds, [video_key])], progress)
         return self._read(ExtractResult, reply)
@@ -203,11 +203,6 @@ class ModalCompute(ComputeBackend):
             return assumed_duration(self._store.stat(keys.video).size)
         except ObjectNotFound as error:
             raise BadInput(f"{error}") from error
-
-    def _check_frames(self, tenant_id: str, video_id: str, frames: int) -> None:
-        limit = self._ledger.get_tenant_quota(tenant_id).frame_limit
-        if limit is not None and frames > limit:
-            raise QuotaExceeded(f"video {video_id} needs {frames} full frames; the limit is {limit}")
 
     def _call(self, keys: VideoKeys, arguments: Arguments, seconds: float, sources: Sequence[str]) -> RemoteCall:
         """Return the call for these arguments; a long list of captions is stored as an object."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from captionacc_dagster.catalog.base import Catalog
+from captionacc_dagster.catalog.errors import QuotaReached
 from captionacc_dagster.catalog.models import error_details
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster.storage.base import ObjectStore
@@ -79,21 +80,22 @@ def _take(path: Path, catalog: Catalog, store: ObjectStore) -> str:
     try:
         probe(path)
     except VideoError as error:
-        rejected = _move(path, REJECTED)
-        rejected.with_name(f"{rejected.name}.reason.txt").write_text(f"{error}\n", encoding="utf-8")
-        return f"{path.name}: rejected: {error}"
+        return _reject(path, error)
     with path.open("rb") as stream:
         content_hash = hashlib.file_digest(stream, "sha256").hexdigest()
     # Claimed, so that no run starts before the video's object exists.
-    made = catalog.create_video(
-        get_settings().tenant_id,
-        path.name,
-        content_hash=content_hash,
-        file_size_bytes=path.stat().st_size,
-        source="inbox",
-        claimer=CLAIMER,
-        lease_s=CLAIM_SECONDS,
-    )
+    try:
+        made = catalog.create_video(
+            get_settings().tenant_id,
+            path.name,
+            content_hash=content_hash,
+            file_size_bytes=path.stat().st_size,
+            source="inbox",
+            claimer=CLAIMER,
+            lease_s=CLAIM_SECONDS,
+        )
+    except QuotaReached as error:
+        return _reject(path, error)
     key = VideoKeys(str(made.video.tenant_id), str(made.video.id)).video
     request = made.request
     try:
@@ -107,6 +109,12 @@ def _take(path: Path, catalog: Catalog, store: ObjectStore) -> str:
         catalog.release_processing_request(request.id, CLAIMER)
     _move(path, DONE)
     return f"{path.name}: {'is' if made.created else 'was already'} video {made.video.id}"
+
+
+def _reject(path: Path, error: Exception) -> str:
+    rejected = _move(path, REJECTED)
+    rejected.with_name(f"{rejected.name}.reason.txt").write_text(f"{error}\n", encoding="utf-8")
+    return f"{path.name}: rejected: {error}"
 
 
 def _move(path: Path, folder: str) -> Path:

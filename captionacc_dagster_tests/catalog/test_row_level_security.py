@@ -313,6 +313,30 @@ def test_demo_videos_are_everybodys_to_see_and_nobodys_to_change(
         assert anonymous.denied("GET", "videos")
 
 
+def test_a_member_over_a_limit_is_refused_in_words_and_a_stranger_learns_nothing(
+    supabase_lite: SupabaseLite, houses: tuple[House, House]
+) -> None:
+    house, other = houses
+
+    def row(of: House) -> dict[str, str]:
+        new = str(uuid4())
+        key = f"{of.tenant_id}/client/videos/{new}/video.mp4"
+        return {"id": new, "tenant_id": str(of.tenant_id), "filename": "one more.mp4", "storage_key": key}
+
+    with psycopg.connect(supabase_lite.database_url, autocommit=True) as connection:
+        before = connection.execute("select video_limit, id from captionacc.access_tiers").fetchall()
+        connection.execute("update captionacc.access_tiers set video_limit = 1")
+        try:
+            with visit(supabase_lite, house.member) as member:
+                refused = member.change("POST", "videos", row(house))
+                assert refused.status_code == 429
+                assert refused.json()["message"] == "the limit of 1 videos is reached"
+                assert member.denied("POST", "videos", row(other))
+        finally:
+            with connection.cursor() as cursor:
+                cursor.executemany("update captionacc.access_tiers set video_limit = %s where id = %s", before)
+
+
 @pytest.mark.parametrize("claims", [{"role": "service_role"}, {"role": "postgres"}], ids=["service role", "superuser"])
 def test_a_forged_token_opens_nothing(
     supabase_lite: SupabaseLite, houses: tuple[House, House], claims: dict[str, str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from uuid import UUID, uuid4
 
@@ -9,8 +10,9 @@ import psycopg
 import pytest
 
 from captionacc_dagster.catalog.base import Catalog
-from captionacc_dagster.catalog.errors import Conflict, InvalidValue, NotFound
+from captionacc_dagster.catalog.errors import Conflict, InvalidValue, NotFound, QuotaReached
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, Tier, Video, error_details
+from captionacc_dagster.catalog.postgres import PostgresCatalog
 
 pytestmark = pytest.mark.integration
 
@@ -373,3 +375,48 @@ def test_warnings_are_stored_and_replaced(catalog: Catalog) -> None:
     assert [warning.model_dump() for warning in changed.warnings] == [second]
     with pytest.raises(InvalidValue):
         catalog.update_video_metadata(video.id, {"warnings": {"code": "no list"}})
+
+
+def test_uploads_over_a_limit_of_the_access_tier_are_refused(postgres_catalog: Catalog, catalog_url: str) -> None:
+    catalog = postgres_catalog
+    add_small_tier(catalog_url)
+    tenant = catalog.ensure_tenant(uuid4(), "small", "small").id
+    first = catalog.create_video(tenant, "a.mp4", content_hash=HASH, file_size_bytes=600).video
+    with pytest.raises(QuotaReached, match="600 bytes of 1000 bytes are used, and this video has 500 bytes"):
+        catalog.create_video(tenant, "b.mp4", file_size_bytes=500)
+    catalog.create_video(tenant, "c.mp4", file_size_bytes=400)
+    with pytest.raises(QuotaReached, match=r"the limit of 2 videos is reached \(delete videos, or ask"):
+        catalog.create_video(tenant, "d.mp4", file_size_bytes=0)
+    # What exists is no new upload.
+    assert not catalog.create_video(tenant, "again.mp4", content_hash=HASH, file_size_bytes=600).created
+    # A deleted video leaves room, but still counts toward the day.
+    for name in ("e.mp4", "f.mp4"):
+        catalog.delete_video(first.id)
+        first = catalog.create_video(tenant, name, file_size_bytes=100).video
+    catalog.delete_video(first.id)
+    with pytest.raises(QuotaReached, match="the limit of 4 uploads a day is reached"):
+        catalog.create_video(tenant, "g.mp4", file_size_bytes=100)
+    assert catalog.create_video(LOCAL_TENANT_ID, "unlimited.mp4", file_size_bytes=10**12).created
+
+
+def test_uploads_at_once_do_not_share_the_last_place(postgres_catalog: Catalog, catalog_url: str) -> None:
+    add_small_tier(catalog_url)
+    tenant = postgres_catalog.ensure_tenant(uuid4(), "small", "small").id
+
+    def upload(number: int) -> bool:
+        with PostgresCatalog(catalog_url) as catalog:
+            try:
+                return catalog.create_video(tenant, f"{number}.mp4").created
+            except QuotaReached:
+                return False
+
+    with ThreadPoolExecutor(6) as pool:
+        assert sum(pool.map(upload, range(6))) == 2
+
+
+def add_small_tier(url: str) -> None:
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(
+            "insert into captionacc.access_tiers (id, name, storage_bytes_limit, video_limit, daily_upload_limit)"
+            " values ('small', 'Small', 1000, 2, 4)"
+        )
