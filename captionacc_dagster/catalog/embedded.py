@@ -41,6 +41,8 @@ START_TIMEOUT_S: Final = 60.0
 # The path of a Unix socket must fit into sockaddr_un, 104 bytes on macOS and 108 on Linux, with the final NUL.
 _LONGEST_SOCKET_PATH: Final = 103
 _INSTALLS: Final = {16: "pginstall", 18: "pginstall18"}
+UPGRADED: Final = "data.upgraded"
+"""The folder of data that an upgrade has copied, before it takes the place of the old data."""
 _KEEPER = Path(__file__).with_name("embedded_keeper.py")
 
 _held: dict[Path, int] = {}
@@ -219,7 +221,7 @@ class EmbeddedPostgres:
             (self.folder / "stopped").touch()
             if running:
                 mode = "fast" if self._durable else "immediate"
-                self._run("pg_ctl", "stop", "-D", str(self.data), "-m", mode, "-w", "-t", "60")
+                self.run("pg_ctl", "stop", "-D", str(self.data), "-m", mode, "-w", "-t", "60")
                 remove_socket_folder(self.folder, self.socket_folder)
             self.release()
         return running
@@ -246,7 +248,12 @@ class EmbeddedPostgres:
                 fcntl.flock(descriptor, fcntl.LOCK_SH)
                 _held[self.folder] = descriptor
 
-    def _run(self, program: str, *arguments: str, timeout: float = START_TIMEOUT_S + 10) -> None:
+    def run(self, program: str, *arguments: str, timeout: float = START_TIMEOUT_S + 10) -> None:
+        """Run one of Postgres's programs as the server's account.
+
+        Raises:
+            EmbeddedPostgresError: it failed; the message contains its output.
+        """
         # Output goes to a file: the server would inherit a pipe, which would then never close.
         with tempfile.TemporaryFile() as output:
             done = subprocess.run(
@@ -272,20 +279,40 @@ class EmbeddedPostgres:
 
     def _install(self, account: ServerAccount) -> None:
         """Create the cluster under a temporary name first, so that a killed attempt leaves nothing half done."""
+        self.finish_upgrade()
         if (self.data / "PG_VERSION").exists():
+            self._check_version()
             return
         account.open_programs(binaries(self.version))
         fresh = self.folder / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
         locale = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8") if self.version >= 17 else ()
         sync = () if self._durable else ("--no-sync",)
-        self._run(
+        self.run(
             "initdb", "-D", str(fresh), "-U", "postgres", "-E", "UTF8", "--locale=C", *locale, *sync,
             "--auth=trust", "--no-instructions",
         )  # fmt: skip
         with (fresh / "postgresql.conf").open("a") as config:
             config.write("\ninclude_if_exists = 'captionacc.conf'\n")
         fresh.rename(self.data)
+
+    def finish_upgrade(self) -> None:
+        """Put the data of an upgrade in place that was interrupted just before its end."""
+        upgraded = self.folder / UPGRADED
+        if upgraded.is_dir() and not self.data.exists():
+            upgraded.rename(self.data)
+
+    def _check_version(self) -> None:
+        """Raise if the data is of a version that is not embedded."""
+        if self.version in _INSTALLS:
+            return
+        known = " and ".join(str(number) for number in sorted(_INSTALLS))
+        hint = (
+            "install the release of captionacc-dagster that made it, run `captionacc db upgrade` there, then upgrade"
+            if self.version < max(_INSTALLS)
+            else "upgrade captionacc-dagster"
+        )
+        raise EmbeddedPostgresError(f"{self.data} is of Postgres {self.version}; this release runs {known}", hint=hint)
 
     def _configuration(self) -> str:
         settings: dict[str, str] = {
@@ -322,7 +349,7 @@ class EmbeddedPostgres:
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
             try:
-                self._run(
+                self.run(
                     "pg_ctl", "start", "-D", str(self.data), "-l", str(self.log_file), "-w",
                     "-t", str(round(START_TIMEOUT_S)), "-s",
                 )  # fmt: skip

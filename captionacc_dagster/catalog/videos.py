@@ -233,6 +233,13 @@ class VideoMethods(CatalogCalls):
         )
         return page_of([(video.created_at, video.id, video) for video in rows], count)
 
+    def match_videos(self, text: str, *, limit: int = 10) -> list[Video]:
+        """Return the videos whose id is or begins with ``text`` (at least four digits), or whose file name it is.
+
+        Newest first, of all tenants, at most 100.
+        """
+        return self._rows(Video, "match_videos", p_text=text, p_limit=limit)
+
     def update_video_status(self, video_id: Id, status: VideoStatus | None = None, **changes: Any) -> Video:
         """Change statuses and error details; only the given columns change.
 

@@ -3,32 +3,40 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
-from uuid import UUID
+from signal import SIGINT, Signals
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
-from captionacc_dagster.catalog.errors import CatalogError
-from captionacc_dagster.cli.errors import ProcessError
+from captionacc_dagster.cli.console import (
+    FAILED,
+    UNREAD,
+    errors_in_one_line,
+    fail,
+    known_settings,
+    note,
+    out,
+    print_path,
+    refuse_option,
+    say,
+    settings,
+    show_log,
+    tell,
+)
+from captionacc_dagster.cli.errors import Interrupted, explain
 from captionacc_dagster.cli.languages import checked_languages, languages_app
 from captionacc_dagster.cli.modal import modal_app
 from captionacc_dagster.cli.startup import imports_done
 from captionacc_dagster.release import version_line
-from captionacc_dagster.storage.errors import StorageError
 
 # What only some commands need is imported by them: `captionacc --help` and wrong usage answer at once.
 if TYPE_CHECKING:
     from captionacc_dagster.captioning.files.subtitles import Format, SubtitleOptions
     from captionacc_dagster.captioning.geometry import CropRegion
-    from captionacc_dagster.cli.process import Outcome
-    from captionacc_dagster.settings import Settings
 
 app = typer.Typer(
     help="Turn videos with burned-in captions into exact subtitle files.",
@@ -43,14 +51,18 @@ app.add_typer(db_app, name="db")
 app.add_typer(modal_app, name="modal")
 app.add_typer(languages_app, name="languages")
 
-
-# Exit codes; 2 (wrong usage) comes from Typer.
-FAILED, USAGE, UNREAD = 1, 2, 3
-
-out = Console()
-err = Console(stderr=True)
-
-Files = Annotated[list[Path], typer.Argument(help="Video files.", show_default=False)]
+Files = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="VIDEO",
+        help="Video files and folders; - reads a list from standard input.",
+        show_default=False,
+    ),
+]
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Also take videos from the folders inside folders.")]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace files that captionacc did not write, instead of numbering.")
+]
 Formats = Annotated[str, typer.Option("--format", "-f", help="Comma separated: srt, vtt, ass, json.")]
 OutputDir = Annotated[
     Path | None, typer.Option("--output-dir", "-o", help="Folder for the subtitles; default: beside each video.")
@@ -94,46 +106,9 @@ Include = Annotated[
         help="Also write text of this kind: lower-third, title, fixture, interface, scene; can be repeated.",
     ),
 ]
-VideoId = Annotated[UUID, typer.Argument(metavar="VIDEO", help="A video's id (see `captionacc status`).")]
-
-
-def fail(message: str) -> NoReturn:
-    """Print one line about an error and exit with code 1."""
-    _say(message)
-    raise typer.Exit(FAILED)
-
-
-def refuse_option(option: str, message: str) -> NoReturn:
-    """Report a wrong value of an option in one line, and exit as for wrong usage."""
-    _say(f"{option}: {message}")
-    raise typer.Exit(USAGE)
-
-
-@contextmanager
-def errors_in_one_line() -> Iterator[None]:
-    """Turn errors that a person, a server, or a disk can cause into one line and exit code 1."""
-    from captionacc_dagster.captioning.files.subtitles import SubtitleError
-
-    try:
-        yield
-    except (ProcessError, CatalogError, StorageError, SubtitleError) as error:
-        fail(str(error))
-    except OSError as error:
-        fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
-
-
-def settings() -> Settings:
-    """Return the settings, or exit naming the invalid one."""
-    from pydantic import ValidationError
-
-    from captionacc_dagster.settings import get_settings
-
-    try:
-        return get_settings()
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "settings"
-        fail(f"{where}: {first['msg']}")
+VideoName = Annotated[
+    str, typer.Argument(metavar="VIDEO", help="A video's file name, its id, or the beginning of its id.")
+]
 
 
 def parse_formats(text: str) -> list[Format]:
@@ -164,6 +139,26 @@ def parse_region(text: str | None) -> CropRegion | None:
         return CropRegion.parse(text) if text is not None else None
     except ValueError as error:
         refuse_option("--crop-region", str(error))
+
+
+def parse_span(start: str | None, end: str | None) -> tuple[float | None, float | None] | None:
+    """Parse the values of ``--from`` and ``--to``: seconds, minutes and seconds, or hours too, as in ``1:02:03.5``."""
+    if start is None and end is None:
+        return None
+    span = _seconds("--from", start), _seconds("--to", end)
+    if span[1] is not None and (span[0] or 0.0) >= span[1]:
+        refuse_option("--to", f"{end} is not after {start or 'the start'}")
+    return span
+
+
+def _seconds(option: str, text: str | None) -> float | None:
+    if text is None:
+        return None
+    match = re.fullmatch(r"(?:(?:(\d{1,3}):)?(\d{1,4}):)?(\d{1,6}(?:\.\d{1,6})?)", text.strip())
+    if match is None:
+        refuse_option(option, f"{text!r} is not a time; write it as 75, 1:15, or 1:02:03.5")
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return 3600 * hours + 60 * minutes + seconds
 
 
 def parse_subtitle_options(
@@ -209,71 +204,56 @@ def process(
     videos: Files,
     output_dir: OutputDir = None,
     formats: Formats = "srt",
+    recursive: Recursive = False,
     crop_region: Region = None,
     lang: Language = None,
     phrases: Phrases = None,
     join_gaps: JoinGaps = None,
     include: Include = None,
     srt_bom: SrtBom = False,
+    overwrite: Overwrite = False,
+    start: Annotated[
+        str | None, typer.Option("--from", metavar="TIME", help="Process only from this time on, such as 0:10.")
+    ] = None,
+    end: Annotated[
+        str | None, typer.Option("--to", metavar="TIME", help="Process only up to this time, such as 1:20.")
+    ] = None,
     again: Annotated[bool, typer.Option("--again", help="Process videos again that are already done.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each video.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Show Dagster's log and the causes of errors.")
+    ] = False,
 ) -> None:
     """Find the captions of video files and write subtitles, on this machine and without configuration.
 
+    The same command again finishes what was interrupted.
+
     Exit codes: 0 all right, 1 a file was refused or failed, 2 wrong usage, 3 done, but some text could not be read.
     """
-    from captionacc_dagster.cli.process import open_pipeline
+    from captionacc_dagster.cli.batch import Choices, plan_batch, process_batch
+    from captionacc_dagster.cli.inputs import find_inputs
+    from captionacc_dagster.cli.outputs import check_output_folder
+    from captionacc_dagster.cli.signals import SignalWatch
     from captionacc_dagster.cli.turns import turn
 
     chosen, region = parse_formats(formats), parse_region(crop_region)
     options = parse_subtitle_options(phrases, join_gaps, include, srt_bom=srt_bom)
     lang = parse_lang(lang)
-    failed = unread = 0
-    with errors_in_one_line(), turn(settings().home, _say), open_pipeline(settings(), err) as pipeline:
-        for file in videos:
-            try:
-                outcome = pipeline.process(
-                    file,
-                    output_dir=output_dir or file.parent,
-                    formats=chosen,
-                    crop_region=region,
-                    language=lang,
-                    again=again,
-                    options=options,
-                )
-            except (ProcessError, CatalogError, StorageError) as error:
-                failed += 1
-                _say(str(error))
-                continue
-            except Exception as error:
-                failed += 1
-                logging.getLogger(__name__).debug("%s failed", file, exc_info=True)
-                _say(f"{file}: unexpected error: {type(error).__name__}: {error}; please report it")
-                continue
-            unread += not outcome.is_readable
-            _show(file.name, outcome)
-    if failed or unread:
-        raise typer.Exit(FAILED if failed else UNREAD)
-
-
-def _say(message: str) -> None:
-    """Print one line about an error."""
-    line = " ".join(message.split())
-    err.print(f"[red]captionacc:[/red] {escape(line)}", highlight=False, soft_wrap=True)
-
-
-def _show(name: str, outcome: Outcome) -> None:
-    """Print the captions of one video, where they were written, and what the user should know."""
-    from captionacc_dagster.cli.process import captions_table
-
-    if outcome.cues:
-        out.print(captions_table(f"{name}: {len(outcome.cues)} captions", outcome.cues))
-    else:
-        said = "No captions to write." if outcome.captions else "No captions found."
-        out.print(f"{escape(name)}: {said}", highlight=False, soft_wrap=True)
-    for path in outcome.written:
-        out.print(str(path), highlight=False, soft_wrap=True, markup=False)
-    for message in outcome.messages:
-        err.print(f"[yellow]{escape(name)}:[/yellow] {escape(message)}", highlight=False, soft_wrap=True)
+    span = parse_span(start, end)
+    inputs = find_inputs(videos, recursive=recursive, listed=sys.stdin.buffer)
+    if output_dir is not None and (reason := check_output_folder(output_dir)) is not None:
+        refuse_option("--output-dir", reason)
+    show_log(verbose)
+    choices = Choices(chosen, output_dir, region, lang, options, overwrite, again, as_json, verbose, span)
+    with errors_in_one_line():
+        if dry_run:
+            code = plan_batch(settings(), inputs, choices)
+        else:
+            with SignalWatch() as signals, turn(settings().home, say):
+                code = process_batch(settings(), inputs, choices, signals)
+    if code:
+        raise typer.Exit(code)
 
 
 @app.command()
@@ -291,100 +271,111 @@ def demo(
 
 
 @app.command()
-def upload(
-    videos: Files,
-    lang: Language = None,
-) -> None:
+def upload(videos: Files, recursive: Recursive = False, lang: Language = None) -> None:
     """Add videos without processing them; a running `captionacc up` processes them."""
-    from captionacc_dagster.cli.process import open_pipeline
+    from captionacc_dagster.cli.batch import upload_batch
+    from captionacc_dagster.cli.inputs import find_inputs
+    from captionacc_dagster.cli.signals import SignalWatch
 
     lang = parse_lang(lang)
-    failed = 0
-    with errors_in_one_line(), open_pipeline(settings(), err) as pipeline:
-        for file in videos:
-            try:
-                video = pipeline.upload(file, language=lang)
-            except (ProcessError, CatalogError, StorageError) as error:
-                failed += 1
-                _say(str(error))
-                continue
-            out.print(f"{video.id}  {escape(file.name)}", highlight=False, soft_wrap=True)
-    if failed:
-        raise typer.Exit(1)
+    inputs = find_inputs(videos, recursive=recursive, listed=sys.stdin.buffer)
+    with errors_in_one_line(), SignalWatch() as signals:
+        code = upload_batch(settings(), inputs, lang, signals)
+    if code:
+        raise typer.Exit(code)
 
 
 @app.command()
-def approve(video: VideoId, crop_region: Region = None) -> None:
+def approve(
+    video: VideoName,
+    crop_region: Region = None,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask before captions that exist are found anew.")
+    ] = False,
+) -> None:
     """Approve a video's layout, as found or with your own region, so that its captions are found."""
     from captionacc_dagster.backends import open_catalog_briefly
+    from captionacc_dagster.cli.decisions import approve_video
 
     region = parse_region(crop_region)
     with errors_in_one_line(), open_catalog_briefly(settings()) as catalog:
-        row = catalog.get_video_metadata(video)
-        catalog.approve_layout(video, region.as_tuple() if region else row.crop_region)
-    out.print(f"approved; follow the progress with `captionacc status {video}`", highlight=False)
+        row = approve_video(settings(), catalog, video, region, agreed=yes)
+    tell(f"approved; follow the progress with `captionacc status {row.id}`")
 
 
 @app.command()
-def retry(video: VideoId) -> None:
+def retry(video: VideoName) -> None:
     """Restart the failed stage of a video."""
     from captionacc_dagster.backends import open_catalog_briefly
+    from captionacc_dagster.cli.decisions import retry_video
 
     with errors_in_one_line(), open_catalog_briefly(settings()) as catalog:
-        request = catalog.retry_video(video)
-    out.print(f"requested {request.flow}; follow the progress with `captionacc status {video}`", highlight=False)
+        tell(retry_video(settings(), catalog, video))
 
 
 @app.command()
 def status(
-    video: Annotated[UUID | None, typer.Argument(metavar="[VIDEO]", help="Show the history of this video.")] = None,
+    video: Annotated[
+        str | None,
+        typer.Argument(metavar="[VIDEO]", help="Show the history of this video: file name, id, or its beginning."),
+    ] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=500, help="Maximum number of videos.")] = 50,
 ) -> None:
     """List the videos, or show the history of one video."""
     from captionacc_dagster.backends import open_catalog_briefly
     from captionacc_dagster.cli.status import show_history, show_videos
+    from captionacc_dagster.cli.video_names import find_video
 
     with errors_in_one_line(), open_catalog_briefly(settings()) as catalog:
         if video is None:
             show_videos(catalog, out, limit)
         else:
+            row = find_video(catalog, video)
             # Listing the videos needs no Dagster, whose import takes longer than all the rest.
             from captionacc_dagster.orchestration.instance import open_instance
 
             with open_instance(settings()) as instance:
-                show_history(catalog, instance, out, video)
+                show_history(catalog, instance, out, row.id)
 
 
 @app.command()
 def export(
-    video: VideoId,
+    video: VideoName,
     output_dir: Annotated[Path, typer.Option("--output-dir", "-o", help="Folder for the subtitles.")] = Path(),
     formats: Formats = "srt",
     phrases: Phrases = None,
     join_gaps: JoinGaps = None,
     include: Include = None,
     srt_bom: SrtBom = False,
+    overwrite: Overwrite = False,
 ) -> None:
     """Write a video's subtitles, including people's corrections.
 
     Exit codes: as for `process`.
     """
     from captionacc_dagster.backends import open_catalog_briefly, open_store
+    from captionacc_dagster.cli.batch import no_captions
+    from captionacc_dagster.cli.outputs import Outputs, Source, check_output_folder
     from captionacc_dagster.cli.process import export_subtitles
+    from captionacc_dagster.cli.video_names import find_video
 
     chosen = parse_formats(formats)
     options = parse_subtitle_options(phrases, join_gaps, include, srt_bom=srt_bom)
+    if (reason := check_output_folder(output_dir)) is not None:
+        refuse_option("--output-dir", reason)
     with errors_in_one_line(), open_catalog_briefly(settings()) as catalog:
-        row = catalog.get_video_metadata(video)
-        stem = Path(row.filename).stem
-        outcome = export_subtitles(open_store(settings()), row, stem, output_dir, chosen, options)
-    for path in outcome.written:
-        out.print(str(path), highlight=False, soft_wrap=True, markup=False)
+        row = find_video(catalog, video)
+        outputs = Outputs(settings().home, overwrite=overwrite)
+        stem = Path(row.filename).stem or str(row.id)
+        outcome = export_subtitles(
+            open_store(settings()), row, outputs, Source(str(row.id)), output_dir, stem, chosen, options
+        )
+    for path in outcome.written.paths:
+        print_path(path)
     if not outcome.cues:
-        said = "No captions to write." if outcome.captions else "No captions found."
-        out.print(f"{escape(row.filename)}: {said}", highlight=False, soft_wrap=True)
+        tell(f"{row.filename}: {no_captions(outcome)}")
     for message in outcome.messages:
-        err.print(f"[yellow]{escape(row.filename)}:[/yellow] {escape(message)}", highlight=False, soft_wrap=True)
+        note(row.filename, message)
     if not outcome.is_readable:
         raise typer.Exit(UNREAD)
 
@@ -468,9 +459,9 @@ def token(
                 raise ValueError("with this catalog, users come from Supabase and sign in with their password")
             typer.echo(sign_in_link(settings(), settings().api_url))
             return
-        with open_catalog_briefly(settings()) as catalog:
+        with errors_in_one_line(), open_catalog_briefly(settings()) as catalog:
             typer.echo(local_token(settings(), catalog, hours=hours))
-    except (CatalogError, ValueError) as error:
+    except ValueError as error:
         fail(str(error))
 
 
@@ -484,6 +475,15 @@ def db_migrate() -> None:
     out.print("\n".join(f"applied {name}" for name in applied) or "the schema is up to date", highlight=False)
 
 
+@db_app.command("upgrade")
+def db_upgrade() -> None:
+    """Move the embedded Postgres to the newest version; the old data is kept."""
+    from captionacc_dagster.cli.database import upgrade_embedded
+
+    with errors_in_one_line():
+        tell(upgrade_embedded(settings()))
+
+
 @db_app.command("stop")
 def db_stop() -> None:
     """Stop the embedded Postgres, even if it is in use."""
@@ -495,9 +495,15 @@ def db_stop() -> None:
 
 
 def main() -> None:
-    """Run the command line; errors that a person can cause end in one line, not a traceback."""
+    """Run the command line; whatever goes wrong ends in one line, not in a traceback."""
     try:
         app()
-    except KeyboardInterrupt:
-        err.print("stopped")
-        sys.exit(130)
+    except KeyboardInterrupt as stop:
+        number = Signals(stop.number) if isinstance(stop, Interrupted) else SIGINT
+        say(f"stopped by {number.name}; the same command goes on from here")
+        sys.exit(128 + number)
+    except Exception as error:
+        logging.getLogger(__name__).debug("the command failed", exc_info=True)
+        message = explain(error, known_settings())
+        say(message or f"unexpected error: {type(error).__name__}: {error}; please report it")
+        sys.exit(FAILED)

@@ -1,4 +1,4 @@
-"""Migrate the catalog's schema from the command line."""
+"""Migrate the catalog's schema, and upgrade the embedded Postgres, from the command line."""
 
 from __future__ import annotations
 
@@ -24,3 +24,21 @@ def migrate_catalog(settings: Settings) -> list[str]:
         )
     with EmbeddedPostgres(settings.home) as server:
         return migrate(server.url())
+
+
+def upgrade_embedded(settings: Settings) -> str:
+    """Move the embedded Postgres to the newest version that is embedded, and return a sentence on what was done.
+
+    Raises:
+        CatalogError: the catalog is not embedded, is in use, or a step failed.
+    """
+    from captionacc_dagster.catalog.embedded import DEFAULT_VERSION
+    from captionacc_dagster.catalog.embedded_upgrade import upgrade
+    from captionacc_dagster.cli.errors import catalog_place
+
+    if settings.catalog_kind != "embedded":
+        raise InvalidValue(f"{catalog_place(settings)} is not embedded; upgrade it with the means of its server")
+    kept = upgrade(settings.home)
+    if kept is None:
+        return f"the embedded Postgres is of version {DEFAULT_VERSION}, the newest"
+    return f"the embedded Postgres is now of version {DEFAULT_VERSION}; the old data is in {kept}, which you may remove"

@@ -13,8 +13,10 @@ from rich.markup import escape
 
 from captionacc_dagster import __version__
 from captionacc_dagster.backends import open_catalog_briefly, open_store
-from captionacc_dagster.catalog.errors import CatalogError
+from captionacc_dagster.catalog.errors import CatalogError, CatalogUnavailable
+from captionacc_dagster.cli.errors import explain, store_place
 from captionacc_dagster.cli.home_lock import running_on
+from captionacc_dagster.cli.setting_sources import source
 from captionacc_dagster.settings import Settings
 from captionacc_dagster.storage.errors import StorageError
 
@@ -95,10 +97,10 @@ def _home(settings: Settings) -> str:
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
-        raise Problem(f"{settings.home}: not writable ({error.strerror}); set CAPTIONACC_HOME") from error
+        raise Problem(f"{settings.home}: not writable ({error.strerror}); change {source('home')}") from error
     free_gb = shutil.disk_usage(settings.home).free / 1e9
     if free_gb < MIN_FREE_GB:
-        raise Problem(f"{settings.home}: only {free_gb:.1f} GB free; make room, or set CAPTIONACC_HOME to another disk")
+        raise Problem(f"{settings.home}: only {free_gb:.1f} GB free; make room, or change {source('home')}")
     return f"{settings.home} ({free_gb:.0f} GB free)"
 
 
@@ -109,7 +111,7 @@ def _ocr(settings: Settings) -> str:
     try:
         engine = create_engine(settings.ocr_engine, lang=settings.ocr_language, models=settings.models_dir)
     except (OcrError, ValueError) as error:
-        raise Problem(str(error)) from error
+        raise Problem(f"{error}; change {source('ocr_engine')} or {source('ocr_language')}") from error
     import onnxruntime
 
     gpu = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
@@ -132,15 +134,28 @@ def _catalog(settings: Settings) -> str:
         with open_catalog_briefly(settings) as catalog:
             videos = catalog.list_videos(limit=1).items
     except CatalogError as error:
-        raise Problem(f"{settings.catalog_kind}: {error}; check the settings, run `captionacc db migrate`") from error
-    return f"{settings.catalog_kind}, {'has videos' if videos else 'no videos yet'}"
+        advice = "" if isinstance(error, CatalogUnavailable) else "; run `captionacc db migrate`"
+        raise Problem(f"{explain(error, settings)}{advice}") from error
+    return f"{settings.catalog_kind}, {'has videos' if videos else 'no videos yet'}{_old_postgres(settings)}"
+
+
+def _old_postgres(settings: Settings) -> str:
+    """Return a hint on an embedded Postgres that can be upgraded; empty if there is none."""
+    from captionacc_dagster.catalog.embedded import DEFAULT_VERSION, EmbeddedPostgres
+
+    if settings.catalog_kind != "embedded":
+        return ""
+    version = EmbeddedPostgres(settings.home).version
+    if version == DEFAULT_VERSION:
+        return ""
+    return f"; Postgres {version}, `captionacc db upgrade` moves it to {DEFAULT_VERSION}"
 
 
 def _storage(settings: Settings) -> str:
     try:
         open_store(settings).check()
     except StorageError as error:
-        raise Problem(f"{settings.storage_kind}: {error}; check the WASABI_* settings") from error
+        raise Problem(f"{store_place(settings)}: {error}") from error
     where = settings.objects_dir if settings.storage_kind == "local" else f"bucket {settings.wasabi_bucket}"
     return f"{settings.storage_kind}, {where}"
 
@@ -169,5 +184,7 @@ def _webhooks(settings: Settings) -> str:
         return "no WEBHOOK_SECRET; webhooks are refused (not needed on one machine)"
     short = [secret for secret in settings.webhook_secret if len(secret.get_secret_value()) < 16]
     if short:
-        raise Problem("a WEBHOOK_SECRET has fewer than 16 characters; create one with `openssl rand -hex 32`")
+        raise Problem(
+            f"{source('webhook_secret')} has fewer than 16 characters; create one with `openssl rand -hex 32`"
+        )
     return f"{len(settings.webhook_secret)} secret(s)"

@@ -20,7 +20,7 @@ languages_app = typer.Typer(help="List the languages that can be read, and add o
 
 @languages_app.callback()
 def _list(context: typer.Context) -> None:
-    from captionacc_dagster.cli.app import out, settings
+    from captionacc_dagster.cli.console import out, settings
 
     if context.invoked_subcommand is None:
         out.print(languages_table(settings()))
@@ -29,7 +29,7 @@ def _list(context: typer.Context) -> None:
 @languages_app.command()
 def add(code: Annotated[str, typer.Argument(help="The language, such as ko or zh-Hant.", show_default=False)]) -> None:
     """Fetch what reads a language, or print the command that installs it."""
-    from captionacc_dagster.cli.app import err, errors_in_one_line, out, settings
+    from captionacc_dagster.cli.console import err, errors_in_one_line, out, settings
 
     with errors_in_one_line():
         out.print(add_language(settings(), code, err), highlight=False, soft_wrap=True)

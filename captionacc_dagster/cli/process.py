@@ -3,48 +3,64 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import stat
+import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from dagster import DagsterInstance, ExecuteInProcessResult
+from dagster import AssetKey, DagsterInstance, ExecuteInProcessResult
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from captionacc_dagster.backends import open_catalog, open_compute, open_store
 from captionacc_dagster.captioning.captions import Caption, Cue, clock
-from captionacc_dagster.captioning.files.subtitles import Format, SubtitleOptions
+from captionacc_dagster.captioning.files.subtitles import FORMATS, Format, SubtitleOptions
 from captionacc_dagster.captioning.geometry import CropRegion
 from captionacc_dagster.catalog.base import Catalog
+from captionacc_dagster.catalog.errors import CatalogError
+from captionacc_dagster.catalog.filenames import printable, stored_filename
 from captionacc_dagster.catalog.models import ProcessingRequest, Video, error_details
-from captionacc_dagster.cli.errors import ProcessError
+from captionacc_dagster.cli.errors import DiskFull, ProcessError, disk_full_message, is_disk_full
 from captionacc_dagster.cli.languages import unread_message
-from captionacc_dagster.cli.progress import ProgressBars
+from captionacc_dagster.cli.outputs import Outputs, Source, Written
+from captionacc_dagster.cli.progress import ShownProgress, show_progress
+from captionacc_dagster.cli.signals import SignalWatch
 from captionacc_dagster.cli.startup import imports_done
-from captionacc_dagster.orchestration.flows import Flow, videos_partitions
+from captionacc_dagster.orchestration.flows import FLOW_ASSETS, Flow, videos_partitions
+from captionacc_dagster.orchestration.reconciliation import settle_video
 from captionacc_dagster.orchestration.subtitle_files import (
     download_captions,
     shown_captions,
     subtitle_options,
     subtitle_texts,
+    video_keys,
 )
-from captionacc_dagster.orchestration.workers import is_gone
+from captionacc_dagster.orchestration.workers import CLAIMED_BY, this_worker
 from captionacc_dagster.settings import Settings, get_settings
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.errors import ObjectNotFound
-from captionacc_dagster.storage.keys import VideoKeys
-from captionacc_dagster.storage.partial import partial_file
-from captionacc_dagster.tags import COMMAND_TAG
+from captionacc_dagster.tags import COMMAND_TAG, MAX_RETRIES_TAG
+
+if TYPE_CHECKING:
+    from captionacc_dagster.captioning.video.parts import Part
 
 MB = 1_000_000
 READ_BYTES = 1 << 20
+# Start and end of a part, seconds; None: of the whole file.
+Span = tuple[float | None, float | None]
+# How long another process leaves a request alone that this one claimed, while this one is silent.
+CLAIM_S = 300.0
 # Files larger than this take long enough to read or copy that progress is shown.
 SHOWN_FROM = 100 * MB
 # Codes of warnings about text that was seen but is not in the captions.
@@ -58,13 +74,15 @@ class Outcome:
     Attributes:
         captions: text of all kinds, in order of time.
         options: which kinds go into the subtitles.
-        written: the subtitle files.
+        document: what the JSON file says about the video, its captions, and its warnings.
+        written: the subtitle files, and files in their place that were kept.
     """
 
     video: Video
     captions: Sequence[Caption]
     options: SubtitleOptions
-    written: tuple[Path, ...] = ()
+    document: Mapping[str, Any]
+    written: Written
 
     @property
     def cues(self) -> list[Caption]:
@@ -83,6 +101,8 @@ class Outcome:
         for kind, count in sorted(kinds.items()):
             name = kind.replace("_", "-")
             messages.append(f"Left out of the subtitles: {count} of kind {name}; add --include {name}.")
+        if self.written.message is not None:
+            messages.append(self.written.message)
         return messages
 
     @property
@@ -103,6 +123,8 @@ class LocalPipeline:
     catalog: Catalog
     store: ObjectStore
     instance: DagsterInstance
+    signals: SignalWatch = field(default_factory=SignalWatch)
+    verbose: bool = False
 
     def __enter__(self) -> LocalPipeline:
         return self
@@ -113,38 +135,64 @@ class LocalPipeline:
         self.instance.dispose()
         self.catalog.close()
 
+    @cached_property
+    def _claimer(self) -> str:
+        """The name under which this process claims requests, from which others can tell whether it still lives."""
+        return f"{CLAIMED_BY}:{this_worker()}"
+
     def process(
         self,
         file: Path,
         *,
+        outputs: Outputs,
         output_dir: Path,
         formats: Sequence[Format],
         crop_region: CropRegion | None = None,
         language: str | None = None,
         again: bool = False,
         options: SubtitleOptions | None = None,
+        span_s: Span | None = None,
     ) -> Outcome:
-        """Process a file up to its subtitles.
+        """Process a file, or a part of it, up to its subtitles; what an interrupted command left undone is finished.
+
+        A part is a video of its own; its subtitles have the times of the whole file.
 
         Raises:
             ProcessError: the file cannot be read, is not a video, or a stage failed.
+            DiskFull: the disk of the embedded system is full.
+            Interrupted: a signal asked this process to stop; the next call goes on from there.
         """
-        run_id = str(uuid4())
-        with ProgressBars(self.errors) as bars:
-            video = self.register(file, bars, language=language, claimer=run_id)
-            self._store_object(file, video, bars)
-            if again or video.status != "active":
-                self._take_over(video, Flow.VIDEO_INITIAL_PROCESSING, run_id)
-                video = self._run(video, Flow.VIDEO_INITIAL_PROCESSING, bars, run_id, language)
-            region = crop_region.as_tuple() if crop_region else video.crop_region
-            if again or not self._is_done(video, region):
-                run_id = str(uuid4())
-                taken = self._take_over(video, Flow.CROP_AND_INFER, run_id)
-                if taken is not None:
-                    self.catalog.finish_processing_request(taken.id, "cancelled")
-                self.catalog.approve_layout(video.id, region, approval="automatic", claimer=run_id)
-                video = self._run(video, Flow.CROP_AND_INFER, bars, run_id, language)
-        return export_subtitles(self.store, video, file.stem, output_dir, formats, options)
+        try:
+            with show_progress(self.errors, printable(file.name)) as shown, _part_of(file, span_s) as part:
+                path, stem = (file, file.stem) if part is None else (part.path, f"{file.stem} {part.name}")
+                video = self.register(path, shown, name=f"{stem}{file.suffix}", language=language)
+                with self._stops_noted(video):
+                    self._store_object(path, video, shown)
+                    video = self._make(video, shown, crop_region, language, again=again)
+            source = Source(str(video.id), file if part is None else None)
+            return export_subtitles(self.store, video, outputs, source, output_dir, stem, formats, options, part)
+        except Exception as error:
+            if is_disk_full(error, self.settings):
+                raise DiskFull(disk_full_message(self.settings.home)) from error
+            raise
+
+    def _make(
+        self, video: Video, shown: ShownProgress, crop_region: CropRegion | None, language: str | None, *, again: bool
+    ) -> Video:
+        """Run what is not done yet, and return the video's row afterward."""
+        if again or video.status != "active" or not self._has_layout(video):
+            request = self._take_over(video, Flow.VIDEO_INITIAL_PROCESSING)
+            video = self._run(video, Flow.VIDEO_INITIAL_PROCESSING, shown, language, request)
+        region = crop_region.as_tuple() if crop_region else video.crop_region
+        missing = FLOW_ASSETS[Flow.CROP_AND_INFER] if again else self._missing(video, region)
+        if missing:
+            request = self._take_over(video, Flow.CROP_AND_INFER)
+            if missing == FLOW_ASSETS[Flow.CROP_AND_INFER]:
+                if request is not None:
+                    self.catalog.finish_processing_request(request.id, "cancelled")
+                request = self.catalog.approve_layout(video.id, region, approval="automatic", claimer=self._claimer)
+            video = self._run(video, Flow.CROP_AND_INFER, shown, language, request, missing)
+        return video
 
     def upload(self, file: Path, *, language: str | None = None) -> Video:
         """Add a file's row, object, and partition; a process that watches the outbox processes it.
@@ -153,21 +201,21 @@ class LocalPipeline:
             ProcessError: the file cannot be read or is not a video.
         """
         # Claimed until the object exists: a run that a sensor started earlier would not find it.
-        claimer = f"upload:{uuid4()}"
-        with ProgressBars(self.errors) as bars:
-            video = self.register(file, bars, language=language, claimer=claimer)
-            self._store_object(file, video, bars)
+        with show_progress(self.errors, printable(file.name)) as shown:
+            video = self.register(file, shown, name=file.name, language=language)
+            with self._stops_noted(video):
+                self._store_object(file, video, shown)
+                if video.status == "error":
+                    self.catalog.retry_video(video.id, claimer=self._claimer)
         for request in self.catalog.list_processing_requests(states=["pending"], video_id=video.id).items:
-            self.catalog.release_processing_request(request.id, claimer)
+            self.catalog.release_processing_request(request.id, self._claimer)
         return video
 
-    def register(
-        self, file: Path, bars: ProgressBars, *, language: str | None = None, claimer: str | None = None
-    ) -> Video:
+    def register(self, file: Path, shown: ShownProgress, *, name: str, language: str | None = None) -> Video:
         """Return the row of a file, created if its content is new; for a file that is not a video, it has the error.
 
-        With ``claimer``, the request for its processing is claimed in the same transaction, so that a daemon running
-        beside this command does not start the same work.
+        The request for its processing is claimed in the same transaction, so that a daemon running beside this command
+        does not start the same work; what a process that is gone left of an earlier request is ended.
 
         Raises:
             ProcessError: the file cannot be read or is not a video.
@@ -177,17 +225,18 @@ class LocalPipeline:
         check_readable(file)
         made = self.catalog.create_video(
             self.settings.tenant_id,
-            file.name,
-            content_hash=content_hash(file, bars),
+            stored_filename(name),
+            content_hash=content_hash(file, shown),
             file_size_bytes=file.stat().st_size,
             source="cli",
             lang=language,
-            claimer=claimer,
+            claimer=self._claimer,
         )
         try:
             probe(file)
         except VideoError as error:
-            details = error_details(error)
+            reason = f"{stored_filename(name)}: {error.reason}"
+            details = error_details(error) | {"message": reason}
             self.catalog.update_video_status(
                 made.video.id,
                 "error",
@@ -197,97 +246,134 @@ class LocalPipeline:
             )
             if made.request is not None and made.request.is_open:
                 self.catalog.finish_processing_request(made.request.id, "failed", error_details=details)
-            raise ProcessError(str(error)) from error
+            raise ProcessError(reason) from error
         self.instance.add_dynamic_partitions(videos_partitions.name or "", [str(made.video.id)])
-        return made.video
+        if made.created:
+            return made.video
+        settle_video(self.instance, self.catalog, made.video.id)
+        return self.catalog.get_video_metadata(made.video.id)
 
-    def _store_object(self, file: Path, video: Video, bars: ProgressBars) -> None:
-        key = VideoKeys(str(video.tenant_id), str(video.id)).video
+    def _store_object(self, file: Path, video: Video, shown: ShownProgress) -> None:
+        key = video_keys(video).video
         if self.store.file_exists(key):
             return
-        size, done = file.stat().st_size, 0
+        size, done, renewed = file.stat().st_size, 0, time.monotonic()
 
         def count(moved: int) -> None:
-            nonlocal done
+            nonlocal done, renewed
             done += moved
-            bars.report("copy", done // MB, size // MB)
+            if size > SHOWN_FROM:
+                shown.report("copy", done // MB, size // MB)
+            if time.monotonic() - renewed > CLAIM_S / 4:
+                renewed = time.monotonic()
+                for request in self.catalog.list_processing_requests(states=["pending"], video_id=video.id).items:
+                    self.catalog.renew_request_claim(request.id, self._claimer, lease_s=CLAIM_S)
 
-        self.store.publish(key, file, progress=count if size > SHOWN_FROM else None)
+        self.store.publish(key, file, progress=count)
 
-    def _is_done(self, video: Video, region: tuple[float, float, float, float] | None) -> bool:
-        return (
-            video.layout_approved_at is not None
-            and video.text_status not in ("wait", "error")
-            and video.cropped_frames_version is not None
-            and video.crop_region == region
-        )
+    def _has_layout(self, video: Video) -> bool:
+        keys = video_keys(video)
+        return self.store.file_exists(keys.ocr_db) and self.store.file_exists(keys.layout_db)
 
-    def _take_over(self, video: Video, flow: Flow, run_id: str) -> ProcessingRequest | None:
-        """Take the video's open request of a flow for this run, including one left by a killed command.
+    def _missing(self, video: Video, region: tuple[float, float, float, float] | None) -> frozenset[str]:
+        """Return the assets of ``crop_and_infer`` that do not exist yet for this region; all exist: nothing to do."""
+        keys, version = video_keys(video), video.cropped_frames_version
+        if (
+            video.layout_approved_at is None
+            or version is None
+            or video.crop_region != region
+            or video.boundaries_status in ("wait", "error")
+            or not self.store.file_exists(keys.extents_db(version))
+        ):
+            return FLOW_ASSETS[Flow.CROP_AND_INFER]
+        if video.text_status in ("wait", "error") or not self.store.file_exists(keys.captions_db):
+            return frozenset({"captions_db", "subtitles"})
+        if not all(self.store.file_exists(keys.subtitles(kind)) for kind in FORMATS):
+            return frozenset({"subtitles"})
+        return frozenset()
+
+    def _take_over(self, video: Video, flow: Flow) -> ProcessingRequest | None:
+        """Claim the video's open request of a flow for this process, including one left by a killed command.
 
         Raises:
-            ProcessError: a live run is working on it.
+            ProcessError: another process is working on it.
         """
         if flow is Flow.VIDEO_INITIAL_PROCESSING and video.status == "error":
-            self.catalog.retry_video(video.id, claimer=run_id)
+            self.catalog.retry_video(video.id, claimer=self._claimer)
         requests = self.catalog.list_processing_requests(
             states=["pending", "launched"], video_id=video.id, flows=[flow.value]
         )
         for request in requests.items:
-            if request.run_id is not None and self._is_dead(request.run_id):
-                self.catalog.requeue_processing_request(request.id, request.run_id)
-            if self.catalog.claim_processing_request(request.id, run_id) is None:
-                raise ProcessError(
-                    f"{video.filename}: already being processed; follow the progress with "
-                    f"`captionacc status {video.id}`"
-                )
-            return request
+            claimed = self.catalog.claim_processing_request(request.id, self._claimer, lease_s=CLAIM_S)
+            if claimed is None:
+                raise ProcessError(f"{video.filename}: {in_progress(video, request)}")
+            return claimed
         return None
 
-    def _is_dead(self, run_id: str) -> bool:
-        """Return whether a run's process is gone; marks the run of a dead command as failed."""
-        run = self.instance.get_run_by_id(run_id)
-        if run is None or run.is_finished:
-            return True
-        if not is_gone(run):
-            return False
-        self.instance.report_run_failed(run, "The command that ran it has ended.")
-        return True
-
-    def _run(self, video: Video, flow: Flow, bars: ProgressBars, run_id: str, language: str | None = None) -> Video:
+    def _run(
+        self,
+        video: Video,
+        flow: Flow,
+        shown: ShownProgress,
+        language: str | None,
+        request: ProcessingRequest | None,
+        assets: frozenset[str] | None = None,
+    ) -> Video:
         """Run one flow in this process, on the instance that the UI shows, and return the video's row afterward.
+
+        Args:
+            request: the request that this process claimed for the flow.
+            assets: the assets to make; None: all of the flow.
 
         Raises:
             ProcessError: a stage failed.
+            Interrupted: a signal asked this process to stop.
         """
         from captionacc_dagster.definitions import defs
 
-        logging.getLogger("dagster").setLevel(logging.CRITICAL)
-        result = defs.resolve_job_def(flow.value).execute_in_process(
-            instance=self.instance,
-            partition_key=str(video.id),
-            raise_on_error=False,
-            run_id=run_id,
-            tags={COMMAND_TAG: "process"},
-            resources={
-                "catalog": self.catalog,
-                "store": self.store,
-                "compute": open_compute(
-                    self.store, self.catalog, self.settings, run_id=run_id, language=language or video.lang
-                ),
-                "progress": bars,
-            },
-            run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-        )
+        self.signals.check()
+        run_id = str(uuid4())
+        if request is not None:
+            self.catalog.launch_processing_request(request.id, self._claimer, run_id)
+        logging.getLogger("dagster").setLevel(logging.DEBUG if self.verbose else logging.CRITICAL)
+        try:
+            job = defs.resolve_job_def(flow.value)
+            if assets is not None and assets != FLOW_ASSETS[flow]:
+                job = job.get_subset(asset_selection={AssetKey(name) for name in assets})
+            result = job.execute_in_process(
+                instance=self.instance,
+                partition_key=str(video.id),
+                raise_on_error=False,
+                run_id=run_id,
+                # Dagster must not retry what this command, or the next one, does again.
+                tags={COMMAND_TAG: "process", MAX_RETRIES_TAG: "0"},
+                resources={
+                    "catalog": self.catalog,
+                    "store": self.store,
+                    "compute": open_compute(
+                        self.store, self.catalog, self.settings, run_id=run_id, language=language or video.lang
+                    ),
+                    "progress": shown,
+                },
+                run_config={"loggers": {"console": {"config": {"log_level": "DEBUG" if self.verbose else "CRITICAL"}}}},
+            )
+        except KeyboardInterrupt:
+            run = self.instance.get_run_by_id(run_id)
+            if run is not None and not run.is_finished:
+                self.instance.report_run_canceled(run, "A signal asked the command to stop.")
+            raise
+        if not result.success:
+            self.signals.check()
         row = self.catalog.get_video_metadata(video.id)
         details = (row.layout_error_details, row.boundaries_error_details)
         refused = any(found is not None and found.get("run_id") == result.run_id for found in details)
         if not result.success or refused:
-            raise ProcessError(self._reason(video, result))
+            raise ProcessError(self._reason(row, result))
+        if request is not None and self.catalog.get_processing_request(request.id).is_open:
+            self.catalog.finish_processing_request(request.id, "succeeded", run_id=run_id)
         return row
 
-    def _reason(self, video: Video, result: ExecuteInProcessResult) -> str:
-        row = self.catalog.get_video_metadata(video.id)
+    def _reason(self, row: Video, result: ExecuteInProcessResult) -> str:
         for details in (
             row.error_details,
             row.layout_error_details,
@@ -295,31 +381,97 @@ class LocalPipeline:
             row.text_error_details,
         ):
             if details is not None and details.get("run_id") == result.run_id:
-                return _named(video, str(details["message"]))
+                return _named(row, str(details["message"]))
         for event in result.all_events:
             if event.is_step_failure:
                 error = event.step_failure_data.error
-                return _named(video, error.message.strip() if error else "failed")
-        return f"{video.filename}: run {result.run_id} failed; see it in Dagster's UI with `captionacc up`"
+                while error and error.cause:
+                    error = error.cause
+                return _named(row, error.message.strip() if error else "failed")
+        return f"{row.filename}: run {result.run_id} failed; see it in Dagster's UI with `captionacc up`"
+
+    @contextmanager
+    def _stops_noted(self, video: Video) -> Iterator[None]:
+        """Record in the catalog that a signal stopped the work, so that nothing counts as being in progress."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            with suppress(CatalogError):
+                self._note_stop(video)
+            raise
+
+    def _note_stop(self, video: Video) -> None:
+        details = error_details("stopped before it was done; the same command, or `captionacc retry`, goes on")
+        for request in self.catalog.list_processing_requests(states=["pending", "launched"], video_id=video.id).items:
+            run = self.instance.get_run_by_id(request.run_id) if request.run_id else None
+            if request.claimed_by == self._claimer or (run is not None and run.is_finished):
+                self.catalog.finish_processing_request(request.id, "cancelled", error_details=details)
+        row = self.catalog.get_video_metadata(video.id)
+        if row.status == "active" and not self._missing(row, row.crop_region):
+            return
+        stage = "layout" if row.status != "active" else "boundaries"
+        if stage == "boundaries" and row.boundaries_status not in ("wait", "error"):
+            stage = "text"
+        changes = {f"{stage}_status": "error", f"{stage}_error_details": details}
+        if stage == "layout":
+            changes |= {"status": "error", "error_details": details}
+        self.catalog.update_video_status(video.id, **changes)
+
+
+@contextmanager
+def _part_of(file: Path, span_s: Span | None) -> Iterator[Part | None]:
+    """Give the part of a file in a file of its own; None for the whole file.
+
+    Raises:
+        ProcessError: the file cannot be read or cut.
+    """
+    if span_s is None:
+        yield None
+        return
+    from captionacc_dagster.captioning.video.parts import cut_part
+    from captionacc_dagster.captioning.video.reader import VideoError
+
+    check_readable(file)
+    with TemporaryDirectory(prefix="captionacc-") as folder:
+        try:
+            part = cut_part(file, *span_s, Path(folder))
+        except VideoError as error:
+            raise ProcessError(f"{printable(str(file))}: {error.reason}") from error
+        yield part
+
+
+def in_progress(video: Video, request: ProcessingRequest) -> str:
+    """Return a sentence on who is working on a request, and how to follow it."""
+    if request.state == "launched":
+        who = f"run {request.run_id} has been working on it since {request.launched_at:%Y-%m-%d %H:%M} UTC"
+    else:
+        who = f"{request.claimed_by or 'the queue'} is about to process it"
+    return f"already being processed ({who}); follow the progress with `captionacc status {video.id}`"
 
 
 def export_subtitles(
     store: ObjectStore,
     video: Video,
-    stem: str,
+    outputs: Outputs,
+    source: Source,
     output_dir: Path,
+    stem: str,
     formats: Sequence[Format],
     options: SubtitleOptions | None = None,
+    part: Part | None = None,
 ) -> Outcome:
     """Write a video's subtitles as ``output_dir/stem.format``; without captions, only JSON is written.
 
     Args:
         store: where the video's objects are.
         video: the row of the video.
-        stem: the names of the files without their suffixes.
+        outputs: writes the files.
+        source: what the subtitles are made from.
         output_dir: created if missing.
+        stem: the names of the files without their suffixes.
         formats: the formats to write.
         options: what the files contain; None: as the settings say.
+        part: the video is this part of a longer one, whose times the files have.
 
     Raises:
         ProcessError: there are no captions yet, or the folder cannot be written.
@@ -330,19 +482,13 @@ def export_subtitles(
         except ObjectNotFound as error:
             raise ProcessError(f"{video.filename}: no subtitles yet; see `captionacc status {video.id}`") from error
         captions = shown_captions(video, database)
-        texts = subtitle_texts(video, database, formats, options)
-    outcome = Outcome(video, captions, options or subtitle_options(get_settings()))
-    written = []
-    try:
-        for kind, text in texts.items():
-            if kind == "json" or outcome.cues:
-                path = output_dir / f"{stem}.{kind}"
-                with partial_file(path) as file:
-                    file.write(text.encode())
-                written.append(path)
-    except OSError as error:
-        raise ProcessError(f"{output_dir}: not writable ({error.strerror})") from error
-    return replace(outcome, written=tuple(written))
+        if part is not None:
+            captions = part.in_whole(captions)
+        texts = subtitle_texts(video, database, {*formats, "json"}, options, captions)
+    chosen = options or subtitle_options(get_settings())
+    outcome = Outcome(video, captions, chosen, json.loads(texts["json"]), Written(()))
+    wanted = {kind: texts[kind] for kind in formats if kind == "json" or outcome.cues}
+    return replace(outcome, written=outputs.write(source, output_dir, stem, wanted))
 
 
 def _named(video: Video, message: str) -> str:
@@ -356,37 +502,38 @@ def check_readable(file: Path) -> None:
     Raises:
         ProcessError: one line with the file and the reason.
     """
+    name = printable(str(file))
     try:
         facts = file.stat()
         if stat.S_ISDIR(facts.st_mode):
-            raise ProcessError(f"{file}: is a folder, not a video")
+            raise ProcessError(f"{name}: is a folder, not a video")
         if not stat.S_ISREG(facts.st_mode):
-            raise ProcessError(f"{file}: not a regular file")
+            raise ProcessError(f"{name}: not a regular file")
         if facts.st_size == 0:
-            raise ProcessError(f"{file}: is empty (zero bytes)")
+            raise ProcessError(f"{name}: is empty (zero bytes)")
         with file.open("rb"):
             pass
     except FileNotFoundError:
-        raise ProcessError(f"{file}: no such file") from None
+        raise ProcessError(f"{name}: no such file") from None
     except OSError as error:
-        raise ProcessError(f"{file}: cannot be read ({error.strerror})") from error
+        raise ProcessError(f"{name}: cannot be read ({error.strerror})") from error
 
 
-def content_hash(file: Path, bars: ProgressBars | None = None) -> str:
+def content_hash(file: Path, shown: ShownProgress | None = None) -> str:
     """Return the SHA-256 of a file, 64 hex digits."""
     digest, done, size = hashlib.sha256(), 0, file.stat().st_size
     with file.open("rb") as stream:
         while chunk := stream.read(READ_BYTES):
             digest.update(chunk)
             done += len(chunk)
-            if bars is not None and size > SHOWN_FROM:
-                bars.report("check", done // MB, size // MB)
+            if shown is not None and size > SHOWN_FROM:
+                shown.report("check", done // MB, size // MB)
     return digest.hexdigest()
 
 
 def captions_table(title: str, cues: Sequence[Cue | Caption]) -> Table:
     """Return a table of captions: start, end, text, confidence."""
-    table = Table(title=escape(title), title_justify="left", header_style="bold")
+    table = Table(title=escape(printable(title)), title_justify="left", header_style="bold")
     table.add_column("start", justify="right", no_wrap=True)
     table.add_column("end", justify="right", no_wrap=True)
     table.add_column("text", overflow="fold")
@@ -397,11 +544,14 @@ def captions_table(title: str, cues: Sequence[Cue | Caption]) -> Table:
     return table
 
 
-def open_pipeline(settings: Settings, errors: Console) -> LocalPipeline:
+def open_pipeline(
+    settings: Settings, errors: Console, signals: SignalWatch | None = None, *, verbose: bool = False
+) -> LocalPipeline:
     """Open what a command needs; progress goes to ``errors``, so that standard output contains only results."""
     from captionacc_dagster.orchestration.instance import open_instance_for_runs
 
     catalog, store = open_catalog(settings), open_store(settings)
-    pipeline = LocalPipeline(settings, errors, catalog, store, open_instance_for_runs(settings))
+    instance = open_instance_for_runs(settings)
+    pipeline = LocalPipeline(settings, errors, catalog, store, instance, signals or SignalWatch(), verbose)
     imports_done()
     return pipeline

@@ -1,7 +1,9 @@
-"""Progress bars: one line per stage, with frames per second and remaining time."""
+"""Progress: bars with rate and remaining time on a terminal, and otherwise a line every ten seconds."""
 
 from __future__ import annotations
 
+import threading
+import time
 from logging import Logger
 from types import TracebackType
 
@@ -22,6 +24,37 @@ from rich.text import Text
 from captionacc_dagster.captioning.captions import Progress
 from captionacc_dagster.resources import ProgressReporter
 
+LINE_EVERY_S = 10.0
+
+
+class ShownProgress(ProgressReporter):
+    """Shows the stages of one video; use as a context manager."""
+
+    def __enter__(self) -> ShownProgress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        return
+
+    def watch(self, logger: Logger) -> Progress:
+        """Return the callback that shows the progress; ignores the logger."""
+        return self.report
+
+    def report(self, stage: str, done: int, total: int) -> None:
+        """Note that ``done`` of ``total`` units of a stage are done; total 0 while unknown."""
+        raise NotImplementedError
+
+
+def show_progress(console: Console, name: str) -> ShownProgress:
+    """Return bars on a terminal; elsewhere, lines that name the video."""
+    return ProgressBars(console) if console.is_terminal else ProgressLines(console, name)
+
+
+def _unit(stage: str) -> str:
+    return "MB" if stage in ("copy", "check") else "frames"
+
 
 class _RateColumn(ProgressColumn):
     """Units per second over the whole stage."""
@@ -32,8 +65,8 @@ class _RateColumn(ProgressColumn):
         return Text(f"{speed:,.0f} {unit}/s" if speed else "", style="progress.data.speed")
 
 
-class ProgressBars(ProgressReporter):
-    """Shows the stages of one video one below the other; use as a context manager."""
+class ProgressBars(ShownProgress):
+    """A bar per stage, one below the other."""
 
     def __init__(self, console: Console) -> None:
         self._bars = RichProgress(
@@ -56,17 +89,48 @@ class ProgressBars(ProgressReporter):
     ) -> None:
         self._bars.stop()
 
-    def watch(self, logger: Logger) -> Progress:
-        """Return the callback that updates the bars; ignores the logger."""
-        return self.report
-
     def report(self, stage: str, done: int, total: int) -> None:
-        """Show that ``done`` of ``total`` units of a stage are done; total 0 while unknown."""
+        """See :meth:`ShownProgress.report`."""
         if stage not in self._stages:
-            unit = "MB" if stage in ("copy", "check") else "frames"
-            self._stages[stage] = self._bars.add_task(stage, total=total or None, unit=unit)
+            self._stages[stage] = self._bars.add_task(stage, total=total or None, unit=_unit(stage))
         self._bars.update(self._stages[stage], completed=done, total=total or None)
 
-    def line(self, text: str) -> None:
-        """Print a line above the bars."""
-        self._bars.console.print(text)
+
+class ProgressLines(ShownProgress):
+    """A line every ten seconds, also while a stage reports nothing, so that a log shows that work goes on."""
+
+    def __init__(self, console: Console, name: str, every_s: float = LINE_EVERY_S) -> None:
+        self._console = console
+        self._name = name
+        self._every_s = every_s
+        self._ended = threading.Event()
+        self._latest: tuple[str, int, int] | None = None
+        self._thread = threading.Thread(target=self._print, name="progress", daemon=True)
+
+    def __enter__(self) -> ProgressLines:
+        self._started = time.monotonic()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def report(self, stage: str, done: int, total: int) -> None:
+        """See :meth:`ShownProgress.report`."""
+        self._latest = (stage, done, total)
+
+    def _print(self) -> None:
+        while not self._ended.wait(self._every_s):
+            seconds = time.monotonic() - self._started
+            self._console.print(f"{self._name}: {self._state()}, {seconds:.0f} s", markup=False, highlight=False,
+                                soft_wrap=True)  # fmt: skip
+
+    def _state(self) -> str:
+        if self._latest is None:
+            return "starting"
+        stage, done, total = self._latest
+        share = f" ({100 * done // total} %)" if total else ""
+        return f"{stage}, {done} of {total or '?'} {_unit(stage)}{share}"

@@ -7,12 +7,12 @@ from uuid import UUID
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from captionacc_dagster.captioning.captions import clock
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.models import Video
+from captionacc_dagster.cli.console import as_markup
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -34,7 +34,7 @@ def show_videos(catalog: Catalog, console: Console, limit: int) -> None:
     for video in page.items:
         table.add_row(
             str(video.id),
-            escape(video.filename),
+            as_markup(video.filename),
             clock(video.duration_seconds) if video.duration_seconds else "",
             "" if video.caption_count is None else str(video.caption_count),
             _state(video),
@@ -47,7 +47,7 @@ def show_videos(catalog: Catalog, console: Console, limit: int) -> None:
 def _state(video: Video) -> str:
     """Return how far a video is, and the reason if it failed."""
     if why := reason(video):
-        return f"[red]error[/red] {escape(why)}"
+        return f"[red]error[/red] {as_markup(why)}"
     if video.status != "active":
         return f"[yellow]{video.status}[/yellow]"
     for name, value in (
@@ -79,13 +79,14 @@ def show_history(catalog: Catalog, instance: DagsterInstance, console: Console, 
     from captionacc_dagster.orchestration.history import video_history
 
     video = catalog.get_video_metadata(video_id)
-    console.print(f"[bold]{escape(video.filename)}[/bold]  {video.id}", highlight=False)
+    console.print(f"[bold]{as_markup(video.filename)}[/bold]  {video.id}", highlight=False)
     for event in video_history(catalog, instance, video_id):
         details = "  ".join(f"{name}={value}" for name, value in event.details.items() if value is not None)
         console.print(
-            f"{event.at:%Y-%m-%d %H:%M:%S}  [bold]{escape(event.event)}[/bold]  {escape(details)}", highlight=False
+            f"{event.at:%Y-%m-%d %H:%M:%S}  [bold]{as_markup(event.event)}[/bold]  {as_markup(details)}",
+            highlight=False,
         )
     for warning in video.warnings:
-        console.print(f"[yellow]{escape(warning.message)}[/yellow]", highlight=False)
+        console.print(f"[yellow]{as_markup(warning.message)}[/yellow]", highlight=False)
     if why := reason(video):
-        console.print(f"[red]{escape(why)}[/red]", highlight=False)
+        console.print(f"[red]{as_markup(why)}[/red]", highlight=False)

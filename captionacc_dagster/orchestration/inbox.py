@@ -10,6 +10,7 @@ from pathlib import Path
 
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.errors import QuotaReached
+from captionacc_dagster.catalog.filenames import printable, stored_filename
 from captionacc_dagster.catalog.models import error_details
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster.storage.base import ObjectStore
@@ -87,7 +88,7 @@ def _take(path: Path, catalog: Catalog, store: ObjectStore) -> str:
     try:
         made = catalog.create_video(
             get_settings().tenant_id,
-            path.name,
+            stored_filename(path),
             content_hash=content_hash,
             file_size_bytes=path.stat().st_size,
             source="inbox",
@@ -108,13 +109,13 @@ def _take(path: Path, catalog: Catalog, store: ObjectStore) -> str:
     if request is not None:
         catalog.release_processing_request(request.id, CLAIMER)
     _move(path, DONE)
-    return f"{path.name}: {'is' if made.created else 'was already'} video {made.video.id}"
+    return f"{printable(path.name)}: {'is' if made.created else 'was already'} video {made.video.id}"
 
 
 def _reject(path: Path, error: Exception) -> str:
     rejected = _move(path, REJECTED)
-    rejected.with_name(f"{rejected.name}.reason.txt").write_text(f"{error}\n", encoding="utf-8")
-    return f"{path.name}: rejected: {error}"
+    rejected.with_name(f"{rejected.name}.reason.txt").write_text(f"{printable(str(error))}\n", encoding="utf-8")
+    return f"{printable(path.name)}: rejected: {printable(str(error))}"
 
 
 def _move(path: Path, folder: str) -> Path:

@@ -6,19 +6,25 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from uuid import UUID
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.errors import CatalogError, CatalogUnavailable, NotFound
-from captionacc_dagster.catalog.models import error_details
+from captionacc_dagster.catalog.models import ProcessingRequest, error_details
 from captionacc_dagster.orchestration.dagster_internals import NOT_FINISHED_STATUSES
 from captionacc_dagster.orchestration.flows import videos_partitions
 from captionacc_dagster.orchestration.limits import ensure_pool_slots
 from captionacc_dagster.orchestration.outcomes import record_outcome
 from captionacc_dagster.orchestration.run_tags import PROVISIONAL, corrected_tags
 from captionacc_dagster.orchestration.tenants import CatalogTenants, TenantDirectory
-from captionacc_dagster.orchestration.workers import end_runs_without_worker
+from captionacc_dagster.orchestration.workers import (
+    CLAIMED_BY,
+    end_runs_without_worker,
+    is_gone,
+    worker_is_gone,
+)
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.errors import StorageError
 from captionacc_dagster.storage.keys import VideoKeys
@@ -29,6 +35,8 @@ from captionacc_dagster.tags import TIER_SOURCE_TAG, TIER_TAG, VIDEO_TAG
 SETTLING = timedelta(seconds=30)
 STALE_VERSION = timedelta(minutes=10)
 UNSEEN_CALL = timedelta(hours=2)
+# Dagster's daemons show a sign of life every 30 s.
+DAEMON_SILENT_S = 120.0
 KEEP_ENDED_VERSION = timedelta(hours=24)
 KEEP_DELETED_VIDEO = timedelta(days=7)
 KEEP_WEBHOOK_DELIVERY = timedelta(days=7)
@@ -88,6 +96,39 @@ def reconcile_all(
     return result
 
 
+def settle_video(instance: DagsterInstance, catalog: Catalog, video_id: UUID) -> list[str]:
+    """End what processes that are gone left of one video, at once: runs, requests, locks; return a line for each.
+
+    What lives is not touched.
+    """
+    lines = []
+    requests = catalog.list_processing_requests(states=["pending", "launched"], video_id=video_id).items
+    runs = _runs_by_id(instance, [request.run_id for request in requests if request.run_id])
+    for request in requests:
+        if request.state == "pending":
+            kind, _, worker = (request.claimed_by or "").partition(":")
+            if kind == CLAIMED_BY and worker_is_gone(worker):
+                catalog.release_processing_request(request.id, request.claimed_by or "")
+                lines.append(f"request {request.id}: released, because the process that claimed it is gone")
+            continue
+        run = runs.get(request.run_id or "")
+        if run is not None and not run.is_finished and is_gone(run):
+            instance.report_run_failed(run, "The process of this run is gone.")
+            lines.append(f"run {run.run_id}: ended, because its process is gone")
+            run = instance.get_run_by_id(run.run_id)
+        if run is not None and run.status is DagsterRunStatus.QUEUED and not _daemon_is_alive(instance):
+            instance.report_run_canceled(run, "No daemon takes it from the queue; its request waits again.")
+            lines.append(f"run {run.run_id}: taken from the queue, because no daemon starts it")
+            catalog.requeue_processing_request(request.id, run.run_id)
+            continue
+        lines += _settle_request(instance, catalog, request, run)
+        if run is not None and run.is_finished and catalog.get_processing_request(request.id).state == "launched":
+            # Dagster would retry the run some day; whoever asks for it now need not wait for that.
+            catalog.requeue_processing_request(request.id, run.run_id)
+            lines.append(f"request {request.id}: requeued, because its run {run.run_id} has ended")
+    return lines + list(_forgotten_locks(instance, catalog, video_id))
+
+
 def clean_up(instance: DagsterInstance, catalog: Catalog, store: ObjectStore, now: datetime) -> list[str]:
     """Remove what is no longer needed: deleted videos, old deliveries, and remains of interrupted uploads."""
     lines = []
@@ -131,29 +172,36 @@ def _lost_requests(instance: DagsterInstance, catalog: Catalog, now: datetime) -
     """Requeue requests whose run is gone; end requests whose run has ended."""
     cursor: str | None = None
     while True:
-        page = catalog.list_processing_requests(
-            states=["launched"], launched_before=now - SETTLING, cursor=cursor, limit=200
-        )
+        page = catalog.list_processing_requests(states=["launched"], cursor=cursor, limit=200)
         runs = _runs_by_id(instance, [request.run_id for request in page.items if request.run_id])
         for request in page.items:
-            run_id = request.run_id or ""
-            run = runs.get(run_id)
-            if run is None:
-                reason = error_details(f"run {run_id} is gone")
-                if catalog.requeue_processing_request(request.id, run_id, error_details=reason):
-                    yield f"request {request.id}: requeued, because its run {run_id} is gone"
-            elif run.is_finished:
-                recorded = record_outcome(catalog, instance, run)
-                if recorded not in ("nothing to do", "waits for its retry"):
-                    yield f"request {request.id}: {recorded}, like its run {run_id}"
+            run = runs.get(request.run_id or "")
+            if run is None and request.launched_at is not None and request.launched_at > now - SETTLING:
+                continue
+            yield from _settle_request(instance, catalog, request, run)
         if (cursor := page.next_cursor) is None:
             return
 
 
-def _forgotten_locks(instance: DagsterInstance, catalog: Catalog) -> Iterator[str]:
-    for lock in catalog.reap_expired_locks():
+def _settle_request(
+    instance: DagsterInstance, catalog: Catalog, request: ProcessingRequest, run: DagsterRun | None
+) -> Iterator[str]:
+    """Requeue a launched request whose run is gone; end one whose run has ended."""
+    run_id = request.run_id or ""
+    if run is None:
+        reason = error_details(f"run {run_id} is gone")
+        if catalog.requeue_processing_request(request.id, run_id, error_details=reason):
+            yield f"request {request.id}: requeued, because its run {run_id} is gone"
+    elif run.is_finished:
+        recorded = record_outcome(catalog, instance, run)
+        if recorded not in ("nothing to do", "waits for its retry"):
+            yield f"request {request.id}: {recorded}, like its run {run_id}"
+
+
+def _forgotten_locks(instance: DagsterInstance, catalog: Catalog, video_id: UUID | None = None) -> Iterator[str]:
+    for lock in catalog.reap_expired_locks() if video_id is None else ():
         yield f"lock {lock.database_name} of video {lock.video_id}: expired; it was held by {lock.lock_holder}"
-    held = [lock for lock in catalog.list_locks() if lock.lock_type == "server"]
+    held = [lock for lock in catalog.list_locks(video_id) if lock.lock_type == "server"]
     runs = _runs_by_id(instance, [lock.lock_holder for lock in held])
     for lock in held:
         run = runs.get(lock.lock_holder)
@@ -219,6 +267,12 @@ def _forgotten_calls(catalog: Catalog) -> Iterator[str]:
 
     for call_id in modal_backend.reconcile(catalog, unseen_for=UNSEEN_CALL):
         yield f"remote call {call_id or 'that was never submitted'}: cancelled, because no run waits for it"
+
+
+def _daemon_is_alive(instance: DagsterInstance) -> bool:
+    """Return whether a daemon, on any machine, has shown a sign of life recently."""
+    beats = instance.get_daemon_heartbeats().values()
+    return any(time.time() - beat.timestamp < DAEMON_SILENT_S for beat in beats)
 
 
 def _has_live_run(instance: DagsterInstance, video_id: str) -> bool:

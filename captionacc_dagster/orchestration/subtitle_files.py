@@ -45,7 +45,11 @@ def subtitle_options(settings: Settings) -> SubtitleOptions:
 
 
 def subtitle_texts(
-    video: Video, captions_db: Path, kinds: Iterable[Format] = FORMATS, options: SubtitleOptions | None = None
+    video: Video,
+    captions_db: Path,
+    kinds: Iterable[Format] = FORMATS,
+    options: SubtitleOptions | None = None,
+    captions: list[Caption] | None = None,
 ) -> dict[Format, str]:
     """Return the texts of a video's subtitle files, made from its ``captions.db``.
 
@@ -54,11 +58,13 @@ def subtitle_texts(
         captions_db: its database.
         kinds: the formats.
         options: what the files contain; None: as the settings say.
+        captions: what to write instead of the captions of the database.
 
     Raises:
         DatabaseError: not a captions database.
     """
-    captions = shown_captions(video, captions_db)
+    if captions is None:
+        captions = shown_captions(video, captions_db)
     warnings = databases.read_warnings(captions_db)
     chosen = options or subtitle_options(get_settings())
     return {kind: format_subtitles(captions, kind, video_facts(video), warnings, chosen) for kind in kinds}

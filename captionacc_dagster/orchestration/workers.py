@@ -19,6 +19,8 @@ from captionacc_dagster.orchestration.run_tags import queue_tags
 from captionacc_dagster.orchestration.tenants import CatalogTenants, TenantDirectory
 from captionacc_dagster.tags import BASE_PRIORITY_TAG, WORKER_TAG
 
+# Commands claim requests as "command:" and the name of their process.
+CLAIMED_BY = "command"
 _WORKING = [DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
 
 
@@ -46,7 +48,12 @@ def register_worker(instance: DagsterInstance, run: DagsterRun, catalog: Catalog
 
 def is_gone(run: DagsterRun) -> bool:
     """Return whether the process of the run is known to be gone; for another host's process it is never known."""
-    host, _, rest = run.tags.get(WORKER_TAG, "").partition(":")
+    return worker_is_gone(run.tags.get(WORKER_TAG, ""))
+
+
+def worker_is_gone(worker: str) -> bool:
+    """Return whether the process with this name (:func:`this_worker`) is known to be gone."""
+    host, _, rest = worker.partition(":")
     number, _, started = rest.partition(":")
     if host != socket.gethostname() or not number.isdecimal():
         return False

@@ -25,6 +25,7 @@ from captionacc_dagster.catalog.embedded import (
     open_catalog,
 )
 from captionacc_dagster.catalog.embedded_keeper import server_pid
+from captionacc_dagster.catalog.embedded_upgrade import upgrade
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, LOCAL_USER_ID
 
 pytestmark = pytest.mark.integration
@@ -305,3 +306,38 @@ def test_an_ordinary_user_runs_it_under_their_own_account(home: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[1] == "65534"
+
+
+def test_an_older_cluster_is_moved_to_the_newest_version(home: Path) -> None:
+    old = EmbeddedPostgres(home, version=16, durable=False)
+    with open_catalog(old) as catalog:
+        video = catalog.create_video(LOCAL_TENANT_ID, "kept.mp4").video
+    with psycopg.connect(old.url("dagster"), autocommit=True) as connection:
+        connection.execute("create table runs as select generate_series(1, 10) as id")
+    with pytest.raises(EmbeddedPostgresError, match="is in use"):
+        upgrade(home)
+    old.release()
+    kept = upgrade(home)
+    assert kept == home / "postgres" / "data-16"
+    assert kept is not None
+    assert (kept / "PG_VERSION").read_text().strip() == "16"
+    new = EmbeddedPostgres(home)
+    assert new.version == 18
+    with open_catalog(new) as catalog:
+        assert catalog.get_video_metadata(video.id) == video
+        assert catalog.get_tenant(LOCAL_TENANT_ID).auto_approve_layout
+    with psycopg.connect(new.url("dagster"), autocommit=True) as connection:
+        assert connection.execute("select sum(id) from runs").fetchone() == (55,)
+    assert not (home / "upgrade").exists()
+    new.stop()
+    assert upgrade(home) is None
+
+
+@pytest.mark.parametrize(("version", "advice"), [(15, "captionacc db upgrade"), (99, "upgrade captionacc-dagster")])
+def test_data_of_a_version_that_is_not_embedded_says_what_to_do(tmp_path: Path, version: int, advice: str) -> None:
+    data = tmp_path / "postgres" / "data"
+    data.mkdir(parents=True)
+    (data / "PG_VERSION").write_text(f"{version}\n")
+    with pytest.raises(EmbeddedPostgresError, match=f"is of Postgres {version}") as failure:
+        EmbeddedPostgres(tmp_path).start()
+    assert advice in str(failure.value)

@@ -420,3 +420,17 @@ def add_small_tier(url: str) -> None:
             "insert into captionacc.access_tiers (id, name, storage_bytes_limit, video_limit, daily_upload_limit)"
             " values ('small', 'Small', 1000, 2, 4)"
         )
+
+
+def test_a_video_is_found_as_a_person_names_it(catalog: Catalog) -> None:
+    first, second, third = (add_video(catalog, name) for name in ("talk.mp4", "talk.mp4", "deadbeef"))
+    assert catalog.match_videos("talk.mp4") == [second, first]
+    assert catalog.match_videos("talk.mp4", limit=1) == [second]
+    for name in (str(third.id), str(third.id).upper(), str(third.id)[:13], "deadbeef"):
+        assert catalog.match_videos(name) == [third]
+    assert catalog.match_videos(str(first.id)[:3]) == []
+    assert catalog.match_videos("%") == catalog.match_videos("Talk.mp4") == []
+    named = catalog.create_video(LOCAL_TENANT_ID, str(first.id)).video
+    assert catalog.match_videos(str(first.id)) == [first], "an id comes before a file name"
+    catalog.delete_video(first.id)
+    assert catalog.match_videos(str(first.id)) == [named]

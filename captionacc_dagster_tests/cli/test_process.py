@@ -7,8 +7,10 @@ import os
 import re
 import shutil
 import sqlite3
+import time
 from collections import Counter
 from contextlib import closing
+from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -281,9 +283,8 @@ class TestBadInput:
     def test_a_folder_that_cannot_be_written_is_named(self, run: Run, clip: Path, tmp_path: Path) -> None:
         (tmp_path / "taken").write_text("a file")
         result = run("process", clip, "-o", tmp_path / "taken")
-        assert result.returncode == 1
-        assert "taken" in result.stderr
-        assert "Traceback" not in result.stderr
+        assert result.returncode == 2
+        assert result.stderr == f"captionacc: --output-dir: {tmp_path / 'taken'} is a file, not a folder\n"
 
     @pytest.mark.unit
     def test_an_unreadable_file_is_refused(self, tmp_path: Path) -> None:
@@ -369,3 +370,18 @@ def test_progress_bars_show_rate_and_time_left() -> None:
     text = console.export_text()
     assert "captions" in text
     assert "60/100" in text
+
+
+def test_without_a_terminal_progress_is_a_line_at_intervals() -> None:
+    from captionacc_dagster.cli.progress import ProgressLines, show_progress
+
+    written = StringIO()
+    console = Console(file=written, width=40)
+    assert isinstance(show_progress(console, "talk.mp4"), ProgressLines)
+    with ProgressLines(console, "a [v2] talk of a long name.mp4", every_s=0.2) as lines:
+        time.sleep(0.3)
+        lines.report("captions", 300, 2000)
+        time.sleep(0.2)
+    first, second, *_ = written.getvalue().splitlines()
+    assert first.startswith("a [v2] talk of a long name.mp4: starting, ")
+    assert second.startswith("a [v2] talk of a long name.mp4: captions, 300 of 2000 frames (15 %), ")

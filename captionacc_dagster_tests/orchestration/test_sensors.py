@@ -30,6 +30,7 @@ from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, ProcessingRequest
 from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.orchestration import sensors
 from captionacc_dagster.orchestration.priority import priority_run_tags
+from captionacc_dagster.orchestration.reconciliation import settle_video
 from captionacc_dagster.orchestration.workers import register_worker, this_worker
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster.storage.keys import VideoKeys
@@ -272,6 +273,26 @@ def test_reconcile_writes_an_outcome_that_was_missed(floor: Floor) -> None:
     floor.tick(sensors.reconcile)
     assert floor.request_of(video).state == "failed"
     assert floor.catalog.get_video_metadata(video.id).status == "error"
+
+
+def test_one_video_is_settled_at_once(floor: Floor) -> None:
+    video = floor.video()
+    for _ in range(2):
+        floor.tick(sensors.new_videos)
+    queued = floor.run_of(video)
+    assert floor.request_of(video).state == "launched"
+    settle_video(floor.instance, floor.catalog, video.id)
+    assert floor.request_of(video).state == "pending", "no daemon would ever start the run"
+    ended = floor.instance.get_run_by_id(queued.run_id)
+    assert ended
+    assert ended.status is DagsterRunStatus.CANCELED
+
+    host, _, _ = this_worker().partition(":")
+    dead, alive = f"command:{host}:4194300:1.00", f"command:{this_worker()}"
+    for claimer, released in ((dead, True), (alive, False)):
+        assert floor.catalog.claim_processing_request(floor.request_of(video).id, claimer)
+        settle_video(floor.instance, floor.catalog, video.id)
+        assert (floor.request_of(video).claimed_by is None) is released
 
 
 def test_reconcile_ends_a_run_whose_process_is_gone_and_frees_its_locks(floor: Floor) -> None:

@@ -85,9 +85,18 @@ def open_video(
             raise VideoError(path, "not a video file, or damaged beyond reading") from error
     _refuse_by_file(path)
     try:
-        return av.open(str(path.resolve()), options=options, hwaccel=accelerator)
+        return av.open(_openable(path.resolve()), "r", options=options, hwaccel=accelerator)
     except FFmpegError as error:
         raise VideoError(path, _why_unreadable(path)) from error
+
+
+def _openable(path: Path) -> str | BinaryIO:
+    """Return the name of a file, or the open file if its name is not UTF-8, the only encoding that PyAV passes on."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return path.open("rb")
+    return str(path)
 
 
 def video_stream(container: InputContainer, path: Path, index: int | None = None) -> VideoStream:
