@@ -91,9 +91,23 @@ def _photograph(link: str) -> None:
             editor = page(**options)
             editor.goto(f"{base}/captions")
             editor.locator("#captions li").nth(1).locator("button").click()
-            editor.wait_for_timeout(3000)
+            _wait_for_pictures(editor)
             _save(editor, name)
         browser.close()
+
+
+def _wait_for_pictures(page: Page) -> None:
+    """Wait until the close view is drawn, and every picture on the screen has arrived."""
+    arrived = """() => document.getElementById('screen').dataset.drawn === 'true'
+      && [...document.querySelectorAll('.cut img, #captions img')]
+        .filter((image) => image.getBoundingClientRect().top < innerHeight && image.offsetParent !== null)
+        .every((image) => image.complete && image.naturalWidth > 0)"""
+    # Not `wait_for_function`: the page's policy forbids it to evaluate anything.
+    for _ in range(600):
+        if page.evaluate(arrived):
+            return
+        page.wait_for_timeout(200)
+    raise SystemExit("the pictures do not arrive")
 
 
 def _save(page: Page, name: str, *, full_page: bool = False) -> None:

@@ -28,6 +28,7 @@ from captionacc_dagster.api.views import (
     CaptionView,
     ConfirmCaptions,
     CorrectCaption,
+    DeleteCaptions,
     Edited,
     Job,
     MergeCaptions,
@@ -143,6 +144,19 @@ def delete_caption(
 ) -> Edited:
     """Delete a caption; it is no longer shown and is not found again."""
     return _edit(services, caller, video, answer, if_match, lambda e: [e.delete(caption_id)])
+
+
+@router.post("/captions:delete", summary="Delete captions", responses=_EDIT)
+def delete_captions(
+    services: ServicesDependency,
+    caller: CallerDependency,
+    video: VideoDependency,
+    body: DeleteCaptions,
+    answer: Response,
+    if_match: IfMatch = None,
+) -> Edited:
+    """Delete several captions as one edit."""
+    return _edit(services, caller, video, answer, if_match, lambda e: e.delete_all(body.caption_ids))
 
 
 @router.post("/captions:undo", summary="Undo an edit", responses=_EDIT)

@@ -369,6 +369,14 @@ class ConfirmCaptions(_Body):
     caption_ids: CaptionIds
 
 
+class DeleteCaptions(_Body):
+    """Captions to delete."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"caption_ids": [3, 4]}]})
+
+    caption_ids: CaptionIds
+
+
 class ReplaceText(_Body):
     """Text to replace, taken literally; each caption keeps some text."""
 

@@ -30,6 +30,7 @@ BODIES: dict[str, Any] = {
     "split_caption": {"at_ms": 1300},
     "compare_captions": {"format": "srt", "content": "1\n00:00:01,000 --> 00:00:02,000\nHello.\n"},
     "rename_video": {"filename": "mine.mp4"},
+    "delete_captions": {"caption_ids": [1]},
     "replace_text": {"search": "Hello", "replacement": "mine"},
 }
 # Not for people: each has its own way to say who asks (test_webhook_security.py, ../observability/test_metrics.py).

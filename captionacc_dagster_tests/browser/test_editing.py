@@ -327,6 +327,11 @@ def test_several_captions_are_confirmed_and_merged_at_once(page_server: PageServ
     expect(rows(editor)).to_have_count(3)
     saved(editor)
     assert stored(page_server, video)[0].text == "Hello there. How are you?"
+    rows(editor).nth(2).locator("button").click(modifiers=["Shift"])
+    editor.keyboard.press("Delete")
+    expect(rows(editor)).to_have_count(0)
+    editor.keyboard.press("Control+z")
+    expect(rows(editor)).to_have_count(3)
 
 
 # --- the timeline

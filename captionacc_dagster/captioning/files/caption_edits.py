@@ -263,6 +263,17 @@ class CaptionEditor:
         )
         return self.get(row.id)
 
+    def delete_all(self, caption_ids: Iterable[int]) -> list[StoredCaption]:
+        """Delete several captions as one edit.
+
+        Raises:
+            CaptionNotFound: one does not exist; then none is deleted.
+        """
+        numbers = list(dict.fromkeys(caption_ids))
+        if len(numbers) > 1:
+            self._labels.append(f"the deletion of {len(numbers)} captions")
+        return [self.delete(row.id) for row in [self.get(number) for number in numbers]]
+
     def replace(self, texts: Mapping[int, str]) -> list[StoredCaption]:
         """Give captions new texts, as one edit, and return them.
 

@@ -538,7 +538,7 @@ async function merge() {
     touched: rows.map((row) => row.id),
     show: () => {
       current = first.id;
-      for (const row of others) captions.drop(row.id);
+      captions.drop(new Set(others.map((row) => row.id)));
       const end_ms = Math.max(...rows.map((row) => row.end_ms));
       captions.put([{ ...first, end_ms, text: said || first.text, typed_text: said || null, state: "confirmed" }]);
     },
@@ -588,19 +588,18 @@ function remove() {
   const rows = visible();
   const place = rows.findIndex((other) => other.id === row.id);
   const next = rows.slice(place + 1).find((other) => !ids.has(other.id)) ?? rows.slice(0, place).reverse().find((other) => !ids.has(other.id));
-  for (const { id } of gone) {
-    captions.change({
-      method: "DELETE",
-      path: `/${id}`,
-      touched: [id],
-      show: () => {
-        current = next?.id ?? null;
-        captions.drop(id);
-      },
-    });
-  }
+  captions.change({
+    method: "POST",
+    path: ":delete",
+    body: { caption_ids: [...ids] },
+    touched: [...ids],
+    show: () => {
+      current = next?.id ?? null;
+      captions.drop(ids);
+    },
+  });
   clearSelection();
-  say(gone.length === 1 ? "Deleted. Ctrl+Z brings it back." : `${gone.length} captions deleted. Ctrl+Z brings them back one by one.`);
+  say(gone.length === 1 ? "Deleted. Ctrl+Z brings it back." : `${gone.length} captions deleted. Ctrl+Z brings them back.`);
   if (next) choose(next.id, { force: true });
 }
 
@@ -747,7 +746,7 @@ function takeFrom(one) {
   if (one.what === "missing") {
     captions.change({ method: "POST", path: "", body: { start_ms, end_ms, text: one.text }, touched: [] });
   } else if (one.what === "extra") {
-    captions.change({ method: "DELETE", path: `/${one.caption_id}`, touched: [one.caption_id], show: () => captions.drop(one.caption_id) });
+    captions.change({ method: "DELETE", path: `/${one.caption_id}`, touched: [one.caption_id], show: () => captions.drop(new Set([one.caption_id])) });
   } else if (row) {
     const body = { text: one.text, ...(one.what.includes("times") ? { start_ms, end_ms } : {}) };
     patch(row, body, { ...body, typed_text: one.text, state: "confirmed" });

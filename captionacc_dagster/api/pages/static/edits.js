@@ -58,8 +58,9 @@ export class Captions {
     this.changed();
   }
 
-  drop(id) {
-    this.rows = this.rows.filter((row) => row.id !== id);
+  // Removes the captions of a set of ids.
+  drop(ids) {
+    this.rows = this.rows.filter((row) => !ids.has(row.id));
     this.changed();
   }
 
