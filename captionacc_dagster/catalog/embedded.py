@@ -38,6 +38,9 @@ CATALOG_DATABASE: Final = "captionacc"
 DAGSTER_DATABASE: Final = "dagster"
 DEFAULT_VERSION: Final = 18
 START_TIMEOUT_S: Final = 60.0
+# How long a server outlives its last user: long enough that a person's next command finds it running.
+LINGER_S: Final = 15.0
+_LINGER_IN_TESTS_S: Final = 2.0
 # The path of a Unix socket must fit into sockaddr_un, 104 bytes on macOS and 108 on Linux, with the final NUL.
 _LONGEST_SOCKET_PATH: Final = 103
 _INSTALLS: Final = {16: "pginstall", 18: "pginstall18"}
@@ -400,6 +403,7 @@ class EmbeddedPostgres:
             [
                 sys.executable, "-I", "-S", str(_KEEPER), str(self.folder), str(self.socket_folder),
                 str(binaries(self.version)), str(account.uid), str(account.gid),
+                str(LINGER_S if self._durable else _LINGER_IN_TESTS_S),
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -1,7 +1,7 @@
 """Keep an embedded Postgres running for its users and stop it after the last one.
 
-``python -I -S embedded_keeper.py FOLDER SOCKET BIN UID GID``: a separate program that uses only the standard library,
-because it must outlive all our processes, even those that are killed. The locks are explained in
+``python -I -S embedded_keeper.py FOLDER SOCKET BIN UID GID LINGER``: a separate program that uses only the standard
+library, because it must outlive all our processes, even those that are killed. The locks are explained in
 :mod:`captionacc_dagster.catalog.embedded`.
 """
 
@@ -17,8 +17,6 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
-# Long enough that the next command of a sequence finds the server running.
-LINGER_S = 2.0
 POLL_S = 0.5
 
 
@@ -69,10 +67,11 @@ def remove_socket_folder(folder: Path, socket: Path) -> None:
 class Keeper:
     """Watches one server."""
 
-    def __init__(self, folder: Path, socket: Path, programs: Path, uid: int, gid: int) -> None:
+    def __init__(self, folder: Path, socket: Path, programs: Path, uid: int, gid: int, linger_s: float) -> None:
         self.folder = folder
         self.socket = socket
         self.programs = programs
+        self.linger_s = linger_s
         self.account = {} if os.geteuid() == uid else {"user": uid, "group": gid, "extra_groups": []}
 
     def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -153,7 +152,7 @@ class Keeper:
             except BlockingIOError:
                 return
             unused_polls = 0
-            while unused_polls * POLL_S <= LINGER_S or not self.end_if_unused(own):
+            while unused_polls * POLL_S <= self.linger_s or not self.end_if_unused(own):
                 time.sleep(POLL_S)
                 if self.in_use():
                     unused_polls = 0
@@ -164,9 +163,9 @@ class Keeper:
 
 def main(arguments: list[str]) -> None:
     """Run as a program."""
-    folder, socket, programs, uid, gid = arguments
+    folder, socket, programs, uid, gid, linger_s = arguments
     with contextlib.suppress(FileNotFoundError):  # the whole folder was removed; the server stops by itself
-        Keeper(Path(folder), Path(socket), Path(programs), int(uid), int(gid)).watch()
+        Keeper(Path(folder), Path(socket), Path(programs), int(uid), int(gid), float(linger_s)).watch()
 
 
 if __name__ == "__main__":
