@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
+from rich.padding import Padding
 
 from captionacc_dagster.captioning.captions import clock
 from captionacc_dagster.catalog.base import Catalog
@@ -24,22 +23,13 @@ def show_videos(catalog: Catalog, console: Console, limit: int) -> None:
     if not page.items:
         console.print("no videos yet: `captionacc process VIDEO` or `captionacc upload VIDEO`", highlight=False)
         return
-    # 80 columns fit an id and the rest on one line, or a long name and state on two.
-    table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("video", no_wrap=True)
-    table.add_column("file", overflow="fold", ratio=1, min_width=11)
-    table.add_column("length", justify="right", no_wrap=True)
-    table.add_column("captions", justify="right", no_wrap=True)
-    table.add_column("state", overflow="fold", ratio=1, min_width=11)
     for video in page.items:
-        table.add_row(
-            str(video.id),
-            as_markup(video.filename),
-            clock(video.duration_seconds) if video.duration_seconds else "",
-            "" if video.caption_count is None else str(video.caption_count),
-            _state(video),
-        )
-    console.print(table)
+        # An id and a name are never broken, however narrow the terminal is, so that both can be copied.
+        console.print(f"{video.id}  {as_markup(video.filename)}", highlight=False, soft_wrap=True)
+        facts = [clock(video.duration_seconds)] if video.duration_seconds else []
+        if video.caption_count is not None:
+            facts.append("1 caption" if video.caption_count == 1 else f"{video.caption_count} captions")
+        console.print(Padding("  ".join([*facts, _state(video)]), (0, 0, 0, 2), expand=False), highlight=False)
     if page.next_cursor is not None:
         console.print(f"… and more: --limit {limit * 2}", highlight=False)
 

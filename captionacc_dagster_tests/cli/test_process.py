@@ -14,14 +14,14 @@ from io import StringIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from rich.console import Console
 
 from captionacc_dagster.captioning.evaluation.evaluate import evaluate_files
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres, open_catalog
-from captionacc_dagster.catalog.models import Video
+from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, Video
 from captionacc_dagster.cli import process as process_module
 from captionacc_dagster.cli.errors import ProcessError
 from captionacc_dagster.cli.process import check_readable
@@ -74,6 +74,18 @@ class TestOneFile:
         one = (tmp_path / "one" / "news.srt").read_bytes()
         assert one == (tmp_path / "two" / "news.srt").read_bytes() == (tmp_path / "three" / "news.srt").read_bytes()
         assert Counter(run("status").stdout.split())["news.mp4"] == 1
+
+    def test_the_list_fits_80_columns_and_breaks_no_word(self, run: Run, home: Path, tmp_path: Path) -> None:
+        reason = "the reason why nothing could be made of this file, in many words that take more than one line"
+        with open_catalog(EmbeddedPostgres(home)) as catalog:
+            name = f"{uuid4()} with a name of many words.mp4"
+            made = catalog.create_video(LOCAL_TENANT_ID, name, source="cli").video
+            catalog.update_video_status(made.id, "error", error_details={"message": reason})
+        shown = run("status", COLUMNS="80").stdout
+        assert f"{made.id}  {name}" in shown.splitlines()
+        told = shown.split(name, 1)[1].splitlines()[1:3]
+        assert " ".join(" ".join(told).split()).startswith(f"error {reason[:90]}")
+        assert all(len(line) <= 80 for line in shown.splitlines() if not line.startswith(str(made.id)))
 
     def test_changed_content_is_a_new_video(self, run: Run, tmp_path: Path) -> None:
         before = set(ids(run("status").stdout))
