@@ -7,7 +7,6 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
-from signal import SIGINT, Signals
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -27,7 +26,7 @@ from captionacc_dagster.cli.console import (
     show_log,
     tell,
 )
-from captionacc_dagster.cli.errors import Interrupted, explain
+from captionacc_dagster.cli.errors import explain
 from captionacc_dagster.cli.languages import checked_languages, languages_app
 from captionacc_dagster.cli.modal import modal_app
 from captionacc_dagster.cli.startup import imports_done
@@ -498,10 +497,6 @@ def main() -> None:
     """Run the command line; whatever goes wrong ends in one line, not in a traceback."""
     try:
         app()
-    except KeyboardInterrupt as stop:
-        number = Signals(stop.number) if isinstance(stop, Interrupted) else SIGINT
-        say(f"stopped by {number.name}; the same command goes on from here")
-        sys.exit(128 + number)
     except Exception as error:
         logging.getLogger(__name__).debug("the command failed", exc_info=True)
         message = explain(error, known_settings())

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from signal import SIGINT, Signals
 from typing import TYPE_CHECKING, NoReturn
 
 import typer
@@ -15,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from captionacc_dagster.catalog.filenames import printable
-from captionacc_dagster.cli.errors import AmbiguousName, explain
+from captionacc_dagster.cli.errors import AmbiguousName, Interrupted, explain
 
 if TYPE_CHECKING:
     from captionacc_dagster.settings import Settings
@@ -79,9 +80,14 @@ def show_log(verbose: bool) -> None:
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """Turn errors that a person, a server, or a disk can cause into one line and exit code 1."""
+    """Turn errors that a person, a server, or a disk can cause into one line and exit code 1.
+
+    A signal that asks the command to stop also ends in one line.
+    """
     try:
         yield
+    except KeyboardInterrupt as stop:
+        fail_stopped(stop)
     except Exception as error:
         message = explain(error, known_settings())
         if message is None:
@@ -91,6 +97,12 @@ def errors_in_one_line() -> Iterator[None]:
         for choice in error.choices if isinstance(error, AmbiguousName) else ():
             err.print(f"  {as_markup(choice)}", highlight=False, soft_wrap=True)
         raise typer.Exit(FAILED) from None
+
+
+def fail_stopped(stop: KeyboardInterrupt) -> NoReturn:
+    """Print one line about the signal that stopped the command, and exit as the shell expects it."""
+    number = Signals(stop.number) if isinstance(stop, Interrupted) else SIGINT
+    fail(f"stopped by {number.name}; the same command goes on from here", 128 + number)
 
 
 def settings() -> Settings:
