@@ -82,6 +82,29 @@ class LedgerMethods(CatalogCalls):
             p_dashboard_url=dashboard_url,
         )
 
+    def claim_compute_spawn(self, call_id: Id, spawner: str, lease_s: float) -> bool:
+        """Return whether this caller may make a call in state ``intent``, for ``lease_s`` seconds; 0 gives it up."""
+        return self._call(
+            "claim_compute_spawn",
+            p_call_id=as_uuid(call_id, "call id"),
+            p_spawner=spawner,
+            p_lease_seconds=lease_s,
+        )
+
+    def request_compute_cancel(self, call_id: Id, error_details: Mapping[str, Any]) -> ComputeCall:
+        """Record that an open call is to end, although that is not certain yet.
+
+        Raises:
+            NotFound: there is no such call.
+        """
+        return self._one(
+            ComputeCall,
+            "request_compute_cancel",
+            f"compute call {call_id}",
+            p_call_id=as_uuid(call_id, "call id"),
+            p_error_details=dict(error_details),
+        )
+
     def touch_compute_call(self, call_id: Id, *, running: bool = False) -> bool:
         """Record that a run still waits for the call, and whether it is running; return False if it has ended."""
         return self._call("touch_compute_call", p_call_id=as_uuid(call_id, "call id"), p_running=running)
@@ -139,7 +162,7 @@ class LedgerMethods(CatalogCalls):
         cursor: str | None = None,
         limit: int = 100,
     ) -> Page[ComputeCall]:
-        """Return a page of calls, oldest first; with ``waiter_unseen_since``, the open ones that no run waits for."""
+        """Return a page of calls, oldest first; with ``waiter_unseen_since``, those without a waiter or to end."""
         after_at, after_id = read_cursor(cursor)
         count = min(max(limit, 1), 500)
         rows = self._rows(

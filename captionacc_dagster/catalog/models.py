@@ -279,6 +279,9 @@ class ComputeCall(Row):
     spawned_at: Timestamp | None
     started_at: Timestamp | None
     ended_at: Timestamp | None
+    spawner: str | None
+    spawn_expires_at: Timestamp | None
+    cancel_requested_at: Timestamp | None
 
 
 class SecurityEvent(Row):

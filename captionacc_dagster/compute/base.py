@@ -48,6 +48,10 @@ class ComputeMisconfigured(ComputeError):
     """The backend refuses access or is not set up; the message says what to do."""
 
 
+class ComputeForbidden(ComputeMisconfigured):
+    """The backend refuses the token. Calls that were made go on: that they cannot be seen says nothing about them."""
+
+
 class QuotaExceeded(ComputeError):
     """The tenant's limit does not allow this work; nothing was spent."""
 
@@ -116,6 +120,21 @@ class CallRow(Protocol):
         ...
 
     @property
+    def video_id(self) -> UUID:
+        """The video."""
+        ...
+
+    @property
+    def tenant_id(self) -> UUID:
+        """The tenant whose video it is."""
+        ...
+
+    @property
+    def cancel_requested_at(self) -> datetime | None:
+        """When it was to end although Modal did not confirm that."""
+        ...
+
+    @property
     def spawned_at(self) -> datetime | None:
         """When it was submitted."""
         ...
@@ -181,6 +200,14 @@ class CallLedger(Protocol):
         self, call_id: UUID | str, external_call_id: str, *, dashboard_url: str | None = None
     ) -> CallRow:
         """Record the remote id of the call; a call that has an id keeps it."""
+        ...
+
+    def claim_compute_spawn(self, call_id: UUID | str, spawner: str, lease_s: float) -> bool:
+        """Return whether this caller may make an intended call, for ``lease_s`` seconds; 0 gives it up."""
+        ...
+
+    def request_compute_cancel(self, call_id: UUID | str, error_details: Mapping[str, Any]) -> CallRow:
+        """Record that an open call is to end, although that is not certain yet."""
         ...
 
     def touch_compute_call(self, call_id: UUID | str, *, running: bool = False) -> bool:

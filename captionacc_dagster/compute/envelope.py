@@ -23,7 +23,8 @@ _MAX_TRACEBACK_BYTES = 4000
 _MAX_TEXT_BYTES = 1500
 
 FunctionName = Literal["extract_frames_and_ocr", "crop_and_infer_caption_frame_extents", "generate_caption_ocr"]
-ErrorKind = Literal["bad_input", "unavailable", "contract", "failed"]
+# busy: another call does the same work; the message is its id.
+ErrorKind = Literal["bad_input", "unavailable", "contract", "failed", "busy"]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 

@@ -84,7 +84,8 @@ def generate_caption_ocr(message: dict[str, Any]) -> dict[str, Any]:
 def _answer(message: dict[str, Any]) -> dict[str, Any]:
     from captionacc_dagster.compute.worker import answer
 
-    return answer(message, store=_store(), create_engine=_engine, device=_device())
+    call_id = modal.current_function_call_id() or ""
+    return answer(message, store=_store(), create_engine=_engine, device=_device(), call_id=call_id)
 
 
 @lru_cache(maxsize=1)

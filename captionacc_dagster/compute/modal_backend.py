@@ -32,6 +32,7 @@ from captionacc_dagster.compute.envelope import (
     canonical_json,
 )
 from captionacc_dagster.compute.functions import captions_read_before
+from captionacc_dagster.compute.leases import working_call
 from captionacc_dagster.compute.metered import check_frame_limit
 from captionacc_dagster.compute.modal_calls import Deployment, RemoteCall, WaitLimits, cancel_by_id
 from captionacc_dagster.compute.modal_spec import APP_NAME, DEPLOY_COMMAND, assumed_duration, estimated_minutes
@@ -267,21 +268,31 @@ class ModalCompute(ComputeBackend):
 
 def reconcile(
     ledger: CallLedger,
+    store: ObjectStore,
     *,
     unseen_for: timedelta = timedelta(hours=2),
+    is_running: Callable[[str], bool] = lambda run_id: False,
     limit: int = 100,
     log: logging.Logger | None = None,
 ) -> list[str]:
-    """Cancel calls that no run has waited for in a long time.
+    """Cancel calls that no run has waited for in a long time, or whose cancellation Modal did not confirm.
 
-    A retry takes over the calls of a run that died long before this; the remaining calls only cost money.
+    A retry takes over the calls of a run that died long before this; the remaining calls only cost money. A call whose
+    id was never recorded is found by its lease in the store.
+
+    Args:
+        is_running: whether a run, by its id, still works: after a jump of the clock, its calls only look forgotten.
 
     Returns:
         Modal's ids of the cancelled calls ("" for a call that was never submitted).
     """
     cancelled = []
     for row in ledger.list_compute_calls(waiter_unseen_since=datetime.now(UTC) - unseen_for, limit=limit).items:
-        if row.external_call_id and not cancel_by_id(row.external_call_id, log or logging.getLogger(__name__)):
+        if row.cancel_requested_at is None and row.run_id and is_running(row.run_id):
+            continue
+        keys = VideoKeys(str(row.tenant_id), str(row.video_id))
+        call_id = row.external_call_id or working_call(store, keys, row.call_key)
+        if call_id and not cancel_by_id(call_id, log or logging.getLogger(__name__)):
             continue
         details = {
             "message": f"no run waited for it for {unseen_for}",
@@ -290,7 +301,7 @@ def reconcile(
             "time": datetime.now(UTC).isoformat(),
         }
         ledger.end_compute_call(row.id, "cancelled", error_details=details)
-        cancelled.append(row.external_call_id or "")
+        cancelled.append(call_id or "")
     return cancelled
 
 

@@ -9,8 +9,9 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
+from uuid import uuid4
 
-from captionacc_dagster.compute import records
+from captionacc_dagster.compute import leases, records
 from captionacc_dagster.compute.base import (
     BadInput,
     CallLedger,
@@ -30,6 +31,7 @@ from captionacc_dagster.compute.modal_spec import (
     price_per_second,
 )
 from captionacc_dagster.storage.base import ObjectStore
+from captionacc_dagster.storage.keys import VideoKeys
 
 if TYPE_CHECKING:
     import modal
@@ -51,7 +53,8 @@ class WaitLimits:
         unreachable_s: while Modal does not answer at all.
         throttled_s: first pause when Modal asks for fewer requests; doubled each time, at most 16-fold.
         cancel_s: for a cancellation to be accepted.
-        intent_s: for another run that is making the same call.
+        intent_s: for another caller that is making the same call; after that, this one makes it.
+        lost_s: how long Modal must say that it does not know a call, before the call counts as lost.
     """
 
     poll_s: float = 5.0
@@ -62,7 +65,8 @@ class WaitLimits:
     unreachable_s: float = 900.0
     throttled_s: float = 30.0
     cancel_s: float = 15.0
-    intent_s: float = 30.0
+    intent_s: float = 60.0
+    lost_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +125,12 @@ class RemoteCall:
         self._pause_until = 0.0
         self._pauses = 0
         self._silent_since: float | None = None
+        self._unknown_since: float | None = None
+        # Calls of this work that ended without a result: their leases are those of dead workers.
+        self._ended_ids: set[str] = set()
+        self._unrecorded: str | None = None
+        self._spawner = uuid4().hex
+        self._has_claim = False
         self._looked_at = float("-inf")
         self._graph_seen = False
         self._queued_from = time.monotonic()
@@ -171,17 +181,7 @@ class RemoteCall:
         if self._row.state == "refused":
             details = self._row.error_details or {}
             raise QuotaExceeded(f"{self.what}: {details.get('message', 'over the limit')}")
-        if self._row.state == "succeeded":
-            if self._reuse():
-                return
-            self._again("its outputs no longer exist")
-        elif self._row.state in ("failed", "cancelled"):
-            message = (self._row.error_details or {}).get("message", "")
-            self._again(f"{self._row.state}: {message}"[:500])
-        if self._row.external_call_id:
-            self._attach(self._row.external_call_id)
-        else:
-            self._spawn()
+        self._reach()
 
     def poll(self, seconds: float) -> None:
         """Wait up to ``seconds`` for the reply; afterward ``reply`` may be set.
@@ -213,15 +213,28 @@ class RemoteCall:
         if self._row is None or self._is_over:
             return
         call = self._call
+        if call is None and not self._has_claim:
+            return  # another caller makes it
+        confirmed: list[bool] = []
         if call is not None:
-            thread = threading.Thread(target=_cancel_quietly, args=(call, self.what, self._log), daemon=True)
+
+            def cancel() -> None:
+                confirmed.append(_cancel_quietly(call, self.what, self._log))
+
+            thread = threading.Thread(target=cancel, daemon=True)
             thread.start()
             thread.join(self._limits.cancel_s)
-            if thread.is_alive():
+        details = self._details(error_type, reason)
+        try:
+            if any(confirmed):
+                self._end("cancelled", error_details=details)
+            else:
                 self._log.warning(
-                    "%s: Modal did not confirm the cancellation within %g s", self.what, self._limits.cancel_s
+                    "%s: Modal did not confirm the cancellation; reconciliation asks for it again", self.what
                 )
-        self._end("cancelled", error_details=self._details(error_type, reason))
+                self._row = self._ledger.request_compute_cancel(self.row.id, details)
+        except Exception as error:  # noqa: BLE001 - what led to the cancellation matters more
+            self._log.warning("%s: its end could not be recorded (%s)", self.what, error)
 
     def tell(self) -> None:
         """Log in one line whether the call is queued or running, for how long, and its URL."""
@@ -238,16 +251,8 @@ class RemoteCall:
     # --- making and finding the call ------------------------------------------------------------------------------
 
     def _recorded(self) -> CallRow:
-        key, limits = self.request.call_key, self._limits
-        deadline = time.monotonic() + limits.intent_s
-        while time.monotonic() < deadline:
-            row = self._ledger.find_compute_call(key)
-            another = row is not None and row.state == "intent" and row.run_id not in (None, self._run_id)
-            if row is None or not another or _age(row.waiter_seen_at) > limits.intent_s:
-                break
-            time.sleep(min(1.0, limits.intent_s / 10))
         return self._ledger.record_compute_call(
-            key,
+            self.request.call_key,
             self.request.video_id,
             app_name=self._deployment.app,
             environment=self._deployment.environment,
@@ -257,6 +262,54 @@ class RemoteCall:
             run_id=self._run_id or None,
             estimated_minutes=self._estimated_minutes,
         )
+
+    def _reach(self) -> None:
+        """Resume the call, reuse its result, or make it, if no other caller is making it."""
+        while True:
+            if self.row.state == "succeeded":
+                if self._reuse():
+                    return
+                self._again("its outputs no longer exist")
+            elif self.row.state in ("failed", "cancelled"):
+                self._ended_ids.add(self.row.external_call_id or "")
+                message = (self.row.error_details or {}).get("message", "")
+                self._again(f"{self.row.state}: {message}"[:500])
+            if self.row.external_call_id:
+                self._attach(self.row.external_call_id)
+                return
+            self._has_claim = self._ledger.claim_compute_spawn(self.row.id, self._spawner, self._limits.intent_s)
+            if self._has_claim:
+                if not self._found_in_store():
+                    self._spawn()
+                return
+            time.sleep(min(1.0, self._limits.intent_s / 10))
+            self._row = self._ledger.find_compute_call(self.request.call_key) or self._recorded()
+
+    def _found_in_store(self) -> bool:
+        """Take the result, or the running call, of an attempt whose record was lost when its caller died."""
+        completed = records.read_completed(self._store, self.request)
+        if completed is not None:
+            self._log.info("%s: completed by a call that no run recorded; taking its result", self.what)
+            try:
+                completed.to_wire()
+            except EnvelopeError:  # too large for a message, and for a row
+                ref = records.completed_ref(self._store, self.request)
+                completed = completed.model_copy(update={"result": None, "result_ref": ref})
+            self.reply, self._repeated = completed, True
+            self._end("succeeded", reply=completed)
+            return True
+        keys = VideoKeys(self.request.tenant_id, self.request.video_id)
+        working = leases.working_call(self._store, keys, self.request.call_key)
+        if working is None or working in self._ended_ids:
+            return False
+        self._log.info("%s: %s, which no run recorded, does this work; resuming it", self.what, working)
+        self._join(working)
+        return True
+
+    def _join(self, call_id: str) -> None:
+        """Record a call that another caller made as this one's, and wait for it."""
+        self._row = self._ledger.spawn_compute_call(self.row.id, call_id)
+        self._attach(self.row.external_call_id or call_id)
 
     def _reuse(self) -> bool:
         """Reuse the result of an earlier call, if all its outputs still exist."""
@@ -273,7 +326,7 @@ class RemoteCall:
     def _again(self, reason: str) -> None:
         self._log.info("%s: restarted because %s", self.what, reason)
         self._row = self._ledger.respawn_compute_call(self.row.id, attempt=self.row.attempts, reason=reason)
-        self._call, self._running_from, self._graph_seen = None, None, False
+        self._call, self._running_from, self._graph_seen, self._unrecorded = None, None, False, None
 
     def _attach(self, call_id: str) -> None:
         self._call = _modal().FunctionCall.from_id(call_id)
@@ -298,20 +351,36 @@ class RemoteCall:
             raised = error_for(meaning, error, what=self.what, app=deployment.app, environment=deployment.environment)
             if not raised.retryable:
                 self._end("failed", error_details=self._details(type(error).__name__, str(raised)))
+            else:
+                self._ledger.claim_compute_spawn(self.row.id, self._spawner, 0.0)
             raise raised from error
-        self._row = self._ledger.spawn_compute_call(self.row.id, call.object_id, dashboard_url=url)
         self._queued_from = time.monotonic()
-        if self._row.external_call_id and self._row.external_call_id != call.object_id:
-            _cancel_quietly(call, self.what, self._log)
-            self._attach(self._row.external_call_id)
-            return
-        self._call = call
+        self._call, self._unrecorded = call, url
         self._log.info("%s: submitted to Modal, %s", self.what, url)
+        self._record_spawn()
+
+    def _record_spawn(self) -> None:
+        """Record the submitted call; while the ledger is away, the call goes on, and the next look tries again."""
+        assert self._call is not None
+        try:
+            self._row = self._ledger.spawn_compute_call(
+                self.row.id, self._call.object_id, dashboard_url=self._unrecorded
+            )
+        except Exception as error:
+            if not getattr(error, "retryable", False):
+                raise
+            self._log.warning("%s: submitted as %s, not recorded yet (%s)", self.what, self._call.object_id, error)
+            return
+        self._unrecorded = None
+        recorded = self._row.external_call_id
+        if recorded and recorded != self._call.object_id:
+            _cancel_quietly(self._call, self.what, self._log)
+            self._attach(recorded)
 
     # --- waiting --------------------------------------------------------------------------------------------------
 
     def _answered(self) -> None:
-        self._silent_since, self._pauses, self._pause_until = None, 0, 0.0
+        self._silent_since, self._unknown_since, self._pauses, self._pause_until = None, None, 0, 0.0
 
     def _not_ready(self) -> None:
         now = time.monotonic()
@@ -320,7 +389,7 @@ class RemoteCall:
             if self._running_from is None and self._has_begun():
                 self._running_from = now
                 self._log.info("%s: running", self.what)
-            self._ledger.touch_compute_call(self.row.id, running=self.is_running)
+            self._touch()
         spec, limits = FUNCTIONS[self.request.function], self._limits
         run_limit = spec.timeout_s + spec.startup_timeout_s + 120.0 if limits.run_s is None else limits.run_s
         if self._running_from is not None:
@@ -333,6 +402,17 @@ class RemoteCall:
                 "it stays in Modal's queue, and the next attempt resumes it"
             )
 
+    def _touch(self) -> None:
+        """Record that a run waits for the call. A ledger that is away does not disturb the call."""
+        if self._unrecorded is not None:
+            self._record_spawn()
+        try:
+            self._ledger.touch_compute_call(self.row.id, running=self.is_running)
+        except Exception as error:
+            if not getattr(error, "retryable", False):
+                raise
+            self._log.warning("%s: the ledger is away (%s); the call goes on", self.what, error)
+
     def _has_begun(self) -> bool:
         """Return whether a container has started the call; False if that is unknown."""
         assert self._call is not None
@@ -341,7 +421,7 @@ class RemoteCall:
         except Exception as error:  # noqa: BLE001 - only a look; the next poll will say if something is wrong
             self._log.debug("%s: no call graph (%s)", self.what, type(error).__name__)
             return False
-        own = [entry for entry in inputs if entry.function_call_id == self.row.external_call_id]
+        own = [entry for entry in inputs if entry.function_call_id == self._call.object_id]
         self._graph_seen = bool(own)
         return any(entry.task_id for entry in own)
 
@@ -352,16 +432,32 @@ class RemoteCall:
         if meaning in (Meaning.TRANSIENT, Meaning.THROTTLED):
             self._wait_out(meaning, error, raised)
             return
-        if meaning is Meaning.EXPIRED and not self._lost:
-            self._lost = True
-            self._again(f"Modal no longer has it ({type(error).__name__})")
-            self._reattached = False
-            self._spawn()
-            return
+        if meaning is Meaning.EXPIRED:
+            if not self._is_certain(error):
+                return
+            if not self._lost:
+                self._lost = True
+                self._ended_ids.add(self.row.external_call_id or "")
+                self._again(f"Modal no longer has it ({type(error).__name__})")
+                self._reattached = False
+                self._reach()
+                return
         state: Literal["cancelled", "failed"] = "cancelled" if meaning is Meaning.CANCELLED else "failed"
         if meaning is not Meaning.FORBIDDEN:  # a wrong token says nothing of the call; it may well be running
             self._end(state, error_details=self._details(type(error).__name__, str(raised)))
         raise raised from error
+
+    def _is_certain(self, error: BaseException) -> bool:
+        """Return whether Modal really lost the call; one answer that it does not know it may be a mistake."""
+        if type(error).__name__ != "NotFoundError":
+            return True
+        now = time.monotonic()
+        self._unknown_since = now if self._unknown_since is None else self._unknown_since
+        if now - self._unknown_since >= self._limits.lost_s:
+            self._unknown_since = None
+            return True
+        self._pause_until = now + min(1.0, self._limits.lost_s / 3)
+        return False
 
     def _wait_out(self, meaning: Meaning, error: BaseException, raised: ComputeError) -> None:
         """Pause before the same id is polled again; the call itself continues."""
@@ -380,6 +476,8 @@ class RemoteCall:
     # --- ends -----------------------------------------------------------------------------------------------------
 
     def _finish(self, message: object) -> None:
+        if self._unrecorded is not None:
+            self._record_spawn()
         try:
             reply = CallReply.from_wire(message)
             if reply.call_key != self.request.call_key and reply.failure is None:
@@ -388,6 +486,9 @@ class RemoteCall:
             raised = ComputeMisconfigured(f"{self.what}: {error}; deploy the app again with `{DEPLOY_COMMAND}`")
             self._end("failed", error_details=self._details("EnvelopeError", str(raised)))
             raise raised from error
+        if reply.failure is not None and reply.failure.kind == "busy":
+            self._leave_to(reply.failure.message)
+            return
         if reply.failure is not None:
             self._end("failed", reply=reply, error_details=self._details(reply.failure.type, reply.failure.message))
             self._log.warning("%s: failed remotely\n%s", self.what, reply.failure.traceback)
@@ -402,6 +503,21 @@ class RemoteCall:
                 self.request.code_version,
                 DEPLOY_COMMAND,
             )
+
+    def _leave_to(self, call_id: str) -> None:
+        """Wait for the call that does the same work; this one ended at once.
+
+        Raises:
+            ComputeUnavailable: that call is unknown; the next attempt finds its result or does the work.
+        """
+        own = self.row.external_call_id
+        if not call_id or call_id in (own, *self._ended_ids):
+            raised = ComputeUnavailable(f"{self.what}: another call does the same work")
+            self._end("failed", error_details=self._details("HeldElsewhere", str(raised)))
+            raise raised
+        self._ended_ids.add(own or "")
+        self._again(f"{call_id} does the same work")
+        self._join(call_id)
 
     @property
     def _is_over(self) -> bool:

@@ -6,6 +6,7 @@ import enum
 
 from captionacc_dagster.compute.base import (
     ComputeError,
+    ComputeForbidden,
     ComputeMisconfigured,
     ComputeTimeout,
     ComputeUnavailable,
@@ -53,6 +54,10 @@ def meaning_of(error: BaseException, *, waiting: bool) -> Meaning:
         return Meaning.MISSING
     if isinstance(error, e.InternalFailure | e.RemoteError):
         return Meaning.DIED
+    # While a call is polled, a refused poll says nothing of the call.
+    of_the_poll = e.ConflictError | e.InvalidError | e.AlreadyExistsError | e.UnimplementedError | e.DataLossError
+    if waiting and isinstance(error, of_the_poll):
+        return Meaning.TRANSIENT
     passing = (
         e.ServiceError,
         e.InternalError,
@@ -83,7 +88,7 @@ def error_for(meaning: Meaning, error: BaseException, *, what: str, app: str, en
     if meaning is Meaning.TIMED_OUT:
         return ComputeTimeout(f"{what}: Modal stopped it at its time limit ({said})")
     if meaning is Meaning.FORBIDDEN:
-        return ComputeMisconfigured(
+        return ComputeForbidden(
             f"{what}: Modal refuses the token ({said}); set MODAL_TOKEN_ID and MODAL_TOKEN_SECRET, or `modal token new`"
         )
     if meaning is Meaning.MISSING:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from captionacc_dagster.captioning.captions import Progress
-from captionacc_dagster.compute.base import ComputeError
+from captionacc_dagster.compute.base import ComputeError, ComputeForbidden
 from captionacc_dagster.compute.envelope import CallReply
 from captionacc_dagster.compute.modal_calls import RemoteCall, WaitLimits
 
@@ -14,8 +14,8 @@ from captionacc_dagster.compute.modal_calls import RemoteCall, WaitLimits
 def wait_for(calls: Sequence[RemoteCall], limits: WaitLimits, progress: Progress | None = None) -> list[CallReply]:
     """Make all calls, wait for their replies, and return these in the same order.
 
-    An interruption (the run is cancelled) cancels the open calls. After a retryable error they continue, so that the
-    next run resumes them; any other error cancels them.
+    An interruption (the run is cancelled) cancels the open calls. After a retryable error, or when Modal refuses the
+    token, they continue, so that the next run resumes them; any other error of a call cancels them.
     """
     stage = calls[0].request.function.replace("_", " ") + " on Modal"
     reported = time.monotonic()
@@ -34,7 +34,7 @@ def wait_for(calls: Sequence[RemoteCall], limits: WaitLimits, progress: Progress
                 for call in waiting:
                     call.tell()
     except ComputeError as error:
-        if not error.retryable:
+        if not error.retryable and not isinstance(error, ComputeForbidden):
             _cancel_all(calls, f"another part failed: {error}")
         raise
     except Exception:

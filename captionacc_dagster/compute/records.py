@@ -59,12 +59,14 @@ def read_completed(store: ObjectStore, request: CallRequest) -> CallReply | None
     return reply if all(store.file_exists(key) for key in written_last) else None
 
 
-def write_completed(store: ObjectStore, request: CallRequest, reply: CallReply) -> ObjectRef:
-    """Record that the call's outputs are complete, with the result, and return a reference to the record."""
-    key = _key(request)
-    content = canonical_json(reply.model_dump(mode="json"))
-    store.upload_file(key, content, content_type="application/json")
-    return ObjectRef.to_content(key, content)
+def write_completed(store: ObjectStore, request: CallRequest, reply: CallReply) -> None:
+    """Record that the call's outputs are complete, with the result."""
+    store.upload_file(_key(request), canonical_json(reply.model_dump(mode="json")), content_type="application/json")
+
+
+def completed_ref(store: ObjectStore, request: CallRequest) -> ObjectRef:
+    """Return a reference to the record of the completed work."""
+    return ObjectRef.to_content(_key(request), store.download_to_bytes(_key(request)))
 
 
 def read_result(store: ObjectStore, reply: CallReply) -> Any:

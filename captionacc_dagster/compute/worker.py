@@ -21,6 +21,7 @@ from captionacc_dagster.compute.envelope import (
     RemoteFailure,
     Worker,
 )
+from captionacc_dagster.compute.leases import HeldElsewhere, Lease
 from captionacc_dagster.compute.results import CaptionSpan
 from captionacc_dagster.compute.segmented import crop_and_infer_segment
 from captionacc_dagster.storage.base import ObjectStore
@@ -37,10 +38,15 @@ def answer(
     store: ObjectStore,
     create_engine: Callable[[EngineChoice], OcrEngine],
     device: str,
+    call_id: str = "",
 ) -> dict[str, Any]:
     """Do the requested work and return the reply; errors of the work become part of the reply.
 
-    Work that an earlier call completed is not done again. A cancellation, which is not an ``Exception``, propagates.
+    Work that an earlier call completed is not done again, and work that another call does now is left to that one: the
+    reply says ``busy`` and names it. A cancellation, which is not an ``Exception``, propagates.
+
+    Args:
+        call_id: Modal's id of this call.
     """
     started_at, started = time.time(), time.monotonic()
 
@@ -51,20 +57,33 @@ def answer(
     call_key = str(message.get("call_key", "")) if isinstance(message, Mapping) else ""
     try:
         request = CallRequest.from_wire(message)
-        completed = records.read_completed(store, request)
-        if completed is not None:
-            completed = completed.model_copy(update={"worker": worker(reused=True)})
-        else:
-            result = _run(request, store, create_engine(request.engine))
-            completed = CallReply(call_key=call_key, worker=worker(), result=result)
-        ref = records.write_completed(store, request, completed)
+        completed = _completed_before(request, store, worker)
+        if completed is None:
+            with Lease(store, request, call_id) as lease:
+                engine = create_engine(request.engine)
+                lease.confirm()
+                # The worker that had the lease until now has completed it, perhaps.
+                completed = _completed_before(request, store, worker)
+                if completed is None:
+                    result = _run(request, store, engine)
+                    completed = CallReply(call_key=call_key, worker=worker(), result=result)
+                    records.write_completed(store, request, completed)
         try:
             return completed.to_wire()
         except EnvelopeError:
+            ref = records.completed_ref(store, request)
             return completed.model_copy(update={"result": None, "result_ref": ref}).to_wire()
+    except HeldElsewhere as error:
+        failure = RemoteFailure.of(error).model_copy(update={"kind": "busy", "message": error.call_id})
+        return CallReply(call_key=call_key, worker=worker(), failure=failure).to_wire()
     except Exception as error:  # noqa: BLE001 - every error must reach the caller as a message
         failure = RemoteFailure.of(error)
         return CallReply(call_key=call_key, worker=worker(), failure=failure).to_wire()
+
+
+def _completed_before(request: CallRequest, store: ObjectStore, worker: Callable[..., Worker]) -> CallReply | None:
+    completed = records.read_completed(store, request)
+    return None if completed is None else completed.model_copy(update={"worker": worker(reused=True)})
 
 
 def _run(request: CallRequest, store: ObjectStore, engine: OcrEngine) -> Any:

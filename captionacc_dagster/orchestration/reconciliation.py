@@ -27,7 +27,7 @@ from captionacc_dagster.orchestration.workers import (
 )
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.errors import StorageError
-from captionacc_dagster.storage.keys import VideoKeys
+from captionacc_dagster.storage.keys import InvalidKey, VideoKeys
 from captionacc_dagster.tags import TIER_SOURCE_TAG, TIER_TAG, VIDEO_TAG
 
 # A request is launched shortly before its run is visible everywhere, and a run ends shortly before its outcome is
@@ -85,7 +85,7 @@ def reconcile_all(
         _forgotten_locks(instance, catalog),
         _interrupted_versions(instance, catalog, store, now),
         _forgotten_videos(instance, catalog, now),
-        _forgotten_calls(catalog),
+        _forgotten_calls(instance, catalog, store),
     )
     for step in steps:
         for line in step:
@@ -136,7 +136,7 @@ def clean_up(instance: DagsterInstance, catalog: Catalog, store: ObjectStore, no
         keys = VideoKeys(str(video.tenant_id), str(video.id))
         try:
             count = store.delete_prefix(keys.client_prefix) + store.delete_prefix(keys.server_prefix)
-        except StorageError as error:
+        except (StorageError, InvalidKey) as error:
             # One video must not keep those of other tenants.
             lines.append(f"deleted video {video.id}: objects could not be removed yet: {error}")
             continue
@@ -231,7 +231,7 @@ def _interrupted_versions(
         try:
             count = store.delete_prefix(keys.cropped_frames_prefix(version.version))
             store.delete_file(keys.extents_db(version.version))
-        except StorageError as error:
+        except (StorageError, InvalidKey) as error:
             yield f"{name}: objects could not be removed yet: {error}"
             continue
         catalog.mark_cropped_frames_version_cleaned(version.video_id, version.version)
@@ -258,14 +258,18 @@ def _forgotten_videos(instance: DagsterInstance, catalog: Catalog, now: datetime
         yield f"video {video.id}: marked as failed, because no run works on it"
 
 
-def _forgotten_calls(catalog: Catalog) -> Iterator[str]:
+def _forgotten_calls(instance: DagsterInstance, catalog: Catalog, store: ObjectStore) -> Iterator[str]:
     """Cancel remote calls that no run waits for; they cost money until they end."""
     if not catalog.list_compute_calls(waiter_unseen_since=datetime.now(UTC) - UNSEEN_CALL, limit=1).items:
         return
     # Modal is an optional package, so it is imported only if the ledger contains calls.
     from captionacc_dagster.compute import modal_backend
 
-    for call_id in modal_backend.reconcile(catalog, unseen_for=UNSEEN_CALL):
+    def is_running(run_id: str) -> bool:
+        run = instance.get_run_by_id(run_id)
+        return run is not None and not run.is_finished
+
+    for call_id in modal_backend.reconcile(catalog, store, unseen_for=UNSEEN_CALL, is_running=is_running):
         yield f"remote call {call_id or 'that was never submitted'}: cancelled, because no run waits for it"
 
 

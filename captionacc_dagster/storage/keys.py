@@ -227,6 +227,14 @@ class VideoKeys:
         """Return the key of an input or record of a compute call, by its name (``a-z 0-9 . _ -``)."""
         return check_key(f"{self.compute_prefix}{name}.json")
 
+    def lease_prefix(self, call_key: str) -> str:
+        """Return the prefix of the leases of a compute call, by the call's key (64 hex digits)."""
+        return f"{self.compute_prefix}leases/{call_key}/"
+
+    def lease(self, call_key: str, token: str, part: str) -> str:
+        """Return the key of a part (``claim``, ``beat``) of one worker's lease."""
+        return check_key(f"{self.lease_prefix(call_key)}{token}.{part}.json")
+
     @property
     def captions_db(self) -> str:
         """Key of the database of captions."""

@@ -35,6 +35,7 @@ QUICK = WaitLimits(
     throttled_s=0.2,
     cancel_s=5,
     intent_s=0.5,
+    lost_s=0.3,
 )
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from dagster import DagsterRunStatus
+from dagster._core.test_utils import create_run_for_test
 
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres
 from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.compute.base import ComputeUnavailable
-from captionacc_dagster.orchestration.reconciliation import reconcile_all
+from captionacc_dagster.orchestration.reconciliation import _forgotten_calls, reconcile_all
 from captionacc_dagster.storage.local import LocalObjectStore
 from captionacc_dagster_tests.compute.conftest import AddVideo, MakeBackend, StoredVideo, limits, rows_of
 from captionacc_dagster_tests.compute.modal_server import ModalServer, Outcome
@@ -56,6 +58,37 @@ def test_calls_whose_run_died_are_cancelled_and_others_go_on(
     assert row.state == "cancelled"
     assert (row.error_details or {})["error_type"] == "Abandoned"
     assert rows_of(ledger, waited_for)[0].state == "spawned"
+
+
+@pytest.mark.parametrize("hours", [1, 24])
+def test_a_jump_of_the_clock_ends_no_call_that_a_run_waits_for(
+    modal_server: ModalServer,
+    make_backend: MakeBackend,
+    video: StoredVideo,
+    ledger: PostgresCatalog,
+    ledger_url: str,
+    postgres_server: EmbeddedPostgres,
+    tmp_path: Path,
+    hours: int,
+) -> None:
+    modal_server.always(Outcome("queued"))
+    with postgres_instance(postgres_server) as instance:
+        run = create_run_for_test(instance, status=DagsterRunStatus.STARTED)
+        with pytest.raises(ComputeUnavailable):
+            make_backend(limits=limits(queue_s=0.2), run_id=run.run_id).extract_frames_and_ocr(*video.where)
+        with psycopg.connect(ledger_url, autocommit=True) as connection:
+            connection.execute(
+                "update captionacc.compute_calls set waiter_seen_at = waiter_seen_at - make_interval(hours => %s)"
+                " where video_id = %s",
+                (hours + 2, video.keys.video_id),
+            )
+        cancelled = list(_forgotten_calls(instance, ledger, LocalObjectStore(tmp_path / "objects")))
+        call_id = _call_id(ledger, video)
+        assert not [line for line in cancelled if call_id in line]
+        assert not modal_server.calls[call_id].cancelled
+        instance.report_run_canceled(run)
+        cancelled = list(_forgotten_calls(instance, ledger, LocalObjectStore(tmp_path / "objects")))
+        assert [line for line in cancelled if call_id in line]
 
 
 def _call_id(ledger: PostgresCatalog, video: StoredVideo) -> str:

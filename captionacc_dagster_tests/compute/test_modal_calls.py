@@ -19,6 +19,7 @@ from captionacc_dagster.catalog.models import ComputeCall
 from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.compute.base import ComputeTimeout, ComputeUnavailable, QuotaExceeded
 from captionacc_dagster.compute.modal_backend import ModalCompute, reconcile
+from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster_tests.compute.conftest import (
     AddVideo,
     MakeBackend,
@@ -218,7 +219,7 @@ def test_a_call_lost_twice_is_given_up_for_this_try(
     modal_server: ModalServer, backend: ModalCompute, video: StoredVideo, ledger: PostgresCatalog
 ) -> None:
     modal_server.always(Outcome("hang"))
-    modal_server.inject("FunctionGetOutputs", *[Fault(status=Status.NOT_FOUND)] * 2)
+    modal_server.inject("FunctionGetOutputs", *[Fault(status=Status.NOT_FOUND)] * 50)
     with pytest.raises(ComputeUnavailable, match="lost the call twice"):
         backend.extract_frames_and_ocr(*video.where)
     assert len(modal_server.calls) == 2
@@ -275,7 +276,9 @@ def test_a_cancellation_that_modal_does_not_answer_is_not_waited_for_forever(
     backend = make_backend(limits=limits(run_s=0.5, cancel_s=0.3))
     with pytest.raises(ComputeTimeout, match="still running"):
         backend.extract_frames_and_ocr(*video.where)
-    assert rows_of(ledger, video)[0].state == "cancelled"
+    [row] = rows_of(ledger, video)
+    assert row.state in ("spawned", "running")
+    assert row.cancel_requested_at is not None
 
 
 @pytest.mark.recovery
@@ -350,27 +353,35 @@ def test_a_video_with_too_many_frames_is_refused(
 
 @pytest.mark.recovery
 def test_reconcile_ends_what_nobody_waits_for_and_leaves_the_rest(
-    modal_server: ModalServer, make_backend: MakeBackend, video: StoredVideo, ledger: PostgresCatalog
+    modal_server: ModalServer,
+    make_backend: MakeBackend,
+    video: StoredVideo,
+    ledger: PostgresCatalog,
+    store: ObjectStore,
 ) -> None:
     modal_server.always(Outcome("queued"))
     with pytest.raises(ComputeUnavailable):
         make_backend(limits=limits(queue_s=0.2)).extract_frames_and_ocr(*video.where)
     [call] = modal_server.calls.values()
-    assert call.id not in reconcile(ledger, unseen_for=timedelta(hours=1))
+    assert call.id not in reconcile(ledger, store, unseen_for=timedelta(hours=1))
     assert not call.cancelled
-    assert call.id in reconcile(ledger, unseen_for=timedelta(0), limit=500)
+    assert call.id in reconcile(ledger, store, unseen_for=timedelta(0), limit=500)
     assert call.cancelled
     assert rows_of(ledger, video)[0].state == "cancelled"
 
 
 @pytest.mark.recovery
 def test_reconcile_keeps_a_call_that_could_not_be_cancelled(
-    modal_server: ModalServer, make_backend: MakeBackend, video: StoredVideo, ledger: PostgresCatalog
+    modal_server: ModalServer,
+    make_backend: MakeBackend,
+    video: StoredVideo,
+    ledger: PostgresCatalog,
+    store: ObjectStore,
 ) -> None:
     modal_server.always(Outcome("queued"))
     with pytest.raises(ComputeUnavailable):
         make_backend(limits=limits(queue_s=0.2)).extract_frames_and_ocr(*video.where)
     [call] = modal_server.calls.values()
     modal_server.inject("FunctionCallCancel", *[Fault(status=Status.UNAVAILABLE)] * 400)
-    assert call.id not in reconcile(ledger, unseen_for=timedelta(0), limit=500)
+    assert call.id not in reconcile(ledger, store, unseen_for=timedelta(0), limit=500)
     assert rows_of(ledger, video)[0].state == "spawned"

@@ -8,12 +8,15 @@ import pickle
 import sys
 import traceback
 
+from modal._runtime.execution_context import _set_current_context_ids
+
 
 def main() -> None:
     # Whatever the function prints must not get into the answer.
     answer = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    module_name, function_name = sys.argv[1:]
+    module_name, function_name, call_id = sys.argv[1:]
+    _set_current_context_ids([f"in-{call_id}"], [call_id], [""])
     args, kwargs = pickle.loads(sys.stdin.buffer.read())
     try:
         function = getattr(importlib.import_module(module_name), function_name)

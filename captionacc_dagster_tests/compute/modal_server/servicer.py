@@ -45,6 +45,8 @@ class Call:
     result: api_pb2.GenericResult | None = None
     cancelled: bool = False
     containers_terminated: bool = False
+    container_s: float | None = None
+    reply: Any = None
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     process: asyncio.subprocess.Process | None = None
     task: asyncio.Task[None] | None = None
@@ -58,7 +60,7 @@ class Servicer:
 
     def __init__(self, server: ModalServer) -> None:
         self._server = server
-        self._numbers = itertools.count(1)
+        self._numbers = _NUMBERS
         self._by_idempotency_key: dict[str, Call] = {}
         self._objects: dict[str, str] = {}
 
@@ -300,16 +302,20 @@ class Servicer:
             _CONTAINER,
             self._server.modules[call.function],
             call.function,
+            call.id,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             env=self._server.container_env,
         )
+        began = time.monotonic()
         output, _ = await call.process.communicate(args)
+        call.container_s = time.monotonic() - began
         if not output:
             self._end(call, *_ENDS["evicted"])
             return
         kind, value = pickle.loads(output)
         if kind == "result":
+            call.reply = value
             self._end(call, _RESULT.GENERIC_STATUS_SUCCESS, data=pickle.dumps(value))
         else:
             error, text = value
@@ -339,3 +345,5 @@ def _handle(name: str) -> api_pb2.FunctionHandleMetadata:
 
 
 NO_FAULT = Fault()
+# No id comes twice in one session: the ledger keeps those of earlier servers.
+_NUMBERS = itertools.count(1)
