@@ -89,6 +89,8 @@ def _read(
     run: VideoRun, compute: ComputeBackend, rows: list[StoredCaption], progress: Progress | None
 ) -> list[OcrUpdate]:
     """Read the captions; one that cannot be read gets its error and keeps its earlier text."""
+    if not rows:
+        return []
     results = compute.generate_caption_ocr(
         run.keys.video,
         run.keys.tenant_id,
@@ -129,10 +131,11 @@ def _chosen(run: VideoRun, previous: Path | None, path: Path, caption_ids: list[
         raise BadInput(f"{run.video.filename}: no captions yet; run crop_and_infer first")
     previous.rename(path)
     rows = {row.id: row for row in captions_database.read_captions(path)}
-    missing = [str(number) for number in caption_ids if number not in rows]
-    if missing:
-        raise BadInput(f"{run.video.filename}: no caption {', '.join(missing)}")
-    return [rows[number] for number in dict.fromkeys(caption_ids)]
+    wanted = dict.fromkeys(caption_ids)
+    # A person may undo a split or delete a caption before its reading begins: then there is nothing to read.
+    if gone := [str(number) for number in wanted if number not in rows]:
+        run.context.log.info("captions %s are gone; nobody needs their reading any more", ", ".join(gone))
+    return [rows[number] for number in wanted if number in rows]
 
 
 def _take_over_extents(run: VideoRun, store: ObjectStore, previous: Path | None, path: Path) -> None:

@@ -263,6 +263,15 @@ def test_chosen_captions_that_cannot_be_read_say_why_and_keep_their_text(harness
     assert captions_of(harness, video, tmp_path) == {1: ("Good evening.", "error", "the crop region is empty")}
     assert harness.catalog.get_video_metadata(video.id).text_status == "annotate"
     assert request_state(harness, video.id, OCR) == "failed"
+
+    # A split that was undone before its reading began: nothing to read is no failure.
+    harness.catalog.request_caption_ocr(video.id, [19])
+    config = {"ops": {"captions_db": {"config": {"caption_ids": [19]}}}}
+    done = harness.run(OCR, video, run_config=config)
+    assert done.success
+    assert all(evaluation.passed for evaluation in done.get_asset_check_evaluations() if evaluation.blocking)
+    assert request_state(harness, video.id, OCR) == "succeeded"
+    assert captions_of(harness, video, tmp_path) == {1: ("Good evening.", "error", "the crop region is empty")}
     harness.nothing_is_left_behind()
 
 
