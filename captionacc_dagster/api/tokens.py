@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 import time
@@ -12,6 +13,7 @@ from uuid import UUID
 
 import httpx
 import jwt
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
@@ -22,6 +24,8 @@ ASYMMETRIC: Final = frozenset({"RS256", "RS384", "RS512", "ES256", "ES384", "ES5
 LEEWAY_S = 10
 _LONGEST_TOKEN = 8192
 _MOST_KEYS = 50
+_LARGEST_KEYS = 256 * 1024  # bytes
+_LEAST_RSA_BITS = 2048
 
 
 class InvalidToken(Exception):
@@ -91,31 +95,45 @@ class PublishedKeys:
 
     def _fetch(self, now: float) -> None:
         try:
-            answer = httpx.get(self._url, timeout=self._timeout_s, follow_redirects=False)
-            answer.raise_for_status()
-            published = answer.json()["keys"]
-            keys = {}
-            for entry in published[:_MOST_KEYS]:
-                key = _usable(entry)
-                if key is not None:
-                    keys[entry["kid"]] = key
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            published = json.loads(self._download())["keys"]
+            if not isinstance(published, list):
+                raise TypeError("keys is not a list")
+            usable = [(entry, _usable(entry)) for entry in published[:_MOST_KEYS]]
+            keys = {entry["kid"]: key for entry, key in usable if key is not None}
+        except (httpx.HTTPError, ValueError, KeyError, TypeError, RecursionError) as error:
             # Known keys remain valid: a new token may have to wait, but existing ones must not fail.
             _log.warning("the keys of user tokens could not be fetched: %s", type(error).__name__)
             return
         self._keys = keys
         self._fetched_at = now
 
+    def _download(self) -> bytes:
+        """Return the document, if all of it arrives in time and it is no larger than any set of keys."""
+        deadline = time.monotonic() + self._timeout_s
+        content = bytearray()
+        with httpx.stream("GET", self._url, timeout=self._timeout_s, follow_redirects=False) as answer:
+            answer.raise_for_status()
+            for part in answer.iter_bytes():
+                content += part
+                if len(content) > _LARGEST_KEYS or time.monotonic() > deadline:
+                    raise ValueError("the keys are too large or arrive too slowly")
+        return bytes(content)
 
-def _usable(entry: Mapping[str, Any]) -> PyJWK | None:
-    """Return an entry as a public signing key; None for anything else, especially shared secrets."""
+
+def _usable(entry: Any) -> PyJWK | None:
+    """Return an entry as a public signing key; None for anything else, especially shared secrets and weak keys."""
+    if not isinstance(entry, Mapping):
+        return None
     if entry.get("kty") == "oct" or entry.get("use", "sig") != "sig" or not isinstance(entry.get("kid"), str):
+        return None
+    if "d" in entry:  # a private key: whoever reads the document can sign with it
         return None
     try:
         key = PyJWK(dict(entry))
-    except PyJWTError:
+        strong = not isinstance(key.key, RSAPublicKey) or key.key.key_size >= _LEAST_RSA_BITS
+    except (PyJWTError, ValueError, TypeError, KeyError, ArithmeticError):
         return None
-    return key if key.algorithm_name in ASYMMETRIC else None
+    return key if strong and key.algorithm_name in ASYMMETRIC else None
 
 
 class TokenVerifier:

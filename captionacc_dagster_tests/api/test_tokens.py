@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
@@ -49,6 +50,8 @@ class Keys:
         ]
         self.asked = 0
         self.status = 200
+        self.body: bytes | None = None
+        self.drip_s = 0.0
         self.url = ""
 
 
@@ -67,10 +70,17 @@ def _published(state: Keys) -> Iterator[None]:
 
         def do_GET(self) -> None:
             state.asked += 1
-            body = json.dumps({"keys": state.entries}).encode()
+            body = json.dumps({"keys": state.entries}).encode() if state.body is None else state.body
             self.send_response(state.status)
+            self.send_header("Location", "/elsewhere")
             self.end_headers()
-            self.wfile.write(body)
+            if not state.drip_s:
+                self.wfile.write(body)
+                return
+            with contextlib.suppress(OSError):
+                for number in range(len(body)):
+                    self.wfile.write(body[number : number + 1])
+                    time.sleep(state.drip_s)
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     state.url = f"http://127.0.0.1:{server.server_address[1]}/auth/v1/.well-known/jwks.json"
@@ -205,6 +215,63 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+LIES = {
+    "no JSON": b"<html>",
+    "nothing": b"",
+    "a list": b"[]",
+    "keys that are no list": b'{"keys": {"rsa": 1}}',
+    "keys that are text": b'{"keys": "rsa"}',
+    "nested without end": b'{"keys": ' + b"[" * 100_000,
+    "as large as it likes": b'{"keys": [' + b" " * 5_000_000 + b"]}",
+    "not UTF-8": b'{"keys": [\xff]}',
+}
+
+
+@pytest.mark.parametrize("body", LIES.values(), ids=LIES)
+def test_a_document_that_lies_is_no_answer(keys: Keys, body: bytes) -> None:
+    keys.body = body
+    with pytest.raises(KeysUnavailable):
+        verifier(PublishedKeys(keys.url)).verify(
+            jwt.encode(claims_of(USER), RSA_KEY, algorithm="RS256", headers={"kid": "rsa"})
+        )
+
+
+@pytest.mark.parametrize("status", [301, 302, 404, 500])
+def test_another_answer_than_the_document_is_none(keys: Keys, status: int) -> None:
+    keys.status = status
+    with pytest.raises(KeysUnavailable):
+        verifier(PublishedKeys(keys.url)).verify(
+            jwt.encode(claims_of(USER), RSA_KEY, algorithm="RS256", headers={"kid": "rsa"})
+        )
+
+
+def test_one_bad_entry_does_not_spoil_the_others(keys: Keys) -> None:
+    weak = rsa.generate_private_key(65537, 1024)
+    private = {**json.loads(RSAAlgorithm.to_jwk(RSA_KEY)), "kid": "private", "use": "sig", "alg": "RS256"}
+    good, odd = keys.entries[0], [None, 7, "key", [], {"kid": ["a"]}, {"kty": "RSA", "kid": "n", "n": "!", "e": "AQAB"}]
+    keys.entries = [*odd, _public(weak, "weak", RSAAlgorithm, alg="RS256"), private, {"kty": "EC", "kid": "x"}, good]
+    published = PublishedKeys(keys.url)
+    assert (
+        verifier(published)
+        .verify(jwt.encode(claims_of(USER), RSA_KEY, algorithm="RS256", headers={"kid": "rsa"}))
+        .user_id
+        == USER
+    )
+    for kid, key in (("weak", weak), ("private", RSA_KEY)):
+        with pytest.raises(InvalidToken, match="not known"):
+            verifier(published).verify(jwt.encode(claims_of(USER), key, algorithm="RS256", headers={"kid": kid}))
+
+
+def test_keys_that_drip_are_not_waited_for(keys: Keys) -> None:
+    keys.drip_s = 0.05
+    began = time.monotonic()
+    with pytest.raises(KeysUnavailable):
+        verifier(PublishedKeys(keys.url, timeout_s=0.5)).verify(
+            jwt.encode(claims_of(USER), RSA_KEY, algorithm="RS256", headers={"kid": "rsa"})
+        )
+    assert time.monotonic() - began < 5
 
 
 def test_keys_are_kept_and_fetched_again_for_an_unknown_id(keys: Keys) -> None:

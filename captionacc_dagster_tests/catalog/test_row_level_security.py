@@ -277,6 +277,21 @@ def test_an_insert_does_not_tell_whether_an_id_exists(supabase_lite: SupabaseLit
     assert added.status_code == 201
 
 
+@pytest.mark.parametrize("character", ["\x1b", "\n", "\x7f", "\x9b"])
+def test_names_hold_no_control_characters(
+    supabase_lite: SupabaseLite, houses: tuple[House, House], character: str
+) -> None:
+    house = houses[0]
+    name = f"red{character}31m"
+    with visit(supabase_lite, house.owner) as owner:
+        assert owner.denied("PATCH", "videos", {"filename": name}, id=f"eq.{house.video_id}")
+        assert owner.denied("PATCH", "videos", {"lang": name}, id=f"eq.{house.video_id}")
+        assert owner.denied("PATCH", "tenants", {"name": name}, id=f"eq.{house.tenant_id}")
+        assert owner.denied("PATCH", "user_profiles", {"display_name": name}, id=f"eq.{house.member}")
+        kept = owner.change("PATCH", "videos", {"filename": "ünïcode – 字幕.mp4"}, id=f"eq.{house.video_id}")
+        assert kept.json()[0]["filename"] == "ünïcode – 字幕.mp4"
+
+
 def test_ids_are_issued_to_approved_users_and_not_without_end(
     supabase_lite: SupabaseLite, houses: tuple[House, House]
 ) -> None:
