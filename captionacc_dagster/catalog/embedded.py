@@ -234,7 +234,8 @@ class EmbeddedPostgres:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.folder.chmod(0o700)
             account.own(self.folder)
-            account.open_way_to(self.folder)
+            for path in (self.folder, binaries(self.version) / "postgres"):
+                account.check_way_to(path, self.folder.parent)
         except OSError as error:
             raise EmbeddedPostgresError(f"{self.folder}: {error.strerror or error}") from error
 
@@ -257,10 +258,11 @@ class EmbeddedPostgres:
         Raises:
             EmbeddedPostgresError: it failed; the message contains its output.
         """
+        account = server_account(self.data)
         # Output goes to a file: the server would inherit a pipe, which would then never close.
         with tempfile.TemporaryFile() as output:
             done = subprocess.run(
-                [str(binaries(self.version) / program), *arguments],
+                account.command([str(binaries(self.version) / program), *arguments]),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -268,7 +270,7 @@ class EmbeddedPostgres:
                 env=_clean_environment(),
                 check=False,
                 timeout=timeout,
-                **server_account(self.data).as_subprocess(),
+                **account.as_subprocess(),
             )
             if done.returncode != 0:
                 output.seek(0)
@@ -286,7 +288,6 @@ class EmbeddedPostgres:
         if (self.data / "PG_VERSION").exists():
             self._check_version()
             return
-        account.open_programs(binaries(self.version))
         fresh = self.folder / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
         locale = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8") if self.version >= 17 else ()
@@ -341,7 +342,6 @@ class EmbeddedPostgres:
         return "".join(f"{name} = '{value.replace(chr(39), chr(39) * 2)}'\n" for name, value in settings.items())
 
     def _launch(self, account: ServerAccount) -> None:
-        account.open_programs(binaries(self.version))
         self._make_socket_folder(account)
         config = self.data / "captionacc.conf"
         config.write_text(self._configuration(), encoding="utf-8")
@@ -404,6 +404,7 @@ class EmbeddedPostgres:
                 sys.executable, "-I", "-S", str(_KEEPER), str(self.folder), str(self.socket_folder),
                 str(binaries(self.version)), str(account.uid), str(account.gid),
                 str(LINGER_S if self._durable else _LINGER_IN_TESTS_S),
+                *account.command([]),
             ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

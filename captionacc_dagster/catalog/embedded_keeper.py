@@ -1,6 +1,6 @@
 """Keep an embedded Postgres running for its users and stop it after the last one.
 
-``python -I -S embedded_keeper.py FOLDER SOCKET BIN UID GID LINGER``: a separate program that uses only the standard
+``python -I -S embedded_keeper.py FOLDER SOCKET BIN UID GID LINGER [PREFIX…]``: a separate program that uses only the standard
 library, because it must outlive all our processes, even those that are killed. The locks are explained in
 :mod:`captionacc_dagster.catalog.embedded`.
 """
@@ -67,11 +67,14 @@ def remove_socket_folder(folder: Path, socket: Path) -> None:
 class Keeper:
     """Watches one server."""
 
-    def __init__(self, folder: Path, socket: Path, programs: Path, uid: int, gid: int, linger_s: float) -> None:
+    def __init__(
+        self, folder: Path, socket: Path, programs: Path, uid: int, gid: int, linger_s: float, prefix: list[str]
+    ) -> None:
         self.folder = folder
         self.socket = socket
         self.programs = programs
         self.linger_s = linger_s
+        self.prefix = prefix
         self.account = {} if os.geteuid() == uid else {"user": uid, "group": gid, "extra_groups": []}
 
     def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -79,7 +82,7 @@ class Keeper:
         # Output goes to a file: a server started here would inherit a pipe, which would then never close.
         with tempfile.TemporaryFile("w+") as output:
             done = subprocess.run(  # type: ignore[call-overload]
-                [str(self.programs / program), *arguments],
+                [*self.prefix, str(self.programs / program), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.DEVNULL,
@@ -163,9 +166,9 @@ class Keeper:
 
 def main(arguments: list[str]) -> None:
     """Run as a program."""
-    folder, socket, programs, uid, gid, linger_s = arguments
+    folder, socket, programs, uid, gid, linger_s, *prefix = arguments
     with contextlib.suppress(FileNotFoundError):  # the whole folder was removed; the server stops by itself
-        Keeper(Path(folder), Path(socket), Path(programs), int(uid), int(gid), float(linger_s)).watch()
+        Keeper(Path(folder), Path(socket), Path(programs), int(uid), int(gid), float(linger_s), prefix).watch()
 
 
 if __name__ == "__main__":

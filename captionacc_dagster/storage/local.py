@@ -52,6 +52,10 @@ class LocalObjectStore(ObjectStore):
         root = Path(root)
         try:
             (root / _TEMPORARY_FOLDER).mkdir(parents=True, exist_ok=True)
+            # Other accounts of this machine must not read videos and captions.
+            status = root.stat()
+            if hasattr(os, "geteuid") and status.st_uid == os.geteuid() and status.st_mode & 0o077:
+                root.chmod(0o700)
         except OSError as error:
             raise from_os_error(error, str(root)) from error
         self._root = root.resolve()
@@ -295,7 +299,7 @@ class LocalObjectStore(ObjectStore):
     ) -> tuple[int, str | None]:
         path = self._path(key)
         try:
-            with partial_file(path, self._temporary) as sink:
+            with partial_file(path, self._temporary, private=True) as sink:
                 return _pump(source, sink, progress=progress, hashing=hashing)
         except OSError as error:
             raise from_os_error(error, key, key, writing=True) from error

@@ -13,8 +13,10 @@ _RENAME_ATTEMPTS = 20
 
 
 @contextmanager
-def partial_file(final: Path, folder: Path | None = None) -> Iterator[BinaryIO]:
+def partial_file(final: Path, folder: Path | None = None, *, private: bool = False) -> Iterator[BinaryIO]:
     """Open a new file that replaces ``final`` if the block ends without an error, and is removed otherwise.
+
+    With ``private``, only this user can read it.
 
     It is written in ``folder`` (on the same file system; by default hidden beside ``final``), flushed to disk, then
     renamed. The parents of ``final`` are created.
@@ -23,7 +25,7 @@ def partial_file(final: Path, folder: Path | None = None) -> Iterator[BinaryIO]:
         final.parent.mkdir(parents=True, exist_ok=True)
     partial = (folder or final.parent) / f".{uuid4().hex}.part"
     try:
-        with partial.open("x+b") as stream:
+        with open(partial, "x+b", opener=_open_private if private else None) as stream:
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -34,6 +36,10 @@ def partial_file(final: Path, folder: Path | None = None) -> Iterator[BinaryIO]:
         raise
     with suppress(FileNotFoundError):  # already deleted by another process
         sync_folder(final.parent)
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _put_in_place(partial: Path, final: Path) -> None:

@@ -17,6 +17,7 @@ import psutil
 import psycopg
 import pytest
 
+from captionacc_dagster.catalog import server_account
 from captionacc_dagster.catalog.embedded import (
     DEFAULT_VERSION,
     EmbeddedPostgres,
@@ -26,7 +27,9 @@ from captionacc_dagster.catalog.embedded import (
 )
 from captionacc_dagster.catalog.embedded_keeper import server_pid
 from captionacc_dagster.catalog.embedded_upgrade import upgrade
+from captionacc_dagster.catalog.errors import CatalogUnavailable
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, LOCAL_USER_ID
+from captionacc_dagster.catalog.server_account import namespace_command
 
 pytestmark = pytest.mark.integration
 
@@ -291,6 +294,37 @@ def test_an_interrupted_installation_is_begun_anew(home: Path) -> None:
     server.start()
     assert server.is_running()
     assert not leftover.exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root is refused by Postgres")
+def test_root_changes_no_folder_and_no_account_of_the_machine(tmp_path: Path) -> None:
+    if not namespace_command():
+        pytest.skip("this kernel allows no user namespaces")
+    (outside := tmp_path / "closed").mkdir(mode=0o700)
+    accounts = Path("/etc/passwd").read_bytes()
+    modes = {folder: folder.stat().st_mode for folder in (outside, *outside.parents)}
+    server = EmbeddedPostgres(outside / "home", durable=False)
+    try:
+        server.start()
+        assert server.is_running()
+        assert server.data.stat().st_uid == 0
+    finally:
+        server.stop()
+    assert {folder: folder.stat().st_mode for folder in modes} == modes
+    assert Path("/etc/passwd").read_bytes() == accounts
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root needs another account")
+def test_without_namespaces_a_closed_folder_is_named_and_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_account, "namespace_command", tuple)
+    monkeypatch.setattr(server_account.tempfile, "gettempdir", lambda: "/nowhere")
+    (closed := tmp_path / "closed").mkdir(mode=0o700)
+    with pytest.raises(CatalogUnavailable, match=f"{closed} is closed to the account") as refused:
+        EmbeddedPostgres(closed / "home", durable=False).start()
+    assert "chmod o+x" in (refused.value.hint or "")
+    assert stat.S_IMODE(closed.stat().st_mode) == 0o700
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can try another account")

@@ -72,7 +72,8 @@ class Production:
     ports: dict[str, int]
 
     def environment(self, service: str) -> dict[str, str]:
-        given = {name: str(value) for name, value in self.compose["services"][service]["environment"].items()}
+        environment = self.compose["services"][service]["environment"]
+        given = {name: str(value) for name, value in environment.items() if value is not None}
         return {
             **given,
             **self.s3.environment(),

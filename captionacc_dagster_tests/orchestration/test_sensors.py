@@ -30,7 +30,7 @@ from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, ProcessingRequest
 from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.orchestration import sensors
 from captionacc_dagster.orchestration.priority import priority_run_tags
-from captionacc_dagster.orchestration.reconciliation import settle_video
+from captionacc_dagster.orchestration.reconciliation import clean_up, settle_video
 from captionacc_dagster.orchestration.workers import register_worker, this_worker
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster.storage.keys import VideoKeys
@@ -334,6 +334,22 @@ def test_reconcile_fails_and_cleans_interrupted_versions(floor: Floor) -> None:
     assert not floor.store.file_exists(extents)
     (row,) = floor.catalog.list_cropped_frames_versions(video.id)
     assert row.cleaned_at
+
+
+def test_one_video_that_cannot_be_removed_keeps_no_other(floor: Floor, tmp_path: Path) -> None:
+    stuck, other = floor.video(), floor.video()
+    for video in (stuck, other):
+        floor.store.upload_file(VideoKeys(str(video.tenant_id), str(video.id)).video, b"a video")
+        floor.catalog.delete_video(video.id)
+    # Its folder leads elsewhere: nothing there is touched.
+    folder = floor.store.root / str(stuck.tenant_id) / "client" / "videos" / str(stuck.id)
+    shutil.move(folder, tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    floor.sql("update captionacc.videos set deleted_at = deleted_at - interval '8 days', created_at = '2020-01-01'")
+    lines = clean_up(floor.instance, floor.catalog, floor.store, datetime.now(UTC))
+    assert any(str(stuck.id) in line and "could not be removed yet" in line for line in lines)
+    assert f"removed deleted video {other.id} and its 1 objects" in lines
+    assert (tmp_path / "elsewhere" / "video.mp4").exists()
 
 
 def test_reconcile_marks_a_video_that_nothing_works_on(floor: Floor) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
@@ -73,6 +74,17 @@ def test_a_symbolic_link_leads_nowhere(folder: LocalObjectStore, video: VideoKey
 
 
 @pytest.mark.security
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes of files")
+def test_other_accounts_of_the_machine_read_nothing(tmp_path: Path, video: VideoKeys) -> None:
+    (root := tmp_path / "objects").mkdir()
+    root.chmod(0o755)
+    store = LocalObjectStore(root)
+    store.upload_file(video.video, b"a video")
+    store.publish(video.captions_db, b"captions")
+    assert stat.S_IMODE(root.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(path.stat().st_mode) for path in root.rglob("*") if path.is_file()} == {0o600}
+
+
 def test_a_listing_does_not_follow_links(folder: LocalObjectStore, video: VideoKeys, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
