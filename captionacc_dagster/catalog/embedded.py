@@ -234,8 +234,7 @@ class EmbeddedPostgres:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.folder.chmod(0o700)
             account.own(self.folder)
-            for path in (self.folder, binaries(self.version) / "postgres"):
-                account.check_way_to(path, self.folder.parent)
+            account.check_way_to(self.folder, self.folder.parent)
         except OSError as error:
             raise EmbeddedPostgresError(f"{self.folder}: {error.strerror or error}") from error
 
@@ -288,6 +287,7 @@ class EmbeddedPostgres:
         if (self.data / "PG_VERSION").exists():
             self._check_version()
             return
+        account.check_way_to(binaries(self.version) / "postgres", self.folder.parent)
         fresh = self.folder / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
         locale = ("--locale-provider=builtin", "--builtin-locale=C.UTF-8") if self.version >= 17 else ()

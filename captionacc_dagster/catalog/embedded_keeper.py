@@ -1,7 +1,7 @@
 """Keep an embedded Postgres running for its users and stop it after the last one.
 
-``python -I -S embedded_keeper.py FOLDER SOCKET BIN UID GID LINGER [PREFIX…]``: a separate program that uses only the standard
-library, because it must outlive all our processes, even those that are killed. The locks are explained in
+``python -I -S embedded_keeper.py FOLDER SOCKET BIN UID GID LINGER [PREFIX…]``: a separate program that uses only the
+standard library, because it must outlive all our processes, even those that are killed. The locks are explained in
 :mod:`captionacc_dagster.catalog.embedded`.
 """
 
