@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from captionacc_dagster.catalog.filenames import printable
+from captionacc_dagster.catalog.filenames import printable, stored_filename
 from captionacc_dagster.cli.console import FAILED, UNREAD, as_markup, err, note, out, print_path, say, tell
 from captionacc_dagster.cli.errors import DiskFull, ProcessError, explain
 from captionacc_dagster.cli.inputs import Inputs, VideoFile
@@ -177,7 +177,8 @@ def _reason(error: Exception, file: Path, settings: Settings) -> str:
     message = explain(error, settings)
     if message is None:
         return f"{file}: unexpected error: {type(error).__name__}: {error}; please report it (-v shows where it arose)"
-    return message if isinstance(error, DiskFull) or file.name in message else f"{file}: {message}"
+    names_it = file.name in message or stored_filename(file) in message
+    return message if isinstance(error, DiskFull) or names_it else f"{file}: {message}"
 
 
 def _report_failure(file: Path | str, message: str, *, as_json: bool) -> None:
