@@ -15,7 +15,10 @@ from captionacc_dagster.captioning.extents.strokes import (
     Plane,
     StrokeChange,
     StrokeModel,
+    StrokeStyle,
     compare_strokes,
+    compare_styled_strokes,
+    in_style,
     is_isolated_change,
     min_stroke_px,
     model_strokes,
@@ -44,6 +47,7 @@ class Boundary:
         is_same: both show the same strokes with nothing between: then there is no boundary at all.
         share: the share of the strokes that differ, 0..1.
         appeared: bool ``(height, width)``, strokes that appeared with the second; None if that is unknown.
+        is_background: both show the same caption, and what changes is behind it.
     """
 
     end: int
@@ -51,9 +55,16 @@ class Boundary:
     is_same: bool
     share: float
     appeared: Mask | None = None
+    is_background: bool = False
 
 
-def find_boundary(first: Segment, second: Segment, line_px: float, appeared: Mask | None = None) -> Boundary:
+def find_boundary(
+    first: Segment,
+    second: Segment,
+    line_px: float,
+    appeared: Mask | None = None,
+    styles: Sequence[StrokeStyle] = (),
+) -> Boundary:
     """Place the boundary between two neighbors exactly, or find that there is none.
 
     Args:
@@ -61,12 +72,15 @@ def find_boundary(first: Segment, second: Segment, line_px: float, appeared: Mas
         second: the one after it.
         line_px: height of a line, pixels.
         appeared: strokes that appeared with the first. While they are present, so is its caption.
+        styles: of the track's text if a box or an outline bounds its letters, else empty.
     """
     cut = second.start
     change = compare_strokes(first.model, second.model, line_px)
     if not second.around_start:
         return Boundary(cut, cut, False, change.share)
     around = _FramesAroundCut.of(second.around_start, cut, line_px)
+    if change.is_change and _only_background_changes(first, second, styles, around):
+        return Boundary(cut, cut, True, change.share, is_background=True)
     if appeared is not None and _persists(first, second, appeared, change, around):
         return Boundary(cut, cut, True, change.share)
     fading = _neighbor_in_fade(first, second, change, around)
@@ -136,6 +150,20 @@ class _FramesAroundCut:
         next_to = 2 * (1 - padded[reach - 1 : reach - 1 + count]) + 2 * padded[reach : reach + count]
         cost = np.abs(places - self.cut) * _SPLIT_DISTANCE_COST + missing + left_over + next_to
         return int(places[int(np.argmin(cost))])
+
+
+def _only_background_changes(
+    first: Segment, second: Segment, styles: Sequence[StrokeStyle], around: _FramesAroundCut
+) -> bool:
+    """Return whether every character in the track's styles stays, and is never absent near the cut."""
+    line_px = around.line_px
+    if not styles:
+        return False
+    own = compare_styled_strokes(first.model, second.model, styles, line_px)
+    if own is None or own.is_change:
+        return False
+    kept = first.model.stroke_mask & in_style(first.model.level, styles)
+    return _find_gap(first, kept & ~own.lost, around) is None
 
 
 def _place_transition(
@@ -326,19 +354,19 @@ def _find_gap(first: Segment, common: Mask, around: _FramesAroundCut) -> Boundar
     return Boundary(start, end, False, 1.0)
 
 
-def join_segments(first: Segment, second: Segment, line_px: float) -> Segment:
-    """Return one segment made of two neighbors that show the same strokes."""
+def join_segments(first: Segment, second: Segment, line_px: float, *, is_background: bool = False) -> Segment:
+    """Return one segment made of two neighbors that show the same strokes; ``is_background`` as of a boundary."""
     areas = float(first.model.stroke_mask.sum()), float(second.model.stroke_mask.sum())
     strengths = _strength(first.model, second.model), _strength(second.model, first.model)
-    if min(areas) < TUNING.faded_area * max(areas):  # one of them fades
+    if not is_background and min(areas) < TUNING.faded_area * max(areas):  # one of them fades
         stronger = first if areas[0] > areas[1] else second
         return replace(stronger, start=first.start, end=second.end, around_start=first.around_start)
     share = (first.end - first.start) / (second.end - first.start)
     pictures = _sample_both(first.pictures, second.pictures, share)
-    if _is_recolored(first.model, second.model):
+    if not is_background and _is_recolored(first.model, second.model):
         # What follows is compared with the caption as it looks now.
         return replace(second, start=first.start, pictures=pictures, around_start=first.around_start)
-    if min(strengths) < TUNING.weaker and strengths[0] * strengths[1] > TUNING.same_pattern:
+    if not is_background and min(strengths) < TUNING.weaker and strengths[0] * strengths[1] > TUNING.same_pattern:
         stronger = first if strengths[0] > strengths[1] else second
         return replace(stronger, start=first.start, end=second.end, around_start=first.around_start)
     rois = _sample_both(first.rois, second.rois, share)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from rapidfuzz.distance import LCSseq
 
 from captionacc_dagster.captioning.extents.reading import Reading, fold
+from captionacc_dagster.captioning.extents.reading_tuning import TUNING as READING
 from captionacc_dagster.captioning.extents.tuning import TUNING
 from captionacc_dagster.captioning.geometry import BBox
 
@@ -21,6 +22,7 @@ class FoundCaption:
         bbox: the box of its strokes.
         extent_confidence: of its boundaries, 0..1.
         stroke_px: number of its stroke pixels, at the size of the ROIs.
+        bounded: the share of its strokes that touch no area of their color.
     """
 
     start: int
@@ -29,6 +31,7 @@ class FoundCaption:
     bbox: BBox
     extent_confidence: float
     stroke_px: int
+    bounded: float = 1.0
 
 
 def is_same_caption(first: FoundCaption, second: FoundCaption, fade_frames: int) -> bool:
@@ -50,6 +53,26 @@ def is_same_caption(first: FoundCaption, second: FoundCaption, fade_frames: int)
         if 0 < len(part) <= len(whole) and (is_faint or is_trace) and 2 * LCSseq.similarity(part, whole) >= len(part):
             return True
     return False
+
+
+def is_part_of_picture(found: FoundCaption) -> bool:
+    """Return whether what was read, in a track whose letters are bounded, runs into the picture and reads badly."""
+    return found.bounded < TUNING.unbounded_share and found.reading.confidence < READING.confident
+
+
+def are_alike(first: FoundCaption, second: FoundCaption) -> bool:
+    """Return whether two readings may be of one text, one of them or both with letters behind it."""
+    texts = fold(first.reading.text), fold(second.reading.text)
+    return 2 * LCSseq.similarity(*texts) >= TUNING.alike_text * sum(map(len, texts)) > 0
+
+
+def explains_both(whole: Reading, first: Reading, second: Reading) -> bool:
+    """Return whether the reading of all frames of two neighbors, which read alike, is of one caption.
+
+    The mean of two texts blends the letters in which they differ, which reads worse than each of them. Letters behind
+    one text fade in the mean, which reads better than at least one of its parts.
+    """
+    return bool(whole.text) and whole.confidence >= min(first.confidence, second.confidence)
 
 
 def join_readings(first: FoundCaption, second: FoundCaption, fade_frames: int) -> FoundCaption:

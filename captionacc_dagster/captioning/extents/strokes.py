@@ -304,7 +304,11 @@ def _compare(before: StrokeModel, after: StrokeModel, differing: tuple[Mask, Mas
     least = TUNING.relative_contrast * max(before.contrast, after.contrast)
     old = before.stroke_mask & (np.abs(before.relief) >= least)
     new = after.stroke_mask & (np.abs(after.relief) >= least)
-    lost, gained = _without_specks(old & differing[0]), _without_specks(new & differing[1])
+    return _changed(old, new, _without_specks(old & differing[0]), _without_specks(new & differing[1]), line_px)
+
+
+def _changed(old: Mask, new: Mask, lost: Mask, gained: Mask, line_px: float) -> StrokeChange:
+    """Return the change from old strokes to new ones, of which some are lost and some gained."""
     size = character_window(line_px)
     changed = _window_share(lost | gained, size)
     share = changed / np.maximum(_window_share(old | new, size), 1e-6)
@@ -323,6 +327,163 @@ def _compare(before: StrokeModel, after: StrokeModel, differing: tuple[Mask, Mas
         gained=gained,
         windows=tuple(windows),
     )
+
+
+def in_style(level: NDArray[np.float32], styles: Sequence[StrokeStyle], slack: float = 1.0) -> Mask:
+    """Mark the pixels of a picture at the level of a style, within its tolerance times ``slack``."""
+    marked = np.zeros(level.shape, bool)
+    for style in styles:
+        marked |= np.abs(level - style.level) <= slack * style.tolerance
+    return marked
+
+
+def compare_styled_strokes(
+    before: StrokeModel, after: StrokeModel, styles: Sequence[StrokeStyle], line_px: float
+) -> StrokeChange | None:
+    """Compare two stretches of frames by the strokes in a track's styles alone, where its letters are bounded.
+
+    Letters of the picture behind, in other colors, do not count. A stroke is the same while it keeps its level.
+
+    Returns:
+        None where one of the two has too few strokes in these styles for a text.
+    """
+    old, new = (
+        model.stroke_mask & in_style(model.level, styles) & ~_areas_in_style(model, styles) for model in (before, after)
+    )
+    if min(int(old.sum()), int(new.sum())) < TUNING.styled_text_area * line_px**2:
+        return None
+    step = np.abs(after.level - before.level)
+
+    def goes(strokes: Mask, there: StrokeModel, then: StrokeModel) -> Mask:
+        """Mark strokes that lose their color or much of their contrast. The edge of one blends with the picture."""
+        is_lost = ~in_style(then.level, styles) | (step > 0.5 * np.abs(there.relief))
+        return _without_specks(strokes & (step > TUNING.steady_levels) & is_lost)
+
+    return _changed(old, new, goes(old, before, after), goes(new, after, before), line_px)
+
+
+def own_strokes(
+    model: StrokeModel,
+    stroke_mask: Mask,
+    styles: Sequence[StrokeStyle],
+    places: Sequence[tuple[float, float]],
+) -> Mask:
+    """Return the strokes of a text without those of the picture behind: letters of other styles, edges of areas.
+
+    Part of a text may have a color of its own. It stands on the line beside the rest, or at a line's place alone.
+
+    Args:
+        model: of the frames.
+        stroke_mask: bool ``(height, width)``, its strokes or some of them.
+        styles: of the track's text, whose letters are bounded by a box or an outline: none touches an area of its
+            own color. With too few strokes in one, all strokes count.
+        places: top and bottom of the track's lines, pixels; empty where they are unknown.
+    """
+    import cv2
+
+    line_px = model.line_px
+    areas = _areas_in_style(model, styles)
+    core = stroke_mask & in_style(model.level, styles) & ~areas
+    if core.sum() < TUNING.styled_text_area * line_px**2:
+        return stroke_mask
+    near = cv2.dilate(core.view(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    styled = stroke_mask & (near | (in_style(model.level, styles, TUNING.other_style) & ~areas))
+    styled &= ~_small_words(styled, areas, line_px, places)
+    rest = stroke_mask & ~styled & ~areas & np.isin(np.sign(model.relief), [style.sign for style in styles])
+    own = styled | _words_in_line(rest, styled, line_px, places) if rest.any() else styled
+    return own if (stroke_mask & ~own).sum() >= min_stroke_px(line_px) else stroke_mask
+
+
+def share_of_islands(model: StrokeModel, stroke_mask: Mask, styles: Sequence[StrokeStyle]) -> float:
+    """Return the share of strokes in a text's styles that no area in the same style touches; 0 without any strokes."""
+    core = stroke_mask & in_style(model.level, styles)
+    return float((core & ~_areas_in_style(model, styles)).sum() / max(1, core.sum()))
+
+
+def _areas_in_style(model: StrokeModel, styles: Sequence[StrokeStyle]) -> Mask:
+    """Mark what is connected with areas at the level of a style that are thicker than a stroke, and their edges."""
+    import cv2
+
+    level = in_style(model.level, styles, TUNING.other_style).view(np.uint8)
+    side = nearest_odd(TUNING.thickest_stroke * model.line_px)
+    thick = cv2.morphologyEx(level, cv2.MORPH_OPEN, np.ones((side, side), np.uint8)) > 0
+    _, labels = cv2.connectedComponents(level, connectivity=4)
+    areas = np.isin(labels, np.unique(labels[thick]))
+    return cv2.dilate(areas.view(np.uint8), np.ones((3, 3), np.uint8)) > 0
+
+
+def _small_words(strokes: Mask, areas: Mask, line_px: float, places: Sequence[tuple[float, float]]) -> Mask:
+    """Mark what is much smaller than the letters of the line it is on: words of several letters, and what is close to
+    an area in the text's style, which are gaps in darker letters on it.
+    """
+    import cv2
+
+    reach = nearest_odd(2 * TUNING.letter_stroke * line_px)
+    near = cv2.dilate(areas.view(np.uint8), np.ones((reach, reach), np.uint8)) > 0
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(_words(strokes, line_px), connectivity=8)
+    small = np.zeros_like(strokes)
+    for number, (x, y, width, height, _) in enumerate(stats[1:], start=1):
+        box = slice(y, y + height), slice(x, x + width)
+        word = strokes[box] & (labels[box] == number)
+        is_gap = bool(near[box][word].all())
+        if width < TUNING.small_word_width * line_px and not is_gap:
+            continue
+        profile = word.sum(axis=1)
+        body = int((profile > TUNING.body_share * profile.max()).sum())
+        nearest = min(places, key=lambda place: abs(place[0] + place[1] - 2 * y - height), default=(0.0, line_px))
+        low, high = (share * (nearest[1] - nearest[0]) for share in (TUNING.dot_height, TUNING.least_letters))
+        if (is_gap or low < body) and body < high:
+            small[box] |= word
+    return small
+
+
+def _words(strokes: Mask, line_px: float) -> NDArray[np.uint8]:
+    """Mark strokes and the gaps between the letters of a word."""
+    import cv2
+
+    gap = np.ones((1, nearest_odd(TUNING.word_gap * line_px)), np.uint8)
+    return np.asarray(cv2.morphologyEx(strokes.view(np.uint8), cv2.MORPH_CLOSE, gap), np.uint8)
+
+
+def _words_in_line(rest: Mask, styled: Mask, line_px: float, places: Sequence[tuple[float, float]]) -> Mask:
+    """Return those of some strokes that are words on the lines of a text, beside it, or a line at a place of one."""
+    import cv2
+
+    lines = _line_bodies(styled, line_px)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(_words(rest, line_px), connectivity=8)
+    kept = np.zeros_like(rest)
+    slack = TUNING.line_slack * line_px
+    for number, (x, y, width, height, _) in enumerate(stats[1:], start=1):
+        box = slice(y, y + height), slice(x, x + width)
+        word = rest[box] & (labels[box] == number)
+        bodies = _line_bodies(word, line_px)
+        if len(bodies) != 1:
+            continue
+        top, bottom = y + bodies[0][0], y + bodies[0][1]
+        is_word = any(
+            top >= line_top - slack
+            and abs(bottom - line_bottom) <= slack
+            and bottom - top >= TUNING.lowest_body * (line_bottom - line_top)
+            for line_top, line_bottom in lines
+        )
+        is_line = any(
+            abs((top + bottom) / 2 - (place_top + place_bottom) / 2) <= slack
+            and not any(
+                line_top < place_bottom - slack and place_top + slack < line_bottom for line_top, line_bottom in lines
+            )
+            for place_top, place_bottom in places
+        )
+        if is_word or is_line:
+            kept[box] |= word
+    return kept
+
+
+def _line_bodies(strokes: Mask, line_px: float) -> list[tuple[int, int]]:
+    """Return top and baseline of each line of letters: the runs of rows with many strokes, without descenders."""
+    profile = strokes.sum(axis=1)
+    rows = np.flatnonzero(profile > TUNING.body_share * profile.max())
+    runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
+    return [(int(run[0]), int(run[-1]) + 1) for run in runs if len(run) >= TUNING.least_letters * line_px]
 
 
 def is_isolated_change(before: StrokeModel, after: StrokeModel, around: Sequence[Plane], line_px: float) -> bool:

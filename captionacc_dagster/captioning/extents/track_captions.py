@@ -6,6 +6,7 @@ import itertools
 import time
 from bisect import bisect_right
 from dataclasses import dataclass, field, replace
+from statistics import median
 
 import numpy as np
 
@@ -18,16 +19,27 @@ from captionacc_dagster.captioning.extents.boundaries import (
     join_segments,
 )
 from captionacc_dagster.captioning.extents.lines import Anchor, split_lines
-from captionacc_dagster.captioning.extents.merging import FoundCaption, is_same_caption, join_readings
+from captionacc_dagster.captioning.extents.merging import (
+    FoundCaption,
+    are_alike,
+    explains_both,
+    is_part_of_picture,
+    is_same_caption,
+    join_readings,
+)
 from captionacc_dagster.captioning.extents.reading import NOTHING, Reading, fold, read_caption
 from captionacc_dagster.captioning.extents.segmentation import Segment, TrackSegmenter
 from captionacc_dagster.captioning.extents.strokes import (
     Mask,
     Plane,
     StrokeModel,
+    StrokeStyle,
+    compare_styled_strokes,
     measure_styles,
     min_stroke_px,
     model_strokes,
+    own_strokes,
+    share_of_islands,
 )
 from captionacc_dagster.captioning.extents.track_scripts import TrackScripts
 from captionacc_dagster.captioning.extents.tuning import TUNING
@@ -86,6 +98,8 @@ class TrackCaptions:
     _previous: Segment | None = None
     _scripts: TrackScripts = field(default_factory=TrackScripts)
     _background: StrokeModel | None = None  # the last segment without a caption
+    _bounded_shares: list[float] = field(default_factory=list)  # of detected lines: of strokes that touch no area
+    _shown: Segment | None = None  # all frames of the last caption that was found
 
     def __post_init__(self) -> None:
         self._segmenter = TrackSegmenter(self.line_px, self.tick_rate)
@@ -135,6 +149,8 @@ class TrackCaptions:
             self._add(segment)
         if self._segment is not None:
             self._read(self._segment, self._segment.end, 1.0)
+        if self._bounded_styles:
+            self.found = [found for found in self.found if not is_part_of_picture(found)]
         self.found = [settled for found in self.found if (settled := self._settled(found)) is not None]
 
     def _settled(self, found: FoundCaption) -> FoundCaption | None:
@@ -161,8 +177,12 @@ class TrackCaptions:
             if len(rois) >= _STYLE_FRAMES:
                 self._style_frames = None
                 inside = self._mark(box, rois[0].shape)
-                for style in measure_styles(model_strokes(rois, self._segmenter.line_px), inside):
+                model = model_strokes(rois, self._segmenter.line_px)
+                styles = measure_styles(model, inside)
+                for style in styles:
                     self._segmenter.add_style(style)
+                if styles:
+                    self._bounded_shares.append(share_of_islands(model, model.stroke_mask & inside, styles))
         while self.detections and self.detections[0].timestamp_s < end_s - _SAME_TIME_S:
             detection = self.detections.pop(0)
             if self._style_frames is None and detection.timestamp_s >= start_s - _DETECTION_LAG_S:
@@ -174,9 +194,9 @@ class TrackCaptions:
             self._segment = segment
             return
         line_px = self._segmenter.line_px
-        boundary = find_boundary(self._segment, segment, line_px, self._appeared)
+        boundary = find_boundary(self._segment, segment, line_px, self._appeared, self._bounded_styles)
         if boundary.is_same:
-            self._segment = join_segments(self._segment, segment, line_px)
+            self._segment = join_segments(self._segment, segment, line_px, is_background=boundary.is_background)
             return
         self._read(self._segment, boundary.end, boundary.share, segment)
         self._segment, self._start, self._start_share = segment, boundary.start, boundary.share
@@ -189,7 +209,7 @@ class TrackCaptions:
         line_px = self._segmenter.line_px
         segment = segment.within(self._start, end, line_px)
         previous, self._previous = self._previous, segment
-        strokes = self._drop_avoided(drop_background(segment.model, self._background))
+        strokes = self._own(segment, drop_background(segment.model, self._background))
         frames = end - self._start
         neighbors = [neighbor for neighbor in (previous, following) if neighbor is not None]
         is_short = frames <= 2 * self._frames(TUNING.fade_s)
@@ -212,12 +232,50 @@ class TrackCaptions:
             bbox=self._bbox(strokes),
             extent_confidence=min(self._start_share, end_share),
             stroke_px=int(strokes.sum()),
+            bounded=share_of_islands(segment.model, strokes, styles) if (styles := self._bounded_styles) else 1.0,
         )
         fade_frames = self._frames(TUNING.fade_s)
-        if last and last.end == found.start and is_same_caption(last, found, fade_frames):
+        follows = last is not None and last.end == found.start
+        shown, self._shown = self._shown if follows else None, segment
+        if last and follows and is_same_caption(last, found, fade_frames):
             self.found[-1] = join_readings(last, found, fade_frames)
+            if shown is not None:
+                self._shown = join_segments(shown, segment, line_px, is_background=True)
+        elif last and shown and (whole := self._read_whole(last, shown, found, segment)) is not None:
+            self.found[-1], self._shown = whole
         else:
             self.found.append(found)
+
+    def _read_whole(
+        self, last: FoundCaption, shown: Segment, found: FoundCaption, segment: Segment
+    ) -> tuple[FoundCaption, Segment] | None:
+        """Return two neighbors read as one caption if only letters behind it changed; None if they are two."""
+        line_px, styles, parts = self._segmenter.line_px, self._bounded_styles, (shown, segment)
+        if not styles or not are_alike(last, found):
+            return None
+        change = compare_styled_strokes(shown.model, segment.model, styles, line_px)
+        if change is None or change.total > TUNING.little_styled_change:
+            return None
+        behind = max(int((part.model.stroke_mask & ~self._own(part, part.model.stroke_mask)).sum()) for part in parts)
+        if change.replacements(line_px).is_change and behind < TUNING.styled_text_area * line_px**2:
+            return None  # a character changed, not letters behind the text
+        whole = join_segments(*parts, line_px, is_background=True)
+        reading, strokes = self._read_strokes(whole, self._own(whole, whole.model.stroke_mask), [])
+        if not explains_both(reading, last.reading, found.reading):
+            return None
+        joined = replace(last, end=found.end, reading=reading, bbox=self._bbox(strokes), stroke_px=int(strokes.sum()))
+        return joined, whole
+
+    def _own(self, segment: Segment, strokes: Mask) -> Mask:
+        """Return those of a segment's strokes that are of the track's text."""
+        strokes, styles = self._drop_avoided(strokes), self._bounded_styles
+        return own_strokes(segment.model, strokes, styles, self._places(strokes.shape)) if styles else strokes
+
+    @property
+    def _bounded_styles(self) -> tuple[StrokeStyle, ...]:
+        """The styles of the track if a box or an outline bounds its letters, by those that the layout detected."""
+        is_bounded = median(self._bounded_shares or [0.0]) >= TUNING.bounded_share
+        return self._segmenter.styles if is_bounded else ()
 
     def _read_strokes(self, segment: Segment, strokes: Mask, neighbors: list[Segment]) -> tuple[Reading, Mask]:
         """Return what a segment's strokes say, and those of them that do not move.
@@ -255,13 +313,16 @@ class TrackCaptions:
         self.recognitions += reading.recognitions
         return reading, strokes
 
-    def _seams(self, shape: tuple[int, ...]) -> list[float]:
-        """Return where the track's lines meet in a ROI, pixels."""
+    def _places(self, shape: tuple[int, ...]) -> list[tuple[float, float]]:
+        """Return top and bottom of the track's lines in a ROI (vertical: left and right), pixels."""
         vertical, region = self.track.vertical, self.region
         start, extent = (region.left, region.width) if vertical else (region.top, region.height)
         size = shape[1] if vertical else shape[0]
-        places = itertools.pairwise(self.track.places)
-        return [((upper[1] + lower[0]) / 2 - start) / extent * size for upper, lower in places]
+        return [((low - start) / extent * size, (high - start) / extent * size) for low, high in self.track.places]
+
+    def _seams(self, shape: tuple[int, ...]) -> list[float]:
+        """Return where the track's lines meet in a ROI, pixels."""
+        return [(upper[1] + lower[0]) / 2 for upper, lower in itertools.pairwise(self._places(shape))]
 
     def _anchor(self, shape: tuple[int, ...]) -> Anchor | None:
         """Return where the track's text is anchored in a ROI, pixels; None where a person drew the region."""

@@ -63,6 +63,98 @@ class ExtentTuning:
         seen_by="test_a_change_of_color_inside_a_caption_is_no_cut",
     )
 
+    styled_text_area: float = tuned(
+        0.1,
+        "squared line heights",
+        "The least area of strokes at the text's level that says by itself whether a text stays: a few letters.",
+        seen_by="test_text_behind_a_caption_does_not_split_it",
+    )
+
+    little_styled_change: float = tuned(
+        0.15,
+        "share of the strokes at the text's level",
+        "With less change than this the text may be the same, and letters behind it changed: reading both decides.",
+        seen_by="test_text_behind_a_caption_does_not_split_it",
+    )
+    alike_text: float = tuned(
+        0.7,
+        "share of the letters",
+        "Two readings of a text to which letters behind it were added agree in this many.",
+        seen_by="test_text_behind_a_caption_does_not_split_it",
+    )
+    thickest_stroke: float = tuned(
+        0.35,
+        "line heights",
+        "An area at the text's level that is thicker than this is the picture behind. Its edge is no stroke.",
+        seen_by="test_letters_behind_a_caption_are_not_read_with_it",
+    )
+    bounded_share: float = tuned(
+        0.9,
+        "share of the strokes in the text's style",
+        "A box or an outline bounds a track's letters when in half of the detected lines this many touch no area.",
+        seen_by="test_letters_behind_a_caption_are_not_read_with_it",
+    )
+    unbounded_share: float = tuned(
+        0.5,
+        "share of the strokes in the text's style",
+        "Where the track's letters are bounded, text that reads badly and of which fewer are is part of the picture.",
+        seen_by="test_what_reads_badly_and_runs_into_the_picture_is_part_of_it",
+    )
+    other_style: float = tuned(
+        2.0,
+        "a style's tolerance",
+        "Strokes this far from its level have another color.",
+        seen_by="test_letters_behind_a_caption_are_not_read_with_it",
+    )
+    word_gap: float = tuned(
+        0.3,
+        "line heights",
+        "Strokes nearer than this along the line are of one word.",
+        seen_by="test_letters_behind_a_caption_are_not_read_with_it",
+    )
+    line_slack: float = tuned(
+        0.15,
+        "line heights",
+        "A word in another color has its baseline this near that of the line it stands on.",
+        seen_by="test_letters_behind_a_caption_are_not_read_with_it",
+    )
+    lowest_body: float = tuned(
+        0.5,
+        "heights of the line's letters",
+        "A word in another color is at least this high.",
+        seen_by="test_letters_behind_a_caption_are_not_read_with_it",
+    )
+    least_letters: float = tuned(
+        0.3,
+        "line heights",
+        "Letters are at least this high, without ascenders and descenders. Lower ones are of a smaller text.",
+        seen_by="test_letters_behind_a_caption_are_not_read_with_it",
+    )
+    dot_height: float = tuned(
+        0.12,
+        "line heights",
+        "Lower than this are dots and dashes.",
+        seen_by="test_punctuation_and_single_words_are_read",
+    )
+    letter_stroke: float = tuned(
+        0.2,
+        "line heights",
+        "Letters of the picture have no thicker strokes: the gaps in them are this close to the area around them.",
+        seen_by="test_letters_behind_a_caption_are_not_read_with_it",
+    )
+    small_word_width: float = tuned(
+        1.5,
+        "line heights",
+        "A word of smaller letters is at least this wide.",
+        seen_by="test_letters_behind_a_caption_are_not_read_with_it",
+    )
+    body_share: float = tuned(
+        0.3,
+        "share of the strokes in the fullest row",
+        "A row with fewer strokes is below the baseline, or between two lines.",
+        seen_by="test_letters_behind_a_caption_are_not_read_with_it",
+    )
+
     # Changes of a character
     changed_share: float = tuned(
         0.18,

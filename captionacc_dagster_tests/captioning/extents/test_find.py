@@ -109,6 +109,54 @@ def test_a_background_cut_inside_a_caption_is_no_cut(tmp_path: Path, engine: Ocr
     assert_found(tmp_path / "clip.mp4", layout, engine, events)
 
 
+PAGES = (
+    "from pathlib import Path\nimport numpy as np\n\ndef main(path):\n    return path.read_text()",
+    "def split(text, limit):\n    parts = text.split()\n    return parts[:limit]\n\nprint(split(line, 4))",
+    "class Window:\n    width = 640\n    height = 360\n    def draw(self, screen):\n        screen.fill(0)",
+    "for number in range(10):\n    total += number\n    if total > 20:\n        break\nprint(total)",
+)
+
+
+def page(text: str, *, paper: int, ink: str, size: int) -> np.ndarray:
+    """Return a screen full of lines of text."""
+    picture = np.full((HEIGHT, WIDTH, 3), paper, np.uint8)
+    for top in (0.32, 0.6, 0.88):
+        write_text(picture, text, (0.5, top), size, fill=ink, outline=0)
+    return picture
+
+
+def test_text_behind_a_caption_does_not_split_it(tmp_path: Path, engine: OcrEngine):
+    events = [
+        Event(0, 80, "This is where the code begins"),
+        Event(80, 124, "Bring me some milk"),
+        Event(124, 168, "Bring me some silk"),
+    ]
+    pages = [page(text, paper=30, ink="#8c8c8c", size=15) for text in PAGES]
+    layout = captioned(tmp_path / "clip.mp4", events, 168, background=lambda frame: pages[frame // 17 % 4].copy())
+    assert_found(tmp_path / "clip.mp4", layout, engine, events)
+
+
+def test_letters_behind_a_caption_are_not_read_with_it(tmp_path: Path, engine: OcrEngine):
+    events = [
+        Event(0, 70, "It has been cold lately"),
+        Event(70, 120, "When it gets cold"),
+        Event(120, 168, "we stay at home"),
+    ]
+    pages = [page(text, paper=250, ink="#202020", size=13) for text in PAGES]
+
+    def boxed(frame: int) -> np.ndarray:
+        picture = pages[frame // 29 % 4].copy()
+        for event in events:
+            if event.start <= frame < event.end:
+                left, top, right, bottom = write_text(picture.copy(), event.text, event.at, SIZE)
+                columns = slice(int(left * WIDTH) - 8, int(right * WIDTH) + 8)
+                picture[int(top * HEIGHT) - 4 : int(bottom * HEIGHT) + 4, columns] = 12
+        return picture
+
+    layout = captioned(tmp_path / "clip.mp4", events, 168, background=boxed)
+    assert_found(tmp_path / "clip.mp4", layout, engine, events)
+
+
 def test_slides_that_stand_still_are_no_captions(tmp_path: Path, engine: OcrEngine):
     events = [Event(20, 60, "Welcome to the lecture"), Event(90, 126, "Any questions so far?")]
     slides = [texture(WIDTH, HEIGHT, seed) for seed in (2, 3, 4)]

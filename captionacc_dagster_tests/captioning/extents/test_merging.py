@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from captionacc_dagster.captioning.extents.merging import FoundCaption, is_same_caption, join_readings
+from captionacc_dagster.captioning.extents.merging import (
+    FoundCaption,
+    are_alike,
+    explains_both,
+    is_part_of_picture,
+    is_same_caption,
+    join_readings,
+)
 from captionacc_dagster.captioning.extents.reading import Reading
 from captionacc_dagster.captioning.geometry import BBox
 
@@ -57,3 +66,24 @@ def test_a_glimpse_begins_with_the_last_cut_and_may_be_longer_than_a_fade():
 )
 def test_other_captions_stay_captions_of_their_own(other: FoundCaption):
     assert not is_same_caption(other, read("Mind the step", other.end, other.end + 50, 900), FADE)
+
+
+def test_readings_with_letters_behind_them_are_alike_and_others_are_not():
+    clean = read("Mind the step", 0, 40, 900)
+    assert are_alike(clean, read("BLE Mimd the step OUT", 40, 80, 1100))
+    assert not are_alike(clean, read("Nobody said so", 40, 80, 900))
+
+
+def test_all_frames_explain_two_readings_where_they_read_better_than_one_of_them():
+    clean, blended = Reading("Mind the step", 0.99, 1), Reading("Mind the stp", 0.9, 1)
+    assert explains_both(clean, Reading("BLE Mimd the step", 0.93, 1), clean)
+    assert not explains_both(blended, clean, Reading("Mind the stop", 0.99, 1))
+    assert not explains_both(Reading("", 1.0, 1), clean, clean)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "bounded", "is_part"), [(0.6, 0.2, True), (0.6, 0.98, False), (0.98, 0.2, False)]
+)
+def test_what_reads_badly_and_runs_into_the_picture_is_part_of_it(confidence: float, bounded: float, is_part: bool):
+    found = replace(read("c o d ately", 0, 16, 540, confidence), bounded=bounded)
+    assert is_part_of_picture(found) == is_part

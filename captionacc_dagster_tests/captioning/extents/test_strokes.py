@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from captionacc_dagster.captioning.extents.strokes import StrokeModel, high_pass, visibility
+from captionacc_dagster.captioning.extents.strokes import (
+    StrokeModel,
+    StrokeStyle,
+    compare_styled_strokes,
+    high_pass,
+    own_strokes,
+    visibility,
+)
+from captionacc_dagster_tests.captioning.drawn_clips import write_text
 
 pytestmark = pytest.mark.unit
 
@@ -28,3 +36,59 @@ def test_nothing_is_seen_of_no_ink():
     frames = [np.zeros((20, 50), np.uint8)] * 2
     assert visibility(frames, model, np.zeros((20, 50), bool)).tolist() == [0.0, 0.0]
     assert visibility(frames, model, np.ones((20, 50), bool)).tolist() == [0.0, 0.0]  # flat: no relief
+
+
+LINE = 33.0
+WHITE = StrokeStyle(1, 250.0, 36.0)
+PLACES = [(6.0, 40.0)]
+
+
+def written(*texts: tuple[str, float, float, int, str]) -> StrokeModel:
+    """Return the strokes of texts ``(text, x, y, size, color)`` on a dark strip."""
+    picture = np.full((72, 480, 3), 40, np.uint8)
+    for text, x, y, size, color in texts:
+        write_text(picture, text, (x, y), size, fill=color, outline=0)
+    level = picture[..., 0].astype(np.float32)
+    model = StrokeModel(level, (), LINE)
+    model.__dict__["stroke_mask"] = level > 90
+    return model
+
+
+def test_a_word_in_another_color_is_kept_on_the_line_and_other_letters_are_not():
+    model = written(
+        ("Bring me some", 0.35, 0.35, 26, "white"),
+        ("milk", 0.7, 0.35, 26, "#808080"),
+        ("return 0", 0.6, 0.8, 13, "#808080"),
+    )
+    own = own_strokes(model, model.stroke_mask, [WHITE], PLACES)
+    assert own[6:44].sum() > 0.97 * model.stroke_mask[6:44].sum()
+    assert not own[48:].any()
+    assert model.stroke_mask[48:].any()
+
+
+def test_where_no_strokes_are_in_the_texts_style_all_count():
+    model = written(("return 0", 0.6, 0.8, 13, "#808080"))
+    assert (own_strokes(model, model.stroke_mask, [WHITE], PLACES) == model.stroke_mask).all()
+
+
+@pytest.mark.parametrize(
+    ("after", "differs"),
+    [
+        ((("Bring me milk", 0.5, 0.35, 26, "white"),), False),
+        ((("Bring me milk", 0.5, 0.35, 26, "white"), ("return 0", 0.6, 0.8, 13, "#808080")), False),
+        ((("Bring me silk", 0.5, 0.35, 26, "white"),), True),
+        ((("Bring me milk!", 0.5, 0.35, 26, "white"),), True),
+    ],
+)
+def test_only_strokes_in_the_texts_style_say_whether_it_changed(
+    after: tuple[tuple[str, float, float, int, str]], differs: bool
+):
+    before = written(("Bring me milk", 0.5, 0.35, 26, "white"), ("def f(x):", 0.3, 0.8, 13, "#808080"))
+    change = compare_styled_strokes(before, written(*after), [WHITE], LINE)
+    assert change is not None
+    assert change.is_change == differs
+
+
+def test_few_strokes_in_a_style_say_nothing():
+    faint = written(("def f(x):", 0.3, 0.8, 13, "#808080"))
+    assert compare_styled_strokes(faint, faint, [WHITE], LINE) is None
