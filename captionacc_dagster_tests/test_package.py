@@ -65,7 +65,7 @@ def test_the_package_page_has_urls_and_links_that_work_there(wheel: zipfile.ZipF
     assert "secret" not in text
     assert head["Author"]
     assert {"modal", "supabase"} <= {re.split("[<>=]", value)[0] for value in head.get_all("Requires-Dist", [])}
-    targets = re.findall(r"\]\(([^)\s]+)", head.get_payload())
+    targets = re.findall(r"\]\(([^)\s]+)", str(head.get_payload()))
     commit = _git(checkout, "rev-parse", "HEAD")
     assert len(targets) > 20
     for target in targets:

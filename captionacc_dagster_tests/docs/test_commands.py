@@ -102,7 +102,7 @@ def _in_background(command: str, folder: Path, health: str) -> Iterator[None]:
         yield
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait(60)
+        process.wait(180)
 
 
 @pytest.fixture
