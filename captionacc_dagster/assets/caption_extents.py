@@ -19,7 +19,7 @@ from captionacc_dagster.catalog.models import Video, error_details
 from captionacc_dagster.compute.base import BadInput, ComputeBackend
 from captionacc_dagster.compute.results import CropBox, CropInferResult
 from captionacc_dagster.orchestration.approval import may_be_approved
-from captionacc_dagster.orchestration.flows import videos_partitions
+from captionacc_dagster.orchestration.flows import Flow, videos_partitions
 from captionacc_dagster.resources import ProgressReporter, compute_pool
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster.storage.base import ObjectStore
@@ -54,11 +54,11 @@ def caption_extents(
     progress: ResourceParam[ProgressReporter],
 ) -> Iterator[MaterializeResult]:
     """Crop the region, follow every native frame, find the extents, and read the captions, in one compute call."""
-    run = VideoRun(context, catalog, "crop_and_infer")
-    with run.stage("boundaries"):
+    run = VideoRun(context, catalog, Flow.CROP_AND_INFER, "boundaries")
+    with run.working():
         _make_sure_of_approval(run)
         run.begin()
-        with run.locked("layout") as lock:
+        with run.locked() as lock:
             video = run.video
             version = catalog.next_cropped_frames_version(run.video_id, context.run.run_id)
             try:

@@ -56,11 +56,11 @@ def captions_db(
     progress: ResourceParam[ProgressReporter],
 ) -> Iterator[MaterializeResult]:
     """`captions.db.gz`: every caption with its times and text. What a person confirmed or typed is never changed."""
-    run = VideoRun(context, catalog, "caption_ocr" if config.caption_ids else "crop_and_infer")
-    with run.stage("text"), TemporaryDirectory(prefix="captionacc-") as folder:
+    run = VideoRun(context, catalog, Flow.CAPTION_OCR if config.caption_ids else Flow.CROP_AND_INFER, "text")
+    with run.working(), TemporaryDirectory(prefix="captionacc-") as folder:
         if config.caption_ids:
             run.begin()
-        with run.locked("captions") as lock:
+        with run.locked() as lock:
             path = Path(folder) / "captions.db"
             previous = _download(run, store, Path(folder))
             if config.caption_ids:
@@ -156,14 +156,7 @@ def _record(run: VideoRun, rows: list[StoredCaption]) -> None:
     run.catalog.update_video_metadata(
         run.video_id, {"caption_count": sum(row.caption_frame_extents_state != "gap" for row in rows)}
     )
-    if run.flow == "crop_and_infer":
-        run.catalog.update_video_status(
-            run.video_id,
-            boundaries_status="annotate",
-            boundaries_error_details=None,
-            text_status="annotate",
-            text_error_details=None,
-        )
+    run.record("found")
 
 
 def _result(
@@ -200,10 +193,10 @@ def subtitles(
 ) -> MaterializeResult:
     """The captions as SRT, WebVTT, ASS, and JSON, for players, editors, and other programs."""
     flow = Flow(context.run.tags.get(FLOW_TAG, Flow.CROP_AND_INFER))
-    run = VideoRun(context, catalog, flow.value)
-    with run.stage("text"), TemporaryDirectory(prefix="captionacc-") as folder:
+    run = VideoRun(context, catalog, flow, "text")
+    with run.working(), TemporaryDirectory(prefix="captionacc-") as folder:
         # A person's edit also writes these files, possibly from newer captions than the ones read here.
-        with run.locked("captions") as lock:
+        with run.locked() as lock:
             path = _download(run, store, Path(folder))
             if path is None:
                 raise BadInput(f"{run.video.filename}: no captions yet; run captions_db first")

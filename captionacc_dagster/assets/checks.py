@@ -39,7 +39,7 @@ from captionacc_dagster.captioning.captions import Caption
 from captionacc_dagster.captioning.files import captions_database, databases
 from captionacc_dagster.captioning.files.subtitles import FORMATS
 from captionacc_dagster.catalog.base import Catalog
-from captionacc_dagster.catalog.models import FlowName, Video
+from captionacc_dagster.catalog.models import Video
 from captionacc_dagster.compute.base import BadInput
 from captionacc_dagster.orchestration.flows import Flow
 from captionacc_dagster.storage.base import ObjectStore
@@ -111,8 +111,8 @@ def raw_video_checks(
     context: AssetCheckExecutionContext, catalog: ResourceParam[Catalog], store: ResourceParam[ObjectStore]
 ) -> Iterator[AssetCheckResult]:
     """Check that the file is the one that was announced, before anything is done with it."""
-    run = VideoRun(context, catalog, Flow.VIDEO_INITIAL_PROCESSING.value)
-    with run.stage("layout"):
+    run = VideoRun(context, catalog, Flow.VIDEO_INITIAL_PROCESSING, "layout")
+    with run.checking():
         yield from _results(run, RAW_VIDEO_CHECKS, list(judge_raw_video(run, store)))
 
 
@@ -140,11 +140,10 @@ def judge_raw_video(run: VideoRun, store: ObjectStore) -> Iterator[Judged]:
 def layout_checks(
     context: AssetCheckExecutionContext, catalog: ResourceParam[Catalog], store: ResourceParam[ObjectStore]
 ) -> Iterator[AssetCheckResult]:
-    """Check that full frames, OCR, and layout are complete and agree, then end the flow."""
-    run = VideoRun(context, catalog, Flow.VIDEO_INITIAL_PROCESSING.value)
-    with run.stage("layout"):
+    """Check that full frames, OCR, and layout are complete and agree."""
+    run = VideoRun(context, catalog, Flow.VIDEO_INITIAL_PROCESSING, "layout")
+    with run.checking():
         yield from _results(run, LAYOUT_CHECKS, [*judge_frames(run, store), *judge_layout(run, store)])
-        run.succeed()
 
 
 def judge_frames(run: VideoRun, store: ObjectStore) -> Iterator[Judged]:
@@ -196,8 +195,8 @@ def extents_checks(
     context: AssetCheckExecutionContext, catalog: ResourceParam[Catalog], store: ResourceParam[ObjectStore]
 ) -> Iterator[AssetCheckResult]:
     """Check that cropped frames and extents are complete and agree, before captions are made from them."""
-    run = VideoRun(context, catalog, Flow.CROP_AND_INFER.value)
-    with run.stage("boundaries"):
+    run = VideoRun(context, catalog, Flow.CROP_AND_INFER, "boundaries")
+    with run.checking():
         version = run.video.cropped_frames_version
         if version is None:
             raise BadInput(f"{run.video.filename}: no extents yet; run caption_frame_extents first")
@@ -256,8 +255,8 @@ def captions_checks(
     context: AssetCheckExecutionContext, catalog: ResourceParam[Catalog], store: ResourceParam[ObjectStore]
 ) -> Iterator[AssetCheckResult]:
     """Check that the captions could be read and are plausible."""
-    run = VideoRun(context, catalog, _captions_flow(context))
-    with run.stage("text"):
+    run = VideoRun(context, catalog, _captions_flow(context), "text")
+    with run.checking():
         yield from _results(run, CAPTIONS_CHECKS, list(judge_captions(run.video, store)))
 
 
@@ -286,11 +285,10 @@ def judge_captions(video: Video, store: ObjectStore) -> Iterator[Judged]:
 def subtitles_checks(
     context: AssetCheckExecutionContext, catalog: ResourceParam[Catalog], store: ResourceParam[ObjectStore]
 ) -> Iterator[AssetCheckResult]:
-    """Check that the subtitle files match the captions database, then end the flow."""
-    run = VideoRun(context, catalog, _captions_flow(context))
-    with run.stage("text"):
+    """Check that the subtitle files match the captions database."""
+    run = VideoRun(context, catalog, _captions_flow(context), "text")
+    with run.checking():
         yield from _results(run, SUBTITLES_CHECKS, list(judge_subtitles(run, store)))
-        run.succeed()
 
 
 def judge_subtitles(run: VideoRun, store: ObjectStore) -> Iterator[Judged]:
@@ -303,8 +301,8 @@ def judge_subtitles(run: VideoRun, store: ObjectStore) -> Iterator[Judged]:
     yield "subtitles", "equal_the_captions", rules.subtitles_equal_captions(*read_subtitles(store, run.video))
 
 
-def _captions_flow(context: AssetCheckExecutionContext) -> FlowName:
-    return Flow(context.run.tags.get(FLOW_TAG, Flow.CROP_AND_INFER)).value
+def _captions_flow(context: AssetCheckExecutionContext) -> Flow:
+    return Flow(context.run.tags.get(FLOW_TAG, Flow.CROP_AND_INFER))
 
 
 def _judge_keys(video: Video, expected: dict[str, str], recorded: dict[str, Any]) -> Verdict:

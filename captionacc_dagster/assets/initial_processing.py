@@ -26,7 +26,7 @@ from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.compute.base import BadInput, ComputeBackend
 from captionacc_dagster.compute.results import ExtractResult
-from captionacc_dagster.orchestration.flows import videos_partitions
+from captionacc_dagster.orchestration.flows import Flow, videos_partitions
 from captionacc_dagster.resources import ProgressReporter, compute_pool
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster.storage.base import ObjectStore
@@ -73,8 +73,8 @@ def initial_processing(
     progress: ResourceParam[ProgressReporter],
 ) -> Iterator[MaterializeResult]:
     """Sample full frames, read them, and find the layout, in one compute call."""
-    run = VideoRun(context, catalog, "video_initial_processing")
-    with run.stage("layout"):
+    run = VideoRun(context, catalog, Flow.VIDEO_INITIAL_PROCESSING, "layout")
+    with run.working():
         result = compute.extract_frames_and_ocr(
             run.keys.video,
             run.keys.tenant_id,
@@ -88,6 +88,14 @@ def initial_processing(
 
 def _record(run: VideoRun, result: ExtractResult) -> None:
     box = result.crop_region
+    # The region that a person approved stays; an automatic approval was of another layout than this one.
+    is_by_person = run.video.layout_approval == "person"
+    found: dict[str, float | None] = {
+        "crop_left": box.crop_left if box else None,
+        "crop_top": box.crop_top if box else None,
+        "crop_right": box.crop_right if box else None,
+        "crop_bottom": box.crop_bottom if box else None,
+    }
     run.catalog.update_video_metadata(
         run.video_id,
         {
@@ -102,14 +110,13 @@ def _record(run: VideoRun, result: ExtractResult) -> None:
             "failed_ocr_count": result.failed_ocr_count,
             "processing_duration_seconds": result.processing_duration_seconds,
             "layout_confidence": result.layout_confidence,
-            "crop_left": box.crop_left if box else None,
-            "crop_top": box.crop_top if box else None,
-            "crop_right": box.crop_right if box else None,
-            "crop_bottom": box.crop_bottom if box else None,
             "warnings": [asdict(warning) for warning in result.warnings],
+            **({} if is_by_person else found),
         },
     )
-    run.catalog.update_video_status(run.video_id, status="active", error_details=None, layout_status="annotate")
+    if not is_by_person:
+        run.catalog.withdraw_layout_approval(run.video_id)
+    run.record("found again" if is_by_person else "found")
 
 
 def _materializations(

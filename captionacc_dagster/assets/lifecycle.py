@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
 from uuid import UUID
 
 from dagster import (
@@ -22,10 +21,12 @@ from dagster import (
 
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.errors import CatalogError, CatalogUnavailable, NotFound
-from captionacc_dagster.catalog.models import DatabaseName, FlowName, ProcessingRequest, Video, error_details
+from captionacc_dagster.catalog.models import Video, error_details
 from captionacc_dagster.compute.base import ComputeError, QuotaExceeded
+from captionacc_dagster.orchestration.flows import Flow
 from captionacc_dagster.orchestration.locks import HeldLock, LockLost, server_lock
 from captionacc_dagster.orchestration.outcomes import adopt_request
+from captionacc_dagster.orchestration.transitions import Outcome, Stage, meaning_of, record
 from captionacc_dagster.orchestration.workers import register_worker
 from captionacc_dagster.storage.errors import StorageError
 from captionacc_dagster.storage.keys import VideoKeys
@@ -34,17 +35,15 @@ from captionacc_dagster.tags import REQUEST_TAG
 # For transient errors; what a person must change fails at once (Failure without retries).
 TRANSIENT_RETRIES = RetryPolicy(max_retries=4, delay=2, backoff=Backoff.EXPONENTIAL, jitter=Jitter.PLUS_MINUS)
 
-# The statuses that a failing stage sets to error.
-Failing = Literal["layout", "boundaries", "text"]
-
 
 @dataclass(frozen=True)
 class VideoRun:
-    """The work of one run on one video."""
+    """The work of one run on one video, in one stage of its flow."""
 
     context: AssetExecutionContext | AssetCheckExecutionContext
     catalog: Catalog
-    flow: FlowName
+    flow: Flow
+    stage: Stage
 
     @property
     def video_id(self) -> UUID:
@@ -89,7 +88,9 @@ class VideoRun:
         named = self.context.run.tags.get(REQUEST_TAG)
         if named is not None and adopt_request(self.catalog, self.context.run) is None:
             self._refuse_duplicate_run(named)
-        pending = self.catalog.list_processing_requests(states=["pending"], video_id=self.video_id, flows=[self.flow])
+        pending = self.catalog.list_processing_requests(
+            states=["pending"], video_id=self.video_id, flows=[self.flow.value]
+        )
         for request in pending.items:
             if self.catalog.claim_processing_request(request.id, self.context.run.run_id) is not None:
                 self.catalog.launch_processing_request(request.id, self.context.run.run_id, self.context.run.run_id)
@@ -103,25 +104,40 @@ class VideoRun:
         if request.state == "launched" and other is not None and not other.is_finished:
             raise Failure(f"run {other.run_id} is already working on request {request_id}", allow_retries=False)
 
-    def succeed(self) -> None:
-        """Mark this run's request, if it has one, as succeeded."""
-        for request in self._own_requests():
-            self.catalog.finish_processing_request(request.id, "succeeded", run_id=self.context.run.run_id)
-
-    def _own_requests(self) -> list[ProcessingRequest]:
-        launched = self.catalog.list_processing_requests(states=["launched"], video_id=self.video_id, flows=[self.flow])
-        return [request for request in launched.items if request.run_id == self.context.run.run_id]
+    def record(self, outcome: Outcome) -> None:
+        """Write to the video's row what an outcome of this stage means."""
+        record(self.catalog, self.video_id, self.flow, self.stage, outcome)
 
     @contextmanager
-    def locked(self, database: DatabaseName) -> Iterator[HeldLock]:
-        """Hold the server lock of one of the video's databases; call :meth:`HeldLock.check` before publishing."""
+    def locked(self) -> Iterator[HeldLock]:
+        """Hold the server lock of this stage's database; call :meth:`HeldLock.check` before publishing."""
+        database = meaning_of(self.flow, self.stage, "started").lock
+        if database is None:
+            raise ValueError(f"{self.stage} of {self.flow} holds no lock")
         with server_lock(self.catalog, self.video_id, database, self.context.run.run_id) as lock:
             # What was read before the lock was acquired may be out of date.
             self.__dict__.pop("video", None)
             yield lock
 
     @contextmanager
-    def stage(self, failing: Failing) -> Iterator[None]:
+    def checking(self) -> Iterator[None]:
+        """Raise a failure that is retried only where that can help, and write nothing.
+
+        The sensor ``run_outcomes``, or the command that runs this, records how the run ended.
+        """
+        try:
+            yield
+        except Failure:
+            raise
+        except (DagsterExecutionInterruptedError, KeyboardInterrupt) as interruption:
+            raise Failure("the run was interrupted", allow_retries=False) from interruption
+        except Exception as error:
+            if self.will_retry(error):
+                raise
+            raise Failure(str(error) or type(error).__name__, allow_retries=False) from error
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
         """Record the reason of an error inside the block, and raise a failure that is retried only where that can help.
 
         A quota that does not allow the work is not a failure: the video and its request record it, and the block ends.
@@ -136,12 +152,12 @@ class VideoRun:
             raise Failure("the run was interrupted", allow_retries=False) from interruption
         except QuotaExceeded as refusal:
             self.context.log.warning("refused: %s", refusal)
-            self._write_failure(refusal, failing, "cancelled")
+            self._write_failure(refusal, "refused")
         except Exception as error:
             if self.will_retry(error):
                 self.context.log.warning("%s: %s; trying again", type(error).__name__, error)
                 raise
-            self._write_failure(error, failing, "failed")
+            self._write_failure(error, "failed")
             # Shows the cause with its traceback; without it, Dagster would retry a permanent error.
             raise Failure(str(error) or type(error).__name__, allow_retries=False) from error
 
@@ -149,19 +165,22 @@ class VideoRun:
         """Return whether the step is tried again after this error."""
         return _is_transient(error) and self.context.retry_number < TRANSIENT_RETRIES.max_retries
 
-    def _write_failure(self, error: Exception, failing: Failing, end: Literal["failed", "cancelled"]) -> None:
-        details = error_details(error, run_id=self.context.run.run_id)
-        changes: dict[str, Any] = {f"{failing}_status": "error", f"{failing}_error_details": details}
-        if failing == "layout":
-            changes |= {"status": "error", "error_details": details}
+    def _write_failure(self, error: Exception, outcome: Outcome) -> None:
+        run_id = self.context.run.run_id
         try:
-            # Captions that could not be read again carry their own error; the others are unchanged.
-            if self.flow != "caption_ocr":
-                self.catalog.update_video_status(self.video_id, **changes)
-            for request in self._own_requests():
-                self.catalog.finish_processing_request(
-                    request.id, end, run_id=self.context.run.run_id, error_details=details
-                )
+            launched = self.catalog.list_processing_requests(
+                states=["launched"], video_id=self.video_id, flows=[self.flow.value]
+            )
+            record(
+                self.catalog,
+                self.video_id,
+                self.flow,
+                self.stage,
+                outcome,
+                requests=[request for request in launched.items if request.run_id == run_id],
+                run_id=run_id,
+                details=error_details(error, run_id=run_id),
+            )
         except CatalogError as unwritten:
             # The sensor run_outcomes records it once the catalog is back.
             self.context.log.error("the failure could not be recorded in the catalog: %s", unwritten)

@@ -10,7 +10,7 @@ from captionacc_dagster.assets.metadata import picture
 from captionacc_dagster.captioning.captions import clock
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.compute.base import BadInput
-from captionacc_dagster.orchestration.flows import videos_partitions
+from captionacc_dagster.orchestration.flows import Flow, videos_partitions
 from captionacc_dagster.storage.base import ObjectStore
 
 
@@ -29,16 +29,14 @@ def raw_video(
 
     A file that cannot be played is refused here, with the reason in the video's row.
     """
-    run = VideoRun(context, catalog, "video_initial_processing")
-    with run.stage("layout"):
+    run = VideoRun(context, catalog, Flow.VIDEO_INITIAL_PROCESSING, "layout")
+    with run.working():
         if run.makes("layout_db"):
             run.begin()
         if run.video.storage_key != run.keys.video:
             raise BadInput(f"{run.video.filename}: the storage key in its row is not the key of video {run.video.id}")
         if run.makes("layout_db"):
-            catalog.update_video_status(
-                run.video_id, status="processing", error_details=None, layout_status="wait", layout_error_details=None
-            )
+            run.record("started")
         return _inspect(run, store)
 
 

@@ -243,6 +243,16 @@ class RequestMethods(CatalogCalls):
             p_lease_seconds=lease_s,
         )
 
+    def withdraw_layout_approval(self, video_id: Id) -> Video:
+        """Withdraw an automatic approval, because another layout was found; a person's stays, and one that is in use.
+
+        Raises:
+            NotFound: there is no such video.
+        """
+        return self._one(
+            Video, "withdraw_layout_approval", f"video {video_id}", p_video_id=as_uuid(video_id, "video id")
+        )
+
     def request_caption_ocr(
         self,
         video_id: Id,

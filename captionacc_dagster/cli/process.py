@@ -38,6 +38,7 @@ from captionacc_dagster.cli.progress import ShownProgress, show_progress
 from captionacc_dagster.cli.signals import SignalWatch
 from captionacc_dagster.cli.startup import imports_done
 from captionacc_dagster.orchestration.flows import FLOW_ASSETS, Flow, videos_partitions
+from captionacc_dagster.orchestration.outcomes import record_outcome
 from captionacc_dagster.orchestration.reconciliation import settle_video
 from captionacc_dagster.orchestration.subtitle_files import (
     download_captions,
@@ -46,6 +47,7 @@ from captionacc_dagster.orchestration.subtitle_files import (
     subtitle_texts,
     video_keys,
 )
+from captionacc_dagster.orchestration.transitions import record
 from captionacc_dagster.orchestration.workers import CLAIMED_BY, this_worker
 from captionacc_dagster.settings import Settings, get_settings
 from captionacc_dagster.storage.base import ObjectStore
@@ -237,15 +239,9 @@ class LocalPipeline:
         except VideoError as error:
             reason = f"{stored_filename(name)}: {error.reason}"
             details = error_details(error) | {"message": reason}
-            self.catalog.update_video_status(
-                made.video.id,
-                "error",
-                error_details=details,
-                layout_status="error",
-                layout_error_details=details,
-            )
-            if made.request is not None and made.request.is_open:
-                self.catalog.finish_processing_request(made.request.id, "failed", error_details=details)
+            requests = [made.request] if made.request is not None and made.request.is_open else []
+            flow = Flow.VIDEO_INITIAL_PROCESSING
+            record(self.catalog, made.video.id, flow, "layout", "failed", requests=requests, details=details)
             raise ProcessError(reason) from error
         self.instance.add_dynamic_partitions(videos_partitions.name or "", [str(made.video.id)])
         if made.created:
@@ -364,6 +360,10 @@ class LocalPipeline:
             raise
         if not result.success:
             self.signals.check()
+        # In the system, a sensor does this.
+        run = self.instance.get_run_by_id(result.run_id)
+        if run is not None:
+            record_outcome(self.catalog, self.instance, run)
         row = self.catalog.get_video_metadata(video.id)
         details = (row.layout_error_details, row.boundaries_error_details)
         refused = any(found is not None and found.get("run_id") == result.run_id for found in details)

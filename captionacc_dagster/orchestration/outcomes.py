@@ -5,6 +5,7 @@ Every function is idempotent for a run.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
@@ -13,9 +14,10 @@ from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunSta
 
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.errors import Conflict, InvalidValue, NotFound
-from captionacc_dagster.catalog.models import ProcessingRequest, RequestEnd, Video
+from captionacc_dagster.catalog.models import ProcessingRequest, Video
 from captionacc_dagster.orchestration.approval import Mode, approve_automatically
 from captionacc_dagster.orchestration.flows import Flow, flow_of_run
+from captionacc_dagster.orchestration.transitions import last_stage, record, stage_of
 from captionacc_dagster.tags import (
     AUTO_RETRY_RUN_TAG,
     COMMAND_TAG,
@@ -38,12 +40,6 @@ Recorded = Literal[
     "failed",
     "cancelled",
 ]
-
-_ENDS: dict[DagsterRunStatus, RequestEnd] = {
-    DagsterRunStatus.SUCCESS: "succeeded",
-    DagsterRunStatus.FAILURE: "failed",
-    DagsterRunStatus.CANCELED: "cancelled",
-}
 
 
 def adopt_request(catalog: Catalog, run: DagsterRun) -> ProcessingRequest | None:
@@ -114,20 +110,72 @@ def record_outcome(
             catalog.replace_request_run(request.id, run.run_id, retry)
         return "handed to its retry"
 
-    end = _ENDS[run.status]
-    if end == "succeeded":
-        for request in requests:
-            catalog.finish_processing_request(request.id, end, run_id=run.run_id)
-        if run.job_name == Flow.VIDEO_INITIAL_PROCESSING and COMMAND_TAG not in run.tags:
-            video = catalog.get_videos([video_id]).get(video_id)
-            if video and approve_automatically(catalog, video, approval, occasion=run.run_id):
-                return "layout approved"
-        return end if requests else "nothing to do"
-    details = failure_details(instance, run)
-    written = _write_statuses(catalog, video_id, run, requests, details)
+    if run.status is DagsterRunStatus.SUCCESS:
+        return _record_success(catalog, run, video_id, requests, approval)
+    return _record_failure(catalog, instance, run, video_id, requests)
+
+
+def _record_success(
+    catalog: Catalog, run: DagsterRun, video_id: UUID, requests: list[ProcessingRequest], approval: Mode
+) -> Recorded:
     for request in requests:
-        catalog.finish_processing_request(request.id, end, run_id=run.run_id, error_details=details)
-    return end if requests or written else "nothing to do"
+        flow = Flow(request.flow)
+        record(catalog, video_id, flow, last_stage(flow), "completed", requests=[request], run_id=run.run_id)
+    if _found_a_layout_only(run) and COMMAND_TAG not in run.tags:
+        video = catalog.get_videos([video_id]).get(video_id)
+        if video and approve_automatically(catalog, video, approval, occasion=run.run_id):
+            return "layout approved"
+    return "succeeded" if requests else "nothing to do"
+
+
+def _found_a_layout_only(run: DagsterRun) -> bool:
+    """Return whether a run found a layout and no captions, so that the next flow is due."""
+    assets = {key.path[-1] for key in run.asset_selection or ()}
+    return _flow(run) is Flow.VIDEO_INITIAL_PROCESSING and (not assets or "layout_db" in assets)
+
+
+def _record_failure(
+    catalog: Catalog, instance: DagsterInstance, run: DagsterRun, video_id: UUID, requests: list[ProcessingRequest]
+) -> Recorded:
+    details = failure_details(instance, run)
+    end: Literal["failed", "cancelled"] = "failed" if run.status is DagsterRunStatus.FAILURE else "cancelled"
+    video = catalog.get_videos([video_id]).get(video_id)
+    if video is None:  # deleted meanwhile
+        for request in requests:
+            catalog.finish_processing_request(request.id, end, run_id=run.run_id, error_details=details)
+        return end if requests else "nothing to do"
+    for request in requests:
+        flow, stage = stage_of(video, Flow(request.flow), details.get("step"))
+        if flow is not Flow(request.flow):
+            flow, stage = stage_of(video, Flow(request.flow), None)
+        record(catalog, video_id, flow, stage, end, requests=[request], run_id=run.run_id, details=details)
+    if requests:
+        return end
+    flow = _flow(run)
+    if flow is None or not _concerns_the_video(catalog, run, video, flow, details):
+        return "nothing to do"
+    flow, stage = stage_of(video, flow, details.get("step"))
+    record(catalog, video_id, flow, stage, end, details=details)
+    return end
+
+
+def _concerns_the_video(
+    catalog: Catalog, run: DagsterRun, video: Video, flow: Flow, details: Mapping[str, Any]
+) -> bool:
+    """Return whether the failure of a run that holds no request changes its video.
+
+    A run that was made for a request does not: it has recorded the failure itself, or the request is another run's. A
+    run started by hand does if one of its steps failed and nothing else works on the video, or if the video would wait
+    for it forever.
+    """
+    if flow is Flow.VIDEO_INITIAL_PROCESSING and video.status == "processing":
+        return True
+    if REQUEST_TAG in run.tags or details.get("step") is None:
+        return False
+    recorded = (video.layout_error_details, video.boundaries_error_details, video.text_error_details)
+    if any(found is not None and found.get("run_id") == run.run_id for found in recorded):
+        return False
+    return not catalog.list_processing_requests(states=["pending", "launched"], video_id=video.id, limit=1).items
 
 
 def failure_details(instance: DagsterInstance, run: DagsterRun) -> dict[str, Any]:
@@ -138,8 +186,8 @@ def failure_details(instance: DagsterInstance, run: DagsterRun) -> dict[str, Any
     records = instance.get_records_for_run(
         run.run_id, of_type={DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE}, limit=20
     ).records
-    for record in records:
-        event = record.event_log_entry.dagster_event
+    for entry in records:
+        event = entry.event_log_entry.dagster_event
         if event and event.event_type is DagsterEventType.STEP_FAILURE:
             error = event.step_failure_data.error
             # Dagster wraps the original exception; the innermost cause is the one a person can act on.
@@ -149,48 +197,12 @@ def failure_details(instance: DagsterInstance, run: DagsterRun) -> dict[str, Any
                 message = error.message.removeprefix(f"{error.cls_name}:").strip().splitlines()
                 text = message[0] if message else error.cls_name
                 return details | {"message": text, "error_type": error.cls_name, "step": event.step_key}
-    for record in reversed(records):
-        if record.event_log_entry.user_message or record.event_log_entry.dagster_event:
-            event = record.event_log_entry.dagster_event
-            text = (event.message if event else None) or record.event_log_entry.user_message
+    for entry in reversed(records):
+        if entry.event_log_entry.user_message or entry.event_log_entry.dagster_event:
+            event = entry.event_log_entry.dagster_event
+            text = (event.message if event else None) or entry.event_log_entry.user_message
             return details | {"message": text or "the run failed", "error_type": "RunFailure"}
     return details | {"message": "the run failed", "error_type": "RunFailure"}
-
-
-def _write_statuses(
-    catalog: Catalog, video_id: UUID, run: DagsterRun, requests: list[ProcessingRequest], details: dict[str, Any]
-) -> bool:
-    try:
-        video = catalog.get_video_metadata(video_id)
-    except NotFound:
-        return False
-    flows = {Flow(request.flow) for request in requests} or {_flow(run)}
-    changes: dict[str, Any] = {}
-    for flow in flows:
-        changes |= _error_changes(video, flow, details, owned=bool(requests))
-    if changes:
-        catalog.update_video_status(video_id, **changes)
-    return bool(changes)
-
-
-def _error_changes(video: Video, flow: Flow | None, details: dict[str, Any], *, owned: bool) -> dict[str, Any]:
-    """Return the status changes for a failed flow.
-
-    A run without a request (started by hand) changes only statuses that would otherwise wait forever.
-    """
-    if flow is Flow.VIDEO_INITIAL_PROCESSING and (owned or video.status == "processing"):
-        return {
-            "status": "error",
-            "error_details": details,
-            "layout_status": "error",
-            "layout_error_details": details,
-        }
-    if flow is Flow.CROP_AND_INFER and owned:
-        # Once the captions are written the boundaries are complete; the failure came later.
-        if video.boundaries_status in ("wait", "error"):
-            return {"boundaries_status": "error", "boundaries_error_details": details}
-        return {"text_status": "error", "text_error_details": details}
-    return {}
 
 
 def _flow(run: DagsterRun) -> Flow | None:

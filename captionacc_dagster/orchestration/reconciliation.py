@@ -14,11 +14,12 @@ from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.errors import CatalogError, CatalogUnavailable, NotFound
 from captionacc_dagster.catalog.models import ProcessingRequest, error_details
 from captionacc_dagster.orchestration.dagster_internals import NOT_FINISHED_STATUSES
-from captionacc_dagster.orchestration.flows import videos_partitions
+from captionacc_dagster.orchestration.flows import Flow, videos_partitions
 from captionacc_dagster.orchestration.limits import ensure_pool_slots
 from captionacc_dagster.orchestration.outcomes import record_outcome
 from captionacc_dagster.orchestration.run_tags import PROVISIONAL, corrected_tags
 from captionacc_dagster.orchestration.tenants import CatalogTenants, TenantDirectory
+from captionacc_dagster.orchestration.transitions import record
 from captionacc_dagster.orchestration.workers import (
     CLAIMED_BY,
     end_runs_without_worker,
@@ -248,9 +249,7 @@ def _forgotten_videos(instance: DagsterInstance, catalog: Catalog, now: datetime
             continue
         details = error_details("processing was interrupted; `captionacc retry` starts it again")
         try:
-            catalog.update_video_status(
-                video.id, "error", error_details=details, layout_status="error", layout_error_details=details
-            )
+            record(catalog, video.id, Flow.VIDEO_INITIAL_PROCESSING, "layout", "failed", details=details)
         except CatalogUnavailable:
             raise
         except (NotFound, CatalogError):

@@ -60,7 +60,7 @@ class Judge:
         context = SimpleNamespace(
             instance=self.harness.instance, partition_key=str(self.video.id), has_partition_key=True
         )
-        return VideoRun(cast(AssetCheckExecutionContext, context), self.harness.catalog, "crop_and_infer")
+        return VideoRun(cast(AssetCheckExecutionContext, context), self.harness.catalog, CROP, "text")
 
     def everything(self) -> dict[str, Verdict]:
         """Return every verdict that can be given without a run."""

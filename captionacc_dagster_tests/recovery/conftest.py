@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from dagster import DagsterInstance, ExecuteInProcessResult, RetryPolicy
+from dagster import AssetKey, DagsterInstance, ExecuteInProcessResult, JobDefinition, RetryPolicy
 
 from captionacc_dagster.captioning.ocr.base import OcrEngine
 from captionacc_dagster.captioning.ocr.engines import create_engine
@@ -21,7 +21,9 @@ from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, Video
 from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.compute.local import LocalCompute
 from captionacc_dagster.definitions import defs
+from captionacc_dagster.orchestration.approval import Mode
 from captionacc_dagster.orchestration.flows import Flow
+from captionacc_dagster.orchestration.outcomes import record_outcome
 from captionacc_dagster.resources import LogProgress
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.keys import VideoKeys
@@ -96,8 +98,27 @@ class FlowHarness:
         return VideoKeys(str(video.tenant_id), str(video.id))
 
     def run(self, flow: Flow, video: Video, **options: Any) -> ExecuteInProcessResult:
-        """Run a flow in this process."""
-        return defs.resolve_job_def(flow.value).execute_in_process(
+        """Run a flow in this process, and record how it ended, as the sensor does."""
+        result = self.execute(defs.resolve_job_def(flow.value), video, **options)
+        self.record_outcome(result.run_id)
+        return result
+
+    def record_outcome(self, run_id: str, approval: Mode = "never") -> str:
+        """Record how a run ended."""
+        run = self.instance.get_run_by_id(run_id)
+        assert run
+        return record_outcome(self.catalog, self.instance, run, approval=approval)
+
+    def run_assets(self, video: Video, names: Iterable[str], approval: Mode) -> ExecuteInProcessResult:
+        """Run assets under Dagster's implicit job, as a backfill does."""
+        job = defs.resolve_implicit_global_asset_job_def()
+        result = self.execute(job, video, asset_selection=[AssetKey(name) for name in names])
+        self.record_outcome(result.run_id, approval)
+        return result
+
+    def execute(self, job: JobDefinition, video: Video, **options: Any) -> ExecuteInProcessResult:
+        """Run a job in this process."""
+        return job.execute_in_process(
             instance=self.instance,
             partition_key=str(video.id),
             raise_on_error=False,

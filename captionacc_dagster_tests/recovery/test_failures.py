@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -13,8 +14,9 @@ from captionacc_dagster.captioning.files import databases
 from captionacc_dagster.catalog.models import Video
 from captionacc_dagster.compute.base import BadInput, ComputeUnavailable, QuotaExceeded
 from captionacc_dagster.compute.results import ExtractResult
-from captionacc_dagster.orchestration.flows import Flow
+from captionacc_dagster.orchestration.flows import FLOW_ASSETS, Flow
 from captionacc_dagster.orchestration.history import video_history
+from captionacc_dagster.settings import get_settings
 from captionacc_dagster.tags import FLOW_TAG, REQUEST_TAG, TENANT_TAG, TIER_TAG, VIDEO_TAG
 from captionacc_dagster_tests.recovery.conftest import FlowHarness, failing
 
@@ -249,6 +251,52 @@ def test_running_everything_again_changes_nothing_that_a_person_did(harness: Flo
     old, new = keys.cropped_frames_prefix(1), keys.cropped_frames_prefix(2)
     again = harness.store.list_files(keys.client_prefix)
     assert [key.replace(new, old) for key in again if not key.startswith(old)] == objects
+
+
+@pytest.fixture
+def approval_is_automatic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("CAPTIONACC_AUTO_APPROVE_LAYOUT", "always")
+    get_settings.cache_clear()
+    yield
+    get_settings.cache_clear()
+
+
+def statuses(harness: FlowHarness, video: Video) -> tuple[str, str, str, str]:
+    row = harness.catalog.get_video_metadata(video.id)
+    assert (row.error_details, row.layout_error_details) == (None, None)
+    assert (row.boundaries_error_details, row.text_error_details) == (None, None)
+    return row.status, row.layout_status, row.boundaries_status, row.text_status
+
+
+def test_a_backfill_over_all_assets_of_two_processed_videos(harness: FlowHarness, approval_is_automatic: None) -> None:
+    by_itself, by_a_person = harness.upload("a.mp4", frames=40), harness.upload("b.mp4", frames=40)
+    region = (0.1, 0.5, 0.9, 0.95)
+    for video in (by_itself, by_a_person):
+        result = harness.run(INITIAL, video)
+        if video is by_a_person:
+            harness.catalog.approve_layout(video.id, region)
+        else:
+            assert harness.record_outcome(result.run_id, "always") == "layout approved"
+        assert harness.run(CROP, video).success
+    everything = FLOW_ASSETS[INITIAL] | FLOW_ASSETS[CROP]
+    for video in (by_itself, by_a_person):
+        assert harness.run_assets(video, everything, "always").success
+        assert statuses(harness, video) == ("active", "done", "annotate", "annotate")
+    harness.nothing_is_left_behind()
+    row = harness.catalog.get_video_metadata(by_a_person.id)
+    assert (row.crop_region, row.layout_approval) == (region, "person")
+    assert harness.catalog.get_video_metadata(by_itself.id).layout_approval == "automatic"
+
+    # Of the layout alone: the captions belong to the one before, so they are wanted again.
+    assert harness.run_assets(by_itself, FLOW_ASSETS[INITIAL], "always").success
+    assert statuses(harness, by_itself) == ("active", "done", "wait", "wait")
+    (request,) = harness.catalog.list_processing_requests(states=["pending"]).items
+    assert (request.video_id, request.flow) == (by_itself.id, CROP)
+    # Or a person must look at it first.
+    harness.catalog.finish_processing_request(request.id, "cancelled")
+    assert harness.run_assets(by_itself, FLOW_ASSETS[INITIAL], "never").success
+    assert statuses(harness, by_itself)[:2] == ("active", "annotate")
+    assert harness.catalog.get_video_metadata(by_itself.id).layout_approved_at is None
 
 
 def test_chosen_captions_that_are_gone_or_cannot_be_read(harness: FlowHarness, tmp_path: Path) -> None:

@@ -1,0 +1,207 @@
+"""The table of outcomes, walked along every path of a video on a real catalog."""
+
+from __future__ import annotations
+
+import itertools
+from typing import get_args
+from uuid import uuid4
+
+import pytest
+
+from captionacc_dagster.catalog.errors import Conflict
+from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, ProcessingRequest, Video, error_details
+from captionacc_dagster.catalog.postgres import PostgresCatalog
+from captionacc_dagster.orchestration.flows import Flow
+from captionacc_dagster.orchestration.transitions import (
+    MEANINGS,
+    STAGES,
+    Outcome,
+    Stage,
+    last_stage,
+    meaning_of,
+    record,
+    stage_of,
+    status_changes,
+)
+
+INITIAL, CROP, OCR = Flow.VIDEO_INITIAL_PROCESSING, Flow.CROP_AND_INFER, Flow.CAPTION_OCR
+STAGES_OF: dict[Flow, tuple[Stage, ...]] = {INITIAL: ("layout",), CROP: ("boundaries", "text"), OCR: ("text",)}
+FAILURES: tuple[Outcome, ...] = ("failed", "refused", "cancelled")
+REGION = (0.1, 0.7, 0.9, 0.95)
+# How a run can end: well, or in one of its stages.
+Ending = tuple[Stage, Outcome]
+
+
+def endings(flow: Flow) -> list[Ending]:
+    return [(last_stage(flow), "completed"), *itertools.product(STAGES_OF[flow], FAILURES)]
+
+
+class Walk:
+    """One video on its way, through runs that do what the assets and sensors do."""
+
+    def __init__(self, catalog: PostgresCatalog) -> None:
+        self.catalog = catalog
+        self.visited: set[tuple[Flow, Stage, Outcome]] = set()
+        self.id = catalog.create_video(LOCAL_TENANT_ID, "a.mp4").video.id
+
+    @property
+    def video(self) -> Video:
+        return self.catalog.get_video_metadata(self.id)
+
+    def open_requests(self) -> tuple[ProcessingRequest, ...]:
+        return tuple(self.catalog.list_processing_requests(states=["pending", "launched"], video_id=self.id).items)
+
+    def run(self, flow: Flow, ending: Ending) -> None:
+        """Run a flow for its pending request up to an ending."""
+        run_id = str(uuid4())
+        (request,) = self.open_requests()
+        assert request.flow == flow
+        assert self.catalog.claim_processing_request(request.id, run_id)
+        held = self.catalog.launch_processing_request(request.id, run_id, run_id)
+        for stage in STAGES_OF[flow]:
+            self._record(flow, stage, "started")
+            if ending[0] == stage and ending[1] != "completed":
+                self._record(flow, stage, ending[1], held, run_id)
+                self.is_consistent(run_id)
+                return
+            again = flow is INITIAL and self.video.layout_approval == "person"
+            if flow is INITIAL and not again:
+                self.catalog.withdraw_layout_approval(self.id)
+            self._record(flow, stage, "found again" if again else "found")
+        self._record(flow, *ending, held, run_id)
+        self.is_consistent(run_id)
+
+    def _record(
+        self,
+        flow: Flow,
+        stage: Stage,
+        outcome: Outcome,
+        request: ProcessingRequest | None = None,
+        run_id: str | None = None,
+    ) -> None:
+        self.visited.add((flow, stage, outcome))
+        details = error_details(ValueError("broken"), run_id=run_id) if outcome in FAILURES else None
+        requests = [request] if request else []
+        for _ in range(2):  # whoever records it a second time changes nothing
+            record(self.catalog, self.id, flow, stage, outcome, requests=requests, run_id=run_id, details=details)
+
+    def is_consistent(self, run_id: str) -> None:
+        """Verify what holds for every video whose run has ended."""
+        video = self.video
+        assert self.open_requests() == (), "a run that has ended leaves no open request"
+        assert video.status in ("active", "error"), "nothing waits for ever"
+        request = self.catalog.find_processing_request(run_id=run_id)
+        assert request
+        assert (request.error_details is None) == (request.state == "succeeded")
+        for column in ("", "layout_", "boundaries_", "text_"):
+            details = getattr(video, f"{column}error_details")
+            assert (getattr(video, f"{column}status") == "error") == (details is not None)
+        if request.state == "succeeded":
+            assert not video_failed(video)
+
+    def again_if_failed(self, flow: Flow) -> None:
+        """Retry: possible exactly if something has failed; the next run ends well."""
+        if not video_failed(self.video):
+            with pytest.raises(Conflict):
+                self.catalog.retry_video(self.id)
+            return
+        self.catalog.retry_video(self.id)
+        assert not video_failed(self.video)
+        self.run(flow, (last_stage(flow), "completed"))
+
+
+def video_failed(video: Video) -> bool:
+    return "error" in (video.status, video.layout_status, video.boundaries_status, video.text_status)
+
+
+@pytest.mark.integration
+def test_every_path_of_a_video_leaves_its_row_and_its_requests_right(postgres_catalog: PostgresCatalog) -> None:
+    visited: set[tuple[Flow, Stage, Outcome]] = set()
+    ocr_endings = itertools.cycle(endings(OCR))
+    approvals = itertools.cycle(("person", "automatic"))
+    for initial, crop in itertools.product(endings(INITIAL), endings(CROP)):
+        walk = Walk(postgres_catalog)
+        walk.run(INITIAL, initial)
+        walk.again_if_failed(INITIAL)
+        assert (walk.video.layout_status, walk.video.boundaries_status) == ("annotate", "wait")
+        approval = next(approvals)
+        postgres_catalog.approve_layout(walk.id, REGION, approval=approval)
+        walk.run(CROP, crop)
+        assert walk.video.status == "active", "captions that were not found do not take the layout away"
+        walk.again_if_failed(CROP)
+        video = walk.video
+        assert (video.layout_status, video.boundaries_status, video.text_status) == ("done", "annotate", "annotate")
+        version = postgres_catalog.next_cropped_frames_version(walk.id, "run")
+        postgres_catalog.activate_cropped_frames_version(walk.id, version, storage_prefix="p", frame_count=1)
+        postgres_catalog.request_caption_ocr(walk.id, [1])
+        walk.run(OCR, next(ocr_endings))
+        assert not video_failed(walk.video), "captions carry the error of a second reading"
+        # The layout once more, as by a backfill.
+        for stage in STAGES_OF[INITIAL]:
+            record(postgres_catalog, walk.id, INITIAL, stage, "started")
+        if approval == "automatic":
+            postgres_catalog.withdraw_layout_approval(walk.id)
+        again: Outcome = "found again" if approval == "person" else "found"
+        record(postgres_catalog, walk.id, INITIAL, "layout", again)
+        video = walk.video
+        assert (video.layout_approved_at is None) == (video.layout_status == "annotate") == (approval == "automatic")
+        visited |= walk.visited | {(INITIAL, "layout", again)}
+    assert visited == set(MEANINGS), "every row of the table was walked"
+
+
+@pytest.mark.integration
+def test_a_layout_can_be_approved_before_its_run_has_quite_ended(postgres_catalog: PostgresCatalog) -> None:
+    walk = Walk(postgres_catalog)
+    (request,) = walk.open_requests()
+    assert postgres_catalog.claim_processing_request(request.id, "run")
+    held = postgres_catalog.launch_processing_request(request.id, "run", "run")
+    record(postgres_catalog, walk.id, INITIAL, "layout", "started")
+    with pytest.raises(Conflict):
+        postgres_catalog.approve_layout(walk.id, REGION)
+    record(postgres_catalog, walk.id, INITIAL, "layout", "found")
+    postgres_catalog.approve_layout(walk.id, REGION)
+    record(postgres_catalog, walk.id, INITIAL, "layout", "completed", requests=[held], run_id="run")
+    assert [open_one.flow for open_one in walk.open_requests()] == [CROP]
+    assert walk.video.layout_status == "done"
+    # In use by the request for its captions, so it stays.
+    assert postgres_catalog.withdraw_layout_approval(walk.id).layout_approved_at is not None
+
+
+@pytest.mark.unit
+def test_the_table_is_complete() -> None:
+    for flow, stages in STAGES_OF.items():
+        for stage, outcome in itertools.product(get_args(Stage), get_args(Outcome)):
+            expected = stage in stages and (outcome != "completed" or stage == last_stage(flow))
+            expected &= outcome != "found again" or flow is INITIAL
+            if expected:
+                meaning = meaning_of(flow, stage, outcome)
+                assert (meaning.lock is not None) == (outcome == "started" and flow is not INITIAL)
+                assert (meaning.request is not None) == (outcome in (*FAILURES, "completed"))
+            else:
+                with pytest.raises(ValueError, match="cannot be"):
+                    meaning_of(flow, stage, outcome)
+
+
+@pytest.mark.unit
+def test_an_error_has_its_details_and_everything_else_has_none() -> None:
+    details = {"message": "broken"}
+    assert status_changes(MEANINGS[INITIAL, "layout", "failed"], details) == {
+        "status": "error", "error_details": details, "layout_status": "error", "layout_error_details": details,
+    }  # fmt: skip
+    assert status_changes(MEANINGS[CROP, "text", "found"]) == {
+        "boundaries_status": "annotate", "boundaries_error_details": None,
+        "text_status": "annotate", "text_error_details": None,
+    }  # fmt: skip
+
+
+@pytest.mark.integration
+def test_where_a_run_ended_follows_from_its_step_or_from_the_row(postgres_catalog: PostgresCatalog) -> None:
+    video = postgres_catalog.create_video(LOCAL_TENANT_ID, "a.mp4").video
+    assert stage_of(video, CROP, "extents_checks") == (CROP, "boundaries")
+    assert stage_of(video, CROP, "layout_checks") == (INITIAL, "layout"), "a backfill's run has the steps of both"
+    assert stage_of(video, CROP, None) == (CROP, "boundaries")
+    assert stage_of(video, INITIAL, None) == (INITIAL, "layout")
+    assert stage_of(video, OCR, "captions_db") == (OCR, "text")
+    shown = postgres_catalog.update_video_status(video.id, boundaries_status="annotate")
+    assert stage_of(shown, CROP, None) == (CROP, "text")
+    assert set(STAGES.values()) == {(flow, stage) for flow in (INITIAL, CROP) for stage in STAGES_OF[flow]}
