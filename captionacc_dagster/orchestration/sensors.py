@@ -164,7 +164,11 @@ def inbox(
     description="Records how runs ended in the catalog: request, statuses, error, and figures for the metrics.",
 )
 def run_outcomes(context: SensorEvaluationContext, catalog: ResourceParam[Catalog]) -> SensorResult:
-    """Record the runs that ended since shortly before the last tick, in the order in which they ended."""
+    """Record the runs that ended since shortly before the last tick, in the order in which they ended.
+
+    Not a ``run_status_sensor``: that moves its cursor past a run whose handler failed, so that an outcome would be lost
+    whenever the catalog is unavailable; and it handles one run per status and tick.
+    """
     state = json.loads(context.cursor or "{}")
     now = datetime.now(UTC)
     after = datetime.fromisoformat(state["after"]) if "after" in state else now - timedelta(days=1)

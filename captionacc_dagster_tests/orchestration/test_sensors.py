@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -25,10 +27,11 @@ from dagster._core.test_utils import create_run_for_test
 
 from captionacc_dagster.catalog.calls import Retries
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres
-from captionacc_dagster.catalog.errors import CatalogUnavailable
+from captionacc_dagster.catalog.errors import CatalogUnavailable, Conflict
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, ProcessingRequest, Video
 from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.orchestration import sensors
+from captionacc_dagster.orchestration.dagster_tables import RunsTable, SqlRunStorage
 from captionacc_dagster.orchestration.priority import priority_run_tags
 from captionacc_dagster.orchestration.reconciliation import clean_up, settle_video
 from captionacc_dagster.orchestration.workers import register_worker, this_worker
@@ -221,6 +224,52 @@ def test_outcomes_reach_the_catalog_once(floor: Floor, status: DagsterRunStatus,
     again = floor.tick(sensors.run_outcomes)
     assert again.skip_reason
     assert again.skip_reason.skip_message == "no run has ended"
+
+
+def test_a_run_that_ended_shortly_before_the_last_tick_is_recorded_too(floor: Floor) -> None:
+    first, second = floor.video("a.mp4"), floor.video("b.mp4")
+    floor.tick(sensors.new_videos)
+    floor.end(floor.run_of(first), DagsterRunStatus.SUCCESS)
+    floor.tick(sensors.run_outcomes)
+    # Written before the other, and visible only now: its transaction was slower.
+    late = floor.run_of(second)
+    floor.end(late, DagsterRunStatus.SUCCESS)
+    storage = floor.instance.run_storage
+    assert isinstance(storage, SqlRunStorage)
+    before = json.loads(floor.cursors["run_outcomes"] or "")["after"]
+    stamp = datetime.fromisoformat(before) - sensors.OUTCOME_OVERLAP + timedelta(seconds=10)
+    with storage.connect() as connection:
+        moved = RunsTable.update().where(RunsTable.c.run_id == late.run_id)
+        connection.execute(moved.values(update_timestamp=stamp.replace(tzinfo=None)))
+    floor.tick(sensors.run_outcomes)
+    assert floor.request_of(second).state == "succeeded"
+
+
+class RefusingCatalog(PostgresCatalog):
+    """A catalog that refuses to end one request, as for a run that lost it meanwhile."""
+
+    refused: UUID
+
+    def finish_processing_request(self, request_id: Any, *arguments: Any, **named: Any) -> ProcessingRequest:
+        if request_id == self.refused:
+            raise Conflict(f"request {request_id} belongs to another run")
+        return super().finish_processing_request(request_id, *arguments, **named)
+
+
+def test_an_outcome_that_is_refused_blocks_no_other(floor: Floor) -> None:
+    first, second = floor.video("a.mp4"), floor.video("b.mp4")
+    floor.tick(sensors.new_videos)
+    for video in (first, second):
+        floor.end(floor.run_of(video), DagsterRunStatus.SUCCESS)
+    with RefusingCatalog(floor.url) as refusing:
+        refusing.refused = floor.request_of(first).id
+        trusting, floor.catalog = floor.catalog, refusing
+        tick = floor.tick(sensors.run_outcomes)
+        floor.catalog = trusting
+    assert tick.skip_reason
+    assert tick.skip_reason.skip_message == "1 refused, 1 succeeded"
+    assert floor.request_of(first).state == "launched"
+    assert floor.request_of(second).state == "succeeded"
 
 
 def test_a_crashed_run_hands_its_request_to_its_retry(floor: Floor) -> None:
