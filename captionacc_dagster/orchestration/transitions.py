@@ -149,7 +149,7 @@ def stage_of(video: Video, flow: Flow, step: str | None) -> tuple[Flow, Stage]:
         flow: the run's flow; one run may contain the steps of two.
         step: the failed step; None if the run ended outside any (its process was killed).
     """
-    if flow is not OCR and step in STAGES:
+    if flow is not OCR and step is not None and step in STAGES:
         return STAGES[step]
     if flow is CROP and video.boundaries_status in ("wait", "error"):
         return flow, "boundaries"

@@ -145,7 +145,8 @@ def test_every_path_of_a_video_leaves_its_row_and_its_requests_right(postgres_ca
         record(postgres_catalog, walk.id, INITIAL, "layout", again)
         video = walk.video
         assert (video.layout_approved_at is None) == (video.layout_status == "annotate") == (approval == "automatic")
-        visited |= walk.visited | {(INITIAL, "layout", again)}
+        visited |= walk.visited
+        visited.add((INITIAL, "layout", again))
     assert visited == set(MEANINGS), "every row of the table was walked"
 
 
