@@ -18,17 +18,11 @@ from captionacc_dagster.backends import open_catalog, open_compute, open_store
 from captionacc_dagster.captioning.captions import Progress
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.compute.base import ComputeBackend
-from captionacc_dagster.settings import Settings, get_settings
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.tags import PARTITION_TAG
 
-LOCAL_POOL = "local_compute"
-MODAL_POOL = "modal_compute"
-
-
-def compute_pool(settings: Settings | None = None) -> str:
-    """Return the name of the pool that limits the heavy steps."""
-    return LOCAL_POOL if (settings or get_settings()).compute == "local" else MODAL_POOL
+# The pool that limits the heavy steps; its slots are stored in the instance.
+COMPUTE_POOL = "compute"
 
 
 @resource(description="The catalog, open for the duration of a run or a sensor tick.")

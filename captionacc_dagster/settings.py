@@ -197,7 +197,7 @@ class Settings(BaseSettings):
     )
     pool_slots: dict[str, int] = Field(
         default_factory=dict,
-        description='Slots of the compute pools, as JSON: {"local_compute": 2}; others as set in Dagster.',
+        description='Slots of Dagster\'s pools, as JSON: {"compute": 2}; others as set in Dagster.',
     )
     inbox: Path | None = Field(default=None, description="Folder whose files become videos; unset: `inbox` under home.")
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from dagster import AssetKey
 
+from captionacc_dagster.compute.code_version import code_version
 from captionacc_dagster.definitions import defs
 from captionacc_dagster.orchestration.flows import FLOW_ASSETS, videos_partitions
 
@@ -46,6 +47,8 @@ def test_every_asset_says_what_it_is_and_whose() -> None:
         assert node.owners == ["team:captions"]
         assert node.kinds
         assert node.partitions_def == videos_partitions
+        assert node.code_version == code_version(), "Dagster knows what is stale"
+        assert node.pools <= {"compute"}
         (reference,) = node.metadata["dagster/code_references"].code_references
         assert reference.file_path.startswith(str(ROOT / "captionacc_dagster" / "assets"))
 

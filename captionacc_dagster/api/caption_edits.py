@@ -250,7 +250,10 @@ def _edit(
         except ObjectNotFound:
             raise no_captions(video) from None
         duration = video.duration_seconds
-        frame_rate = services.settings.cropped_frame_rate
+        version = video.cropped_frames_version
+        if version is None:
+            raise no_captions(video)
+        frame_rate = services.catalog.get_cropped_frame_rate(video.id, version)
         grid = services.frames.known_grid(video)
         with edit_captions(
             path,

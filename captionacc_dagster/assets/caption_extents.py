@@ -20,7 +20,7 @@ from captionacc_dagster.compute.base import BadInput, ComputeBackend
 from captionacc_dagster.compute.results import CropBox, CropInferResult
 from captionacc_dagster.orchestration.approval import may_be_approved
 from captionacc_dagster.orchestration.flows import Flow, videos_partitions
-from captionacc_dagster.resources import ProgressReporter, compute_pool
+from captionacc_dagster.resources import COMPUTE_POOL, ProgressReporter
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster.storage.base import ObjectStore
 
@@ -44,7 +44,7 @@ _spec = partial(compute_output, made_from="layout_db", flow="crop_and_infer")
     partitions_def=videos_partitions,
     name="caption_extents",
     retry_policy=TRANSIENT_RETRIES,
-    pool=compute_pool(),
+    pool=COMPUTE_POOL,
 )
 def caption_extents(
     context: AssetExecutionContext,
@@ -60,7 +60,9 @@ def caption_extents(
         run.begin()
         with run.locked() as lock:
             video = run.video
-            version = catalog.next_cropped_frames_version(run.video_id, context.run.run_id)
+            wanted = get_settings().cropped_frame_rate
+            version = catalog.next_cropped_frames_version(run.video_id, context.run.run_id, wanted)
+            frame_rate = catalog.get_cropped_frame_rate(run.video_id, version)
             try:
                 result = compute.crop_and_infer_caption_frame_extents(
                     run.keys.video,
@@ -68,7 +70,7 @@ def caption_extents(
                     run.keys.video_id,
                     crop_box(video),
                     version,
-                    get_settings().cropped_frame_rate,
+                    frame_rate,
                     progress=progress.watch(context.log),
                 )
             except Exception as error:
@@ -81,7 +83,7 @@ def caption_extents(
                 run.video_id, version, storage_prefix=result.cropped_frames_prefix, frame_count=result.frame_count
             )
             catalog.update_video_metadata(run.video_id, {"warnings": [asdict(warning) for warning in result.warnings]})
-        yield from _materializations(run, store, result, compute.call_metadata())
+        yield from _materializations(run, store, result, frame_rate, compute.call_metadata())
 
 
 def crop_box(video: Video) -> CropBox | None:
@@ -117,7 +119,11 @@ def _make_sure_of_approval(run: VideoRun) -> None:
 
 
 def _materializations(
-    run: VideoRun, store: ObjectStore, result: CropInferResult, call: Mapping[str, str | int | float | bool]
+    run: VideoRun,
+    store: ObjectStore,
+    result: CropInferResult,
+    frame_rate: float,
+    call: Mapping[str, str | int | float | bool],
 ) -> Iterator[MaterializeResult]:
     with TemporaryDirectory(prefix="captionacc-") as folder:
         path = store.download_file(result.caption_frame_extents_db_key, Path(folder) / "extents.db")
@@ -128,7 +134,7 @@ def _materializations(
         metadata={
             "version": result.version,
             "frames": result.frame_count,
-            "sampled_per_second": get_settings().cropped_frame_rate,
+            "sampled_per_second": frame_rate,
             "prefix": MetadataValue.path(result.cropped_frames_prefix),
             **describe_prefix(store, result.cropped_frames_prefix),
         },

@@ -17,10 +17,11 @@ from captionacc_dagster.captioning.files.captions_database import OcrUpdate, Sto
 from captionacc_dagster.captioning.files.subtitles import FORMATS
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.compute.base import BadInput, ComputeBackend, QuotaExceeded
+from captionacc_dagster.compute.code_version import code_version
 from captionacc_dagster.compute.results import CaptionSpan
 from captionacc_dagster.orchestration.flows import Flow, videos_partitions
 from captionacc_dagster.orchestration.subtitle_files import publish_subtitles
-from captionacc_dagster.resources import ProgressReporter, compute_pool
+from captionacc_dagster.resources import COMPUTE_POOL, ProgressReporter
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.errors import ObjectNotFound
@@ -43,8 +44,8 @@ class CaptionsConfig(Config):
     kinds={"sqlite"},
     owners=["team:captions"],
     retry_policy=TRANSIENT_RETRIES,
-    pool=compute_pool(),
-    code_version="1",
+    pool=COMPUTE_POOL,
+    code_version=code_version(),
     output_required=False,  # nothing is written when a quota refuses the work
 )
 def captions_db(
@@ -146,7 +147,7 @@ def _take_over_extents(run: VideoRun, store: ObjectStore, previous: Path | None,
     captions_database.merge_captions(
         path,
         databases.read_extents_database(extents),
-        get_settings().cropped_frame_rate,
+        run.catalog.get_cropped_frame_rate(run.video_id, version),
         previous,
         databases.read_warnings(extents),
     )
@@ -164,7 +165,11 @@ def _result(
 ) -> MaterializeResult:
     failed = sum(reading.error is not None for reading in readings)
     captions = captions_database.to_captions(rows, run.video.frame_rate or 25.0)
-    pictures = cropped_frame_of_each(store, run.video, captions, get_settings().cropped_frame_rate)
+    version = run.video.cropped_frames_version
+    pictures = {}
+    if version is not None:
+        frame_rate = run.catalog.get_cropped_frame_rate(run.video_id, version)
+        pictures = cropped_frame_of_each(store, run.video, captions, frame_rate)
     return MaterializeResult(
         metadata={
             "captions": len(captions),
@@ -186,7 +191,7 @@ def _result(
     kinds={"srt", "vtt"},
     owners=["team:captions"],
     retry_policy=TRANSIENT_RETRIES,
-    code_version="1",
+    code_version=code_version(),
 )
 def subtitles(
     context: AssetExecutionContext, catalog: ResourceParam[Catalog], store: ResourceParam[ObjectStore]

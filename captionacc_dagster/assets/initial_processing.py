@@ -27,7 +27,7 @@ from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.compute.base import BadInput, ComputeBackend
 from captionacc_dagster.compute.results import ExtractResult
 from captionacc_dagster.orchestration.flows import Flow, videos_partitions
-from captionacc_dagster.resources import ProgressReporter, compute_pool
+from captionacc_dagster.resources import COMPUTE_POOL, ProgressReporter
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster.storage.base import ObjectStore
 
@@ -63,7 +63,7 @@ _spec = partial(compute_output, made_from="raw_video", flow="video_initial_proce
     partitions_def=videos_partitions,
     name="initial_processing",
     retry_policy=TRANSIENT_RETRIES,
-    pool=compute_pool(),
+    pool=COMPUTE_POOL,
 )
 def initial_processing(
     context: AssetExecutionContext,

@@ -10,6 +10,7 @@ from captionacc_dagster.assets.metadata import picture
 from captionacc_dagster.captioning.captions import clock
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.compute.base import BadInput
+from captionacc_dagster.compute.code_version import code_version
 from captionacc_dagster.orchestration.flows import Flow, videos_partitions
 from captionacc_dagster.storage.base import ObjectStore
 
@@ -20,7 +21,7 @@ from captionacc_dagster.storage.base import ObjectStore
     kinds={"video"},
     owners=["team:captions"],
     retry_policy=TRANSIENT_RETRIES,
-    code_version="1",
+    code_version=code_version(),
 )
 def raw_video(
     context: AssetExecutionContext, catalog: ResourceParam[Catalog], store: ResourceParam[ObjectStore]

@@ -6,6 +6,8 @@ from typing import Any
 
 from dagster import AssetSpec, BetaWarning, with_source_code_references
 
+from captionacc_dagster.compute.code_version import code_version
+
 
 def compute_output(name: str, description: str, kinds: set[str], *, made_from: str, flow: str) -> AssetSpec:
     """Return the spec of one output of a compute call.
@@ -24,7 +26,7 @@ def compute_output(name: str, description: str, kinds: set[str], *, made_from: s
         group_name=flow,
         kinds=kinds,
         owners=["team:captions"],
-        code_version="1",
+        code_version=code_version(),
         skippable=True,  # a call refused by a quota has no output
     )
 

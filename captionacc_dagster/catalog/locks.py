@@ -8,6 +8,7 @@ from typing import Any
 from uuid import uuid4
 
 from captionacc_dagster.catalog.calls import CatalogCalls, Id, as_uuid, optional_uuid
+from captionacc_dagster.catalog.errors import NotFound
 from captionacc_dagster.catalog.models import CroppedFramesVersion, DatabaseLock, DatabaseName, LockType
 
 LOCK_TTL_S = 300.0
@@ -69,13 +70,34 @@ class LockMethods(CatalogCalls):
         """Return all locks, including expired ones (at most 1000, oldest first)."""
         return self._rows(DatabaseLock, "list_locks", p_video_id=optional_uuid(video_id, "video id"))
 
-    def next_cropped_frames_version(self, video_id: Id, run_id: str) -> int:
+    def next_cropped_frames_version(self, video_id: Id, run_id: str, frame_rate: float | None = None) -> int:
         """Allocate the video's next version for this run; repeated calls of a run return the same version.
+
+        Args:
+            video_id: the video.
+            run_id: the run that makes the version.
+            frame_rate: cropped frames per second of video; None: 10.
 
         Raises:
             NotFound: there is no such video.
         """
-        return self._call("next_cropped_frames_version", p_video_id=as_uuid(video_id, "video id"), p_run_id=run_id)
+        return self._call(
+            "next_cropped_frames_version",
+            p_video_id=as_uuid(video_id, "video id"),
+            p_run_id=run_id,
+            p_frame_rate=frame_rate,
+        )
+
+    def get_cropped_frame_rate(self, video_id: Id, version: int) -> float:
+        """Return the cropped frames per second of a version.
+
+        Raises:
+            NotFound: there is no such version.
+        """
+        for row in self.list_cropped_frames_versions(video_id):
+            if row.version == version:
+                return row.cropped_frame_rate
+        raise NotFound(f"no version {version} of video {video_id}")
 
     def activate_cropped_frames_version(
         self, video_id: Id, version: int, *, storage_prefix: str | None = None, frame_count: int | None = None

@@ -242,6 +242,7 @@ class CroppedFramesVersion(Row):
     run_id: str
     storage_prefix: str | None
     frame_count: int | None
+    cropped_frame_rate: float
     error_details: Json | None
     cleaned_at: Timestamp | None
     created_at: Timestamp

@@ -13,10 +13,10 @@ from typing import Any
 from dagster import DagsterInstance
 
 from captionacc_dagster.orchestration.dagster_internals import RunQueueConfig
-from captionacc_dagster.resources import LOCAL_POOL, MODAL_POOL
+from captionacc_dagster.resources import COMPUTE_POOL
 from captionacc_dagster.tags import FLOW_TAG, TENANT_TAG
 
-MODAL_POOL_SLOTS = 20
+MODAL_SLOTS = 20
 
 
 def override_run_limits(
@@ -72,17 +72,20 @@ def _replaced(limits: Sequence[Mapping[str, Any]], new: Mapping[str, Any]) -> li
     return [limit for limit in limits if (limit["key"], limit.get("value")) != same] + [new]
 
 
-def default_pool_slots() -> dict[str, int]:
-    """Return the default slots of each pool: one run per core on this machine, 20 calls on Modal."""
-    return {LOCAL_POOL: os.cpu_count() or 1, MODAL_POOL: MODAL_POOL_SLOTS}
+def default_pool_slots() -> Mapping[str, int]:
+    """Return the default slots of the pool by where the heavy steps run: one per core here, 20 calls on Modal."""
+    return {"local": os.cpu_count() or 1, "modal": MODAL_SLOTS}
 
 
-def ensure_pool_slots(instance: DagsterInstance, overrides: Mapping[str, int] | None = None) -> dict[str, int]:
-    """Set the slots of every pool; a number set in the UI or by ``dagster instance concurrency set`` stays.
+def ensure_pool_slots(
+    instance: DagsterInstance, compute: str = "local", overrides: Mapping[str, int] | None = None
+) -> dict[str, int]:
+    """Set the slots of the compute pool; a number set in the UI or by ``dagster instance concurrency set`` stays.
 
     Args:
         instance: the instance that stores the pools.
-        overrides: slots that the settings fix; these always win.
+        compute: where the heavy steps run, ``local`` or ``modal``; the default slots of the other place are replaced.
+        overrides: slots of pools that the settings fix; these always win.
 
     Returns:
         Pool → slots, for the pools that changed.
@@ -91,12 +94,12 @@ def ensure_pool_slots(instance: DagsterInstance, overrides: Mapping[str, int] | 
     if not storage.supports_global_concurrency_limits:
         return {}
     fixed = {pool.name: pool.limit for pool in storage.get_pool_limits() if not pool.from_default}
-    overrides = overrides or {}
-    changed = {
-        pool: slots
-        for pool, slots in (default_pool_slots() | dict(overrides)).items()
-        if (fixed.get(pool) != slots if pool in overrides else pool not in fixed)
-    }
+    defaults = default_pool_slots()
+    wanted = dict(overrides or {})
+    elsewhere = {slots for place, slots in defaults.items() if place != compute}
+    if COMPUTE_POOL not in wanted and (COMPUTE_POOL not in fixed or fixed[COMPUTE_POOL] in elsewhere):
+        wanted[COMPUTE_POOL] = defaults[compute]
+    changed = {pool: slots for pool, slots in wanted.items() if fixed.get(pool) != slots}
     for pool, slots in changed.items():
         storage.set_concurrency_slots(pool, slots)
     return changed

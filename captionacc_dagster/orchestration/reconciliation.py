@@ -66,6 +66,7 @@ def reconcile_all(
     store: ObjectStore,
     now: datetime,
     *,
+    compute: str = "local",
     pool_slots: Mapping[str, int] | None = None,
     seconds: float = 10.0,
     clock: Callable[[], float] = time.monotonic,
@@ -77,7 +78,7 @@ def reconcile_all(
     """
     deadline = clock() + seconds
     result = Reconciled()
-    for pool, slots in ensure_pool_slots(instance, pool_slots).items():
+    for pool, slots in ensure_pool_slots(instance, compute, pool_slots).items():
         result.lines.append(f"pool {pool} now has {slots} slots")
     steps: tuple[Iterator[str], ...] = (
         _dead_runs(instance),

@@ -215,8 +215,15 @@ def reconcile(
 ) -> SensorResult:
     """Repair what a crash left behind; once an hour also remove what is no longer needed."""
     now = datetime.now(UTC)
+    settings = get_settings()
     report = reconcile_all(
-        context.instance, catalog, store, now, pool_slots=get_settings().pool_slots, seconds=TICK_SECONDS
+        context.instance,
+        catalog,
+        store,
+        now,
+        compute=settings.compute,
+        pool_slots=settings.pool_slots,
+        seconds=TICK_SECONDS,
     )
     cleaned_at = context.cursor
     if cleaned_at is None or now - datetime.fromisoformat(cleaned_at) > CLEAN_UP_EVERY:

@@ -96,6 +96,18 @@ def test_versions_count_up_and_one_is_active(catalog: Catalog, video_id: UUID) -
     assert catalog.next_cropped_frames_version(video_id, "run-1") == 3
 
 
+def test_a_version_keeps_the_rate_it_was_cropped_at(catalog: Catalog, video_id: UUID) -> None:
+    first = catalog.next_cropped_frames_version(video_id, "run-1", 25.0)
+    assert catalog.next_cropped_frames_version(video_id, "run-1", 5.0) == first
+    assert catalog.get_cropped_frame_rate(video_id, first) == 25.0
+    second = catalog.next_cropped_frames_version(video_id, "run-2")
+    assert catalog.get_cropped_frame_rate(video_id, second) == 10.0
+    with pytest.raises(NotFound):
+        catalog.get_cropped_frame_rate(video_id, second + 1)
+    with pytest.raises(InvalidValue):
+        catalog.next_cropped_frames_version(video_id, "run-3", 0.0)
+
+
 def test_an_interrupted_version_fails_and_is_cleaned_up(catalog: Catalog, video_id: UUID) -> None:
     version = catalog.next_cropped_frames_version(video_id, "run-1")
     now = datetime.now(UTC)

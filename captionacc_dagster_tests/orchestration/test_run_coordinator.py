@@ -18,7 +18,7 @@ from dagster._core.storage import tags as dagster_tags
 import captionacc_dagster
 from captionacc_dagster import tags
 from captionacc_dagster.orchestration.dagster_internals import UnsupportedDagster, check_queue_daemon
-from captionacc_dagster.orchestration.limits import LOCAL_POOL, MODAL_POOL, ensure_pool_slots
+from captionacc_dagster.orchestration.limits import COMPUTE_POOL, default_pool_slots, ensure_pool_slots
 from captionacc_dagster.orchestration.priority import priority_run_tags
 from captionacc_dagster.orchestration.queue_order import current_priority, in_order
 from captionacc_dagster.orchestration.reconciliation import complete_tags
@@ -385,12 +385,14 @@ def test_a_limit_is_known_within_a_minute_and_kept_while_the_catalog_is_away() -
 def test_pool_slots_are_set_once_and_left_to_the_operator(open_queue: OpenQueue) -> None:
     with open_queue() as queue:
         storage = queue.instance.event_log_storage
-        assert set(ensure_pool_slots(queue.instance)) == {LOCAL_POOL, MODAL_POOL}
+        local, modal = default_pool_slots()["local"], default_pool_slots()["modal"]
+        assert ensure_pool_slots(queue.instance) == {COMPUTE_POOL: local}
         assert ensure_pool_slots(queue.instance) == {}
-        storage.set_concurrency_slots(LOCAL_POOL, 7)
+        assert ensure_pool_slots(queue.instance, "modal") == {COMPUTE_POOL: modal}, "nobody chose the number of cores"
+        storage.set_concurrency_slots(COMPUTE_POOL, 7)
         assert ensure_pool_slots(queue.instance) == {}
-        assert ensure_pool_slots(queue.instance, {LOCAL_POOL: 3}) == {LOCAL_POOL: 3}
-        assert {pool.name: pool.limit for pool in storage.get_pool_limits()}[LOCAL_POOL] == 3
+        assert ensure_pool_slots(queue.instance, overrides={COMPUTE_POOL: 3}) == {COMPUTE_POOL: 3}
+        assert {pool.name: pool.limit for pool in storage.get_pool_limits()}[COMPUTE_POOL] == 3
 
 
 @pytest.mark.parametrize("deployment", ["embedded", "production"])

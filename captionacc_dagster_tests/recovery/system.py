@@ -48,7 +48,7 @@ class System:
             "CAPTIONACC_MAX_CONCURRENT_RUNS": "8",
             "CAPTIONACC_MAX_CONCURRENT_RUNS_PER_TENANT": "8",
             "CAPTIONACC_MAX_CONCURRENT_RUNS_PER_FLOW": '{"crop_and_infer": 5}',
-            "CAPTIONACC_POOL_SLOTS": '{"local_compute": 8}',
+            "CAPTIONACC_POOL_SLOTS": '{"compute": 8}',
             "CAPTIONACC_AUTO_APPROVE_LAYOUT": "always",
             "OMP_NUM_THREADS": "1",
         }

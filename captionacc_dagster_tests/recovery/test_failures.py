@@ -299,6 +299,28 @@ def test_a_backfill_over_all_assets_of_two_processed_videos(harness: FlowHarness
     assert harness.catalog.get_video_metadata(by_itself.id).layout_approved_at is None
 
 
+def test_a_changed_rate_moves_no_frames_of_a_processed_video(
+    harness: FlowHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    video = harness.upload()
+    assert harness.run(INITIAL, video).success
+    harness.approve(video)
+    assert harness.run(CROP, video).success
+    monkeypatch.setenv("CAPTIONACC_CROPPED_FRAME_RATE", "5")
+    get_settings.cache_clear()
+    try:
+        assert harness.run_assets(video, ["captions_db", "subtitles"], "never").success
+        row = harness.catalog.get_video_metadata(video.id)
+        assert (row.caption_count, harness.catalog.get_cropped_frame_rate(video.id, 1)) == (1, 10.0)
+        harness.approve(video)
+        assert harness.run(CROP, video).success
+    finally:
+        get_settings.cache_clear()
+    assert harness.catalog.get_cropped_frame_rate(video.id, 2) == 5.0
+    versions = harness.catalog.list_cropped_frames_versions(video.id)
+    assert [version.frame_count for version in versions] == [20, 10]
+
+
 def test_chosen_captions_that_are_gone_or_cannot_be_read(harness: FlowHarness, tmp_path: Path) -> None:
     video = harness.upload()
     assert harness.run(INITIAL, video).success

@@ -16,6 +16,7 @@ from captionacc_dagster.api.conditional import entity_tag, tagged_answer
 from captionacc_dagster.api.errors import ApiError
 from captionacc_dagster.api.services import Services, ServicesDependency
 from captionacc_dagster.captioning.files.chunk_frames import read_cropped_frames
+from captionacc_dagster.catalog.errors import NotFound
 from captionacc_dagster.catalog.models import Video
 from captionacc_dagster.orchestration.subtitle_files import video_keys
 from captionacc_dagster.storage.errors import ObjectNotFound
@@ -85,8 +86,9 @@ def _cropped_frames(
             return None
 
     try:
-        return read_cropped_frames(indices, load, services.settings.cropped_frame_rate)
-    except ValueError as error:
+        frame_rate = services.catalog.get_cropped_frame_rate(video.id, version)
+        return read_cropped_frames(indices, load, frame_rate)
+    except (ValueError, NotFound) as error:
         raise ApiError(404, str(error)) from error
 
 

@@ -177,7 +177,7 @@ def show_captions(services: ServicesDependency, video: ViewedVideo, request: Req
     editor = {
         "video": str(video.id),
         "version": video.cropped_frames_version,
-        "frameRate": services.settings.cropped_frame_rate,
+        "frameRate": services.catalog.get_cropped_frame_rate(video.id, video.cropped_frames_version),
         "frameCount": video.cropped_frame_count,
         "nativeRate": video.frame_rate,
         "lang": video.lang,
