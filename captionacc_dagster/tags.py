@@ -1,25 +1,27 @@
 """The names of the tags on Dagster's runs: ours, and those of Dagster that we read.
 
-A person sees four of ours in Dagster's UI: tenant, tier, priority, and the video's name. The UI hides names that begin
-with ``.dagster/``.
+A person sees four of ours in Dagster's UI: tenant, tier (not on a one-person system), priority, and the video's name.
+The UI and GraphQL hide names that begin with ``.dagster/``.
 """
 
 from typing import Final
 
 TENANT_TAG: Final = "captionacc/tenant"
-TIER_TAG: Final = "captionacc/tier"
+SHOWN_TIER_TAG: Final = "captionacc/tier"
+VIDEO_NAME_TAG: Final = "captionacc/video"
 DAGSTER_PRIORITY_TAG: Final = "dagster/priority"
 
-TIER_SOURCE_TAG: Final = "captionacc/tier_source"
-AGE_BOOSTING_TAG: Final = "captionacc/age_boosting"
-REQUESTED_AT_TAG: Final = "captionacc/requested_at"
-BASE_PRIORITY_TAG: Final = "captionacc/base_priority"
-FLOW_TAG: Final = "captionacc/flow"
-VIDEO_TAG: Final = "captionacc/video"
-REQUEST_TAG: Final = "captionacc/request"
-WORKER_TAG: Final = "captionacc/worker"
+TIER_TAG: Final = ".dagster/captionacc/tier"
+TIER_SOURCE_TAG: Final = ".dagster/captionacc/tier_source"
+AGE_BOOSTING_TAG: Final = ".dagster/captionacc/age_boosting"
+REQUESTED_AT_TAG: Final = ".dagster/captionacc/requested_at"
+BASE_PRIORITY_TAG: Final = ".dagster/captionacc/base_priority"
+FLOW_TAG: Final = ".dagster/captionacc/flow"
+VIDEO_TAG: Final = ".dagster/captionacc/video"
+REQUEST_TAG: Final = ".dagster/captionacc/request"
+WORKER_TAG: Final = ".dagster/captionacc/worker"
 # Runs inside a command: the command itself decides what comes next.
-COMMAND_TAG: Final = "captionacc/command"
+COMMAND_TAG: Final = ".dagster/captionacc/command"
 
 PARTITION_TAG: Final = "dagster/partition"
 BACKFILL_TAG: Final = "dagster/backfill"

@@ -38,7 +38,7 @@ from captionacc_dagster.orchestration.priority import priority_run_tags
 from captionacc_dagster.orchestration.queue_order import in_order
 from captionacc_dagster.orchestration.run_coordinator import PriorityAwareRunCoordinator
 from captionacc_dagster.settings import get_settings
-from captionacc_dagster.tags import PARTITION_TAG
+from captionacc_dagster.tags import PARTITION_TAG, WORKER_TAG
 from captionacc_dagster_tests.orchestration.instances import postgres_instance
 from captionacc_dagster_tests.orchestration.queue_harness import Queue, queue_opener
 from captionacc_dagster_tests.recovery.system import System
@@ -263,7 +263,7 @@ def _timeline(
 
 
 def _worker_pid(run: DagsterRun) -> int:
-    return int(run.tags["captionacc/worker"].split(":")[1])
+    return int(run.tags[WORKER_TAG].split(":")[1])
 
 
 def _write_timeline(page: Page, flow: Flow, timelines: list[dict[str, float]]) -> None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import NoReturn
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from captionacc_dagster.api.dagster_client import AnswerLost, DagsterAway, DagsterClient, RunRefused
 from captionacc_dagster.catalog.base import Catalog
@@ -100,7 +100,8 @@ class Launcher:
 
     def _make(self, request: ProcessingRequest) -> KnownRun:
         known = None if _never_lost(request) else self._dagster.find_run(str(request.id))
-        plans = plan_requests([request], [known.run] if known is not None and known.is_submitted else [])
+        existing = [known.run] if known is not None and known.is_submitted else []
+        plans = plan_requests([request], existing, self._names(request))
         if plans.to_note:
             return plans.to_note[0]
         try:
@@ -112,6 +113,13 @@ class Launcher:
             if run is None:
                 raise AnswerLost(f"{error}, and no run has the request's tag") from error
             return run
+
+    def _names(self, request: ProcessingRequest) -> dict[UUID, str]:
+        try:
+            videos = self._open_catalog().get_videos([request.video_id])
+        except CatalogError:  # a run without a name is as good
+            return {}
+        return {video_id: video.filename for video_id, video in videos.items()}
 
     @staticmethod
     def _give_up(reason: str) -> NoReturn:

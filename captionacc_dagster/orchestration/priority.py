@@ -9,13 +9,16 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from enum import StrEnum
 
+from captionacc_dagster.catalog.models import LOCAL_TENANT_ID
 from captionacc_dagster.tags import (
     AGE_BOOSTING_TAG,
     BASE_PRIORITY_TAG,
     DAGSTER_PRIORITY_TAG,
     REQUESTED_AT_TAG,
+    SHOWN_TIER_TAG,
     TENANT_TAG,
     TIER_TAG,
+    VIDEO_NAME_TAG,
 )
 
 AGE_BOOST_PER_MINUTES = 60
@@ -114,6 +117,7 @@ def priority_run_tags(
     requested_at: datetime,
     *,
     tenant_id: str | None = None,
+    video_name: str | None = None,
     backfill: bool = False,
     enable_age_boosting: bool = True,
     base_priority_override: int | None = None,
@@ -124,7 +128,9 @@ def priority_run_tags(
     Args:
         tenant_tier: name of the tier; unknown names count as free.
         requested_at: when the work was requested, timezone-aware.
-        tenant_id: the run's tenant; None omits the tenant tag and with it the limit per tenant.
+        tenant_id: the run's tenant; None omits the tenant tag and with it the limit per tenant. On a one-person
+            system, whose only tenant is the local one, no tier is shown.
+        video_name: the file name of the run's video, for people.
         backfill: rank below interactive work of the same tier, whatever its age.
         enable_age_boosting: whether the priority rises while the run waits.
         base_priority_override: base to use instead of the tier's; a backfill's penalty is subtracted from it too.
@@ -147,6 +153,10 @@ def priority_run_tags(
     }
     if tenant_id is not None:
         tags[TENANT_TAG] = tenant_id
+    if tenant_id != str(LOCAL_TENANT_ID):
+        tags[SHOWN_TIER_TAG] = tier.value
+    if video_name is not None:
+        tags[VIDEO_NAME_TAG] = video_name
     priority = priority_of_tags(tags, now)
     assert priority is not None
     return tags | {DAGSTER_PRIORITY_TAG: str(priority)}

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from captionacc_dagster.catalog.models import ProcessingRequest
 from captionacc_dagster.orchestration.flows import Flow
@@ -55,13 +56,17 @@ class RequestPlans:
     to_note: Sequence[KnownRun]
 
 
-def plan_run(request: ProcessingRequest, now: datetime | None = None) -> RunPlan:
-    """Return the run that a request needs; its key changes when the request has lost a run and needs another."""
+def plan_run(request: ProcessingRequest, video_name: str | None = None, now: datetime | None = None) -> RunPlan:
+    """Return the run that a request needs; its key changes when the request has lost a run and needs another.
+
+    ``video_name`` is the file name of the video, for people.
+    """
     video_id = str(request.video_id)
     tags = priority_run_tags(
         request.tenant_tier,
         request.requested_at,
         tenant_id=str(request.tenant_id),
+        video_name=video_name,
         base_priority_override=request.base_priority,
         now=now,
     )
@@ -89,20 +94,27 @@ def run_config_of(request: ProcessingRequest) -> dict[str, Any]:
 
 
 def plan_requests(
-    claimed: Iterable[ProcessingRequest], known_runs: Iterable[KnownRun], now: datetime | None = None
+    claimed: Iterable[ProcessingRequest],
+    known_runs: Iterable[KnownRun],
+    video_names: Mapping[UUID, str] | None = None,
+    now: datetime | None = None,
 ) -> RequestPlans:
     """Decide for each claimed request whether its run already exists (its creator died before recording it).
 
     Args:
         claimed: requests that the caller has claimed.
         known_runs: runs that have the tag of one of them and can still do its work; the first one counts.
+        video_names: video → file name, for people; videos may be missing.
         now: the time to calculate priorities for; None means the present.
     """
+    names = video_names or {}
     runs: dict[str, KnownRun] = {}
     for run in known_runs:
         runs.setdefault(run.request_id, run)
     requests = list(claimed)
     return RequestPlans(
-        to_run=[plan_run(request, now) for request in requests if str(request.id) not in runs],
+        to_run=[
+            plan_run(request, names.get(request.video_id), now) for request in requests if str(request.id) not in runs
+        ],
         to_note=[runs[str(request.id)] for request in requests if str(request.id) in runs],
     )

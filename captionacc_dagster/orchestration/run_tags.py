@@ -18,6 +18,7 @@ from captionacc_dagster.tags import (
     REQUESTED_AT_TAG,
     TENANT_TAG,
     TIER_SOURCE_TAG,
+    VIDEO_NAME_TAG,
     VIDEO_TAG,
 )
 
@@ -38,6 +39,8 @@ def queue_tags(run: DagsterRun, directory: TenantDirectory, now: datetime) -> di
     added = {FLOW_TAG: flow.value} if flow and FLOW_TAG not in tags else {}
     if video_id and VIDEO_TAG not in tags:
         added[VIDEO_TAG] = video_id
+    if video_id and VIDEO_NAME_TAG not in tags and (name := directory.name_of_video(video_id)) is not None:
+        added[VIDEO_NAME_TAG] = name
 
     priority = priority_of_tags(tags, now)
     if priority is not None:
@@ -70,6 +73,9 @@ def corrected_tags(run: DagsterRun, directory: TenantDirectory, now: datetime) -
     if tags.get(BASE_PRIORITY_TAG) != guessed:
         placed[BASE_PRIORITY_TAG] = tags[BASE_PRIORITY_TAG]
         placed[DAGSTER_PRIORITY_TAG] = str(priority_of_tags(placed, now))
+    video_id = tags.get(VIDEO_TAG)
+    if video_id and VIDEO_NAME_TAG not in tags and (name := directory.name_of_video(video_id)) is not None:
+        placed[VIDEO_NAME_TAG] = name
     return placed | {TIER_SOURCE_TAG: tenancy.source.value}
 
 

@@ -89,7 +89,9 @@ def _launch_requests(context: SensorEvaluationContext, catalog: Catalog, flow: F
     )
     by_id = {str(request.id): request for request in claimed}
     runs = {run.request_id: (known, run) for known, run in _runs_of_requests(instance, by_id)}
-    plans = plan_requests(claimed, [run for _, run in runs.values()])
+    videos = catalog.get_videos({request.video_id for request in claimed}) if claimed else {}
+    names = {video_id: video.filename for video_id, video in videos.items()}
+    plans = plan_requests(claimed, [run for _, run in runs.values()], names)
     for run in plans.to_note:
         note_launch(catalog, by_id[run.request_id], runs[run.request_id][0])
     noted += len(plans.to_note)

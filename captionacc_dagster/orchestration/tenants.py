@@ -34,6 +34,10 @@ class TenantSource(Protocol):
         """Return the tenant's id; None if there is no such video."""
         ...
 
+    def name_of_video(self, video_id: str) -> str | None:
+        """Return the video's file name; None if there is no such video."""
+        ...
+
     def tier_of_tenant(self, tenant_id: str) -> str:
         """Return the name of the tier; ``free`` for an unknown tenant."""
         ...
@@ -97,6 +101,14 @@ class TenantDirectory:
             logger.warning("the catalog is unavailable; assuming the free tier: %s: %s", type(error).__name__, error)
             return Tenancy(tenant_id, TenantTier.FREE, TierSource.UNAVAILABLE)
 
+    def name_of_video(self, video_id: str) -> str | None:
+        """Return a video's file name; None for an unknown video, and while the catalog is unavailable."""
+        try:
+            return self._ask("name", video_id, lambda source: source.name_of_video(video_id))
+        except Exception as error:  # noqa: BLE001 - whatever the catalog's driver raises, the run is queued
+            logger.warning("the catalog is unavailable; a run has no name: %s: %s", type(error).__name__, error)
+            return None
+
     def run_limits(self) -> Mapping[str, int]:
         """Return the tenants' own limits of concurrent runs; while the catalog is unavailable, the last known ones."""
         asked_at, limits = self._run_limits
@@ -151,6 +163,13 @@ class CatalogTenants:
         """Return the tenant's id; None for an unknown video or a key that is not a video id."""
         try:
             return str(self._catalog.get_video_metadata(video_id).tenant_id)
+        except (NotFound, InvalidValue):
+            return None
+
+    def name_of_video(self, video_id: str) -> str | None:
+        """Return the video's file name; None for an unknown video or a key that is not a video id."""
+        try:
+            return self._catalog.get_video_metadata(video_id).filename
         except (NotFound, InvalidValue):
             return None
 

@@ -65,8 +65,8 @@ class DagsterStack:
         return f"http://127.0.0.1:{self.dagster_port}"
 
     def runs(self, **tags: str) -> list[SeenRun]:
-        """Every run with these tags (``video="…"`` is the tag ``captionacc/video``), newest first."""
-        wanted = [{"key": f"captionacc/{name}", "value": value} for name, value in tags.items()]
+        """Every run with these tags (``video="…"`` is the tag with a video's id), newest first."""
+        wanted = [{"key": f".dagster/captionacc/{name}", "value": value} for name, value in tags.items()]
         query = (
             "query ($filter: RunsFilter) { runsOrError(filter: $filter, limit: 2000)"
             " { ... on Runs { results { runId status jobName tags { key value } } } } }"

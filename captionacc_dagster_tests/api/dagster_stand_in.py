@@ -13,6 +13,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal
 from uuid import uuid4
 
+from captionacc_dagster.tags import REQUEST_TAG
+
 Behavior = Literal["answers", "loses answers", "loses questions", "refuses", "refuses half-way", "fails", "is unloaded"]
 
 
@@ -32,7 +34,7 @@ class StandIn:
         return f"http://127.0.0.1:{self.port}"
 
     def runs_of(self, request_id: object) -> list[dict[str, Any]]:
-        return [run for run in self.runs if run["tags"].get("captionacc/request") == str(request_id)]
+        return [run for run in self.runs if run["tags"].get(REQUEST_TAG) == str(request_id)]
 
 
 class _Dropped(Exception):

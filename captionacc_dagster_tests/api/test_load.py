@@ -34,9 +34,9 @@ def _wave(stack: DagsterStack, url: str, count: int, at_once: int) -> Load:
 
 def _assert_one_run_each(stack: DagsterStack, load: Load) -> None:
     videos = {str(answer.video_id): answer.run_id for answer in load.answers}
-    runs = [run for run in stack.runs() if run.tags.get("captionacc/video") in videos]
-    assert sorted(run.tags["captionacc/video"] for run in runs) == sorted(videos)
-    assert {run.tags["captionacc/video"]: run.run_id for run in runs} == videos
+    runs = [run for run in stack.runs() if run.tags.get("dagster/partition") in videos]
+    assert sorted(run.tags["dagster/partition"] for run in runs) == sorted(videos)
+    assert {run.tags["dagster/partition"]: run.run_id for run in runs} == videos
     assert {run.status for run in runs} == {"QUEUED"}
     with psycopg.connect(stack.world.database_url, autocommit=True) as connection:
         rows = connection.execute(

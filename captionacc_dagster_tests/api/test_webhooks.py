@@ -11,6 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from captionacc_dagster.catalog.models import ProcessingRequest
+from captionacc_dagster.tags import REQUEST_TAG, SHOWN_TIER_TAG, VIDEO_NAME_TAG
 from captionacc_dagster_tests.api.conftest import MakeClient
 from captionacc_dagster_tests.api.dagster_stand_in import StandIn
 from captionacc_dagster_tests.api.world import WEBHOOK_HEADERS, World, webhook_body
@@ -107,7 +108,8 @@ def test_an_inserted_video_gets_its_run(stand_in_client: TestClient, world: Worl
     assert run["job"] == "video_initial_processing"
     assert run["tags"]["dagster/partition"] == str(video.id)
     assert run["tags"]["captionacc/tenant"] == str(tenant)
-    assert run["tags"]["captionacc/tier"] == "premium"
+    assert run["tags"][SHOWN_TIER_TAG] == "premium"
+    assert run["tags"][VIDEO_NAME_TAG] == video.filename
     assert dagster.partitions == {str(video.id)}
 
 
@@ -200,9 +202,7 @@ def test_a_run_that_a_dead_claimer_made_is_found_by_its_tag(
     tenant = world.tenant()
     video = world.video(tenant)
     (request,) = world.catalog.claim_processing_requests("sensor:new_videos", lease_s=0.01)
-    dagster.runs.append(
-        {"runId": "made-and-not-noted", "status": "QUEUED", "tags": {"captionacc/request": str(request.id)}}
-    )
+    dagster.runs.append({"runId": "made-and-not-noted", "status": "QUEUED", "tags": {REQUEST_TAG: str(request.id)}})
     # The request is old enough that a claim may have ended without a word.
     _grow_older(world, minutes=10)
 

@@ -26,7 +26,7 @@ from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.orchestration import queue_figures
 from captionacc_dagster.orchestration.priority import priority_run_tags
 from captionacc_dagster.orchestration.queue_figures import QueueFigures
-from captionacc_dagster.tags import DAGSTER_PRIORITY_TAG, FLOW_TAG
+from captionacc_dagster.tags import DAGSTER_PRIORITY_TAG, FLOW_TAG, TENANT_TAG, TIER_TAG
 from captionacc_dagster_tests.api.dagster_stand_in import dagster_stand_in
 from captionacc_dagster_tests.api.world import WEBHOOK_HEADERS, World, webhook_body
 from captionacc_dagster_tests.observability.conftest import TOKEN, MakeScraper, OpenQueue, Scrape, Scraper, labels
@@ -193,7 +193,7 @@ def test_no_label_grows_with_the_data(make_scraper: MakeScraper, world: World, o
             assert scraper.client.get(f"/nothing/{uuid4()}").status_code == 404
             assert scraper.client.request(f"X{uuid4().hex}", "/health").status_code == 405
             world.catalog.acquire_server_lock(video.id, "layout", f"run-{uuid4()}")
-            queue.put(INITIAL, {"captionacc/tenant": str(uuid4()), "captionacc/tier": f"t{uuid4()}"})
+            queue.put(INITIAL, {TENANT_TAG: str(uuid4()), TIER_TAG: f"t{uuid4()}"})
             queue.put(CROP, {FLOW_TAG: f"flow-{uuid4()}"})
             world.tenant()
             return scraper.scrape()

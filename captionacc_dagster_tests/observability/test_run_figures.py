@@ -31,7 +31,7 @@ from captionacc_dagster.orchestration.flows import Flow
 from captionacc_dagster.orchestration.reconciliation import clean_up
 from captionacc_dagster.orchestration.run_figures import DURATION_BUCKETS_S, totals_of_run
 from captionacc_dagster.storage.local import LocalObjectStore
-from captionacc_dagster.tags import AUTO_RETRY_RUN_TAG, RETRY_NUMBER_TAG, WILL_RETRY_TAG
+from captionacc_dagster.tags import AUTO_RETRY_RUN_TAG, RETRY_NUMBER_TAG, TIER_TAG, VIDEO_TAG, WILL_RETRY_TAG
 from captionacc_dagster_tests.observability.conftest import MakeScraper, Queue, Scrape, labels
 from captionacc_dagster_tests.recovery.conftest import FlowHarness, failing
 
@@ -142,7 +142,7 @@ def test_cancelled_restarted_and_foreign_runs(
 ) -> None:
     queue = Queue(instance)
     video = str(postgres_catalog.create_video(LOCAL_TENANT_ID, "a.mp4").video.id)
-    tags = {"captionacc/video": video, "captionacc/tier": "premium"}
+    tags = {VIDEO_TAG: video, TIER_TAG: "premium"}
     cancelled = queue.put(OCR, tags)
     crashed = queue.put(CROP, {**tags, WILL_RETRY_TAG: "true", AUTO_RETRY_RUN_TAG: "another"})
     retry = queue.put(CROP, {**tags, RETRY_NUMBER_TAG: "1"})
@@ -168,7 +168,7 @@ def test_a_catalog_that_is_away_costs_no_run_its_count(
     instance: DagsterInstance, postgres_catalog: PostgresCatalog, tick: Ticks, scrape: Callable[[], Scrape],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    run = Queue(instance).put(CROP, {"captionacc/tier": "free"})
+    run = Queue(instance).put(CROP, {TIER_TAG: "free"})
     end(instance, run, DagsterEventType.RUN_SUCCESS)
     send = postgres_catalog._send
 
@@ -191,7 +191,7 @@ def test_old_runs_are_forgotten_and_stay_counted(
     instance: DagsterInstance, postgres_catalog: PostgresCatalog, catalog_url: str, tick: Ticks, tmp_path: Path,
     scrape: Callable[[], Scrape],
 ) -> None:  # fmt: skip
-    run = Queue(instance).put(CROP, {"captionacc/tier": "free"}, DagsterRunStatus.STARTED)
+    run = Queue(instance).put(CROP, {TIER_TAG: "free"}, DagsterRunStatus.STARTED)
     end(instance, run, DagsterEventType.RUN_SUCCESS)
     tick()
     before = scrape()

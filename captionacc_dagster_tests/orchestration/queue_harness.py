@@ -48,6 +48,10 @@ class KnownTenants:
         self._answer()
         return self.videos.get(video_id)
 
+    def name_of_video(self, video_id: str) -> str | None:
+        self._answer()
+        return f"{video_id}.mp4" if video_id in self.videos else None
+
     def tier_of_tenant(self, tenant_id: str) -> str:
         self._answer()
         return self.tiers.get(tenant_id, "free")

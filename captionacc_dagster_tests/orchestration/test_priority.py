@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from captionacc_dagster.catalog.models import LOCAL_TENANT_ID
 from captionacc_dagster.orchestration.flows import Flow, flow_of_run
 from captionacc_dagster.orchestration.priority import (
     AgeBoosting,
@@ -15,7 +16,16 @@ from captionacc_dagster.orchestration.priority import (
     priority_of_tags,
     priority_run_tags,
 )
-from captionacc_dagster.tags import BASE_PRIORITY_TAG, DAGSTER_PRIORITY_TAG, REQUESTED_AT_TAG, TENANT_TAG
+from captionacc_dagster.tags import (
+    AGE_BOOSTING_TAG,
+    BASE_PRIORITY_TAG,
+    DAGSTER_PRIORITY_TAG,
+    REQUESTED_AT_TAG,
+    SHOWN_TIER_TAG,
+    TENANT_TAG,
+    TIER_TAG,
+    VIDEO_NAME_TAG,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -131,8 +141,9 @@ def test_run_tags_say_everything_the_formula_needs() -> None:
     tags = priority_run_tags("premium", asked, tenant_id="t-1", now=NOW)
     assert tags == {
         TENANT_TAG: "t-1",
-        "captionacc/tier": "premium",
-        "captionacc/age_boosting": "enabled",
+        SHOWN_TIER_TAG: "premium",
+        TIER_TAG: "premium",
+        AGE_BOOSTING_TAG: "enabled",
         REQUESTED_AT_TAG: asked.isoformat(),
         BASE_PRIORITY_TAG: "70",
         DAGSTER_PRIORITY_TAG: "73",
@@ -141,9 +152,19 @@ def test_run_tags_say_everything_the_formula_needs() -> None:
     assert TENANT_TAG not in priority_run_tags("free", asked)
 
 
+def test_people_see_four_tags_and_on_a_one_person_system_no_tier() -> None:
+    def shown(tenant_id: str) -> set[str]:
+        tags = priority_run_tags("enterprise", NOW, tenant_id=tenant_id, video_name="a.mp4", now=NOW)
+        return {name for name in tags if not name.startswith(".dagster/")}
+
+    four = {TENANT_TAG, SHOWN_TIER_TAG, DAGSTER_PRIORITY_TAG, VIDEO_NAME_TAG}
+    assert shown("somebody") == four
+    assert shown(str(LOCAL_TENANT_ID)) == four - {SHOWN_TIER_TAG}
+
+
 def test_run_tags_without_boosting_stay() -> None:
     tags = priority_run_tags("free", NOW - timedelta(hours=9), enable_age_boosting=False, now=NOW)
-    assert tags["captionacc/age_boosting"] == AgeBoosting.DISABLED
+    assert tags[AGE_BOOSTING_TAG] == AgeBoosting.DISABLED
     assert priority_of_tags(tags, NOW + timedelta(hours=9)) == 50
 
 
@@ -161,7 +182,7 @@ def test_a_backfill_stays_below_fresh_work_of_its_tier_at_any_age(tier: TenantTi
         {BASE_PRIORITY_TAG: "many"},
         {REQUESTED_AT_TAG: "yesterday"},
         {REQUESTED_AT_TAG: "2026-01-01T00:00:00"},
-        {"captionacc/age_boosting": "sometimes"},
+        {AGE_BOOSTING_TAG: "sometimes"},
     ],
 )
 def test_unreadable_tags_give_no_priority(damage: dict[str, str]) -> None:

@@ -9,13 +9,17 @@ import pytest
 from captionacc_dagster.catalog.models import ProcessingRequest
 from captionacc_dagster.orchestration.requests import KnownRun, plan_requests, plan_run
 from captionacc_dagster.tags import (
+    AGE_BOOSTING_TAG,
     BASE_PRIORITY_TAG,
     DAGSTER_PRIORITY_TAG,
     FLOW_TAG,
     REQUEST_TAG,
     REQUESTED_AT_TAG,
+    SHOWN_TIER_TAG,
     TENANT_TAG,
     TIER_SOURCE_TAG,
+    TIER_TAG,
+    VIDEO_NAME_TAG,
     VIDEO_TAG,
 )
 
@@ -52,12 +56,14 @@ def request(**changes: Any) -> ProcessingRequest:
 
 def test_a_run_carries_all_that_places_it_and_leads_back() -> None:
     row = request()
-    plan = plan_run(row, NOW)
+    plan = plan_run(row, "a.mp4", NOW)
     assert (plan.job_name, plan.partition_key, plan.run_config) == ("video_initial_processing", str(row.video_id), {})
     assert plan.tags == {
         TENANT_TAG: str(UUID(int=7)),
-        "captionacc/tier": "premium",
-        "captionacc/age_boosting": "enabled",
+        SHOWN_TIER_TAG: "premium",
+        VIDEO_NAME_TAG: "a.mp4",
+        TIER_TAG: "premium",
+        AGE_BOOSTING_TAG: "enabled",
         REQUESTED_AT_TAG: row.requested_at.isoformat(),
         BASE_PRIORITY_TAG: "70",
         DAGSTER_PRIORITY_TAG: "72",
@@ -69,26 +75,26 @@ def test_a_run_carries_all_that_places_it_and_leads_back() -> None:
 
 
 def test_a_base_priority_of_the_request_wins_over_its_tier() -> None:
-    assert plan_run(request(base_priority=95), NOW).tags[DAGSTER_PRIORITY_TAG] == "97"
+    assert plan_run(request(base_priority=95), now=NOW).tags[DAGSTER_PRIORITY_TAG] == "97"
 
 
 def test_chosen_captions_reach_the_asset() -> None:
-    plan = plan_run(request(flow="caption_ocr", payload={"caption_ids": [3, 8]}), NOW)
+    plan = plan_run(request(flow="caption_ocr", payload={"caption_ids": [3, 8]}), now=NOW)
     assert plan.run_config == {"ops": {"captions_db": {"config": {"caption_ids": [3, 8]}}}}
-    assert plan_run(request(flow="crop_and_infer", payload={"crop_region": {}}), NOW).run_config == {}
+    assert plan_run(request(flow="crop_and_infer", payload={"crop_region": {}}), now=NOW).run_config == {}
 
 
 def test_the_run_key_is_the_same_until_a_run_is_lost() -> None:
     row = request()
-    assert plan_run(row, NOW).run_key == plan_run(row, NOW + timedelta(hours=5)).run_key
+    assert plan_run(row, "a.mp4", NOW).run_key == plan_run(row, now=NOW + timedelta(hours=5)).run_key
     lost = row.model_copy(update={"attempts": 1})
-    assert plan_run(lost, NOW).run_key != plan_run(row, NOW).run_key
+    assert plan_run(lost, now=NOW).run_key != plan_run(row, "a.mp4", NOW).run_key
 
 
 def test_requests_whose_run_is_there_are_noted_and_not_run_again() -> None:
     rows = [request() for _ in range(3)]
     known = [KnownRun("run-b", str(rows[1].id), 72), KnownRun("later", str(rows[1].id), 72)]
-    plans = plan_requests(rows, known, NOW)
+    plans = plan_requests(rows, known, now=NOW)
     assert [plan.request_id for plan in plans.to_run] == [str(rows[0].id), str(rows[2].id)]
     assert [run.run_id for run in plans.to_note] == ["run-b"]
-    assert plan_requests([], known, NOW).to_note == []
+    assert plan_requests([], known, now=NOW).to_note == []

@@ -16,6 +16,7 @@ from uuid import UUID, uuid4
 
 import httpx
 import psutil
+import psycopg
 import pytest
 from dagster import DagsterRun
 
@@ -36,6 +37,7 @@ from captionacc_dagster.tags import (
     TIER_SOURCE_TAG,
     TIER_TAG,
     VIDEO_TAG,
+    WORKER_TAG,
 )
 from captionacc_dagster_tests.cli.conftest import command_environment
 from captionacc_dagster_tests.servers import free_port
@@ -109,12 +111,13 @@ class System:
 
     def runs(self) -> list[DagsterRun]:
         """Every run that was submitted, oldest first."""
-        query = "{ runsOrError { ... on Runs { results { runId jobName status tags { key value } } } } }"
-        return [
-            DagsterRun(run["jobName"], run["runId"], tags={tag["key"]: tag["value"] for tag in run["tags"]})
-            for run in reversed(self.ask(query)["runsOrError"]["results"])
-            if run["status"] != "NOT_STARTED"
-        ]
+        # Not over GraphQL, which hides most tags.
+        query = (
+            "select r.pipeline_name, r.run_id, jsonb_object_agg(t.key, t.value) from runs r"
+            " join run_tags t using (run_id) where r.status <> 'NOT_STARTED' group by r.id order by r.id"
+        )
+        with psycopg.connect(EmbeddedPostgres(self.home).url("dagster")) as connection:
+            return [DagsterRun(name, run_id, tags=tags) for name, run_id, tags in connection.execute(query).fetchall()]
 
     def backfill(self, partitions: list[str]) -> dict[str, Any]:
         """What "Materialize" with several partitions sends."""
@@ -233,7 +236,7 @@ def test_a_run_by_the_command_line_says_whose_it_is(system: System, owned: dict[
     module = ["-m", "captionacc_dagster.definitions"]
     done = system.command("dagster", "asset", "materialize", *module, "--select", "raw_video", "--partition", video)
     assert done.returncode == 0, done.stderr[-2000:]
-    run = next(run for run in system.runs() if run.tags[VIDEO_TAG] == video and run.tags.get("captionacc/worker"))
+    run = next(run for run in system.runs() if run.tags[VIDEO_TAG] == video and run.tags.get(WORKER_TAG))
     tags = (run.tags[TENANT_TAG], run.tags[TIER_TAG], run.tags[DAGSTER_PRIORITY_TAG], run.tags[FLOW_TAG])
     assert tags == (str(owned["premium"].tenant_id), "premium", "70", "video_initial_processing")
 
