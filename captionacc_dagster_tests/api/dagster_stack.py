@@ -66,7 +66,7 @@ class DagsterStack:
 
     def runs(self, **tags: str) -> list[SeenRun]:
         """Every run with these tags (``video="…"`` is the tag with a video's id), newest first."""
-        wanted = [{"key": f".dagster/captionacc/{name}", "value": value} for name, value in tags.items()]
+        wanted = [{"key": f".dagster/captionacc_{name}", "value": value} for name, value in tags.items()]
         query = (
             "query ($filter: RunsFilter) { runsOrError(filter: $filter, limit: 2000)"
             " { ... on Runs { results { runId status jobName tags { key value } } } } }"
