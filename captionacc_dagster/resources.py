@@ -4,20 +4,24 @@ Assets and sensors name the abstract types (``ResourceParam[Catalog]``); :mod:`c
 implementation.
 """
 
-from __future__ import annotations
-
+# Dagster finds the dependencies of a resource in its annotations, so they must not be strings.
+import os
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from logging import Logger
+from pathlib import Path
+from typing import Any
 from uuid import UUID
 
-from dagster import InitResourceContext, resource
+from dagster import ConfigurableResource, EnvVar, InitResourceContext, ResourceDependency
+from pydantic import BaseModel, Field, SecretStr
 
 from captionacc_dagster.backends import open_catalog, open_compute, open_store
 from captionacc_dagster.captioning.captions import Progress
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.compute.base import ComputeBackend
+from captionacc_dagster.settings import Settings, get_settings
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.tags import PARTITION_TAG
 
@@ -25,34 +29,76 @@ from captionacc_dagster.tags import PARTITION_TAG
 COMPUTE_POOL = "compute"
 
 
-@resource(description="The catalog, open for the duration of a run or a sensor tick.")
-def catalog_resource(context: InitResourceContext) -> Iterator[Catalog]:
-    """Yield the open catalog and close it afterward."""
-    with open_catalog() as catalog:
-        yield catalog
+class CatalogResource(ConfigurableResource[Catalog]):
+    """The catalog, open for the duration of a run or a sensor tick.
+
+    What is not given is as in the settings.
+    """
+
+    home: str | None = Field(default=None, description="Folder of the embedded Postgres, if nothing else is given.")
+    supabase_url: str | None = Field(default=None, description="A Supabase project.")
+    supabase_schema: str | None = Field(default=None, description="The schema of the catalog's tables on Supabase.")
+    supabase_service_role_key: str | None = Field(default=None, description="Secret key of the project's service role.")
+    database_url: str | None = Field(default=None, description="Any other Postgres; contains the password.")
+
+    def yield_for_execution(self, context: InitResourceContext) -> Iterator[Catalog]:  # pyright: ignore
+        """Yield the open catalog and close it afterward."""
+        with open_catalog(_settings_with(self, secrets=("supabase_service_role_key", "database_url"))) as catalog:
+            yield catalog
 
 
-@resource(description="The object store.")
-def store_resource(context: InitResourceContext) -> ObjectStore:
-    """Open the object store."""
-    return open_store()
+class StoreResource(ConfigurableResource[ObjectStore]):
+    """The object store: a bucket, or a folder under the home.
+
+    What is not given is as in the settings.
+    """
+
+    home: str | None = Field(default=None, description="Folder of the local store, used if there is no bucket.")
+    wasabi_bucket: str | None = Field(default=None, description="Bucket of an S3-compatible store.")
+    wasabi_region: str | None = Field(default=None, description="Region of the bucket.")
+    wasabi_endpoint_url: str | None = Field(default=None, description="Endpoint of the store.")
+    wasabi_access_key: str | None = Field(default=None, description="Access key of the store.")
+    wasabi_secret_key: str | None = Field(default=None, description="Secret key of the store.")
+
+    def create_resource(self, context: InitResourceContext) -> ObjectStore:
+        """Open the object store."""
+        return open_store(_settings_with(self, secrets=("wasabi_access_key", "wasabi_secret_key")))
 
 
-@resource(
-    description="The compute backend, on the same object store and catalog.",
-    required_resource_keys={"catalog", "store"},
-)
-def compute_resource(context: InitResourceContext) -> ComputeBackend:
-    """Open the compute backend; it loads models and opens connections on first use."""
-    catalog = context.resources.catalog
-    key = context.run.tags.get(PARTITION_TAG) if context.run is not None else None
-    return open_compute(
-        context.resources.store,
-        catalog,
-        run_id=context.run_id or "",
-        log=context.log,
-        language=catalog.get_video_metadata(UUID(key)).lang if key else None,
-    )
+class ComputeResource(ConfigurableResource[ComputeBackend]):
+    """The compute backend, on the same object store and catalog; it loads models and connects on first use.
+
+    What is not given is as in the settings.
+    """
+
+    catalog: ResourceDependency[Catalog]
+    store: ResourceDependency[ObjectStore]
+    compute: str | None = Field(default=None, description="Where the heavy steps run: local or modal.")
+    ocr_engine: str | None = Field(default=None, description="OCR engine.")
+    ocr_language: str | None = Field(default=None, description="Languages of captions of videos that have none.")
+
+    def create_resource(self, context: InitResourceContext) -> ComputeBackend:
+        """Open the compute backend for the video of the run."""
+        key = context.run.tags.get(PARTITION_TAG) if context.run is not None else None
+        return open_compute(
+            self.store,
+            self.catalog,
+            _settings_with(self),
+            run_id=context.run_id or "",
+            log=context.log,
+            language=self.catalog.get_video_metadata(UUID(key)).lang if key else None,
+        )
+
+
+def _settings_with(given: BaseModel, secrets: Collection[str] = ()) -> Settings:
+    """Return the settings with the fields of a resource in place of theirs, where it has any."""
+    values: dict[str, Any] = {}
+    for name in type(given).model_fields:
+        value = getattr(given, name)
+        if value is None or name not in Settings.model_fields:
+            continue
+        values[name] = SecretStr(value) if name in secrets else Path(value) if name == "home" else value
+    return get_settings().model_copy(update=values)
 
 
 class ProgressReporter(ABC):
@@ -84,17 +130,50 @@ class LogProgress(ProgressReporter):
         return report
 
 
-@resource(description="Progress in the run's log; the command line shows bars instead.")
-def progress_resource(context: InitResourceContext) -> ProgressReporter:
-    """Return a reporter that writes to the log."""
-    return LogProgress()
+class ProgressResource(ConfigurableResource[ProgressReporter]):
+    """Progress in the run's log; the command line shows bars instead."""
+
+    every_seconds: float = Field(default=30.0, description="Least time between two lines of a stage.")
+
+    def create_resource(self, context: InitResourceContext) -> ProgressReporter:
+        """Return a reporter that writes to the log."""
+        return LogProgress(self.every_seconds)
 
 
-def dagster_resources() -> dict[str, object]:
-    """Return the resources of the code location."""
+def dagster_resources(settings: Settings | None = None) -> dict[str, object]:
+    """Return the resources of the code location, configured as the settings say, so that Dagster's UI shows it.
+
+    Secrets are named by their environment variable. One that only ``.env`` contains is not shown; the settings find it.
+    """
+    settings = settings or get_settings()
+    catalog = CatalogResource(
+        home=str(settings.home),
+        supabase_url=settings.supabase_url,
+        supabase_schema=settings.supabase_schema,
+        supabase_service_role_key=_secret("SUPABASE_SERVICE_ROLE_KEY"),
+        database_url=_secret("DATABASE_URL"),
+    )
+    store = StoreResource(
+        home=str(settings.home),
+        wasabi_bucket=settings.wasabi_bucket,
+        wasabi_region=settings.wasabi_region,
+        wasabi_endpoint_url=settings.wasabi_endpoint_url,
+        wasabi_access_key=_secret("WASABI_ACCESS_KEY"),
+        wasabi_secret_key=_secret("WASABI_SECRET_KEY"),
+    )
     return {
-        "catalog": catalog_resource,
-        "store": store_resource,
-        "compute": compute_resource,
-        "progress": progress_resource,
+        "catalog": catalog,
+        "store": store,
+        "compute": ComputeResource(
+            catalog=catalog,
+            store=store,
+            compute=settings.compute,
+            ocr_engine=settings.ocr_engine,
+            ocr_language=settings.ocr_language,
+        ),
+        "progress": ProgressResource(),
     }
+
+
+def _secret(name: str) -> str | None:
+    return EnvVar(name) if os.environ.get(name) else None

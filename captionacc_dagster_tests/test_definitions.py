@@ -8,11 +8,16 @@ import sys
 from pathlib import Path
 
 import pytest
-from dagster import AssetKey
+from dagster import AssetKey, EnvVar, build_resources
 
+from captionacc_dagster.catalog.models import LOCAL_TENANT_ID
 from captionacc_dagster.compute.code_version import code_version
 from captionacc_dagster.definitions import defs
 from captionacc_dagster.orchestration.flows import FLOW_ASSETS, videos_partitions
+from captionacc_dagster.resources import StoreResource, dagster_resources
+from captionacc_dagster.settings import Settings
+from captionacc_dagster.storage.local import LocalObjectStore
+from captionacc_dagster.storage.s3 import S3ObjectStore
 
 pytestmark = pytest.mark.unit
 
@@ -148,3 +153,25 @@ def test_no_registry_and_no_url_in_the_lock() -> None:
 def test_definitions_only_gathers() -> None:
     source = (ROOT / "captionacc_dagster" / "definitions.py").read_text(encoding="utf-8")
     assert len(source.splitlines()) <= 50
+
+
+def test_a_resource_is_built_from_its_fields(tmp_path: Path) -> None:
+    with build_resources({"store": StoreResource(home=str(tmp_path))}) as built:
+        assert isinstance(built.store, LocalObjectStore)
+        built.store.publish(f"{LOCAL_TENANT_ID}/a", b"a")
+    assert (tmp_path / "objects" / str(LOCAL_TENANT_ID) / "a").is_file()
+
+
+def test_the_resources_show_what_a_run_uses_and_no_secret(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WASABI_BUCKET", "videos")
+    monkeypatch.setenv("WASABI_ACCESS_KEY", "an access key")
+    monkeypatch.setenv("WASABI_SECRET_KEY", "a secret key")
+    settings = Settings(_env_file=None, home=tmp_path)  # pyright: ignore[reportCallIssue]
+    resources = dagster_resources(settings)
+    store = resources["store"]
+    assert isinstance(store, StoreResource)
+    assert (store.wasabi_bucket, store.wasabi_region) == ("videos", settings.wasabi_region)
+    assert isinstance(store.wasabi_secret_key, EnvVar)
+    assert "a secret key" not in repr(resources)
+    with build_resources({"store": store}) as built:
+        assert isinstance(built.store, S3ObjectStore)
