@@ -1,6 +1,6 @@
 """Measure the queue and the sensors: sorting, a dequeue pass, a sensor tick, and one video's orchestration.
 
-``python -m benchmarks.orchestration.measure --output benchmarks/orchestration/RESULTS.md`` measures everything on an
+``python -m benchmarks.orchestration --output benchmarks/orchestration/RESULTS.md`` measures everything on an
 embedded Postgres in a temporary folder and writes a Markdown page; without ``--output`` it prints the page alone.
 """
 
@@ -86,7 +86,7 @@ def write_machine(page: Page) -> None:
     memory = psutil.virtual_memory().total / 2**30
     page.write("# What orchestration costs")
     page.write()
-    page.write("Written by `python -m benchmarks.orchestration.measure --output benchmarks/orchestration/RESULTS.md`.")
+    page.write("Written by `python -m benchmarks.orchestration --output benchmarks/orchestration/RESULTS.md`.")
     page.write()
     page.write(
         f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC, {os.cpu_count()} cores ({platform.machine()}), {memory:.0f} GiB, "
