@@ -11,7 +11,7 @@ from captionacc_dagster.api.errors import responses
 from captionacc_dagster.api.launcher import CLAIM_SECONDS, LaunchDelayed, new_claimer
 from captionacc_dagster.api.services import Services, ServicesDependency
 from captionacc_dagster.api.views import ApproveLayout, Job, VideoView
-from captionacc_dagster.catalog.models import ProcessingRequest
+from captionacc_dagster.catalog.models import ProcessingRequest, Video
 
 router = APIRouter(prefix="/videos/{video_id}/actions", tags=["actions"])
 
@@ -25,10 +25,10 @@ IdempotencyKey = Annotated[
 ]
 
 
-def launched_job(services: Services, request: ProcessingRequest, claimer: str) -> Job:
+def launched_job(services: Services, video: Video, request: ProcessingRequest, claimer: str) -> Job:
     """Launch a request that this claimer tried to claim, and return its job; pending while Dagster is unavailable."""
     try:
-        launched = services.launcher.launch(request, claimer)
+        launched = services.launcher.launch(request, claimer, video.filename)
     except LaunchDelayed:
         current = services.catalog.get_processing_request(request.id)
         return Job(jobId=current.run_id or str(current.id), status=current.state)
@@ -57,7 +57,7 @@ def approve_layout(
         claimer=claimer,
         lease_s=CLAIM_SECONDS,
     )
-    return launched_job(services, request, claimer)
+    return launched_job(services, video, request, claimer)
 
 
 @router.post("/retry", summary="Retry what failed", responses=_CHANGE)
@@ -76,7 +76,7 @@ def retry(
         claimer=claimer,
         lease_s=CLAIM_SECONDS,
     )
-    return launched_job(services, request, claimer)
+    return launched_job(services, video, request, claimer)
 
 
 @router.post("/complete-boundaries", summary="Complete the boundaries", responses=_CHANGE)

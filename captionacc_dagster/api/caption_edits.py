@@ -235,7 +235,7 @@ def _request_reading(
     request = services.catalog.request_caption_ocr(video.id, caption_ids, user_id=caller.user_id, request_key=key)
     claimer = new_claimer()
     claimed = services.catalog.claim_processing_request(request.id, claimer, lease_s=CLAIM_SECONDS)
-    return launched_job(services, claimed or services.catalog.get_processing_request(request.id), claimer)
+    return launched_job(services, video, claimed or services.catalog.get_processing_request(request.id), claimer)
 
 
 def _edit(

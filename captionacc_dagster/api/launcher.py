@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import NoReturn
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from captionacc_dagster.api.dagster_client import AnswerLost, DagsterAway, DagsterClient, RunRefused
 from captionacc_dagster.catalog.base import Catalog
@@ -70,12 +70,13 @@ class Launcher:
         self._look_for_s = look_for_s
         self._wait_s = wait_s
 
-    def launch(self, request: ProcessingRequest, claimer: str) -> Launched:
+    def launch(self, request: ProcessingRequest, claimer: str, video_name: str) -> Launched:
         """Return the run of a request: created now if ``claimer`` has claimed it, or by another process.
 
         Args:
             request: the row as just read.
             claimer: the caller's claimer name; the claim for ``CLAIM_SECONDS`` was tried together with the read.
+            video_name: file name of the video, for people who look at its run.
 
         Raises:
             LaunchDelayed: Dagster is unavailable or has not answered; the request stays in the outbox.
@@ -86,7 +87,7 @@ class Launcher:
         if request.claimed_by != claimer:
             return self._wait_for(request)
         try:
-            run = self._make(request)
+            run = self._make(request, video_name)
         except DagsterAway as error:
             _log.warning("request %s waits: %s", request.id, error)
             self._release(request, claimer, error)
@@ -98,10 +99,10 @@ class Launcher:
         self._note(request, claimer, run)
         return Launched(run.run_id, run.priority)
 
-    def _make(self, request: ProcessingRequest) -> KnownRun:
+    def _make(self, request: ProcessingRequest, video_name: str) -> KnownRun:
         known = None if _never_lost(request) else self._dagster.find_run(str(request.id))
         existing = [known.run] if known is not None and known.is_submitted else []
-        plans = plan_requests([request], existing, self._names(request))
+        plans = plan_requests([request], existing, {request.video_id: video_name})
         if plans.to_note:
             return plans.to_note[0]
         try:
@@ -113,13 +114,6 @@ class Launcher:
             if run is None:
                 raise AnswerLost(f"{error}, and no run has the request's tag") from error
             return run
-
-    def _names(self, request: ProcessingRequest) -> dict[UUID, str]:
-        try:
-            videos = self._open_catalog().get_videos([request.video_id])
-        except CatalogError:  # a run without a name is as good
-            return {}
-        return {video_id: video.filename for video_id, video in videos.items()}
 
     @staticmethod
     def _give_up(reason: str) -> NoReturn:

@@ -171,7 +171,7 @@ def _process(services: Services, headers: Headers, body: bytes) -> tuple[int, Ac
         # The open request is a later one, such as a retry, not the one of this insertion.
         services.catalog.release_processing_request(request.id, claimer)
         _refuse_replay(services)
-    launched = _launch(services, request, claimer)
+    launched = _launch(services, request, claimer, record.filename or DEFAULT_FILENAME)
     if not _is_first(services, record):
         _refuse_replay(services)
     return 202, Accepted(flow_run_id=launched.run_id, priority=launched.priority)
@@ -223,9 +223,9 @@ def _claim(services: Services, record: VideoRecord, claimer: str) -> ProcessingR
     return made.request
 
 
-def _launch(services: Services, request: ProcessingRequest, claimer: str) -> Launched:
+def _launch(services: Services, request: ProcessingRequest, claimer: str, video_name: str) -> Launched:
     try:
-        return services.launcher.launch(request, claimer)
+        return services.launcher.launch(request, claimer, video_name)
     except LaunchDelayed as error:
         raise unavailable(f"the video will be processed later: {error}", RETRY_AFTER_S) from error
 
