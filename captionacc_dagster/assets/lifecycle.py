@@ -121,11 +121,12 @@ class VideoRun:
 
     @contextmanager
     def checking(self) -> Iterator[None]:
-        """Raise a failure that is retried only where that can help, and write nothing.
+        """Raise a failure that is retried only where that can help, and write nothing to the catalog.
 
         The sensor ``run_outcomes``, or the command that runs this, records how the run ended.
         """
         try:
+            register_worker(self.context.instance, self.context.run, self.catalog)
             yield
         except Failure:
             raise

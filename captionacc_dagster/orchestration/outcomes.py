@@ -164,18 +164,18 @@ def _concerns_the_video(
 ) -> bool:
     """Return whether the failure of a run that holds no request changes its video.
 
-    A run that was made for a request does not: it has recorded the failure itself, or the request is another run's. A
-    run started by hand does if one of its steps failed and nothing else works on the video, or if the video would wait
-    for it forever.
+    It does not while another run works on the video, or will. Otherwise it does if the video would wait for it forever,
+    or if a step of a run that was started by hand failed. A run that was made for a request has recorded the failure
+    itself.
     """
+    if catalog.list_processing_requests(states=["pending", "launched"], video_id=video.id, limit=1).items:
+        return False
     if flow is Flow.VIDEO_INITIAL_PROCESSING and video.status == "processing":
         return True
     if REQUEST_TAG in run.tags or details.get("step") is None:
         return False
     recorded = (video.layout_error_details, video.boundaries_error_details, video.text_error_details)
-    if any(found is not None and found.get("run_id") == run.run_id for found in recorded):
-        return False
-    return not catalog.list_processing_requests(states=["pending", "launched"], video_id=video.id, limit=1).items
+    return not any(found is not None and found.get("run_id") == run.run_id for found in recorded)
 
 
 def failure_details(instance: DagsterInstance, run: DagsterRun) -> dict[str, Any]:
