@@ -5,6 +5,7 @@ Every function is idempotent for a run.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -194,7 +195,8 @@ def failure_details(instance: DagsterInstance, run: DagsterRun) -> dict[str, Any
             while error and error.cause:
                 error = error.cause
             if error:
-                message = error.message.removeprefix(f"{error.cls_name}:").strip().splitlines()
+                # Dagster puts the class before the message, with its module unless that is a built-in one.
+                message = re.sub(rf"^(?:\w+\.)*{error.cls_name}:", "", error.message).strip().splitlines()
                 text = message[0] if message else error.cls_name
                 return details | {"message": text, "error_type": error.cls_name, "step": event.step_key}
     for entry in reversed(records):

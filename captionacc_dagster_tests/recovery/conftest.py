@@ -11,7 +11,15 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from dagster import AssetKey, DagsterInstance, ExecuteInProcessResult, JobDefinition, RetryPolicy
+from dagster import (
+    AssetKey,
+    DagsterInstance,
+    Definitions,
+    ExecuteInProcessResult,
+    JobDefinition,
+    RetryPolicy,
+    in_process_executor,
+)
 
 from captionacc_dagster.captioning.ocr.base import OcrEngine
 from captionacc_dagster.captioning.ocr.engines import create_engine
@@ -111,8 +119,16 @@ class FlowHarness:
 
     def run_assets(self, video: Video, names: Iterable[str], approval: Mode) -> ExecuteInProcessResult:
         """Run assets under Dagster's implicit job, as a backfill does."""
-        job = defs.resolve_implicit_global_asset_job_def()
-        result = self.execute(job, video, asset_selection=[AssetKey(name) for name in names])
+        # Its job has the resources of its definitions; those of a job of our own can be given at its execution.
+        here = Definitions(
+            assets=defs.assets, asset_checks=defs.asset_checks, resources=self.resources, executor=in_process_executor
+        )
+        result = here.resolve_implicit_global_asset_job_def().execute_in_process(
+            instance=self.instance,
+            partition_key=str(video.id),
+            raise_on_error=False,
+            asset_selection=[AssetKey(name) for name in names],
+        )
         self.record_outcome(result.run_id, approval)
         return result
 
@@ -123,14 +139,19 @@ class FlowHarness:
             partition_key=str(video.id),
             raise_on_error=False,
             run_id=options.pop("run_id", str(uuid4())),
-            resources={
-                "catalog": self.catalog,
-                "store": self.store,
-                "compute": self.compute,
-                "progress": LogProgress(),
-            },
+            resources=self.resources,
             **options,
         )
+
+    @property
+    def resources(self) -> dict[str, object]:
+        """The resources of a run."""
+        return {
+            "catalog": self.catalog,
+            "store": self.store,
+            "compute": self.compute,
+            "progress": LogProgress(),
+        }
 
     def approve(self, video: Video) -> None:
         """Approve the layout as it was found."""
