@@ -157,7 +157,7 @@ def complete_upload(services: ServicesDependency, caller: CallerDependency, uplo
     )
     store.delete_file(temporary_key(caller.tenant_id, upload_id))
     if made.request is not None:
-        launched_job(services, made.request, claimer)
+        launched_job(services, made.video, made.request, claimer)
     return VideoView.of(made.video)
 
 
