@@ -318,7 +318,7 @@ def test_a_changed_rate_moves_no_frames_of_a_processed_video(
         get_settings.cache_clear()
     assert harness.catalog.get_cropped_frame_rate(video.id, 2) == 5.0
     versions = harness.catalog.list_cropped_frames_versions(video.id)
-    assert [version.frame_count for version in versions] == [20, 10]
+    assert [version.frame_count for version in versions] == [24, 12]
 
 
 def test_chosen_captions_that_are_gone_or_cannot_be_read(harness: FlowHarness, tmp_path: Path) -> None:
