@@ -369,8 +369,6 @@ class LocalPipeline:
         refused = any(found is not None and found.get("run_id") == result.run_id for found in details)
         if not result.success or refused:
             raise ProcessError(self._reason(row, result))
-        if request is not None and self.catalog.get_processing_request(request.id).is_open:
-            self.catalog.finish_processing_request(request.id, "succeeded", run_id=run_id)
         return row
 
     def _reason(self, row: Video, result: ExecuteInProcessResult) -> str:

@@ -14,6 +14,9 @@ declare
     tenant uuid;
     number integer;
 begin
+    if p_frame_rate <= 0 then
+        raise exception 'the rate of cropped frames must be positive, not %', p_frame_rate using errcode = '22023';
+    end if;
     select v.tenant_id into tenant from captionacc.videos v
     where v.id = p_video_id and v.deleted_at is null for no key update;
     if not found then
