@@ -43,7 +43,7 @@ from captionacc_dagster_tests.cli.conftest import command_environment
 from captionacc_dagster_tests.servers import free_port
 from captionacc_dagster_tests.small_clips import make_clip
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 PATIENCE_S = 180.0
 BACKFILL_TAG = "dagster/backfill"
@@ -76,8 +76,8 @@ class System:
         children = psutil.Process(self.process.pid).children(recursive=True)
         return [child for child in children if "postgres" not in " ".join(child.cmdline())]
 
-    def wait_for(self, condition: Callable[[], Any], what: str) -> Any:
-        deadline = time.monotonic() + PATIENCE_S
+    def wait_for(self, condition: Callable[[], Any], what: str, seconds: float = PATIENCE_S) -> Any:
+        deadline = time.monotonic() + seconds
         while not (answer := condition()):
             assert time.monotonic() < deadline, f"waited in vain for {what}\n{self.log()[-3000:]}"
             assert self.process.poll() is None, self.log()[-3000:]
@@ -307,7 +307,7 @@ def test_each_part_that_is_killed_runs_again_and_what_should_start_waits(
             assert row.status != "error", row.error_details
             return row.status == "active"
 
-        system.wait_for(lambda: all(is_processed(video) for video in videos), "the videos")
+        system.wait_for(lambda: all(is_processed(video) for video in videos), "the videos", 600)
         assert "Traceback" not in system.log()
         stopped = system.command("captionacc_dagster", "down")
         assert (stopped.returncode, stopped.stdout) == (0, "stopped\n")
