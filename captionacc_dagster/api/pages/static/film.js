@@ -20,8 +20,9 @@ export class Film {
     if (!this.video.getAttribute("src")) this.video.src = address;
   }
 
+  // Before the file has begun to arrive, the time that it will be moved to.
   get ms() {
-    return this.video.currentTime * 1000;
+    return this.video.readyState > 0 ? this.video.currentTime * 1000 : (this.wanted ?? 0);
   }
 
   get isPlaying() {
