@@ -16,6 +16,7 @@ from captionacc_dagster.captioning.ocr import rapidocr as rapidocr_engine
 from captionacc_dagster.captioning.ocr.base import OcrError, cut_line, line_box
 from captionacc_dagster.captioning.ocr.engines import create_engine
 from captionacc_dagster.captioning.ocr.google_vision import GoogleVisionEngine
+from captionacc_dagster.captioning.ocr.rapidocr import _with_lost_notes
 from captionacc_dagster_tests.captioning.drawn_clips import flat, moving, write_text
 
 pytestmark = pytest.mark.unit
@@ -282,3 +283,29 @@ def test_google_vision_without_its_extra_says_what_to_install():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     expected = "the Google Vision engine is not installed: pip install 'captionacc-dagster[google-vision]'\n"
     assert done.stdout == expected
+
+
+def _with_notes(text: str, **chances: float) -> str:
+    """Return a text with one letter a step after notes were put in; the chances of ♪ at some steps."""
+    read = [(symbol, 0.9, float(step + 2)) for step, symbol in enumerate(text) if symbol != "_"]
+    odds = np.full((len(text) + 4, 2), np.log(1e-6), np.float32)
+    for place, chance in chances.items():
+        odds[{"before": 0, "first": 2, "last": len(text) + 1, "after": len(text) + 3}[place], 0] = np.log(chance)
+    return "".join(symbol for symbol, _, _ in _with_lost_notes(read, odds, "♪♫"))
+
+
+@pytest.mark.parametrize(
+    ("text", "chances", "read"),
+    [
+        ("Sing", {"before": 0.02}, "♪ Sing"),
+        (" Sing ", {"before": 0.02, "after": 0.001}, "♪ Sing ♪"),
+        ("Sing", {"after": 0.0001}, "Sing"),
+        ("obey J", {"last": 0.28}, "obey ♪"),
+        ("J obey", {"first": 0.28}, "♪ obey"),
+        ("obey J", {"last": 0.001}, "obey J"),
+        ("obeyJ", {"last": 0.28}, "obeyJ"),
+        (" ", {"before": 0.5}, " "),
+    ],
+)
+def test_notes_beside_the_letters_of_a_line_are_read(text: str, chances: dict[str, float], read: str):
+    assert _with_notes(text, **chances) == read
