@@ -238,6 +238,7 @@ def _captions(track: TrackCaptions, times: list[float], end_s: float) -> list[Ca
                 track=track.track.name,
                 kind=track.track.kind,
                 extent_confidence=item.extent_confidence,
+                lang=item.reading.lang,
                 script=item.reading.script,
                 unread=item.reading.is_unread,
             )

@@ -6,7 +6,7 @@ import functools
 import math
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -19,7 +19,13 @@ from captionacc_dagster.captioning.extents.lines import Anchor, split_lines
 from captionacc_dagster.captioning.extents.pauses import with_pauses
 from captionacc_dagster.captioning.extents.reading_tuning import TUNING
 from captionacc_dagster.captioning.extents.strokes import Mask, Plane, min_text_px
-from captionacc_dagster.captioning.extents.track_scripts import TrackScripts, script_of_text
+from captionacc_dagster.captioning.extents.track_scripts import (
+    LineReading,
+    SeenLine,
+    TrackScripts,
+    script_of_text,
+    uncovered_share,
+)
 from captionacc_dagster.captioning.ocr.base import LinePicture, OcrEngine, Recognition
 from captionacc_dagster.captioning.ocr.scripts import classify_script
 
@@ -42,21 +48,23 @@ class Reading:
         confidence: the recognizer's, 0..1.
         recognitions: how many line images were recognized for it.
         script: of the text or, if there are any, of the lines that no engine reads (ISO 15924); None: not known.
+        lang: of the text (BCP 47) where its letters tell it; None: not known.
         is_unread: a line of it is text in a script that the engine does not read.
-        other: the reading if its doubtful lines are in the script that they seem to be in; None: no line is doubtful.
+        lines: its lines, if the script of one of them depends on the other captions of the track.
     """
 
     text: str
     confidence: float
     recognitions: int
     script: str | None = None
+    lang: str | None = None
     is_unread: bool = False
-    other: Reading | None = None
+    lines: tuple[SeenLine | LineReading, ...] = ()
 
     @property
     def may_be_caption(self) -> bool:
         """Whether there is text, read or not, or may be."""
-        return bool(self.text) or self.is_unread or self.other is not None
+        return bool(self.text) or self.is_unread or bool(self.lines)
 
 
 NOTHING = Reading("", 0.0, 0)
@@ -133,6 +141,10 @@ def read_caption(
     line_full = line_px * scale
     widths = [((y1 - y0) if vertical else (x1 - x0)) / line_full - 2 * TUNING.margin_along for x0, y0, x1, y1 in boxes]
     chosen = [_chosen(read, width) for read, width in zip(readings, widths, strict=True)]
+    uncovered = [
+        uncovered_share(mask, line, line_px) if line is not None else 0.0
+        for mask, line in zip(masks, chosen, strict=True)
+    ]
     for number, line in enumerate(chosen):
         if line is not None and _strokes_in(stroke_mask, found[number]) < min_text_px(line.text, line_px):
             chosen[number] = None  # it shows in a few of the frames only, as where a fade begins
@@ -144,23 +156,46 @@ def read_caption(
         elif not vertical:
             (x0, y0, x1, y1), (left, _, right, _) = found[number], boxes[number]
             chosen[number] = with_pauses(line, stroke_mask[y0:y1, x0:x1], (left / scale - x0, right / scale - x0))
-    if scripts is None:
-        return _joined(chosen, {}, recognitions)
+    if scripts is None or vertical:
+        return _joined([_as_read(line) for line in chosen], recognitions)
     images = [_stretched(renderings[0][y0:y1, x0:x1]) for x0, y0, x1, y1 in boxes]
-    certain, possible = _other_scripts(scripts, images, chosen, widths)
-    others: dict[int, Recognition] = {}
-    for number, script in (certain | possible).items():
-        if engine.reads(script):
-            recognitions += 1
-            (others[number],) = engine.recognize([LinePicture(images[number], masks[number])], script=script)
-    in_certain: list[Recognition | None] = [
-        others.get(number) if number in certain else line for number, line in enumerate(chosen)
-    ]
-    reading = _joined(in_certain, certain, recognitions)
-    if not possible:
+    seen = []
+    for number, guess in enumerate(classify_script(images)):
+        line, whole = chosen[number], uncovered[number] <= TUNING.uncovered_share
+        is_whole = whole and (line is None or widths[number] <= _widest(line.text))
+        is_read = line is not None and line.confidence >= TUNING.confident and is_whole
+        picture = LinePicture(images[number], masks[number])
+        seen.append(SeenLine(scripts.add(guess, is_read=is_read), picture, line, whole))
+    lines = [_as_read(line.default) if scripts.is_settled(line) else line for line in seen]
+    return _with_lines(lines, scripts, engine, recognitions)
+
+
+def settled(reading: Reading, scripts: TrackScripts, engine: OcrEngine) -> Reading:
+    """Return a reading with its lines in the scripts that the whole track says they are in."""
+    return (
+        _with_lines(reading.lines, scripts, engine, reading.recognitions, is_final=True) if reading.lines else reading
+    )
+
+
+def _with_lines(
+    lines: Sequence[SeenLine | LineReading],
+    scripts: TrackScripts,
+    engine: OcrEngine,
+    recognitions: int,
+    *,
+    is_final: bool = False,
+) -> Reading:
+    """Return the reading of a caption, each of its lines in its script by what is known so far."""
+    known = [scripts.resolve(line, engine, is_final=is_final) if isinstance(line, SeenLine) else line for line in lines]
+    others = sum(len(line.readings) for line in lines if isinstance(line, SeenLine))
+    reading = _joined(known, recognitions + others)
+    if is_final or not any(isinstance(line, SeenLine) for line in lines):
         return reading
-    in_all = [others.get(number) if number in possible else line for number, line in enumerate(in_certain)]
-    return replace(reading, other=_joined(in_all, certain | possible, recognitions))
+    return replace(reading, lines=tuple(lines))
+
+
+def _as_read(line: Recognition | None) -> LineReading:
+    return LineReading(line, script_of_text(line.text) if line is not None else None)
 
 
 def _strokes_in(stroke_mask: Mask, box: tuple[int, int, int, int]) -> int:
@@ -174,28 +209,6 @@ def _part(stroke_mask: Mask, box: tuple[int, int, int, int], scale: float) -> Ma
     return stroke_mask[y0:y1, x0:x1]
 
 
-def _other_scripts(
-    scripts: TrackScripts,
-    images: Sequence[NDArray[np.uint8]],
-    chosen: Sequence[Recognition | None],
-    widths: Sequence[float],
-) -> tuple[dict[int, str], dict[int, str]]:
-    """Return the lines that are in a script which the default recognizer does not read, and those that may be.
-
-    Both map the number of a line to its script.
-    """
-    certain, possible = {}, {}
-    for number, guess in enumerate(classify_script(images)):
-        line = chosen[number]
-        is_whole = line is not None and widths[number] <= _widest(line.text)
-        judgment = scripts.judge(guess, is_read=line is not None and line.confidence >= TUNING.confident and is_whole)
-        if judgment == "other":
-            certain[number] = guess.script
-        elif judgment == "maybe other":
-            possible[number] = guess.script
-    return certain, possible
-
-
 def _plain_text(text: str) -> str:
     """Return the text of a line in NFC, with the usual punctuation instead of full-width marks if it is Latin."""
     text = unicodedata.normalize("NFC", text.strip())
@@ -207,16 +220,17 @@ def _widest(text: str) -> float:
     return sum(1.0 if character.isupper() or character >= "\u2e80" else 0.7 for character in text)
 
 
-def _joined(lines: Sequence[Recognition | None], others: Mapping[int, str], recognitions: int) -> Reading:
-    """Return the reading of a caption from those of its lines; ``others`` are the scripts of those in other scripts."""
-    kept = {number: line for number, line in enumerate(lines) if line is not None and line.text.strip()}
-    text = "\n".join(_plain_text(line.text) for line in kept.values())
-    letters = sum(len(line.text) for line in kept.values())
-    confidence = sum(line.confidence * len(line.text) for line in kept.values()) / max(1, letters)
-    unread = [script for number, script in others.items() if number not in kept]
-    scripts = [*unread, *(others.get(number) or script_of_text(line.text) for number, line in kept.items())]
-    script = next((script for script in scripts if script is not None), None)
-    return Reading(text, confidence, recognitions, script, bool(unread))
+def _joined(lines: Sequence[LineReading], recognitions: int) -> Reading:
+    """Return the reading of a caption from those of its lines."""
+    kept = [(line, line.read) for line in lines if line.read is not None and line.read.text.strip()]
+    text = "\n".join(_plain_text(read.text) for _, read in kept)
+    letters = sum(len(read.text) for _, read in kept)
+    confidence = sum(read.confidence * len(read.text) for _, read in kept) / max(1, letters)
+    unread = [line for line in lines if line.is_unread]
+    told = [*unread, *(line for line, _ in kept)]
+    script = next((line.script for line in told if line.script is not None), None)
+    lang = next((line.lang for line in told if line.lang is not None), None)
+    return Reading(text, confidence, recognitions, script, lang, bool(unread))
 
 
 def _is_doubtful(read: Sequence[Recognition]) -> bool:

@@ -115,17 +115,108 @@ class ReadingTuning:
     )
 
     # Telling lines in scripts that the default recognizer does not read.
-    certain_script: float = tuned(
-        0.9, "probability", "a line classified this surely, and not read, is in that script", seen_by="test_unread"
+    classifier_doubt: float = tuned(
+        0.1, "probability", "that the classifier's guess on a line is worth nothing", seen_by="test_track_scripts"
+    )
+    read_log_odds: float = tuned(
+        2.3,
+        "log odds",
+        "that a line which the default recognizer read surely is in one of its scripts",
+        seen_by="test_track_scripts",
+    )
+    reading_log_odds: float = tuned(
+        16.0,
+        "log odds per confidence",
+        "for a script whose engine reads the line: of 12 lines, the right engine read with 0.79 to 0.95, wrong ones "
+        "with 0.05 to 0.42",
+        seen_by="test_track_scripts",
+    )
+    garbage_confidence: float = tuned(
+        0.6,
+        "confidence",
+        "of an engine's reading that says nothing for or against its script",
+        seen_by="test_track_scripts",
+    )
+    usual_lines: float = tuned(
+        2.0, "lines", "how many lines of the track outweigh how common scripts are", seen_by="test_track_scripts"
+    )
+    mixture_rounds: int = tuned(10, "rounds", "of estimating the shares of a track's scripts", seen_by="")
+    settled_chance: float = tuned(
+        0.05, "probability", "of another script, below which a line is what was read", seen_by=""
+    )
+    possible_script: float = tuned(
+        0.01,
+        "probability",
+        "of a script, from which its engine is asked to read the line",
+        seen_by="test_track_scripts",
     )
     likely_script: float = tuned(
-        0.4, "probability", "a line that was not read may be in that script; its track decides", seen_by="test_unread"
+        0.5, "probability", "of another script, from which it outweighs what was read", seen_by="test_track_scripts"
     )
-    track_script_odds: float = tuned(
-        3.0, "log odds", "of its lines together, from which on a track has a script: 95 %", seen_by="test_unread"
+    likely_text: float = tuned(
+        0.7, "probability", "of another script, from which a line that was not read is text", seen_by="test_unread"
     )
-    read_line_odds: float = tuned(
-        0.3, "log odds", "that a line which was read counts against every other script", seen_by=""
+    unknown_share: float = tuned(
+        0.5, "share of lines", "from which a track is in a script that nothing here knows", seen_by="test_track_scripts"
+    )
+    looks_unknown: float = tuned(
+        0.5, "probability", "of an unknown script, by a line's looks, in such a track", seen_by="test_unread"
+    )
+    looks_like_script: float = tuned(
+        0.25, "probability", "of a known script that no engine reads, by a line's looks", seen_by="test_unread"
+    )
+    certain_unknown: float = tuned(
+        0.8, "probability", "of an unknown script, by a line's looks, in any other track", seen_by="dev-en-noise-crf35"
+    )
+    uncovered_share: float = tuned(
+        0.12,
+        "share of strokes",
+        "beside the characters that were read: more is a part of the line unread",
+        seen_by="test_track_scripts",
+    )
+    reach_of_letter: float = tuned(0.5, "line heights", "how far from its center a letter's strokes may be", seen_by="")
+    reach_of_ideograph: float = tuned(0.75, "line heights", "the same of an ideograph", seen_by="")
+    mixed_share: float = tuned(
+        0.1,
+        "share of lines",
+        "of a script in a track, for parts of other lines to be in it",
+        seen_by="test_track_scripts",
+    )
+    mixed_log_odds: float = tuned(
+        -4.0,
+        "log odds",
+        "of that script in the line, by its looks, for a part of it to be in it",
+        seen_by="test_track_scripts",
+    )
+    likely_vietnamese: float = tuned(
+        0.4, "probability", "from which a Latin line is read as Vietnamese", seen_by="test_track_scripts"
+    )
+    rare_vietnamese: float = tuned(
+        0.03,
+        "probability",
+        "the same once a line of the track turned out to be Vietnamese",
+        seen_by="test_track_scripts",
+    )
+    vietnamese_tries: int = tuned(
+        4, "lines", "read as Vietnamese in vain, after which a track is Latin", seen_by="test_track_scripts"
+    )
+    vietnamese_confidence: float = tuned(
+        0.6,
+        "confidence",
+        "of the Vietnamese reading of a line, from which it may be right",
+        seen_by="test_track_scripts",
+    )
+    vietnamese_likeness: float = tuned(
+        0.8,
+        "share of letters",
+        "of the default reading, that the Vietnamese one has in order",
+        seen_by="test_track_scripts",
+    )
+    unread_vietnamese: float = tuned(
+        0.6,
+        "share of lines",
+        "from which a track is Vietnamese where no engine reads that",
+        seen_by="test_track_scripts",
     )
 
     # Spaces between ideographs.

@@ -27,7 +27,7 @@ from captionacc_dagster.captioning.extents.merging import (
     is_same_caption,
     join_readings,
 )
-from captionacc_dagster.captioning.extents.reading import NOTHING, Reading, fold, read_caption
+from captionacc_dagster.captioning.extents.reading import NOTHING, Reading, fold, read_caption, settled
 from captionacc_dagster.captioning.extents.segmentation import Segment, TrackSegmenter
 from captionacc_dagster.captioning.extents.strokes import (
     Mask,
@@ -55,6 +55,7 @@ _MAX_REPEAT_S = 2.0  # longer than any stretch that is compared
 _STYLE_FRAMES = 5  # from which a style is measured
 _DETECTION_LAG_S = 0.1  # a frame may be this much later than a detection made in it
 _SAME_TIME_S = 1e-3
+_MOST_WAITING = 200  # captions whose lines wait for the scripts of others: about 50 KB of pictures each
 _MIN_INSIDE = 0.8  # of a detection's area, for a detection of this track
 
 
@@ -151,14 +152,27 @@ class TrackCaptions:
             self._read(self._segment, self._segment.end, 1.0)
         if self._bounded_styles:
             self.found = [found for found in self.found if not is_part_of_picture(found)]
-        self.found = [settled for found in self.found if (settled := self._settled(found)) is not None]
+        self._settle(len(self.found))
 
-    def _settled(self, found: FoundCaption) -> FoundCaption | None:
-        """Return a caption with its lines in the scripts that the track turned out to have; None if it is none."""
-        other = found.reading.other
-        if other is not None and other.script is not None and self._scripts.has(other.script):
-            return replace(found, reading=other)
-        return found if found.reading.text or found.reading.is_unread else None
+    def _settle(self, count: int) -> None:
+        """Read the first captions in the scripts that the track turned out to have; drop those that are none."""
+        began = time.thread_time()
+        fade_frames = self._frames(TUNING.fade_s)
+        readings = [settled(found.reading, self._scripts, self.engine) for found in self.found[:count]]
+        if self._scripts.has_vietnamese:  # what was tried before the first line of it was found
+            readings = [settled(found.reading, self._scripts, self.engine) for found in self.found[:count]]
+        kept: list[FoundCaption] = []
+        for found, reading in zip(self.found[:count], readings, strict=True):
+            if not (reading.text or reading.is_unread):
+                continue
+            caption, last = replace(found, reading=reading), kept[-1] if kept else None
+            is_open = bool(found.reading.lines)
+            if last and is_open and last.end == caption.start and is_same_caption(last, caption, fade_frames):
+                kept[-1] = join_readings(last, caption, fade_frames)
+            else:
+                kept.append(caption)
+        self.found[:count] = kept
+        self.ocr_seconds += time.thread_time() - began
 
     def _frames(self, seconds: float) -> int:
         return round(seconds * self.tick_rate)
@@ -216,7 +230,7 @@ class TrackCaptions:
         if is_short and any(is_fade_of(segment, strokes, neighbor, line_px) for neighbor in neighbors):
             return
         reading, strokes = self._read_strokes(segment, strokes, neighbors)
-        is_letter = len(fold(reading.text)) == 1 and not (reading.is_unread or reading.other)
+        is_letter = len(fold(reading.text)) == 1 and not (reading.is_unread or reading.lines)
         brief_s = TUNING.brief_letter_s if is_letter else TUNING.brief_s
         if frames < self._frames(brief_s) and reading.confidence < TUNING.brief_confidence:
             reading = NOTHING
@@ -245,6 +259,13 @@ class TrackCaptions:
             self.found[-1], self._shown = whole
         else:
             self.found.append(found)
+            self._forget_old_pictures()
+
+    def _forget_old_pictures(self) -> None:
+        """Settle the older half of the captions whose lines wait for others if there are many: each keeps pictures."""
+        waiting = [number for number, found in enumerate(self.found) if found.reading.lines]
+        if len(waiting) > _MOST_WAITING:
+            self._settle(waiting[len(waiting) // 2])
 
     def _read_whole(
         self, last: FoundCaption, shown: Segment, found: FoundCaption, segment: Segment

@@ -1,58 +1,296 @@
-"""Decide in which script each line of a track is, and whether the default recognizer's reading of it can be right."""
+"""Decide in which script each line of a track is, and whether what the default recognizer read in it can be right.
+
+A recognizer returns letters of its own alphabet for a line in any script, often with confidence. One classified line
+proves little, too; what the lines of a track have in common, and what an engine of the script reads in them, does.
+"""
 
 from __future__ import annotations
 
-import math
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from rapidfuzz.distance import LCSseq
 
 from captionacc_dagster.captioning.captions import Caption, CaptionWarning
 from captionacc_dagster.captioning.extents.reading_tuning import TUNING
-from captionacc_dagster.captioning.ocr.languages import SCRIPTS, script_name
-from captionacc_dagster.captioning.ocr.scripts import ScriptGuess
+from captionacc_dagster.captioning.ocr.base import LinePicture, OcrEngine, Recognition
+from captionacc_dagster.captioning.ocr.languages import LANGUAGES, SCRIPTS, script_name
+from captionacc_dagster.captioning.ocr.scripts import CLASSES, ScriptGuess
 
 # What the default recognizer reads, and what is no text.
 _DEFAULT_SCRIPTS = frozenset({"Latn", "Hani", "Hans", "Hant", "Jpan"})
 _NO_TEXT = "Zxxx"
-_MAX_ODDS = math.log(0.99 / 0.01)  # of one line: the classifier is not surer than that
+_VIETNAMESE = CLASSES.index(("Latn", "vi"))
+_UNKNOWN = CLASSES.index(("Zzzz", None))
+_IS_DEFAULT = np.array([script in _DEFAULT_SCRIPTS for script, _ in CLASSES])
+_IS_OTHER = np.array([script not in _DEFAULT_SCRIPTS and script != _NO_TEXT for script, _ in CLASSES])
+# How common each class is among the lines of captions, before any line of the track is known.
+_USUAL = {"Latn": 0.4, "Hani": 0.1, "Jpan": 0.06, "Zzzz": 0.02, _NO_TEXT: 0.06}
+_USUAL_VIETNAMESE, _USUAL_OTHER = 0.04, 0.05
+# Letters of Vietnamese that the default recognizer's alphabet lacks, and marks that Vietnamese has.
+_TONES = frozenset("\u0300\u0301\u0303\u0309\u0323")
+_FOREIGN = frozenset("ßøæœłıþðŋ")
+_VIETNAMESE_MARKS = _TONES | frozenset("\u0302\u0306\u031b")
 
 
 @dataclass(slots=True)
-class TrackScripts:
-    """What the lines of a track say about their scripts.
+class SeenLine:
+    """A line of a caption whose script may not be the default recognizer's.
 
-    A recognizer returns letters of its own alphabet for a line in any script. One classified line proves little, too;
-    what the lines of a track have in common does.
+    Attributes:
+        number: of its evidence in the track.
+        picture: to read it again.
+        default: the default recognizer's reading, None where it is no text.
+        is_whole: that reading covers all strokes of the line.
+        readings: by the engines of other scripts so far: number of the class → reading.
     """
 
-    _log_odds: defaultdict[str, float] = field(default_factory=lambda: defaultdict(float))
-    _read_lines: int = 0
+    number: int
+    picture: LinePicture
+    default: Recognition | None
+    is_whole: bool
+    readings: dict[int, Recognition] = field(default_factory=dict)
 
-    def judge(self, guess: ScriptGuess, *, is_read: bool) -> Literal["default", "other", "maybe other"]:
-        """Return whether a line is in a script that the default recognizer does not read; use it as evidence.
+
+@dataclass(frozen=True, slots=True)
+class LineReading:
+    """What a line says.
+
+    Attributes:
+        read: the reading; None where there is no text, or none that an engine reads.
+        script: ISO 15924; None: not known.
+        lang: BCP 47; None: not known.
+        is_unread: the line is text, but no engine reads its script.
+    """
+
+    read: Recognition | None
+    script: str | None = None
+    lang: str | None = None
+    is_unread: bool = False
+
+
+class TrackScripts:
+    """What the lines of a track say about their scripts: a mixture of classes, and the chances of each line in it."""
+
+    def __init__(self) -> None:
+        self._lines: list[NDArray[np.float64]] = []  # log likelihood of each class
+        self._shares: NDArray[np.float64] | None = None
+        self._has_vietnamese = False
+        self._vietnamese_tries = 0
+
+    def add(self, guess: ScriptGuess, *, is_read: bool) -> int:
+        """Use a line as evidence; return its number.
 
         Args:
             guess: of the line's picture.
-            is_read: the default recognizer is sure of what it read in the line.
+            is_read: the default recognizer is sure of what it read in the whole line.
         """
-        is_default = guess.script in _DEFAULT_SCRIPTS or guess.script == _NO_TEXT
-        self._read_lines += is_read
-        if is_default or (is_read and not self.has(guess.script)):
-            return "default"
-        if not is_read:
-            odds = math.log(max(guess.probability, 1e-6) / max(1 - guess.probability, 1e-6))
-            self._log_odds[guess.script] += min(odds, _MAX_ODDS)
-        if guess.probability >= TUNING.certain_script:
-            return "other"
-        if is_read or guess.probability < TUNING.likely_script:
-            return "default"
-        return "other" if self.has(guess.script) else "maybe other"
+        doubt = TUNING.classifier_doubt
+        chances = (1 - doubt) * np.asarray(guess.probabilities) + doubt / len(CLASSES)
+        evidence = np.log(chances)
+        if is_read:
+            evidence[_IS_DEFAULT] += TUNING.read_log_odds
+        self._lines.append(evidence)
+        self._shares = None
+        return len(self._lines) - 1
 
-    def has(self, script: str) -> bool:
-        """Return whether the track has lines in a script, by all its lines so far."""
-        return self._log_odds[script] - TUNING.read_line_odds * self._read_lines >= TUNING.track_script_odds
+    def weigh(self, number: int, at: int, confidence: float) -> None:
+        """Use as evidence how surely the engine of a class reads a line: garbage is read with little confidence."""
+        self._lines[number][at] += TUNING.reading_log_odds * (confidence - TUNING.garbage_confidence)
+        self._shares = None
+
+    def shares(self) -> NDArray[np.float64]:
+        """Return which share of the track's lines is in each class, by all lines so far."""
+        if self._shares is None:
+            usual = _usual_shares()
+            shares = usual
+            likelihoods = np.exp(np.array(self._lines))
+            for _ in range(TUNING.mixture_rounds):
+                chances = likelihoods * shares
+                chances /= chances.sum(axis=1, keepdims=True)
+                strength = TUNING.usual_lines
+                shares = (strength * usual + chances.sum(axis=0)) / (strength + len(self._lines))
+            self._shares = shares
+        return self._shares
+
+    def chances(self, number: int) -> NDArray[np.float64]:
+        """Return the probability of each class for a line, given the other lines of the track."""
+        chances = np.exp(self._lines[number]) * self.shares()
+        return chances / chances.sum()
+
+    def is_settled(self, line: SeenLine) -> bool:
+        """Return whether a line is certainly what the default recognizer read in it, or no text."""
+        chances = self.chances(line.number)
+        other = float(chances[_IS_OTHER].sum() + chances[_VIETNAMESE])
+        return other < TUNING.settled_chance and (line.is_whole or line.default is None)
+
+    def resolve(self, line: SeenLine, engine: OcrEngine, *, is_final: bool) -> LineReading:
+        """Return what a line says in the script that it is in by all evidence so far.
+
+        Args:
+            engine: reads it again, where it is in another script.
+            is_final: all lines of the track are known, so that rarer explanations are worth their cost.
+        """
+        chances = self._verified(line, engine) if is_final else self.chances(line.number)
+        other = float(chances[_IS_OTHER].sum())
+        best = int(np.argmax(np.where(_IS_OTHER, chances, 0.0)))
+        if other >= (TUNING.likely_script if line.default is not None else TUNING.likely_text):
+            is_text = self._is_plausible(line, best, engine)
+            return self._in_other_script(line, best, engine) if is_text else _default(line)
+        if is_final and line.default is not None and not line.is_whole and self._is_mixed(line, best):
+            return self._in_other_script(line, best, engine)
+        if is_final and line.default is not None:
+            return self._maybe_vietnamese(line, float(chances[_VIETNAMESE]), engine)
+        return _default(line)
+
+    def _verified(self, line: SeenLine, engine: OcrEngine) -> NDArray[np.float64]:
+        """Return the chances of a line after the engines of the scripts that it may be in have read it."""
+        chances = self.chances(line.number)
+        if float(chances[_IS_OTHER].sum()) < TUNING.settled_chance:
+            return chances
+        for at in np.argsort(-chances):
+            if not _IS_OTHER[at] or chances[at] < TUNING.possible_script or at in line.readings:
+                continue
+            script, lang = CLASSES[at]
+            if engine.reads(script, lang=lang):
+                self.weigh(line.number, int(at), self._read(line, int(at), engine).confidence)
+        return self.chances(line.number)
+
+    def _read(self, line: SeenLine, at: int, engine: OcrEngine) -> Recognition:
+        if at not in line.readings:
+            script, lang = CLASSES[at]
+            (line.readings[at],) = engine.recognize([line.picture], script=script, lang=lang)
+        return line.readings[at]
+
+    def _in_other_script(self, line: SeenLine, at: int, engine: OcrEngine) -> LineReading:
+        script, lang = CLASSES[at]
+        read = self._read(line, at, engine) if engine.reads(script, lang=lang) else None
+        if read is None or not read.text.strip():
+            return LineReading(None, script, lang, is_unread=True)
+        return LineReading(read, script, lang)
+
+    def _is_plausible(self, line: SeenLine, at: int, engine: OcrEngine) -> bool:
+        """Return whether a line looks like a class by itself, where no engine can confirm it.
+
+        Texture looks a little like a rare script, and a track of texture would be in that script.
+        """
+        script, lang = CLASSES[at]
+        if line.default is not None or engine.reads(script, lang=lang):
+            return True
+        if at != _UNKNOWN:
+            least = TUNING.looks_like_script
+        else:
+            least = TUNING.looks_unknown if self.shares()[at] >= TUNING.unknown_share else TUNING.certain_unknown
+        return float(np.exp(self._lines[line.number][at])) >= least
+
+    def _is_mixed(self, line: SeenLine, at: int) -> bool:
+        """Return whether a line that the default recognizer read in part may have words of a script of its track."""
+        odds = self._lines[line.number][at] - self._lines[line.number][_IS_DEFAULT].max()
+        return bool(self.shares()[at] >= TUNING.mixed_share and odds >= TUNING.mixed_log_odds)
+
+    def _maybe_vietnamese(self, line: SeenLine, chance: float, engine: OcrEngine) -> LineReading:
+        """Return a Latin line in Vietnamese if an engine that has all its letters reads it so."""
+        default = line.default
+        assert default is not None
+        least = TUNING.rare_vietnamese if self._has_vietnamese else TUNING.likely_vietnamese
+        tired = not self._has_vietnamese and self._vietnamese_tries >= TUNING.vietnamese_tries
+        if chance < least or tired or not may_be_vietnamese(default.text):
+            return _default(line)
+        if not engine.reads("Latn", lang="vi"):
+            is_sure = self.shares()[_VIETNAMESE] >= TUNING.unread_vietnamese and lacks_vowels(default.text)
+            return LineReading(None, "Latn", "vi", is_unread=True) if is_sure else _default(line)
+        self._vietnamese_tries += 1
+        read = self._read(line, _VIETNAMESE, engine)
+        if not is_vietnamese_of(read, default):
+            return _default(line)
+        self._has_vietnamese = True
+        return LineReading(read, "Latn", "vi")
+
+    @property
+    def has_vietnamese(self) -> bool:
+        """Whether a line turned out to be Vietnamese."""
+        return self._has_vietnamese
+
+
+def _usual_shares() -> NDArray[np.float64]:
+    shares = np.array(
+        [_USUAL_VIETNAMESE if lang == "vi" else _USUAL.get(script, _USUAL_OTHER) for script, lang in CLASSES]
+    )
+    return shares / shares.sum()
+
+
+def _default(line: SeenLine) -> LineReading:
+    script = script_of_text(line.default.text) if line.default is not None else None
+    return LineReading(line.default, script)
+
+
+def is_vietnamese_of(read: Recognition, default: Recognition) -> bool:
+    """Return whether a Vietnamese reading of a line is the right one.
+
+    It has letters that the default recognizer's alphabet lacks, and what that recognizer read is the same without them.
+    """
+    if read.confidence < TUNING.vietnamese_confidence:
+        return False
+    if not any(map(_is_missing, read.text)):
+        return False
+    known, bare = _bare(default.text), _bare(read.text)
+    return LCSseq.similarity(known, bare) >= TUNING.vietnamese_likeness * len(known) and len(known) > 0
+
+
+def _is_missing(letter: str) -> bool:
+    """Return whether the default recognizer's alphabet lacks a Vietnamese letter: two marks, a dot below, or a hook."""
+    marks = _marks(letter)
+    return (bool(marks & _TONES) and len(marks) > 1) or bool(marks & {"\u0309", "\u0323"})
+
+
+def may_be_vietnamese(text: str) -> bool:
+    """Return whether few letters of a text have a mark that Vietnamese does not have; one may be misread."""
+    marked = [letter for letter in text.lower() if letter in _FOREIGN or _marks(letter)]
+    foreign = sum(letter in _FOREIGN or not _marks(letter) <= _VIETNAMESE_MARKS for letter in marked)
+    return 3 * foreign <= len(marked)
+
+
+def lacks_vowels(text: str) -> bool:
+    """Return whether a text has words of small letters without a vowel, as where letters with tones are missing."""
+    words = ["".join(filter(str.isalpha, word)) for word in text.split()]
+    return any(word and word.islower() and not set(_bare(word)) & set("aeiouy") for word in words)
+
+
+def _marks(letter: str) -> frozenset[str]:
+    return frozenset(part for part in unicodedata.normalize("NFD", letter) if unicodedata.combining(part))
+
+
+def _bare(text: str) -> str:
+    """Return the letters of a text without their marks."""
+    parts = unicodedata.normalize("NFD", text.casefold().replace("đ", "d"))
+    return "".join(part for part in parts if part.isalnum())
+
+
+def uncovered_share(strokes: NDArray[np.bool_], read: Recognition, line_px: float) -> float:
+    """Return which share of a line's strokes is beside the characters that a recognizer read, 0..1.
+
+    Greek letters, which the default recognizer reads for letters of many scripts, cover nothing.
+
+    Args:
+        strokes: of the line, bool ``(height, width)``.
+        line_px: height of a line, pixels of ``strokes``.
+    """
+    columns = strokes.sum(axis=0)
+    total = int(columns.sum())
+    if not total or len(read.positions) != len(read.text):
+        return 0.0
+    is_covered = np.zeros(len(columns), bool)
+    for character, place in zip(read.text, read.positions, strict=True):
+        if character.isspace() or "\u0370" <= character <= "\u03ff":
+            continue
+        reach = (TUNING.reach_of_ideograph if character >= "\u2e80" else TUNING.reach_of_letter) * line_px
+        middle = place * len(columns)
+        is_covered[max(0, round(middle - reach)) : max(0, round(middle + reach) + 1)] = True
+    return float(columns[~is_covered].sum()) / total
 
 
 def script_of_text(text: str) -> str | None:
@@ -66,15 +304,16 @@ def script_of_text(text: str) -> str | None:
 
 def unread_warnings(captions: Iterable[Caption]) -> tuple[CaptionWarning, ...]:
     """Return one warning for each script in which captions could not be read, with what to do."""
-    counts: defaultdict[str, int] = defaultdict(int)
+    counts: defaultdict[tuple[str, str | None], int] = defaultdict(int)
     for caption in captions:
         if caption.unread:
-            counts[caption.script or "Zzzz"] += 1
+            counts[caption.script or "Zzzz", caption.lang if caption.lang == "vi" else None] += 1
     warnings = []
-    for script, count in sorted(counts.items()):
-        language = SCRIPTS[script].language if script in SCRIPTS else None
+    for (script, lang), count in sorted(counts.items(), key=lambda entry: entry[0][0]):
+        language = lang or (SCRIPTS[script].language if script in SCRIPTS else None)
         step = f"run `captionacc languages add {language}`" if language else "see `captionacc languages`"
         captions_named = "1 caption" if count == 1 else f"{count} captions"
-        message = f"{captions_named} in {script_name(script)} could not be read; {step}, then process the video again."
+        name = LANGUAGES[lang].name if lang else script_name(script)
+        message = f"{captions_named} in {name} could not be read; {step}, then process the video again."
         warnings.append(CaptionWarning("script_unread", message))
     return tuple(warnings)

@@ -16,8 +16,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.ocr import tesseract
-from captionacc_dagster.captioning.ocr.base import Line, LineBox, OcrEngine, Recognition, TextBox, cut_line, picture_of
+from captionacc_dagster.captioning.ocr.base import (
+    Line,
+    LineBox,
+    LinePicture,
+    OcrEngine,
+    Recognition,
+    TextBox,
+    cut_line,
+    picture_of,
+)
 from captionacc_dagster.captioning.ocr.languages import LANGUAGES, SCRIPTS, Language, parse_languages
+from captionacc_dagster.captioning.ocr.mixed_lines import read_mixed
 from captionacc_dagster.captioning.ocr.model_files import model_name
 from captionacc_dagster.captioning.ocr.rapidocr import WHEEL_SCRIPTS, RapidOcrEngine
 from captionacc_dagster.captioning.ocr.scripts import classify_script
@@ -105,7 +115,27 @@ class RoutingEngine:
         reader = self._reader(script, lang)
         if reader is None:
             return [Recognition("", 0.0)] * len(lines)
-        return reader.recognize(lines, script=script, lang=lang)
+        read = reader.recognize(lines, script=script, lang=lang)
+        return read if script in WHEEL_SCRIPTS else self._with_latin_words(lines, read, script, lang)
+
+    def _with_latin_words(
+        self, lines: Sequence[Line], read: Sequence[Recognition], script: str, lang: str | None
+    ) -> list[Recognition]:
+        """Return the readings of lines in another script, with their Latin words as the wheel reads them."""
+        reader = self._reader(script, lang)
+        assert reader is not None
+
+        def read_native(part: LinePicture) -> Recognition:
+            return reader.recognize([part], script=script, lang=lang)[0]
+
+        def read_latin(part: LinePicture) -> Recognition:
+            return self._wheel.recognize([part])[0]
+
+        pictures = [line if isinstance(line, LinePicture) else LinePicture(line) for line in lines]
+        return [
+            read_mixed(picture, native, script, read_native, read_latin)
+            for picture, native in zip(pictures, read, strict=True)
+        ]
 
     def read(self, image: NDArray[np.uint8]) -> list[TextBox]:
         """Return the lines of a picture with their text, in the detector's order."""

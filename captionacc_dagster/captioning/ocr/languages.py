@@ -173,6 +173,15 @@ def parse_languages(codes: str) -> tuple[Language, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def language_codes(codes: str) -> str:
+    """Return a list of languages such as ``"HI, en-US"`` with each under its usual code: ``"hi,en"``.
+
+    Raises:
+        UnknownLanguageError: one of them is not known, or the list is empty.
+    """
+    return ",".join(language.code for language in parse_languages(codes))
+
+
 def script_name(script: str) -> str:
     """Return the English name of a script, such as "Korean" for Hang."""
     return SCRIPTS[script].name if script in SCRIPTS else script

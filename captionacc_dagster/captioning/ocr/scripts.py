@@ -24,7 +24,7 @@ _MODEL = "script_classifier.onnx"
 
 # What the network's outputs mean: a script (ISO 15924) and, where its letters tell, a language (BCP 47).
 # Zzzz: another script. Zxxx: no text.
-_CLASSES: tuple[tuple[str, str | None], ...] = (
+CLASSES: tuple[tuple[str, str | None], ...] = (
     ("Latn", None),
     ("Latn", "vi"),
     ("Cyrl", None),
@@ -114,7 +114,7 @@ def line_input(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _guess(weights: NDArray[np.floating]) -> ScriptGuess:
     probabilities = weights / weights.sum()
-    script, lang = _CLASSES[int(probabilities.argmax())]
+    script, lang = CLASSES[int(probabilities.argmax())]
     spread = tuple(float(probability) for probability in probabilities)
     return ScriptGuess(script, float(probabilities.max()), lang, spread)
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import threading
 import unicodedata
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from captionacc_dagster.captioning.tuning import tuned
 
 INSTALL = "pip install 'captionacc-dagster[tesseract]'"
 _MARGIN_PX = 20  # white around the letters, as Tesseract's documentation advises (10 or more)
+_LEAST_CONTRAST = 5.0  # gray levels between letters and what is around them
+_SARA_AM = re.compile("\u0e4d([\u0e48-\u0e4b]?)\u0e32")  # its two halves, with a tone mark between them or not
 _SHORTEST_PX = 4  # pictures of less height or width are not read
 _INVISIBLE = dict.fromkeys(map(ord, "\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"))
 _FOLDERS = (
@@ -45,13 +48,16 @@ class TesseractTuning:
     small_px: float = tuned(
         36.0,
         "pixels",
-        "height of a line picture in the first renderings: letters of 20 to 28",
+        "height of a line picture in the first rendering: letters of 20 to 28",
         seen_by="--part scripts",
+    )
+    middle_px: float = tuned(
+        48.0, "pixels", "height of the picture cut out along the mask", seen_by="script_thai, vsr_test2"
     )
     large_px: float = tuned(
         60.0,
         "pixels",
-        "height in the later renderings: letters of 35 to 45, as Tesseract asks",
+        "height in the last rendering: letters of 35 to 45, as Tesseract asks",
         seen_by="--part scripts",
     )
     soft_px: float = tuned(
@@ -60,16 +66,11 @@ class TesseractTuning:
         "blur that joins a mask's broken strokes; Arabic is hardly read without",
         seen_by="--part scripts",
     )
+    smooth_px: float = tuned(0.7, "pixels", "blur of the picture cut out along the mask", seen_by="script_thai")
     softest_px: float = tuned(
         2.5, "pixels", "blur of the last rendering of the mask, for thin strokes", seen_by="--part scripts"
     )
     sure: float = tuned(0.9, "confidence", "two equal readings from here on need no third", seen_by="test_tesseract.py")
-    mixed: float = tuned(
-        0.08,
-        "confidence",
-        "a line is read with English words where that makes it so much surer",
-        seen_by="test_tesseract.py",
-    )
     trust: float = tuned(
         1.0,
         "edit distance",
@@ -129,8 +130,7 @@ class TesseractEngine:
         wanted = self._wanted(script, lang)
         if not wanted:
             return [Recognition("", 0.0)] * len(lines)
-        english = () if "eng" in wanted or self._folder_of("eng") is None else ("eng",)
-        return [self._recognize(line, wanted, english) for line in lines]
+        return [self._recognize(line, wanted) for line in lines]
 
     def _wanted(self, script: str | None, lang: str | None) -> tuple[str, ...]:
         """Return the languages to read with, as Tesseract names them: those whose data is there."""
@@ -146,15 +146,10 @@ class TesseractEngine:
     def _folder_of(self, name: str) -> Path | None:
         return next((folder for folder in self._folders if (folder / f"{name}.traineddata").is_file()), None)
 
-    def _recognize(self, line: Line, names: tuple[str, ...], english: tuple[str, ...]) -> Recognition:
-        chosen, read = names, []
-        for number, rendering in enumerate(_renderings(line)):
-            found = self._read(rendering, chosen)
-            if number == 0 and english:
-                mixed = self._read(rendering, chosen + english)
-                if mixed.confidence >= found.confidence + TUNING.mixed:
-                    chosen, found = chosen + english, mixed
-            read.append(found)
+    def _recognize(self, line: Line, names: tuple[str, ...]) -> Recognition:
+        read: list[Recognition] = []
+        for rendering in _renderings(line):
+            read.append(self._read(rendering, names))
             if _is_settled(read):
                 break
         return _consensus(read)
@@ -170,13 +165,12 @@ class TesseractEngine:
             try:
                 api = _api(str(folder), "+".join(together))
                 api.SetImage(Image.fromarray(rendering))
+                api.Recognize()
                 text, confidence = str(api.GetUTF8Text()), float(api.MeanTextConf()) / 100
+                words = [_Word(*word) for word in _words(api)]
             except RuntimeError as error:
                 raise OcrError(f"Tesseract failed on {'+'.join(together)}: {error}") from error
-        text = unicodedata.normalize("NFC", " ".join(text.translate(_INVISIBLE).split()))
-        if "ell" in names:
-            text = text.replace("\u00b5", "\u03bc")  # the micro sign
-        return Recognition(text, confidence if text else 0.0)
+        return _placed(_clean(text), confidence, words, rendering.shape[1] - 2 * _MARGIN_PX)
 
 
 def is_installed() -> bool:
@@ -211,6 +205,74 @@ def _api(folder: str, names: str) -> Any:
     return _apis[folder, names]
 
 
+@dataclass(frozen=True, slots=True)
+class _Word:
+    text: str
+    confidence: float
+    left: float  # pixels of the rendering
+    right: float
+
+
+def _words(api: Any) -> Iterator[tuple[str, float, float, float]]:
+    """Yield the words of the line that was recognized, in logical order: text, confidence, left, and right."""
+    import tesserocr
+
+    found = api.GetIterator()
+    if found is None:
+        return
+    for word in tesserocr.iterate_level(found, tesserocr.RIL.WORD):
+        if word.Empty(tesserocr.RIL.WORD):
+            continue
+        left, _, right, _ = word.BoundingBox(tesserocr.RIL.WORD)
+        yield word.GetUTF8Text(tesserocr.RIL.WORD), word.Confidence(tesserocr.RIL.WORD) / 100, left, right
+
+
+def _clean(text: str) -> str:
+    """Return text in NFC without marks of direction, with single spaces, the Greek mu, and the Thai sara am."""
+    spaced = " ".join(text.translate(_INVISIBLE).split()).replace("\u00b5", "\u03bc")
+    spaced = _SARA_AM.sub("\\1\u0e33", spaced)
+    return "".join(map(_monotonic, unicodedata.normalize("NFC", spaced)))
+
+
+def _monotonic(letter: str) -> str:
+    """Return a Greek letter with at most one accent: Tesseract reads ancient accents in modern captions."""
+    if not "\u1f00" <= letter <= "\u1fff":
+        return letter
+    base, *marks = unicodedata.normalize("NFD", letter)
+    has_accent = any(mark in "\u0300\u0301\u0313\u0314\u0342" for mark in marks)
+    kept = [mark for mark in marks if mark == "\u0308"]
+    return unicodedata.normalize("NFC", "".join([base, *kept, *(["\u0301"] if has_accent else [])]))
+
+
+def _placed(text: str, confidence: float, words: Sequence[_Word], width: int) -> Recognition:
+    """Return the reading of a line with the places of its characters, which share their word's confidence and width.
+
+    Tesseract calls each syllable of Thai a word; its text has the spaces that the line has.
+    """
+    if not text:
+        return Recognition("", 0.0)
+    letters, placed = text.replace(" ", ""), []
+    for word in words:
+        clean = _clean(word.text).replace(" ", "")
+        expected = letters[len(placed) : len(placed) + len(clean)]
+        if expected not in (clean, clean[::-1]):  # Tesseract writes a word from right to left as it looks
+            return Recognition(text, confidence)
+        start, step = word.left - _MARGIN_PX, (word.right - word.left) / max(1, len(clean))
+        placed += [(word.confidence, (start + step * (number + 0.5)) / width) for number in range(len(clean))]
+    if len(placed) != len(letters):
+        return Recognition(text, confidence)
+    characters, positions, following = [], [], iter(placed)
+    for character in text:
+        if character != " ":
+            sure, place = next(following)
+            characters.append(sure)
+            positions.append(place)
+        else:
+            characters.append(characters[-1])
+            positions.append(positions[-1])
+    return Recognition(text, confidence, tuple(characters), tuple(positions))
+
+
 def _renderings(line: Line) -> Iterator[NDArray[np.uint8]]:
     """Yield the line in the forms that Tesseract reads best, dark on light, uint8 ``(height, width)``."""
     image, mask = (line.image, line.mask) if isinstance(line, LinePicture) else (line, None)
@@ -220,10 +282,10 @@ def _renderings(line: Line) -> Iterator[NDArray[np.uint8]]:
     strokes = _without_bars(np.asarray(mask, np.float32) if mask is not None else _strokes_of(levels))
     if strokes.max() <= TUNING.bar_level:
         return
-    yield _rendered(strokes, TUNING.small_px, 0.0)
     yield _rendered(strokes, TUNING.small_px, TUNING.soft_px)
+    yield _rendered(_cut_out(levels, strokes, 2), TUNING.middle_px, TUNING.smooth_px)
+    yield _rendered(_cut_out(levels, strokes, 1), TUNING.middle_px, TUNING.smooth_px)
     yield _rendered(strokes, TUNING.large_px, TUNING.soft_px)
-    yield _rendered(_within(levels, strokes), TUNING.large_px, 0.5)
     yield _rendered(strokes, TUNING.large_px, TUNING.softest_px)
 
 
@@ -262,22 +324,28 @@ def _without_bars(strokes: Gray) -> Gray:
     return cleaned
 
 
-def _within(levels: Gray, strokes: Gray) -> Gray:
-    """Return the strokes as sharp as the picture shows them: its levels where the mask is, 0..1."""
+def _cut_out(levels: Gray, strokes: Gray, grow_px: int) -> Gray:
+    """Return the strokes as smooth as the picture shows them, 0..1: its levels where the mask is, or next to it.
+
+    A mask has jagged edges and joins what is a pixel apart, such as the loops of Thai letters and thin capitals.
+
+    Args:
+        grow_px: how far strokes may reach beyond the mask, pixels of the picture.
+    """
     import cv2
 
     height, width = levels.shape
     mask = np.asarray(cv2.resize(strokes, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
     core = mask > 0.6
-    if not core.any():
+    reach = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * grow_px + 1, 2 * grow_px + 1))
+    near = cv2.dilate((mask > 0.3).astype(np.uint8), reach)
+    around = (near > 0) & (mask < 0.15)
+    if not core.any() or not around.any():
         return mask
-    near = cv2.dilate((mask > 0.3).astype(np.uint8), np.ones((3, 3), np.uint8), iterations=3) > 0
-    around = near & (mask < 0.15)
-    level = float(np.median(levels[core]))
-    behind = float(np.median(levels[around])) if around.any() else 0.0
-    contrast = level - behind if abs(level - behind) > 5 else 5.0
+    level, behind = float(np.median(levels[core])), float(np.median(levels[around]))
+    contrast = level - behind if abs(level - behind) > _LEAST_CONTRAST else _LEAST_CONTRAST
     sharp = np.clip((levels - behind) / contrast, 0, 1)
-    return np.sqrt(sharp * np.clip(1.2 * mask, 0, 1)).astype(np.float32)
+    return np.asarray(sharp * cv2.GaussianBlur(near.astype(np.float32), (0, 0), TUNING.smooth_px), np.float32)
 
 
 def _rendered(strokes: Gray, height_px: float, blur_px: float) -> NDArray[np.uint8]:
@@ -312,4 +380,4 @@ def _consensus(read: Sequence[Recognition]) -> Recognition:
     best = min(told, key=cost)
     # A reading that the other renderings contradict is less sure than Tesseract says of it.
     agreement = 1 - sum(Levenshtein.normalized_distance(best.text, other.text) for other in told) / len(told)
-    return Recognition(best.text, best.confidence * max(0.0, agreement))
+    return replace(best, confidence=best.confidence * max(0.0, agreement))

@@ -12,12 +12,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from captionacc_dagster.captioning.captions import Caption
 from captionacc_dagster.captioning.extents.merging import FoundCaption, is_same_caption
-from captionacc_dagster.captioning.extents.reading import Reading, read_caption
-from captionacc_dagster.captioning.extents.track_scripts import TrackScripts, script_of_text, unread_warnings
+from captionacc_dagster.captioning.extents.reading import Reading, read_caption, settled
+from captionacc_dagster.captioning.extents.track_scripts import TrackScripts, unread_warnings
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.ocr.base import Line, LinePicture, Recognition
 from captionacc_dagster.captioning.ocr.rapidocr import RapidOcrEngine
-from captionacc_dagster.captioning.ocr.scripts import ScriptGuess
 
 LINE = 34.0
 WIDTH, ROW = 560, 44
@@ -80,16 +79,15 @@ class TestReadingPictures:
     def test_a_line_in_another_script_is_a_caption_without_text(self):
         scripts, engine = TrackScripts(), RapidOcrEngine(threads=1)
         readings = [read_caption(engine, *caption(text), LINE, scripts=scripts) for text in RUSSIAN]
-        settled = [reading.other or reading for reading in readings]
-        assert scripts.has("Cyrl")
-        assert [(reading.text, reading.is_unread, reading.script) for reading in settled] == [("", True, "Cyrl")] * 4
+        known = [settled(reading, scripts, engine) for reading in readings]
+        assert [(reading.text, reading.is_unread, reading.script) for reading in known] == [("", True, "Cyrl")] * 4
 
     def test_each_line_is_its_own_script(self):
         scripts, engine = TrackScripts(), RapidOcrEngine(threads=1)
         lines = [caption(text, "Nobody saw the train leave") for text in RUSSIAN]
         readings = [read_caption(engine, *shown, LINE, seams=[44.0], scripts=scripts) for shown in lines]
-        settled = [reading.other or reading for reading in readings]
-        assert {(reading.text, reading.is_unread, reading.script) for reading in settled} == {
+        known = [settled(reading, scripts, engine) for reading in readings]
+        assert {(reading.text, reading.is_unread, reading.script) for reading in known} == {
             ("Nobody saw the train leave", True, "Cyrl")
         }
 
@@ -97,7 +95,7 @@ class TestReadingPictures:
         scripts, engine = TrackScripts(), RapidOcrEngine(threads=1)
         reading = read_caption(engine, *caption("Nobody saw the train leave"), LINE, scripts=scripts)
         assert (reading.text, reading.is_unread, reading.script) == ("Nobody saw the train leave", False, "Latn")
-        assert reading.other is None
+        assert reading.lines == ()
 
     def test_texture_is_no_caption(self):
         scripts, engine = TrackScripts(), RapidOcrEngine(threads=1)
@@ -105,8 +103,7 @@ class TestReadingPictures:
             noise = cv2.GaussianBlur(np.random.default_rng(seed).uniform(0, 255, (ROW, WIDTH)), (0, 0), 2)
             picture = ((noise - noise.min()) / np.ptp(noise) * 255).astype(np.uint8)
             reading = read_caption(engine, [picture] * 3, picture > 170, LINE, scripts=scripts)
-            assert not reading.is_unread
-        assert not any(scripts.has(script) for script in ("Cyrl", "Arab", "Deva", "Thai", "Zzzz"))
+            assert not settled(reading, scripts, engine).is_unread
 
     def test_an_engine_that_has_the_script_reads_the_line_from_its_strokes(self):
         class Cyrillic(RapidOcrEngine):
@@ -125,48 +122,12 @@ class TestReadingPictures:
 
         engine, scripts = Cyrillic(threads=1), TrackScripts()
         readings = [read_caption(engine, *caption(text), LINE, scripts=scripts) for text in RUSSIAN]
-        settled = readings[-1].other or readings[-1]
-        assert (settled.text, settled.is_unread, settled.script) == ("й", False, "Cyrl")  # in NFC
+        reading = settled(readings[-1], scripts, engine)
+        assert (reading.text, reading.is_unread, reading.script) == ("й", False, "Cyrl")  # in NFC
         (line,) = engine.seen
         assert isinstance(line, LinePicture)
         assert line.mask is not None
         assert line.mask.any()
-
-
-@pytest.mark.unit
-class TestJudging:
-    def test_one_certain_line_that_was_not_read_suffices(self):
-        assert TrackScripts().judge(ScriptGuess("Arab", 0.97), is_read=False) == "other"
-
-    def test_a_line_that_was_read_is_in_the_default_script(self):
-        assert TrackScripts().judge(ScriptGuess("Cyrl", 0.97), is_read=True) == "default"
-
-    def test_doubtful_lines_wait_for_the_others_of_their_track(self):
-        scripts = TrackScripts()
-        assert scripts.judge(ScriptGuess("Deva", 0.85), is_read=False) == "maybe other"
-        assert not scripts.has("Deva")
-        scripts.judge(ScriptGuess("Deva", 0.85), is_read=False)
-        assert scripts.has("Deva")
-        assert scripts.judge(ScriptGuess("Deva", 0.5), is_read=False) == "other"
-
-    def test_lines_that_were_read_count_against_other_scripts(self):
-        scripts = TrackScripts()
-        for _ in range(20):
-            scripts.judge(ScriptGuess("Latn", 0.9), is_read=True)
-        for _ in range(3):
-            scripts.judge(ScriptGuess("Cyrl", 0.7), is_read=False)
-        assert not scripts.has("Cyrl")
-
-    @pytest.mark.parametrize("script", ["Latn", "Hani", "Jpan", "Zxxx"])
-    def test_scripts_of_the_default_recognizer_and_texture_are_never_other(self, script: str):
-        assert TrackScripts().judge(ScriptGuess(script, 0.99), is_read=False) == "default"
-
-    @pytest.mark.parametrize(
-        ("text", "script"),
-        [("Où?", "Latn"), ("明天见", "Hani"), ("また明日", "Jpan"), ("OK 明天", "Hani"), ("...", None)],
-    )
-    def test_the_script_of_a_text(self, text: str, script: str | None):
-        assert script_of_text(text) == script
 
 
 @pytest.mark.unit
@@ -185,7 +146,7 @@ class TestMerging:
 
 
 def test_unread_captions_are_a_warning_for_each_script():
-    def caption(script: str, unread: bool) -> Caption:
+    def caption(script: str, unread: bool, lang: str | None = None) -> Caption:
         place = BBox(0.1, 0.8, 0.9, 0.9)
         return Caption(
             start_s=0,
@@ -195,6 +156,7 @@ def test_unread_captions_are_a_warning_for_each_script():
             text="",
             confidence=0,
             bbox=place,
+            lang=lang,
             script=script,
             unread=unread,
         )
@@ -211,3 +173,5 @@ def test_unread_captions_are_a_warning_for_each_script():
         ),
     ]
     assert unread_warnings([caption("Latn", False)]) == ()
+    (vietnamese,) = unread_warnings([caption("Latn", True, "vi")])
+    assert vietnamese.message.startswith("1 caption in Vietnamese could not be read; run `captionacc languages add vi`")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 from rapidfuzz.distance import Levenshtein
 
 from captionacc_dagster.captioning.ocr.base import LinePicture, OcrError
+from captionacc_dagster.captioning.ocr.engines import create_engine
 from captionacc_dagster.captioning.ocr.languages import LANGUAGES
-from captionacc_dagster.captioning.ocr.tesseract import TesseractEngine, installed_data, is_installed
+from captionacc_dagster.captioning.ocr.tesseract import TesseractEngine, _clean, installed_data, is_installed
 from captionacc_dagster_tests.captioning.ocr.script_lines import LINES, draw_line
 from captionacc_dagster_tests.machine import missing
 
@@ -38,11 +40,42 @@ def test_a_line_is_read(engine: TesseractEngine, code: str, script: str, font: s
 
 
 def test_english_words_in_a_line_of_another_script_are_read(engine: TesseractEngine):
-    if not {"rus", "eng"} <= installed_data():
-        missing("tesseract-ocr-rus tesseract-ocr-eng")
+    if "rus" not in installed_data():
+        missing("tesseract-ocr-rus")
     text = "Напиши мне в WhatsApp завтра"
-    (read,) = engine.recognize([draw_line(text, "NotoSans-Bold.ttf")], script="Cyrl")
+    (read,) = create_engine(threads=1).recognize([draw_line(text, "NotoSans-Bold.ttf")], script="Cyrl")
     assert read.text == text
+
+
+@pytest.mark.parametrize(
+    ("script", "data", "font", "text"),
+    [
+        ("Cyrl", "rus", "NotoSans-Bold.ttf", "Закрой дверь"),
+        ("Arab", "ara", "NotoNaskhArabic-Bold.ttf", "لا أحد يعرف"),
+        ("Thai", "tha", "NotoSansThai-Bold.ttf", "ขอบคุณที่มา"),
+    ],
+)
+def test_characters_have_their_places(engine: TesseractEngine, script: str, data: str, font: str, text: str):
+    if data not in installed_data():
+        missing(f"tesseract-ocr-{data}")
+    (read,) = engine.recognize([draw_line(text, font)], script=script)
+    assert len(read.positions) == len(read.characters) == len(read.text)
+    assert all(0 <= place <= 1 for place in read.positions)
+    first, last = read.positions[0], read.positions[-1]
+    if script == "Arab":
+        first, last = last, first
+    assert first < 0.45 < 0.7 < last  # the characters of a word from right to left are in its place, in any order
+
+
+def test_thai_has_one_letter_for_sara_am():
+    assert _clean("ท\u0e4d\u0e32 น\u0e4d\u0e49\u0e32") == "ท\u0e33 น\u0e49\u0e33"
+
+
+@pytest.mark.parametrize(
+    ("read", "text"), [("Ἄλλη", "Άλλη"), ("αὐριο", "αύριο"), ("θᾳ", "θα"), ("ΐ", "ΐ"), ("µέρα", "μέρα")]
+)
+def test_greek_has_the_accents_of_today(read: str, text: str):
+    assert _clean(read) == unicodedata.normalize("NFC", text)
 
 
 def test_the_sides_of_a_box_are_no_letters(engine: TesseractEngine):
