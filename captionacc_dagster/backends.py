@@ -7,6 +7,7 @@ from functools import lru_cache, partial
 from logging import Logger
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.calls import Retries
@@ -80,6 +81,24 @@ def _engine(name: str, language: str | None, models: Path) -> OcrEngine:
     return create_engine(name, lang=language, models=models)
 
 
+def language_of(catalog: Catalog, video_id: UUID) -> str | None:
+    """Return the languages of a video's captions: its own, else its tenant's; None where neither has any."""
+    video = catalog.get_video_metadata(video_id)
+    return video.lang or catalog.get_tenant(video.tenant_id).lang
+
+
+def _check_language(settings: Settings) -> None:
+    from captionacc_dagster.captioning.ocr.languages import UnknownLanguageError, language_codes
+
+    if settings.ocr_language:
+        try:
+            language_codes(settings.ocr_language)
+        except UnknownLanguageError as error:
+            from captionacc_dagster.compute.base import ComputeMisconfigured
+
+            raise ComputeMisconfigured(f"CAPTIONACC_OCR_LANGUAGE: {error}") from error
+
+
 def open_compute(
     store: ObjectStore,
     catalog: Catalog,
@@ -98,9 +117,11 @@ def open_compute(
         log: the run's log, for the progress of remote calls.
 
     Raises:
-        ComputeMisconfigured: Modal is chosen, but its containers cannot reach the object store.
+        ComputeMisconfigured: Modal is chosen, but its containers cannot reach the object store, or the settings name
+            an unknown language.
     """
     settings = settings or get_settings()
+    _check_language(settings)
     language = language or settings.ocr_language
     if settings.compute == "modal":
         if settings.storage_kind == "local":

@@ -17,7 +17,7 @@ from uuid import UUID
 from dagster import ConfigurableResource, EnvVar, InitResourceContext, ResourceDependency
 from pydantic import BaseModel, Field, SecretStr
 
-from captionacc_dagster.backends import open_catalog, open_compute, open_store
+from captionacc_dagster.backends import language_of, open_catalog, open_compute, open_store
 from captionacc_dagster.captioning.captions import Progress
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.compute.base import ComputeBackend
@@ -86,7 +86,7 @@ class ComputeResource(ConfigurableResource[ComputeBackend]):
             _settings_with(self),
             run_id=context.run_id or "",
             log=context.log,
-            language=self.catalog.get_video_metadata(UUID(key)).lang if key else None,
+            language=language_of(self.catalog, UUID(key)) if key else None,
         )
 
 

@@ -57,6 +57,8 @@ def approve_layout(
         claimer=claimer,
         lease_s=CLAIM_SECONDS,
     )
+    if body.lang is not None:
+        services.catalog.update_video_metadata(video.id, {"lang": body.lang})
     return launched_job(services, video, request, claimer)
 
 

@@ -9,9 +9,11 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
 
-from captionacc_dagster.captioning.captions import Kind
+from captionacc_dagster.captioning.captions import Kind, Word
 from captionacc_dagster.captioning.files.caption_edits import LONGEST_TEXT
 from captionacc_dagster.captioning.files.captions_database import ExtentsState, OcrStatus, StoredCaption
+from captionacc_dagster.captioning.files.words import fit_words
+from captionacc_dagster.captioning.ocr.languages import language_codes
 from captionacc_dagster.catalog.models import (
     FlowName,
     Json,
@@ -76,10 +78,18 @@ class CropRegionBody(_Body):
         return self.crop_left, self.crop_top, self.crop_right, self.crop_bottom
 
 
+Languages = Annotated[StrictStr, Field(min_length=1, max_length=200), AfterValidator(language_codes)]
+
+
 class ApproveLayout(_Body):
     """Approval of a layout."""
 
     type: Literal["crop-and-infer-caption-frame-extents"]
+    lang: Languages | None = Field(
+        default=None,
+        description="Languages of the captions, BCP 47, several with commas; by default, those stored with the video.",
+        examples=["hi,en"],
+    )
     crop_region: CropRegionBody | None = Field(default=None, description="By default, the region that was found.")
 
 
@@ -194,6 +204,27 @@ class FrameGridView(BaseModel):
     steps_ms: list[int] | None = Field(description="Where it varies: whole milliseconds from each frame to the next.")
 
 
+class WordView(BaseModel):
+    """A word of a caption whose words appear or are highlighted one after another."""
+
+    text: str
+    start_s: float = Field(description="Start of the time in which it is visible, seconds.")
+    end_s: float
+    highlight_start_s: float | None = Field(description="Start of its highlight, seconds; null: it has none.")
+    highlight_end_s: float | None
+
+    @classmethod
+    def of(cls, word: Word) -> WordView:
+        """Return the view of a word."""
+        return cls(
+            text=word.text,
+            start_s=word.start_s,
+            end_s=word.end_s,
+            highlight_start_s=word.highlight_start_s,
+            highlight_end_s=word.highlight_end_s,
+        )
+
+
 class CaptionView(BaseModel):
     """A caption: half-open times on the video's clock, and its text."""
 
@@ -214,6 +245,11 @@ class CaptionView(BaseModel):
     text_status: str | None
     text_notes: str | None
     track: str
+    kind: Kind = Field(description="What the text is.")
+    lang: str | None = Field(description="Language of the text, BCP 47; null if unknown.")
+    script: str | None = Field(description="Script of the text, ISO 15924; null if unknown.")
+    unread: bool = Field(description="Whether no available engine reads the script of at least one line.")
+    words: list[WordView] = Field(description="Words with their own times; empty if they appear together.")
     updated_at: str
 
     @classmethod
@@ -237,6 +273,11 @@ class CaptionView(BaseModel):
             text_status=row.text_status,
             text_notes=row.text_notes,
             track=row.track,
+            kind=row.kind,
+            lang=row.lang,
+            script=row.script,
+            unread=row.unread and row.text is None,
+            words=[WordView.of(word) for word in fit_words(row.shown_text, row.words)],
             updated_at=row.updated_at,
         )
 

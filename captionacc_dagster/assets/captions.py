@@ -103,7 +103,9 @@ def _read(
     )
     by_id = {row.id: row for row in rows}
     return [
-        OcrUpdate(r.caption_id, r.ocr_text, r.confidence) if r.error is None else _unread(by_id[r.caption_id], r.error)
+        OcrUpdate(r.caption_id, r.ocr_text, r.confidence, unread=r.unread, lang=r.lang, script=r.script)
+        if r.error is None
+        else _unread(by_id[r.caption_id], r.error)
         for r in results
     ]
 

@@ -19,10 +19,12 @@ from dagster import (
     RetryPolicy,
 )
 
+from captionacc_dagster.backends import language_of
+from captionacc_dagster.captioning.ocr.languages import UnknownLanguageError, language_codes
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.errors import CatalogError, CatalogUnavailable, NotFound
 from captionacc_dagster.catalog.models import Video, error_details
-from captionacc_dagster.compute.base import ComputeError, QuotaExceeded
+from captionacc_dagster.compute.base import BadInput, ComputeError, QuotaExceeded
 from captionacc_dagster.orchestration.flows import Flow
 from captionacc_dagster.orchestration.locks import HeldLock, LockLost, server_lock
 from captionacc_dagster.orchestration.outcomes import adopt_request
@@ -84,6 +86,7 @@ class VideoRun:
 
         Raises:
             Failure: another run is still working on the request that this run was made for.
+            BadInput: the video's or its tenant's language is unknown.
         """
         named = self.context.run.tags.get(REQUEST_TAG)
         if named is not None and adopt_request(self.catalog, self.context.run) is None:
@@ -94,6 +97,10 @@ class VideoRun:
         for request in pending.items:
             if self.catalog.claim_processing_request(request.id, self.context.run.run_id) is not None:
                 self.catalog.launch_processing_request(request.id, self.context.run.run_id, self.context.run.run_id)
+        try:
+            language_codes(language_of(self.catalog, self.video_id) or "en")
+        except UnknownLanguageError as error:
+            raise BadInput(f"{self.video.filename}: lang: {error}") from error
 
     def _refuse_duplicate_run(self, request_id: str) -> None:
         try:

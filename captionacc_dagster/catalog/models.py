@@ -71,6 +71,7 @@ class Tenant(Row):
     processing_minutes_limit: int | None
     frame_limit: int | None
     max_concurrent_runs: int | None
+    lang: str | None = None
     created_at: Timestamp
 
 

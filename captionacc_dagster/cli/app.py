@@ -27,7 +27,7 @@ from captionacc_dagster.cli.console import (
     tell,
 )
 from captionacc_dagster.cli.errors import explain
-from captionacc_dagster.cli.languages import checked_languages, languages_app
+from captionacc_dagster.cli.languages import languages_app
 from captionacc_dagster.cli.modal import modal_app
 from captionacc_dagster.cli.startup import imports_done
 from captionacc_dagster.release import version_line
@@ -125,9 +125,13 @@ def parse_formats(text: str) -> list[Format]:
 
 
 def parse_lang(codes: str | None) -> str | None:
-    """Parse the value of ``--lang``, such as ``"hi,en"``."""
-    with errors_in_one_line():
-        return checked_languages(codes)
+    """Return the value of ``--lang``, such as ``"hi,en"``, with each language under its usual code."""
+    from captionacc_dagster.captioning.ocr.languages import language_codes
+
+    try:
+        return None if codes is None else language_codes(codes)
+    except ValueError as error:
+        refuse_option("--lang", str(error))
 
 
 def parse_region(text: str | None) -> CropRegion | None:

@@ -29,26 +29,14 @@ def _list(context: typer.Context) -> None:
 @languages_app.command()
 def add(code: Annotated[str, typer.Argument(help="The language, such as ko or zh-Hant.", show_default=False)]) -> None:
     """Fetch what reads a language, or print the command that installs it."""
-    from captionacc_dagster.cli.console import err, errors_in_one_line, out, settings
+    from captionacc_dagster.captioning.ocr.languages import UnknownLanguageError
+    from captionacc_dagster.cli.console import err, errors_in_one_line, out, refuse_option, settings
 
-    with errors_in_one_line():
-        out.print(add_language(settings(), code, err), highlight=False, soft_wrap=True)
-
-
-def checked_languages(codes: str | None, option: str = "--lang") -> str | None:
-    """Return the value of ``--lang`` with each language under its usual code, such as ``"hi,en"``.
-
-    Raises:
-        ProcessError: a language is unknown; the message lists those that exist.
-    """
-    from captionacc_dagster.captioning.ocr.languages import UnknownLanguageError, parse_languages
-
-    if codes is None:
-        return None
     try:
-        return ",".join(language.code for language in parse_languages(codes))
+        with errors_in_one_line():
+            out.print(add_language(settings(), code, err), highlight=False, soft_wrap=True)
     except UnknownLanguageError as error:
-        raise ProcessError(f"{option}: {error}") from error
+        refuse_option("CODE", str(error))
 
 
 def languages_table(settings: Settings) -> Table:
@@ -73,17 +61,15 @@ def add_language(settings: Settings, code: str, errors: Console) -> str:
     """Return the line that says what reads a language now; fetch its model if nothing does and there is one.
 
     Raises:
-        ProcessError: the language is unknown, or a person has to install something; the message says what.
+        UnknownLanguageError: the language is unknown.
+        ProcessError: a person has to install something; the message says what.
     """
     from captionacc_dagster.captioning.ocr.base import OcrError
     from captionacc_dagster.captioning.ocr.engines import readiness, tesseract_advice
-    from captionacc_dagster.captioning.ocr.languages import UnknownLanguageError, find_language
+    from captionacc_dagster.captioning.ocr.languages import find_language
     from captionacc_dagster.captioning.ocr.model_files import fetch_model, listed_model
 
-    try:
-        language = find_language(code)
-    except UnknownLanguageError as error:
-        raise ProcessError(str(error)) from error
+    language = find_language(code)
     ready = readiness(language, settings.models_dir)
     if ready.engine:
         return f"{language.name} is ready: {ready.engine}"

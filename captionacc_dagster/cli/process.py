@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from captionacc_dagster.backends import open_catalog, open_compute, open_store
+from captionacc_dagster.backends import language_of, open_catalog, open_compute, open_store
 from captionacc_dagster.captioning.captions import Caption, Cue, clock
 from captionacc_dagster.captioning.files.subtitles import FORMATS, Format, SubtitleOptions
 from captionacc_dagster.captioning.geometry import CropRegion
@@ -168,9 +168,12 @@ class LocalPipeline:
             with show_progress(self.errors, printable(file.name)) as shown, _part_of(file, span_s) as part:
                 path, stem = (file, file.stem) if part is None else (part.path, f"{file.stem} {part.name}")
                 video = self.register(path, shown, name=f"{stem}{file.suffix}", language=language)
+                if language is not None and language != video.lang:
+                    video = self.catalog.update_video_metadata(video.id, {"lang": language})
+                    again = True  # what was read in another language is out of date
                 with self._stops_noted(video):
                     self._store_object(path, video, shown)
-                    video = self._make(video, shown, crop_region, language, again=again)
+                    video = self._make(video, shown, crop_region, again=again)
             source = Source(str(video.id), file if part is None else None)
             return export_subtitles(self.store, video, outputs, source, output_dir, stem, formats, options, part)
         except Exception as error:
@@ -178,13 +181,11 @@ class LocalPipeline:
                 raise DiskFull(disk_full_message(self.settings.home)) from error
             raise
 
-    def _make(
-        self, video: Video, shown: ShownProgress, crop_region: CropRegion | None, language: str | None, *, again: bool
-    ) -> Video:
+    def _make(self, video: Video, shown: ShownProgress, crop_region: CropRegion | None, *, again: bool) -> Video:
         """Run what is not done yet, and return the video's row afterward."""
         if again or video.status != "active" or not self._has_layout(video):
             request = self._take_over(video, Flow.VIDEO_INITIAL_PROCESSING)
-            video = self._run(video, Flow.VIDEO_INITIAL_PROCESSING, shown, language, request)
+            video = self._run(video, Flow.VIDEO_INITIAL_PROCESSING, shown, request)
         region = crop_region.as_tuple() if crop_region else video.crop_region
         missing = FLOW_ASSETS[Flow.CROP_AND_INFER] if again else self._missing(video, region)
         if missing:
@@ -193,7 +194,7 @@ class LocalPipeline:
                 if request is not None:
                     self.catalog.finish_processing_request(request.id, "cancelled")
                 request = self.catalog.approve_layout(video.id, region, approval="automatic", claimer=self._claimer)
-            video = self._run(video, Flow.CROP_AND_INFER, shown, language, request, missing)
+            video = self._run(video, Flow.CROP_AND_INFER, shown, request, missing)
         return video
 
     def upload(self, file: Path, *, language: str | None = None) -> Video:
@@ -205,6 +206,8 @@ class LocalPipeline:
         # Claimed until the object exists: a run that a sensor started earlier would not find it.
         with show_progress(self.errors, printable(file.name)) as shown:
             video = self.register(file, shown, name=file.name, language=language)
+            if language is not None and language != video.lang:
+                video = self.catalog.update_video_metadata(video.id, {"lang": language})
             with self._stops_noted(video):
                 self._store_object(file, video, shown)
                 if video.status == "error":
@@ -311,7 +314,6 @@ class LocalPipeline:
         video: Video,
         flow: Flow,
         shown: ShownProgress,
-        language: str | None,
         request: ProcessingRequest | None,
         assets: frozenset[str] | None = None,
     ) -> Video:
@@ -347,7 +349,11 @@ class LocalPipeline:
                     "catalog": self.catalog,
                     "store": self.store,
                     "compute": open_compute(
-                        self.store, self.catalog, self.settings, run_id=run_id, language=language or video.lang
+                        self.store,
+                        self.catalog,
+                        self.settings,
+                        run_id=run_id,
+                        language=language_of(self.catalog, video.id),
                     ),
                     "progress": shown,
                 },

@@ -323,6 +323,9 @@ def _known_readings(
             ocr_text=caption.text,
             confidence=caption.confidence,
             frame_count=caption.end_frame - caption.start_frame,
+            lang=caption.lang,
+            script=caption.script,
+            unread=caption.unread,
         )
         for caption in databases.read_extents_database(path)
     }
@@ -351,7 +354,10 @@ def _read_spans(
                 ocr_text=reading.text,
                 confidence=reading.confidence,
                 frame_count=reading.frame_count,
-                error=None if reading.text else "no text could be read in this span",
+                error=None if reading.text or reading.unread else "no text could be read in this span",
+                lang=reading.lang,
+                script=reading.script,
+                unread=reading.unread,
             )
             if progress is not None:
                 progress("read captions", number, len(spans))

@@ -112,3 +112,6 @@ class CaptionOcrResult(_Value):
     confidence: Fraction
     frame_count: int = Field(ge=0, description="number of frames used for the reading")
     error: str | None = Field(default=None, description="why it could not be read")
+    lang: str | None = Field(default=None, description="of the text, BCP 47; None: not known")
+    script: str | None = Field(default=None, description="of the text, ISO 15924; None: not known")
+    unread: bool = Field(default=False, description="no available engine reads the script of at least one line")

@@ -55,6 +55,27 @@ def test_the_found_region_is_the_default(
     assert world.catalog.get_video_metadata(video.id).crop_region == video.crop_region
 
 
+def test_the_languages_of_the_captions_are_stored(
+    stand_in_client: TestClient, world: World, person: Person, video: Video
+) -> None:
+    answer = act(stand_in_client, person, video, "approve-layout", {**APPROVAL, "lang": "HI, en-US"})
+
+    assert answer.status_code == 200
+    assert world.catalog.get_video_metadata(video.id).lang == "hi,en"
+
+
+def test_an_unknown_language_is_refused_with_those_that_exist(
+    stand_in_client: TestClient, world: World, person: Person, video: Video, dagster: StandIn
+) -> None:
+    answer = act(stand_in_client, person, video, "approve-layout", {**APPROVAL, "lang": "klingon"})
+
+    assert answer.status_code == 422
+    assert "lang" in answer.text
+    assert "no language 'klingon'; there are af, ar" in answer.text
+    assert world.catalog.get_video_metadata(video.id).layout_status == "annotate"
+    assert dagster.questions == []
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
 
-from captionacc_dagster.captioning.files.captions_database import StoredCaption
+from captionacc_dagster.captioning.files import databases
+from captionacc_dagster.captioning.files.captions_database import OcrUpdate, StoredCaption, write_ocr_updates
 from captionacc_dagster.captioning.files.subtitles import FORMATS, parse_subtitles
 from captionacc_dagster.catalog.models import Video
 from captionacc_dagster.storage.keys import VideoKeys
@@ -67,8 +70,29 @@ def test_captions_are_read_in_order(desk: Desk) -> None:
         "text_status": None,
         "text_notes": None,
         "track": "bottom",
+        "kind": "caption",
+        "lang": None,
+        "script": None,
+        "unread": False,
+        "words": [],
         "updated_at": "",
     }
+
+
+def test_an_unread_caption_says_its_script_until_a_person_types_it(desk: Desk, world: World) -> None:
+    key = VideoKeys(str(desk.video.tenant_id), str(desk.video.id)).captions_db
+    with TemporaryDirectory() as folder:
+        packed = world.store.download_file(key, Path(folder) / "captions.db.gz")
+        path = databases.decompress(packed, Path(folder) / "captions.db")
+        write_ocr_updates(path, [OcrUpdate(1, "", 0.0, unread=True, lang="ko", script="Hang")])
+        world.store.publish(key, databases.compress(path, Path(folder) / "changed.db.gz"))
+
+    def first() -> dict[str, Any]:
+        return desk.call("GET", "/captions").json()["captions"][0]
+
+    assert [first()[name] for name in ("text", "lang", "script", "unread")] == ["", "ko", "Hang", True]
+    desk.call("PATCH", "/captions/1", json={"text": "안녕하세요"})
+    assert (first()["text"], first()["unread"]) == ("안녕하세요", False)
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -13,12 +13,15 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
+from captionacc_dagster.backends import open_compute
 from captionacc_dagster.captioning.captions import Cue
 from captionacc_dagster.captioning.ocr import model_files, tesseract
+from captionacc_dagster.captioning.ocr.languages import UnknownLanguageError
 from captionacc_dagster.captioning.ocr.model_files import model_name
 from captionacc_dagster.cli.app import app
 from captionacc_dagster.cli.errors import ProcessError
-from captionacc_dagster.cli.languages import add_language, checked_languages, languages_table, unread_message
+from captionacc_dagster.cli.languages import add_language, languages_table, unread_message
+from captionacc_dagster.compute.base import ComputeMisconfigured
 from captionacc_dagster.resources import compute_resource
 from captionacc_dagster.settings import Settings, get_settings
 
@@ -38,18 +41,18 @@ def unread(count: int, script: str | None, lang: str | None = None) -> list[Cue]
     return [Cue(start_s=at, end_s=at + 1, text="", script=script, lang=lang, unread=True) for at in range(count)]
 
 
-def test_codes_are_checked_and_written_alike():
-    assert checked_languages("HI, en-US") == "hi,en"
-    assert checked_languages(None) is None
-    with pytest.raises(ProcessError, match=r"--lang: no language 'klingon'; there are af, ar"):
-        checked_languages("hi,klingon")
-
-
-@pytest.mark.parametrize("command", ["process", "upload"])
-def test_an_unknown_language_is_refused_before_anything_is_opened(command: str, tmp_path: Path):
-    result = CliRunner().invoke(app, [command, str(tmp_path / "no.mp4"), "--lang", "klingon"])
-    assert result.exit_code == 1
-    assert "no language 'klingon'" in result.output
+@pytest.mark.parametrize(
+    ("command", "option"),
+    [
+        (["process", "no.mp4", "--lang", "hi,klingon"], "--lang"),
+        (["upload", "no.mp4", "--lang", "klingon"], "--lang"),
+        (["languages", "add", "klingon"], "CODE"),
+    ],
+)
+def test_an_unknown_language_is_wrong_usage(command: list[str], option: str):
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 2
+    assert f"{option}: no language 'klingon'; there are af, ar" in " ".join(result.output.split())
     assert "no.mp4" not in result.output
 
 
@@ -84,7 +87,7 @@ def test_what_a_person_has_to_install_is_said(bare: Settings, monkeypatch: pytes
     monkeypatch.setattr(model_files, "_entry", lambda listed, key: missing)
     with pytest.raises(ProcessError, match=r"cannot be fetched .*apt-get install tesseract-ocr-kor"):
         add_language(bare, "ko", quiet)
-    with pytest.raises(ProcessError, match="no language 'xx'"):
+    with pytest.raises(UnknownLanguageError, match="no language 'xx'"):
         add_language(bare, "xx", quiet)
 
 
@@ -101,15 +104,26 @@ def test_unread_captions_are_said_with_what_to_run():
     assert other == "a.mp4: 2 captions in another script could not be read; see `captionacc languages`."
 
 
-@pytest.mark.parametrize(("of_video", "of_settings", "used"), [("ko", "ru", "(ko)"), (None, "ru", "(ru)")])
-def test_a_run_reads_in_the_language_of_its_video_or_of_the_settings(
-    of_video: str | None, of_settings: str, used: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("of_video", "of_tenant", "of_settings", "used"),
+    [("ko", "th", "ru", "(ko)"), (None, "th", "ru", "(th)"), (None, None, "ru", "(ru)")],
+)
+def test_a_run_reads_in_the_language_of_its_video_its_tenant_or_the_settings(
+    of_video: str | None,
+    of_tenant: str | None,
+    of_settings: str,
+    used: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setenv("CAPTIONACC_HOME", str(tmp_path))
     monkeypatch.setenv("CAPTIONACC_OCR_LANGUAGE", of_settings)
     get_settings.cache_clear()
     video = uuid4()
-    catalog = SimpleNamespace(get_video_metadata=lambda key: SimpleNamespace(lang=of_video if key == video else "?"))
+    catalog = SimpleNamespace(
+        get_video_metadata=lambda key: SimpleNamespace(lang=of_video if key == video else "?", tenant_id="tenant"),
+        get_tenant=lambda tenant: SimpleNamespace(lang=of_tenant),
+    )
     context = SimpleNamespace(
         resources=SimpleNamespace(catalog=catalog, store=None),
         run=SimpleNamespace(tags={"dagster/partition": str(video)}),
@@ -121,3 +135,9 @@ def test_a_run_reads_in_the_language_of_its_video_or_of_the_settings(
         assert compute._engine.name.endswith(used)
     finally:
         get_settings.cache_clear()
+
+
+def test_an_unknown_language_in_the_settings_is_named(tmp_path: Path):
+    settings = Settings(home=tmp_path, ocr_language="klingon")
+    with pytest.raises(ComputeMisconfigured, match="CAPTIONACC_OCR_LANGUAGE: no language 'klingon'; there are af"):
+        open_compute(cast("Any", None), cast("Any", None), settings)

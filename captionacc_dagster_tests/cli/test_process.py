@@ -87,6 +87,16 @@ class TestOneFile:
         assert " ".join(" ".join(told).split()).startswith(f"error {reason[:90]}")
         assert all(len(line) <= 80 for line in shown.splitlines() if not line.startswith(str(made.id)))
 
+    def test_another_language_is_stored_and_read_anew(self, run: Run, home: Path, tmp_path: Path) -> None:
+        make_clip(tmp_path / "lang.mp4", frames=50, seed=21, captions=[(5, 45, "Hello there.")])
+        assert run("process", tmp_path / "lang.mp4", "--lang", "tr").returncode == 0
+        read = (tmp_path / "lang.srt").stat().st_mtime_ns
+        assert run("process", tmp_path / "lang.mp4", "--lang", "EN-us").returncode == 0
+        assert (tmp_path / "lang.srt").stat().st_mtime_ns > read
+        with open_catalog(EmbeddedPostgres(home)) as catalog:
+            [video] = catalog.list_videos(filename="lang.mp4").items
+        assert (video.lang, video.cropped_frames_version) == ("en", 2)
+
     def test_changed_content_is_a_new_video(self, run: Run, tmp_path: Path) -> None:
         before = set(ids(run("status").stdout))
         for seed in (11, 12):

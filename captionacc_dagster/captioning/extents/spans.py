@@ -25,11 +25,17 @@ class SpanReading:
         text: of its caption, empty where there is none.
         confidence: of the text, 0..1.
         frame_count: native frames in the span.
+        lang: of the text (BCP 47); None: not known.
+        script: of the text (ISO 15924); None: not known.
+        unread: no available engine reads the script of at least one of its lines.
     """
 
     text: str
     confidence: float
     frame_count: int
+    lang: str | None = None
+    script: str | None = None
+    unread: bool = False
 
 
 def read_spans(
@@ -54,6 +60,8 @@ def read_spans(
         inside = [caption for caption in followed.captions if overlap_s(caption) > 0]
         if inside:
             longest = max(inside, key=overlap_s)
-            yield SpanReading(longest.text, longest.confidence, frame_count)
+            yield SpanReading(
+                longest.text, longest.confidence, frame_count, longest.lang, longest.script, longest.unread
+            )
         else:
             yield SpanReading("", 0.0, frame_count)
