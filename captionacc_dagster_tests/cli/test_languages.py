@@ -132,7 +132,7 @@ def test_a_run_reads_in_the_language_of_its_video_its_tenant_or_the_settings(
     )
     try:
         compute = cast("Any", compute_resource.resource_fn)(context)
-        assert compute._engine.name.endswith(used)
+        assert compute._backend._engine.name.endswith(used)
     finally:
         get_settings.cache_clear()
 
