@@ -91,7 +91,7 @@ def test_an_unread_caption_says_its_script_until_a_person_types_it(desk: Desk, w
         return desk.call("GET", "/captions").json()["captions"][0]
 
     assert [first()[name] for name in ("text", "lang", "script", "unread")] == ["", "ko", "Hang", True]
-    desk.call("PATCH", "/captions/1", json={"text": "안녕하세요"})
+    desk.call("PATCH", "/captions/1", {"text": "안녕하세요"})
     assert (first()["text"], first()["unread"]) == ("안녕하세요", False)
 
 
