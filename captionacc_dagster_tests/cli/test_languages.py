@@ -22,7 +22,7 @@ from captionacc_dagster.cli.app import app
 from captionacc_dagster.cli.errors import ProcessError
 from captionacc_dagster.cli.languages import add_language, languages_table, unread_message
 from captionacc_dagster.compute.base import ComputeMisconfigured
-from captionacc_dagster.resources import compute_resource
+from captionacc_dagster.resources import ComputeResource
 from captionacc_dagster.settings import Settings, get_settings
 
 pytestmark = pytest.mark.unit
@@ -125,13 +125,13 @@ def test_a_run_reads_in_the_language_of_its_video_its_tenant_or_the_settings(
         get_tenant=lambda tenant: SimpleNamespace(lang=of_tenant),
     )
     context = SimpleNamespace(
-        resources=SimpleNamespace(catalog=catalog, store=None),
         run=SimpleNamespace(tags={"dagster/partition": str(video)}),
         run_id="run",
         log=None,
     )
     try:
-        compute = cast("Any", compute_resource.resource_fn)(context)
+        resource = ComputeResource.model_construct(catalog=catalog, store=None)
+        compute = cast("Any", resource.create_resource(cast("Any", context)))
         assert compute._backend._engine.name.endswith(used)
     finally:
         get_settings.cache_clear()
