@@ -99,11 +99,11 @@ class Settings(BaseSettings):
 
     # subtitle files
     subtitle_include: Annotated[
-        list[Literal["caption", "lower_third", "title", "fixture", "interface", "scene"]], NoDecode
+        list[Literal["caption", "context", "lower_third", "title", "fixture", "interface", "scene"]], NoDecode
     ] = Field(
         default_factory=lambda: ["caption"],
-        description="Kinds of text in SRT, WebVTT, and ASS, comma separated: caption, lower_third, title, fixture, "
-        "interface, scene.",
+        description="Kinds of text in SRT, WebVTT, and ASS, comma separated: caption, context, lower_third, title, "
+        "fixture, interface, scene.",
     )
     subtitle_form: Literal["auto", "phrases", "words"] = Field(
         default="auto",

@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/how-captions-are-found.md from the demo's clip (``make docs``)."""
+"""Draw the pictures of docs/how-captions-are-found.md and docs/moving-captions.md (``make docs``)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
+
+from docs.motion_pictures import draw_motion_pictures
 
 if TYPE_CHECKING:
     from captionacc_dagster.captioning.geometry import BBox
@@ -24,7 +26,7 @@ Plane = NDArray[np.uint8]
 
 
 def main() -> None:
-    """Draw ``found-region.png``, ``glyph-mask.png`` and ``time-line.png``."""
+    """Draw ``found-region.png``, ``glyph-mask.png``, ``time-line.png`` from the demo's clip, and ``motion-*.png``."""
     from captionacc_dagster.assets.drawings import layout_picture, timeline_picture
     from captionacc_dagster.captioning.extents.find import find_captions
     from captionacc_dagster.captioning.geometry import BBox
@@ -48,6 +50,7 @@ def main() -> None:
         _save(_masks(facts, layout.tracks[0].region, layout.tracks[0].line_height), "glyph-mask.png")
         timeline = find_captions(facts, layout, engine)
         _save(timeline_picture(timeline.captions, facts.duration_s, _WIDTH), "time-line.png")
+    draw_motion_pictures(IMAGES)
 
 
 def _inside(box: BBox, regions: list[BBox]) -> bool:

@@ -40,6 +40,7 @@ class Measured:
         recognitions: text lines read.
         stages: CPU seconds by stage.
         regions: boxes of the tracks the engine found: name → (left, top, right, bottom).
+        onsets: the words of each caption whose words have times of their own, and when each begins, seconds.
         error: the traceback if the system failed.
         measured_at: when it was measured, UTC, as ``2026-01-31 12:00``.
         startup_cpu_s, startup_wall_s: seconds of importing libraries and loading models; only in a process's first
@@ -54,6 +55,7 @@ class Measured:
     recognitions: int = 0
     stages: dict[str, float] = field(default_factory=dict)
     regions: dict[str, tuple[float, float, float, float]] = field(default_factory=dict)
+    onsets: list[list[tuple[str, float]]] = field(default_factory=list)
     error: str | None = None
     measured_at: str = ""
     startup_cpu_s: float = 0.0
@@ -154,6 +156,8 @@ def _run_engine(video: Path, result: Measured) -> None:
         laid_out = _cpu_s()
         with tempfile.TemporaryDirectory(prefix="captionacc-bench-") as folder:
             timeline = find_captions(facts, layout, engine, chunks_dir=Path(folder))
+    captions = [caption for caption in timeline.captions if caption.kind == "caption"]
+    result.onsets = [[(word.text, word.onset_s) for word in caption.words] for caption in captions]
     result.captions = [
         PredictedCaption(
             start_s=caption.start_s,
@@ -162,8 +166,7 @@ def _run_engine(video: Path, result: Measured) -> None:
             end_frame=caption.end_frame,
             text=caption.text,
         )
-        for caption in timeline.captions
-        if caption.kind == "caption"
+        for caption in captions
     ]
     result.recognitions = timeline.ocr_recognitions
     result.regions = {track.name: track.region.as_tuple() for track in layout.tracks}

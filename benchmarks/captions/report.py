@@ -10,6 +10,7 @@ import subprocess
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Any
 
 from rapidfuzz.distance import Levenshtein
@@ -31,6 +32,9 @@ from captionacc_dagster.captioning.evaluation.scoring import (
     similarity,
     summarize,
 )
+
+# How many frames the time of a word may be off that appears, and of one that is highlighted.
+_APPEARS_FRAMES, _HIGHLIGHT_FRAMES = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +193,7 @@ def profile_table(totals: Totals) -> str:
 def modes_table(clips: Sequence[Clip], judged: Sequence[Judged]) -> str:
     """Return how many captions of each kind of motion were found in drawn clips, as Markdown."""
     found: dict[str, list[tuple[bool, bool]]] = {}
+    timed: dict[str, list[int]] = {}
     for clip, row in zip(clips, judged, strict=True):
         kinds = {
             (caption["start_frame"], caption["text"]): " ".join(caption["kinds"])
@@ -199,11 +204,48 @@ def modes_table(clips: Sequence[Clip], judged: Sequence[Judged]) -> str:
         for caption, strict in captions:
             kind = kinds.get((caption.start_frame, caption.text), "")
             found.setdefault(kind, []).append((strict is not None, bool(strict)))
-    rows = [["kind of caption", "captions", "found", "with both ends and text right"]]
+            timed.setdefault(kind, [0, 0])
+        for kind, on_time, words in _words_on_time(clip, row):
+            timed[kind][0] += on_time
+            timed[kind][1] += words
+    rows = [["kind of caption", "captions", "found", "with both ends and text right", "words", "on time"]]
     for kind, captions in sorted(found.items()):
         shares = (sum(column) / len(captions) for column in zip(*captions, strict=True))
-        rows.append([kind, str(len(captions)), *(f"{share:.3f}" for share in shares)])
+        on_time, words = timed[kind]
+        times = [str(words), f"{on_time / words:.3f}"] if words else ["", ""]
+        rows.append([kind, str(len(captions)), *(f"{share:.3f}" for share in shares), *times])
     return markdown_table(rows)
+
+
+def _words_on_time(clip: Clip, row: Judged) -> list[tuple[str, int, int]]:
+    """Return for each true caption whose words have times: its kind, how many begin on time, and how many words.
+
+    A word that appears may be a frame off; one that is highlighted two.
+    """
+    truth = json.loads(clip.truth.read_text(encoding="utf-8"))
+    matches = row.report.matches
+    matched = {(match.truth.start_frame, match.truth.text): _onsets(row, match.predicted) for match in matches}
+    counted = []
+    for caption in truth["captions"]:
+        words = caption.get("words", ())
+        if not words:
+            continue
+        found = matched.get((caption["start_frame"], caption["text"]), [])
+        texts = [word["text"].casefold() for word in words], [text.casefold() for text, _ in found]
+        on_time = 0
+        for begin, at, length in SequenceMatcher(None, *texts, autojunk=False).get_matching_blocks():
+            for word, (_, onset_s) in zip(words[begin : begin + length], found[at : at + length], strict=True):
+                lit = word["highlighted"]
+                frames = abs(onset_s - (lit[0] if lit else word["start_s"])) * truth["video"]["frame_rate"]
+                on_time += frames <= (_HIGHLIGHT_FRAMES if lit else _APPEARS_FRAMES) + 0.01
+        counted.append((" ".join(caption["kinds"]), on_time, len(words)))
+    return counted
+
+
+def _onsets(row: Judged, predicted: PredictedCaption) -> list[tuple[str, float]]:
+    """Return the words of a prediction and when they begin, seconds."""
+    number = row.measured.captions.index(predicted)
+    return row.measured.onsets[number] if row.measured.onsets else []
 
 
 def phantoms_table(clips: Sequence[Clip], judged: Sequence[Judged]) -> str:

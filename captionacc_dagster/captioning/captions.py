@@ -20,7 +20,7 @@ Progress = Callable[[str, int, int], None]
 
 
 # What a text in the picture is. Subtitles contain only captions unless more kinds are requested.
-Kind = Literal["caption", "lower_third", "title", "fixture", "interface", "scene"]
+Kind = Literal["caption", "context", "lower_third", "title", "fixture", "interface", "scene"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

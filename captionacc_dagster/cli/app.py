@@ -102,7 +102,7 @@ Include = Annotated[
     typer.Option(
         "--include",
         metavar="KIND",
-        help="Also write text of this kind: lower-third, title, fixture, interface, scene; can be repeated.",
+        help="Also write text of this kind: context, lower-third, title, fixture, interface, scene; can be repeated.",
     ),
 ]
 VideoName = Annotated[

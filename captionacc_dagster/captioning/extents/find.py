@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from captionacc_dagster.captioning.captions import Caption, Progress, Timeline, sort_cues
+from captionacc_dagster.captioning.captions import Caption, Progress, Timeline, Word, sort_cues
 from captionacc_dagster.captioning.extents.labels import label_pairs
+from captionacc_dagster.captioning.extents.merging import FoundCaption, TimedWord
 from captionacc_dagster.captioning.extents.opening_marks import restore_opening_marks
 from captionacc_dagster.captioning.extents.reading import calibrated
 from captionacc_dagster.captioning.extents.strokes import Plane
 from captionacc_dagster.captioning.extents.track_captions import TrackCaptions
 from captionacc_dagster.captioning.extents.track_scripts import unread_warnings
+from captionacc_dagster.captioning.extents.words import ReadLine
 from captionacc_dagster.captioning.files.chunks import ChunkWriter
+from captionacc_dagster.captioning.files.words import fit_words
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.model import Layout
 from captionacc_dagster.captioning.ocr.base import OcrEngine
@@ -226,21 +230,52 @@ def _captions(track: TrackCaptions, times: list[float], end_s: float) -> list[Ca
     for item, text in zip(track.found, texts, strict=True):
         start = track.native_frame(item.start)
         end = max(start + 1, track.native_frame(item.end))
-        captions.append(
-            Caption(
-                start_s=times[start],
-                end_s=times[end] if end < len(times) else end_s,
-                start_frame=start,
-                end_frame=end,
-                text=text,
-                confidence=calibrated(item.reading.confidence),
-                bbox=item.bbox,
-                track=track.track.name,
-                kind=track.track.kind,
-                extent_confidence=item.extent_confidence,
-                lang=item.reading.lang,
-                script=item.reading.script,
-                unread=item.reading.is_unread,
-            )
+
+        def time_of(tick: int) -> float:
+            frame = track.native_frame(tick)
+            return times[frame] if frame < len(times) else end_s
+
+        caption = Caption(
+            start_s=times[start],
+            end_s=times[end] if end < len(times) else end_s,
+            start_frame=start,
+            end_frame=end,
+            text=text,
+            confidence=calibrated(item.reading.confidence),
+            bbox=item.bbox,
+            track=track.track.name,
+            kind=track.track.kind,
+            extent_confidence=item.extent_confidence,
+            lang=item.reading.lang,
+            script=item.reading.script,
+            unread=item.reading.is_unread,
+            words=fit_words(text, [_word(word, time_of) for word in item.words]),
         )
+        captions.append(caption)
+        captions += [_context_line(track, caption, item, line) for line in item.context]
     return captions
+
+
+def _context_line(track: TrackCaptions, caption: Caption, item: FoundCaption, line: ReadLine) -> Caption:
+    """Return a dimmed line as a text of its own, visible as long as the caption beside it."""
+    is_above = bool(item.reading.lines) and line.box[1] < item.reading.lines[0].box[1]
+    return replace(
+        caption,
+        text=line.text,
+        bbox=track.place_in_picture(line.box),
+        track=f"{caption.track}-{'above' if is_above else 'below'}",
+        kind="context",
+        words=(),
+    )
+
+
+def _word(word: TimedWord, time_of: Callable[[int], float]) -> Word:
+    start_s, end_s = (time_of(tick) for tick in word.highlight) if word.highlight else (None, None)
+    return Word(
+        text=word.text,
+        start_s=time_of(word.start),
+        end_s=time_of(word.end),
+        bbox=word.bbox,
+        highlight_start_s=start_s,
+        highlight_end_s=end_s,
+    )

@@ -8,8 +8,23 @@ from rapidfuzz.distance import LCSseq
 
 from captionacc_dagster.captioning.extents.reading import Reading, fold
 from captionacc_dagster.captioning.extents.reading_tuning import TUNING as READING
+from captionacc_dagster.captioning.extents.steps import Step
 from captionacc_dagster.captioning.extents.tuning import TUNING
+from captionacc_dagster.captioning.extents.words import ReadLine
 from captionacc_dagster.captioning.geometry import BBox
+
+MOST_STEPS = 120  # that are kept of a caption; more are no words
+
+
+@dataclass(frozen=True, slots=True)
+class TimedWord:
+    """A word of a caption: its place in the picture, and when it is visible and highlighted, in ticks, half-open."""
+
+    text: str
+    bbox: BBox
+    start: int
+    end: int
+    highlight: tuple[int, int] | None = None
 
 
 @dataclass(slots=True)
@@ -23,6 +38,9 @@ class FoundCaption:
         extent_confidence: of its boundaries, 0..1.
         stroke_px: number of its stroke pixels, at the size of the ROIs.
         bounded: the share of its strokes that touch no area of their color.
+        steps: in which its words change, while it is followed.
+        words: those with times of their own.
+        context: dimmed lines around it, which are not part of its text.
     """
 
     start: int
@@ -32,6 +50,9 @@ class FoundCaption:
     extent_confidence: float
     stroke_px: int
     bounded: float = 1.0
+    steps: tuple[Step, ...] = ()
+    words: tuple[TimedWord, ...] = ()
+    context: tuple[ReadLine, ...] = ()
 
 
 def is_same_caption(first: FoundCaption, second: FoundCaption, fade_frames: int) -> bool:
@@ -85,15 +106,16 @@ def join_readings(first: FoundCaption, second: FoundCaption, fade_frames: int) -
         (found.reading.is_unread, len(fold(found.reading.text)), found.reading.confidence) for found in (first, second)
     ]
     better = first if worth[0] >= worth[1] else second
-    start, end = first.start, second.end
+    start, end, steps = first.start, second.end, first.steps + second.steps
     if _is_fade(first, second, fade_frames):
-        start = second.start
+        start, steps = second.start, second.steps
     elif _is_fade(second, first, fade_frames):
-        end = first.end
+        end, steps = first.end, first.steps
     return replace(
         better,
         start=start,
         end=end,
+        steps=steps if len(steps) <= MOST_STEPS else (),
         bbox=first.bbox.union(second.bbox),
         extent_confidence=min(first.extent_confidence, second.extent_confidence),
         stroke_px=max(first.stroke_px, second.stroke_px),

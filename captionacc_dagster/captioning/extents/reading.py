@@ -26,6 +26,7 @@ from captionacc_dagster.captioning.extents.track_scripts import (
     script_of_text,
     uncovered_share,
 )
+from captionacc_dagster.captioning.extents.words import ReadLine, locate_read_words
 from captionacc_dagster.captioning.ocr.base import LinePicture, OcrEngine, Recognition
 from captionacc_dagster.captioning.ocr.scripts import classify_script
 
@@ -50,7 +51,8 @@ class Reading:
         script: of the text or, if there are any, of the lines that no engine reads (ISO 15924); None: not known.
         lang: of the text (BCP 47) where its letters tell it; None: not known.
         is_unread: a line of it is text in a script that the engine does not read.
-        lines: its lines, if the script of one of them depends on the other captions of the track.
+        waiting: its lines, if the script of one of them depends on the other captions of the track.
+        lines: those of ``text`` with the places of their words; empty for columns.
     """
 
     text: str
@@ -59,12 +61,13 @@ class Reading:
     script: str | None = None
     lang: str | None = None
     is_unread: bool = False
-    lines: tuple[SeenLine | LineReading, ...] = ()
+    waiting: tuple[SeenLine | LineReading, ...] = ()
+    lines: tuple[ReadLine, ...] = ()
 
     @property
     def may_be_caption(self) -> bool:
         """Whether there is text, read or not, or may be."""
-        return bool(self.text) or self.is_unread or bool(self.lines)
+        return bool(self.text) or self.is_unread or bool(self.waiting)
 
 
 NOTHING = Reading("", 0.0, 0)
@@ -156,8 +159,17 @@ def read_caption(
         elif not vertical:
             (x0, y0, x1, y1), (left, _, right, _) = found[number], boxes[number]
             chosen[number] = with_pauses(line, stroke_mask[y0:y1, x0:x1], (left / scale - x0, right / scale - x0))
+
+    def placed(reading: Reading, lines: Sequence[LineReading]) -> Reading:
+        """Return a reading with the places of its lines and words."""
+        if vertical:
+            return reading
+        extents = [(left / scale, right / scale) for left, _, right, _ in boxes]
+        return replace(reading, lines=_placed_lines([line.read for line in lines], found, extents, stroke_mask))
+
     if scripts is None or vertical:
-        return _joined([_as_read(line) for line in chosen], recognitions)
+        read = [_as_read(line) for line in chosen]
+        return placed(_joined(read, recognitions), read)
     images = [_stretched(renderings[0][y0:y1, x0:x1]) for x0, y0, x1, y1 in boxes]
     seen = []
     for number, guess in enumerate(classify_script(images)):
@@ -167,35 +179,64 @@ def read_caption(
         picture = LinePicture(images[number], masks[number])
         seen.append(SeenLine(scripts.add(guess, is_read=is_read), picture, line, whole))
     lines = [_as_read(line.default) if scripts.is_settled(line) else line for line in seen]
-    return _with_lines(lines, scripts, engine, recognitions)
+    known = _known(lines, scripts, engine)
+    reading = placed(_joined(known, recognitions + _readings_of(lines)), known)
+    return replace(reading, waiting=tuple(lines)) if _readings_wait(lines) else reading
 
 
 def settled(reading: Reading, scripts: TrackScripts, engine: OcrEngine) -> Reading:
     """Return a reading with its lines in the scripts that the whole track says they are in."""
-    return (
-        _with_lines(reading.lines, scripts, engine, reading.recognitions, is_final=True) if reading.lines else reading
-    )
-
-
-def _with_lines(
-    lines: Sequence[SeenLine | LineReading],
-    scripts: TrackScripts,
-    engine: OcrEngine,
-    recognitions: int,
-    *,
-    is_final: bool = False,
-) -> Reading:
-    """Return the reading of a caption, each of its lines in its script by what is known so far."""
-    known = [scripts.resolve(line, engine, is_final=is_final) if isinstance(line, SeenLine) else line for line in lines]
-    others = sum(len(line.readings) for line in lines if isinstance(line, SeenLine))
-    reading = _joined(known, recognitions + others)
-    if is_final or not any(isinstance(line, SeenLine) for line in lines):
+    if not reading.waiting:
         return reading
-    return replace(reading, lines=tuple(lines))
+    known = _known(reading.waiting, scripts, engine, is_final=True)
+    final = _joined(known, reading.recognitions + _readings_of(reading.waiting))
+    return replace(final, lines=reading.lines) if final.text == reading.text else final
+
+
+def _known(
+    lines: Sequence[SeenLine | LineReading], scripts: TrackScripts, engine: OcrEngine, *, is_final: bool = False
+) -> list[LineReading]:
+    """Return what the lines of a caption say, each in its script by what is known so far."""
+    return [scripts.resolve(line, engine, is_final=is_final) if isinstance(line, SeenLine) else line for line in lines]
+
+
+def _readings_of(lines: Sequence[SeenLine | LineReading]) -> int:
+    """Return how many times the lines were read by engines of other scripts."""
+    return sum(len(line.readings) for line in lines if isinstance(line, SeenLine))
+
+
+def _readings_wait(lines: Sequence[SeenLine | LineReading]) -> bool:
+    return any(isinstance(line, SeenLine) for line in lines)
 
 
 def _as_read(line: Recognition | None) -> LineReading:
     return LineReading(line, script_of_text(line.text) if line is not None else None)
+
+
+def _placed_lines(
+    lines: Sequence[Recognition | None],
+    boxes: Sequence[tuple[int, int, int, int]],
+    extents: Sequence[tuple[float, float]],
+    stroke_mask: Mask,
+) -> tuple[ReadLine, ...]:
+    """Return the lines that were read with the places of their words.
+
+    Args:
+        lines: what was read; None: nothing.
+        boxes: of the lines, pixels of ``stroke_mask``.
+        extents: from where to where the image of each line reached, pixels of ``stroke_mask``.
+        stroke_mask: of the caption.
+    """
+    placed = []
+    for line, box, (left, right) in zip(lines, boxes, extents, strict=True):
+        if line is None or not line.text.strip():
+            continue
+        text = _plain_text(line.text)
+        positions = [left + place * (right - left) for place in line.positions]
+        before = len(line.text) - len(line.text.lstrip())
+        positions = positions[before : before + len(text)]
+        placed.append(ReadLine(text, box, locate_read_words(text, positions, box, stroke_mask)))
+    return tuple(placed)
 
 
 def _strokes_in(stroke_mask: Mask, box: tuple[int, int, int, int]) -> int:

@@ -401,14 +401,18 @@ def share_of_islands(model: StrokeModel, stroke_mask: Mask, styles: Sequence[Str
 
 
 def _areas_in_style(model: StrokeModel, styles: Sequence[StrokeStyle]) -> Mask:
-    """Mark what is connected with areas at the level of a style that are thicker than a stroke, and their edges."""
+    """Mark what is connected with areas at the level of a style that are thicker than a stroke, and their edges.
+
+    What is no higher than a line may be a letter of a heavy font.
+    """
     import cv2
 
     level = in_style(model.level, styles, TUNING.other_style).view(np.uint8)
     side = nearest_odd(TUNING.thickest_stroke * model.line_px)
     thick = cv2.morphologyEx(level, cv2.MORPH_OPEN, np.ones((side, side), np.uint8)) > 0
-    _, labels = cv2.connectedComponents(level, connectivity=4)
-    areas = np.isin(labels, np.unique(labels[thick]))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(level, connectivity=4)
+    high = np.flatnonzero(np.asarray(stats)[:, cv2.CC_STAT_HEIGHT] > model.line_px)
+    areas = np.isin(labels, np.intersect1d(labels[thick], high))
     return cv2.dilate(areas.view(np.uint8), np.ones((3, 3), np.uint8)) > 0
 
 
@@ -428,8 +432,8 @@ def _small_words(strokes: Mask, areas: Mask, line_px: float, places: Sequence[tu
         is_gap = bool(near[box][word].all())
         if width < TUNING.small_word_width * line_px and not is_gap:
             continue
-        profile = word.sum(axis=1)
-        body = int((profile > TUNING.body_share * profile.max()).sum())
+        mass = np.cumsum(word.sum(axis=1)) / word.sum()
+        body = int(((mass > TUNING.beyond_body) & (mass < 1 - TUNING.beyond_body)).sum())
         nearest = min(places, key=lambda place: abs(place[0] + place[1] - 2 * y - height), default=(0.0, line_px))
         low, high = (share * (nearest[1] - nearest[0]) for share in (TUNING.dot_height, TUNING.least_letters))
         if (is_gap or low < body) and body < high:

@@ -18,6 +18,7 @@ from captionacc_dagster.captioning.extents.labels import label_pairs
 from captionacc_dagster.captioning.extents.opening_marks import restore_opening_marks
 from captionacc_dagster.captioning.extents.track_scripts import unread_warnings
 from captionacc_dagster.captioning.files.chunks import FRAMES_PER_CHUNK, LEVELS
+from captionacc_dagster.captioning.files.words import fit_words
 from captionacc_dagster.captioning.layout.model import Layout
 from captionacc_dagster.captioning.ocr.base import OcrEngine
 from captionacc_dagster.captioning.video.reader import VideoFacts
@@ -184,7 +185,10 @@ def _joined_track(parts: Sequence[SegmentFindings], offsets: Sequence[int], trac
         cut = left.times[left.own_frames[1] - 1] if left.own_frames[1] else low
         joined = _joined_at(joined, found[number], low, left.end_s, cut)
     texts = restore_opening_marks([caption.text for caption in joined])  # the language shows best in all of them
-    return [replace(caption, text=text) for caption, text in zip(joined, texts, strict=True)]
+    return [
+        replace(caption, text=text, words=fit_words(text, caption.words))
+        for caption, text in zip(joined, texts, strict=True)
+    ]
 
 
 def _joined_at(left: list[Caption], right: list[Caption], low: float, high: float, cut: float) -> list[Caption]:
@@ -198,35 +202,41 @@ def _joined_at(left: list[Caption], right: list[Caption], low: float, high: floa
     edges = {edge for caption in (*left, *right) for edge in (caption.start_s, caption.end_s)}
     moments = sorted({cut, *(edge for edge in edges if low <= edge <= high)}, key=lambda moment: abs(moment - cut))
     for moment in moments:
-        if not _caption_at(left, moment) and not _caption_at(right, moment):
+        if not _captions_at(left, moment) and not _captions_at(right, moment):
             return [c for c in left if c.end_s <= moment] + [c for c in right if c.start_s >= moment]
-    first, second = _caption_at(left, cut), _caption_at(right, cut)
+    first, second = _captions_at(left, cut), _captions_at(right, cut)
     before = [c for c in left if c.end_s <= cut]
     after = [c for c in right if c.start_s >= cut]
-    if first is not None and second is not None:
-        surer = first if first.confidence >= second.confidence else second
+    if len(first) + len(second) == 1:
+        (only,) = (*first, *second)
         return [
-            *before,
-            replace(
-                surer,
-                start_s=first.start_s,
-                start_frame=first.start_frame,
-                end_s=second.end_s,
-                end_frame=second.end_frame,
-                bbox=first.bbox.union(second.bbox),
-                extent_confidence=min(first.extent_confidence, second.extent_confidence),
-            ),
-            *after,
+            *(c for c in before if c.end_s <= only.start_s),
+            only,
+            *(c for c in after if c.start_s >= only.end_s),
         ]
-    only = first or second
-    assert only is not None, "without a caption at the cut, the segments are joined there"
-    return [
-        *(c for c in before if c.end_s <= only.start_s),
-        only,
-        *(c for c in after if c.start_s >= only.end_s),
-    ]
+    # Lines that roll up are visible together: each is joined with the one that overlaps it most.
+    crossing = []
+    for caption in first:
+        other = max(second, key=lambda c: min(c.end_s, caption.end_s) - max(c.start_s, caption.start_s), default=None)
+        second = [c for c in second if c is not other]
+        crossing.append(caption if other is None else _joined_over_cut(caption, other))
+    return sort_cues([*before, *crossing, *second, *after])
 
 
-def _caption_at(captions: Sequence[Caption], moment: float) -> Caption | None:
-    """Return the caption that is in the picture before and after a moment."""
-    return next((caption for caption in captions if caption.start_s < moment < caption.end_s), None)
+def _joined_over_cut(first: Caption, second: Caption) -> Caption:
+    """Return the caption that two neighboring segments found in part."""
+    surer = first if first.confidence >= second.confidence else second
+    return replace(
+        surer,
+        start_s=first.start_s,
+        start_frame=first.start_frame,
+        end_s=second.end_s,
+        end_frame=second.end_frame,
+        bbox=first.bbox.union(second.bbox),
+        extent_confidence=min(first.extent_confidence, second.extent_confidence),
+    )
+
+
+def _captions_at(captions: Sequence[Caption], moment: float) -> list[Caption]:
+    """Return the captions that are in the picture before and after a moment."""
+    return [caption for caption in captions if caption.start_s < moment < caption.end_s]

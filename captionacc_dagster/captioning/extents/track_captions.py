@@ -18,6 +18,7 @@ from captionacc_dagster.captioning.extents.boundaries import (
     is_fade_of,
     join_segments,
 )
+from captionacc_dagster.captioning.extents.context import has_context, mark_dimmed, part_context
 from captionacc_dagster.captioning.extents.lines import Anchor, split_lines
 from captionacc_dagster.captioning.extents.merging import (
     FoundCaption,
@@ -27,8 +28,10 @@ from captionacc_dagster.captioning.extents.merging import (
     is_same_caption,
     join_readings,
 )
+from captionacc_dagster.captioning.extents.moving import is_next_step, join_steps, settled_steps
 from captionacc_dagster.captioning.extents.reading import NOTHING, Reading, fold, read_caption, settled
 from captionacc_dagster.captioning.extents.segmentation import Segment, TrackSegmenter
+from captionacc_dagster.captioning.extents.steps import Step
 from captionacc_dagster.captioning.extents.strokes import (
     Mask,
     Plane,
@@ -43,6 +46,7 @@ from captionacc_dagster.captioning.extents.strokes import (
 )
 from captionacc_dagster.captioning.extents.track_scripts import TrackScripts
 from captionacc_dagster.captioning.extents.tuning import TUNING
+from captionacc_dagster.captioning.extents.words import Box
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.model import Detection, Layout, Track
 from captionacc_dagster.captioning.ocr.base import OcrEngine
@@ -98,6 +102,7 @@ class TrackCaptions:
     _appeared: Mask | None = None  # the strokes that appeared with it
     _previous: Segment | None = None
     _scripts: TrackScripts = field(default_factory=TrackScripts)
+    _roi_shape: tuple[int, ...] = (1, 1)
     _background: StrokeModel | None = None  # the last segment without a caption
     _bounded_shares: list[float] = field(default_factory=list)  # of detected lines: of strokes that touch no area
     _shown: Segment | None = None  # all frames of the last caption that was found
@@ -150,6 +155,9 @@ class TrackCaptions:
             self._add(segment)
         if self._segment is not None:
             self._read(self._segment, self._segment.end, 1.0)
+        self._settle_last()
+        if has_context(self.found):
+            self.found = [part_context(found) for found in self.found]
         if self._bounded_styles:
             self.found = [found for found in self.found if not is_part_of_picture(found)]
         self._settle(len(self.found))
@@ -166,7 +174,7 @@ class TrackCaptions:
             if not (reading.text or reading.is_unread):
                 continue
             caption, last = replace(found, reading=reading), kept[-1] if kept else None
-            is_open = bool(found.reading.lines)
+            is_open = bool(found.reading.waiting)
             if last and is_open and last.end == caption.start and is_same_caption(last, caption, fade_frames):
                 kept[-1] = join_readings(last, caption, fade_frames)
             else:
@@ -230,7 +238,8 @@ class TrackCaptions:
         if is_short and any(is_fade_of(segment, strokes, neighbor, line_px) for neighbor in neighbors):
             return
         reading, strokes = self._read_strokes(segment, strokes, neighbors)
-        is_letter = len(fold(reading.text)) == 1 and not (reading.is_unread or reading.lines)
+        reading = mark_dimmed(reading, segment.model, strokes)
+        is_letter = len(fold(reading.text)) == 1 and not (reading.is_unread or reading.waiting)
         brief_s = TUNING.brief_letter_s if is_letter else TUNING.brief_s
         if frames < self._frames(brief_s) and reading.confidence < TUNING.brief_confidence:
             reading = NOTHING
@@ -239,14 +248,16 @@ class TrackCaptions:
                 self._background = segment.model
             return
         last = self.found[-1] if self.found else None
+        start = first_visible_frame(segment, strokes, self._start, last.end if last else 0)
         found = FoundCaption(
-            start=first_visible_frame(segment, strokes, self._start, last.end if last else 0),
+            start=start,
             end=end,
             reading=reading,
             bbox=self._bbox(strokes),
             extent_confidence=min(self._start_share, end_share),
             stroke_px=int(strokes.sum()),
             bounded=share_of_islands(segment.model, strokes, styles) if (styles := self._bounded_styles) else 1.0,
+            steps=(Step.of(start, end, reading, segment.model, strokes),),
         )
         fade_frames = self._frames(TUNING.fade_s)
         follows = last is not None and last.end == found.start
@@ -257,13 +268,16 @@ class TrackCaptions:
                 self._shown = join_segments(shown, segment, line_px, is_background=True)
         elif last and shown and (whole := self._read_whole(last, shown, found, segment)) is not None:
             self.found[-1], self._shown = whole
+        elif last and follows and is_next_step(last, found, line_px):
+            self.found[-1] = join_steps(last, found)
         else:
+            self._settle_last()
             self.found.append(found)
             self._forget_old_pictures()
 
     def _forget_old_pictures(self) -> None:
         """Settle the older half of the captions whose lines wait for others if there are many: each keeps pictures."""
-        waiting = [number for number, found in enumerate(self.found) if found.reading.lines]
+        waiting = [number for number, found in enumerate(self.found) if found.reading.waiting]
         if len(waiting) > _MOST_WAITING:
             self._settle(waiting[len(waiting) // 2])
 
@@ -298,6 +312,12 @@ class TrackCaptions:
         is_bounded = median(self._bounded_shares or [0.0]) >= TUNING.bounded_share
         return self._segmenter.styles if is_bounded else ()
 
+    def _settle_last(self) -> None:
+        """Time the words of the last caption, which is complete, or part the lines that rolled up in it."""
+        if self.found and self.found[-1].steps:
+            last = self.found.pop()
+            self.found += settled_steps(last, self._segmenter.line_px, self.place_in_picture)
+
     def _read_strokes(self, segment: Segment, strokes: Mask, neighbors: list[Segment]) -> tuple[Reading, Mask]:
         """Return what a segment's strokes say, and those of them that do not move.
 
@@ -319,20 +339,24 @@ class TrackCaptions:
                 strokes = drop_moving_lines(longer, strokes, lines, TUNING.neighbor_motion_residual)
         if strokes.sum() < min_stroke_px(line_px):
             return NOTHING, strokes
+        return self._recognize([picture for _, picture in segment.pictures], strokes), strokes
+
+    def _recognize(self, pictures: list[Plane], strokes: Mask) -> Reading:
+        """Return what the strokes that some pictures share say."""
         began = time.thread_time()
         reading = read_caption(
             self.engine,
-            [picture for _, picture in segment.pictures],
+            pictures,
             strokes,
-            line_px,
-            vertical=vertical,
-            seams=seams,
+            self._segmenter.line_px,
+            vertical=self.track.vertical,
+            seams=self._seams(strokes.shape),
             anchor=self._anchor(strokes.shape),
             scripts=self._scripts,
         )
         self.ocr_seconds += time.thread_time() - began
         self.recognitions += reading.recognitions
-        return reading, strokes
+        return reading
 
     def _places(self, shape: tuple[int, ...]) -> list[tuple[float, float]]:
         """Return top and bottom of the track's lines in a ROI (vertical: left and right), pixels."""
@@ -383,12 +407,18 @@ class TrackCaptions:
     def _bbox(self, strokes: Mask) -> BBox:
         """Return the bounding box of strokes in the picture."""
         rows, columns = np.flatnonzero(strokes.any(axis=1)), np.flatnonzero(strokes.any(axis=0))
-        region, (height, width) = self.region, strokes.shape
+        self._roi_shape = strokes.shape
+        return self.place_in_picture((int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1))
+
+    def place_in_picture(self, box: Box) -> BBox:
+        """Return the place of a box of a ROI, pixels, in the picture."""
+        region, (height, width) = self.region, self._roi_shape
+        x0, y0, x1, y1 = box
         return BBox(
-            region.left + region.width * columns[0] / width,
-            region.top + region.height * rows[0] / height,
-            region.left + region.width * (columns[-1] + 1) / width,
-            region.top + region.height * (rows[-1] + 1) / height,
+            region.left + region.width * x0 / width,
+            region.top + region.height * y0 / height,
+            region.left + region.width * x1 / width,
+            region.top + region.height * y1 / height,
         )
 
 

@@ -105,17 +105,18 @@ class TrackScripts:
 
     def shares(self) -> NDArray[np.float64]:
         """Return which share of the track's lines is in each class, by all lines so far."""
-        if self._shares is None:
-            usual = _usual_shares()
-            shares = usual
-            likelihoods = np.exp(np.array(self._lines))
-            for _ in range(TUNING.mixture_rounds):
-                chances = likelihoods * shares
-                chances /= chances.sum(axis=1, keepdims=True)
-                strength = TUNING.usual_lines
-                shares = (strength * usual + chances.sum(axis=0)) / (strength + len(self._lines))
-            self._shares = shares
-        return self._shares
+        if self._shares is not None:
+            return self._shares
+        usual = _usual_shares()
+        shares = usual
+        likelihoods = np.exp(np.array(self._lines))
+        for _ in range(TUNING.mixture_rounds):
+            chances = likelihoods * shares
+            chances /= chances.sum(axis=1, keepdims=True)
+            strength = TUNING.usual_lines
+            shares = (strength * usual + chances.sum(axis=0)) / (strength + len(self._lines))
+        self._shares = shares
+        return shares
 
     def chances(self, number: int) -> NDArray[np.float64]:
         """Return the probability of each class for a line, given the other lines of the track."""

@@ -136,6 +136,13 @@ class ExtentTuning:
         "Lower than this are dots and dashes.",
         seen_by="test_punctuation_and_single_words_are_read",
     )
+    beyond_body: float = tuned(
+        0.05,
+        "share of a word's strokes",
+        "So many may lie above the body of its letters, and below it: a few descenders. The baseline of Arabic and the "
+        "headline of Devanagari have most strokes in a few rows, so the fullest row tells nothing of the height.",
+        seen_by="test_joined_letters_are_no_smaller_text",
+    )
     letter_stroke: float = tuned(
         0.2,
         "line heights",
@@ -441,6 +448,62 @@ class ExtentTuning:
         "share of the difference",
         "As `motion_residual`, between neighbors: shifting another word may leave only 0.4.",
         seen_by="test_a_sign_that_drifts_through_the_strip_is_no_caption",
+    )
+
+    # Captions that move
+    look_levels: float = tuned(
+        30.0,
+        "gray levels",
+        "A word whose strokes differ by this much from others is seen to have another color.",
+        seen_by="test_a_highlighted_word_that_is_misread_is_no_new_caption",
+    )
+    look_surroundings_levels: float = tuned(
+        40.0,
+        "gray levels",
+        "A word is seen to have a box when what is between its strokes differs by this much.",
+        seen_by="test_a_highlighted_word_that_is_misread_is_no_new_caption",
+    )
+    look_height: float = tuned(
+        0.1,
+        "share of the height",
+        "A word that is higher by this much is seen to be larger.",
+        seen_by="test_a_highlighted_word_that_is_misread_is_no_new_caption",
+    )
+    dimmed_contrast: float = tuned(
+        0.6,
+        "share of the contrast",
+        "A dimmed line has less of the lit line's contrast than this: 0.2 to 0.45; lines of a caption have over 0.7.",
+        seen_by="test_dimmed_lines_around_a_highlighted_one_are_context",
+    )
+    highlight_alike: float = tuned(
+        0.5,
+        "similarity",
+        "What is read of a word with a highlight has this much in common with the word.",
+        seen_by="test_a_highlighted_word_that_is_misread_is_no_new_caption",
+    )
+    stays: float = tuned(
+        0.35,
+        "line heights",
+        "Words stay when they move by less than this: a word added to a centered line moves the others by more.",
+        seen_by="test_a_highlighted_word_that_is_misread_is_no_new_caption",
+    )
+    same_line: float = tuned(
+        0.75,
+        "similarity",
+        "Two readings of one line at two places, or with more words after it, have this much in common.",
+        seen_by="test_each_line_that_rolls_up_is_a_caption",
+    )
+    roll_lift: float = tuned(
+        0.5,
+        "line heights",
+        "A line that rolls up moves up by at least this much: the shortest pitch of rows is 0.9.",
+        seen_by="test_each_line_that_rolls_up_is_a_caption",
+    )
+    built_share: float = tuned(
+        0.8,
+        "share of the strokes",
+        "When words are added, this much of the strokes stays where it was.",
+        seen_by="test_words_that_build_up_are_one_caption",
     )
 
     # Durations of captions

@@ -138,6 +138,7 @@ def _text_in(box: BBox, frames: Sequence[FrameOcr]) -> str:
 
 _CALLED: dict[Kind, str] = {
     "caption": "captions",
+    "context": "context",
     "lower_third": "lower thirds",
     "title": "titles",
     "fixture": "logos or signs",

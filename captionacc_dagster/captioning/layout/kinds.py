@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
 from statistics import mean, median
-from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +22,8 @@ from captionacc_dagster.captioning.layout.samples import Sample
 from captionacc_dagster.captioning.layout.tuning import TUNING
 from captionacc_dagster.captioning.video.pictures import pixel_rectangle
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
+# Of a row of text, in the order in which the classifier names them; the lines of one caption may be context besides.
+KINDS: tuple[Kind, ...] = ("caption", "lower_third", "title", "fixture", "interface", "scene")
 FEATURES = (
     "texts",
     "lines",

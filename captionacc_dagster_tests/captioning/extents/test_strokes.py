@@ -66,6 +66,32 @@ def test_a_word_in_another_color_is_kept_on_the_line_and_other_letters_are_not()
     assert model.stroke_mask[48:].any()
 
 
+def test_joined_letters_are_no_smaller_text():
+    # As Arabic: a baseline that joins thin letters, with most strokes in three rows of twenty-four.
+    picture = np.full((72, 480), 40, np.float32)
+    picture[30:33, 40:440] = 250
+    for left in range(44, 436, 24):
+        picture[14:38, left : left + 3] = 250
+    picture[52:60, 300:420:4] = 140  # small text of another color below
+    model = StrokeModel(picture, (), LINE)
+    model.__dict__["stroke_mask"] = picture > 90
+    own = own_strokes(model, model.stroke_mask, [WHITE], PLACES)
+    assert own[:44].sum() == model.stroke_mask[:44].sum()
+    assert not own[48:].any()
+
+
+def test_a_heavy_letter_is_no_area():
+    picture = np.full((72, 480), 40, np.float32)
+    picture[14:38, 100:122] = 250  # as thick as it is high
+    picture[14:38, 140:300:8] = picture[14:38, 141:301:8] = picture[14:38, 142:302:8] = 250
+    picture[52:60, 300:420:4] = 140
+    model = StrokeModel(picture, (), LINE)
+    model.__dict__["stroke_mask"] = picture > 90
+    own = own_strokes(model, model.stroke_mask, [WHITE], PLACES)
+    assert own[14:38, 100:122].mean() > 0.9
+    assert not own[48:].any()
+
+
 def test_where_no_strokes_are_in_the_texts_style_all_count():
     model = written(("return 0", 0.6, 0.8, 13, "#808080"))
     assert (own_strokes(model, model.stroke_mask, [WHITE], PLACES) == model.stroke_mask).all()

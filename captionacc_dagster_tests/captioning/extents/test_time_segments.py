@@ -95,6 +95,10 @@ class TestJoining:
         whole = joined([caption(5, 65, "sign", 0.8)], [caption(20, 90, "sign!", 0.9)])
         assert whole == [caption(5, 90, "sign!", 0.9)]
 
+    def test_lines_that_roll_up_over_the_cut_are_there_once(self) -> None:
+        lines = [caption(start, start + 8, f"line {start}") for start in range(22, 64, 4)]
+        assert joined([c for c in lines if c.end_s <= 65], [c for c in lines if c.start_s >= 22]) == lines
+
     def test_what_is_cut_off_at_the_end_of_the_view_is_left_to_the_other(self) -> None:
         assert joined([caption(63, 65, "cut o")], [caption(63, 68, "cut off")]) == [caption(63, 68, "cut off")]
         assert joined([caption(15, 24, "early")], [caption(20, 24, "rly")]) == [caption(15, 24, "early")]

@@ -95,7 +95,7 @@ class TestReadingPictures:
         scripts, engine = TrackScripts(), RapidOcrEngine(threads=1)
         reading = read_caption(engine, *caption("Nobody saw the train leave"), LINE, scripts=scripts)
         assert (reading.text, reading.is_unread, reading.script) == ("Nobody saw the train leave", False, "Latn")
-        assert reading.lines == ()
+        assert reading.waiting == ()
 
     def test_texture_is_no_caption(self):
         scripts, engine = TrackScripts(), RapidOcrEngine(threads=1)

@@ -1,0 +1,265 @@
+"""What the steps of a caption say: when each word appears or is highlighted, and which lines roll up."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from captionacc_dagster.captioning.extents.merging import MOST_STEPS, FoundCaption, TimedWord
+from captionacc_dagster.captioning.extents.reading import fold
+from captionacc_dagster.captioning.extents.reading_tuning import TUNING as READING
+from captionacc_dagster.captioning.extents.steps import Step, boxes_in, is_new_word, rolled_out, step_change
+from captionacc_dagster.captioning.extents.tuning import TUNING
+from captionacc_dagster.captioning.extents.words import Box, ReadLine, ReadWord, word_spans
+from captionacc_dagster.captioning.geometry import BBox
+
+_LONGEST_DISTANCE = 4.0  # between looks that counts
+_LEAST_EVIDENCE = 0.2  # of a highlight: how much more a word looks unlike itself than others do
+
+
+def is_next_step(last: FoundCaption, found: FoundCaption, line_px: float) -> bool:
+    """Return whether what was read next is the same caption with another word highlighted, more words, or rolled up."""
+    if not last.steps or not found.steps or len(last.steps) >= MOST_STEPS:
+        return False
+    if any(reading.waiting and reading.confidence < READING.confident for reading in (last.reading, found.reading)):
+        return False  # their script is not known yet: what was read may be of no use
+    return step_change(last.steps[-1], found.steps[0], line_px) is not None
+
+
+def join_steps(last: FoundCaption, found: FoundCaption) -> FoundCaption:
+    """Return one caption made of two successive steps."""
+    return replace(
+        found,
+        start=last.start,
+        bbox=last.bbox.union(found.bbox),
+        extent_confidence=min(last.extent_confidence, found.extent_confidence),
+        stroke_px=max(last.stroke_px, found.stroke_px),
+        steps=last.steps + found.steps,
+    )
+
+
+def settled_steps(found: FoundCaption, line_px: float, place: Callable[[Box], BBox]) -> list[FoundCaption]:
+    """Return a caption with the times of its words, or the lines that roll up as captions; without its steps.
+
+    Args:
+        found: with its steps.
+        line_px: height of a line, pixels.
+        place: returns the place of a box of the ROI in the picture.
+    """
+    steps = found.steps
+    changes = [step_change(one, other, line_px) for one, other in itertools.pairwise(steps)]
+    if "roll" in changes:
+        return [
+            replace(
+                found,
+                start=line.start,
+                end=line.end,
+                reading=replace(found.reading, text=line.text, lines=(), waiting=()),
+                bbox=place(line.box),
+                steps=(),
+            )
+            for line in _rolled_lines(found, line_px)
+        ]
+    found = replace(found, steps=())
+    if not changes or any(not step.lines for step in steps):
+        return [found]
+    built = [
+        number
+        for number, change in enumerate(changes, start=1)
+        if change == "build" and any(is_new_word(word, steps[number], steps[:number]) for word in steps[number].words)
+    ]
+    complete = steps[built[-1] if built else 0 :]
+    lines = _agreed_lines(complete)
+    words = [word for line in lines for word in line.words]
+    starts = _starts(words, steps, found.start) if built else [found.start] * len(words)
+    lit = _highlights(words, complete)
+    if not built and not any(lit) and len({fold(step.reading.text) for step in steps}) == 1:
+        return [found]
+    text = "\n".join(line.text for line in lines)
+    dimmed = tuple(line for line in found.reading.lines if line.dimmed)
+    timed = [
+        TimedWord(word.text, place(word.box), start, found.end, span)
+        for word, start, span in zip(words, starts, lit, strict=True)
+    ]
+    if not any(lit) and len(set(starts)) == 1:
+        timed = []
+    if dimmed and not any(lit):  # it may be a second language
+        lines, dimmed, timed = sorted((*lines, *dimmed), key=lambda line: line.box[1]), (), []
+        text = "\n".join(line.text for line in lines)
+    reading = replace(found.reading, text=text, lines=tuple(lines), waiting=())
+    return [replace(found, reading=reading, context=dimmed, words=tuple(_joined_characters(timed, text)))]
+
+
+def _agreed_lines(steps: Sequence[Step]) -> list[ReadLine]:
+    """Return each line as most steps read it; of equally frequent readings the one with the most characters."""
+    count = Counter(len(step.lines) for step in steps).most_common(1)[0][0]
+    alike = [step.lines for step in steps if len(step.lines) == count]
+    agreed = []
+    for lines in zip(*alike, strict=True):
+        texts = Counter(line.text for line in lines)
+        text = max(texts, key=lambda text: (texts[text], len(text)))
+        agreed.append(next(line for line in lines if line.text == text))
+    return agreed
+
+
+def _starts(words: Sequence[ReadWord], steps: Sequence[Step], start: int) -> list[int]:
+    """Return when each word of a caption that builds up appears: with half of its strokes, or in its order."""
+    import cv2
+
+    last = steps[-1].strokes
+    starts: list[int | None] = [None] * len(words)
+    for step in steps:
+        seen = step.strokes
+        if seen.shape != last.shape:
+            continue
+        near = cv2.dilate(seen.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        stays = (near & last).sum() >= TUNING.built_share * seen.sum()
+        for number, word in enumerate(words):
+            x0, y0, x1, y1 = word.box
+            own = last[y0:y1, x0:x1]
+            is_seen = (near[y0:y1, x0:x1] & own).sum() >= 0.5 * own.sum() if stays else number < len(step.words)
+            if starts[number] is None and is_seen:
+                starts[number] = step.start
+    known = [start]
+    for found in starts:
+        known.append(known[-1] if found is None else max(known[-1], found))
+    return known[1:]
+
+
+def _highlights(words: Sequence[ReadWord], steps: Sequence[Step]) -> list[tuple[int, int] | None]:
+    """Return when each word is highlighted, in ticks; None for words that never are.
+
+    The highlight runs through the words in order: in each step some successive words, most often one, look unlike
+    themselves in the other steps. The best such path is found by dynamic programming.
+    """
+    nothing: list[tuple[int, int] | None] = [None] * len(words)
+    if len(steps) < 2 or len(words) < 2:
+        return nothing
+    evidence = _evidence(words, steps)
+    others = np.sort(evidence, axis=0)[:-1]  # in most steps one word is lit
+    evidence -= max(_LEAST_EVIDENCE, 1.5 * float(np.percentile(others, 75)))
+    path = _completed(_best_path(evidence))
+    lit = [run for run in path if run is not None]
+    if len(set(lit)) < 2 or 2 * len(lit) < len(path):
+        return nothing
+    spans = nothing
+    for run, step in zip(path, steps, strict=True):
+        for number in range(*run) if run else ():
+            span = spans[number]
+            spans[number] = (step.start if span is None else span[0], step.end)
+    return spans
+
+
+Run = tuple[int, int]  # words that are highlighted together, half-open
+
+
+def _best_path(evidence: NDArray[np.float64]) -> list[Run | None]:
+    """Return the words that are highlighted in each step, in order, from the evidence ``(words, steps)`` for each."""
+    count, steps = evidence.shape
+    best: dict[int, tuple[float, tuple[Run | None, ...]]] = {0: (0.0, ())}  # by the last word that was highlighted
+    for step in range(steps):
+        total = np.append(0.0, np.cumsum(evidence[:, step]))
+        found: dict[int, tuple[float, tuple[Run | None, ...]]] = {
+            last: (score, (*path, None)) for last, (score, path) in best.items()
+        }
+        for last, (score, path) in best.items():
+            for first in range(last, count):
+                for end in range(first + 1, count + 1):
+                    value = score + float(total[end] - total[first])
+                    if value > found.get(end - 1, (-np.inf,))[0]:
+                        found[end - 1] = value, (*path, (first, end))
+        best = found
+    return list(max(best.values(), key=lambda entry: entry[0])[1])
+
+
+def _completed(path: Sequence[Run | None]) -> list[Run | None]:
+    """Return the path with the steps between two highlighted words given to the word between them, if it is one."""
+    completed = list(path)
+    last, since = 0, 0
+    for step, run in enumerate(path):
+        if run is None:
+            continue
+        if run[0] == last + 1:
+            completed[since:step] = [(last, last + 1)] * (step - since)
+        last, since = run[1], step + 1
+    return completed
+
+
+def _evidence(words: Sequence[ReadWord], steps: Sequence[Step]) -> NDArray[np.float64]:
+    """Return how much each word looks unlike itself in each step, more than other words do: ``(words, steps)``."""
+    looks = np.full((len(words), len(steps), 3), np.nan)
+    for column, step in enumerate(steps):
+        for number, box in enumerate(boxes_in(words, step)):
+            look = step.look(box)
+            if look is not None:
+                looks[number, column] = look.strokes, look.surroundings, look.height
+    scale = np.array([TUNING.look_levels, TUNING.look_surroundings_levels, 1.0])
+    heights = np.nanmedian(looks[..., 2], axis=1, keepdims=True) * TUNING.look_height
+    divisor = np.concatenate([np.broadcast_to(scale[:2], (len(words), 2)), heights], axis=1)[:, None, :]
+    usual = np.nanmedian(looks, axis=1, keepdims=True)
+    if len(steps) == 2:  # each of two may be the usual look: that of the other words is
+        usual[..., :2] = np.nanmedian(looks[..., :2], axis=(0, 1))
+    distance = np.nanmax(np.abs(looks - usual) / divisor, axis=2, initial=0.0)
+    distance[np.isnan(looks[..., 0])] = 1.0
+    distance = np.minimum(distance, _LONGEST_DISTANCE)
+    return np.asarray(distance - np.median(distance, axis=0, keepdims=True))
+
+
+def _joined_characters(words: Iterable[TimedWord], text: str) -> list[TimedWord]:
+    """Return words with those joined that are written without a space between them and have the same times."""
+    joined: list[TimedWord] = []
+    at = 0
+    for word in words:
+        begins = text.index(word.text, at)
+        last = joined[-1] if joined else None
+        if last and begins == at and (last.start, last.highlight) == (word.start, word.highlight):
+            joined[-1] = replace(last, text=last.text + word.text, bbox=last.bbox.union(word.bbox))
+        else:
+            joined.append(word)
+        at = begins + len(word.text)
+    return joined
+
+
+@dataclass(slots=True)
+class _RollingLine:
+    """A line of a roll-up while it is followed."""
+
+    start: int
+    end: int
+    box: Box
+    texts: list[str]
+
+    @property
+    def text(self) -> str:
+        counts = Counter(self.texts)
+        return max(counts, key=lambda text: (counts[text], len(text)))
+
+
+def _rolled_lines(found: FoundCaption, line_px: float) -> list[_RollingLine]:
+    """Return the lines of a roll-up, each from when it is complete until it leaves."""
+    steps = found.steps
+    live = [_RollingLine(found.start, steps[0].end, line.box, [line.text]) for line in steps[0].lines]
+    done: list[_RollingLine] = []
+    for before, step in itertools.pairwise(steps):
+        gone = rolled_out(before.lines, step.lines, line_px) or 0
+        done += live[:gone]
+        live = live[gone:]
+        for line, seen in zip(live, step.lines, strict=False):
+            line.end = step.end
+            if (
+                len(word_spans(seen.text)) > len(word_spans(line.text))
+                and step_change(before, step, line_px) == "build"
+            ):
+                line.start, line.texts = step.start, []
+            line.texts.append(seen.text)
+        done += live[len(step.lines) :]
+        live = live[: len(step.lines)]
+        live += [_RollingLine(step.start, step.end, line.box, [line.text]) for line in step.lines[len(live) :]]
+    for line in live:
+        line.end = found.end
+    return sorted((*done, *live), key=lambda line: (line.start, line.box[1]))

@@ -1,0 +1,294 @@
+"""The steps of a caption whose words move: stretches of frames between which one word lights up or is added.
+
+A step is read like a caption. Two steps that follow each other without a gap are of one caption if only the look of a
+word changed (highlight), if words were added to words that stay (build-up), or if lines moved up by a row (roll-up).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from rapidfuzz.distance import Levenshtein
+
+from captionacc_dagster.captioning.extents.reading import Reading, fold
+from captionacc_dagster.captioning.extents.strokes import Mask, Plane, StrokeModel
+from captionacc_dagster.captioning.extents.tuning import TUNING
+from captionacc_dagster.captioning.extents.words import Box, ReadLine, ReadWord, is_unspaced
+
+StepChange = Literal["highlight", "build", "roll"]
+
+
+@dataclass(frozen=True, slots=True)
+class WordLook:
+    """How a word looks in a step: gray levels of its strokes and of what is between them, and its height, pixels."""
+
+    strokes: float
+    surroundings: float
+    height: float
+
+    def color_distance(self, other: WordLook) -> float:
+        """Return how much two looks differ in color, from 1 on visibly, whatever the letters are.
+
+        The picture behind changes what is between the strokes, too, but rarely as much as a box does.
+        """
+        return max(
+            abs(self.strokes - other.strokes) / TUNING.look_levels,
+            abs(self.surroundings - other.surroundings) / (2 * TUNING.look_surroundings_levels),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A stretch of frames in which nothing of a caption changes.
+
+    Attributes:
+        start, end: in ticks, half-open.
+        reading: of its frames.
+        level: mean luma of the ROI, uint8 ``(height, width)``.
+        packed: its strokes, eight pixels a byte.
+    """
+
+    start: int
+    end: int
+    reading: Reading
+    level: Plane
+    packed: NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, start: int, end: int, reading: Reading, model: StrokeModel, strokes: Mask) -> Step:
+        """Return the step that shows a reading."""
+        return cls(start, end, reading, np.rint(model.level).astype(np.uint8), np.packbits(strokes))
+
+    @property
+    def strokes(self) -> Mask:
+        """Its strokes, bool ``(height, width)``."""
+        flat = np.unpackbits(self.packed, count=self.level.size)
+        return flat.reshape(self.level.shape).astype(bool)
+
+    @property
+    def lines(self) -> tuple[ReadLine, ...]:
+        """Its lines, from top to bottom, without those that are dimmed."""
+        return tuple(line for line in self.reading.lines if not line.dimmed)
+
+    @property
+    def words(self) -> list[ReadWord]:
+        """The words of its lines in reading order."""
+        return [word for line in self.lines for word in line.words]
+
+    def look(self, box: Box) -> WordLook | None:
+        """Return the look of what is in a box; None without strokes."""
+        x0, y0, x1, y1 = box
+        inside, level = self.strokes[y0:y1, x0:x1], self.level[y0:y1, x0:x1]
+        if not inside.any():
+            return None
+        rows = np.flatnonzero(inside.any(axis=1))
+        around = level[~inside]
+        return WordLook(
+            strokes=float(np.median(level[inside])),
+            surroundings=float(np.median(around)) if around.size else 0.0,
+            height=float(rows[-1] + 1 - rows[0]),
+        )
+
+
+def step_change(before: Step, after: Step, line_px: float) -> StepChange | None:
+    """Return how a caption went from one step to the next; None if they are of two captions."""
+    first, second = before.lines, after.lines
+    if not first or not second:
+        return None
+    if rolled_out(first, second, line_px) is not None:
+        return "roll"
+    if _is_built_on(before, after, line_px):
+        return "build"
+    return "highlight" if _is_highlight(before, after, line_px) else None
+
+
+def rolled_out(first: Sequence[ReadLine], second: Sequence[ReadLine], line_px: float) -> int | None:
+    """Return how many lines left at the top when the others moved up by a row; None if they did not move up."""
+    for gone in range(len(first)):
+        kept, moved = first[gone:], second[: len(first) - gone]
+        if len(kept) > len(moved):
+            continue
+        lifts = [line.box[1] - other.box[1] for line, other in zip(kept, moved, strict=True)]
+        if min(lifts) < TUNING.roll_lift * line_px or not all(map(_is_same_line, kept, moved)):
+            continue
+        # Lines that differ little, as of a song, are not taken for each other.
+        stayed = sum(_alike_in_place(line, second) for line in kept)
+        if stayed < sum(alike(line.text, other.text) for line, other in zip(kept, moved, strict=True)):
+            return gone
+    return None
+
+
+def _alike_in_place(line: ReadLine, lines: Sequence[ReadLine]) -> float:
+    """Return the similarity of a line to the one of some lines that is in its place, 0 without one."""
+    here = [other for other in lines if overlap_across(line.box, other.box) > 0.5]
+    return max((alike(line.text, other.text) for other in here), default=0.0)
+
+
+def _is_same_line(line: ReadLine, other: ReadLine) -> bool:
+    return alike(line.text, other.text) >= TUNING.same_line and overlap_along(line.box, other.box) > 0.5
+
+
+def alike(text: str, other: str) -> float:
+    """Return the similarity of two texts without what recognizers confuse, 0..1."""
+    return Levenshtein.normalized_similarity(fold(text), fold(other))
+
+
+def overlap_along(box: Box, other: Box) -> float:
+    """Return the shared part of the narrower of two boxes along the line."""
+    shared = min(box[2], other[2]) - max(box[0], other[0])
+    return shared / max(1, min(box[2] - box[0], other[2] - other[0]))
+
+
+def overlap_across(box: Box, other: Box) -> float:
+    """Return the shared part of the lower of two boxes across the line."""
+    shared = min(box[3], other[3]) - max(box[1], other[1])
+    return shared / max(1, min(box[3] - box[1], other[3] - other[1]))
+
+
+def _is_built_on(before: Step, after: Step, line_px: float) -> bool:
+    """Return whether words were added after those that stay."""
+    first, second = before.words, after.words
+    text = _joined(first)
+    stay = [alike(text, _joined(second[:count])) for count in range(len(second) + 1)]
+    count = max(range(len(stay)), key=lambda count: (stay[count], count))
+    if count == len(second) or stay[count] < TUNING.same_line:
+        return False
+    are_new = all(is_new_word(word, after, [before]) for word in second[count:])
+    if _stay(before, after):
+        return are_new
+    shift = 0.5 * line_px
+    stays = all(abs(word.box[0] - other.box[0]) <= shift for word, other in zip(first, second, strict=False))
+    return fold(text) == fold(_joined(second[:count])) and (are_new if stays else count >= _RECENTERED_WORDS)
+
+
+def _joined(words: Sequence[ReadWord]) -> str:
+    return "".join(word.text for word in words)
+
+
+_RECENTERED_WORDS = 2  # that stay when a line moves to make room: one word begins other captions as well
+
+
+def _stay(before: Step, after: Step) -> bool:
+    """Return whether the strokes of one step are strokes of the next one, too."""
+    import cv2
+
+    old, new = before.strokes, after.strokes
+    if old.shape != new.shape:
+        return False
+    near = cv2.dilate(new.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    return bool((old & near).sum() >= TUNING.built_share * old.sum())
+
+
+def is_new_word(word: ReadWord, step: Step, earlier: Sequence[Step]) -> bool:
+    """Return whether most strokes of a word of a step are in none of the earlier steps.
+
+    A mask may lack faint strokes: where the picture is as bright already, the word was there.
+    """
+    alike_in_size = [before for before in earlier if before.level.shape == step.level.shape]
+    if not alike_in_size:
+        return True
+    x0, y0, x1, y1 = word.box
+    own, level = step.strokes[y0:y1, x0:x1], step.level[y0:y1, x0:x1].astype(np.int16)
+    seen = np.any([before.strokes[y0:y1, x0:x1] for before in alike_in_size], axis=0)
+    changes = [np.abs(before.level[y0:y1, x0:x1].astype(np.int16) - level)[own] for before in alike_in_size]
+    is_unlike = all(float(np.median(change)) >= TUNING.look_levels for change in changes if change.size)
+    return bool((own & seen).sum() < 0.5 * own.sum()) and is_unlike
+
+
+def _is_highlight(before: Step, after: Step, line_px: float) -> bool:
+    """Return whether two steps have the same words, misread only where the look of a word changed."""
+    if before.level.shape != after.level.shape or len(before.lines) != len(after.lines):
+        return False
+    differing: list[tuple[list[ReadWord], list[ReadWord]]] = []
+    kept: list[tuple[Box, Box]] = []
+    for line, other in zip(before.lines, after.lines, strict=True):
+        if overlap_across(line.box, other.box) < 0.5 or overlap_along(line.box, other.box) < 0.5:
+            return False
+        if alike(line.text, other.text) < TUNING.highlight_alike:
+            return False
+        differ, same = _compared_words(line, other)
+        differing += differ
+        kept += same
+    if not differing:  # but for spaces, or dimmed lines
+        return True
+    if not kept or any(abs(box[0] - other[0]) > line_px for box, other in kept):
+        return False
+    stays = all(abs(box[0] - other[0]) <= TUNING.stays * line_px for box, other in kept)
+    usual = min(_look_change(before, after, *boxes) for boxes in kept)
+    for words, others in differing:
+        is_lost = stays and not (words and others)
+        is_misread = alike(_joined(words), _joined(others)) >= TUNING.highlight_alike
+        if not is_lost and not is_misread and not is_unspaced(_joined(words)):
+            return False
+        box = union_box(word.box for word in (*words, *others))
+        if _look_change(before, after, box, box) < max(1.0, 2 * usual):
+            return False
+    return True
+
+
+def _compared_words(
+    line: ReadLine, other: ReadLine
+) -> tuple[list[tuple[list[ReadWord], list[ReadWord]]], list[tuple[Box, Box]]]:
+    """Return the words in which two readings of a line differ, and the boxes of those that they share."""
+    owners = [_word_of_each_character(read) for read in (line, other)]
+    texts = ["".join(fold(word.text) for word in read.words) for read in (line, other)]
+    differing: list[tuple[set[int], set[int]]] = []
+    pairs: list[tuple[int, int]] = []
+    for name, a0, a1, b0, b1 in _opcodes(*texts):
+        if name == "equal":
+            pairs += zip(owners[0][a0:a1], owners[1][b0:b1], strict=True)
+        else:
+            differing.append((set(owners[0][a0:a1]), set(owners[1][b0:b1])))
+    # A word of which a character differs is in question as a whole, with all that was read in its place.
+    blocks: list[tuple[set[int], set[int]]] = []
+    for own, others in differing:
+        own |= {one for one, two in pairs if two in others}
+        others |= {two for one, two in pairs if one in own}
+        if blocks and (own & blocks[-1][0] or others & blocks[-1][1]):
+            blocks[-1] = (blocks[-1][0] | own, blocks[-1][1] | others)
+        else:
+            blocks.append((own, others))
+    used = set().union(*(own for own, _ in blocks)), set().union(*(others for _, others in blocks))
+    kept = {(one, two) for one, two in pairs if one not in used[0] and two not in used[1]}
+    words = [([line.words[n] for n in sorted(own)], [other.words[n] for n in sorted(others)]) for own, others in blocks]
+    return words, [(line.words[one].box, other.words[two].box) for one, two in sorted(kept)]
+
+
+def _word_of_each_character(line: ReadLine) -> list[int]:
+    return [number for number, word in enumerate(line.words) for _ in fold(word.text)]
+
+
+def _look_change(before: Step, after: Step, box: Box, later: Box) -> float:
+    """Return how much the look of what is in a box, and later in another one, changed between two steps."""
+    old, new = before.look(box), after.look(later)
+    return old.color_distance(new) if old is not None and new is not None else float(old is not new)
+
+
+def union_box(boxes: Iterable[Box]) -> Box:
+    """Return the box around boxes."""
+    lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+    return min(lefts), min(tops), max(rights), max(bottoms)
+
+
+def boxes_in(words: Sequence[ReadWord], step: Step) -> list[Box]:
+    """Return where words are in a step: a highlight that makes a word larger moves those beside it."""
+    seen = step.words
+    boxes = [word.box for word in words]
+    texts = [fold(word.text) for word in words], [fold(word.text) for word in seen]
+    for _, a0, a1, b0, b1 in _opcodes(*texts):
+        for number, word in zip(range(a0, a1), seen[b0:b1], strict=False):
+            if alike(words[number].text, word.text) >= TUNING.same_line:
+                boxes[number] = word.box
+    return boxes
+
+
+def _opcodes(one: Sequence[str], other: Sequence[str]) -> list[tuple[str, int, int, int, int]]:
+    """Return how one sequence becomes the other: operation, and from where to where in both."""
+    return [
+        (code.tag, code.src_start, code.src_end, code.dest_start, code.dest_end)
+        for code in Levenshtein.opcodes(one, other)
+    ]

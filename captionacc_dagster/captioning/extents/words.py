@@ -1,0 +1,109 @@
+"""The lines and words of a reading: where each word is in the ROI."""
+
+from __future__ import annotations
+
+import itertools
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from captionacc_dagster.captioning.extents.strokes import Mask
+
+Box = tuple[int, int, int, int]
+
+_FIRST_UNSPACED, _LAST_UNSPACED = "\u3041", "\u9fff"  # kana and ideographs
+
+
+@dataclass(frozen=True, slots=True)
+class ReadWord:
+    """A word as it was read, and its box ``(x0, y0, x1, y1)`` in pixels of the ROI, half-open."""
+
+    text: str
+    box: Box
+
+
+@dataclass(frozen=True, slots=True)
+class ReadLine:
+    """A line as it was read.
+
+    Attributes:
+        text: what it says.
+        box: as of `ReadWord`.
+        words: in order.
+        dimmed: whether another line beside it is lit.
+    """
+
+    text: str
+    box: Box
+    words: tuple[ReadWord, ...]
+    dimmed: bool = False
+
+
+def locate_read_words(text: str, positions: Sequence[float], box: Box, strokes: Mask) -> tuple[ReadWord, ...]:
+    """Return the words of a line with their boxes; characters of scripts without spaces are words of their own.
+
+    Args:
+        text: of the line.
+        positions: the center of each character, pixels of the ROI; without them, characters are equally wide.
+        box: of the line.
+        strokes: bool ``(height, width)``, of the ROI.
+    """
+    spans = word_spans(text)
+    x0, y0, x1, y1 = box
+    if len(positions) != len(text):
+        step = (x1 - x0) / max(1, len(text))
+        positions = [x0 + (number + 0.5) * step for number in range(len(text))]
+        if any(unicodedata.bidirectional(character) in ("R", "AL") for character in text):
+            positions = [x0 + x1 - place for place in positions]
+    if len(spans) > 1 and positions[spans[0][0]] > positions[spans[-1][0]]:  # from right to left
+        mirrored = [x0 + x1 - place for place in positions]
+        words = _words_between(text, spans, mirrored, box, np.flip(strokes[y0:y1, x0:x1], axis=1))
+        return tuple(ReadWord(word.text, (x0 + x1 - word.box[2], y0, x0 + x1 - word.box[0], y1)) for word in words)
+    return _words_between(text, spans, positions, box, strokes[y0:y1, x0:x1])
+
+
+def _words_between(
+    text: str, spans: Sequence[tuple[int, int]], positions: Sequence[float], box: Box, strokes: Mask
+) -> tuple[ReadWord, ...]:
+    """Return the words of a line from left to right, parted where it has no strokes (those in its box)."""
+    x0, y0, x1, y1 = box
+    inked = np.flatnonzero(strokes.any(axis=0)) + x0
+    cuts = [x0, *(_cut_between(positions[a[1] - 1], positions[b[0]], inked) for a, b in itertools.pairwise(spans)), x1]
+    words = []
+    for (first, last), left, right in zip(spans, cuts[:-1], cuts[1:], strict=True):
+        inside = inked[(inked >= left) & (inked < right)]
+        left, right = (int(inside[0]), int(inside[-1]) + 1) if inside.size else (left, max(left + 1, right))
+        words.append(ReadWord(text[first:last], (left, y0, right, y1)))
+    return tuple(words)
+
+
+def word_spans(text: str) -> list[tuple[int, int]]:
+    """Return where the words of a text start and end, in characters."""
+    spans: list[tuple[int, int]] = []
+    is_open = False  # whether the next character continues the last word
+    for number, character in enumerate(text):
+        if character.isspace():
+            is_open = False
+            continue
+        is_letter_after = character.isalnum() and is_open and is_unspaced(text[spans[-1][0]])
+        if is_open and not is_unspaced(character) and not is_letter_after:
+            spans[-1] = (spans[-1][0], number + 1)
+        else:
+            spans.append((number, number + 1))
+        is_open = True
+    return spans
+
+
+def is_unspaced(text: str) -> bool:
+    """Return whether a text is of a script without spaces: each character is a word of its own here."""
+    return bool(text) and all(_FIRST_UNSPACED <= character <= _LAST_UNSPACED for character in text)
+
+
+def _cut_between(before: float, after: float, inked: NDArray[np.intp]) -> int:
+    """Return the middle of the widest gap without strokes between the centers of two characters."""
+    places = [before, *inked[(inked > before) & (inked < after)].tolist(), after]
+    gaps = [(right - left, (left + right) / 2) for left, right in itertools.pairwise(places)]
+    return round(max(gaps)[1])

@@ -1,0 +1,215 @@
+"""Captions whose words move: highlighted or added one after another, rolled up, with dimmed lines around them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from captionacc_dagster.captioning.captions import Caption, Timeline
+from captionacc_dagster.captioning.extents.context import has_context, mark_dimmed
+from captionacc_dagster.captioning.extents.find import find_captions
+from captionacc_dagster.captioning.extents.merging import FoundCaption
+from captionacc_dagster.captioning.extents.reading import Reading
+from captionacc_dagster.captioning.extents.steps import Step, step_change
+from captionacc_dagster.captioning.extents.strokes import StrokeModel
+from captionacc_dagster.captioning.extents.words import ReadLine, ReadWord, locate_read_words, word_spans
+from captionacc_dagster.captioning.geometry import BBox
+from captionacc_dagster.captioning.layout.model import Layout
+from captionacc_dagster.captioning.ocr.base import OcrEngine
+from captionacc_dagster.captioning.ocr.engines import create_engine
+from captionacc_dagster.captioning.video.reader import probe
+from captionacc_dagster_tests.captioning.captioned_clips import MIDDLE, RATE, SIZE, Event, captioned
+from captionacc_dagster_tests.captioning.drawn_clips import Picture, write_text
+
+LINE_PX = 30.0
+WORDS = (("Bring", 0.3), ("me", 0.42), ("some", 0.53), ("milk", 0.65))
+
+
+@pytest.fixture(scope="module")
+def engine() -> OcrEngine:
+    return create_engine()
+
+
+def followed(path: Path, layout: Layout, engine: OcrEngine) -> Timeline:
+    return find_captions(probe(path), layout, engine)
+
+
+def only(timeline: Timeline) -> Caption:
+    (caption,) = timeline.captions
+    return caption
+
+
+@pytest.mark.integration
+def test_words_that_build_up_are_one_caption(tmp_path: Path, engine: OcrEngine):
+    onsets = (10, 22, 34, 46)
+    events = [Event(onset, 66, text, at=(x, MIDDLE)) for (text, x), onset in zip(WORDS, onsets, strict=True)]
+    layout = captioned(tmp_path / "clip.mp4", events, 80)
+    layout = replace(layout, tracks=(replace(layout.tracks[0], anchor="mixed"),))
+    caption = only(followed(tmp_path / "clip.mp4", layout, engine))
+    assert (caption.start_frame, caption.end_frame, caption.text) == (10, 66, "Bring me some milk")
+    assert [(word.text, round(word.start_s * RATE)) for word in caption.words] == [
+        (text, onset) for (text, _), onset in zip(WORDS, onsets, strict=True)
+    ]
+    assert all(word.end_s == caption.end_s and word.highlight_start_s is None for word in caption.words)
+    lefts = [word.bbox.left for word in caption.words]
+    assert lefts == sorted(lefts)
+    assert caption.bbox.left <= lefts[0] < caption.words[-1].bbox.right <= caption.bbox.right + 0.01
+
+
+@pytest.mark.integration
+def test_a_highlight_runs_through_the_words_of_one_caption(tmp_path: Path, engine: OcrEngine):
+    onsets = (10, 22, 34, 46, 58)
+    events = []
+    for number, (text, x) in enumerate(WORDS):
+        lit = onsets[number : number + 2]
+        events.append(Event(lit[0], lit[1], text, fill="#3050e0", at=(x, MIDDLE)))
+        events += [
+            Event(start, end, text, at=(x, MIDDLE)) for start, end in ((10, lit[0]), (lit[1], 70)) if start < end
+        ]
+    layout = captioned(tmp_path / "clip.mp4", events, 80)
+    caption = only(followed(tmp_path / "clip.mp4", layout, engine))
+    assert (caption.start_frame, caption.end_frame, caption.text) == (10, 70, "Bring me some milk")
+    assert [
+        (word.text, round((word.highlight_start_s or 0) * RATE), round((word.highlight_end_s or 0) * RATE))
+        for word in caption.words
+    ] == [(text, onsets[number], onsets[number + 1]) for number, (text, _) in enumerate(WORDS)]
+
+
+@pytest.mark.integration
+def test_each_line_that_rolls_up_is_a_caption(tmp_path: Path, engine: OcrEngine):
+    texts = ("Bring me some milk", "Nobody has seen him", "The train was late", "We wait for news")
+    low, high = MIDDLE + 0.04, MIDDLE - 0.04
+    events = []
+    for number, text in enumerate(texts):
+        start = 10 + 30 * number
+        events.append(Event(start, start + 30, text, at=(0.5, low)))
+        events.append(Event(start + 30, start + 60, text, at=(0.5, high)))
+    layout = captioned(tmp_path / "clip.mp4", events, 180)
+    found = followed(tmp_path / "clip.mp4", layout, engine).captions
+    assert [(caption.start_frame, caption.end_frame, caption.text) for caption in found] == [
+        (10 + 30 * number, 70 + 30 * number, text) for number, text in enumerate(texts)
+    ]
+
+
+@pytest.mark.integration
+def test_a_dimmed_line_below_a_highlighted_one_is_text_of_another_kind(tmp_path: Path, engine: OcrEngine):
+    onsets, high, low = (10, 22, 34, 46, 58), MIDDLE - 0.04, MIDDLE + 0.04
+
+    def paint(picture: Picture, number: int) -> None:
+        if 10 <= number < 58:
+            dimmed = picture.copy()
+            write_text(dimmed, "Nobody has seen him", (0.5, low), SIZE)
+            picture[:] = np.rint(picture * 0.65 + dimmed * 0.35).astype(np.uint8)
+
+    events = []
+    for number, (text, x) in enumerate(WORDS):
+        lit = onsets[number : number + 2]
+        events.append(Event(lit[0], lit[1], text, fill="#3050e0", at=(x, high)))
+        events += [Event(a, b, text, at=(x, high)) for a, b in ((10, lit[0]), (lit[1], 58)) if a < b]
+    layout = captioned(tmp_path / "clip.mp4", events, 70, paint=paint)
+    found = followed(tmp_path / "clip.mp4", layout, engine).captions
+    assert [(c.kind, c.text, c.start_frame, c.end_frame) for c in found] == [
+        ("caption", "Bring me some milk", 10, 58),
+        ("context", "Nobody has seen him", 10, 58),
+    ]
+    assert found[1].bbox.top > found[0].bbox.top
+    assert found[1].words == ()
+
+
+def step(
+    words: Sequence[tuple[str, int, int]],
+    levels: Sequence[int] = (),
+    top: int = 10,
+    *,
+    start: int = 0,
+    boxed: int | None = None,
+) -> Step:
+    """Return a step with one line of words ``(text, left, right)`` whose strokes have some levels."""
+    level = np.full((60, 400), 40, np.float32)
+    strokes = np.zeros(level.shape, bool)
+    read = []
+    for number, (text, left, right) in enumerate(words):
+        if number == boxed:
+            level[top - 2 : top + 22, left - 3 : right + 3] = 220
+        strokes[top : top + 20, left:right:3] = True
+        level[top : top + 20, left:right:3] = levels[number] if levels else 235
+        read.append(ReadWord(text, (left, top, right, top + 20)))
+    text = " ".join(word.text for word in read)
+    line = ReadLine(text, (words[0][1], top, words[-1][2], top + 20), tuple(read))
+    reading = Reading(text, 0.9, 1, lines=(line,))
+    return Step.of(start, start + 10, reading, StrokeModel(level, (), LINE_PX), strokes)
+
+
+PLAIN = [("This", 20, 60), ("is", 80, 100), ("line", 120, 150), ("one", 170, 200)]
+
+
+@pytest.mark.unit
+def test_a_highlighted_word_that_is_misread_is_no_new_caption():
+    misread = [("This", 20, 60), ("is", 80, 100), ("ine", 124, 150), ("one", 170, 200)]
+    lost = [("This", 20, 60), ("is", 80, 100), ("one", 170, 200)]
+    before = step(PLAIN)
+    assert step_change(before, step(misread, boxed=2), LINE_PX) == "highlight"
+    assert step_change(before, step(misread, [235, 235, 120, 235]), LINE_PX) == "highlight"
+    assert step_change(before, step(lost), LINE_PX) == "highlight"
+    assert step_change(before, step(misread), LINE_PX) is None  # a letter less, and nothing looks otherwise
+    moved = [(text, left + 14, right + 14) for text, left, right in lost]
+    assert step_change(before, step(moved), LINE_PX) is None  # a centered caption with a word less
+
+
+@pytest.mark.unit
+def test_another_word_with_a_highlight_is_another_caption():
+    other = [*PLAIN[:3], ("two", 170, 200)]
+    assert step_change(step(PLAIN, boxed=3), step(other, boxed=0), LINE_PX) is None
+
+
+@pytest.mark.unit
+def test_lines_that_differ_little_do_not_roll_up():
+    upper, lower = step(PLAIN), step([*PLAIN[:3], ("two", 170, 200)])
+    assert step_change(upper, lower, LINE_PX) is None
+    assert step_change(step(PLAIN, top=34), step(PLAIN, top=6), LINE_PX) == "roll"
+
+
+@pytest.mark.unit
+def test_dimmed_lines_around_a_highlighted_one_are_context():
+    def found(lit: str, dimmed: str, start: int) -> FoundCaption:
+        lines = (
+            ReadLine(lit, (20, 10, 200, 30), ()),
+            ReadLine(dimmed, (20, 40, 200, 60), (), dimmed=True),
+        )
+        reading = Reading(f"{lit}\n{dimmed}", 0.9, 1, lines=lines)
+        return FoundCaption(start, start + 30, reading, BBox(0.2, 0.8, 0.8, 0.9), 0.9, 900)
+
+    song = [found("We walked all night", "Down to the river", 0), found("Down to the river", "And sang", 30)]
+    assert has_context(song)
+    translated = [found("We walked all night", "Wir liefen", 0), found("Down to the river", "Zum Fluss", 30)]
+    assert not has_context(translated)
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(("contrast", "level", "dimmed"), [(80, 120, True), (80, 235, False), (190, 120, False)])
+def test_a_dimmed_line_has_less_contrast_and_another_color(contrast: int, level: int, dimmed: bool):
+    strokes = np.zeros((60, 200), bool)
+    picture = np.full(strokes.shape, 30, np.float32)
+    picture[32:] = level - contrast
+    for top, own in ((5, 235), (35, level)):
+        strokes[top : top + 20, 10:190:12] = strokes[top : top + 20, 11:190:12] = True
+        picture[top : top + 20][strokes[top : top + 20]] = own
+    lines = tuple(ReadLine(text, (10, top, 190, top + 20), ()) for text, top in (("lit", 5), ("next", 35)))
+    reading = Reading("lit\nnext", 0.9, 1, lines=lines)
+    marked = mark_dimmed(reading, StrokeModel(picture, (), LINE_PX), strokes)
+    assert [line.dimmed for line in marked.lines] == [False, dimmed]
+
+
+@pytest.mark.unit
+def test_words_are_parted_at_spaces_and_between_ideographs():
+    assert [text[a:b] for text in ["No, 你好。Yes"] for a, b in word_spans(text)] == ["No,", "你", "好。", "Yes"]
+    strokes = np.zeros((20, 100), bool)
+    strokes[:, 5:30] = strokes[:, 40:90] = True
+    words = locate_read_words("ab cde", [10, 24, 35, 50, 65, 85], (5, 0, 90, 20), strokes)
+    assert [(word.text, word.box) for word in words] == [("ab", (5, 0, 30, 20)), ("cde", (40, 0, 90, 20))]
+    words = locate_read_words("שלום לך", (), (5, 0, 90, 20), strokes)
+    assert words[0].box[0] > words[1].box[2] - 1
