@@ -51,7 +51,7 @@ def _highlight() -> list[Drawn]:
         for number, (word, x) in enumerate(_laid_out(line)):
             lit = range(start + 14 * number, start + 14 * number + 14)
             end = start + 14 * len(line)
-            drawn.append(Drawn(word, lit.start, lit.stop, (x, 300), "#ffffff", box="#f0b000"))
+            drawn.append(Drawn(word, lit.start, lit.stop, (x, 300), "#e04818"))
             drawn += [Drawn(word, a, b, (x, 300)) for a, b in ((start, lit.start), (lit.stop, end)) if a < b]
     return drawn
 
