@@ -53,7 +53,7 @@ def test_every_asset_says_what_it_is_and_whose() -> None:
         assert node.kinds
         assert node.partitions_def == videos_partitions
         assert node.code_version == code_version(), "Dagster knows what is stale"
-        assert node.pools <= {"compute"}
+        assert set(node.pools or ()) <= {"compute"}
         (reference,) = node.metadata["dagster/code_references"].code_references
         assert reference.file_path.startswith(str(ROOT / "captionacc_dagster" / "assets"))
 

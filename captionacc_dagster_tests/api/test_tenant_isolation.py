@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
@@ -132,7 +132,7 @@ def test_a_foreign_id_takes_the_same_steps_as_an_unknown_one(stand_in_client: Te
 
     def statements(path: str) -> list[str]:
         asked: list[str] = []
-        catalog = stand_in_client.app.state.services.catalog  # pyright: ignore[reportAttributeAccessIssue]
+        catalog = cast(Any, stand_in_client.app).state.services.catalog
         send = catalog._send
 
         def noted(function: str, arguments: dict[str, Any]) -> Any:

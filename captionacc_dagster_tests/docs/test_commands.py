@@ -152,6 +152,7 @@ def test_the_tutorial_from_a_folder_of_videos_to_subtitles(folder: Path) -> None
     before, after = text.split("```sh background\n")
     blocks = [[block for name, block in _BLOCK.findall(part) if name == "sh"] for part in (before, after)]
 
+    printed = ""
     # Typed literally, and once more.
     for _ in range(2):
         printed = _bash("".join(blocks[0]), folder)

@@ -38,7 +38,7 @@ class Engine(RapidOcrEngine):
     def recognize(
         self, lines: Sequence[Line], *, script: str | None = None, lang: str | None = None
     ) -> list[Recognition]:
-        name = lang if lang in self.known else script or ""
+        name = lang if lang is not None and lang in self.known else script or ""
         self.asked.append(name)
         return [self.known[name]] * len(lines)
 
