@@ -9,6 +9,7 @@ import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from logging import Logger
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ class CatalogResource(ConfigurableResource[Catalog]):
     supabase_service_role_key: str | None = Field(default=None, description="Secret key of the project's service role.")
     database_url: str | None = Field(default=None, description="Any other Postgres; contains the password.")
 
+    @contextmanager
     def yield_for_execution(self, context: InitResourceContext) -> Iterator[Catalog]:  # pyright: ignore
         """Yield the open catalog and close it afterward."""
         with open_catalog(_settings_with(self, secrets=("supabase_service_role_key", "database_url"))) as catalog:
