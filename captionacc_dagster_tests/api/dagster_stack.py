@@ -22,6 +22,7 @@ from captionacc_dagster.catalog.embedded import EmbeddedPostgres, open_catalog
 from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.orchestration.instance import prepare_dagster_home
 from captionacc_dagster.settings import Settings
+from captionacc_dagster.tags import TENANT_TAG
 from captionacc_dagster_tests.api.world import ISSUER, JWT_SECRET, WEBHOOK_SECRET, World
 from captionacc_dagster_tests.servers import free_port, server_process
 
@@ -65,8 +66,11 @@ class DagsterStack:
         return f"http://127.0.0.1:{self.dagster_port}"
 
     def runs(self, **tags: str) -> list[SeenRun]:
-        """Every run with these tags (``video="…"`` is the tag with a video's id), newest first."""
-        wanted = [{"key": f".dagster/captionacc_{name}", "value": value} for name, value in tags.items()]
+        """Every run with these tags (``video="…"``: a video's id, ``tenant``, ``flow``, ``request``), newest first."""
+        names = {"tenant": TENANT_TAG}
+        wanted = [
+            {"key": names.get(name, f".dagster/captionacc_{name}"), "value": value} for name, value in tags.items()
+        ]
         query = (
             "query ($filter: RunsFilter) { runsOrError(filter: $filter, limit: 2000)"
             " { ... on Runs { results { runId status jobName tags { key value } } } } }"
