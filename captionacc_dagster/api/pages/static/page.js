@@ -85,7 +85,7 @@ async function refresh(area) {
   const before = area.querySelector("[data-place]")?.dataset;
   const after = parsed.querySelector("[data-place]")?.dataset;
   if (before && after && after.place !== before.place && "reload" in area.dataset) return location.reload();
-  if (first && !after) return;
+  if (first && !after && area.innerHTML.trim() === parsed.body.innerHTML.trim()) return;
   const focused = area.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
   area.replaceChildren(...parsed.body.childNodes);
   localTimes(area);
