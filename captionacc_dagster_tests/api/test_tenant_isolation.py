@@ -229,7 +229,7 @@ def test_only_an_owner_deletes_and_reads_the_security_log(client: TestClient, wo
     assert client.delete(f"/videos/{video.id}", headers=owner.headers).status_code == 204
     assert client.get(f"/videos/{video.id}", headers=owner.headers).status_code == 404
     events = client.get("/security-events", headers=owner.headers).json()["events"]
-    assert [event["event"] for event in events] == ["video_deleted", "owner_needed", "owner_needed"]
+    assert [event["event"] for event in events] == ["no_such_video", "video_deleted", "owner_needed", "owner_needed"]
 
 
 def test_the_security_log_holds_only_ones_own(client: TestClient, world: World) -> None:

@@ -378,7 +378,9 @@ class TestSchemaVersion1:
         path = old / name.replace("{N}", "1")
         with databases.change_database(path):
             pass
-        query = "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name"
+        # The first edit creates the journal in a file that has none.
+        journal = "('edits', 'sqlite_sequence')"
+        query = f"SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT IN {journal} ORDER BY name"
         assert rows(path, query) == rows(tmp_path / "new.db", query)
         for (table,) in rows(path, query):
             assert set(columns(path, table)) == set(columns(tmp_path / "new.db", table))
