@@ -53,6 +53,7 @@ def test_thousands_of_requests_of_one_tenant_hold_up_nobody_else(
     catalog = postgres_catalog
     crowd = catalog.ensure_tenant(uuid4(), "crowd", "demo").id
     with psycopg.connect(catalog_url, autocommit=True) as connection:
+        connection.execute("update captionacc.access_tiers set video_limit = null, daily_upload_limit = null")
         connection.execute(
             "insert into captionacc.videos (id, tenant_id, filename, storage_key)"
             " select id, %(tenant)s::uuid, 'a.mp4', %(tenant)s::text || '/client/videos/' || id || '/video.mp4'"

@@ -333,8 +333,7 @@ def test_a_member_over_a_limit_is_refused_in_words_and_a_stranger_learns_nothing
 ) -> None:
     house, other = houses
 
-    def row(of: House) -> dict[str, str]:
-        new = str(uuid4())
+    def row(of: House, new: str) -> dict[str, str]:
         key = f"{of.tenant_id}/client/videos/{new}/video.mp4"
         return {"id": new, "tenant_id": str(of.tenant_id), "filename": "one more.mp4", "storage_key": key}
 
@@ -343,10 +342,11 @@ def test_a_member_over_a_limit_is_refused_in_words_and_a_stranger_learns_nothing
         connection.execute("update captionacc.access_tiers set video_limit = 1")
         try:
             with visit(supabase_lite, house.member) as member:
-                refused = member.change("POST", "videos", row(house))
+                new = member.change("POST", "rpc/new_video_id").json()
+                refused = member.change("POST", "videos", row(house, new))
                 assert refused.status_code == 429
                 assert refused.json()["message"] == "the limit of 1 videos is reached"
-                assert member.denied("POST", "videos", row(other))
+                assert member.denied("POST", "videos", row(other, new))
         finally:
             with connection.cursor() as cursor:
                 cursor.executemany("update captionacc.access_tiers set video_limit = %s where id = %s", before)
