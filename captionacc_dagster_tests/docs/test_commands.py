@@ -20,6 +20,7 @@ from tempfile import TemporaryDirectory
 import httpx
 import pytest
 
+from captionacc_dagster.cli.demo_clip import make_demo_clip
 from captionacc_dagster_tests.cli.conftest import command_environment
 from captionacc_dagster_tests.small_clips import make_clip
 
@@ -112,8 +113,9 @@ def repository(folder: Path) -> Path:
         if path.name not in (".venv", ".captionacc", ".git", "output"):
             (folder / path.name).symlink_to(path)
     (folder / ".venv").symlink_to(Path(sys.prefix))
-    for seed, name in enumerate(("talk.mp4", "interview.mkv")):
-        make_clip(folder / name, frames=50, seed=40 + seed, captions=[(5, 45, "Hello there.")])
+    # Long enough for a layout that needs nobody's approval.
+    make_demo_clip(folder / "talk.mp4")
+    make_clip(folder / "interview.mkv", frames=50, seed=41, captions=[(5, 45, "Hello there.")])
     return folder
 
 
@@ -121,8 +123,9 @@ def test_the_readme(repository: Path) -> None:
     process, dagster = _blocks("../README.md", "sh")
     _bash("make --dry-run demo test", repository)
     _bash(process, repository)
-    for name in ("talk.srt", "talk.vtt", "interview.srt", "interview.vtt"):
-        assert "Hello there." in (repository / name).read_text(encoding="utf-8")
+    for name, text in (("talk", "See you tomorrow."), ("interview", "Hello there.")):
+        for suffix in (".srt", ".vtt"):
+            assert text in (repository / f"{name}{suffix}").read_text(encoding="utf-8")
 
     commands = [line.partition("#")[0].strip() for line in dagster.splitlines()]
     assert commands[0] == "dagster dev"
