@@ -87,7 +87,7 @@ HALF_OPEN = {
 def test_half_a_request_is_not_waited_for(port: int, sent: bytes) -> None:
     with socket.create_connection(("127.0.0.1", port)) as connection:
         connection.sendall(sent)
-        assert is_closed_within(connection, 20.0)
+        assert is_closed_within(connection, 5.0)
 
 
 def test_a_trickle_of_headers_is_no_life_sign(port: int) -> None:

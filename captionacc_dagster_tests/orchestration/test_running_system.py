@@ -224,7 +224,9 @@ def test_a_partition_that_was_never_added_is_named(system: System, owned: dict[s
     # Of a video that is not there, in one line; one that is there gets its partition by its request.
     refused = system.command("captionacc_dagster", "retry", unknown)
     assert (refused.returncode, refused.stdout) == (1, "")
-    assert refused.stderr.strip().splitlines() == [f"captionacc: no video {unknown}"]
+    assert refused.stderr.strip().splitlines() == [
+        f"captionacc: no video is named '{unknown}'; `captionacc status` lists all of them"
+    ]
 
 
 @pytest.mark.slow
