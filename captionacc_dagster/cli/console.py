@@ -6,10 +6,10 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
 from signal import SIGINT, Signals
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO, cast
 
 import typer
 from rich.console import Console
@@ -76,6 +76,32 @@ def show_log(verbose: bool) -> None:
     if verbose:
         logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
         logging.getLogger("captionacc_dagster").setLevel(logging.DEBUG)
+
+
+class _WithoutEventLogErrors:
+    """Standard error without what Dagster writes to it when its database refuses an event, such as on a full disk.
+
+    The event's run fails with the same error, which the command reports in one line.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write text, unless it is such a message: Dagster writes each of them whole."""
+        if text.startswith("Exception while writing logger call to event log"):
+            return len(text)
+        return self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def without_event_log_errors() -> Iterator[None]:
+    """Leave out Dagster's own messages about its event log while a run works in this process."""
+    with redirect_stderr(cast("TextIO", _WithoutEventLogErrors(sys.stderr))):
+        yield
 
 
 @contextmanager

@@ -9,7 +9,7 @@ import stat
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -31,6 +31,7 @@ from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.errors import CatalogError
 from captionacc_dagster.catalog.filenames import printable, stored_filename
 from captionacc_dagster.catalog.models import ProcessingRequest, Video, error_details
+from captionacc_dagster.cli.console import without_event_log_errors
 from captionacc_dagster.cli.errors import DiskFull, ProcessError, disk_full_message, is_disk_full
 from captionacc_dagster.cli.languages import unread_message
 from captionacc_dagster.cli.outputs import Outputs, Source, Written
@@ -333,32 +334,36 @@ class LocalPipeline:
         run_id = str(uuid4())
         if request is not None:
             self.catalog.launch_processing_request(request.id, self._claimer, run_id)
-        logging.getLogger("dagster").setLevel(logging.DEBUG if self.verbose else logging.CRITICAL)
+        level = logging.DEBUG if self.verbose else logging.CRITICAL
+        logging.getLogger("dagster").setLevel(level)
         try:
             job = defs.resolve_job_def(flow.value)
             if assets is not None and assets != FLOW_ASSETS[flow]:
                 job = job.get_subset(asset_selection={AssetKey(name) for name in assets})
-            result = job.execute_in_process(
-                instance=self.instance,
-                partition_key=str(video.id),
-                raise_on_error=False,
-                run_id=run_id,
-                # Dagster must not retry what this command, or the next one, does again.
-                tags={COMMAND_TAG: "process", MAX_RETRIES_TAG: "0"},
-                resources={
-                    "catalog": self.catalog,
-                    "store": self.store,
-                    "compute": open_compute(
-                        self.store,
-                        self.catalog,
-                        self.settings,
-                        run_id=run_id,
-                        language=language_of(self.catalog, video.id),
-                    ),
-                    "progress": shown,
-                },
-                run_config={"loggers": {"console": {"config": {"log_level": "DEBUG" if self.verbose else "CRITICAL"}}}},
-            )
+            with nullcontext() if self.verbose else without_event_log_errors():
+                result = job.execute_in_process(
+                    instance=self.instance,
+                    partition_key=str(video.id),
+                    raise_on_error=False,
+                    run_id=run_id,
+                    # Dagster must not retry what this command, or the next one, does again.
+                    tags={COMMAND_TAG: "process", MAX_RETRIES_TAG: "0"},
+                    resources={
+                        "catalog": self.catalog,
+                        "store": self.store,
+                        "compute": open_compute(
+                            self.store,
+                            self.catalog,
+                            self.settings,
+                            run_id=run_id,
+                            language=language_of(self.catalog, video.id),
+                        ),
+                        "progress": shown,
+                    },
+                    run_config={
+                        "loggers": {"console": {"config": {"log_level": "DEBUG" if self.verbose else "CRITICAL"}}}
+                    },
+                )
         except KeyboardInterrupt:
             run = self.instance.get_run_by_id(run_id)
             if run is not None and not run.is_finished:
