@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
@@ -297,10 +298,12 @@ def test_each_part_that_is_killed_runs_again_and_what_should_start_waits(
         restarts = system.log().count("starting it again")
         videos.append(upload(system, clip))
         for process in family:
-            process.suspend()
+            with suppress(psutil.NoSuchProcess):  # a run's process, which has ended
+                process.suspend()
         time.sleep(45)
         for process in family:
-            process.resume()
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
         system.wait_for(system.says_ready, "all parts after the sleep")
         assert system.log().count("starting it again") == restarts
 
