@@ -20,7 +20,7 @@ IMAGES = Path(__file__).parent / "images"
 _WIDTH = 960
 _CHANGE = (190, 204, 206, 220)  # frames around the demo's change of captions without a gap
 _NAMES = 150  # pixels beside the strips
-_INK = 0.4  # what the follower takes for ink
+_STROKE_PROBABILITY = 0.4  # from which the follower takes a pixel for a stroke
 
 Plane = NDArray[np.uint8]
 
@@ -59,20 +59,20 @@ def _inside(box: BBox, regions: list[BBox]) -> bool:
 
 
 def _masks(facts: VideoFacts, region: BBox, line_height: float) -> Plane:
-    """Draw the caption region as it is, and its ink as the network sees it, before and after a change."""
+    """Draw the caption region as it is, and its strokes as the network sees them, before and after a change."""
     from captionacc_dagster.captioning.extents.glyph_mask import stroke_map
     from captionacc_dagster.captioning.video.reader import native_frames
 
     frames = {frame.index: frame.luma(region) for frame in native_frames(facts, end_s=max(_CHANGE) / 25 + 1)}
     before, after = (
-        stroke_map([frames[index] for index in range(start, end, 2)], line_height * facts.height) >= _INK
+        stroke_map([frames[index] for index in range(start, end, 2)], line_height * facts.height) >= _STROKE_PROBABILITY
         for start, end in (_CHANGE[:2], _CHANGE[2:])
     )
     rows = [
         (f"frame {_CHANGE[1]}", np.repeat(frames[_CHANGE[1]][..., None], 3, 2)),
         (f"frame {_CHANGE[2]}", np.repeat(frames[_CHANGE[2]][..., None], 3, 2)),
-        ("ink before", _painted(before, before, before)),
-        ("ink after", _painted(after, after, after)),
+        ("strokes before", _painted(before, before, before)),
+        ("strokes after", _painted(after, after, after)),
         ("gone, came, stayed", _painted(before, after, before & after)),
     ]
     height, width = frames[0].shape

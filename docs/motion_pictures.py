@@ -211,7 +211,11 @@ def _color(caption: Caption) -> tuple[int, int, int]:
 
 
 def _draw_word(
-    draw: ImageDraw.ImageDraw, word: Word, at: Callable[[float], float], y: float, font: ImageFont.FreeTypeFont
+    draw: ImageDraw.ImageDraw,
+    word: Word,
+    at: Callable[[float], float],
+    y: float,
+    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
 ) -> None:
     """Draw a word where it appears, or where it is highlighted."""
     x = at(word.onset_s)

@@ -87,7 +87,7 @@ def delete_video(services: ServicesDependency, owner: OwnerDependency, video: Vi
 
 @router.patch("/videos/{video_id}", summary="Rename a video", responses=_READ)
 def rename_video(services: ServicesDependency, video: VideoDependency, body: RenameVideo) -> VideoView:
-    """Give a video another name; its files and captions stay."""
+    """Rename a video; its files and captions stay."""
     return VideoView.of(services.catalog.update_video_metadata(video.id, {"filename": body.filename}))
 
 

@@ -18,7 +18,7 @@ _DUMP_TIMEOUT_S: Final = 6 * 3600.0
 def upgrade(home: Path) -> Path | None:
     """Copy all databases into a cluster of the newest version, put it in place, and keep the old data.
 
-    An interrupted upgrade leaves the old cluster as it was, and the next one begins anew.
+    An interrupted upgrade leaves the old cluster as it was, and the next one starts over.
 
     Returns:
         The folder that now contains the old data; None if nothing had to be upgraded.

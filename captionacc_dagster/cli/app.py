@@ -293,7 +293,7 @@ def approve(
     video: VideoName,
     crop_region: Region = None,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Do not ask before captions that exist are found anew.")
+        bool, typer.Option("--yes", "-y", help="Find captions again without asking, even if the video has some.")
     ] = False,
 ) -> None:
     """Approve a video's layout, as found or with your own region, so that its captions are found."""

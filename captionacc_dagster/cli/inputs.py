@@ -12,7 +12,7 @@ from typing import BinaryIO
 from captionacc_dagster.captioning.files.subtitles import FORMATS
 
 STANDARD_INPUT = "-"
-# What lies beside videos and is no video. A pattern such as videos/* also names these, and what this program wrote.
+# Files beside videos that are not videos. A pattern such as videos/* also names these, and what this program wrote.
 COMPANIONS = frozenset(
     {f".{kind}" for kind in FORMATS}
     | {".ssa", ".sub", ".idx", ".smi", ".sup", ".ttml", ".sbv", ".lrc"}
@@ -67,7 +67,7 @@ class VideoFile:
 
     Attributes:
         path: as the person wrote it.
-        subfolder: where it lies below the folder that was named; subtitles in another folder mirror it.
+        subfolder: its folder below the one that was named; subtitles in another folder mirror it.
     """
 
     path: Path

@@ -93,7 +93,7 @@ class Outputs:
     def _free_stem(
         self, ledger: sqlite3.Connection, source: Source, folder: Path, stem: str, new: Mapping[str, bytes]
     ) -> tuple[str, tuple[Path, ...]]:
-        """Return the first stem under which nothing foreign would be replaced, and the files that stand in the way."""
+        """Return the first stem that replaces no foreign file, and the files that block the stems before it."""
         while len(os.fsencode(stem)) > _LONGEST_STEM_BYTES:
             stem = stem[:-1]
         kept: tuple[Path, ...] = ()

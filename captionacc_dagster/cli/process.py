@@ -429,7 +429,7 @@ class LocalPipeline:
 
 @contextmanager
 def _part_of(file: Path, span_s: Span | None) -> Iterator[Part | None]:
-    """Give the part of a file in a file of its own; None for the whole file.
+    """Yield the part of a file as a file of its own; None for the whole file.
 
     Raises:
         ProcessError: the file cannot be read or cut.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import abstractmethod
 from logging import Logger
 from types import TracebackType
 
@@ -42,9 +43,9 @@ class ShownProgress(ProgressReporter):
         """Return the callback that shows the progress; ignores the logger."""
         return self.report
 
+    @abstractmethod
     def report(self, stage: str, done: int, total: int) -> None:
         """Note that ``done`` of ``total`` units of a stage are done; total 0 while unknown."""
-        raise NotImplementedError
 
 
 def show_progress(console: Console, name: str) -> ShownProgress:

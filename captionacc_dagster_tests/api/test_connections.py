@@ -33,7 +33,7 @@ LIMITS = ConnectionLimits(per_client=40, in_all=2000, header_s=0.6, write_s=0.6,
 
 @contextlib.contextmanager
 def serving(config: uvicorn.Config) -> Iterator[int]:
-    """Serve in a thread; give the port."""
+    """Serve in a thread and yield the port."""
     server = uvicorn.Server(config)
     listening = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=server.run, args=([listening],), daemon=True)
@@ -206,7 +206,7 @@ def _status(port: int, path: str, headers: list[tuple[str, str]]) -> int:
 
 @contextlib.contextmanager
 def silent_proxy(target: int) -> Iterator[int]:
-    """Hand on every connection, with Host as nginx sets it by default; give the port."""
+    """Hand on every connection, with Host as nginx sets it by default, and yield the port."""
     listening = socket.create_server(("127.0.0.1", 0))
 
     def hand_on(visitor: socket.socket) -> None:

@@ -161,7 +161,7 @@ class PageServer:
     clip: Path
 
     def sign_in(self, page: Page, person: Person | None = None) -> None:
-        """Give the browser the session of a person."""
+        """Sign the browser in as a person."""
         port = urlsplit(self.url).port
         token = (person or self.person).token
         page.context.add_cookies([{"name": f"captionacc_session_{port}", "value": token, "url": self.url}])

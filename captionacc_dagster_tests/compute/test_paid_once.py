@@ -325,12 +325,12 @@ def line(ledger_url: str) -> Iterator[Line]:
         yield line
 
 
-@pytest.mark.parametrize("when", ["the id is to be recorded", "the call is polled"])
+@pytest.mark.parametrize("when", ["the id is being recorded", "the call is polled"])
 def test_a_catalog_that_is_away_does_not_disturb_the_call(
     modal_server: ModalServer, store: ObjectStore, video: StoredVideo, ledger: PostgresCatalog, line: Line, when: str
 ) -> None:
     modal_server.always(Outcome("reply", reply_with(extract_result), after_s=3.0))
-    request = "FunctionMap" if when == "the id is to be recorded" else "FunctionGetOutputs"
+    request = "FunctionMap" if when == "the id is being recorded" else "FunctionGetOutputs"
 
     def cut_and_restore() -> None:
         wait_until(lambda: modal_server.count(request) > 0)

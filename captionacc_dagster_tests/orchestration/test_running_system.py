@@ -80,7 +80,7 @@ class System:
     def wait_for(self, condition: Callable[[], Any], what: str, seconds: float = PATIENCE_S) -> Any:
         deadline = time.monotonic() + seconds
         while not (answer := condition()):
-            assert time.monotonic() < deadline, f"waited in vain for {what}\n{self.log()[-3000:]}"
+            assert time.monotonic() < deadline, f"timed out waiting for {what}\n{self.log()[-3000:]}"
             assert self.process.poll() is None, self.log()[-3000:]
             time.sleep(0.3)
         return answer

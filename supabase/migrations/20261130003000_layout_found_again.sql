@@ -16,7 +16,7 @@ end $$;
 comment on function captionacc.withdraw_layout_approval is
     'Withdraws an automatic approval, because another layout was found.';
 
--- As before, but for one thing: a video that is active has its layout, so the request for it, which stays open until its
+-- As before, with one exception: a video that is active has its layout, so the request for it, which stays open until its
 -- run has ended, is not in the way.
 create or replace function captionacc.approve_layout(p_video_id uuid, p_request_key text, p_crop_left double precision,
     p_crop_top double precision, p_crop_right double precision, p_crop_bottom double precision,

@@ -49,7 +49,7 @@ class Reading:
         confidence: the recognizer's, 0..1.
         recognitions: how many line images were recognized for it.
         script: of the text or, if there are any, of the lines that no engine reads (ISO 15924); None: not known.
-        lang: of the text (BCP 47) where its letters tell it; None: not known.
+        lang: of the text (BCP 47), if its letters reveal it; None: not known.
         is_unread: a line of it is text in a script that the engine does not read.
         waiting: its lines, if the script of one of them depends on the other captions of the track.
         lines: those of ``text`` with the places of their words; empty for columns.

@@ -213,7 +213,7 @@ def _is_highlight(before: Step, after: Step, line_px: float) -> bool:
         differ, same = _compared_words(line, other)
         differing += differ
         kept += same
-    if not differing:  # but for spaces, or dimmed lines
+    if not differing:  # except for spaces, or dimmed lines
         return True
     if not kept or any(abs(box[0] - other[0]) > line_px for box, other in kept):
         return False

@@ -370,7 +370,7 @@ def own_strokes(
 ) -> Mask:
     """Return the strokes of a text without those of the picture behind: letters of other styles, edges of areas.
 
-    Part of a text may have a color of its own. It stands on the line beside the rest, or at a line's place alone.
+    Part of a text may have a color of its own: words on the same line as the rest, or a line of its own.
 
     Args:
         model: of the frames.

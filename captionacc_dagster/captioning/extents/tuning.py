@@ -115,7 +115,7 @@ class ExtentTuning:
     line_slack: float = tuned(
         0.15,
         "line heights",
-        "A word in another color has its baseline this near that of the line it stands on.",
+        "A word in another color has its baseline this near that of its line.",
         seen_by="test_letters_behind_a_caption_are_not_read_with_it",
     )
     lowest_body: float = tuned(

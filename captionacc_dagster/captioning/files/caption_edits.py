@@ -275,7 +275,7 @@ class CaptionEditor:
         return [self.delete(row.id) for row in [self.get(number) for number in numbers]]
 
     def replace(self, texts: Mapping[int, str]) -> list[StoredCaption]:
-        """Give captions new texts, as one edit, and return them.
+        """Set the texts of captions, as one edit, and return the captions.
 
         Raises:
             CaptionNotFound: one does not exist; then none is changed.

@@ -57,21 +57,27 @@ class Part:
                         end_s=min(end, self.end_s),
                         start_frame=max(caption.start_frame + self.offset_frames, self.start_frame),
                         end_frame=min(caption.end_frame + self.offset_frames, self.end_frame),
-                        words=tuple(self._word(word) for word in caption.words),
+                        words=tuple(map(self._word, caption.words)),
                     )
                 )
         return moved
 
     def _word(self, word: Word) -> Word:
-        lit = word.highlight_start_s, word.highlight_end_s
-        start, end = (None if time is None else time + self.offset_s for time in lit)
+        """Return a word with its times within the part; a highlight outside of it is none."""
+        lit = None
+        if word.highlight_start_s is not None and word.highlight_end_s is not None:
+            lit = self._within(word.highlight_start_s), self._within(word.highlight_end_s)
+        start, end = lit if lit is not None and lit[0] < lit[1] else (None, None)
         return replace(
             word,
-            start_s=word.start_s + self.offset_s,
-            end_s=word.end_s + self.offset_s,
+            start_s=self._within(word.start_s),
+            end_s=self._within(word.end_s),
             highlight_start_s=start,
             highlight_end_s=end,
         )
+
+    def _within(self, time_s: float) -> float:
+        return min(max(time_s + self.offset_s, self.start_s), self.end_s)
 
 
 def cut_part(path: Path, start_s: float | None, end_s: float | None, folder: Path) -> Part:
@@ -83,7 +89,7 @@ def cut_part(path: Path, start_s: float | None, end_s: float | None, folder: Pat
         folder: where the file is written.
 
     Raises:
-        VideoError: not a video, the part lies behind its end, or its format does not allow cutting.
+        VideoError: not a video, the part begins after its end, or its format does not allow cutting.
     """
     import av
     from av.error import FFmpegError

@@ -117,11 +117,11 @@ PAGES = (
 )
 
 
-def page(text: str, *, paper: int, ink: str, size: int) -> np.ndarray:
+def page(text: str, *, paper: int, fill: str, size: int) -> np.ndarray:
     """Return a screen full of lines of text."""
     picture = np.full((HEIGHT, WIDTH, 3), paper, np.uint8)
     for top in (0.32, 0.6, 0.88):
-        write_text(picture, text, (0.5, top), size, fill=ink, outline=0)
+        write_text(picture, text, (0.5, top), size, fill=fill, outline=0)
     return picture
 
 
@@ -131,7 +131,7 @@ def test_text_behind_a_caption_does_not_split_it(tmp_path: Path, engine: OcrEngi
         Event(80, 124, "Bring me some milk"),
         Event(124, 168, "Bring me some silk"),
     ]
-    pages = [page(text, paper=30, ink="#8c8c8c", size=15) for text in PAGES]
+    pages = [page(text, paper=30, fill="#8c8c8c", size=15) for text in PAGES]
     layout = captioned(tmp_path / "clip.mp4", events, 168, background=lambda frame: pages[frame // 17 % 4].copy())
     assert_found(tmp_path / "clip.mp4", layout, engine, events)
 
@@ -142,7 +142,7 @@ def test_letters_behind_a_caption_are_not_read_with_it(tmp_path: Path, engine: O
         Event(70, 120, "When it gets cold"),
         Event(120, 168, "we stay at home"),
     ]
-    pages = [page(text, paper=250, ink="#202020", size=13) for text in PAGES]
+    pages = [page(text, paper=250, fill="#202020", size=13) for text in PAGES]
 
     def boxed(frame: int) -> np.ndarray:
         picture = pages[frame // 29 % 4].copy()

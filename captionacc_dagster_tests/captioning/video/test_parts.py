@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from captionacc_dagster.captioning.captions import Caption
+from captionacc_dagster.captioning.captions import Caption, Word
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.video.containers import VideoError
 from captionacc_dagster.captioning.video.parts import cut_part
@@ -83,6 +83,15 @@ def test_captions_are_moved_and_cut_at_the_ends(tmp_path: Path) -> None:
     after = replace(caption, start_s=2.6, end_s=2.8, start_frame=65, end_frame=70)
     moved = [(c.start_s, c.end_s, c.start_frame, c.end_frame) for c in part.in_whole([caption, before, late, after])]
     assert moved == [(3.0, 3.4, 75, 85), (4.4, 5.0, 110, 125)]
+
+    def timed(text: str, start_s: float, *lit: float) -> Word:
+        highlight = dict(zip(("highlight_start_s", "highlight_end_s"), lit, strict=False))
+        return Word(text=text, start_s=start_s, end_s=1.0, bbox=caption.bbox, **highlight)
+
+    words = (timed("a", 0.2, 0.2, 0.5), timed("b", 0.2, 0.5, 1.0), timed("c", 0.8))
+    (spoken,) = part.in_whole([replace(caption, words=words)])
+    times = [(w.start_s, w.end_s, w.highlight_start_s, w.highlight_end_s) for w in spoken.words]
+    assert times == [(3.0, 3.4, None, None), (3.0, 3.4, 3.0, 3.4), (3.2, 3.4, None, None)]
 
 
 def test_a_part_behind_the_end_is_refused(tmp_path: Path) -> None:
