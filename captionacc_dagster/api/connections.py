@@ -19,6 +19,7 @@ class ConnectionLimits:
     Attributes:
         per_client: open connections of one address; trusted proxies have no limit, because many clients share theirs.
         in_all: open connections of all addresses.
+        idle_s: how long a connection may wait between two requests, or with an unread rest of one, seconds.
         header_s: from the connection, or the first byte of a further request, to the end of the headers, seconds.
         write_s: how long a client may read nothing of an answer, seconds.
         look_s: between two checks of a connection, seconds.
@@ -26,6 +27,7 @@ class ConnectionLimits:
 
     per_client: int = 200
     in_all: int = 2000
+    idle_s: int = 5
     header_s: float = 10.0
     write_s: float = 30.0
     look_s: float = 1.0

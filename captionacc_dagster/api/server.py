@@ -30,6 +30,7 @@ def server_config(
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        timeout_keep_alive=limits.idle_s,
         timeout_graceful_shutdown=FINISH_SECONDS,
     )
 

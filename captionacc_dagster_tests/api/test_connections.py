@@ -28,7 +28,7 @@ from captionacc_dagster_tests.api.world import WEBHOOK_HEADERS
 
 pytestmark = [pytest.mark.integration, pytest.mark.security]
 
-LIMITS = ConnectionLimits(per_client=40, in_all=2000, header_s=0.6, write_s=0.6, look_s=0.1)
+LIMITS = ConnectionLimits(per_client=40, in_all=2000, idle_s=1, header_s=0.6, write_s=0.6, look_s=0.1)
 
 
 @contextlib.contextmanager
