@@ -25,6 +25,7 @@ from rich.table import Table
 
 from captionacc_dagster.backends import language_of, open_catalog, open_compute, open_store
 from captionacc_dagster.captioning.captions import Caption, Cue, clock
+from captionacc_dagster.captioning.files import captions_database
 from captionacc_dagster.captioning.files.subtitles import FORMATS, Format, SubtitleOptions
 from captionacc_dagster.captioning.geometry import CropRegion
 from captionacc_dagster.catalog.base import Catalog
@@ -184,6 +185,8 @@ class LocalPipeline:
 
     def _make(self, video: Video, shown: ShownProgress, crop_region: CropRegion | None, *, again: bool) -> Video:
         """Run what is not done yet, and return the video's row afterward."""
+        if again:
+            self._say_what_stays(video)
         if again or video.status != "active" or not self._has_layout(video):
             request = self._take_over(video, Flow.VIDEO_INITIAL_PROCESSING)
             video = self._run(video, Flow.VIDEO_INITIAL_PROCESSING, shown, request)
@@ -197,6 +200,21 @@ class LocalPipeline:
                 request = self.catalog.approve_layout(video.id, region, approval="automatic", claimer=self._claimer)
             video = self._run(video, Flow.CROP_AND_INFER, shown, request, missing)
         return video
+
+    def _say_what_stays(self, video: Video) -> None:
+        """Say which captions of a person are not found again; nothing if there are none."""
+        if not self.store.file_exists(video_keys(video).captions_db):
+            return
+        with TemporaryDirectory() as folder:
+            persons, others = captions_database.count_rows(download_captions(self.store, video, Path(folder)))
+        if persons:
+            self.errors.print(
+                f"{printable(video.filename)}: what a person confirmed or typed stays ({persons} captions); "
+                f"{others} others are found again",
+                markup=False,
+                highlight=False,
+                soft_wrap=True,
+            )
 
     def upload(self, file: Path, *, language: str | None = None) -> Video:
         """Add a file's row, object, and partition; a process that watches the outbox processes it.

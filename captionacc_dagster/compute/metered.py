@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from uuid import uuid4
 
 from captionacc_dagster.captioning.captions import Progress
 from captionacc_dagster.compute.base import CallLedger, ComputeBackend, QuotaExceeded
@@ -119,7 +119,7 @@ class MeteredCompute(ComputeBackend):
             yield progress
             return
         row = self._ledger.record_compute_call(
-            f"{APP_NAME}:{uuid4()}",
+            secrets.token_hex(32),  # a key of its own: local work is never shared, and reconciling checks the form
             video_id,
             app_name=APP_NAME,
             function_name=function,

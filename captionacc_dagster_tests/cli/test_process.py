@@ -75,6 +75,21 @@ class TestOneFile:
         assert one == (tmp_path / "two" / "news.srt").read_bytes() == (tmp_path / "three" / "news.srt").read_bytes()
         assert Counter(run("status").stdout.split())["news.mp4"] == 1
 
+    def test_again_says_what_of_a_persons_stays(self, run: Run, clip: Path, home: Path, tmp_path: Path) -> None:
+        mine = make_clip(tmp_path / "mine.mp4", frames=50, seed=33, captions=[(5, 45, "Hello.")])
+        assert run("process", mine).returncode == 0
+        with open_catalog(EmbeddedPostgres(home)) as catalog:
+            [video] = catalog.list_videos(filename="mine.mp4").items
+        store = LocalObjectStore(home / "objects")
+        database = download_captions(store, video, tmp_path)
+        with closing(sqlite3.connect(database)) as connection, connection:
+            connection.execute("UPDATE captions SET text = 'Hello, you.'")
+        publish_captions(store, video, database)
+        result = run("process", mine, "--again")
+        assert result.returncode == 0, result.stderr
+        assert "mine.mp4: what a person confirmed or typed stays (1 captions)" in result.stderr
+        assert "Hello, you." in (tmp_path / "mine.srt").read_text(encoding="utf-8")
+
     def test_the_list_fits_80_columns_and_breaks_no_word(self, run: Run, home: Path, tmp_path: Path) -> None:
         reason = "the reason why nothing could be made of this file, in many words that take more than one line"
         with open_catalog(EmbeddedPostgres(home)) as catalog:

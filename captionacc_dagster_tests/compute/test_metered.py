@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import UUID, uuid4
@@ -16,6 +17,7 @@ from captionacc_dagster.catalog.models import LOCAL_TENANT_ID
 from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.compute.base import BadInput, QuotaExceeded
 from captionacc_dagster.compute.metered import MeteredCompute
+from captionacc_dagster.compute.modal_backend import reconcile
 from captionacc_dagster.settings import Settings
 from captionacc_dagster.storage.keys import VideoKeys
 from captionacc_dagster.storage.local import LocalObjectStore
@@ -106,3 +108,15 @@ def test_without_a_limit_nothing_is_recorded(ledger: PostgresCatalog, store: Loc
     keys = add_video(ledger, store, LOCAL_TENANT_ID)
     assert extract(compute(store, ledger), keys) == 1
     assert ledger.list_compute_calls(video_id=keys.video_id).items == ()
+
+
+def test_what_a_killed_process_reserved_is_given_back(
+    ledger: PostgresCatalog, store: LocalObjectStore, catalog_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = add_video(ledger, store, tenant(ledger, catalog_url, processing_minutes_limit=100))
+    with monkeypatch.context() as killed:
+        killed.setattr(ledger, "end_compute_call", lambda *args, **kwargs: None)
+        extract(compute(store, ledger), keys)
+    assert ledger.get_tenant_quota(keys.tenant_id).processing_minutes_used > 0
+    reconcile(ledger, store, unseen_for=timedelta(0), limit=500)
+    assert ledger.get_tenant_quota(keys.tenant_id).processing_minutes_used == 0

@@ -103,6 +103,7 @@ class StoredCaption:
         return BBox(self.bbox_left, self.bbox_top, self.bbox_right, self.bbox_bottom)
 
 
+_OF_A_PERSON = "caption_frame_extents_state <> 'predicted' OR text IS NOT NULL"
 _COLUMNS = tuple(field.name for field in fields(StoredCaption))
 
 
@@ -152,8 +153,7 @@ def merge_captions(
         with open_database(previous):
             shutil.copyfile(previous, part)
         with change_database(part) as connection:
-            # A row is a person's if its extents are confirmed or its text is typed.
-            connection.execute("DELETE FROM captions WHERE caption_frame_extents_state = 'predicted' AND text IS NULL")
+            connection.execute(f"DELETE FROM captions WHERE NOT ({_OF_A_PERSON})")  # noqa: S608
             connection.execute("DELETE FROM warnings")
             kept = connection.execute("SELECT start_ms, end_ms, track FROM captions").fetchall()
             free = [caption for caption in found if not any(_in_place_of(caption, *row) for row in kept)]
@@ -162,6 +162,19 @@ def merge_captions(
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def count_rows(path: Path) -> tuple[int, int]:
+    """Return how many rows a person confirmed or typed, and how many others there are.
+
+    Raises:
+        DatabaseError: not a captions database.
+    """
+    with open_database(path) as connection:
+        [[persons, total]] = connection.execute(
+            f"SELECT count(*) FILTER (WHERE {_OF_A_PERSON}), count(*) FROM captions"  # noqa: S608
+        )
+        return persons, total - persons
 
 
 def _in_place_of(caption: Caption, start_ms: int, end_ms: int, track: str) -> bool:
