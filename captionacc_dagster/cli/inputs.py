@@ -58,7 +58,7 @@ VIDEOS = frozenset(
         ".y4m",
     ]
 )
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_URL = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 @dataclass(frozen=True)

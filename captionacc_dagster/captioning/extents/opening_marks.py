@@ -28,9 +28,12 @@ _FREQUENT_WORDS = {
 }
 _WORD = re.compile(r"[^\W\d_]+")
 _CAPITAL = "[A-ZÁÉÍÓÚÜÑ]"
-# A new sentence starts with a capital, which a misread mark may precede, after the end of another one.
-_NEXT_SENTENCE = re.compile(rf"""[.!?…]+["'»”)]*\s+(?=[\W\d_]*(?:[ijl] ?)?{_CAPITAL})""")
-_EXCLAMATION = re.compile(r"""![.!?…]*["'»”)]*\s*$""")
+# A new sentence starts with a capital, which a misread mark may precede, after the end of another one. All that is
+# between the last letter of the one and the first of the other is one gap, so that no text is looked through twice.
+_GAP = re.compile(rf"(?<![\W\d_])[\W\d_]++(?=(?:[ijl] ?)?{_CAPITAL})")
+_SENTENCE_ENDS = ".!?…"
+_CLOSING = "\"'»”)"
+_END = re.compile(rf"(?<=[{_SENTENCE_ENDS}])[{_CLOSING}]*\s++")
 # What comes before the mark, the mark read as another character, and what comes after it.
 _OPENING = re.compile(rf"""([\s\-–—"'«“(♪♫]*)(?:[iIlj1|!] ?(?={_CAPITAL}[a-záéíóúüñ]))?(.*)""", re.DOTALL)
 
@@ -56,12 +59,14 @@ def is_spanish(texts: Sequence[str]) -> bool:
 
 
 def _sentences(text: str) -> list[str]:
-    starts = [0, *(match.end() for match in _NEXT_SENTENCE.finditer(text)), len(text)]
+    ends = (end.end() for gap in _GAP.finditer(text) for end in _END.finditer(text, gap.start(), gap.end()))
+    starts = [0, *ends, len(text)]
     return [text[start:end] for start, end in itertools.pairwise(starts)]
 
 
 def _with_opening_mark(sentence: str) -> str:
-    if not _EXCLAMATION.search(sentence) or "¡" in sentence or "¿" in sentence:
+    closed = sentence.rstrip().rstrip(_CLOSING)
+    if "!" not in closed[len(closed.rstrip(_SENTENCE_ENDS)) :] or "¡" in sentence or "¿" in sentence:
         return sentence
     match = _OPENING.fullmatch(sentence)
     assert match is not None, "every part of the pattern may be empty"

@@ -367,13 +367,15 @@ def _format_srt(cues: Sequence[AnyCue]) -> str:
     return "\n".join(blocks)
 
 
-_STAMP = r"(?:(\d+):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})"
-_TIMING = re.compile(rf"\s*{_STAMP}\s*-->\s*{_STAMP}(?:\s.*)?$")
-_SRT_TAGS = re.compile(r"</?(?:i|b|u|s)>|</?font[^>]*>|\{\\[^}]*\}", re.IGNORECASE)
+# The patterns of this module take time linear in the text, whatever a file contains (tests: test_patterns.py).
+_STAMP = r"(?:(\d{1,6}):)?(\d{1,2}):(\d{1,2})[,.](\d{1,3})"
+_ASS_STAMP = re.compile(_STAMP)
+_TIMING = re.compile(rf"{_STAMP}\s*-->\s*{_STAMP}(?:\s.*)?")
+_SRT_TAGS = re.compile(r"</?(?:i|b|u|s)>|</?font[^<>]*>|\{\\[^{}]*\}", re.IGNORECASE)
 
 
 def _timing(line: str, name: str, number: int) -> tuple[float, float]:
-    found = _TIMING.match(line)
+    found = _TIMING.fullmatch(line.strip())
     if found is None:
         raise SubtitleError(f"{name}:{number}: expected a time like 00:00:01,000 --> 00:00:02,000, got {line!r}")
     parts = found.groups()
@@ -482,7 +484,7 @@ def _vtt_settings(place: _Place, base: str) -> str:
     return settings
 
 
-_VTT_TAG = re.compile(r"<[^>]*>")
+_VTT_TAG = re.compile(r"<[^>]*(>|\Z)")
 
 
 def _parse_vtt(lines: list[str], name: str) -> Iterator[Cue]:
@@ -504,7 +506,8 @@ def _vtt_block(lines: list[str], begin: int, end: int, name: str) -> Iterator[Cu
     if timing >= end:
         raise SubtitleError(f"{name}:{begin + 1}: expected a cue, got {lines[begin][:60]!r}")
     start_s, end_s = _timing(lines[timing], name, timing + 1)
-    text = html.unescape(_VTT_TAG.sub("", "\n".join(lines[timing + 1 : end])))
+    tagged = "\n".join(lines[timing + 1 : end])
+    text = html.unescape(_VTT_TAG.sub(lambda found: "" if found[1] else found[0], tagged))
     yield Cue(start_s=start_s, end_s=end_s, text="\n".join(text_lines(text)))
 
 
@@ -591,12 +594,21 @@ def _ass_escape(line: str) -> str:
     return line.replace("\\", "\\\u2060").replace("{", r"\{").replace("}", r"\}")
 
 
-_ASS_TOKEN = re.compile(r"\\\u2060|\\[{}]|\{[^}]*\}|\\[Nnh]")
+_ASS_ESCAPES = {"\\\u2060": "\\", r"\{": "{", r"\}": "}", r"\N": "\n", r"\n": "\n", r"\h": " "}
+_ASS_ESCAPE = re.compile(r"\\[\u2060{}Nnh]")
+_ASS_TOKEN = re.compile(rf"{_ASS_ESCAPE.pattern}|\{{[^}}]*(\}}|\Z)")
+_ASS_DRAWING = re.compile(r"\{[^{}]*\\p[1-9]")
 
 
 def _ass_unescape(text: str) -> str:
-    known = {"\\\u2060": "\\", r"\{": "{", r"\}": "}", r"\N": "\n", r"\n": "\n", r"\h": " "}
-    return _ASS_TOKEN.sub(lambda found: known.get(found.group(), ""), text)
+    """Return a text without override blocks; a brace that nothing closes is text."""
+
+    def plain(found: re.Match[str]) -> str:
+        if found[0][0] == "\\":
+            return _ASS_ESCAPES[found[0]]
+        return "" if found[1] else _ASS_ESCAPE.sub(lambda escape: _ASS_ESCAPES[escape[0]], found[0])
+
+    return _ASS_TOKEN.sub(plain, text)
 
 
 def _parse_ass(lines: list[str], name: str) -> Iterator[Cue]:
@@ -624,13 +636,13 @@ def _ass_dialogue(line: str, columns: list[str], name: str, number: int) -> Cue 
         raise SubtitleError(f"{name}:{number}: a Dialogue needs {len(columns)} fields, got {len(values)}")
     times = []
     for field in ("start", "end"):
-        found = re.fullmatch(_STAMP, values[field].strip())
+        found = _ASS_STAMP.fullmatch(values[field].strip())
         if found is None:
             raise SubtitleError(f"{name}:{number}: expected a time like 0:00:01.00, got {values[field].strip()!r}")
         times.append(_seconds(found.groups()))
     if times[1] < times[0]:
         raise SubtitleError(f"{name}:{number}: ends before it starts")
-    if re.search(r"\{[^}]*\\p[1-9]", values["text"]):
+    if _ASS_DRAWING.search(values["text"]):
         return None  # a vector drawing, not text
     return Cue(start_s=times[0], end_s=times[1], text="\n".join(text_lines(_ass_unescape(values["text"]))))
 

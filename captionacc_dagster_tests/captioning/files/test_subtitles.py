@@ -351,6 +351,13 @@ def test_webvtt_of_other_programs_is_read():
     assert parse_subtitles(text, "vtt") == [Cue(start_s=62.5, end_s=63.0, text="Tom & Jerry")]
 
 
+def test_what_nothing_closes_is_text():
+    text = "WEBVTT\n\n00:01.000 --> 00:02.000\n<b>1</b> < 2 & <3\n"
+    assert [cue.text for cue in parse_subtitles(text, "vtt")] == ["1 < 2 & <3"]
+    text = "[Events]\nFormat: Start, End, Text\nDialogue: 0:00:01.00,0:00:02.00,{\\i1}a{b\\Nc\n"
+    assert [cue.text for cue in parse_subtitles(text, "ass")] == ["a{b\nc"]
+
+
 def test_ass_of_other_programs_is_read():
     text = (
         "[Script Info]\n; comment\n[Events]\nFormat: Start, End, Style, Text\n"
@@ -367,6 +374,7 @@ def test_ass_of_other_programs_is_read():
         ("a.srt", "hello\n", r"a\.srt:1: expected a numbered cue, got 'hello'"),
         ("a.srt", "1\n00:00:01 --> 00:00:02,000\nx\n", r"a\.srt:2: expected a time"),
         ("a.srt", "\n1\n00:00:03,000 --> 00:00:02,000\nx\n", r"a\.srt:3: ends before it starts"),
+        ("a.srt", f"1\n{'9' * 5000}:00:03,000 --> 00:00:02,000\nx\n", r"a\.srt:2: expected a time"),
         ("a.vtt", "1\n", r"a\.vtt:1: a WebVTT file begins with WEBVTT"),
         ("a.vtt", "WEBVTT\n\nid\nno time\n", r"a\.vtt:4: expected a time"),
         ("a.vtt", "WEBVTT\n\nalone\n", r"a\.vtt:3: expected a cue"),
