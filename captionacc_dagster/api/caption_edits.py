@@ -45,7 +45,12 @@ from captionacc_dagster.captioning.files.caption_edits import (
 from captionacc_dagster.captioning.files.captions_database import StoredCaption, read_captions
 from captionacc_dagster.captioning.files.edit_journal import Direction, read_steps
 from captionacc_dagster.catalog.models import Video
-from captionacc_dagster.orchestration.subtitle_files import download_captions, publish_captions, publish_subtitles
+from captionacc_dagster.orchestration.subtitle_files import (
+    caption_counts,
+    download_captions,
+    publish_captions,
+    publish_subtitles,
+)
 from captionacc_dagster.storage.errors import ObjectNotFound
 
 router = APIRouter(prefix="/videos/{video_id}", tags=["captions"])
@@ -298,9 +303,9 @@ def _step(
 
 
 def _record(services: Services, video: Video, rows: Sequence[StoredCaption], *, open_text: bool) -> None:
-    count = sum(row.caption_frame_extents_state != "gap" for row in rows)
-    if count != video.caption_count:
-        services.catalog.update_video_metadata(video.id, {"caption_count": count})
+    counts = caption_counts(rows)
+    if counts != {name: getattr(video, name) for name in counts}:
+        services.catalog.update_video_metadata(video.id, counts)
     if open_text and video.text_status == "done":
         services.catalog.update_video_status(video.id, text_status="review")
 

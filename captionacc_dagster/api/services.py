@@ -15,6 +15,7 @@ from captionacc_dagster.api.dagster_client import DagsterAway, DagsterClient
 from captionacc_dagster.api.launcher import Launcher
 from captionacc_dagster.api.local_access import LOCAL_ISSUER, local_secret
 from captionacc_dagster.api.native_frames import NativeFrames
+from captionacc_dagster.api.queue_places import QueuePlaces
 from captionacc_dagster.api.rate_limits import RateLimits
 from captionacc_dagster.api.tokens import PublishedKeys, TokenVerifier
 from captionacc_dagster.backends import open_catalog, open_store
@@ -42,6 +43,7 @@ class Services:
         self.dagster = DagsterClient(settings.dagster_url)
         self.launcher = Launcher(lambda: self.catalog, self.dagster)
         self.frames = NativeFrames(lambda: self.store)
+        self.queue = QueuePlaces(lambda: self.instance)
         self._opening = threading.Lock()
         self._catalog: Catalog | None = None
         self._store: ObjectStore | None = None
@@ -76,7 +78,7 @@ class Services:
 
     @property
     def instance(self) -> DagsterInstance:
-        """Dagster's storage, read only for the figures of the queue, which the webserver does not offer.
+        """Dagster's storage, read only for the queue, which the webserver does not offer in its order.
 
         Raises:
             DagsterAway: ``DAGSTER_HOME`` is not set, and this is not the embedded system.

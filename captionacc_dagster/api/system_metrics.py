@@ -6,20 +6,18 @@ So every API process returns the same numbers, and a restart loses none.
 from __future__ import annotations
 
 import itertools
-import logging
-import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, wait
+from concurrent.futures import wait
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Generic, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
+from captionacc_dagster.api.sources import Source
 from captionacc_dagster.catalog.models import (
     CatalogMetrics,
     ComputeState,
@@ -35,13 +33,7 @@ from captionacc_dagster.orchestration.flows import Flow
 from captionacc_dagster.orchestration.queue_figures import QueueFigures, RunState
 from captionacc_dagster.orchestration.run_figures import DURATION_BUCKETS_S
 
-_log = logging.getLogger(__name__)
-
-T = TypeVar("T")
-
 PREFIX = "captionacc_"
-# An answer is reused for this long, so that many scrapes cost one query.
-KEEP_SECONDS = 5.0
 # Prometheus waits ten seconds by default; a part that has not answered by this time counts as unavailable.
 ANSWER_SECONDS = 6.0
 
@@ -102,36 +94,6 @@ COUNTED: tuple[Counted, ...] = (
 )  # fmt: skip
 
 
-class MetricSource(Generic[T]):
-    """A part of the system that is queried for metrics by one thread at a time and not too often."""
-
-    def __init__(self, name: str, ask: Callable[[], T], clock: Callable[[], float] = time.monotonic) -> None:
-        self.name = name
-        self._ask = ask
-        self._clock = clock
-        self._asking = threading.Lock()
-        self._asked_at = float("-inf")
-        self._answer: Future[T] | None = None
-
-    def answer(self) -> Future[T]:
-        """Return the latest answer if it is recent, or a new one in progress."""
-        with self._asking:
-            # While a query hangs, no second one is started.
-            if self._answer is None or (self._answer.done() and self._clock() - self._asked_at >= KEEP_SECONDS):
-                self._answer, self._asked_at = Future(), self._clock()
-                threading.Thread(
-                    target=self._look, args=(self._answer,), name=f"metrics-{self.name}", daemon=True
-                ).start()
-            return self._answer
-
-    def _look(self, answer: Future[T]) -> None:
-        try:
-            answer.set_result(self._ask())
-        except Exception as error:  # noqa: BLE001 - any error means that this part is unavailable
-            _log.warning("metrics: %s does not answer: %s", self.name, error)
-            answer.set_exception(error)
-
-
 class SystemCollector(Collector):
     """Queries the parts at each scrape; an unavailable part is shown as down and its metrics are missing."""
 
@@ -141,9 +103,9 @@ class SystemCollector(Collector):
         queue: Callable[[], QueueFigures],
         others: Mapping[str, Callable[[], None]],
     ) -> None:
-        self._catalog = MetricSource("catalog", catalog)
-        self._queue = MetricSource("dagster", queue)
-        self._others = [MetricSource(name, ask) for name, ask in others.items()]
+        self._catalog = Source("catalog", catalog)
+        self._queue = Source("dagster", queue)
+        self._others = [Source(name, ask) for name, ask in others.items()]
 
     def describe(self) -> Iterable[Metric]:
         """Return nothing, so that registering queries no part."""
@@ -151,7 +113,7 @@ class SystemCollector(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """Query all parts at once, wait a bounded time, and yield the available metrics."""
-        parts: list[MetricSource[Any]] = [self._catalog, self._queue, *self._others]
+        parts: list[Source[Any]] = [self._catalog, self._queue, *self._others]
         answers = {part.name: part.answer() for part in parts}
         done, _ = wait(answers.values(), timeout=ANSWER_SECONDS)
         given = {

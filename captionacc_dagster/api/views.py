@@ -151,6 +151,7 @@ class VideoView(BaseModel):
     height: int | None
     video_codec: str | None
     caption_count: int | None
+    confirmed_count: int | None
     cropped_frames_version: int | None
     file_size_bytes: int | None
     created_at: datetime

@@ -20,7 +20,7 @@ from captionacc_dagster.compute.base import BadInput, ComputeBackend, QuotaExcee
 from captionacc_dagster.compute.code_version import code_version
 from captionacc_dagster.compute.results import CaptionSpan
 from captionacc_dagster.orchestration.flows import Flow, videos_partitions
-from captionacc_dagster.orchestration.subtitle_files import publish_subtitles
+from captionacc_dagster.orchestration.subtitle_files import caption_counts, publish_subtitles
 from captionacc_dagster.resources import COMPUTE_POOL, ProgressReporter
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster.storage.base import ObjectStore
@@ -156,9 +156,7 @@ def _take_over_extents(run: VideoRun, store: ObjectStore, previous: Path | None,
 
 
 def _record(run: VideoRun, rows: list[StoredCaption]) -> None:
-    run.catalog.update_video_metadata(
-        run.video_id, {"caption_count": sum(row.caption_frame_extents_state != "gap" for row in rows)}
-    )
+    run.catalog.update_video_metadata(run.video_id, caption_counts(rows))
     run.record("found")
 
 

@@ -137,6 +137,7 @@ class Video(Row):
     failed_ocr_count: int | None
     cropped_frame_count: int | None
     caption_count: int | None
+    confirmed_count: int | None
     processing_duration_seconds: float | None
     status: VideoStatus
     error_details: Json | None

@@ -1,10 +1,11 @@
-"""Count Dagster's queued and active runs by flow, tier, and priority, and read its daemons' heartbeats.
+"""Count Dagster's queued and active runs by flow, tier, and priority, find each video's place, and read heartbeats.
 
-Two queries, however long the queue is.
+A query each, however long the queue is.
 """
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -15,12 +16,13 @@ from dagster import DagsterInstance, DagsterRunStatus
 from captionacc_dagster.orchestration.dagster_tables import RunsTable, RunTagsTable, SqlRunStorage
 from captionacc_dagster.orchestration.flows import Flow
 from captionacc_dagster.orchestration.priority import TenantTier
-from captionacc_dagster.orchestration.queue_order import current_priority
+from captionacc_dagster.orchestration.queue_order import current_priority, place_of_tags
 from captionacc_dagster.tags import (
     AGE_BOOSTING_TAG,
     BASE_PRIORITY_TAG,
     DAGSTER_PRIORITY_TAG,
     FLOW_TAG,
+    PARTITION_TAG,
     REQUESTED_AT_TAG,
     TENANT_TAG,
     TIER_TAG,
@@ -117,6 +119,32 @@ def _moment(text: str | None) -> datetime | None:
     except ValueError:
         return None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def videos_before(instance: DagsterInstance, now: datetime | None = None) -> dict[str, int]:
+    """Return video id → number of other videos before it in the queue, for each video with a queued run.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: Dagster's storage cannot be reached.
+    """
+    storage = instance.run_storage
+    assert isinstance(storage, SqlRunStorage)
+    wanted = (BASE_PRIORITY_TAG, AGE_BOOSTING_TAG, DAGSTER_PRIORITY_TAG, REQUESTED_AT_TAG, PARTITION_TAG)
+    query = (
+        db.select(RunsTable.c.id, RunTagsTable.c.key, RunTagsTable.c.value)
+        .join(RunTagsTable, RunTagsTable.c.run_id == RunsTable.c.run_id)
+        .where(RunsTable.c.status == DagsterRunStatus.QUEUED.value, RunTagsTable.c.key.in_(wanted))
+    )
+    tags: dict[int, dict[str, str]] = defaultdict(dict)
+    with storage.connect() as connection:
+        for number, key, value in connection.execute(query):
+            tags[number][key] = value
+    moment = now or datetime.now(UTC)
+    places: dict[str, int] = {}
+    for number in sorted(tags, key=lambda number: (place_of_tags(tags[number], moment), number)):
+        if (video_id := tags[number].get(PARTITION_TAG)) is not None:
+            places.setdefault(video_id, len(places))
+    return places
 
 
 def waiting_tenants(instance: DagsterInstance) -> list[str]:

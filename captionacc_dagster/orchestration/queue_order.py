@@ -25,7 +25,12 @@ def in_order(runs: Iterable[DagsterRun], now: datetime | None = None) -> list[Da
         now: the time to compare them at; None means the present.
     """
     moment = now or datetime.now(UTC)
-    return sorted(runs, key=lambda run: (-current_priority(run.tags, moment), _requested_at(run)))
+    return sorted(runs, key=lambda run: place_of_tags(run.tags, moment))
+
+
+def place_of_tags(tags: Mapping[str, str], now: datetime) -> tuple[int, datetime]:
+    """Return what queued runs are sorted by: the lowest comes first."""
+    return -current_priority(tags, now), _requested_at(tags)
 
 
 def current_priority(tags: Mapping[str, str], now: datetime) -> int:
@@ -42,9 +47,9 @@ def current_priority(tags: Mapping[str, str], now: datetime) -> int:
         return 0
 
 
-def _requested_at(run: DagsterRun) -> datetime:
+def _requested_at(tags: Mapping[str, str]) -> datetime:
     try:
-        moment = datetime.fromisoformat(run.tags[REQUESTED_AT_TAG])
+        moment = datetime.fromisoformat(tags[REQUESTED_AT_TAG])
     except (KeyError, ValueError):
         return _NOT_KNOWN
     return moment if moment.tzinfo else _NOT_KNOWN

@@ -92,6 +92,12 @@ def publish_subtitles(store: ObjectStore, video: Video, captions_db: Path) -> di
     return texts
 
 
+def caption_counts(rows: Iterable[captions_database.StoredCaption]) -> dict[str, int]:
+    """Return the columns of a video that count its captions."""
+    states = [row.caption_frame_extents_state for row in rows]
+    return {"caption_count": len(states) - states.count("gap"), "confirmed_count": states.count("confirmed")}
+
+
 def download_captions(store: ObjectStore, video: Video, folder: Path) -> Path:
     """Download a video's ``captions.db`` into a folder.
 

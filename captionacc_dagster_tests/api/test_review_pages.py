@@ -15,12 +15,17 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
+from captionacc_dagster.api import queue_places, sources
+from captionacc_dagster.api.services import Services
+from captionacc_dagster.catalog.embedded import EmbeddedPostgres
 from captionacc_dagster.catalog.models import error_details
 from captionacc_dagster.compute.progress import StoredProgress
 from captionacc_dagster.storage.keys import VideoKeys
+from captionacc_dagster.tags import PARTITION_TAG
 from captionacc_dagster_tests.api.conftest import MakeClient
 from captionacc_dagster_tests.api.page_browser import PageBrowser
 from captionacc_dagster_tests.api.world import JWT_SECRET, Person, World, publish_chunks, publish_layout
+from captionacc_dagster_tests.orchestration.queue_harness import queue_opener
 
 pytestmark = [pytest.mark.integration, pytest.mark.security]
 
@@ -168,6 +173,65 @@ def test_an_error_is_explained_and_tried_again(browser: PageBrowser, world: Worl
     assert answer.status_code == 200
     assert "In the queue" in after
     assert "Try again" not in after
+
+
+def test_a_card_says_what_to_do_about_an_error(browser: PageBrowser, world: World) -> None:
+    world.video(browser.person.tenant_id, status="error", error_details=error_details("No space left on device"))
+    page = html.unescape(browser.get("/review").text)
+    assert "Free some, then try again" in page
+    assert "No space left on device" in page
+
+
+def test_cards_say_what_is_true(browser: PageBrowser, world: World) -> None:
+    tenant = browser.person.tenant_id
+    video = world.processed_video(tenant, ["A.", "B.", "C."])
+    none = world.processed_video(tenant, [])
+    nowhere = world.processed_video(
+        tenant, [], layout_status="annotate", crop_left=None, crop_top=None, crop_right=None, crop_bottom=None
+    )
+
+    def state(number: UUID) -> str:
+        page = html.unescape(browser.get(f"/review/videos/{number}/state").text)
+        found = re.search(r'class="state big[^>]*><span[^>]*></span>([^<]*)</p>(?:\s*<p>([^<]*)</p>)?', page)
+        assert found
+        label, advice = found.groups("")
+        listed = html.unescape(browser.get("/review").text)
+        assert label in listed
+        assert advice in listed
+        return f"{label}. {advice}".strip()
+
+    assert state(video.id) == "3 captions to check."
+    numbers = [row.id for row in world.captions(video) if row.caption_frame_extents_state != "gap"]
+    browser.call("POST", f"/videos/{video.id}/captions/confirm", {"caption_ids": numbers[:2]})
+    assert state(video.id) == "2 of 3 confirmed."
+    browser.call("DELETE", f"/videos/{video.id}/captions/{numbers[0]}")
+    assert state(video.id) == "1 of 2 confirmed."
+    browser.call("POST", f"/videos/{video.id}/captions:undo")
+    assert state(video.id) == "2 of 3 confirmed."
+    assert browser.get(f"/videos/{video.id}").json()["confirmed_count"] == 2
+    assert state(none.id).startswith("No captions found. If the video has captions, move the box")
+    assert state(nowhere.id).startswith("No place with captions found. If the video has captions, draw a box")
+
+
+def test_a_waiting_video_shows_its_place_in_the_queue(
+    browser: PageBrowser, world: World, postgres_server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "KEEP_SECONDS", 0.0)
+    monkeypatch.setattr(queue_places, "_WAIT_S", 60.0)
+    video = world.video(browser.person.tenant_id)
+    page = f"/review/videos/{video.id}/state"
+    # Where Dagster's storage cannot be read, the page says what it knows.
+    assert "In the queue<" in browser.get(page).text
+    with queue_opener(postgres_server)() as queue:
+        monkeypatch.setattr(Services, "instance", queue.instance)
+        for partition in (str(uuid4()), str(uuid4()), str(video.id)):
+            queue.submit(tags={PARTITION_TAG: partition})
+        assert "In the queue: 2 videos are before it" in browser.get(page).text
+        assert "In the queue: 2 videos are before it" in browser.get("/review").text
+        for run in queue.instance.get_runs(ascending=True)[:2]:
+            queue.instance.run_storage.delete_run(run.run_id)
+            assert re.search(r"In the queue: (1 video is before it|it is next)", browser.get(page).text)
+        assert "it is next" in browser.get(page).text
 
 
 def test_warnings_are_on_the_page_and_in_the_api(browser: PageBrowser, world: World) -> None:

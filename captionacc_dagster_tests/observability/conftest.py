@@ -20,7 +20,7 @@ from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
-from captionacc_dagster.api import system_metrics
+from captionacc_dagster.api import sources, system_metrics
 from captionacc_dagster.api.app import create_app
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres
 from captionacc_dagster.catalog.postgres import PostgresCatalog
@@ -96,7 +96,7 @@ def world(settings: Settings, postgres_catalog: PostgresCatalog, catalog_url: st
 @pytest.fixture
 def make_scraper(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeScraper]:
     """Makes clients of an API with these settings changed; every scrape asks anew."""
-    monkeypatch.setattr(system_metrics, "KEEP_SECONDS", 0.0)
+    monkeypatch.setattr(sources, "KEEP_SECONDS", 0.0)
     # A busy machine may need longer than Prometheus would wait.
     monkeypatch.setattr(system_metrics, "ANSWER_SECONDS", 60.0)
     monkeypatch.delenv("DAGSTER_HOME", raising=False)

@@ -18,7 +18,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 
-from captionacc_dagster.api import system_metrics
+from captionacc_dagster.api import sources, system_metrics
 from captionacc_dagster.api.app import create_app
 from captionacc_dagster.api.metrics import WEBHOOK_OUTCOMES
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, CatalogMetrics, LockCount
@@ -235,7 +235,7 @@ def test_without_dagster_the_catalog_is_shown(make_scraper: MakeScraper) -> None
 @pytest.mark.unit
 def test_a_part_that_hangs_is_down_and_asked_by_one_thread_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system_metrics, "ANSWER_SECONDS", 0.05)
-    monkeypatch.setattr(system_metrics, "KEEP_SECONDS", 0.0)
+    monkeypatch.setattr(sources, "KEEP_SECONDS", 0.0)
     gate, asked = threading.Event(), []
 
     def hang() -> CatalogMetrics:
@@ -260,11 +260,11 @@ def test_an_answer_is_kept_for_some_seconds() -> None:
         asked.append(now[0])
         return len(asked)
 
-    part = system_metrics.MetricSource("catalog", ask, clock=lambda: now[0])
+    part = sources.Source("catalog", ask, clock=lambda: now[0])
     assert part.answer().result(60) == part.answer().result(60) == 1
-    now[0] = system_metrics.KEEP_SECONDS - 0.1
+    now[0] = sources.KEEP_SECONDS - 0.1
     assert part.answer().result(60) == 1
-    now[0] = system_metrics.KEEP_SECONDS
+    now[0] = sources.KEEP_SECONDS
     assert part.answer().result(60) == 2
 
 

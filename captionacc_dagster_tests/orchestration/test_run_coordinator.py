@@ -20,6 +20,7 @@ from captionacc_dagster import tags
 from captionacc_dagster.orchestration.dagster_internals import UnsupportedDagster, check_queue_daemon
 from captionacc_dagster.orchestration.limits import COMPUTE_POOL, default_pool_slots, ensure_pool_slots
 from captionacc_dagster.orchestration.priority import priority_run_tags
+from captionacc_dagster.orchestration.queue_figures import videos_before
 from captionacc_dagster.orchestration.queue_order import current_priority, in_order
 from captionacc_dagster.orchestration.reconciliation import complete_tags
 from captionacc_dagster.orchestration.run_coordinator import PriorityAwareRunCoordinator
@@ -29,6 +30,7 @@ from captionacc_dagster.tags import (
     BASE_PRIORITY_TAG,
     DAGSTER_PRIORITY_TAG,
     FLOW_TAG,
+    PARTITION_TAG,
     REQUESTED_AT_TAG,
     TENANT_TAG,
     TIER_SOURCE_TAG,
@@ -165,6 +167,22 @@ def test_order_by_tier_age_and_request_time(open_queue: OpenQueue) -> None:
             "premium",
             "free",
         ]
+
+
+def test_the_place_that_a_person_sees_is_the_order_in_which_runs_start(open_queue: OpenQueue) -> None:
+    with open_queue(NO_LIMITS) as queue:
+        waiting = {"a": (0, "free"), "b": (30, "free"), "c": (1, "enterprise"), "d": (0, "premium")}
+        for video, (hours, tier) in waiting.items():
+            queue.submit(tags={**requested(hours, tier), PARTITION_TAG: video})
+        # A second run of a video puts nobody behind, and one without a video is nobody's.
+        queue.submit(tags={**requested(0), PARTITION_TAG: "c"})
+        queue.submit(tags=requested(2, "enterprise"))
+        places = videos_before(queue.instance)
+        started = [queue.instance.get_run_by_id(run_id) for run_id in queue.dequeue()]
+        order = dict.fromkeys(run.tags[PARTITION_TAG] for run in started if run and PARTITION_TAG in run.tags)
+        assert list(order) == sorted(places, key=lambda video: places[video])
+        assert places == {"c": 0, "b": 1, "d": 2, "a": 3}
+        assert videos_before(queue.instance) == {}
 
 
 def test_a_run_that_replaces_a_lost_one_keeps_its_place(open_queue: OpenQueue) -> None:

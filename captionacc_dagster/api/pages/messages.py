@@ -52,9 +52,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class VideoState:
-    """The state of a video: one line, its tone, the steps, and the progress (0..100)."""
+    """The state of a video: one line, what to do about it, its tone, the steps, and the progress (0..100)."""
 
     label: str
+    advice: str | None
     tone: Tone
     steps: tuple[Step, ...]
     percent: int
@@ -112,9 +113,17 @@ def stage_progress(data: bytes, now: float) -> StageProgress | None:
     return StageProgress(stage, first + share * (last - first), left_s)
 
 
-def video_state(video: Video, progress: StageProgress | None = None) -> VideoState:
-    """Return the state of a video."""
+def video_state(video: Video, progress: StageProgress | None = None, before: int | None = None) -> VideoState:
+    """Return the state of a video.
+
+    Args:
+        video: its row.
+        progress: of the current stage; None: unknown.
+        before: number of videos before it in the queue; None: it does not wait there.
+    """
     label, tone = _label(video)
+    if before is not None and video.stage == "working":
+        label = f"In the queue: {_ahead(before)}"
     names = ("Analyze the video", "Layout", "Find captions", "Check captions")
     place = _place(video)
     failed = video.stage == "failed"
@@ -129,7 +138,14 @@ def video_state(video: Video, progress: StageProgress | None = None) -> VideoSta
     if progress is not None and video.stage == "working":
         share = progress.share
         label += f": {round(100 * share)} %" + ("" if progress.left_s is None else f", {_left(progress.left_s)}")
-    return VideoState(label, tone, steps, round(100 * (place + share) / len(names)), place)
+    percent = round(100 * (place + share) / len(names))
+    return VideoState(label, _NEXT.get(label), tone, steps, percent, place)
+
+
+def _ahead(before: int) -> str:
+    if before == 0:
+        return "it is next"
+    return "1 video is before it" if before == 1 else f"{before} videos are before it"
 
 
 def _left(seconds: float) -> str:
@@ -158,11 +174,23 @@ def _label(video: Video) -> tuple[str, Tone]:
         waiting = "In the queue" if video.status == "waiting" else "Analyzing the video"
         return ("Finding captions" if video.layout_status == "done" else waiting), "work"
     if video.layout_status != "done":
-        return "Layout needs your approval", "you"
-    count = video.caption_count
+        return ("Layout needs your approval" if video.crop_region else _NO_REGION), "you"
+    count, confirmed = video.caption_count, video.confirmed_count
     if count is None:
         return "Captions need your review", "you"
-    return ("No captions found" if count == 0 else f"{count} captions to check"), "you"
+    if count == 0:
+        return _NO_CAPTION, "you"
+    if not confirmed:
+        return ("1 caption to check" if count == 1 else f"{count} captions to check"), "you"
+    return f"{confirmed} of {count} confirmed", "you"
+
+
+# Labels that alone leave a person at a loss, and what to do.
+_NO_REGION, _NO_CAPTION = "No place with captions found", "No captions found"
+_NEXT = {
+    _NO_REGION: "If the video has captions, draw a box around them and approve it.",
+    _NO_CAPTION: "If the video has captions, move the box to them and search again, or add them by hand.",
+}
 
 
 _ADVICE = (
@@ -213,11 +241,11 @@ def _text(details: Json | None, name: str) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def waiting_line(request: ProcessingRequest | None) -> str | None:
-    """Return the state of an open request in one sentence."""
+def waiting_line(request: ProcessingRequest | None, before: int | None = None) -> str | None:
+    """Return the state of an open request in one sentence; ``before`` as for :func:`video_state`."""
     if request is None or not request.is_open:
         return None
-    if request.state == "launched":
+    if request.state == "launched" and before is None:
         return f"Processing is in progress (requested {moment(request.requested_at)})."
     if request.attempts:
         return f"Processing could not be started yet (attempts: {request.attempts}); it will be retried automatically."

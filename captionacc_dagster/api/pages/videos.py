@@ -126,8 +126,8 @@ def show_videos(
         "video_list.html" if part else "videos.html",
         **_frame(services),
         videos=[
-            (video, messages.video_state(video, _progress(services, video)), messages.video_problem(video))
-            for video in page.items
+            (video, messages.video_state(video, _progress(services, video), before), messages.video_problem(video))
+            for video, before in _with_places(services, page.items)
         ],
         deleted=deleted if viewer.role == "owner" else None,
         text=text.strip(),
@@ -206,15 +206,23 @@ def _formats(video: Video) -> list[tuple[str, str, str]]:
 
 def _state(services: Services, video: Video, viewer: Caller) -> dict[str, Any]:
     newest = services.catalog.list_processing_requests(video_id=video.id, limit=10).items
+    [(_, before)] = _with_places(services, [video])
     return {
         "video": video,
-        "state": messages.video_state(video, _progress(services, video)),
+        "state": messages.video_state(video, _progress(services, video), before),
         "problem": messages.video_problem(video),
-        "waiting": messages.waiting_line(_open_request(newest)),
+        "waiting": messages.waiting_line(_open_request(newest), before),
         "has_captions": video.cropped_frames_version is not None and video.caption_count is not None,
         "formats": _formats(video),
         "is_owner": viewer.role == "owner",
     }
+
+
+def _with_places(services: Services, videos: Sequence[Video]) -> list[tuple[Video, int | None]]:
+    """Return each video with the number of videos before it in the queue; None: it does not wait, or nobody knows."""
+    working = any(video.stage == "working" for video in videos)
+    places = services.queue.videos_before() if working else {}
+    return [(video, places.get(str(video.id))) for video in videos]
 
 
 def _progress(services: Services, video: Video) -> messages.StageProgress | None:
