@@ -20,7 +20,7 @@ from benchmarks.captions.folders import bench_folder
 from benchmarks.captions.font_packages import require_fonts
 from benchmarks.captions.measure import SYSTEMS, Measured, measure
 from benchmarks.captions.memory import MemoryCheck, check_memory, memory_table
-from benchmarks.captions.perturb import perturb_clips, perturbation_report, tuned_numbers
+from benchmarks.captions.perturb import idle_numbers, perturb_clips, perturbation_report, tuned_numbers
 from benchmarks.captions.real import TIGHT_S, real_clips, real_clips_table, real_table
 from benchmarks.captions.render import Clip, render_clips
 from benchmarks.captions.report import (
@@ -40,6 +40,7 @@ from benchmarks.captions.sheets import draw_sheet
 from benchmarks.captions.specs import ClipSpec
 from benchmarks.captions.wide.render import motion_specs, render_wide_clips, require_sources, seed_of_now, wide_specs
 from benchmarks.captions.wide.specs import WideSpec
+from benchmarks.captions.witnesses import check_witnesses
 
 Spec = TypeVar("Spec", ClipSpec, WideSpec, ScriptSpec)
 
@@ -84,6 +85,11 @@ def _options() -> argparse.Namespace:
         nargs="*",
         metavar="FIELD",
         help="only change each tuned number (or these) by a fifth, and show which captions move",
+    )
+    parser.add_argument(
+        "--every-clip",
+        action="store_true",
+        help="with --perturb: try each number on all clips, also where the captions of one moved already",
     )
     parser.add_argument("--fresh", action="store_true", help="measure the baseline again instead of using its cache")
     parser.add_argument(
@@ -147,7 +153,9 @@ def _perturb(clips: Sequence[Clip], options: argparse.Namespace) -> None:
         numbers = tuned_numbers(options.perturb)
     except ValueError as error:
         sys.exit(str(error))
-    report = perturbation_report(perturb_clips(clips, numbers, options.jobs), numbers, options.part)
+    perturbed = perturb_clips(clips, numbers, options.jobs, every_clip=options.every_clip)
+    noticed = check_witnesses(idle_numbers(perturbed, numbers))
+    report = perturbation_report(perturbed, numbers, options.part, noticed)
     print(report)
     if options.write:
         _TUNING.write_text(report, encoding="utf-8")

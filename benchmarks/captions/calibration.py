@@ -20,8 +20,12 @@ from benchmarks.captions.render import Clip, render_clips
 from captionacc_dagster.captioning.evaluation.evaluate import read_truth
 from captionacc_dagster.captioning.evaluation.scoring import PredictedCaption, score
 from captionacc_dagster.captioning.extents.find import find_captions
-from captionacc_dagster.captioning.extents.reading import LEAST_DOUBT, calibrated
-from captionacc_dagster.captioning.extents.reading_tuning import TUNING
+from captionacc_dagster.captioning.extents.reading import (
+    CALIBRATION_OFFSET,
+    CALIBRATION_SLOPE,
+    LEAST_DOUBT,
+    calibrated,
+)
 from captionacc_dagster.captioning.layout.find import find_layout, read_full_frames
 from captionacc_dagster.captioning.ocr.base import OcrEngine
 from captionacc_dagster.captioning.ocr.engines import create_engine
@@ -54,7 +58,7 @@ def _recognizer_confidence(calibrated_confidence: float) -> float:
     """Return the recognizer's own confidence that a calibrated one comes from."""
     chance = min(max(calibrated_confidence, 1e-6), 1 - 1e-6)
     log_odds = math.log(chance / (1 - chance))
-    return 1 - math.exp((TUNING.calibration_offset - log_odds) / TUNING.calibration_slope)
+    return 1 - math.exp((CALIBRATION_OFFSET - log_odds) / CALIBRATION_SLOPE)
 
 
 def fit(confidence: NDArray[np.float64], right: NDArray[np.float64]) -> tuple[float, float]:

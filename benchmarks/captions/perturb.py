@@ -2,7 +2,8 @@
 
 A perturbed run repeats only what the number can change. The first run of a clip records the samples of the layout, the
 pixels of the ROIs in every native frame, the results of the neural networks by a hash of their input, and the stages
-that read each number. Later runs replay these records.
+that read each number. Later runs replay these records. Each result is written to the benchmark's folder at once, so
+that a run that was interrupted continues.
 """
 
 from __future__ import annotations
@@ -10,21 +11,27 @@ from __future__ import annotations
 import copy
 import hashlib
 import importlib
+import json
 import multiprocessing
 import pkgutil
 import sys
 import threading
 import traceback
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from benchmarks.captions.folders import bench_folder
 from benchmarks.captions.render import Clip
+from benchmarks.captions.sources import code_of
 from captionacc_dagster.captioning.evaluation.evaluate import read_truth
 from captionacc_dagster.captioning.evaluation.scoring import PredictedCaption, Scores, score, summarize
 from captionacc_dagster.captioning.layout.sampler import Sampler
@@ -327,12 +334,14 @@ class PerturbedClip:
         moved: (label, 0 for lower or 1 for higher) → the captions found instead, or a traceback; without an entry the
             captions are the same.
         read: labels of the numbers that the engine read.
+        tried: labels of the numbers that were changed.
     """
 
     clip: Clip
     captions: list[PredictedCaption]
     moved: dict[tuple[str, int], list[PredictedCaption] | str]
     read: frozenset[str]
+    tried: frozenset[str]
 
 
 class _ClipRuns:
@@ -412,35 +421,132 @@ class _ClipRuns:
         ]
 
 
+class _KeptRuns:
+    """The results of a clip in a file of JSON lines, to which each is added at once.
+
+    The first line has the captions with the numbers as they are. Results of other code or another video are not used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.first: dict[str, Any] | None = None
+        self.found: dict[tuple[str, float], list[PredictedCaption] | str | None] = {}
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+            try:
+                row = json.loads(line)
+            except ValueError:  # the run ended while it wrote this line
+                continue
+            if "read" in row:
+                self.first = {"captions": _predicted(row["captions"]), "read": frozenset(row["read"])}
+            else:
+                found = row["captions"]
+                self.found[row["label"], row["value"]] = _predicted(found) if isinstance(found, list) else found
+
+    @classmethod
+    def of(cls, clip: Clip) -> _KeptRuns:
+        """Return those of a clip."""
+        with clip.video.open("rb") as video:
+            digest = hashlib.file_digest(video, "sha256").hexdigest()[:16]
+        return cls(bench_folder() / "perturbed" / f"{clip.name}-{digest}-{_code()}.jsonl")
+
+    def keep_first(self, captions: Sequence[PredictedCaption], read: frozenset[str]) -> None:
+        """Add the captions with the numbers as they are, and which numbers were read."""
+        self.first = {"captions": list(captions), "read": read}
+        self._append({"captions": [asdict(caption) for caption in captions], "read": sorted(read)})
+
+    def keep(self, label: str, value: float, found: list[PredictedCaption] | str | None) -> None:
+        """Add what is found with another value of a number; None: the same captions."""
+        self.found[label, value] = found
+        captions = [asdict(caption) for caption in found] if isinstance(found, list) else found
+        self._append({"label": label, "value": value, "captions": captions})
+
+    def _append(self, row: dict[str, Any]) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
+
+
+def _predicted(rows: Sequence[dict[str, Any]]) -> list[PredictedCaption]:
+    return [PredictedCaption(**row) for row in rows]
+
+
+@cache
+def _code() -> str:
+    """Return a hash of the engine's code and models."""
+    folder = Path(next(iter(importlib.import_module(_PACKAGE).__path__)))
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        if path.suffix == ".py":
+            digest.update(code_of(path.read_text(encoding="utf-8")).encode())
+        elif path.is_file() and "__pycache__" not in path.parts:
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 def perturb_clip(clip: Clip, numbers: Sequence[TunedNumber]) -> PerturbedClip:
     """Run the engine on a clip with each number lower and higher; to be called in a process of its own."""
     from captionacc_dagster.captioning.ocr.engines import create_engine
 
+    kept = _KeptRuns.of(clip)
     moved: dict[tuple[str, int], list[PredictedCaption] | str] = {}
+    runs: _ClipRuns | None = None
     with _RememberedNetworks().used():
-        runs = _ClipRuns(clip, create_engine(threads=1))
         for number in numbers:
             for direction, value in enumerate(number.changed):
-                try:
-                    captions = runs.perturbed(number, value)
-                except Exception:  # noqa: BLE001 -- a number that breaks the engine moves everything
-                    moved[number.label, direction] = traceback.format_exc()
-                    continue
-                if captions != runs.captions:
-                    moved[number.label, direction] = captions
-    return PerturbedClip(clip, runs.captions, moved, runs.read)
+                if kept.first is None or (number.label, value) not in kept.found:
+                    if runs is None:
+                        runs = _ClipRuns(clip, create_engine(threads=1))
+                    if kept.first is None:
+                        kept.keep_first(runs.captions, runs.read)
+                    kept.keep(number.label, value, _unlike(runs, number, value))
+                found = kept.found[number.label, value]
+                if found is not None:
+                    moved[number.label, direction] = found
+    assert kept.first is not None, "numbers are not empty"
+    tried = frozenset(number.label for number in numbers)
+    return PerturbedClip(clip, kept.first["captions"], moved, kept.first["read"], tried)
 
 
-def perturb_clips(clips: Sequence[Clip], numbers: Sequence[TunedNumber], jobs: int) -> list[PerturbedClip]:
-    """Perturb the numbers on clips, in parallel processes; the longest clips first."""
-    ordered = sorted(clips, key=lambda clip: -clip.video.stat().st_size)
+def _unlike(runs: _ClipRuns, number: TunedNumber, value: float) -> list[PredictedCaption] | str | None:
+    """Return the captions that are found with another value of a number, or a traceback; None: the same captions."""
+    try:
+        captions = runs.perturbed(number, value)
+    except Exception:  # noqa: BLE001 -- a number that breaks the engine moves everything
+        return traceback.format_exc()
+    return captions if captions != runs.captions else None
+
+
+def perturb_clips(
+    clips: Sequence[Clip], numbers: Sequence[TunedNumber], jobs: int, *, every_clip: bool = False
+) -> list[PerturbedClip]:
+    """Perturb the numbers on clips, in parallel processes; what was found before is not computed again.
+
+    Args:
+        clips: the clips.
+        numbers: the numbers.
+        jobs: how many processes.
+        every_clip: try every number on every clip. Otherwise a number is not tried on further clips once the captions
+            of one moved; small clips, which cost least, come first.
+    """
+    waiting = sorted(clips, key=lambda clip: clip.video.stat().st_size, reverse=every_clip)
+    moving: set[str] = set()
+    running: set[Future[PerturbedClip]] = set()
+    done: list[PerturbedClip] = []
     with ProcessPoolExecutor(jobs, mp_context=multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
-        done = []
-        for perturbed in pool.map(perturb_clip, ordered, [list(numbers)] * len(ordered)):
-            done.append(perturbed)
-            moving = {label for label, _ in perturbed.moved}
-            print(f"{perturbed.clip.name:34} {len(moving):3d} of {len(numbers)} move", file=sys.stderr, flush=True)
-        return done
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                left = [number for number in numbers if every_clip or number.label not in moving]
+                clip = waiting.pop(0)
+                if left:
+                    running.add(pool.submit(perturb_clip, clip, left))
+            finished, running = wait(running, return_when=FIRST_COMPLETED)
+            for perturbed in (future.result() for future in finished):
+                done.append(perturbed)
+                moved = {label for label, _ in perturbed.moved}
+                moving |= moved
+                tried = len(perturbed.tried)
+                print(f"{perturbed.clip.name:34} {len(moved):3d} of {tried} move", file=sys.stderr, flush=True)
+    return done
 
 
 # --- the report ---
@@ -464,9 +570,12 @@ class Movement:
 
 
 def movements(perturbed: Sequence[PerturbedClip], number: TunedNumber) -> tuple[Movement, Movement]:
-    """Return what a number moves a fifth lower and a fifth higher; CER includes misses and phantoms."""
-    usual = scores_of(perturbed)
-    lower, higher = (_movement(perturbed, (number.label, direction), usual) for direction in (0, 1))
+    """Return what a number moves a fifth lower and a fifth higher, over the clips on which it was tried.
+
+    CER includes misses and phantoms.
+    """
+    tried = [row for row in perturbed if number.label in row.tried]
+    lower, higher = (_movement(tried, (number.label, direction)) for direction in (0, 1))
     return lower, higher
 
 
@@ -479,11 +588,11 @@ def scores_of(perturbed: Sequence[PerturbedClip], change: tuple[str, int] | None
     return summarize(reports)
 
 
-def _movement(perturbed: Sequence[PerturbedClip], change: tuple[str, int], usual: Scores) -> Movement:
+def _movement(perturbed: Sequence[PerturbedClip], change: tuple[str, int]) -> Movement:
     rows = [row.moved[change] for row in perturbed if change in row.moved]
     if not rows:
         return Movement()
-    scores = scores_of(perturbed, change)
+    usual, scores = scores_of(perturbed), scores_of(perturbed, change)
     return Movement(
         clips=len(rows),
         strict_f1=scores.strict_f1 - usual.strict_f1,
@@ -493,12 +602,30 @@ def _movement(perturbed: Sequence[PerturbedClip], change: tuple[str, int], usual
     )
 
 
-def perturbation_report(perturbed: Sequence[PerturbedClip], numbers: Sequence[TunedNumber], part: str) -> str:
-    """Return the table of the numbers and of what they move, as Markdown; those that move nothing come first."""
+def idle_numbers(perturbed: Sequence[PerturbedClip], numbers: Sequence[TunedNumber]) -> list[TunedNumber]:
+    """Return the numbers that move no captions."""
+    moving = {label for row in perturbed for label, _ in row.moved}
+    return [number for number in numbers if number.label not in moving]
+
+
+def perturbation_report(
+    perturbed: Sequence[PerturbedClip],
+    numbers: Sequence[TunedNumber],
+    part: str,
+    noticed: Mapping[str, str] = MappingProxyType({}),
+) -> str:
+    """Return the table of the numbers and of what they move, as Markdown; those that move nothing come first.
+
+    Args:
+        perturbed: the clips.
+        numbers: the numbers.
+        part: name of the clips.
+        noticed: label → the change of a number at which the test that it names fails, see `witnesses`.
+    """
     usual = scores_of(perturbed)
     read = frozenset[str]().union(*(row.read for row in perturbed))
     rows = [(number, *movements(perturbed, number)) for number in numbers]
-    idle = [number for number, lower, higher in rows if not lower.clips and not higher.clips]
+    idle = idle_numbers(perturbed, numbers)
     unread = [number for number in idle if number.label not in read]
     lines = [
         "# Tuned numbers",
@@ -507,18 +634,27 @@ def perturbation_report(perturbed: Sequence[PerturbedClip], numbers: Sequence[Tu
         f"{usual.truths} captions; strict F1 {usual.strict_f1:.4f}, CER with misses and phantoms {usual.cer_all:.4f}, "
         f"{usual.phantoms} phantoms.",
         f"Each of the {len(numbers)} numbers is set {SHARE:.0%} lower and higher, an integer by at least 1.",
-        "The last two columns show what changes: strict F1 / CER / phantoms, and the number of clips.",
+        "The last columns show the first clip whose captions change, and by how much: strict F1 / CER / phantoms, and "
+        "the number of clips. Without `--every-clip` a number is tried on further clips only while none changed.",
         "",
-        f"**{len(idle)} numbers move nothing:** " + (", ".join(f"`{number.label}`" for number in idle) or "none") + ".",
+        f"**{len(idle)} numbers move no caption:** "
+        + (", ".join(f"`{number.label}`" for number in idle) or "none")
+        + ".",
         "",
         f"Of these, no clip reads {len(unread)}: "
         + (", ".join(f"`{number.label}`" for number in unread) or "none")
         + ".",
+        'The test that such a number names runs with the number changed, too; the column "test" shows at which change '
+        "it fails.",
         "",
-        f"| number | value | unit | why | seen by | −{SHARE:.0%} | +{SHARE:.0%} |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        f"| number | value | unit | why | seen by | test | first clip | −{SHARE:.0%} | +{SHARE:.0%} |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for number, lower, higher in rows:
-        cells = (f"`{number.label}`", f"{number.value:g}", number.unit, number.why, number.seen_by, lower, higher)
+        moved = (row.clip.name for row in perturbed if any((number.label, way) in row.moved for way in (0, 1)))
+        cells = (
+            f"`{number.label}`", f"{number.value:g}", number.unit, number.why, number.seen_by,
+            noticed.get(number.label, ""), next(moved, "none"), lower, higher,
+        )  # fmt: skip
         lines.append("| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
+from pathlib import Path
 
 import pytest
 
 from benchmarks.captions.perturb import (
     PerturbedClip,
     TunedNumber,
+    _ClipRuns,
     perturb_clip,
+    perturb_clips,
     perturbation_report,
     replaced,
     tuned_numbers,
@@ -56,7 +61,16 @@ def exaggerated() -> list[TunedNumber]:
 
 
 @pytest.fixture(scope="module")
-def perturbed(clip) -> PerturbedClip:
+def bench(tmp_path_factory) -> Iterator[Path]:
+    """The benchmark's folder of this module, in which results are kept."""
+    folder = tmp_path_factory.mktemp("bench")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CAPTIONACC_BENCH", str(folder))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def perturbed(clip, bench) -> PerturbedClip:
     return perturb_clip(clip, exaggerated())
 
 
@@ -78,6 +92,32 @@ def test_a_perturbed_run_finds_what_a_whole_run_with_the_changed_number_finds(cl
         with replaced(number, number.changed[direction]):
             whole = found_without_records(clip)
         assert whole == perturbed.moved.get((label, direction), perturbed.captions), (label, direction)
+
+
+@pytest.mark.integration
+def test_a_run_that_was_interrupted_continues(clip, bench, perturbed, monkeypatch):
+    (kept,) = (bench / "perturbed").glob("small-*.jsonl")
+    whole = kept.read_text(encoding="utf-8")
+    rows = whole.splitlines(keepends=True)
+    kept.write_text("".join(rows[:-1]) + rows[-1][:20], encoding="utf-8")  # it ended while it wrote the last line
+    asked: list[str] = []
+    plain = _ClipRuns.perturbed
+    monkeypatch.setattr(
+        _ClipRuns, "perturbed", lambda runs, number, value: asked.append(number.label) or plain(runs, number, value)
+    )
+    assert perturb_clip(clip, exaggerated()) == perturbed
+    assert asked == [exaggerated()[-1].label]
+    kept.write_text(whole, encoding="utf-8")
+
+
+@pytest.mark.integration
+def test_a_number_is_tried_on_further_clips_only_while_no_captions_move(clip, perturbed):
+    numbers = exaggerated()
+    moving = {label for label, _ in perturbed.moved}
+    assert moving
+    first, second = perturb_clips([clip, replace(clip, name="small-again")], numbers, 1)
+    assert first == perturbed
+    assert second.tried == {number.label for number in numbers} - moving
 
 
 @pytest.mark.integration
