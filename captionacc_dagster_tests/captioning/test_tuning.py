@@ -17,6 +17,7 @@ from benchmarks.captions.clips import clips_of
 pytestmark = pytest.mark.unit
 
 TESTS = Path(__file__).parents[1]
+MOST_NUMBERS = 187  # lower it when a number goes; a new one takes the place of another
 
 
 def numbers() -> list[tuple[str, dict[str, Any]]]:
@@ -36,7 +37,7 @@ def numbers() -> list[tuple[str, dict[str, Any]]]:
 
 def test_every_number_has_a_unit_and_a_reason() -> None:
     found = numbers()
-    assert len(found) > 100
+    assert len(found) <= MOST_NUMBERS
     assert [name for name, told in found if not told.get("unit") or not told.get("why")] == []
 
 

@@ -366,7 +366,7 @@ def join_segments(first: Segment, second: Segment, line_px: float, *, is_backgro
     if not is_background and _is_recolored(first.model, second.model):
         # What follows is compared with the caption as it looks now.
         return replace(second, start=first.start, pictures=pictures, around_start=first.around_start)
-    if not is_background and min(strengths) < TUNING.weaker and strengths[0] * strengths[1] > TUNING.same_pattern:
+    if not is_background and min(strengths) < 1 - TUNING.fainter and strengths[0] * strengths[1] > TUNING.same_pattern:
         stronger = first if strengths[0] > strengths[1] else second
         return replace(stronger, start=first.start, end=second.end, around_start=first.around_start)
     rois = _sample_both(first.rois, second.rois, share)
@@ -434,7 +434,7 @@ def is_fade_of(segment: Segment, stroke_mask: Mask, other: Segment, line_px: flo
         return False
     if (stroke_mask & whole).sum() < TUNING.contained_share * max(1, stroke_mask.sum()):
         return False
-    if float(visibility([other.model.level], segment.model, stroke_mask)[0]) < TUNING.stronger:
+    if float(visibility([other.model.level], segment.model, stroke_mask)[0]) < 1 + TUNING.fainter:
         return False
     if _strength(segment.model, other.model) >= TUNING.faded_visibility:
         return False

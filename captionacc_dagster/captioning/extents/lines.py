@@ -104,7 +104,7 @@ def _without_specks(strokes: Mask, extent: tuple[int, int], line_px: float, anch
     is_specks = [_has_only_specks(strokes[:, part[0] : part[-1] + 1], line_px) for part in parts]
     if all(is_specks):  # an ellipsis
         return extent
-    total, gain = float(profile[start:end].sum()), TUNING.speck_gain * line_px
+    total, gain = float(profile[start:end].sum()), TUNING.speck_gap / 2 * line_px
     best, closest = extent, anchor.distance(start, end) - gain
     for first in range(len(parts)):
         if not all(is_specks[:first]):
@@ -145,7 +145,7 @@ def _with_seam(profile: NDArray[np.int_], seam: float, line_px: float) -> NDArra
     row = low + int(np.argmin(profile[low:high]))
     line = round(0.8 * line_px)  # a line without its descenders
     sides = min(profile[max(0, row - line) : row].max(initial=0), profile[row + 1 : row + line].max(initial=0))
-    if profile[row] > TUNING.seam_valley * sides:
+    if 2 * profile[row] > sides:  # a row with more than half of the strokes beside it crosses a line
         return profile
     parted = profile.copy()
     parted[row] = _SEAM

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from rapidfuzz.distance import LCSseq
 
 from captionacc_dagster.captioning.extents.reading import Reading, fold
-from captionacc_dagster.captioning.extents.reading_tuning import TUNING as READING
 from captionacc_dagster.captioning.extents.steps import Step
 from captionacc_dagster.captioning.extents.tuning import TUNING
 from captionacc_dagster.captioning.extents.words import ReadLine
 from captionacc_dagster.captioning.geometry import BBox
+from captionacc_dagster.captioning.ocr.tuning import TUNING as OCR
 
 MOST_STEPS = 120  # that are kept of a caption; more are no words
 
@@ -77,8 +77,8 @@ def is_same_caption(first: FoundCaption, second: FoundCaption, fade_frames: int)
 
 
 def is_part_of_picture(found: FoundCaption) -> bool:
-    """Return whether what was read, in a track whose letters are bounded, runs into the picture and reads badly."""
-    return found.bounded < TUNING.unbounded_share and found.reading.confidence < READING.confident
+    """Return whether what was read, in a track whose letters are bounded, mostly is not, and reads badly."""
+    return 2 * found.bounded < 1 and found.reading.confidence < OCR.sure
 
 
 def are_alike(first: FoundCaption, second: FoundCaption) -> bool:

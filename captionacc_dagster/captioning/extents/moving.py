@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.extents.merging import MOST_STEPS, FoundCaption, TimedWord
 from captionacc_dagster.captioning.extents.reading import fold
-from captionacc_dagster.captioning.extents.reading_tuning import TUNING as READING
 from captionacc_dagster.captioning.extents.steps import Step, boxes_in, is_new_word, rolled_out, step_change
 from captionacc_dagster.captioning.extents.tuning import TUNING
 from captionacc_dagster.captioning.extents.words import Box, ReadLine, ReadWord, word_spans
 from captionacc_dagster.captioning.geometry import BBox
+from captionacc_dagster.captioning.ocr.tuning import TUNING as OCR
 
 _LONGEST_DISTANCE = 4.0  # between looks that counts
 _LEAST_EVIDENCE = 0.2  # of a highlight: how much more a word looks unlike itself than others do
@@ -26,7 +26,7 @@ def is_next_step(last: FoundCaption, found: FoundCaption, line_px: float) -> boo
     """Return whether what was read next is the same caption with another word highlighted, more words, or rolled up."""
     if not last.steps or not found.steps or len(last.steps) >= MOST_STEPS:
         return False
-    if any(reading.waiting and reading.confidence < READING.confident for reading in (last.reading, found.reading)):
+    if any(reading.waiting and reading.confidence < OCR.sure for reading in (last.reading, found.reading)):
         return False  # their script is not known yet: what was read may be of no use
     return step_change(last.steps[-1], found.steps[0], line_px) is not None
 

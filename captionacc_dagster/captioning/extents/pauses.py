@@ -59,7 +59,7 @@ def with_pauses(line: Recognition, strokes: Mask, extent: tuple[float, float]) -
     pauses = {
         letters[pair + 1]
         for pair in wide
-        if steps[pair] - widest_step >= TUNING.pause / 2 * em and _shift(steps, pair, em) >= TUNING.pause_shift * em
+        if steps[pair] - widest_step >= TUNING.pause / 2 * em and _shift(steps, pair, em) >= 0.75 * TUNING.pause * em
     }
     if not pauses:
         return line

@@ -28,13 +28,18 @@ from captionacc_dagster.captioning.extents.track_scripts import (
 )
 from captionacc_dagster.captioning.extents.words import ReadLine, locate_read_words
 from captionacc_dagster.captioning.ocr.base import LinePicture, OcrEngine, Recognition
-from captionacc_dagster.captioning.ocr.scripts import classify_script
+from captionacc_dagster.captioning.ocr.scripts import DARKEST, classify_script
+from captionacc_dagster.captioning.ocr.tuning import TUNING as OCR
 
 if TYPE_CHECKING:
     from opencc import OpenCC
 
 # Keeps the logarithm of the doubt finite; a recognizer's confidence has about three digits.
 LEAST_DOUBT = 1e-3
+# From the recognizer's confidence to how often it is right, a logistic curve over the log of the doubt: fitted by
+# benchmarks/captions/calibration.py to 277 readings of the default engine (docs/benchmark.md).
+CALIBRATION_OFFSET = -2.77  # log odds
+CALIBRATION_SLOPE = 1.25  # log odds per e-fold of doubt
 _SINGLE_LETTER = re.compile("[A-Za-z0-9]")
 _HALF_WIDTH = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
 _LOOKALIKES = str.maketrans({"o": "0", "i": "1", "l": "1", "|": "1", "，": ",", "。": ".", "：": ":"})
@@ -97,7 +102,7 @@ def calibrated(confidence: float) -> float:
     A logistic curve over the logarithm of the doubt (Platt scaling); it rises with ``confidence``.
     """
     doubt = min(1.0, max(LEAST_DOUBT, 1 - confidence))
-    return 1 / (1 + math.exp(TUNING.calibration_slope * math.log(doubt) - TUNING.calibration_offset))
+    return 1 / (1 + math.exp(CALIBRATION_SLOPE * math.log(doubt) - CALIBRATION_OFFSET))
 
 
 def read_caption(
@@ -175,7 +180,7 @@ def read_caption(
     for number, guess in enumerate(classify_script(images)):
         line, whole = chosen[number], uncovered[number] <= TUNING.uncovered_share
         is_whole = whole and (line is None or widths[number] <= _widest(line.text))
-        is_read = line is not None and line.confidence >= TUNING.confident and is_whole
+        is_read = line is not None and line.confidence >= OCR.sure and is_whole
         picture = LinePicture(images[number], masks[number])
         seen.append(SeenLine(scripts.add(guess, is_read=is_read), picture, line, whole))
     lines = [_as_read(line.default) if scripts.is_settled(line) else line for line in seen]
@@ -281,8 +286,8 @@ def _is_doubtful(read: Sequence[Recognition]) -> bool:
     best = max(map(_worth, read))
     if len(read) == 1:
         is_short = 0 < len(read[0].text.strip()) <= TUNING.few_characters
-        return TUNING.worth_retrying <= best < TUNING.confident or is_short
-    return len(read) == 2 and TUNING.plausible <= best < TUNING.confident
+        return TUNING.plausible / 2 <= best < OCR.sure or is_short
+    return len(read) == 2 and TUNING.plausible <= best < OCR.sure
 
 
 def _chosen(read: Sequence[Recognition], width: float) -> Recognition | None:
@@ -327,7 +332,7 @@ def _stretched(luma: Plane) -> NDArray[np.uint8]:
     import cv2
 
     passed = np.bincount(luma.ravel(), minlength=256).cumsum()
-    ends = np.array([TUNING.clipped_share, 1 - TUNING.clipped_share]) * (luma.size - 1)
+    ends = np.array([DARKEST, 1 - DARKEST]) * (luma.size - 1)
     low, high = np.searchsorted(passed, ends, side="right")
     table = np.clip((np.arange(256) - low) * (255 / max(1, high - low)), 0, 255).astype(np.uint8)
     return np.asarray(cv2.LUT(luma, table), np.uint8)

@@ -31,9 +31,6 @@ class ReadingTuning:
     seam_reach: float = tuned(
         0.25, "line heights", "how far from its usual row two lines may meet: descenders", seen_by=""
     )
-    seam_valley: float = tuned(
-        0.5, "share of strokes", "a row with more than this of its neighbors' strokes crosses a line", seen_by=""
-    )
     column_gap: float = tuned(
         0.55, "line heights", "a wider gap may part the caption from other text; spaces are narrower", seen_by=""
     )
@@ -43,7 +40,12 @@ class ReadingTuning:
     off_anchor_share: float = tuned(
         0.15, "share of the line's width", "the same for long lines, whose ends vary more", seen_by=""
     )
-    speck_gap: float = tuned(0.2, "line heights", "a speck is parted from its line by more than this", seen_by="")
+    speck_gap: float = tuned(
+        0.2,
+        "line heights",
+        "a speck is parted from its line by more than this, and without it the line is closer to the anchor by half",
+        seen_by="",
+    )
     speck_width: float = tuned(
         0.45, "line heights", "the widest speck: half a letter", seen_by="test_reading: specks at the ends"
     )
@@ -55,9 +57,6 @@ class ReadingTuning:
         "share of strokes",
         "texture beside a word of two letters has fewer strokes than one of them; the anchor then decides",
         seen_by="test_reading: texture beside a short word",
-    )
-    speck_gain: float = tuned(
-        0.1, "line heights", "how much closer to the anchor a line must be without the speck", seen_by=""
     )
 
     # What the recognizer is given.
@@ -82,19 +81,15 @@ class ReadingTuning:
         "lower strokes are dashes and dots, which need the whole line around them",
         seen_by="",
     )
-    clipped_share: float = tuned(
-        0.005,
-        "share of pixels",
-        "the darkest and the brightest pixels that the stretched contrast leaves out: specks of noise",
-        seen_by="test_reading: a pale line",
-    )
 
     # Choosing among the readings of a line.
-    confident: float = tuned(0.9, "confidence", "a line read this surely is not read again", seen_by="")
-    worth_retrying: float = tuned(
-        0.3, "confidence", "a first reading below it is texture; reading it again costs time", seen_by=""
+    plausible: float = tuned(
+        0.6,
+        "confidence",
+        "a reading below it is no text, and nothing for or against the script of its engine; one below half of it is "
+        "texture, which is not read again",
+        seen_by="",
     )
-    plausible: float = tuned(0.6, "confidence", "a reading below it is no text", seen_by="")
     certain: float = tuned(
         0.95,
         "confidence",
@@ -111,18 +106,16 @@ class ReadingTuning:
         0.75, "confidence", "from which on a line of few characters that was read twice alike is text", seen_by=""
     )
     widest_character: float = tuned(
-        1.5, "line heights", "a line wider than this per character shows more than was read", seen_by="test_reading"
+        1.5,
+        "line heights",
+        "a line wider than this per character shows more than was read; an "
+        "ideograph's strokes are within half of it of its center",
+        seen_by="test_reading",
     )
 
     # Telling lines in scripts that the default recognizer does not read.
     classifier_doubt: float = tuned(
         0.1, "probability", "that the classifier's guess on a line is worth nothing", seen_by="test_track_scripts"
-    )
-    read_log_odds: float = tuned(
-        2.3,
-        "log odds",
-        "that a line which the default recognizer read surely is in one of its scripts",
-        seen_by="test_track_scripts",
     )
     reading_log_odds: float = tuned(
         16.0,
@@ -131,16 +124,9 @@ class ReadingTuning:
         "with 0.05 to 0.42",
         seen_by="test_track_scripts",
     )
-    garbage_confidence: float = tuned(
-        0.6,
-        "confidence",
-        "of an engine's reading that says nothing for or against its script",
-        seen_by="test_track_scripts",
-    )
     usual_lines: float = tuned(
         2.0, "lines", "how many lines of the track outweigh how common scripts are", seen_by="test_track_scripts"
     )
-    mixture_rounds: int = tuned(10, "rounds", "of estimating the shares of a track's scripts", seen_by="")
     settled_chance: float = tuned(
         0.05, "probability", "of another script, below which a line is what was read", seen_by=""
     )
@@ -150,17 +136,8 @@ class ReadingTuning:
         "of a script, from which its engine is asked to read the line",
         seen_by="test_track_scripts",
     )
-    likely_script: float = tuned(
-        0.5, "probability", "of another script, from which it outweighs what was read", seen_by="test_track_scripts"
-    )
     likely_text: float = tuned(
         0.7, "probability", "of another script, from which a line that was not read is text", seen_by="test_unread"
-    )
-    unknown_share: float = tuned(
-        0.5, "share of lines", "from which a track is in a script that nothing here knows", seen_by="test_track_scripts"
-    )
-    looks_unknown: float = tuned(
-        0.5, "probability", "of an unknown script, by a line's looks, in such a track", seen_by="test_unread"
     )
     looks_like_script: float = tuned(
         0.25, "probability", "of a known script that no engine reads, by a line's looks", seen_by="test_unread"
@@ -174,8 +151,6 @@ class ReadingTuning:
         "beside the characters that were read: more is a part of the line unread",
         seen_by="test_track_scripts",
     )
-    reach_of_letter: float = tuned(0.5, "line heights", "how far from its center a letter's strokes may be", seen_by="")
-    reach_of_ideograph: float = tuned(0.75, "line heights", "the same of an ideograph", seen_by="")
     mixed_share: float = tuned(
         0.1,
         "share of lines",
@@ -200,12 +175,6 @@ class ReadingTuning:
     vietnamese_tries: int = tuned(
         4, "lines", "read as Vietnamese in vain, after which a track is Latin", seen_by="test_track_scripts"
     )
-    vietnamese_confidence: float = tuned(
-        0.6,
-        "confidence",
-        "of the Vietnamese reading of a line, from which it may be right",
-        seen_by="test_track_scripts",
-    )
     vietnamese_likeness: float = tuned(
         0.8,
         "share of letters",
@@ -226,19 +195,6 @@ class ReadingTuning:
         "a gap this much wider than the pitch explains is a space: of 837 gaps, the 7 spaces had 0.23 to 0.34",
         seen_by="test_pauses, dev-zh",
     )
-    pause_shift: float = tuned(
-        0.17,
-        "em",
-        "a pause moves what follows by at least this: 0.2 to 0.33 where there was one, 0.14 where strokes were missing",
-        seen_by="test_pauses, dev-zh-slides-thin-fades",
-    )
-
-    # From the recognizer's confidence to how often it is right: fitted by benchmarks/captions/calibration.py to 277
-    # readings of the default engine (docs/benchmark.md).
-    calibration_offset: float = tuned(
-        -2.77, "log odds", "offset of the logistic curve over the log of the doubt", seen_by=""
-    )
-    calibration_slope: float = tuned(1.25, "log odds per e-fold of doubt", "slope of that curve", seen_by="")
 
     # Reading an ellipsis by its shape.
     dot_size: float = tuned(0.3, "line heights", "the largest dot of an ellipsis", seen_by="test_reading: specks")

@@ -58,9 +58,9 @@ class FrameWindows:
             hold=hold,
             near=near,
             far=max(near + 2, round(TUNING.far_s * frame_rate)),
-            skipped=max(2, round(TUNING.skipped_s * frame_rate)),
+            skipped=max(2, round(TUNING.fade_s / 3 * frame_rate)),
             fade_search=max(3, round(TUNING.fade_search_s * frame_rate)),
-            around_cut=max(4, round(TUNING.around_cut_s * frame_rate)),
+            around_cut=max(4, round(TUNING.far_s * frame_rate)),
         )
 
 

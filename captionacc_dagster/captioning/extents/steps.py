@@ -113,7 +113,7 @@ def rolled_out(first: Sequence[ReadLine], second: Sequence[ReadLine], line_px: f
         if len(kept) > len(moved):
             continue
         lifts = [line.box[1] - other.box[1] for line, other in zip(kept, moved, strict=True)]
-        if min(lifts) < TUNING.roll_lift * line_px or not all(map(_is_same_line, kept, moved)):
+        if 2 * min(lifts) < line_px or not all(map(_is_same_line, kept, moved)):
             continue
         # Lines that differ little, as of a song, are not taken for each other.
         stayed = sum(_alike_in_place(line, second) for line in kept)
@@ -135,6 +135,11 @@ def _is_same_line(line: ReadLine, other: ReadLine) -> bool:
 def alike(text: str, other: str) -> float:
     """Return the similarity of two texts without what recognizers confuse, 0..1."""
     return Levenshtein.normalized_similarity(fold(text), fold(other))
+
+
+def _are_half_alike(text: str, other: str) -> bool:
+    """Return whether two readings have half of their letters in common: a highlight makes a recognizer misread."""
+    return 2 * alike(text, other) >= 1
 
 
 def overlap_along(box: Box, other: Box) -> float:
@@ -208,7 +213,7 @@ def _is_highlight(before: Step, after: Step, line_px: float) -> bool:
     for line, other in zip(before.lines, after.lines, strict=True):
         if overlap_across(line.box, other.box) < 0.5 or overlap_along(line.box, other.box) < 0.5:
             return False
-        if alike(line.text, other.text) < TUNING.highlight_alike:
+        if not _are_half_alike(line.text, other.text):
             return False
         differ, same = _compared_words(line, other)
         differing += differ
@@ -221,7 +226,7 @@ def _is_highlight(before: Step, after: Step, line_px: float) -> bool:
     usual = min(_look_change(before, after, *boxes) for boxes in kept)
     for words, others in differing:
         is_lost = stays and not (words and others)
-        is_misread = alike(_joined(words), _joined(others)) >= TUNING.highlight_alike
+        is_misread = _are_half_alike(_joined(words), _joined(others))
         if not is_lost and not is_misread and not is_unspaced(_joined(words)):
             return False
         box = union_box(word.box for word in (*words, *others))

@@ -456,7 +456,7 @@ def _words_in_line(rest: Mask, styled: Mask, line_px: float, places: Sequence[tu
     lines = _line_bodies(styled, line_px)
     _, labels, stats, _ = cv2.connectedComponentsWithStats(_words(rest, line_px), connectivity=8)
     kept = np.zeros_like(rest)
-    slack = TUNING.line_slack * line_px
+    slack = TUNING.word_gap / 2 * line_px
     for number, (x, y, width, height, _) in enumerate(stats[1:], start=1):
         box = slice(y, y + height), slice(x, x + width)
         word = rest[box] & (labels[box] == number)
@@ -467,7 +467,7 @@ def _words_in_line(rest: Mask, styled: Mask, line_px: float, places: Sequence[tu
         is_word = any(
             top >= line_top - slack
             and abs(bottom - line_bottom) <= slack
-            and bottom - top >= TUNING.lowest_body * (line_bottom - line_top)
+            and 2 * (bottom - top) >= line_bottom - line_top
             for line_top, line_bottom in lines
         )
         is_line = any(
@@ -516,7 +516,7 @@ def is_isolated_change(before: StrokeModel, after: StrokeModel, around: Sequence
 def text_box(strokes: Mask, line_px: float) -> Mask:
     """Mark the bounding box of strokes, enlarged by half a line on each side."""
     rows, columns = np.nonzero(strokes)
-    margin = round(TUNING.stroke_margin * line_px)
+    margin = round(line_px / 2)
     box = np.zeros(strokes.shape, bool)
     box[max(0, rows.min() - margin) : rows.max() + margin, max(0, columns.min() - margin) : columns.max() + margin] = (
         True

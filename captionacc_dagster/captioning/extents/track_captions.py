@@ -240,7 +240,7 @@ class TrackCaptions:
         reading, strokes = self._read_strokes(segment, strokes, neighbors)
         reading = mark_dimmed(reading, segment.model, strokes)
         is_letter = len(fold(reading.text)) == 1 and not (reading.is_unread or reading.waiting)
-        brief_s = TUNING.brief_letter_s if is_letter else TUNING.brief_s
+        brief_s = TUNING.brief_s * (1.5 if is_letter else 1.0)  # most short single characters are edges of the picture
         if frames < self._frames(brief_s) and reading.confidence < TUNING.brief_confidence:
             reading = NOTHING
         if not reading.may_be_caption:
@@ -336,7 +336,7 @@ class TrackCaptions:
                 else:
                     pictures = [segment.pictures[0], neighbor.pictures[0]]
                 longer = replace(segment, pictures=pictures)
-                strokes = drop_moving_lines(longer, strokes, lines, TUNING.neighbor_motion_residual)
+                strokes = drop_moving_lines(longer, strokes, lines, TUNING.motion_residual / 2)
         if strokes.sum() < min_stroke_px(line_px):
             return NOTHING, strokes
         return self._recognize([picture for _, picture in segment.pictures], strokes), strokes

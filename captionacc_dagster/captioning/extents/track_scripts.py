@@ -31,6 +31,9 @@ _IS_OTHER = np.array([script not in _DEFAULT_SCRIPTS and script != _NO_TEXT for 
 # How common each class is among the lines of captions, before any line of the track is known.
 _USUAL = {"Latn": 0.4, "Hani": 0.1, "Jpan": 0.06, "Zzzz": 0.02, _NO_TEXT: 0.06}
 _USUAL_VIETNAMESE, _USUAL_OTHER = 0.04, 0.05
+_LIKELY = 0.5  # probability or share: more likely than not
+_ROUNDS = 10  # of estimating the shares of a track's scripts; further ones change nothing
+_READ_LOG_ODDS = float(np.log(10.0))  # ten to one: what the default recognizer reads surely is in its scripts
 # Letters of Vietnamese that the default recognizer's alphabet lacks, and marks that Vietnamese has.
 _TONES = frozenset("\u0300\u0301\u0303\u0309\u0323")
 _FOREIGN = frozenset("ßøæœłıþðŋ")
@@ -93,14 +96,14 @@ class TrackScripts:
         chances = (1 - doubt) * np.asarray(guess.probabilities) + doubt / len(CLASSES)
         evidence = np.log(chances)
         if is_read:
-            evidence[_IS_DEFAULT] += TUNING.read_log_odds
+            evidence[_IS_DEFAULT] += _READ_LOG_ODDS
         self._lines.append(evidence)
         self._shares = None
         return len(self._lines) - 1
 
     def weigh(self, number: int, at: int, confidence: float) -> None:
         """Use as evidence how surely the engine of a class reads a line: garbage is read with little confidence."""
-        self._lines[number][at] += TUNING.reading_log_odds * (confidence - TUNING.garbage_confidence)
+        self._lines[number][at] += TUNING.reading_log_odds * (confidence - TUNING.plausible)
         self._shares = None
 
     def shares(self) -> NDArray[np.float64]:
@@ -110,7 +113,7 @@ class TrackScripts:
         usual = _usual_shares()
         shares = usual
         likelihoods = np.exp(np.array(self._lines))
-        for _ in range(TUNING.mixture_rounds):
+        for _ in range(_ROUNDS):
             chances = likelihoods * shares
             chances /= chances.sum(axis=1, keepdims=True)
             strength = TUNING.usual_lines
@@ -139,7 +142,7 @@ class TrackScripts:
         chances = self._verified(line, engine) if is_final else self.chances(line.number)
         other = float(chances[_IS_OTHER].sum())
         best = int(np.argmax(np.where(_IS_OTHER, chances, 0.0)))
-        if other >= (TUNING.likely_script if line.default is not None else TUNING.likely_text):
+        if other >= (_LIKELY if line.default is not None else TUNING.likely_text):
             is_text = self._is_plausible(line, best, engine)
             return self._in_other_script(line, best, engine) if is_text else _default(line)
         if is_final and line.default is not None and not line.is_whole and self._is_mixed(line, best):
@@ -185,7 +188,7 @@ class TrackScripts:
         if at != _UNKNOWN:
             least = TUNING.looks_like_script
         else:
-            least = TUNING.looks_unknown if self.shares()[at] >= TUNING.unknown_share else TUNING.certain_unknown
+            least = _LIKELY if self.shares()[at] >= _LIKELY else TUNING.certain_unknown
         return float(np.exp(self._lines[line.number][at])) >= least
 
     def _is_mixed(self, line: SeenLine, at: int) -> bool:
@@ -234,7 +237,7 @@ def is_vietnamese_of(read: Recognition, default: Recognition) -> bool:
 
     It has letters that the default recognizer's alphabet lacks, and what that recognizer read is the same without them.
     """
-    if read.confidence < TUNING.vietnamese_confidence:
+    if read.confidence < TUNING.plausible:
         return False
     if not any(map(_is_missing, read.text)):
         return False
@@ -288,7 +291,8 @@ def uncovered_share(strokes: NDArray[np.bool_], read: Recognition, line_px: floa
     for character, place in zip(read.text, read.positions, strict=True):
         if character.isspace() or "\u0370" <= character <= "\u03ff":
             continue
-        reach = (TUNING.reach_of_ideograph if character >= "\u2e80" else TUNING.reach_of_letter) * line_px
+        # A letter has its strokes within half a line of its center, an ideograph within half of the widest character.
+        reach = (TUNING.widest_character if character >= "\u2e80" else 1.0) / 2 * line_px
         middle = place * len(columns)
         is_covered[max(0, round(middle - reach)) : max(0, round(middle + reach) + 1)] = True
     return float(columns[~is_covered].sum()) / total

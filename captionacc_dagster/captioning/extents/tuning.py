@@ -39,12 +39,6 @@ class ExtentTuning:
         "The strokes of one caption have about the same contrast. Fainter pixels are not its text.",
         seen_by="test_a_change_of_color_inside_a_caption_is_no_cut",
     )
-    stroke_margin: float = tuned(
-        0.5,
-        "line heights",
-        "More of a text may appear this far around its known strokes.",
-        seen_by="test_a_character_too_faint_for_the_mask_is_seen_to_change_where_all_else_stands",
-    )
 
     # Styles: the gray level of a track's text
     bright_prior: float = tuned(
@@ -94,12 +88,6 @@ class ExtentTuning:
         "A box or an outline bounds a track's letters when in half of the detected lines this many touch no area.",
         seen_by="test_letters_behind_a_caption_are_not_read_with_it",
     )
-    unbounded_share: float = tuned(
-        0.5,
-        "share of the strokes in the text's style",
-        "Where the track's letters are bounded, text that reads badly and of which fewer are is part of the picture.",
-        seen_by="test_what_reads_badly_and_runs_into_the_picture_is_part_of_it",
-    )
     other_style: float = tuned(
         2.0,
         "a style's tolerance",
@@ -109,19 +97,8 @@ class ExtentTuning:
     word_gap: float = tuned(
         0.3,
         "line heights",
-        "Strokes nearer than this along the line are of one word.",
-        seen_by="test_letters_behind_a_caption_are_not_read_with_it",
-    )
-    line_slack: float = tuned(
-        0.15,
-        "line heights",
-        "A word in another color has its baseline this near that of its line.",
-        seen_by="test_letters_behind_a_caption_are_not_read_with_it",
-    )
-    lowest_body: float = tuned(
-        0.5,
-        "heights of the line's letters",
-        "A word in another color is at least this high.",
+        "Strokes nearer than this along the line are of one word. A word in another color has its baseline within half "
+        "of it of that of its line.",
         seen_by="test_letters_behind_a_caption_are_not_read_with_it",
     )
     least_letters: float = tuned(
@@ -272,25 +249,14 @@ class ExtentTuning:
     far_s: float = tuned(
         0.8,
         "seconds",
-        "How far to compare where nothing else changes: longer averages separate text from a moving scene better.",
+        "How far to compare where nothing else changes, and how far the frames around a cut reach that place its "
+        "boundary. Longer averages separate text from a moving scene better; half of the longest fade fits.",
         seen_by="test_a_moving_background_alone_gives_no_captions",
-    )
-    skipped_s: float = tuned(
-        0.2,
-        "seconds",
-        "What a search for a fade leaves out on both sides, because it may be mid-fade.",
-        seen_by="test_fades_begin_and_end_where_half_is_to_be_seen",
     )
     fade_search_s: float = tuned(
         0.25,
         "seconds",
         "How often to look for a fade where nothing changes at once.",
-        seen_by="test_fades_begin_and_end_where_half_is_to_be_seen",
-    )
-    around_cut_s: float = tuned(
-        0.8,
-        "seconds",
-        "How far the frames around a cut reach that place its boundary: half of the longest fade followed.",
         seen_by="test_fades_begin_and_end_where_half_is_to_be_seen",
     )
     fading_share: float = tuned(
@@ -387,17 +353,12 @@ class ExtentTuning:
         "In the middle of a fade's fainter half at most this much of the caption is visible.",
         seen_by="test_another_caption_is_no_fade",
     )
-    stronger: float = tuned(
-        1.15,
+    fainter: float = tuned(
+        0.15,
         "visibility",
-        "A caption shows its fade's strokes by this much more than the fade does.",
+        "A caption shows its fade's strokes by this much more than the fade does. The stretch of a text that shows its "
+        "strokes by this much less adds nothing to the picture that is read.",
         seen_by="test_another_caption_is_no_fade",
-    )
-    weaker: float = tuned(
-        0.85,
-        "visibility",
-        "The weaker of two stretches of the same text adds nothing to the picture that is read.",
-        seen_by="test_joining_a_caption_with_its_fade_keeps_what_stands_in_full",
     )
     same_pattern: float = tuned(
         0.6,
@@ -440,14 +401,9 @@ class ExtentTuning:
     motion_residual: float = tuned(
         0.5,
         "share of the difference",
-        "Text moved within its segment when shifting it leaves at most this share of the difference.",
+        "Text moved within its segment when shifting it leaves at most this share of the difference; half of it "
+        "between neighbors, where shifting another word may leave only 0.4.",
         seen_by="dev-en-portrait-signs",
-    )
-    neighbor_motion_residual: float = tuned(
-        0.25,
-        "share of the difference",
-        "As `motion_residual`, between neighbors: shifting another word may leave only 0.4.",
-        seen_by="test_a_sign_that_drifts_through_the_strip_is_no_caption",
     )
 
     # Captions that move
@@ -475,12 +431,6 @@ class ExtentTuning:
         "A dimmed line has less of the lit line's contrast than this: 0.2 to 0.45; lines of a caption have over 0.7.",
         seen_by="test_dimmed_lines_around_a_highlighted_one_are_context",
     )
-    highlight_alike: float = tuned(
-        0.5,
-        "similarity",
-        "What is read of a word with a highlight has this much in common with the word.",
-        seen_by="test_a_highlighted_word_that_is_misread_is_no_new_caption",
-    )
     stays: float = tuned(
         0.35,
         "line heights",
@@ -491,12 +441,6 @@ class ExtentTuning:
         0.75,
         "similarity",
         "Two readings of one line at two places, or with more words after it, have this much in common.",
-        seen_by="test_each_line_that_rolls_up_is_a_caption",
-    )
-    roll_lift: float = tuned(
-        0.5,
-        "line heights",
-        "A line that rolls up moves up by at least this much: the shortest pitch of rows is 0.9.",
         seen_by="test_each_line_that_rolls_up_is_a_caption",
     )
     built_share: float = tuned(
@@ -510,14 +454,9 @@ class ExtentTuning:
     brief_s: float = tuned(
         0.2,
         "seconds",
-        "A briefer segment is a caption only when its text reads well: few texts can be read in less time.",
+        "A briefer segment is a caption only when its text reads well: few texts can be read in less time. A single "
+        "character needs half as much again.",
         seen_by="test_words_of_a_few_frames_are_captions_of_their_own",
-    )
-    brief_letter_s: float = tuned(
-        0.3,
-        "seconds",
-        "As `brief_s`, for a single character: most brief ones are edges of the picture.",
-        seen_by="dev-zh-portrait-texture",
     )
     brief_confidence: float = tuned(
         0.85,
@@ -528,7 +467,8 @@ class ExtentTuning:
     fade_s: float = tuned(
         0.6,
         "seconds",
-        "The longest fade that is read as a caption of its own.",
+        "The longest fade that is read as a caption of its own. A third of it on each side of a frame may be mid-fade: "
+        "a search for a fade leaves that out.",
         seen_by="test_what_is_read_of_a_fade_is_its_caption_which_starts_where_half_is_seen",
     )
     style_wait_s: float = tuned(

@@ -11,7 +11,7 @@ import numpy as np
 from captionacc_dagster.captioning.captions import CaptionWarning, Kind, Progress
 from captionacc_dagster.captioning.geometry import BBox, CropRegion
 from captionacc_dagster.captioning.layout.evidence import Evidence
-from captionacc_dagster.captioning.layout.fixtures import overlap
+from captionacc_dagster.captioning.layout.fixtures import is_mostly_in, overlap
 from captionacc_dagster.captioning.layout.model import Detection, FrameOcr, Layout, LeftOut, Track
 from captionacc_dagster.captioning.layout.regions import track_of
 from captionacc_dagster.captioning.layout.sampler import Sampler
@@ -109,7 +109,7 @@ def _left_out(evidence: Evidence, tracks: Sequence[Track], frames: Sequence[Fram
     places: list[LeftOut] = []
     for row in sorted(evidence.other_rows, key=lambda entry: -len(entry.lines)):
         box = row.extent(evidence.size)
-        if row.score < TUNING.certain_score or any(overlap(box, track.region) > TUNING.same_thing for track in tracks):
+        if row.score < TUNING.certain_score or any(is_mostly_in(box, track.region) for track in tracks):
             continue
         kind = row.kind if row.kind != "caption" else "scene"
         first_s, last_s = (f(line.time_s for line in row.lines) for f in (min, max))
@@ -132,7 +132,7 @@ def _touch(box: BBox, other: BBox) -> bool:
 
 def _text_in(box: BBox, frames: Sequence[FrameOcr]) -> str:
     """Return what was read in a box in one of the full frames, or nothing."""
-    inside = [d for frame in frames for d in frame.detections if overlap(d.bbox, box) > TUNING.same_thing]
+    inside = [d for frame in frames for d in frame.detections if is_mostly_in(d.bbox, box)]
     return max(inside, key=lambda entry: entry.confidence).text if inside else ""
 
 
@@ -230,7 +230,7 @@ def _labels(tracks: Sequence[Track], frames: Sequence[FrameOcr]) -> dict[tuple[i
         inside = max((overlap(box, track.region) for track in tracks), default=0.0)
         avoided = max((overlap(box, BBox(*edge)) for track in tracks for edge in track.avoid), default=0.0)
         confidence = max((track.confidence for track in tracks), default=_NO_TEXT_CONFIDENCE)
-        label = "in" if inside > 0.6 and avoided < TUNING.same_thing else "out"
+        label = "in" if inside > 0.6 and 2 * avoided < 1 else "out"
         labels[(detection.frame_index, detection.box_index)] = (label, confidence * (0.5 + abs(inside - 0.5)))
     return labels
 
@@ -248,7 +248,7 @@ def layout_from_region(facts: VideoFacts, region: CropRegion, found: Layout | No
             region allows.
     """
     box = BBox(*region.as_tuple())
-    inside = [track for track in found.tracks if overlap(track.region, box) > TUNING.same_thing] if found else []
+    inside = [track for track in found.tracks if is_mostly_in(track.region, box)] if found else []
     if len(inside) > 1:
         bounded = tuple(
             replace(track, region=track.region.intersection(box), confidence=1.0, kind="caption", avoid=())
@@ -272,7 +272,7 @@ def layout_from_region(facts: VideoFacts, region: CropRegion, found: Layout | No
 def _line_height(box: BBox, vertical: bool, evidence: Sequence[Detection]) -> float:
     """Return the height of a line in a region without a track: that of text seen there, or one that fits."""
     extent = box.width if vertical else box.height
-    seen = [entry.bbox for entry in evidence if overlap(entry.bbox, box) > TUNING.same_thing]
+    seen = [entry.bbox for entry in evidence if is_mostly_in(entry.bbox, box)]
     if seen:
         heights = [entry.width if vertical else entry.height for entry in seen]
         return min(extent, float(np.percentile(heights, 25)))

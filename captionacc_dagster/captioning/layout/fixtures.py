@@ -121,6 +121,11 @@ def overlap(box: BBox, other: BBox) -> float:
     return max(0.0, across) * max(0.0, down) / max(1e-12, box.width * box.height)
 
 
+def is_mostly_in(box: BBox, other: BBox) -> bool:
+    """Return whether more than half of ``box`` is inside ``other``, so that it is part of it."""
+    return 2 * overlap(box, other) > 1
+
+
 def merged_boxes(boxes: Sequence[BBox]) -> list[BBox]:
     """Merge boxes of the same text that was found several times."""
     merged: list[BBox] = []

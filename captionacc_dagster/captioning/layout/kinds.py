@@ -253,7 +253,7 @@ def _changes_in_place(row: Row, samples: Sequence[Sample], size: tuple[int, int]
     The network has seen captions that stay. Text of a moving scene is found elsewhere in the next sample, and in a
     static scene nothing tells whether text is replaced.
     """
-    if row.vertical or row.stays or row.distinct < TUNING.own_texts:
+    if row.vertical or row.stays or row.distinct < TUNING.telling_texts:
         return False
     middles = [(line.low + line.high) / 2 for line in row.lines]
     replaced = sum(line.still == 0.5 and not samples[line.sample].static_scene for line in row.lines)
@@ -283,7 +283,7 @@ def _column_chances(row: Row, size: tuple[int, int]) -> NDArray[np.float32]:
     The network has seen no vertical text: hardly anything but captions is written so and changes in one place.
     """
     still = sum(line.still == 1 for line in row.lines)
-    proven = (still >= 2 or row.distinct >= TUNING.column_texts) and anchor_of([row], size[1]) is not None
+    proven = (still >= 2 or row.distinct >= TUNING.settled_texts) and anchor_of([row], size[1]) is not None
     caption = 1 - 0.5**row.distinct if proven and row.distinct >= 2 else 0.2
     chances = {"caption": caption, "scene": 1 - caption}
     return np.array([chances.get(kind, 0.0) for kind in KINDS], np.float32)

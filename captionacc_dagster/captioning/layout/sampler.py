@@ -22,6 +22,7 @@ from captionacc_dagster.captioning.video.reader import (
 
 ROUNDS = 2  # in which every second GOP is sampled
 _FEW_KEYFRAMES = 5  # with fewer there is one batch: each batch decodes again from the keyframes
+_MOST_SAMPLES = 100  # of a long video: each sample takes a megabyte
 _FEW_SAMPLES = 8  # a video too short for so many is sampled more densely,
 _DENSEST_S = 0.3  # but no more than this, in seconds
 _DENSE_RATE = 10.0  # frames per second, from which on leaving B frames out leaves enough of them
@@ -85,7 +86,7 @@ def _times_between(facts: VideoFacts, near: Sequence[float]) -> list[float]:
 
 
 def _spacing(facts: VideoFacts) -> float:
-    spacing = max(TUNING.sample_spacing_s, facts.duration_s / TUNING.most_samples)
+    spacing = max(TUNING.sample_spacing_s, facts.duration_s / _MOST_SAMPLES)
     if facts.duration_s < _FEW_SAMPLES * spacing:
         return max(_DENSEST_S, facts.duration_s / _FEW_SAMPLES)
     return spacing

@@ -23,6 +23,7 @@ _COARSEST_SIDE, _FINEST_SIDE = 384, 960  # pixels: the same for large and for sm
 _SIDE_STEP = 32  # pixels: the detector works on multiples of 32
 _SAME_LINE = 0.5  # of a line: inside a line found later, it is the same one
 _ON_KNOWN = 0.3  # of something: on what is known already, it is nothing new
+_UPPER_END = 3.0  # times the gap between the two longest: the upper end of a distribution, 75 % sure
 _AROUND = 1.0  # heights of a suspected line that are searched above and below it
 
 Place = tuple[Sample, float, float]  # a sample, and the top and bottom of a band of it as fractions
@@ -210,7 +211,7 @@ class LayoutSearch:
         Biometrika 51, 1964).
         """
         row = max(track.rows, key=lambda entry: entry.distinct)
-        if row.distinct + self._unsearched_texts / 2 >= TUNING.many_texts:
+        if row.distinct + self._unsearched_texts / 2 >= 2 * TUNING.settled_texts:
             return True
         if row.distinct < TUNING.settled_texts:
             return False
@@ -218,7 +219,7 @@ class LayoutSearch:
         if len(lengths) < 2:  # the row with the longest text was seen once: nothing tells how long the next one gets
             return False
         second, longest = lengths[-2:]
-        return TUNING.upper_end_factor * (longest - second) <= TUNING.region_reserve * longest + row.height
+        return _UPPER_END * (longest - second) <= TUNING.region_reserve * longest + row.height
 
     def _spread(self, spacing_s: float) -> list[Sample]:
         """Return samples not searched yet, so that no part of the video is far from a searched one."""

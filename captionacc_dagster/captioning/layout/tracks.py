@@ -186,7 +186,7 @@ def _belongs(row: Row, track: FoundTrack) -> bool:
 def _is_sure_line(row: Row, track: FoundTrack, size: tuple[int, int]) -> bool:
     """Return whether a row has enough texts of its own, or is aligned with the track: else it may be a passing sign."""
     along = size[1] if row.vertical else size[0]
-    if row.distinct >= TUNING.own_texts or track.anchor is None:
+    if row.distinct >= TUNING.telling_texts or track.anchor is None:
         return True
     own, usual = (_anchor_place(rows, track.anchor) for rows in ([row], track.rows))
     return abs(own - usual) <= max(TUNING.centered * along, 0.6 * row.height)

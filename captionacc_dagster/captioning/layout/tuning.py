@@ -15,9 +15,6 @@ class LayoutTuning:
     sample_spacing_s: float = tuned(
         0.8, "seconds", "time between samples; most captions last longer", seen_by="test_sample_times"
     )
-    most_samples: int = tuned(
-        100, "samples", "bound for long videos: each sample takes a megabyte", seen_by="test_sample_times"
-    )
     late_part_s: float = tuned(
         2.0,
         "seconds",
@@ -91,18 +88,12 @@ class LayoutTuning:
         4.8, "seconds", "time between samples that are searched as a whole", seen_by="test_find"
     )
     short_video_s: float = tuned(12.0, "seconds", "videos this short are sampled throughout", seen_by="test_find")
-    settled_texts: int = tuned(4, "texts", "with this many texts of similar lengths, no more are needed", seen_by="")
-    many_texts: int = tuned(
-        8,
+    settled_texts: int = tuned(
+        4,
         "texts",
-        "with this many texts, no more are needed, and a second line would have been seen",
-        seen_by="test_find",
-    )
-    upper_end_factor: float = tuned(
-        3.0,
-        "times the gap between the two longest",
-        "upper end of the distribution of lengths, 75 % sure (Robson and Whitlock, Biometrika 51, 1964)",
-        seen_by="test_find",
+        "with this many texts of similar lengths, or twice as many of any, no more are needed, and a second line would "
+        "have been seen; a column with this many is captions even over a static scene",
+        seen_by="",
     )
     region_reserve: float = tuned(
         0.24, "of the longest line", "room that the region leaves for longer lines", seen_by="test_find"
@@ -114,7 +105,11 @@ class LayoutTuning:
         0.95, "of the picture", "a line this long that runs across the picture is a ticker", seen_by="test_find"
     )
     telling_texts: int = tuned(
-        3, "lines", "evidence needed before strokes alone rule out captions", seen_by="test_find"
+        3,
+        "texts",
+        "evidence needed before strokes alone rule out captions, and for a row to be a line of a track however it is "
+        "aligned",
+        seen_by="test_find",
     )
     telling_share: float = tuned(
         0.8, "of captions", "share whose strokes are visible by themselves", seen_by="test_find"
@@ -169,9 +164,6 @@ class LayoutTuning:
         seen_by="test_find",
     )
 
-    column_texts: int = tuned(
-        4, "texts", "a column with this many texts is captions even over a static scene", seen_by="test_tracks"
-    )
     word_offset: float = tuned(
         0.1,
         "line heights",
@@ -184,9 +176,6 @@ class LayoutTuning:
         "of still lines",
         "a row with more moving lines than this is a ticker or part of the scene",
         seen_by="test_find",
-    )
-    own_texts: int = tuned(
-        3, "texts", "a row with this many texts is a line of a track however it is aligned", seen_by="test_find"
     )
     rival_distance: float = tuned(
         1.5,
@@ -224,7 +213,6 @@ class LayoutTuning:
     detector_box: float = tuned(
         1.1, "times a tight box", "height of the detector's boxes, which include some surroundings", seen_by="test_find"
     )
-    same_thing: float = tuned(0.5, "of a box", "a box this much inside another one belongs to it", seen_by="test_find")
     usual_line: float = tuned(
         0.08, "of the picture", "line height where nothing was seen in a drawn region", seen_by="test_find"
     )

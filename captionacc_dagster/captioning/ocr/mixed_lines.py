@@ -16,43 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.ocr.base import LinePicture, Recognition
-from captionacc_dagster.captioning.tuning import tuned
+from captionacc_dagster.captioning.ocr.tuning import TUNING
 
 _RIGHT_TO_LEFT = frozenset({"Arab", "Hebr"})
 # Scripts with letters that look like Latin ones, which the default recognizer reads with confidence.
 _LOOKALIKES = frozenset({"Cyrl", "Grek"})
 
-
-@dataclass(frozen=True, slots=True)
-class MixedLineTuning:
-    """The numbers that decide which words of a line are Latin."""
-
-    doubtful: float = tuned(
-        0.8, "confidence", "a word read less surely by its script's engine may be Latin", seen_by="test_mixed_lines"
-    )
-    latin_word: float = tuned(
-        0.9,
-        "confidence",
-        "a Latin word among another script's is read at least this surely",
-        seen_by="test_mixed_lines",
-    )
-    gain: float = tuned(
-        0.1, "confidence", "how much surer a Latin word must be than what it replaces", seen_by="test_mixed_lines"
-    )
-    lookalike_gain: float = tuned(
-        0.3, "confidence", "the same beside Cyrillic and Greek, whose letters look Latin", seen_by="test_mixed_lines"
-    )
-    overlap: float = tuned(0.5, "share of a word", "words that share so much of their place are one", seen_by="")
-    cut_reach: float = tuned(
-        0.35,
-        "line heights",
-        "how far from a word's end the gap before the next one is searched",
-        seen_by="test_mixed_lines",
-    )
-    least_run: float = tuned(0.3, "line heights", "strokes over less width are no word", seen_by="test_mixed_lines")
-
-
-TUNING = MixedLineTuning()
 
 Reader = Callable[[LinePicture], Recognition]
 
@@ -69,7 +38,7 @@ class PlacedWord:
     def overlaps(self, other: PlacedWord) -> bool:
         """Return whether two words share most of the place of one of them."""
         common = min(self.end, other.end) - max(self.start, other.start)
-        return common >= TUNING.overlap * max(1e-6, min(self.end - self.start, other.end - other.start))
+        return 2 * common >= max(1e-6, min(self.end - self.start, other.end - other.start))
 
 
 def placed_words(read: Recognition) -> list[PlacedWord]:
@@ -105,7 +74,7 @@ def read_mixed(
     strokes = _strokes(line)
     height, width = line.image.shape[:2]
     reach = TUNING.cut_reach * height / width
-    gain = TUNING.lookalike_gain if script in _LOOKALIKES else TUNING.gain
+    gain = (3 if script in _LOOKALIKES else 1) * TUNING.gain
     latin: list[PlacedWord] = []
     for start, end in _doubtful_parts(words, strokes, reach):
         for word in placed_words(read_latin(_part(line, start, end))):
@@ -238,12 +207,7 @@ def _is_latin(word: PlacedWord) -> bool:
     """Return whether a word of the default recognizer is certainly Latin: sure, and of more than one character."""
     known = [character for character in word.text if character.isalnum()]
     letters = [character for character in known if character.isalpha()]
-    return (
-        len(known) > 1
-        and word.confidence >= TUNING.latin_word
-        and bool(letters)
-        and all(map(_is_latin_letter, letters))
-    )
+    return len(known) > 1 and word.confidence >= TUNING.sure and bool(letters) and all(map(_is_latin_letter, letters))
 
 
 def _has_own_letters(text: str) -> bool:

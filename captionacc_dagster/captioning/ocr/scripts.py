@@ -19,7 +19,7 @@ from captionacc_dagster.captioning.ocr.onnx_session import open_session
 
 INPUT_HEIGHT = 32  # pixels, the network's input
 _NARROWEST, _WIDEST = 64, 768  # pixels at that height; narrower lines are padded, wider ones cut
-_DARKEST = 0.005  # fraction of a line's pixels left out of its range of levels, and as many of the brightest
+DARKEST = 0.005  # fraction of a line's pixels left out of its range of levels, and as many of the brightest
 _MODEL = "script_classifier.onnx"
 
 # What the network's outputs mean: a script (ISO 15924) and, where its letters tell, a language (BCP 47).
@@ -105,7 +105,7 @@ def line_input(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     method = cv2.INTER_AREA if height > INPUT_HEIGHT else cv2.INTER_CUBIC
     line = np.asarray(cv2.resize(gray, (across, INPUT_HEIGHT), interpolation=method), np.uint8)[:, :_WIDEST]
     passed = np.bincount(line.ravel(), minlength=256).cumsum()
-    low, high = np.searchsorted(passed, np.array([_DARKEST, 1 - _DARKEST]) * (line.size - 1), side="right")
+    low, high = np.searchsorted(passed, np.array([DARKEST, 1 - DARKEST]) * (line.size - 1), side="right")
     table = np.clip((np.arange(256) - low) * (255 / max(1, high - low)), 0, 255).astype(np.uint8)
     line = np.asarray(cv2.LUT(line, table), np.uint8)
     missing = _NARROWEST - line.shape[1]

@@ -23,7 +23,7 @@ from rapidfuzz.distance import Levenshtein
 
 from captionacc_dagster.captioning.ocr.base import Line, LineBox, LinePicture, OcrError, Recognition, TextBox
 from captionacc_dagster.captioning.ocr.languages import LANGUAGES, SCRIPTS
-from captionacc_dagster.captioning.tuning import tuned
+from captionacc_dagster.captioning.ocr.tuning import TUNING
 
 INSTALL = "pip install 'captionacc-dagster[tesseract]'"
 _MARGIN_PX = 20  # white around the letters, as Tesseract's documentation advises (10 or more)
@@ -39,53 +39,6 @@ _FOLDERS = (
 )
 
 Gray = NDArray[np.float32]
-
-
-@dataclass(frozen=True, slots=True)
-class TesseractTuning:
-    """The numbers that decide what Tesseract is given and which reading is taken."""
-
-    small_px: float = tuned(
-        36.0,
-        "pixels",
-        "height of a line picture in the first rendering: letters of 20 to 28",
-        seen_by="--part scripts",
-    )
-    middle_px: float = tuned(
-        48.0, "pixels", "height of the picture cut out along the mask", seen_by="script_thai, vsr_test2"
-    )
-    large_px: float = tuned(
-        60.0,
-        "pixels",
-        "height in the last rendering: letters of 35 to 45, as Tesseract asks",
-        seen_by="--part scripts",
-    )
-    soft_px: float = tuned(
-        1.5,
-        "pixels",
-        "blur that joins a mask's broken strokes; Arabic is hardly read without",
-        seen_by="--part scripts",
-    )
-    smooth_px: float = tuned(0.7, "pixels", "blur of the picture cut out along the mask", seen_by="script_thai")
-    softest_px: float = tuned(
-        2.5, "pixels", "blur of the last rendering of the mask, for thin strokes", seen_by="--part scripts"
-    )
-    sure: float = tuned(0.9, "confidence", "two equal readings from here on need no third", seen_by="test_tesseract.py")
-    trust: float = tuned(
-        1.0,
-        "edit distance",
-        "weight of a reading's own confidence beside its distance to the others",
-        seen_by="--part scripts",
-    )
-    bar_level: float = tuned(
-        0.1, "probability", "from here on a pixel at the border of a line counts as stroke", seen_by="test_tesseract.py"
-    )
-    bar_width: float = tuned(
-        0.25, "line heights", "up to here a part at the border is the side of a box", seen_by="test_tesseract.py"
-    )
-
-
-TUNING = TesseractTuning()
 
 
 class TesseractEngine:
@@ -282,11 +235,12 @@ def _renderings(line: Line) -> Iterator[NDArray[np.uint8]]:
     strokes = _without_bars(np.asarray(mask, np.float32) if mask is not None else _strokes_of(levels))
     if strokes.max() <= TUNING.bar_level:
         return
-    yield _rendered(strokes, TUNING.small_px, TUNING.soft_px)
-    yield _rendered(_cut_out(levels, strokes, 2), TUNING.middle_px, TUNING.smooth_px)
-    yield _rendered(_cut_out(levels, strokes, 1), TUNING.middle_px, TUNING.smooth_px)
-    yield _rendered(strokes, TUNING.large_px, TUNING.soft_px)
-    yield _rendered(strokes, TUNING.large_px, TUNING.softest_px)
+    small, large = TUNING.small_px, TUNING.large_px
+    yield _rendered(strokes, small, TUNING.soft_px)
+    yield _rendered(_cut_out(levels, strokes, 2), (small + large) / 2, TUNING.smooth_px)
+    yield _rendered(_cut_out(levels, strokes, 1), (small + large) / 2, TUNING.smooth_px)
+    yield _rendered(strokes, large, TUNING.soft_px)
+    yield _rendered(strokes, large, TUNING.soft_px * large / small)
 
 
 def _levels(image: NDArray[np.uint8]) -> Gray:
@@ -375,7 +329,7 @@ def _consensus(read: Sequence[Recognition]) -> Recognition:
 
     def cost(reading: Recognition) -> float:
         apart = sum(other.confidence * Levenshtein.normalized_distance(reading.text, other.text) for other in told)
-        return apart - TUNING.trust * reading.confidence
+        return apart - reading.confidence
 
     best = min(told, key=cost)
     # A reading that the other renderings contradict is less sure than Tesseract says of it.

@@ -1,0 +1,71 @@
+"""The numbers that decide what the engines are given and which reading is taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from captionacc_dagster.captioning.tuning import tuned
+
+
+@dataclass(frozen=True, slots=True)
+class OcrTuning:
+    """The tuning of the `ocr` room. A confidence is the engine's own, the mean over a line's or word's characters."""
+
+    sure: float = tuned(
+        0.9,
+        "confidence",
+        "a reading is taken as it is from here on: a line is not read again, two equal readings by Tesseract need no "
+        "third, and a Latin word among another script's is one",
+        seen_by="test_mixed_lines",
+    )
+
+    # Latin words in a line of another script.
+    doubtful: float = tuned(
+        0.8, "confidence", "a word read less surely by its script's engine may be Latin", seen_by="test_mixed_lines"
+    )
+    gain: float = tuned(
+        0.1,
+        "confidence",
+        "how much surer a Latin word must be than what it replaces; three times as much beside Cyrillic and Greek, "
+        "whose letters look Latin",
+        seen_by="test_mixed_lines",
+    )
+    cut_reach: float = tuned(
+        0.35,
+        "line heights",
+        "how far from a word's end the gap before the next one is searched",
+        seen_by="test_mixed_lines",
+    )
+    least_run: float = tuned(0.3, "line heights", "strokes over less width are no word", seen_by="test_mixed_lines")
+
+    # What Tesseract is given.
+    small_px: float = tuned(
+        36.0,
+        "pixels",
+        "height of a line picture in the first rendering: letters of 20 to 28",
+        seen_by="test_tesseract",
+    )
+    large_px: float = tuned(
+        60.0,
+        "pixels",
+        "height in the last renderings: letters of 35 to 45, as Tesseract asks; the picture cut out along the mask "
+        "is halfway",
+        seen_by="test_tesseract",
+    )
+    soft_px: float = tuned(
+        1.5,
+        "pixels",
+        "blur that joins a mask's broken strokes; Arabic is hardly read without. In the last rendering, for thin "
+        "strokes, it grows with the height",
+        seen_by="test_tesseract",
+    )
+    smooth_px: float = tuned(0.7, "pixels", "blur of the picture cut out along the mask", seen_by="test_tesseract")
+    bar_level: float = tuned(
+        0.1, "probability", "from here on a pixel at the border of a line counts as stroke", seen_by="test_tesseract"
+    )
+    bar_width: float = tuned(
+        0.25, "line heights", "up to here a part at the border is the side of a box", seen_by="test_tesseract"
+    )
+
+
+TUNING = OcrTuning()
