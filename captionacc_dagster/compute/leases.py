@@ -32,11 +32,13 @@ class LeaseTimes:
 
     Attributes:
         settle_s: between a claim and the look that confirms it: longer than the second in which some stores count.
+        look_s: between two looks meanwhile, so that of two claims of one second the later ends soon.
         beat_s: between two signs of life.
         stale_s: a claim without a sign of life for this long is that of a dead worker.
     """
 
     settle_s: float = 1.5
+    look_s: float = 0.5
     beat_s: float = 10.0
     stale_s: float = 60.0
 
@@ -55,8 +57,8 @@ class HeldElsewhere(ComputeUnavailable):
 class Lease:
     """A context manager that claims the work of a request.
 
-    Entering raises HeldElsewhere within one write and one listing if another worker has the lease. ``confirm`` must be
-    called before the work begins; loading an engine meanwhile costs nothing.
+    Entering raises HeldElsewhere after one write and one listing if another worker has the lease. ``confirm`` must be
+    called before the work begins; an engine can be loaded meanwhile in another thread.
     """
 
     def __init__(self, store: ObjectStore, request: CallRequest, call_id: str, times: LeaseTimes = TIMES) -> None:
@@ -94,8 +96,13 @@ class Lease:
         Raises:
             HeldElsewhere: another worker was earlier.
         """
-        time.sleep(max(0.0, self._claimed_at + self._times.settle_s - time.monotonic()))
-        self._check()
+        settled = self._claimed_at + self._times.settle_s
+        while True:
+            rest = settled - time.monotonic()
+            time.sleep(max(0.0, min(rest, self._times.look_s)))
+            self._check()
+            if rest <= self._times.look_s:  # this look was after the time to settle
+                return
 
     def _check(self) -> None:
         claims = _claims(self._store, self._keys.lease_prefix(self._call_key))

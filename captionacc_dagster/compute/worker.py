@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
@@ -60,12 +61,12 @@ def answer(
         completed = _completed_before(request, store, worker)
         if completed is None:
             with Lease(store, request, call_id) as lease:
-                engine = create_engine(request.engine)
+                engine = _in_background(create_engine, request.engine)
                 lease.confirm()
                 # The worker that had the lease until now has completed it, perhaps.
                 completed = _completed_before(request, store, worker)
                 if completed is None:
-                    result = _run(request, store, engine)
+                    result = _run(request, store, engine.result())
                     completed = CallReply(call_key=call_key, worker=worker(), result=result)
                     records.write_completed(store, request, completed)
         try:
@@ -79,6 +80,14 @@ def answer(
     except Exception as error:  # noqa: BLE001 - every error must reach the caller as a message
         failure = RemoteFailure.of(error)
         return CallReply(call_key=call_key, worker=worker(), failure=failure).to_wire()
+
+
+def _in_background(create_engine: Callable[[EngineChoice], OcrEngine], choice: EngineChoice) -> Future[OcrEngine]:
+    """Start to load an engine in a thread: a worker that finds another at work answers without waiting for it."""
+    loader = ThreadPoolExecutor(1, thread_name_prefix="engine")
+    engine = loader.submit(create_engine, choice)
+    loader.shutdown(wait=False)
+    return engine
 
 
 def _completed_before(request: CallRequest, store: ObjectStore, worker: Callable[..., Worker]) -> CallReply | None:

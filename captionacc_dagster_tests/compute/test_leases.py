@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import os
+import threading
 import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 
 from captionacc_dagster.compute.envelope import CallRequest, ExtractArguments
-from captionacc_dagster.compute.leases import HeldElsewhere, Lease, LeaseTimes, working_call
-from captionacc_dagster.storage.base import ObjectStore
+from captionacc_dagster.compute.leases import TIMES, HeldElsewhere, Lease, LeaseTimes, working_call
+from captionacc_dagster.compute.worker import answer
+from captionacc_dagster.storage.base import ObjectInfo, ObjectStore
 from captionacc_dagster.storage.keys import VideoKeys
 from captionacc_dagster.storage.local import LocalObjectStore
 from captionacc_dagster_tests.servers import S3Server
@@ -46,17 +52,72 @@ def keys_of(call: CallRequest) -> VideoKeys:
     return VideoKeys(call.tenant_id, call.video_id)
 
 
-def test_a_second_worker_ends_at_once_and_names_the_first(shelf: ObjectStore, call: CallRequest) -> None:
+@pytest.fixture
+def looks(shelf: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The prefixes that were listed so far: a look at the leases of a call is one."""
+    listed: list[str] = []
+    iterate = shelf.iterate
+
+    def counted(prefix: str) -> Iterator[ObjectInfo]:
+        listed.append(prefix)
+        return iterate(prefix)
+
+    monkeypatch.setattr(shelf, "iterate", counted)
+    return listed
+
+
+def answer_of(call: CallRequest, store: ObjectStore, call_id: str, create_engine: Callable[[object], Any]) -> Any:
+    """What a container answers, as it comes over the wire."""
+    return answer(call.to_wire(), store=store, create_engine=create_engine, device="CPU", call_id=call_id)
+
+
+def test_a_second_worker_ends_after_one_look_and_names_the_first(
+    shelf: ObjectStore, call: CallRequest, looks: list[str]
+) -> None:
     with Lease(shelf, call, "fc-1", QUICK) as first:
         first.confirm()
-        began = time.monotonic()
+        looks.clear()
+        reply = answer_of(call, shelf, "fc-2", lambda _: pytest.fail("an engine was loaded"))
+        assert (reply["failure"]["kind"], reply["failure"]["message"]) == ("busy", "fc-1")
+        assert len(looks) == 1
         with pytest.raises(HeldElsewhere) as held, Lease(shelf, call, "fc-2", QUICK):
             pytest.fail("two workers")
-        assert time.monotonic() - began < 1.0
         assert held.value.call_id == working_call(shelf, keys_of(call), call.call_key) == "fc-1"
     assert working_call(shelf, keys_of(call), call.call_key) is None
     with Lease(shelf, call, "fc-3", QUICK) as third:
         third.confirm()
+
+
+def test_of_two_claims_of_one_second_the_later_ends_without_its_engine(
+    tmp_path: Path, call: CallRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # In a folder, whose times can be set: of a claim that comes while another settles, and counts as the earlier one.
+    store = LocalObjectStore(tmp_path)
+    key = keys_of(call).lease(call.call_key, "0" * 32, "claim")
+    loading, release, looks = threading.Event(), threading.Event(), []
+    check = Lease._check
+
+    def counted(lease: Lease) -> None:
+        looks.append(lease)
+        check(lease)
+
+    monkeypatch.setattr(Lease, "_check", counted)
+
+    def create_engine(_: object) -> None:
+        store.upload_file(key, b'{"call_id": "fc-earlier"}')
+        long_ago = time.time() - 5
+        os.utime(tmp_path / key, (long_ago, long_ago))
+        loading.set()
+        release.wait(60)
+
+    try:
+        reply = answer_of(call, store, "fc-later", create_engine)
+    finally:
+        release.set()
+    assert loading.is_set()
+    assert (reply["failure"]["kind"], reply["failure"]["message"]) == ("busy", "fc-earlier")
+    # One look at its claim, and then one every `look_s`, until it saw the other: at the first if threads started soon.
+    assert 2 <= len(looks) <= 1 + math.ceil(TIMES.settle_s / TIMES.look_s)
 
 
 def test_of_eight_workers_at_once_one_works(shelf: ObjectStore, call: CallRequest) -> None:

@@ -24,7 +24,6 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from captionacc_dagster.catalog.calls import Retries
 from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.compute.base import ComputeForbidden, ComputeTimeout
-from captionacc_dagster.compute.leases import TIMES
 from captionacc_dagster.compute.modal_backend import ModalCompute, reconcile
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster_tests.compute.conftest import (
@@ -50,12 +49,15 @@ import os, signal, sys
 from captionacc_dagster.backends import open_store
 from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.compute.modal_backend import ModalCompute
+from captionacc_dagster.compute.modal_calls import WaitLimits
 from captionacc_dagster.settings import Settings
 
 ledger = PostgresCatalog(os.environ["LEDGER"])
 ledger.spawn_compute_call = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 store = open_store(Settings(_env_file=None))
-ModalCompute(store, ledger, run_id="dies", video_seconds=lambda _: 20.0).extract_frames_and_ocr(*sys.argv[1:4])
+limits = WaitLimits(intent_s=2.0)  # by default, the next caller waits a minute for the record
+compute = ModalCompute(store, ledger, run_id="dies", limits=limits, video_seconds=lambda _: 20.0)
+compute.extract_frames_and_ocr(*sys.argv[1:4])
 """
 
 
@@ -87,6 +89,14 @@ def leases_of(store: ObjectStore, video: StoredVideo) -> list[str]:
     return [key for key in store.list_files(video.keys.compute_prefix) if "/leases/" in key]
 
 
+def containers_started(server: ModalServer) -> int:
+    """How many processes ran a deployed function to its end; prints how long, for docs/modal.md."""
+    ran = [call for call in server.calls.values() if call.container_s is not None]
+    for call in ran:
+        print(f"{call.id}: container {call.container_s:.1f} s, function {call.reply['worker']['seconds']:.1f} s")
+    return len(ran)
+
+
 def results_written(server: ModalServer) -> int:
     """How many calls did the work, rather than find it done or leave it to another."""
     written = 0
@@ -116,6 +126,7 @@ def test_a_run_killed_before_the_record_leaves_a_running_call_that_is_found(
 
     [row] = rows_of(ledger, clip_video)
     assert (row.state, len(modal_server.calls), results_written(modal_server)) == ("succeeded", 1, 1)
+    assert containers_started(modal_server) == 1
     assert leases_of(store, clip_video) == []
 
 
@@ -141,11 +152,10 @@ def test_a_second_container_of_the_same_work_ends_at_once(
     wait_until(lambda: all(call.container_s is not None for call in modal_server.calls.values()))
 
     first, second = sorted(modal_server.calls.values(), key=lambda call: call.reply["worker"]["seconds"])
-    assert results_written(modal_server) == 1
-    # Its container started and ended: a claim, a look, and while that settles, the start of an engine. The bound is for
-    # a busy machine, where imports take most of the time.
-    assert first.reply["worker"]["seconds"] < TIMES.settle_s + 8
-    assert first.reply["failure"] is None or first.reply["failure"]["kind"] == "busy"
+    assert (containers_started(modal_server), results_written(modal_server)) == (2, 1)
+    # It ended while the other worked: the two started together. How soon is in test_leases.py, counted in looks.
+    assert first.reply["failure"]["kind"] == "busy"
+    assert first.reply["failure"]["message"] == second.id
     assert orphan in (first.id, second.id)
     [row] = rows_of(ledger, clip_video)
     assert row.state == "succeeded"
@@ -167,6 +177,7 @@ def test_four_callers_at_once_make_one_call(
     with ThreadPoolExecutor(4) as threads:
         assert list(threads.map(work, range(4))) == [2, 2, 2, 2]
     assert (modal_server.count("FunctionMap"), len(rows_of(ledger, video))) == (1, 1)
+    assert modal_server.count("FunctionCallCancel") == 0
 
 
 def test_another_caller_of_the_same_run_makes_no_second_call(
@@ -177,7 +188,7 @@ def test_another_caller_of_the_same_run_makes_no_second_call(
     with ThreadPoolExecutor(2) as threads:
         backends = [make_backend(run_id="the same", limits=limits(intent_s=20)) for _ in range(2)]
         list(threads.map(lambda backend: backend.extract_frames_and_ocr(*video.where), backends))
-    assert modal_server.count("FunctionMap") == 1
+    assert (modal_server.count("FunctionMap"), modal_server.count("FunctionCallCancel")) == (1, 0)
 
 
 OTHERS = [status for status in Status if status.name not in ("OK", "NOT_FOUND", "UNAUTHENTICATED", "PERMISSION_DENIED")]
@@ -201,7 +212,7 @@ def test_two_polls_that_do_not_find_the_call_are_a_mistake_of_modal(
     modal_server.inject("FunctionGetOutputs", *[Fault(status=Status.NOT_FOUND)] * 2)
     backend = make_backend(limits=limits(lost_s=5))
     assert backend.extract_frames_and_ocr(*video.where).frame_count == 2
-    assert len(modal_server.calls) == 1
+    assert (len(modal_server.calls), modal_server.count("FunctionCallCancel")) == (1, 0)
 
 
 def test_a_token_that_is_refused_while_polling_leaves_the_call_alone(
@@ -222,7 +233,7 @@ def test_a_token_that_is_refused_while_polling_leaves_the_call_alone(
 
     modal_server.tokens.update(known)
     assert make_backend().extract_frames_and_ocr(*video.where).frame_count == 2
-    assert len(modal_server.calls) == 1
+    assert (len(modal_server.calls), modal_server.count("FunctionCallCancel")) == (1, 0)
 
 
 def test_a_cancellation_that_was_not_confirmed_is_asked_for_again(
