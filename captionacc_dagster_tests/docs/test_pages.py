@@ -35,6 +35,41 @@ def test_every_test_named_in_the_test_plan_exists() -> None:
     assert sorted(named - known) == []
 
 
+def promises(page: str) -> list[list[str]]:
+    """The cells of each row of a page's tables whose last column is named "test"."""
+    rows: list[list[str]] = []
+    is_promise = False
+    for line in (ROOT / "docs" / page).read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")] if line.startswith("|") else []
+        if not cells:
+            is_promise = False
+        elif cells[-1] == "test":
+            is_promise = True
+        elif is_promise and not set(cells[-1]) <= {"-"}:
+            rows.append(cells)
+    return rows
+
+
+@pytest.mark.parametrize(("page", "fewest"), [("security.md", 35), ("operations.md", 30)])
+def test_each_promise_names_tests_that_exist(page: str, fewest: int) -> None:
+    tests = ROOT / "captionacc_dagster_tests"
+    rows = promises(page)
+    assert len(rows) >= fewest
+    for what, *_, cell in rows:
+        if cell == "–":
+            continue  # what only another system can do
+        named = re.findall(r"`([\w/]*(?:\.py)?(?:::test_\w+)?)`", cell)
+        assert re.sub(r"`[^`]*`|\(\[modal\.md\]\(modal\.md\)\)|[, ]", "", cell) == "", f"{what}: {cell}"
+        assert named, f"{what}: no test"
+        file = ""
+        for name in named:
+            path, _, function = name.partition("::")
+            file = path or file
+            source = (tests / file).read_text(encoding="utf-8")
+            assert re.search(rf"^ *(async )?def {function or 'test_'}", source, re.MULTILINE), f"{what}: {name}"
+            assert not function or f"def {function}(" in source, f"{what}: {name}"
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#|data:)([^)#\s]+)", page.read_text(encoding="utf-8")):

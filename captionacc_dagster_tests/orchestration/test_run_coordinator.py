@@ -366,6 +366,20 @@ def test_the_environment_overrides_single_limits(open_queue: OpenQueue, monkeypa
         get_settings.cache_clear()
 
 
+@pytest.mark.parametrize("limit", [0, 1])
+def test_with_a_limit_of_zero_nothing_new_starts(
+    open_queue: OpenQueue, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    monkeypatch.setenv("CAPTIONACC_MAX_CONCURRENT_RUNS", str(limit))
+    get_settings.cache_clear()
+    try:
+        with open_queue() as queue:
+            queue.submit("caption_ocr", requested(0))
+            assert len(queue.dequeue()) == limit
+    finally:
+        get_settings.cache_clear()
+
+
 @pytest.mark.parametrize(
     ("own", "started"),
     [
