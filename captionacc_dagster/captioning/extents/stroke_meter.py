@@ -22,7 +22,8 @@ class StrokeMeter:
     """Measures, frame by frame, the share of pixels in each character cell where a stroke appears or disappears.
 
     Each pixel has an age: the number of frames it has stayed at its level. A stroke appears at a frame when its age
-    begins there and reaches ``hold`` frames. A stroke disappears when it had reached that age before.
+    begins there and reaches ``hold`` frames. A stroke disappears when it had reached that age before. One that keeps
+    its level appears or disappears with its contrast, when what surrounds it changes.
     """
 
     def __init__(self, line_px: float, hold: int) -> None:
@@ -33,6 +34,9 @@ class StrokeMeter:
         self._previous: Plane | None = None
         self._strokes: Plane | None = None  # of the previous frame, if they were computed
         self._sharp: list[Plane | None] = []  # what changed at once at each of the last frames; None: nothing
+        self._emerged: list[
+            Plane | None
+        ] = []  # what began to contrast then at its own level, as its surroundings change
         self._level: Plane | None = None
         self._age: Plane | None = None
         self._one: Plane | None = None
@@ -51,30 +55,42 @@ class StrokeMeter:
             self._one = np.ones_like(roi)
             self._gone.append(None)
             self._sharp.append(None)
+            self._emerged.append(None)
             self._previous = roi
             return None
         moved = _above(cv2.absdiff(roi, self._level), TUNING.steady_levels)
         sharp: Plane | None = _above(cv2.absdiff(roi, self._previous), TUNING.sharp_step_levels - 1)
         # In most ROIs most of the time nothing changes at once: then no strokes need to be computed.
         sharp = sharp if cv2.countNonZero(sharp) else None
+        strokes: Plane | None = None
+        emerged: Plane | None = None
         if sharp is None:
             self._gone.append(None)
         else:
-            strokes = self._contrasting(self._previous) if self._strokes is None else self._strokes
-            settled = cv2.bitwise_and(_above(self._age, self.hold - 2), strokes)
-            self._gone.append(self._shares(cv2.bitwise_and(cv2.bitwise_and(settled, moved), sharp)))
-        self._previous, self._strokes = roi, None
+            before = self._contrasting(self._previous) if self._strokes is None else self._strokes
+            strokes = self._contrasting(roi)
+            settled, switched = _above(self._age, self.hold - 2), cv2.bitwise_and(moved, sharp)
+            # White letters on a dark box over a white picture keep their level when the box comes or goes.
+            around = cv2.dilate(switched, np.ones((self._window, self._window), np.uint8))
+            merged = cv2.bitwise_and(around, cv2.bitwise_and(before, self._plain(roi)))
+            emerged = cv2.bitwise_and(around, cv2.bitwise_and(strokes, self._plain(self._previous)))
+            emerged = cv2.bitwise_and(emerged, settled)
+            gone = cv2.bitwise_and(cv2.bitwise_and(settled, before), cv2.bitwise_or(switched, merged))
+            self._gone.append(self._shares(gone))
+        self._previous, self._strokes = roi, strokes
+        self._emerged.append(emerged)
         self._sharp.append(sharp)
         cv2.add(self._age, self._one, dst=self._age)
         cv2.subtract(self._age, moved, dst=self._age)  # the age of what moved is 0
         cv2.copyTo(roi, moved, self._level)
         if len(self._gone) < self.hold:
             return None
-        shares, appearing = self._gone.pop(0), self._sharp.pop(0)
+        shares, appearing, emerged = self._gone.pop(0), self._sharp.pop(0), self._emerged.pop(0)
         if appearing is not None:
-            self._strokes = self._contrasting(roi)
-            appeared = cv2.bitwise_and(cv2.compare(self._age, self.hold - 1, cv2.CMP_EQ), self._strokes)
-            came = self._shares(cv2.bitwise_and(appeared, appearing))
+            self._strokes = self._contrasting(roi) if self._strokes is None else self._strokes
+            appeared = cv2.bitwise_and(cv2.compare(self._age, self.hold - 1, cv2.CMP_EQ), appearing)
+            appeared = appeared if emerged is None else cv2.bitwise_or(appeared, emerged)
+            came = self._shares(cv2.bitwise_and(appeared, self._strokes))
             shares = came if shares is None else shares + came
         return 0.0 if shares is None else float(shares.max())
 
@@ -83,7 +99,15 @@ class StrokeMeter:
         rest = [0.0 if gone is None else float(gone.max()) for gone in self._gone]
         self._gone.clear()
         self._sharp.clear()
+        self._emerged.clear()
         return rest
+
+    def _plain(self, roi: Plane) -> Plane:
+        """Mark pixels with 255 that differ from their surroundings by no more than the noise of compression."""
+        cv2 = _opencv()
+
+        around = cv2.blur(roi, (self._window, self._window))
+        return cv2.threshold(cv2.absdiff(roi, around), TUNING.steady_levels, 255, cv2.THRESH_BINARY_INV)[1]
 
     def _contrasting(self, roi: Plane) -> Plane:
         """Mark pixels with 255 that contrast with their surroundings and have the level of the text if it is known."""

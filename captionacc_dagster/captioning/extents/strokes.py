@@ -304,7 +304,17 @@ def _compare(before: StrokeModel, after: StrokeModel, differing: tuple[Mask, Mas
     least = TUNING.relative_contrast * max(before.contrast, after.contrast)
     old = before.stroke_mask & (np.abs(before.relief) >= least)
     new = after.stroke_mask & (np.abs(after.relief) >= least)
-    return _changed(old, new, _without_specks(old & differing[0]), _without_specks(new & differing[1]), line_px)
+    lost = old & (differing[0] | _is_plain(after))
+    gained = new & (differing[1] | _is_plain(before))
+    return _changed(old, new, _without_specks(lost), _without_specks(gained), line_px)
+
+
+def _is_plain(model: StrokeModel) -> Mask:
+    """Mark where nothing contrasts with its surroundings: a stroke is not visible there even if it keeps its level.
+
+    White letters on a dark box over a white picture disappear with the box.
+    """
+    return ~model.stroke_mask & (np.abs(model.relief) <= TUNING.steady_levels)
 
 
 def _changed(old: Mask, new: Mask, lost: Mask, gained: Mask, line_px: float) -> StrokeChange:

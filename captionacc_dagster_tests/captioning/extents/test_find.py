@@ -143,17 +143,29 @@ def test_letters_behind_a_caption_are_not_read_with_it(tmp_path: Path, engine: O
         Event(120, 168, "we stay at home"),
     ]
     pages = [page(text, paper=250, fill="#202020", size=13) for text in PAGES]
+    layout = captioned(
+        tmp_path / "clip.mp4", events, 168, background=lambda frame: boxed(pages[frame // 29 % 4].copy(), frame, events)
+    )
+    assert_found(tmp_path / "clip.mp4", layout, engine, events)
 
-    def boxed(frame: int) -> np.ndarray:
-        picture = pages[frame // 29 % 4].copy()
-        for event in events:
-            if event.start <= frame < event.end:
-                left, top, right, bottom = write_text(picture.copy(), event.text, event.at, SIZE)
-                columns = slice(int(left * WIDTH) - 8, int(right * WIDTH) + 8)
-                picture[int(top * HEIGHT) - 4 : int(bottom * HEIGHT) + 4, columns] = 12
-        return picture
 
-    layout = captioned(tmp_path / "clip.mp4", events, 168, background=boxed)
+def boxed(picture: np.ndarray, frame: int, events: list[Event], level: int = 12) -> np.ndarray:
+    """Draw the box of the caption that is visible on a frame."""
+    for event in events:
+        if event.start <= frame < event.end:
+            left, top, right, bottom = write_text(picture.copy(), event.text, event.at, SIZE)
+            columns = slice(int(left * WIDTH) - 8, int(right * WIDTH) + 8)
+            picture[int(top * HEIGHT) - 4 : int(bottom * HEIGHT) + 4, columns] = level
+    return picture
+
+
+def test_letters_as_bright_as_the_page_end_with_their_box(tmp_path: Path, engine: OcrEngine):
+    """The page takes over their level: they lasted until the next caption, or until the end of the video."""
+    events = [Event(20, 60, "It has been cold lately"), Event(76, 110, "When it gets cold"), Event(128, 156, "we stay")]
+    paper = np.full((HEIGHT, WIDTH, 3), 252, np.uint8)
+    layout = captioned(
+        tmp_path / "clip.mp4", events, 176, background=lambda frame: boxed(paper.copy(), frame, events, level=90)
+    )
     assert_found(tmp_path / "clip.mp4", layout, engine, events)
 
 

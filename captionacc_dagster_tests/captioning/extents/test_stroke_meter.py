@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from captionacc_dagster.captioning.extents.stroke_meter import StrokeMeter
-from captionacc_dagster.captioning.extents.strokes import Plane
+from captionacc_dagster.captioning.extents.strokes import Plane, StrokeStyle
 
 pytestmark = pytest.mark.unit
 
@@ -67,3 +67,15 @@ def test_ink_that_came_unnoticed_is_known_when_it_goes():
     rois = [*[empty] * 8, *[lettered] * 8, *between, *[both] * 8, *[lettered] * 8]
     changes = [change for change in map(meter.update, rois) if change is not None] + meter.flush()
     assert [number for number, change in enumerate(changes) if change > 0.2] == [8, 24 + len(between)]
+
+
+def test_letters_as_bright_as_the_page_come_and_go_with_their_box():
+    """Their level never changes: only what surrounds them does."""
+    page = np.full((54, 400), 253, np.uint8)
+    boxed = page.copy()
+    boxed[6:40, 180:240] = 90
+    boxed[12:30, 200:206] = 254
+    meter = StrokeMeter(36.0, HOLD)
+    meter.styles = (StrokeStyle(1, 254.0, 12.0),)
+    changes = [change for change in map(meter.update, [page] * 10 + [boxed] * 12 + [page] * 10) if change is not None]
+    assert [number for number, change in enumerate(changes) if change > 0.2] == [10, 22]
