@@ -25,6 +25,7 @@ COMMAND_TAG: Final = ".dagster/captionacc_command"
 
 PARTITION_TAG: Final = "dagster/partition"
 BACKFILL_TAG: Final = "dagster/backfill"
+SENSOR_TAG: Final = "dagster/sensor_name"
 PARENT_RUN_TAG: Final = "dagster/parent_run_id"
 WILL_RETRY_TAG: Final = "dagster/will_retry"
 AUTO_RETRY_RUN_TAG: Final = "dagster/auto_retry_run_id"

@@ -120,7 +120,7 @@ def supabase_lite(running_supabase_lite: SupabaseLite) -> Iterator[SupabaseLite]
     with psycopg.connect(running_supabase_lite.database_url, autocommit=True) as connection:
         connection.execute(
             "truncate captionacc.tenants, captionacc.webhook_deliveries, captionacc.security_audit_log,"
-            " captionacc.metric_totals, auth.users cascade"
+            " auth.users restart identity cascade"
         )
     with PostgresCatalog(running_supabase_lite.database_url) as catalog:
         ensure_local_tenant(catalog, running_supabase_lite.database_url)

@@ -25,11 +25,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from captionacc_dagster import __version__
 from captionacc_dagster.api.auth import is_one_of
 from captionacc_dagster.api.errors import ApiError, responses
+from captionacc_dagster.api.history_metrics import PREFIX, CallCounters, RunCounters
 from captionacc_dagster.api.local_access import local_key
 from captionacc_dagster.api.request_log import current_facts
 from captionacc_dagster.api.services import Services, ServicesDependency
-from captionacc_dagster.api.system_metrics import PREFIX, SystemCollector
-from captionacc_dagster.orchestration.queue_figures import queue_figures
+from captionacc_dagster.api.system_metrics import SystemCollector
+from captionacc_dagster.catalog.models import CatalogMetrics
+from captionacc_dagster.orchestration.queue_figures import QueueFigures, queue_figures
 
 router = APIRouter(tags=["health"])
 _log = logging.getLogger(__name__)
@@ -73,13 +75,25 @@ class HttpMetrics:
             __version__
         ).set(1)
         ProcessCollector(registry=self.registry)
+
+        def catalog() -> CatalogMetrics:
+            found = services.catalog.get_metrics(calls.after)
+            calls.count(found.ended_calls)
+            return found
+
+        def dagster() -> QueueFigures:
+            runs.read(services.instance)
+            return queue_figures(services.instance)
+
+        # Registered first, because it counts what the others show.
         self.registry.register(
             SystemCollector(
-                lambda: services.catalog.get_metrics(),
-                lambda: queue_figures(services.instance),
+                catalog,
+                dagster,
                 {"webserver": lambda: services.dagster.ping(), "storage": lambda: services.store.check()},
             )
         )
+        runs, calls = RunCounters(self.registry), CallCounters(self.registry)
         # Separate threads: those of the endpoints may all be waiting for an unavailable part.
         self.threads = CapacityLimiter(2)
 

@@ -1,7 +1,4 @@
-"""Metrics of the whole system, counted in the catalog and in Dagster's storage.
-
-So every API process returns the same numbers, and a restart loses none.
-"""
+"""Gauges of the whole system, read from the catalog and from Dagster's storage at each scrape."""
 
 from __future__ import annotations
 
@@ -9,89 +6,32 @@ import itertools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import wait
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 from prometheus_client import Metric
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from captionacc_dagster.api.history_metrics import PREFIX
 from captionacc_dagster.api.sources import Source
 from captionacc_dagster.catalog.models import (
     CatalogMetrics,
     ComputeState,
-    DatabaseName,
     RequestState,
-    RunOutcome,
     Tier,
-    Total,
     VideoStatus,
 )
-from captionacc_dagster.compute.modal_spec import FUNCTIONS
 from captionacc_dagster.orchestration.flows import Flow
 from captionacc_dagster.orchestration.queue_figures import QueueFigures, RunState
-from captionacc_dagster.orchestration.run_figures import DURATION_BUCKETS_S
 
-PREFIX = "captionacc_"
 # Prometheus waits ten seconds by default; a part that has not answered by this time counts as unavailable.
 ANSWER_SECONDS = 6.0
 
 _FLOWS = tuple(flow.value for flow in Flow)
 _TIERS: tuple[str, ...] = get_args(Tier)
-_OUTCOMES: tuple[str, ...] = get_args(RunOutcome)
 _OPEN_REQUESTS: tuple[RequestState, ...] = ("pending", "launched")
 _OPEN_CALLS: tuple[ComputeState, ...] = ("intent", "spawned", "running")
-_CALL_ENDS: tuple[ComputeState, ...] = ("succeeded", "failed", "cancelled", "refused")
-_ANY = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """A metric from the catalog's totals.
-
-    Attributes:
-        name: name of the total, and of the metric without prefix and suffix.
-        kind: a counter, or a histogram over ``DURATION_BUCKETS_S``.
-        help: description of the metric.
-        labels: label → values that are always shown (as 0 until counted); no values: only counted ones are shown.
-    """
-
-    name: str
-    kind: Literal["counter", "histogram"]
-    help: str
-    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
-
-
-COUNTED: tuple[Counted, ...] = (
-    Counted("flow_runs", "counter", "Runs that have ended; restarted: their worker died and a retry took over.",
-            {"flow": _FLOWS, "tier": _TIERS, "outcome": _OUTCOMES}),
-    Counted("flow_run_duration_seconds", "histogram", "From a run's start to its end.",
-            {"flow": _FLOWS, "outcome": ("succeeded", "failed")}),
-    Counted("flow_run_queued_seconds", "histogram", "Time a run waited in the queue.",
-            {"flow": _FLOWS, "tier": _TIERS}),
-    Counted("stage_duration_seconds", "histogram", "Duration of each step of a run.", {"stage": _ANY}),
-    Counted("flow_run_errors", "counter", "Runs that failed or were restarted, by the class of the error.",
-            {"flow": _FLOWS, "error_type": _ANY}),
-    Counted("flow_run_retries", "counter", "Steps and runs that were retried.", {"flow": _FLOWS}),
-    Counted("retried_flow_runs", "counter", "Runs with retries, by how they ended.",
-            {"flow": _FLOWS, "outcome": _OUTCOMES}),
-    Counted("ocr_failures", "counter", "Frames and captions whose text could not be read.", {"flow": _FLOWS}),
-    Counted("launches", "counter", "Requests that became runs, by what started them.",
-            {"flow": _FLOWS, "launcher": ("sensor", "api", "run")}),
-    Counted("compute_calls", "counter", "Remote compute calls that are over.",
-            {"function": tuple(FUNCTIONS), "outcome": _CALL_ENDS}),
-    Counted("compute_timeouts", "counter", "Remote compute calls that exceeded a time limit.",
-            {"function": tuple(FUNCTIONS)}),
-    Counted("compute_call_restarts", "counter", "Remote compute calls that were restarted.",
-            {"function": tuple(FUNCTIONS)}),
-    Counted("compute_call_seconds", "counter", "Seconds that remote compute calls ran.",
-            {"function": tuple(FUNCTIONS)}),
-    Counted("compute_cost_dollars", "counter", "Estimated cost of remote compute calls, US dollars.",
-            {"function": tuple(FUNCTIONS)}),
-    Counted("lock_attempts", "counter", "Attempts to lock a video's database; held: another holder had the lock.",
-            {"database": get_args(DatabaseName), "outcome": ("acquired", "held")}),
-)  # fmt: skip
 
 
 class SystemCollector(Collector):
@@ -130,7 +70,6 @@ class SystemCollector(Collector):
         queue: QueueFigures | None = given.get("dagster")
         if catalog is not None:
             yield from _of_catalog(catalog)
-            yield from _of_totals(catalog.totals)
         if queue is not None:
             yield from _of_queue(queue, now)
         yield _oldest(catalog, queue, now)
@@ -158,48 +97,16 @@ def _of_catalog(catalog: CatalogMetrics) -> Iterator[Metric]:
     )  # fmt: skip
     locks = {("held",): float(catalog.locks.held), ("expired",): float(catalog.locks.expired)}
     yield _gauge("locks", "Locks of videos' databases; expired: left behind.", {"state": ("held", "expired")}, locks)
+    attempts = CounterMetricFamily(
+        f"{PREFIX}lock_attempts",
+        "Attempts to lock a video's database; held: another holder had the lock.",
+        labels=["database", "outcome"],
+    )
+    for attempt in catalog.lock_attempts:
+        attempts.add_metric([attempt.database, attempt.outcome], attempt.count)
+    yield attempts
     calls: dict[tuple[str, ...], float] = {(state,): count for state, count in catalog.compute_calls.items()}
     yield _gauge("open_compute_calls", "Remote compute calls in progress.", {"state": _OPEN_CALLS}, calls)
-
-
-def _of_totals(totals: Iterable[Total]) -> Iterator[Metric]:
-    by_metric: dict[str, dict[frozenset[tuple[str, str]], float]] = defaultdict(dict)
-    for total in totals:
-        by_metric[total.metric][frozenset(total.labels.items())] = total.value
-    for counted in COUNTED:
-        if counted.kind == "counter":
-            yield _counter(counted, by_metric[counted.name])
-        else:
-            yield _histogram(counted, by_metric[f"{counted.name}_bucket"], by_metric[f"{counted.name}_sum"])
-
-
-def _series(counted: Counted, seen: Iterable[frozenset[tuple[str, str]]]) -> list[tuple[str, ...]]:
-    """Return the label values to show: those always shown, then others that were counted."""
-    known = list(itertools.product(*counted.labels.values())) if all(counted.labels.values()) else []
-    found = sorted(tuple(dict(labels).get(name, "") for name in counted.labels) for labels in seen)
-    return list(dict.fromkeys([*known, *found]))
-
-
-def _counter(counted: Counted, values: Mapping[frozenset[tuple[str, str]], float]) -> Metric:
-    family = CounterMetricFamily(f"{PREFIX}{counted.name}", counted.help, labels=list(counted.labels))
-    for key in _series(counted, values):
-        family.add_metric(key, values.get(frozenset(zip(counted.labels, key, strict=True)), 0.0))
-    return family
-
-
-def _histogram(
-    counted: Counted,
-    buckets: Mapping[frozenset[tuple[str, str]], float],
-    sums: Mapping[frozenset[tuple[str, str]], float],
-) -> Metric:
-    family = HistogramMetricFamily(f"{PREFIX}{counted.name}", counted.help, labels=list(counted.labels))
-    bounds = [*map(str, DURATION_BUCKETS_S), "+Inf"]
-    for key in _series(counted, sums):
-        labels = frozenset(zip(counted.labels, key, strict=True))
-        counts = [buckets.get(labels | {("le", bound)}, 0.0) for bound in bounds]
-        cumulative = list(zip(bounds, itertools.accumulate(counts), strict=True))
-        family.add_metric(key, buckets=cumulative, sum_value=sums.get(labels, 0.0))
-    return family
 
 
 def _of_queue(queue: QueueFigures, now: datetime) -> Iterator[Metric]:

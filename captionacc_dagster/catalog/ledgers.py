@@ -13,10 +13,8 @@ from captionacc_dagster.catalog.models import (
     ComputeCall,
     ComputeEnd,
     ComputeState,
-    FlowRun,
     SecurityEvent,
     Severity,
-    Total,
 )
 
 
@@ -255,21 +253,12 @@ class LedgerMethods(CatalogCalls):
         )
         return page_of([(entry.created_at, entry.id, entry) for entry in rows], count)
 
-    def record_flow_run(self, run: FlowRun, totals: Iterable[Total]) -> bool:
-        """Record how a run ended and add ``totals`` to the catalog's; return False if it was recorded before."""
-        return self._call(
-            "record_flow_run",
-            **{f"p_{name}": value for name, value in run.model_dump().items()},
-            p_totals=[total.model_dump() for total in totals],
-        )
+    def get_metrics(self, calls_ended_after: datetime | None = None) -> CatalogMetrics:
+        """Return the numbers of videos, open requests, locks, and open calls, and what happened to others.
 
-    def purge_flow_runs(self, ended_before: datetime) -> int:
-        """Remove runs that ended before then, but not their share of the totals; return how many."""
-        return self._call("purge_flow_runs", p_ended_before=ended_before)
-
-    def get_metrics(self) -> CatalogMetrics:
-        """Return the numbers of videos, open requests, locks, and open compute calls, and the totals."""
-        return CatalogMetrics.model_validate(self._call("catalog_metrics"))
+        ``calls_ended_after`` also returns the calls that ended after a time (at most 1000).
+        """
+        return CatalogMetrics.model_validate(self._call("catalog_metrics", p_calls_ended_after=calls_ended_after))
 
     def ping(self) -> None:
         """Verify, without retries, that the catalog answers.

@@ -16,7 +16,6 @@ VideoStage = Literal["working", "attention", "done", "failed"]
 FlowName = Literal["video_initial_processing", "crop_and_infer", "caption_ocr"]
 RequestState = Literal["pending", "launched", "succeeded", "failed", "cancelled"]
 RequestEnd = Literal["succeeded", "failed", "cancelled"]
-RunOutcome = Literal["succeeded", "failed", "cancelled", "restarted"]
 Tier = Literal["free", "premium", "enterprise"]
 DatabaseName = Literal["layout", "captions"]
 LockType = Literal["server", "client"]
@@ -329,39 +328,36 @@ class LockCount(Row):
     expired: int
 
 
-class Total(Row):
-    """A monotonic total with its name and labels, or an increment of it."""
+class LockAttempts(Row):
+    """Number of attempts to lock a kind of database, ever, that ended in the same way."""
 
-    metric: str
-    labels: dict[str, str]
-    value: float
+    database: DatabaseName
+    outcome: Literal["acquired", "held"]
+    count: int
 
 
-class FlowRun(Row):
-    """How a run ended: times, seconds per step, and errors."""
+class EndedCall(Row):
+    """A remote call that has ended."""
 
-    run_id: str
-    flow: FlowName
-    outcome: RunOutcome
-    tier: Tier
-    video_id: UUID | None
-    queued_at: Timestamp | None
-    started_at: Timestamp | None
-    ended_at: Timestamp
-    stage_seconds: dict[str, float]
-    ocr_failures: int
-    retries: int
+    id: UUID
+    function_name: str
+    state: ComputeState
+    attempts: int
+    running_seconds: float | None
+    estimated_cost_usd: float | None
     error_type: str | None
+    ended_at: Timestamp
 
 
 class CatalogMetrics(Row):
-    """Counts of the catalog at one moment: videos by status, open requests, locks, open calls, and all-time totals."""
+    """Counts of the catalog at one moment, and the remote calls that ended after a time, earliest first."""
 
     videos: dict[VideoStatus, int]
     requests: tuple[RequestCount, ...]
     locks: LockCount
+    lock_attempts: tuple[LockAttempts, ...]
     compute_calls: dict[ComputeState, int]
-    totals: tuple[Total, ...]
+    ended_calls: tuple[EndedCall, ...]
 
 
 def error_details(error: BaseException | str, *, run_id: str | None = None) -> dict[str, Any]:

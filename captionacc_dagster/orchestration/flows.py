@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 
-from dagster import AssetSelection, DynamicPartitionsDefinition, define_asset_job, in_process_executor
+from dagster import AssetSelection, DagsterRun, DynamicPartitionsDefinition, define_asset_job, in_process_executor
 
 from captionacc_dagster.tags import FLOW_TAG
 
@@ -28,15 +28,15 @@ FLOW_ASSETS: Mapping[Flow, frozenset[str]] = {
 }
 
 
-def flow_of_run(job_name: str, asset_names: Iterable[str] | None) -> Flow | None:
+def flow_of_run(run: DagsterRun) -> Flow | None:
     """Return the flow whose limit applies to a run; None for a run of none of the three.
 
     A backfill or a materialization from the UI runs under Dagster's implicit job; its assets determine its flow.
     A run with assets of both counts as ``crop_and_infer``, the flow with the lower limit.
     """
-    if job_name in set(Flow):
-        return Flow(job_name)
-    names = set(asset_names or ())
+    if run.job_name in set(Flow):
+        return Flow(run.job_name)
+    names = {key.path[-1] for key in run.asset_selection or ()}
     for flow in (Flow.CROP_AND_INFER, Flow.VIDEO_INITIAL_PROCESSING):
         if names & FLOW_ASSETS[flow]:
             return flow

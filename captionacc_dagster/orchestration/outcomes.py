@@ -132,7 +132,7 @@ def _record_success(
 def _found_a_layout_only(run: DagsterRun) -> bool:
     """Return whether a run found a layout and no captions, so that the next flow is due."""
     assets = {key.path[-1] for key in run.asset_selection or ()}
-    return _flow(run) is Flow.VIDEO_INITIAL_PROCESSING and (not assets or "layout_db" in assets)
+    return flow_of_run(run) is Flow.VIDEO_INITIAL_PROCESSING and (not assets or "layout_db" in assets)
 
 
 def _record_failure(
@@ -152,7 +152,7 @@ def _record_failure(
         record(catalog, video_id, flow, stage, end, requests=[request], run_id=run.run_id, details=details)
     if requests:
         return end
-    flow = _flow(run)
+    flow = flow_of_run(run)
     if flow is None or not _concerns_the_video(catalog, run, video, flow, details):
         return "nothing to do"
     flow, stage = stage_of(video, flow, details.get("step"))
@@ -205,10 +205,6 @@ def failure_details(instance: DagsterInstance, run: DagsterRun) -> dict[str, Any
             text = (event.message if event else None) or entry.event_log_entry.user_message
             return details | {"message": text or "the run failed", "error_type": "RunFailure"}
     return details | {"message": "the run failed", "error_type": "RunFailure"}
-
-
-def _flow(run: DagsterRun) -> Flow | None:
-    return flow_of_run(run.job_name, [key.path[-1] for key in run.asset_selection or ()])
 
 
 def video_of_run(run: DagsterRun) -> UUID | None:

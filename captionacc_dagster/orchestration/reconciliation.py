@@ -41,7 +41,6 @@ DAEMON_SILENT_S = 120.0
 KEEP_ENDED_VERSION = timedelta(hours=24)
 KEEP_DELETED_VIDEO = timedelta(days=7)
 KEEP_WEBHOOK_DELIVERY = timedelta(days=7)
-KEEP_FLOW_RUN = timedelta(days=90)
 KEEP_TEMPORARY = timedelta(days=1)
 RUNS_COMPLETED = 200
 
@@ -147,8 +146,6 @@ def clean_up(instance: DagsterInstance, catalog: Catalog, store: ObjectStore, no
         lines.append(f"removed deleted video {video.id} and its {count} objects")
     if forgotten := catalog.purge_webhook_deliveries(now - KEEP_WEBHOOK_DELIVERY):
         lines.append(f"removed {forgotten} old webhook deliveries")
-    if forgotten := catalog.purge_flow_runs(now - KEEP_FLOW_RUN):
-        lines.append(f"removed the figures of {forgotten} old runs; the totals still include them")
     if swept := store.sweep_temporary(KEEP_TEMPORARY):
         lines.append(f"removed {swept} remains of interrupted uploads")
     return lines

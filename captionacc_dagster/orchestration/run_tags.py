@@ -34,8 +34,7 @@ def queue_tags(run: DagsterRun, directory: TenantDirectory, now: datetime) -> di
     """
     tags = run.tags
     video_id = tags.get(VIDEO_TAG) or tags.get(PARTITION_TAG)
-    assets = run.asset_selection
-    flow = flow_of_run(run.job_name, [key.path[-1] for key in assets] if assets else None)
+    flow = flow_of_run(run)
     added = {FLOW_TAG: flow.value} if flow and FLOW_TAG not in tags else {}
     if video_id and VIDEO_TAG not in tags:
         added[VIDEO_TAG] = video_id

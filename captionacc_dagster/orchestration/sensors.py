@@ -30,7 +30,7 @@ from captionacc_dagster.orchestration.inbox import take_from_inbox
 from captionacc_dagster.orchestration.outcomes import FINISHED, note_launch, record_outcome
 from captionacc_dagster.orchestration.reconciliation import clean_up, reconcile_all
 from captionacc_dagster.orchestration.requests import KnownRun, RunPlan, plan_requests
-from captionacc_dagster.orchestration.run_figures import record_run_figures
+from captionacc_dagster.orchestration.run_updates import RunUpdates
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.tags import DAGSTER_PRIORITY_TAG, PARTITION_TAG, REQUEST_TAG
@@ -39,8 +39,6 @@ REQUESTS_PER_TICK = 100
 TICK_SECONDS = 10.0
 # Longer than one tick and the creation of its runs take, so that no other process claims them meanwhile.
 CLAIM_SECONDS = 300.0
-# Runs end shortly before their row says so; looking back this far misses none.
-OUTCOME_OVERLAP = timedelta(minutes=2)
 OUTCOMES_PER_TICK = 100
 CLEAN_UP_EVERY = timedelta(hours=1)
 
@@ -163,7 +161,7 @@ def inbox(
 @sensor(
     minimum_interval_seconds=5,
     default_status=DefaultSensorStatus.RUNNING,
-    description="Records how runs ended in the catalog: request, statuses, error, and figures for the metrics.",
+    description="Records how runs ended in the catalog: request, statuses, and error.",
 )
 def run_outcomes(context: SensorEvaluationContext, catalog: ResourceParam[Catalog]) -> SensorResult:
     """Record the runs that ended since shortly before the last tick, in the order in which they ended.
@@ -171,27 +169,16 @@ def run_outcomes(context: SensorEvaluationContext, catalog: ResourceParam[Catalo
     Not a ``run_status_sensor``: that moves its cursor past a run whose handler failed, so that an outcome would be lost
     whenever the catalog is unavailable; and it handles one run per status and tick.
     """
-    state = json.loads(context.cursor or "{}")
     now = datetime.now(UTC)
-    after = datetime.fromisoformat(state["after"]) if "after" in state else now - timedelta(days=1)
-    seen: dict[str, str] = state.get("seen", {})
-    records = context.instance.get_run_records(
-        RunsFilter(statuses=list(FINISHED), updated_after=after - OUTCOME_OVERLAP),
-        order_by="update_timestamp",
-        ascending=True,
-        limit=OUTCOMES_PER_TICK + len(seen),
-    )
+    updates = RunUpdates.starting(now - timedelta(days=1), context.cursor)
     deadline = now + timedelta(seconds=TICK_SECONDS)
     counts: dict[str, int] = {}
-    for record in records:
-        run, stamp = record.dagster_run, record.update_timestamp.isoformat()
-        if seen.get(run.run_id) == stamp:
-            continue
+    for record in updates.read(context.instance, FINISHED, OUTCOMES_PER_TICK):
+        run = record.dagster_run
         if datetime.now(UTC) > deadline:
             break
         try:
             recorded: str = record_outcome(catalog, context.instance, run, approval=get_settings().auto_approve_layout)
-            record_run_figures(catalog, context.instance, run)
         except CatalogUnavailable:
             raise
         except CatalogError as error:
@@ -199,12 +186,8 @@ def run_outcomes(context: SensorEvaluationContext, catalog: ResourceParam[Catalo
             context.log.error("the outcome of run %s could not be recorded: %s", run.run_id, error)
             recorded = "refused"
         counts[recorded] = counts.get(recorded, 0) + 1
-        seen[run.run_id] = stamp
-        after = max(after, record.update_timestamp)
-    oldest = (after - OUTCOME_OVERLAP).isoformat()
-    kept = {run_id: stamp for run_id, stamp in seen.items() if stamp >= oldest}
     text = ", ".join(f"{count} {what}" for what, count in sorted(counts.items())) or "no run has ended"
-    return SensorResult(skip_reason=text, cursor=json.dumps({"after": after.isoformat(), "seen": kept}))
+    return SensorResult(skip_reason=text, cursor=updates.cursor)
 
 
 @sensor(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from uuid import UUID, uuid4
 
 import psycopg
 
 from captionacc_dagster.catalog.base import Catalog
-from captionacc_dagster.catalog.models import FlowRun, Role, Total
+from captionacc_dagster.catalog.models import Role
 
 TABLES = (
     "access_tiers",
@@ -22,8 +21,6 @@ TABLES = (
     "compute_calls",
     "webhook_deliveries",
     "security_audit_log",
-    "flow_runs",
-    "metric_totals",
     "issued_video_ids",
 )
 
@@ -63,10 +60,4 @@ def furnish(catalog: Catalog, url: str) -> House:
     )
     catalog.accept_webhook_delivery(f"delivery of {video_id}", "supabase", tenant_id=tenant_id)
     catalog.record_security_event("foreign_tenant", tenant_id=tenant_id)
-    run = FlowRun(
-        run_id=f"run of {video_id}", flow="crop_and_infer", outcome="succeeded", tier="premium", video_id=video_id,
-        queued_at=None, started_at=None, ended_at=datetime.now(UTC), stage_seconds={}, ocr_failures=0, retries=0,
-        error_type=None,
-    )  # fmt: skip
-    catalog.record_flow_run(run, [Total(metric="flow_runs", labels={}, value=1)])
     return House(tenant_id, owner, member, pending, video_id)

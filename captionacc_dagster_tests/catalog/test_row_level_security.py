@@ -30,7 +30,7 @@ OWNER_SEES = {
 MEMBER_SEES = {**OWNER_SEES, "security_audit_log": 0}
 PENDING_SEES = {**dict.fromkeys(OWNER_SEES, 0), "access_tiers": 4, "user_profiles": 1}
 STRANGER_SEES = {**dict.fromkeys(OWNER_SEES, 0), "access_tiers": 4}
-HIDDEN = ("compute_calls", "webhook_deliveries", "flow_runs", "metric_totals", "issued_video_ids")
+HIDDEN = ("compute_calls", "webhook_deliveries", "issued_video_ids")
 
 
 @pytest.fixture
@@ -431,6 +431,12 @@ def test_every_table_and_function_is_closed_unless_opened(catalog_url: str) -> N
             "select relname from pg_class where relnamespace = 'captionacc'::regnamespace and relkind = 'r'"
         ).fetchall()
         assert {row[0] for row in tables} == {*TABLES, "schema_migrations"}
+        counted_by_users = connection.execute(
+            "select relname from pg_class where relnamespace = 'captionacc'::regnamespace and relkind = 'S'"
+            " and (has_sequence_privilege('authenticated', oid, 'usage, select, update')"
+            "      or has_sequence_privilege('anon', oid, 'usage, select, update'))"
+        ).fetchall()
+        assert counted_by_users == []
         callable_by_users = connection.execute(
             "select p.proname from pg_proc p where p.pronamespace = 'captionacc'::regnamespace"
             " and (has_function_privilege('authenticated', p.oid, 'execute')"

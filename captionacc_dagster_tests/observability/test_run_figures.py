@@ -1,13 +1,11 @@
-"""What runs leave in the metrics: real assets are run in this process, then the sensor writes what became of them."""
+"""What runs leave in the metrics: real assets are run in this process, then the metrics are read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
 
-import psycopg
 import pytest
 from dagster import (
     DagsterEvent,
@@ -16,52 +14,40 @@ from dagster import (
     DagsterRun,
     DagsterRunStatus,
     RetryPolicy,
-    SensorResult,
-    build_sensor_context,
+    RunRecord,
 )
 from dagster._core.test_utils import instance_for_test
 
-from captionacc_dagster.catalog.errors import CatalogUnavailable
-from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, FlowRun
+from captionacc_dagster.api import history_metrics
+from captionacc_dagster.catalog.models import LOCAL_TENANT_ID
 from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.compute.base import BadInput, ComputeUnavailable
 from captionacc_dagster.compute.results import ExtractResult
-from captionacc_dagster.orchestration import sensors
 from captionacc_dagster.orchestration.flows import Flow
-from captionacc_dagster.orchestration.reconciliation import clean_up
-from captionacc_dagster.orchestration.run_figures import DURATION_BUCKETS_S, totals_of_run
 from captionacc_dagster.storage.local import LocalObjectStore
-from captionacc_dagster.tags import AUTO_RETRY_RUN_TAG, RETRY_NUMBER_TAG, TIER_TAG, VIDEO_TAG, WILL_RETRY_TAG
+from captionacc_dagster.tags import (
+    AUTO_RETRY_RUN_TAG,
+    COMMAND_TAG,
+    PARENT_RUN_TAG,
+    REQUEST_TAG,
+    RETRY_NUMBER_TAG,
+    SENSOR_TAG,
+    TIER_TAG,
+    VIDEO_TAG,
+    WILL_RETRY_TAG,
+)
 from captionacc_dagster_tests.observability.conftest import MakeScraper, Queue, Scrape, labels
 from captionacc_dagster_tests.recovery.conftest import FlowHarness, failing
 
 pytestmark = [pytest.mark.integration, pytest.mark.observability]
 
 INITIAL, CROP, OCR = Flow.VIDEO_INITIAL_PROCESSING, Flow.CROP_AND_INFER, Flow.CAPTION_OCR
-Ticks = Callable[[], str]
 
 
 @pytest.fixture
 def instance(make_scraper: MakeScraper) -> Iterator[DagsterInstance]:
     with instance_for_test() as instance:
         yield instance
-
-
-@pytest.fixture
-def tick(instance: DagsterInstance, postgres_catalog: PostgresCatalog) -> Ticks:
-    """Evaluate the sensor once, as the daemon does; gives what it says."""
-    cursor: list[str | None] = [None]
-
-    def evaluate() -> str:
-        with build_sensor_context(
-            instance=instance, cursor=cursor[0], resources={"catalog": postgres_catalog}
-        ) as context:
-            result = cast(SensorResult, cast(Any, sensors.run_outcomes)(context))
-        cursor[0] = result.cursor
-        assert result.skip_reason
-        return result.skip_reason.skip_message or ""
-
-    return evaluate
 
 
 @pytest.fixture
@@ -79,7 +65,6 @@ def end(instance: DagsterInstance, run: DagsterRun, kind: DagsterEventType) -> N
 def test_what_real_runs_leave(
     instance: DagsterInstance,
     postgres_catalog: PostgresCatalog,
-    tick: Ticks,
     scrape: Callable[[], Scrape],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -99,8 +84,6 @@ def test_what_real_runs_leave(
     assert harness.run(CROP, good).success
     harness.script.append(failing(BadInput("bad.mp4: has no picture")))
     assert not harness.run(INITIAL, bad).success
-    tick()
-    tick()
 
     seen = scrape()
     assert seen.values("flow_runs_total") == {
@@ -138,7 +121,7 @@ def test_what_real_runs_leave(
 
 
 def test_cancelled_restarted_and_foreign_runs(
-    instance: DagsterInstance, postgres_catalog: PostgresCatalog, tick: Ticks, scrape: Callable[[], Scrape]
+    instance: DagsterInstance, postgres_catalog: PostgresCatalog, scrape: Callable[[], Scrape]
 ) -> None:
     queue = Queue(instance)
     video = str(postgres_catalog.create_video(LOCAL_TENANT_ID, "a.mp4").video.id)
@@ -151,9 +134,8 @@ def test_cancelled_restarted_and_foreign_runs(
     end(instance, crashed, DagsterEventType.RUN_FAILURE)
     end(instance, retry, DagsterEventType.RUN_SUCCESS)
     end(instance, foreign, DagsterEventType.RUN_SUCCESS)
-    for _ in range(3):
-        tick()
 
+    scrape()
     seen = scrape()
     assert seen.values("flow_runs_total") == {
         labels(flow=OCR, tier="premium", outcome="cancelled"): 1,
@@ -164,61 +146,79 @@ def test_cancelled_restarted_and_foreign_runs(
     assert seen.values("retried_flow_runs_total") == {labels(flow=CROP, outcome="succeeded"): 1}
 
 
-def test_a_catalog_that_is_away_costs_no_run_its_count(
-    instance: DagsterInstance, postgres_catalog: PostgresCatalog, tick: Ticks, scrape: Callable[[], Scrape],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    run = Queue(instance).put(CROP, {TIER_TAG: "free"})
+def test_a_run_is_counted_once_however_often_its_row_changes(
+    instance: DagsterInstance, scrape: Callable[[], Scrape]
+) -> None:
+    run = Queue(instance).put(CROP, {TIER_TAG: "free"}, DagsterRunStatus.STARTED)
+    for _ in range(2):
+        assert scrape().values("flow_runs_total") == {}
     end(instance, run, DagsterEventType.RUN_SUCCESS)
-    send = postgres_catalog._send
-
-    def away(function: str, parameters: Any) -> Any:
-        if function == "record_flow_run":
-            raise CatalogUnavailable("no connection")
-        return send(function, parameters)
-
-    monkeypatch.setattr(postgres_catalog, "_send", away)
-    monkeypatch.setattr("captionacc_dagster.catalog.calls.time.sleep", lambda seconds: None)
-    with pytest.raises(CatalogUnavailable):
-        tick()
-    assert scrape().values("flow_runs_total") == {}
-    monkeypatch.setattr(postgres_catalog, "_send", send)
-    tick()
+    for _ in range(2):
+        assert scrape().values("flow_runs_total") == {labels(flow=CROP, tier="free", outcome="succeeded"): 1}
+    instance.add_run_tags(run.run_id, {"noted": "by a person"})
     assert scrape().values("flow_runs_total") == {labels(flow=CROP, tier="free", outcome="succeeded"): 1}
 
 
-def test_old_runs_are_forgotten_and_stay_counted(
-    instance: DagsterInstance, postgres_catalog: PostgresCatalog, catalog_url: str, tick: Ticks, tmp_path: Path,
-    scrape: Callable[[], Scrape],
-) -> None:  # fmt: skip
-    run = Queue(instance).put(CROP, {TIER_TAG: "free"}, DagsterRunStatus.STARTED)
-    end(instance, run, DagsterEventType.RUN_SUCCESS)
-    tick()
-    before = scrape()
-    with psycopg.connect(catalog_url, autocommit=True) as connection:
-        connection.execute("update captionacc.flow_runs set ended_at = ended_at - interval '91 days'")
-        lines = clean_up(instance, postgres_catalog, LocalObjectStore(tmp_path / "objects"), datetime.now(UTC))
-        assert connection.execute("select count(*) from captionacc.flow_runs").fetchone() == (0,)
-    assert "removed the figures of 1 old runs; the totals still include them" in lines
-    assert scrape().values("flow_runs_total") == before.values("flow_runs_total") != {}
+def test_a_process_counts_from_its_start(make_scraper: MakeScraper, instance: DagsterInstance) -> None:
+    queue = Queue(instance)
+    end(instance, queue.put(CROP), DagsterEventType.RUN_SUCCESS)
+    earlier = make_scraper()
+    running = queue.put(CROP)
+    later = make_scraper()
+    end(instance, running, DagsterEventType.RUN_FAILURE)
+    ended = {labels(flow=CROP, tier="free", outcome="failed"): 1}
+    assert earlier.scrape().values("flow_runs_total") == later.scrape().values("flow_runs_total") == ended
+    assert earlier.scrape().values("launches_total") == {labels(flow=CROP, launcher="run"): 1}
+    assert later.scrape().values("launches_total") == {}
+
+
+def test_launches_are_counted_by_what_made_the_run(instance: DagsterInstance, scrape: Callable[[], Scrape]) -> None:
+    queue, request = Queue(instance), {REQUEST_TAG: "a request"}
+    queue.put(INITIAL, {**request, SENSOR_TAG: "new_videos"})
+    queue.put(INITIAL, request)
+    queue.put(INITIAL, {COMMAND_TAG: "process"})
+    queue.put(CROP)
+    # A retry of Dagster's, which copies the tags.
+    queue.put(CROP, {**request, SENSOR_TAG: "approved_layouts", PARENT_RUN_TAG: "another"})
+    for _ in range(2):
+        assert scrape().values("launches_total") == {
+            labels(flow=INITIAL, launcher="sensor"): 1,
+            labels(flow=INITIAL, launcher="api"): 1,
+            labels(flow=INITIAL, launcher="run"): 1,
+            labels(flow=CROP, launcher="run"): 1,
+        }
+
+
+def test_a_storage_that_fails_meanwhile_costs_no_run_its_count(
+    instance: DagsterInstance, scrape: Callable[[], Scrape], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end(instance, Queue(instance).put(CROP), DagsterEventType.RUN_SUCCESS)
+
+    def away(instance: DagsterInstance, record: RunRecord) -> None:
+        raise OSError("no connection")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(history_metrics, "figures_of_run", away)
+        seen = scrape()
+    assert seen.value("up", part="dagster") == 0
+    assert seen.values("flow_runs_total") == {}
+    assert scrape().values("flow_runs_total") == {labels(flow=CROP, tier="free", outcome="succeeded"): 1}
+
+
+def test_what_does_not_fit_into_one_scrape_is_counted_at_the_next(
+    instance: DagsterInstance, scrape: Callable[[], Scrape], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history_metrics, "RUNS_PER_READ", 2)
+    queue = Queue(instance)
+    for _ in range(5):
+        end(instance, queue.put(CROP), DagsterEventType.RUN_SUCCESS)
+    counts = [sum(scrape().values("flow_runs_total").values()) for _ in range(4)]
+    assert counts == [2, 4, 5, 5]
 
 
 @pytest.mark.unit
-@pytest.mark.parametrize(("seconds", "bound"), [(0.0, "1.0"), (1.0, "1.0"), (1.01, "5.0"), (14401.0, "+Inf")])
-def test_a_duration_is_put_into_its_bucket(seconds: float, bound: str) -> None:
-    at = datetime(2026, 1, 15, tzinfo=UTC)
-    run = FlowRun(
-        run_id="r", flow="crop_and_infer", outcome="succeeded", tier="free", video_id=None,
-        queued_at=at - timedelta(seconds=7), started_at=at, ended_at=at + timedelta(seconds=seconds),
-        stage_seconds={}, ocr_failures=0, retries=0, error_type=None,
-    )  # fmt: skip
-    found = {
-        (total.metric, total.labels.get("le")): total.value
-        for total in totals_of_run(run)
-        if total.metric.startswith("flow_run_duration")
-    }
-    assert found == {
-        ("flow_run_duration_seconds_bucket", bound): 1,
-        ("flow_run_duration_seconds_sum", None): seconds,
-    }
-    assert float(bound.replace("+Inf", "inf")) in (*DURATION_BUCKETS_S, float("inf"))
+def test_what_is_counted_is_forgotten_after_a_day() -> None:
+    now = datetime(2026, 1, 15, tzinfo=UTC)
+    counted = {"old": (now - timedelta(days=1, seconds=1)).timestamp(), "recent": now.timestamp()}
+    history_metrics._forget(counted, now)
+    assert list(counted) == ["recent"]

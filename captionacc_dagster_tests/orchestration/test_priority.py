@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from dagster import AssetKey, DagsterRun
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -202,4 +203,5 @@ def test_unreadable_tags_give_no_priority(damage: dict[str, str]) -> None:
     ],
 )
 def test_flow_of_a_run(job: str, assets: list[str] | None, flow: Flow | None) -> None:
-    assert flow_of_run(job, assets) is flow
+    selected = frozenset(AssetKey(name) for name in assets) if assets is not None else None
+    assert flow_of_run(DagsterRun(job, asset_selection=selected)) is flow

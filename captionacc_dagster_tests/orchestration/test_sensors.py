@@ -34,6 +34,7 @@ from captionacc_dagster.orchestration import sensors
 from captionacc_dagster.orchestration.dagster_tables import RunsTable, SqlRunStorage
 from captionacc_dagster.orchestration.priority import priority_run_tags
 from captionacc_dagster.orchestration.reconciliation import clean_up, settle_video
+from captionacc_dagster.orchestration.run_updates import OVERLAP
 from captionacc_dagster.orchestration.workers import register_worker, this_worker
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster.storage.keys import VideoKeys
@@ -237,7 +238,7 @@ def test_a_run_that_ended_shortly_before_the_last_tick_is_recorded_too(floor: Fl
     storage = floor.instance.run_storage
     assert isinstance(storage, SqlRunStorage)
     before = json.loads(floor.cursors["run_outcomes"] or "")["after"]
-    stamp = datetime.fromisoformat(before) - sensors.OUTCOME_OVERLAP + timedelta(seconds=10)
+    stamp = datetime.fromisoformat(before) - OVERLAP + timedelta(seconds=10)
     with storage.connect() as connection:
         moved = RunsTable.update().where(RunsTable.c.run_id == late.run_id)
         connection.execute(moved.values(update_timestamp=stamp.replace(tzinfo=None)))
