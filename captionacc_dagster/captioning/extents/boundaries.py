@@ -328,7 +328,7 @@ def _neighbor_in_fade(
     longest = int(around.numbers.max()) - around.cut
     for brief, lasting in ((second, first), (first, second)):
         strokes, own = lasting.model.stroke_mask, brief.model.stroke_mask
-        if (own & strokes).sum() < TUNING.contained_share * own.sum():
+        if (own & strokes).sum() < TUNING.different_share * own.sum():
             continue  # over a static picture, strokes of the picture are on both sides of any caption
         if brief.end - brief.start <= longest and strokes.sum() >= min_stroke_px(line_px):
             seen = visibility(adjacent, lasting.model, strokes)
@@ -358,7 +358,7 @@ def join_segments(first: Segment, second: Segment, line_px: float, *, is_backgro
     """Return one segment made of two neighbors that show the same strokes; ``is_background`` as of a boundary."""
     areas = float(first.model.stroke_mask.sum()), float(second.model.stroke_mask.sum())
     strengths = _strength(first.model, second.model), _strength(second.model, first.model)
-    if not is_background and min(areas) < TUNING.faded_area * max(areas):  # one of them fades
+    if not is_background and min(areas) < TUNING.faded * max(areas):  # one of them fades
         stronger = first if areas[0] > areas[1] else second
         return replace(stronger, start=first.start, end=second.end, around_start=first.around_start)
     share = (first.end - first.start) / (second.end - first.start)
@@ -366,7 +366,11 @@ def join_segments(first: Segment, second: Segment, line_px: float, *, is_backgro
     if not is_background and _is_recolored(first.model, second.model):
         # What follows is compared with the caption as it looks now.
         return replace(second, start=first.start, pictures=pictures, around_start=first.around_start)
-    if not is_background and min(strengths) < 1 - TUNING.fainter and strengths[0] * strengths[1] > TUNING.same_pattern:
+    if (
+        not is_background
+        and min(strengths) < 1 - TUNING.fainter
+        and strengths[0] * strengths[1] > 1 - TUNING.different_share
+    ):
         stronger = first if strengths[0] > strengths[1] else second
         return replace(stronger, start=first.start, end=second.end, around_start=first.around_start)
     rois = _sample_both(first.rois, second.rois, share)
@@ -432,11 +436,11 @@ def is_fade_of(segment: Segment, stroke_mask: Mask, other: Segment, line_px: flo
     whole = other.model.stroke_mask
     if whole.sum() < min_stroke_px(line_px):
         return False
-    if (stroke_mask & whole).sum() < TUNING.contained_share * max(1, stroke_mask.sum()):
+    if (stroke_mask & whole).sum() < TUNING.different_share * max(1, stroke_mask.sum()):
         return False
     if float(visibility([other.model.level], segment.model, stroke_mask)[0]) < 1 + TUNING.fainter:
         return False
-    if _strength(segment.model, other.model) >= TUNING.faded_visibility:
+    if _strength(segment.model, other.model) >= TUNING.faded:
         return False
     frames = [roi for _, roi in segment.rois]
     if visibility(frames, other.model, whole).min() >= TUNING.absent:

@@ -27,7 +27,7 @@ def mark_dimmed(reading: Reading, model: StrokeModel, strokes: Mask) -> Reading:
     lines = tuple(
         replace(
             line,
-            dimmed=contrast < TUNING.dimmed_contrast * brightest and abs(own - level) >= TUNING.look_levels,
+            dimmed=contrast < TUNING.faded * brightest and abs(own - level) >= TUNING.look_levels,
         )
         for line, (contrast, own) in zip(reading.lines, looks, strict=True)
     )

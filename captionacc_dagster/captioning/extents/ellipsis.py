@@ -9,6 +9,7 @@ import numpy as np
 from captionacc_dagster.captioning.extents.reading_tuning import TUNING
 from captionacc_dagster.captioning.extents.strokes import Mask
 from captionacc_dagster.captioning.ocr.base import Recognition
+from captionacc_dagster.captioning.ocr.tuning import TUNING as OCR
 
 _MISREAD_DOTS = re.compile(r"[\s0oOD.,·•…。、*:;'\-_~]*")  # what a row of dots is read as
 _FEWEST_DOTS, _MOST_DOTS = 3, 8
@@ -37,11 +38,11 @@ def read_ellipsis(
     line = np.ascontiguousarray(stroke_mask[y0:y1, x0:x1], np.uint8)
     count, _, stats, centers = cv2.connectedComponentsWithStats(line, connectivity=8)
     dots, middles = stats[1:], centers[1:]
-    if not _FEWEST_DOTS <= count - 1 <= _MOST_DOTS or dots[:, 2:4].max() > TUNING.dot_size * line_px:
+    if not _FEWEST_DOTS <= count - 1 <= _MOST_DOTS or dots[:, 2:4].max() > OCR.least_letter * line_px:
         return None
     steps = np.diff(np.sort(middles[:, 0]))
     if steps.max() > min(TUNING.dot_pitch * line_px, TUNING.dot_unevenness * steps.min()):
         return None
     if float(np.ptp(middles[:, 1])) > TUNING.dot_drift * line_px:
         return None
-    return Recognition("……" if len(dots) >= _LONG_ELLIPSIS else "...", TUNING.certain)
+    return Recognition("……" if len(dots) >= _LONG_ELLIPSIS else "...", OCR.certain)

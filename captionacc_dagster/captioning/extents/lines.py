@@ -159,7 +159,7 @@ def _bands(profile: NDArray[np.int_], line_px: float) -> list[tuple[int, int]]:
         return []
     bands = [[int(rows[0]), int(rows[0]) + 1]]
     for row in rows[1:].tolist():
-        if row - bands[-1][1] <= TUNING.row_gap * line_px and not (profile[bands[-1][1] : row] == _SEAM).any():
+        if row - bands[-1][1] <= TUNING.accent * line_px and not (profile[bands[-1][1] : row] == _SEAM).any():
             bands[-1][1] = row + 1
         else:
             bands.append([row, row + 1])

@@ -125,6 +125,4 @@ def join_readings(first: FoundCaption, second: FoundCaption, fade_frames: int) -
 def _is_fade(brief: FoundCaption, lasting: FoundCaption, fade_frames: int) -> bool:
     """Return whether a reading is of a fade: brief and faint, or less brief and fainter."""
     frames, share = brief.end - brief.start, brief.stroke_px / max(1, lasting.stroke_px)
-    return (frames <= fade_frames and share < TUNING.faded_area) or (
-        frames <= 2 * fade_frames and share < TUNING.faint_area
-    )
+    return (frames <= fade_frames and share < TUNING.faded) or (frames <= 2 * fade_frames and share < TUNING.faint_area)

@@ -296,7 +296,7 @@ def _chosen(read: Sequence[Recognition], width: float) -> Recognition | None:
     text = best.text.strip()
     if not text or best.confidence < TUNING.plausible:
         return None
-    if best.confidence < TUNING.certain:
+    if best.confidence < OCR.certain:
         if width > TUNING.widest_character * len(text) + 0.5:
             return None
         if _SINGLE_LETTER.fullmatch(text):
@@ -346,7 +346,7 @@ def _padded(
     height = y1 - y0
     # Without ascenders, or with faint ones, a line's strokes are lower than the line.
     room = TUNING.own_height * height if height > TUNING.lowest_letters * line_px else line_px
-    middle, half = (y0 + y1) / 2, max(height / 2 + TUNING.margin_across * line_px, min(line_px, room) / 2)
+    middle, half = (y0 + y1) / 2, max(height / 2 + TUNING.accent * line_px, min(line_px, room) / 2)
     side = TUNING.margin_along * line_px
     return (
         max(0, round((x0 - side) * scale)),

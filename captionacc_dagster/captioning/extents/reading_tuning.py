@@ -16,14 +16,18 @@ class ReadingTuning:
     """
 
     # Splitting a stroke mask into lines.
+    accent: float = tuned(
+        0.12,
+        "line heights",
+        "an accent, a dot, or a dash: a smaller gap is one inside a line, and the picture of a line has this much room "
+        "above and below, as PP-OCR was trained on loose boxes",
+        seen_by="test_reading",
+    )
     line_pitch: float = tuned(
         1.15,
         "line heights",
         "a band of strokes this much higher per line has several lines that touch",
         seen_by="",
-    )
-    row_gap: float = tuned(
-        0.12, "line heights", "a smaller gap is one inside a line, as between a letter and its accent", seen_by=""
     )
     tallest_line: float = tuned(
         1.2, "line heights", "two bands that fit in it together are one line: accents, dots", seen_by=""
@@ -60,9 +64,6 @@ class ReadingTuning:
     )
 
     # What the recognizer is given.
-    margin_across: float = tuned(
-        0.12, "line heights", "room above and below a line; PP-OCR was trained on loose boxes", seen_by=""
-    )
     margin_along: float = tuned(
         0.5,
         "line heights",
@@ -89,12 +90,6 @@ class ReadingTuning:
         "a reading below it is no text, and nothing for or against the script of its engine; one below half of it is "
         "texture, which is not read again",
         seen_by="",
-    )
-    certain: float = tuned(
-        0.95,
-        "confidence",
-        "overrules what speaks against a reading: its shape, a single letter",
-        seen_by="test_reading",
     )
     few_characters: int = tuned(
         2,
@@ -197,7 +192,6 @@ class ReadingTuning:
     )
 
     # Reading an ellipsis by its shape.
-    dot_size: float = tuned(0.3, "line heights", "the largest dot of an ellipsis", seen_by="test_reading: specks")
     dot_pitch: float = tuned(0.7, "line heights", "the widest pitch of its dots", seen_by="test_reading: specks")
     dot_unevenness: float = tuned(
         1.6, "ratio", "the widest pitch over the narrowest; a mask is off by a pixel", seen_by="test_reading: specks"

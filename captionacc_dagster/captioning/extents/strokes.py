@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.extents.glyph_mask import mean_distance, mean_level, stroke_map
+from captionacc_dagster.captioning.extents.reading_tuning import TUNING as READING
 from captionacc_dagster.captioning.extents.tuning import TUNING
+from captionacc_dagster.captioning.ocr.tuning import TUNING as OCR
 
 Plane = NDArray[np.uint8]
 Mask = NDArray[np.bool_]
@@ -440,12 +442,12 @@ def _small_words(strokes: Mask, areas: Mask, line_px: float, places: Sequence[tu
         box = slice(y, y + height), slice(x, x + width)
         word = strokes[box] & (labels[box] == number)
         is_gap = bool(near[box][word].all())
-        if width < TUNING.small_word_width * line_px and not is_gap:
+        if width < READING.widest_character * line_px and not is_gap:
             continue
         mass = np.cumsum(word.sum(axis=1)) / word.sum()
         body = int(((mass > TUNING.beyond_body) & (mass < 1 - TUNING.beyond_body)).sum())
         nearest = min(places, key=lambda place: abs(place[0] + place[1] - 2 * y - height), default=(0.0, line_px))
-        low, high = (share * (nearest[1] - nearest[0]) for share in (TUNING.dot_height, TUNING.least_letters))
+        low, high = (share * (nearest[1] - nearest[0]) for share in (READING.accent, OCR.least_letter))
         if (is_gap or low < body) and body < high:
             small[box] |= word
     return small
@@ -497,7 +499,7 @@ def _line_bodies(strokes: Mask, line_px: float) -> list[tuple[int, int]]:
     profile = strokes.sum(axis=1)
     rows = np.flatnonzero(profile > TUNING.body_share * profile.max())
     runs = np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1)
-    return [(int(run[0]), int(run[-1]) + 1) for run in runs if len(run) >= TUNING.least_letters * line_px]
+    return [(int(run[0]), int(run[-1]) + 1) for run in runs if len(run) >= OCR.least_letter * line_px]
 
 
 def is_isolated_change(before: StrokeModel, after: StrokeModel, around: Sequence[Plane], line_px: float) -> bool:

@@ -56,6 +56,7 @@ from captionacc_dagster.captioning.video.reader import VideoFacts
 _LEAST_RATE = 10.0  # ticks per second: a caption of a single frame in a slide show needs several
 _LEAST_REPEATS = 3  # ticks: a frame that is displayed for less is jitter of the times
 _MAX_REPEAT_S = 2.0  # longer than any stretch that is compared
+_STYLE_WAIT_S = 8.0  # how long the first frames wait, in memory, until the style of the text is known
 _STYLE_FRAMES = 5  # from which a style is measured
 _DETECTION_LAG_S = 0.1  # a frame may be this much later than a detection made in it
 _SAME_TIME_S = 1e-3
@@ -145,7 +146,7 @@ class TrackCaptions:
                 self._add(segment)
             return
         self._pending.append(picture)
-        if self._segmenter.styles or len(self._pending) >= self._frames(TUNING.style_wait_s):
+        if self._segmenter.styles or len(self._pending) >= self._frames(_STYLE_WAIT_S):
             self._release_pending()
 
     def finish(self) -> None:

@@ -101,18 +101,6 @@ class ExtentTuning:
         "of it of that of its line.",
         seen_by="test_letters_behind_a_caption_are_not_read_with_it",
     )
-    least_letters: float = tuned(
-        0.3,
-        "line heights",
-        "Letters are at least this high, without ascenders and descenders. Lower ones are of a smaller text.",
-        seen_by="test_letters_behind_a_caption_are_not_read_with_it",
-    )
-    dot_height: float = tuned(
-        0.12,
-        "line heights",
-        "Lower than this are dots and dashes.",
-        seen_by="test_punctuation_and_single_words_are_read",
-    )
     beyond_body: float = tuned(
         0.05,
         "share of a word's strokes",
@@ -124,12 +112,6 @@ class ExtentTuning:
         0.2,
         "line heights",
         "Letters of the picture have no thicker strokes: the gaps in them are this close to the area around them.",
-        seen_by="test_letters_behind_a_caption_are_not_read_with_it",
-    )
-    small_word_width: float = tuned(
-        1.5,
-        "line heights",
-        "A word of smaller letters is at least this wide.",
         seen_by="test_letters_behind_a_caption_are_not_read_with_it",
     )
     body_share: float = tuned(
@@ -308,7 +290,8 @@ class ExtentTuning:
     different_share: float = tuned(
         0.4,
         "share of the strokes",
-        "With less change than this, a caption is new only when a character took the place of another.",
+        "With less change than this, a caption is new only when a character took the place of another. Strokes with "
+        "less than this in common are of two texts; pictures of one text share the rest of their variance.",
         seen_by="test_a_change_of_color_inside_a_caption_is_no_cut",
     )
     kept_share: float = tuned(
@@ -323,22 +306,18 @@ class ExtentTuning:
         "A gap without the caption is searched this far from the cut.",
         seen_by="test_a_repeat_after_a_gap_is_a_caption_of_its_own",
     )
-    contained_share: float = tuned(
-        0.4,
-        "share of the strokes",
-        "A fade of a caption has this share of its strokes where the caption has them.",
-        seen_by="test_letters_seen_in_a_fade_are_of_the_caption_beside",
-    )
-    faded_area: float = tuned(
+    faded: float = tuned(
         0.6,
-        "share of the caption's strokes",
-        "A brief stretch with less than this share of its neighbor's strokes is that neighbor fading.",
+        "share",
+        "A brief stretch with less than this share of its neighbor's strokes is that neighbor fading; in the fainter "
+        "half of a fade less than this of the caption is visible. A dimmed line has less of the lit line's contrast: "
+        "0.2 to 0.45; lines of a caption have over 0.7.",
         seen_by="test_what_is_read_of_a_fade_is_its_caption_which_starts_where_half_is_seen",
     )
     faint_area: float = tuned(
         0.25,
         "share of the caption's strokes",
-        "As `faded_area`, for a stretch up to twice as long.",
+        "As `faded`, for a stretch up to twice as long.",
         seen_by="test_a_glimpse_begins_with_the_last_cut_and_may_be_longer_than_a_fade",
     )
     trace_area: float = tuned(
@@ -347,24 +326,12 @@ class ExtentTuning:
         "With less than this, what was read are a few letters of a fade, however many were recognized.",
         seen_by="test_other_captions_stay_captions_of_their_own",
     )
-    faded_visibility: float = tuned(
-        0.6,
-        "visibility",
-        "In the middle of a fade's fainter half at most this much of the caption is visible.",
-        seen_by="test_another_caption_is_no_fade",
-    )
     fainter: float = tuned(
         0.15,
         "visibility",
         "A caption shows its fade's strokes by this much more than the fade does. The stretch of a text that shows its "
         "strokes by this much less adds nothing to the picture that is read.",
         seen_by="test_another_caption_is_no_fade",
-    )
-    same_pattern: float = tuned(
-        0.6,
-        "share of the variance",
-        "Two pictures of the same text have this much of their variance in common.",
-        seen_by="test_joining_a_caption_with_its_fade_keeps_what_stands_in_full",
     )
     recolored_ratio: float = tuned(
         1.4,
@@ -425,12 +392,6 @@ class ExtentTuning:
         "A word that is higher by this much is seen to be larger.",
         seen_by="test_a_highlighted_word_that_is_misread_is_no_new_caption",
     )
-    dimmed_contrast: float = tuned(
-        0.6,
-        "share of the contrast",
-        "A dimmed line has less of the lit line's contrast than this: 0.2 to 0.45; lines of a caption have over 0.7.",
-        seen_by="test_dimmed_lines_around_a_highlighted_one_are_context",
-    )
     stays: float = tuned(
         0.35,
         "line heights",
@@ -470,12 +431,6 @@ class ExtentTuning:
         "The longest fade that is read as a caption of its own. A third of it on each side of a frame may be mid-fade: "
         "a search for a fade leaves that out.",
         seen_by="test_what_is_read_of_a_fade_is_its_caption_which_starts_where_half_is_seen",
-    )
-    style_wait_s: float = tuned(
-        8.0,
-        "seconds",
-        "How long the first frames wait until the style of the text is known.",
-        seen_by="test_the_first_frame_and_the_last_belong_to_captions",
     )
 
     @property

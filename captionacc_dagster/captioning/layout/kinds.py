@@ -260,7 +260,7 @@ def _changes_in_place(row: Row, samples: Sequence[Sample], size: tuple[int, int]
     return (
         all(line.still > 0 for line in row.lines)
         and 2 * replaced > len(row.lines)
-        and mean(abs(middle - median(middles)) for middle in middles) <= TUNING.word_offset * row.height
+        and mean(abs(middle - median(middles)) for middle in middles) <= TUNING.row_offset / 3 * row.height
         and anchor_of([row], size[0]) == "center"
     )
 

@@ -119,7 +119,7 @@ class Row:
     def is_moving(self) -> bool:
         """Whether its text moves, as a ticker or the scene does."""
         moving, still = (sum(line.still == state for line in self.lines) for state in (0, 1))
-        return moving > TUNING.moving_share * still + 0.15 * len(self.lines)
+        return moving > 0.5 * still + 0.15 * len(self.lines)
 
     @property
     def score(self) -> float:

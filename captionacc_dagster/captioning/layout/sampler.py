@@ -202,7 +202,7 @@ class _SampleTaker:
         if self._first is None:
             if self._times and frame.time_s >= self._times[0] - _EARLY_S:
                 self.begin(frame)
-        elif frame.time_s >= self._first.time_s + TUNING.pair_spacing_s:
+        elif frame.time_s >= self._first.time_s + TUNING.sample_spacing_s / 4:
             return self._sample(self._first, frame)
         return None
 
@@ -244,7 +244,7 @@ class _Sweep:
     def samples(self, times: Sequence[float]) -> Iterator[Sample]:
         """Yield the samples nearest to rising times, each once; decode further as needed."""
         for time_s in times:
-            while self._position < time_s + TUNING.pair_spacing_s and next(self._frames, None) is not None:
+            while self._position < time_s + TUNING.sample_spacing_s / 4 and next(self._frames, None) is not None:
                 pass
             nearest = min(self._taken, key=lambda sample: abs(sample.time_s - time_s), default=None)
             if nearest is not None:

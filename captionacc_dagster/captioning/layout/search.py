@@ -175,7 +175,7 @@ class LayoutSearch:
     def _search_more(self, tracks: list[FoundTrack]) -> list[FoundTrack]:
         """Search new samples: some as a whole, the others near the tracks and near what may be captions."""
         self.evidence.compare_again()
-        self._finder.search_whole(self._spread(TUNING.whole_spacing_s))
+        self._finder.search_whole(self._spread(2 * TUNING.far_spacing_s))
         tracks = tracks or self.evidence.tracks()
         if not tracks and not self.evidence.unclear_rows:
             return tracks

@@ -78,7 +78,7 @@ class SceneDifferences:
         inside = difference[y0:y1, x0:x1]
         strongest = float(np.percentile(inside, 98))
         letters = inside >= max(TUNING.changed_contrast, TUNING.strongest_share * strongest)
-        if letters.mean() < TUNING.least_letter_share:
+        if letters.mean() < TUNING.stray_share:
             return None
         top, bottom = _bulk(letters.sum(axis=1), TUNING.stray_share)
         left, right = _bulk(letters.sum(axis=0), TUNING.stray_share / 4)
@@ -112,7 +112,7 @@ class SceneDifferences:
         number = bisect.bisect_left(self._times, sample.time_s)
         near = sorted(self._scene(number), key=lambda entry: abs(entry.time_s - sample.time_s))
         chosen: list[Sample] = []
-        for apart_s in (TUNING.far_comparison_s, TUNING.near_comparison_s):
+        for apart_s in (TUNING.far_spacing_s, TUNING.near_comparison_s):
             for other in near:
                 if all(abs(other.time_s - known.time_s) >= apart_s for known in (sample, *chosen)):
                     chosen.append(other)

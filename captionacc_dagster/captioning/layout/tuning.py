@@ -13,16 +13,16 @@ class LayoutTuning:
 
     # When the video is sampled.
     sample_spacing_s: float = tuned(
-        0.8, "seconds", "time between samples; most captions last longer", seen_by="test_sample_times"
+        0.8,
+        "seconds",
+        "time between samples, four times that between the two pictures of one; most captions last longer",
+        seen_by="test_sample_times",
     )
     late_part_s: float = tuned(
         2.0,
         "seconds",
         "the end of a GOP costs most to decode and is sampled last; captions last longer than this",
         seen_by="test_sample_times",
-    )
-    pair_spacing_s: float = tuned(
-        0.2, "seconds", "time between the two pictures of a sample: scenes move visibly in it", seen_by="test_sampler"
     )
     sweep_share: float = tuned(
         0.25,
@@ -62,9 +62,6 @@ class LayoutTuning:
     same_scene_correlation: float = tuned(
         0.6, "correlation", "two samples show the same scene", seen_by="test_still_scenes"
     )
-    far_comparison_s: float = tuned(
-        2.4, "seconds", "samples this far apart usually show different captions", seen_by="test_still_scenes"
-    )
     near_comparison_s: float = tuned(
         0.7, "seconds", "the same where there are too few samples that far apart", seen_by="test_still_scenes"
     )
@@ -74,19 +71,16 @@ class LayoutTuning:
     strongest_share: float = tuned(
         0.4, "of the strongest", "weaker changes in a box are the blur around letters", seen_by="test_still_scenes"
     )
-    least_letter_share: float = tuned(
-        0.02, "of a box", "letters fill at least this much of their box", seen_by="test_still_scenes"
-    )
     stray_share: float = tuned(
-        0.02, "of changed pixels", "share outside the letters on each side", seen_by="test_still_scenes"
+        0.02,
+        "share",
+        "of changed pixels, outside the letters on each side; of a box, that its letters fill at least",
+        seen_by="test_still_scenes",
     )
     loose_box: float = tuned(1.2, "times the height", "a higher box is cut to its letters", seen_by="test_still_scenes")
 
     # How samples are searched.
     detector_line_px: int = tuned(18, "pixels", "box height at which the text detector is reliable", seen_by="")
-    whole_spacing_s: float = tuned(
-        4.8, "seconds", "time between samples that are searched as a whole", seen_by="test_find"
-    )
     short_video_s: float = tuned(12.0, "seconds", "videos this short are sampled throughout", seen_by="test_find")
     settled_texts: int = tuned(
         4,
@@ -142,7 +136,13 @@ class LayoutTuning:
     )
     least_slack: float = tuned(0.05, "correlation", "and by this much more", seen_by="test_tracks")
     column_shape: float = tuned(1.7, "height / width", "a higher box is vertical text", seen_by="test_tracks")
-    row_offset: float = tuned(0.3, "line heights", "distance of centers of lines in one row", seen_by="test_tracks")
+    row_offset: float = tuned(
+        0.3,
+        "line heights",
+        "distance of centers of lines in one row; words that are replaced in place are within a third of it of their "
+        "middle, as letters with and without descenders differ",
+        seen_by="test_tracks",
+    )
     row_height_ratio: float = tuned(1.5, "ratio", "heights of lines in one row", seen_by="test_tracks")
     leading: float = tuned(1.0, "line heights", "gap between rows of one track", seen_by="test_tracks")
     track_height_ratio: float = tuned(
@@ -164,19 +164,6 @@ class LayoutTuning:
         seen_by="test_find",
     )
 
-    word_offset: float = tuned(
-        0.1,
-        "line heights",
-        "mean distance of words from their row's middle: letters with and without descenders differ, text that moves "
-        "is spread over row_offset on both sides",
-        seen_by="test_kinds",
-    )
-    moving_share: float = tuned(
-        0.5,
-        "of still lines",
-        "a row with more moving lines than this is a ticker or part of the scene",
-        seen_by="test_find",
-    )
     rival_distance: float = tuned(
         1.5,
         "line heights",
@@ -216,6 +203,11 @@ class LayoutTuning:
     usual_line: float = tuned(
         0.08, "of the picture", "line height where nothing was seen in a drawn region", seen_by="test_find"
     )
+
+    @property
+    def far_spacing_s(self) -> float:
+        """Time between samples that usually show different captions, seconds: three samples."""
+        return 3 * self.sample_spacing_s
 
 
 TUNING = LayoutTuning()

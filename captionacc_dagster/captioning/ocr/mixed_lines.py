@@ -88,10 +88,10 @@ def read_mixed(
     edges = [0.0, *(edge for _, start, end in runs for edge in (start, end)), 1.0]
     for start, end in zip(edges[::2], edges[1::2], strict=True):
         inside = strokes[round(start * len(strokes)) : round(end * len(strokes))]
-        if np.count_nonzero(inside) * width / len(strokes) >= TUNING.least_run * height:
+        if np.count_nonzero(inside) * width / len(strokes) >= TUNING.least_letter * height:
             known = [word for word in words if start <= (word.start + word.end) / 2 < end]
             beside = _columns_beside(strokes, known, start, end, reach) * width / len(strokes)
-            is_known = beside < TUNING.least_run * height and not any(map(_is_doubtful, known))
+            is_known = beside < TUNING.least_letter * height and not any(map(_is_doubtful, known))
             read = _joined(known) if is_known else read_native(_part(line, start, end))
             if read.text:
                 parts.append((start, read))

@@ -19,6 +19,13 @@ class OcrTuning:
         seen_by="test_mixed_lines",
     )
 
+    least_letter: float = tuned(
+        0.3,
+        "line heights",
+        "what is smaller is no letter: a dot of an ellipsis, strokes without a word, letters of a smaller text",
+        seen_by="test_mixed_lines",
+    )
+
     # Latin words in a line of another script.
     doubtful: float = tuned(
         0.8, "confidence", "a word read less surely by its script's engine may be Latin", seen_by="test_mixed_lines"
@@ -36,7 +43,6 @@ class OcrTuning:
         "how far from a word's end the gap before the next one is searched",
         seen_by="test_mixed_lines",
     )
-    least_run: float = tuned(0.3, "line heights", "strokes over less width are no word", seen_by="test_mixed_lines")
 
     # What Tesseract is given.
     small_px: float = tuned(
@@ -66,6 +72,11 @@ class OcrTuning:
     bar_width: float = tuned(
         0.25, "line heights", "up to here a part at the border is the side of a box", seen_by="test_tesseract"
     )
+
+    @property
+    def certain(self) -> float:
+        """Confidence that overrules what speaks against a reading, its shape or a single letter: half the doubt."""
+        return (1 + self.sure) / 2
 
 
 TUNING = OcrTuning()
