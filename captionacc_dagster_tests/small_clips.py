@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -22,8 +23,10 @@ def make_clip(
     seed: int = 1,
     audio_only: bool = False,
     sound: bool = False,
+    codec: str = "libx264",
+    sound_codec: str = "aac",
 ) -> Path:
-    """Write an H.264 clip: captions ``(first frame, frame after the last, text)`` over a moving texture.
+    """Write a clip: captions ``(first frame, frame after the last, text)`` over a moving texture.
 
     With ``sound``, a tone is heard in every other second, beginning with silence.
     """
@@ -34,19 +37,20 @@ def make_clip(
             tone.sample_rate = 44100
             container.mux(stream.encode(tone))
         else:
-            stream = container.add_stream("libx264", rate=RATE, options={"preset": "ultrafast", "crf": "20"})
+            options = {"preset": "ultrafast", "crf": "20"} if codec == "libx264" else {"q": "4"}
+            stream: Any = container.add_stream(codec, rate=RATE, options=options)
             stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
             if sound:
-                _add_tone(container, frames / RATE)
+                _add_tone(container, frames / RATE, sound_codec)
             for picture in _pictures(captions, frames, seed):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
     return path
 
 
-def _add_tone(container: OutputContainer, seconds: float) -> None:
-    rate, block = 44_100, 1024
-    stream = container.add_stream("aac", rate=rate, layout="mono")
+def _add_tone(container: OutputContainer, seconds: float, codec: str) -> None:
+    rate, block = 44_100, {"ac3": 1536}.get(codec, 1024)
+    stream: Any = container.add_stream(codec, rate=rate, layout="mono")
     times = np.arange(int(seconds * rate) // block * block) / rate
     wave = (0.5 * np.sin(2 * np.pi * 440 * times) * (times.astype(int) % 2)).astype(np.float32)
     for place in range(0, len(wave), block):

@@ -1,10 +1,10 @@
-"""The video itself: its bytes by range, as players ask for them, and its native frames by number."""
+"""The video itself: its bytes by range, a film of it that every browser plays, and its native frames by number."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response, StreamingResponse
@@ -14,7 +14,7 @@ from captionacc_dagster.api.conditional import CACHE_CONTROL, entity_tag, has_ta
 from captionacc_dagster.api.errors import ApiError, responses
 from captionacc_dagster.api.native_frames import Part
 from captionacc_dagster.api.services import ServicesDependency
-from captionacc_dagster.api.views import FrameGridView
+from captionacc_dagster.api.views import FilmView, FrameGridView
 from captionacc_dagster.captioning.video.containers import VideoError
 from captionacc_dagster.orchestration.subtitle_files import video_keys
 from captionacc_dagster.storage.base import ObjectStore
@@ -23,6 +23,12 @@ from captionacc_dagster.storage.errors import ObjectNotFound
 router = APIRouter(prefix="/videos/{video_id}", tags=["videos"])
 
 _READ = responses(401, 403, 404, 422, 429, 503)
+_FILE: dict[int | str, dict[str, Any]] = {
+    **responses(401, 403, 404, 416, 422, 429, 503),
+    200: {"description": "The file.", "content": {"video/*": {}}},
+    206: {"description": "A part of the file (`Range`)."},
+    304: {"description": "Unchanged (`If-None-Match`)."},
+}
 _CHUNK_BYTES = 1 << 20
 # A video's file never changes.
 _FOR_A_WEEK = "private, max-age=604800"
@@ -88,24 +94,36 @@ def read_waveform(services: ServicesDependency, video: VideoDependency) -> Respo
     return Response(waveform, media_type="application/octet-stream", headers={"Cache-Control": _FOR_A_WEEK})
 
 
-@router.get(
-    "/media",
-    summary="Read the video file",
-    response_class=Response,
-    responses={
-        **responses(401, 403, 404, 416, 422, 429, 503),
-        200: {"description": "The file.", "content": {"video/*": {}}},
-        206: {"description": "A part of the file (`Range`)."},
-        304: {"description": "Unchanged (`If-None-Match`)."},
-    },
-)
+@router.get("/media", summary="Read the video file", response_class=Response, responses=_FILE)
 def read_media(request: Request, services: ServicesDependency, video: VideoDependency) -> Response:
     """Return the uploaded file, or the part that `Range` names, as players ask for it."""
-    key = video_keys(video).video
+    return _file(request, services.store, video_keys(video).video, "the video's file is not there")
+
+
+@router.post("/film", summary="Prepare a film that every browser plays", responses=_READ)
+def prepare_film(services: ServicesDependency, video: VideoDependency) -> FilmView:
+    """Make a small film (H.264, at most 480p, with sound) of a video that a browser cannot play; return its state.
+
+    It is made once, in the background; call this again every few seconds until it is ready.
+    """
     try:
-        info = services.store.stat(key)
+        film = services.films.prepare(video)
     except ObjectNotFound:
         raise ApiError(404, "the video's file is not there") from None
+    return FilmView(state=film.state, share=film.share, left_s=film.left_s, reason=film.reason)
+
+
+@router.get("/film", summary="Read the film that every browser plays", response_class=Response, responses=_FILE)
+def read_film(request: Request, services: ServicesDependency, video: VideoDependency) -> Response:
+    """Return the small film, or the part that `Range` names; 404 until it was prepared."""
+    return _file(request, services.store, video_keys(video).film, "the video has no film yet")
+
+
+def _file(request: Request, store: ObjectStore, key: str, absent: str) -> Response:
+    try:
+        info = store.stat(key)
+    except ObjectNotFound:
+        raise ApiError(404, absent) from None
     tag = entity_tag(info.etag, info.size, info.modified)
     if info.size == 0:
         return tagged_answer(request, tag, lambda: b"", "application/octet-stream")
@@ -117,8 +135,8 @@ def read_media(request: Request, services: ServicesDependency, video: VideoDepen
     if part:
         headers["Content-Range"] = f"bytes {first}-{last}/{info.size}"
     headers["Content-Length"] = str(last - first + 1)
-    kind = _media_type(services.store.read_range(key, 0, 16))
-    return StreamingResponse(_bytes(services.store, key, first, last + 1), 206 if part else 200, headers, kind)
+    kind = _media_type(store.read_range(key, 0, 16))
+    return StreamingResponse(_bytes(store, key, first, last + 1), 206 if part else 200, headers, kind)
 
 
 def _bytes(store: ObjectStore, key: str, start: int, stop: int) -> Iterator[bytes]:

@@ -15,6 +15,7 @@ from captionacc_dagster.api.dagster_client import DagsterAway, DagsterClient
 from captionacc_dagster.api.launcher import Launcher
 from captionacc_dagster.api.local_access import LOCAL_ISSUER, local_secret
 from captionacc_dagster.api.native_frames import NativeFrames
+from captionacc_dagster.api.playable_films import PlayableFilms
 from captionacc_dagster.api.queue_places import QueuePlaces
 from captionacc_dagster.api.rate_limits import RateLimits
 from captionacc_dagster.api.tokens import PublishedKeys, TokenVerifier
@@ -43,6 +44,7 @@ class Services:
         self.dagster = DagsterClient(settings.dagster_url)
         self.launcher = Launcher(lambda: self.catalog, self.dagster)
         self.frames = NativeFrames(lambda: self.store)
+        self.films = PlayableFilms(lambda: self.store, lambda: self.catalog, self.frames)
         self.queue = QueuePlaces(lambda: self.instance)
         self._opening = threading.Lock()
         self._catalog: Catalog | None = None
@@ -99,6 +101,7 @@ class Services:
 
     def close(self) -> None:
         """Close every connection."""
+        self.films.close()
         self.dagster.close()
         if self._instance is not None:
             self._instance.dispose()

@@ -196,6 +196,15 @@ class VideoPage(BaseModel):
     next_cursor: str | None = Field(description="Pass it as `cursor` for the next page; null on the last page.")
 
 
+class FilmView(BaseModel):
+    """The small film of a video that a browser cannot play."""
+
+    state: Literal["ready", "preparing", "failed"] = Field(description="`ready`: `GET` of the same path plays it.")
+    share: float | None = Field(description="Share that is made, 0 to 1; null: it waits.")
+    left_s: float | None = Field(description="Seconds until it is ready, as far as known.")
+    reason: str | None = Field(description="Why it cannot be made.")
+
+
 class FrameGridView(BaseModel):
     """When the native frames of a video begin. Frame `i` begins at `floor(first_ms + i * step_ms)` milliseconds."""
 

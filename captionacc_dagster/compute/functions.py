@@ -67,7 +67,7 @@ def extract_frames_and_ocr(
 
     started = time.monotonic()
     keys = VideoKeys(tenant_id, video_id)
-    with opened(store, video_key, keys) as (facts, work), StoredProgress(progress, store, keys) as noted:
+    with opened(store, video_key, keys) as (facts, work), StoredProgress(progress, store, keys.progress) as noted:
         records.forget_completed(store, keys, records.EXTRACT_OUTPUTS)
         with Sampler(facts) as sampler:
             frames = _extract_full_frames(sampler, engine, frame_rate, store, keys, noted)
@@ -125,7 +125,7 @@ def crop_and_infer_caption_frame_extents(
 
     started, started_at = time.monotonic(), databases.now_text()
     keys = VideoKeys(tenant_id, video_id)
-    with opened(store, video_key, keys) as (facts, work), StoredProgress(progress, store, keys) as noted:
+    with opened(store, video_key, keys) as (facts, work), StoredProgress(progress, store, keys.progress) as noted:
         layout = layout_for(store, keys, facts, crop_region, work)
         chunks_dir = work / "chunks"
         timeline = workers and find_captions_in_processes(

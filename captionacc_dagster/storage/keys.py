@@ -203,6 +203,16 @@ class VideoKeys:
         """Key of the waveform of the video's sound."""
         return f"{self.server_prefix}waveform.bin"
 
+    @property
+    def film(self) -> str:
+        """Key of the small film that every browser plays; only of videos that some browser does not play."""
+        return f"{self.server_prefix}film.mp4"
+
+    @property
+    def film_progress(self) -> str:
+        """Key of how far the film has come."""
+        return f"{self.server_prefix}film-progress.json"
+
     def cropped_frames_prefix(self, version: int) -> str:
         """Return the prefix of the chunks of one version of the cropped frames."""
         return f"{self.client_prefix}cropped_frames_v{_version(version)}/"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from captionacc_dagster.api import events
+from captionacc_dagster.api.services import Services
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.video.reader import native_frames, probe
+from captionacc_dagster.captioning.video.waveform import read_waveform
+from captionacc_dagster.settings import Settings
 from captionacc_dagster.storage.keys import VideoKeys
 from captionacc_dagster_tests.api.world import Person, World
 from captionacc_dagster_tests.small_clips import make_clip
@@ -97,6 +102,84 @@ def test_the_waveform_follows_the_sound(client: TestClient, world: World, person
     assert min(loud[1], loud[3]) > 100
     assert world.store.file_exists(VideoKeys(str(video.tenant_id), str(video.id)).waveform)
     assert client.get(f"/videos/{silent.id}/waveform", headers=person.headers).content == b""
+
+
+def prepared(client: TestClient, url: str, headers: dict[str, str]) -> dict[str, Any]:
+    """Ask for a film, as the page does, until it is ready or cannot be made."""
+    while (state := client.post(url, headers=headers).json())["state"] == "preparing":
+        time.sleep(0.05)
+    return state
+
+
+def test_a_film_for_every_browser_is_made_once(
+    client: TestClient, world: World, person: Person, tmp_path: Path
+) -> None:
+    video = world.processed_video(person.tenant_id)
+    clip = make_clip(tmp_path / "clip.mkv", sound=True, codec="mpeg2video")
+    world.publish_film(video, clip)
+    keys, url = VideoKeys(str(video.tenant_id), str(video.id)), f"/videos/{video.id}/film"
+    assert client.get(url, headers=person.headers).status_code == 404
+
+    assert prepared(client, url, person.headers)["state"] == "ready"
+
+    info = world.store.stat(keys.film)
+    assert client.post(url, headers=person.headers).json()["state"] == "ready"
+    assert world.store.stat(keys.film) == info
+    assert not world.store.file_exists(keys.film_progress)
+    part = client.get(url, headers={**person.headers, "Range": "bytes=0-99"})
+    assert (part.status_code, part.headers["Content-Type"], len(part.content)) == (206, "video/mp4", 100)
+    # Everything of a deleted video goes with its two prefixes.
+    assert keys.film.startswith(keys.server_prefix)
+    path = world.store.download_file(keys.film, tmp_path / "film.mp4")
+    film, original = probe(path), probe(clip)
+    assert (film.codec, film.width, film.height) == ("h264", 480, 270)
+    times = [[frame.time_s for frame in native_frames(facts)] for facts in (film, original)]
+    assert times[0] == pytest.approx(times[1], abs=0.001)
+    pictures = [[frame.luma(BBox(0, 0, 1, 1)) for frame in native_frames(facts)] for facts in (film, original)]
+    assert max(float(np.abs(a.astype(int) - b).mean()) for a, b in zip(*pictures, strict=True)) < 6
+    peaks = np.frombuffer(read_waveform(film), np.uint8), np.frombuffer(read_waveform(original), np.uint8)
+    assert float(np.abs(peaks[0].astype(int) - peaks[1]).mean()) < 5
+
+
+def test_a_film_that_cannot_be_made_says_why(client: TestClient, world: World, person: Person, tmp_path: Path) -> None:
+    video, missing = (world.processed_video(person.tenant_id) for _ in range(2))
+    (tmp_path / "no.mp4").write_bytes(b"no video at all")
+    world.publish_film(video, tmp_path / "no.mp4")
+    state = prepared(client, f"/videos/{video.id}/film", person.headers)
+    assert (state["state"], state["reason"]) == ("failed", "not a video file, or damaged beyond reading")
+    assert client.post(f"/videos/{missing.id}/film", headers=person.headers).status_code == 404
+
+
+def test_no_tenant_fills_the_queue_of_films(world: World, settings: Settings, person: Person, tmp_path: Path) -> None:
+    clip = make_clip(tmp_path / "clip.mp4", frames=10)
+    videos = [world.processed_video(person.tenant_id) for _ in range(4)]
+    other = world.processed_video(world.tenant())
+    for video in (*videos, other):
+        world.publish_film(video, clip)
+    services = Services(settings)
+    gate = threading.Event()
+    services.films._write = lambda video: gate.wait() and None  # pyright: ignore
+    try:
+        assert {services.films.prepare(video).state for video in (*videos, other)} == {"preparing"}
+        assert set(services.films._waiting) == {videos[0].id, videos[1].id, other.id}
+    finally:
+        gate.set()
+        services.close()
+
+
+def test_a_server_that_stops_leaves_no_half_film(
+    world: World, settings: Settings, person: Person, tmp_path: Path
+) -> None:
+    video = world.processed_video(person.tenant_id)
+    world.publish_film(video, make_clip(tmp_path / "clip.mp4", frames=400))
+    keys = VideoKeys(str(video.tenant_id), str(video.id))
+    services = Services(settings)
+    services.films.prepare(video)
+    while not world.store.file_exists(keys.film_progress):
+        time.sleep(0.005)
+    services.close()
+    assert not world.store.file_exists(keys.film)
+    assert not world.store.file_exists(keys.film_progress)
 
 
 def test_events_tell_of_changes(client: TestClient, world: World, person: Person, monkeypatch: Any) -> None:

@@ -356,7 +356,7 @@ def test_the_percentage_and_the_time_left_are_shown(browser: PageBrowser, world:
 def test_a_stage_stores_how_far_it_has_come(world: World) -> None:
     keys = VideoKeys(str(uuid4()), str(uuid4()))
     told: list[tuple[str, int, int]] = []
-    with StoredProgress(lambda *step: told.append(step), world.store, keys) as noted:
+    with StoredProgress(lambda *step: told.append(step), world.store, keys.progress) as noted:
         noted("captions", 5, 100)
         noted("captions", 6, 100)
         facts = json.loads(world.store.download_to_bytes(keys.progress))

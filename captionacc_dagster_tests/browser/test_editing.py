@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from captionacc_dagster.storage.keys import VideoKeys
 from captionacc_dagster_tests.api.world import TEXTS, publish_layout
 from captionacc_dagster_tests.browser.conftest import MakePage, PageServer
 from captionacc_dagster_tests.browser.page_checks import overflow, small_targets
+from captionacc_dagster_tests.small_clips import make_clip
 
 AXE = Path(__file__).with_name("axe.min.js")
 
@@ -260,6 +262,41 @@ def test_the_film_plays_with_its_captions(editor: Page) -> None:
     editor.keyboard.press("Space")
     editor.keyboard.press("v")
     expect(editor.locator("#screen")).to_be_visible()
+
+
+def test_a_film_that_the_browser_cannot_play_is_prepared(page_server: PageServer, page: Page, tmp_path: Path) -> None:
+    video = page_server.video()
+    clip = make_clip(tmp_path / "clip.mkv", sound=True, codec="mpeg2video")
+    page_server.world.publish_film(video, clip)
+    open_editor(page_server, video, page)
+    page.keyboard.press("v")
+    expect(page.locator("#no-film")).to_contain_text("is being prepared")
+    expect(page.locator("#film")).to_have_js_property("readyState", 4)
+    expect(page.locator("#no-film")).to_be_hidden()
+    film = page.locator("#film")
+    assert (film.get_attribute("src") or "").endswith("/film")
+    assert film.evaluate("film => [film.videoWidth, film.duration]") == [480, pytest.approx(4, abs=0.05)]
+    rows(page).nth(1).locator("button").click()
+    expect(page.locator("#overlay")).to_have_text("How are you?")
+    page.keyboard.press("Space")
+    expect(film).to_have_js_property("paused", value=False)
+    expect(film).to_have_js_property("ended", value=True)
+    assert film.evaluate("film => film.webkitAudioDecodedByteCount") > 0
+    assert page_server.world.store.file_exists(VideoKeys(str(video.tenant_id), str(video.id)).film)
+
+
+def test_sound_that_the_browser_cannot_play_is_prepared(page_server: PageServer, page: Page, tmp_path: Path) -> None:
+    video = page_server.video()
+    page_server.world.publish_film(video, make_clip(tmp_path / "clip.mp4", sound=True, sound_codec="ac3"))
+    open_editor(page_server, video, page)
+    expect(page.locator("#timeline")).to_have_attribute("data-wave", "drawn")
+    page.keyboard.press("v")
+    page.keyboard.press("l")
+    page.keyboard.press("Space")
+    expect(page.locator("#no-film")).to_contain_text("cannot play this video's sound")
+    expect(page.locator("#film")).to_have_attribute("src", re.compile("/film$"))
+    expect(page.locator("#film")).not_to_have_js_property("webkitAudioDecodedByteCount", 0)
+    expect(page.locator("#film")).to_have_js_property("paused", value=False)
 
 
 # --- doubts

@@ -74,6 +74,8 @@ def any_key_of(draw: st.DrawFn, keys: VideoKeys) -> str:
                 keys.chunk(version, draw(st.sampled_from(MODULO_LEVELS)), draw(st.integers(0, 9_999_999_999))),
                 keys.extents_db(version),
                 keys.captions_db,
+                keys.film,
+                keys.film_progress,
                 keys.subtitles(draw(st.sampled_from(SUBTITLE_FORMATS))),
             ]
         )

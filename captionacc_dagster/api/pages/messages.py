@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
 from captionacc_dagster.captioning.captions import Kind
 from captionacc_dagster.catalog.models import HistoryEvent, Json, ProcessingRequest, Video, VideoStage
+from captionacc_dagster.compute.progress import StageProgress
 
 Tone = Literal["work", "you", "done", "bad"]
 
@@ -80,37 +80,6 @@ class HistoryLine:
     at: datetime
     text: str
     tone: Literal["plain", "good", "bad"]
-
-
-@dataclass(frozen=True, slots=True)
-class StageProgress:
-    """How far the current stage has come: a share 0..1 of one of its parts, and seconds left of that part."""
-
-    stage: str
-    share: float
-    left_s: float | None
-
-
-# The parts of the analysis; each is half of it.
-_PARTS = {"full frames": (0.0, 0.5), "layout": (0.5, 1.0), "captions": (0.0, 1.0)}
-_FRESH_S = 60.0
-_EARLY = 0.03  # share of the work from which on the time left can be said
-
-
-def stage_progress(data: bytes, now: float) -> StageProgress | None:
-    """Return what a compute function stored about its progress; None if it says nothing about now."""
-    try:
-        facts = json.loads(data)
-        stage, done, total = str(facts["stage"]), float(facts["done"]), float(facts["total"])
-        began, at = float(facts["began"]), float(facts["at"])
-    except (ValueError, KeyError, TypeError):
-        return None
-    if stage not in _PARTS or total <= 0 or now - at > _FRESH_S:
-        return None
-    share = min(1.0, max(0.0, done / total))
-    left_s = (at - began) * (1 - share) / share if share >= _EARLY else None
-    first, last = _PARTS[stage]
-    return StageProgress(stage, first + share * (last - first), left_s)
 
 
 def video_state(video: Video, progress: StageProgress | None = None, before: int | None = None) -> VideoState:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,6 +25,7 @@ from captionacc_dagster.api.webhooks import no_control_characters
 from captionacc_dagster.captioning.files.databases import decompress, read_boxes, read_layout_database
 from captionacc_dagster.captioning.files.subtitles import FORMATS
 from captionacc_dagster.catalog.models import ProcessingRequest, Video, VideoStage
+from captionacc_dagster.compute.progress import StageProgress, read_progress
 from captionacc_dagster.orchestration.subtitle_files import video_keys
 from captionacc_dagster.storage.errors import ObjectNotFound
 
@@ -225,14 +225,10 @@ def _with_places(services: Services, videos: Sequence[Video]) -> list[tuple[Vide
     return [(video, places.get(str(video.id))) for video in videos]
 
 
-def _progress(services: Services, video: Video) -> messages.StageProgress | None:
+def _progress(services: Services, video: Video) -> StageProgress | None:
     if video.stage != "working" or video.status == "waiting":
         return None
-    try:
-        data = services.store.download_to_bytes(video_keys(video).progress)
-    except ObjectNotFound:
-        return None
-    return messages.stage_progress(data, time.time())
+    return read_progress(services.store, video_keys(video).progress)
 
 
 def _open_request(requests: Sequence[ProcessingRequest]) -> ProcessingRequest | None:

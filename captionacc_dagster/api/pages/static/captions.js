@@ -4,7 +4,7 @@ import { KINDS, doubtsOf, weightOf } from "./doubts.js";
 import { Captions } from "./edits.js";
 import { Film } from "./film.js";
 import { Cuts, FrameGrid, clock, parseTime } from "./frames.js";
-import { api, say } from "./page.js";
+import { api, remaining, say } from "./page.js";
 import { Player, Reels } from "./reels.js";
 import { Timeline } from "./timeline.js";
 
@@ -87,11 +87,45 @@ const film = new Film(get("film"), get("overlay"), {
     showPlaying(film.isPlaying);
     timeline.draw();
   },
-  failed: () => {
-    get("no-film").hidden = false;
-    showFilm(false);
-  },
+  failed: () => prepareFilm("file"),
+  silent: () => timeline.peaks && !film.isSubstitute && prepareFilm("sound"),
 });
+
+const FILM_LOOK_MS = 2000;
+let preparing = false;
+
+// A file that this browser cannot play: the server makes a small film of it, once, while the close view stays useful.
+async function prepareFilm(what) {
+  if (preparing) return;
+  preparing = true;
+  const note = get("no-film");
+  note.hidden = false;
+  const giveUp = (why) => {
+    note.textContent = `This video's ${what} cannot be played here${why}.` + (what === "file" ? " The close view shows its frames." : "");
+    if (what === "file") showFilm(false);
+  };
+  if (film.isSubstitute) return giveUp("");
+  const first = `Your browser cannot play this video's ${what}. A small film of it is being prepared`;
+  say(`${first}.`);
+  for (;;) {
+    let made;
+    try {
+      made = await (await api("POST", `/videos/${facts.video}/film`)).json();
+    } catch (error) {
+      if (error.status && ![429, 503].includes(error.status)) return giveUp(`: ${error.message}`);
+      made = { state: "preparing", share: null };
+    }
+    if (made.state === "failed") return giveUp(`: ${made.reason}`);
+    if (made.state === "ready") break;
+    const left = made.left_s === null || made.share === null ? "" : `, ${remaining(made.left_s)} left`;
+    note.textContent = first + (made.share === null ? " …" : `: ${Math.round(100 * made.share)} %${left}`);
+    await new Promise((done) => setTimeout(done, FILM_LOOK_MS));
+  }
+  note.hidden = true;
+  preparing = false;
+  film.substitute(`/videos/${facts.video}/film`);
+  return say("The film is ready.");
+}
 
 const cuts = new Cuts(get("form"), facts);
 

@@ -1,16 +1,21 @@
 // The uploaded video with its sound, the captions over it, and a loop of the selected one.
 
 export class Film {
-  // `moved(ms)` is called while it plays or is moved; `captionsAt(ms)` gives the captions to draw.
-  constructor(video, overlay, { moved, captionsAt, failed }) {
+  // `moved(ms)` is called while it plays or is moved; `captionsAt(ms)` gives the captions to draw; `failed()` and
+  // `silent()` say that the browser cannot play the pictures, or the sound.
+  constructor(video, overlay, { moved, captionsAt, failed, silent }) {
     Object.assign(this, { video, overlay, moved, captionsAt });
     this.loop = null; // { from, to } in ms
     this.wanted = null;
+    this.isSubstitute = false; // a small film that every browser plays
     video.addEventListener("error", () => video.getAttribute("src") && failed());
     video.addEventListener("seeked", () => this.draw());
     video.addEventListener("loadedmetadata", () => {
+      // Of a codec that the browser does not know, some play the sound alone.
+      if (!video.videoWidth) return failed();
       if (this.wanted !== null) this.seek(this.wanted);
     });
+    video.addEventListener("timeupdate", () => this.isSilent && silent());
     for (const name of ["play", "pause"]) video.addEventListener(name, () => this.draw());
     this.tick();
   }
@@ -18,6 +23,21 @@ export class Film {
   // Loads the file on first use: who only reads text downloads no film.
   open(address) {
     if (!this.video.getAttribute("src")) this.video.src = address;
+  }
+
+  // Plays another file in place of one that the browser cannot play.
+  substitute(address) {
+    const wasPlaying = this.isPlaying;
+    this.isSubstitute = true;
+    this.wanted = this.ms;
+    this.video.src = address;
+    this.play(wasPlaying);
+  }
+
+  // Whether it has played for half a second, and no sound of it was decoded.
+  get isSilent() {
+    const { played, webkitAudioDecodedByteCount: decoded, mozHasAudio } = this.video;
+    return played.length > 0 && played.end(0) - played.start(0) > 0.5 && (decoded === 0 || mozHasAudio === false);
   }
 
   // Before the file has begun to arrive, the time that it will be moved to.

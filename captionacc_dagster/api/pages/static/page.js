@@ -18,6 +18,11 @@ export function say(text) {
   say.timer = setTimeout(() => said.classList.remove("shown"), 4000);
 }
 
+export function remaining(seconds) {
+  if (seconds < 55) return `about ${Math.max(5, 5 * Math.round(seconds / 5))} s`;
+  return seconds < 5400 ? `about ${Math.round(seconds / 60)} min` : `about ${Math.round(seconds / 3600)} h`;
+}
+
 async function send(method, path, body, headers) {
   const options = { method, headers: { ...headers }, credentials: "same-origin" };
   if (method !== "GET") options.headers["X-CSRF-Token"] = meta.content;

@@ -1,6 +1,6 @@
 // Videos and folders dropped onto the list: sent in parts, with a bar each; a connection that breaks goes on.
 
-import { api, say } from "./page.js";
+import { api, remaining, say } from "./page.js";
 
 const PATIENCE_MS = 300_000;
 const PAUSE_MS = 2000;
@@ -67,7 +67,7 @@ async function sendParts(file, id, { url, part_bytes }, line) {
       sent = known.received_bytes;
     }
     const left = ((Date.now() - began) / sent) * (file.size - sent);
-    line.show(sent / file.size, `${Math.round((100 * sent) / file.size)} %${left > 3000 ? ` · ${Math.ceil(left / 1000)} s left` : ""}`);
+    line.show(sent / file.size, `${Math.round((100 * sent) / file.size)} %${left > 3000 ? ` · ${remaining(left / 1000)} left` : ""}`);
   }
 }
 
