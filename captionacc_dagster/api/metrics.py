@@ -1,4 +1,8 @@
-"""``/metrics`` for Prometheus: metrics of the system and of this process's HTTP requests, and access to them."""
+"""``/metrics`` for Prometheus: metrics of the system and of this process's HTTP requests, and access to them.
+
+``prometheus-fastapi-instrumentator`` would bring its own names and labels, takes each method that a client makes up as
+a new series, and matches every route once more; a metric function against that is as long as the middleware here.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Facts about the current request, and its JSON log line, without headers, bodies, queries, or tokens."""
+"""Facts about the current request, and its JSON log line, without headers, bodies, queries, or tokens.
+
+``structlog`` would replace the formatter with a chain of processors of about the same length, and take 0.1 s to import.
+"""
 
 from __future__ import annotations
 

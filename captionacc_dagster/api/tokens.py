@@ -1,4 +1,8 @@
-"""Verify Supabase user tokens with a shared secret or the project's published keys."""
+"""Verify Supabase user tokens with a shared secret or the project's published keys.
+
+Not with ``jwt.PyJWKClient``: it downloads without a limit of size or time, fetches again for each unknown id, accepts
+private and weak keys, and forgets what it knew when a download fails; with all of that replaced, nothing of it is left.
+"""
 
 from __future__ import annotations
 

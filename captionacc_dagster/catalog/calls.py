@@ -1,7 +1,8 @@
 """Call the catalog's SQL functions: parameters, retries, and pages.
 
 Every function is safe to call again if its answer was lost, so every call is retried while the catalog cannot be
-reached.
+reached. ``tenacity`` would not shorten the loop here, nor those of locks, S3, and Modal, each of which ends for its own
+reason: the name of the lock's holder, content that is wrong twice, the limits of a call.
 """
 
 from __future__ import annotations

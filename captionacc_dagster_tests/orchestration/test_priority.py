@@ -137,6 +137,14 @@ def test_flat_tags() -> None:
     assert "age-boosting:disabled" in get_priority_tags("t", "free", 50, enable_age_boosting=False)
 
 
+def test_the_labels_are_what_tags_a_run() -> None:
+    tags = priority_run_tags("premium", NOW - timedelta(hours=3), tenant_id="t-1", now=NOW)
+    labels = get_priority_tags("t-1", "premium", 73)
+    assert [tags[name] for name in (TENANT_TAG, TIER_TAG, DAGSTER_PRIORITY_TAG, AGE_BOOSTING_TAG)] == [
+        label.partition(":")[2] for label in labels
+    ]
+
+
 def test_run_tags_say_everything_the_formula_needs() -> None:
     asked = NOW - timedelta(hours=3)
     tags = priority_run_tags("premium", asked, tenant_id="t-1", now=NOW)
