@@ -129,9 +129,9 @@ def _materializations(
         path = store.download_file(result.caption_frame_extents_db_key, Path(folder) / "extents.db")
         captions = databases.read_extents_database(path)
     duration = run.video.duration_seconds or max((caption.end_s for caption in captions), default=1.0)
-    yield MaterializeResult(
-        asset_key="cropped_frames",
-        metadata={
+    yield run.made(
+        "cropped_frames",
+        {
             "version": result.version,
             "frames": result.frame_count,
             "sampled_per_second": frame_rate,
@@ -140,9 +140,9 @@ def _materializations(
         },
     )
     seconds = result.processing_duration_seconds
-    yield MaterializeResult(
-        asset_key="caption_frame_extents",
-        metadata={
+    yield run.made(
+        "caption_frame_extents",
+        {
             "version": result.version,
             "captions": result.caption_frame_extents_count,
             "native_frames": result.native_frame_count,

@@ -170,8 +170,9 @@ def _result(
     if version is not None:
         frame_rate = run.catalog.get_cropped_frame_rate(run.video_id, version)
         pictures = cropped_frame_of_each(store, run.video, captions, frame_rate)
-    return MaterializeResult(
-        metadata={
+    return run.made(
+        "captions_db",
+        {
             "captions": len(captions),
             "confirmed": sum(row.caption_frame_extents_state == "confirmed" for row in rows),
             "read": len(readings),
@@ -209,8 +210,9 @@ def subtitles(
             lock.check()
             texts = publish_subtitles(store, run.video, path)
         captions = captions_database.to_captions(rows, run.video.frame_rate or 25.0)
-        return MaterializeResult(
-            metadata={
+        return run.made(
+            "subtitles",
+            {
                 "captions": len(captions),
                 "characters": sum(len(caption.text) for caption in captions),
                 "srt": MetadataValue.md(f"```\n{texts['srt'][:20_000]}\n```"),
@@ -220,5 +222,5 @@ def subtitles(
                     if kind != "srt"
                 },
                 **{f"{kind}_key": MetadataValue.path(run.keys.subtitles(kind)) for kind in FORMATS},
-            }
+            },
         )

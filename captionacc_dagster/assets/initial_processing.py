@@ -127,9 +127,9 @@ def _materializations(
     region, read = layout.crop_region, read_ocr(store, run.video)
     times = {frame.frame_index: frame.timestamp_s for frame in read}
     frames = _frames(store, run.keys.full_frames_prefix, times, boxes)
-    yield MaterializeResult(
-        asset_key="full_frames",
-        metadata={
+    yield run.made(
+        "full_frames",
+        {
             "frames": result.frame_count,
             "sampled_per_second": get_settings().full_frame_rate,
             "prefix": MetadataValue.path(result.full_frames_key),
@@ -144,9 +144,9 @@ def _materializations(
     over_time = [(seconds, boxes.get(index, [])) for index, seconds in sorted(times.items())] + evidence
     failed = [frame.timestamp_s for frame in read if frame.error is not None]
     confidences = [found.confidence for frame in read for found in frame.detections]
-    yield MaterializeResult(
-        asset_key="ocr_db",
-        metadata={
+    yield run.made(
+        "ocr_db",
+        {
             "boxes": result.ocr_box_count,
             "failed_frames": result.failed_ocr_count,
             "mean_confidence": sum(confidences) / len(confidences) if confidences else 0.0,
@@ -157,10 +157,11 @@ def _materializations(
             ),
         },
     )
-    yield _layout_materialization(store, result, layout, call, frames[len(frames) // 2][1], over_time)
+    yield _layout_materialization(run, store, result, layout, call, frames[len(frames) // 2][1], over_time)
 
 
 def _layout_materialization(
+    run: VideoRun,
     store: ObjectStore,
     result: ExtractResult,
     layout: databases.Layout,
@@ -172,9 +173,9 @@ def _layout_materialization(
     every_box = [box for _, found in over_time for box in found]
     tracks = [track.name for track in layout.tracks]
     notes = LayoutNotes(str(layout.anchor_type), layout.anchor_position, layout.confidence, tracks)
-    return MaterializeResult(
-        asset_key="layout_db",
-        metadata={
+    return run.made(
+        "layout_db",
+        {
             "crop_region": MetadataValue.text(
                 ", ".join(f"{number:.4f}" for number in region.as_tuple()) if region else "no captions found"
             ),

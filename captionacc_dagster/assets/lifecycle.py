@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 from uuid import UUID
 
 from dagster import (
@@ -16,6 +17,7 @@ from dagster import (
     DagsterExecutionInterruptedError,
     Failure,
     Jitter,
+    MaterializeResult,
     RetryPolicy,
 )
 
@@ -75,6 +77,10 @@ class VideoRun:
     def keys(self) -> VideoKeys:
         """The keys of its objects."""
         return VideoKeys(str(self.video.tenant_id), str(self.video.id))
+
+    def made(self, asset: str, metadata: Mapping[str, Any]) -> MaterializeResult:
+        """Return that an asset was made; its partition is an id, so the name of the file says which video it is."""
+        return MaterializeResult(asset_key=asset, metadata={"video": self.video.filename, **metadata})
 
     def makes(self, asset: str) -> bool:
         """Return whether this run makes an asset; in Dagster's UI a person may select single ones."""

@@ -69,7 +69,6 @@ def _inspect(run: VideoRun, store: ObjectStore) -> MaterializeResult:
         },
     )
     metadata = {
-        "file": MetadataValue.text(run.video.filename),
         "key": MetadataValue.path(run.keys.video),
         "size_bytes": info.size,
         "sha256": sha256,
@@ -84,4 +83,4 @@ def _inspect(run: VideoRun, store: ObjectStore) -> MaterializeResult:
     }
     if poster is not None:
         metadata["poster"] = picture(poster.image, "poster")
-    return MaterializeResult(metadata=metadata)
+    return run.made("raw_video", metadata)

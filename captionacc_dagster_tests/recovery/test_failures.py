@@ -261,6 +261,20 @@ def approval_is_automatic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     get_settings.cache_clear()
 
 
+def test_each_partition_names_its_file(harness: FlowHarness) -> None:
+    video = harness.upload("The evening.mp4", frames=40)
+    first = harness.run(INITIAL, video)
+    harness.approve(video)
+    second = harness.run(CROP, video)
+    made = [
+        event.materialization
+        for result in (first, second)
+        for event in result.get_asset_materialization_events()
+    ]  # fmt: skip
+    assert len(made) == 8
+    assert {(item.partition, item.metadata["video"].value) for item in made} == {(str(video.id), "The evening.mp4")}
+
+
 def statuses(harness: FlowHarness, video: Video) -> tuple[str, str, str, str]:
     row = harness.catalog.get_video_metadata(video.id)
     assert (row.error_details, row.layout_error_details) == (None, None)
