@@ -27,7 +27,7 @@ from captionacc_dagster.api import (
     webhooks,
 )
 from captionacc_dagster.api.errors import add_error_handlers
-from captionacc_dagster.api.metrics import HttpMetrics, MetricsMiddleware
+from captionacc_dagster.api.metrics import HttpMetrics
 from captionacc_dagster.api.middleware import (
     BodyLimitMiddleware,
     ClientLimitMiddleware,
@@ -101,8 +101,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
             expose_headers=["ETag", "Content-Range", "Retry-After", "X-Request-ID"],
         )
     app.add_middleware(HostMiddleware, hosts=settings.api_hosts)
-    app.add_middleware(RequestMiddleware)
-    app.add_middleware(MetricsMiddleware, metrics=app.state.metrics)
+    app.add_middleware(RequestMiddleware, count=app.state.metrics.count)
     if settings.trusted_proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=settings.trusted_proxies)  # pyright: ignore
     return app

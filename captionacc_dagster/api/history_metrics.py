@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, get_args
 from uuid import UUID
@@ -37,7 +37,6 @@ _FLOWS = tuple(flow.value for flow in Flow)
 _TIERS: tuple[str, ...] = get_args(Tier)
 _OUTCOMES: tuple[str, ...] = get_args(RunOutcome)
 _LAUNCHERS = ("sensor", "api", "run")
-_FUNCTIONS = tuple(FUNCTIONS)
 _CALL_ENDS: tuple[ComputeState, ...] = ("succeeded", "failed", "cancelled", "refused")
 
 MetricType = TypeVar("MetricType", bound=MetricWrapperBase)
@@ -52,37 +51,36 @@ class RunCounters:
         self._launched: dict[str, float] = {}
         self._ended: dict[str, float] = {}
 
-        def counter(name: str, text: str, labels: Sequence[str], *values: Iterable[str]) -> Counter:
-            return _with_zeros(Counter(f"{PREFIX}{name}", text, labels, registry=registry), values)
+        def counter(name: str, text: str, **labels: Sequence[str]) -> Counter:
+            return _shown(Counter(f"{PREFIX}{name}", text, labels, registry=registry), labels)
 
-        def histogram(name: str, text: str, labels: Sequence[str], *values: Iterable[str]) -> Histogram:
+        def histogram(name: str, text: str, **labels: Sequence[str]) -> Histogram:
             made = Histogram(f"{PREFIX}{name}", text, labels, buckets=DURATION_BUCKETS_S, registry=registry)
-            return _with_zeros(made, values)
+            return _shown(made, labels)
 
         self.runs = counter(
             "flow_runs", "Runs that have ended; restarted: their worker died and a retry took over.",
-            ["flow", "tier", "outcome"], _FLOWS, _TIERS, _OUTCOMES,
+            flow=_FLOWS, tier=_TIERS, outcome=_OUTCOMES,
         )  # fmt: skip
         self.seconds = histogram(
             "flow_run_duration_seconds", "From a run's start to its end.",
-            ["flow", "outcome"], _FLOWS, ("succeeded", "failed"),
+            flow=_FLOWS, outcome=("succeeded", "failed"),
         )  # fmt: skip
         self.queued_seconds = histogram(
-            "flow_run_queued_seconds", "Time a run waited in the queue.", ["flow", "tier"], _FLOWS, _TIERS
+            "flow_run_queued_seconds", "Time a run waited in the queue.", flow=_FLOWS, tier=_TIERS
         )
-        self.stage_seconds = histogram("stage_duration_seconds", "Duration of each step of a run.", ["stage"])
+        self.stage_seconds = histogram("stage_duration_seconds", "Duration of each step of a run.", stage=())
         self.errors = counter(
-            "flow_run_errors", "Runs that failed or were restarted, by the class of the error.", ["flow", "error_type"]
-        )
-        self.retries = counter("flow_run_retries", "Steps and runs that were retried.", ["flow"], _FLOWS)
+            "flow_run_errors", "Runs that failed or were restarted, by the class of the error.",
+            flow=_FLOWS, error_type=(),
+        )  # fmt: skip
+        self.retries = counter("flow_run_retries", "Steps and runs that were retried.", flow=_FLOWS)
         self.retried = counter(
-            "retried_flow_runs", "Runs with retries, by how they ended.", ["flow", "outcome"], _FLOWS, _OUTCOMES
+            "retried_flow_runs", "Runs with retries, by how they ended.", flow=_FLOWS, outcome=_OUTCOMES
         )
-        self.ocr_failures = counter(
-            "ocr_failures", "Frames and captions whose text could not be read.", ["flow"], _FLOWS
-        )
+        self.ocr_failures = counter("ocr_failures", "Frames and captions whose text could not be read.", flow=_FLOWS)
         self.launches = counter(
-            "launches", "Runs that were created, by what created them.", ["flow", "launcher"], _FLOWS, _LAUNCHERS
+            "launches", "Runs that were created, by what created them.", flow=_FLOWS, launcher=_LAUNCHERS
         )
 
     def read(self, instance: DagsterInstance) -> None:
@@ -142,13 +140,11 @@ class CallCounters:
         self._latest = self._started
         self._counted: dict[tuple[UUID, int, str], float] = {}
 
-        def counter(name: str, text: str, *outcomes: Iterable[str]) -> Counter:
-            labels = ["function", "outcome"] if outcomes else ["function"]
-            return _with_zeros(
-                Counter(f"{PREFIX}{name}", text, labels, registry=registry), (_FUNCTIONS, *outcomes)
-            )  # fmt: skip
+        def counter(name: str, text: str, **labels: Sequence[str]) -> Counter:
+            labels = {"function": tuple(FUNCTIONS), **labels}
+            return _shown(Counter(f"{PREFIX}{name}", text, labels, registry=registry), labels)
 
-        self.calls = counter("compute_calls", "Remote compute calls that are over.", _CALL_ENDS)
+        self.calls = counter("compute_calls", "Remote compute calls that are over.", outcome=_CALL_ENDS)
         self.timeouts = counter("compute_timeouts", "Remote compute calls that exceeded a time limit.")
         self.restarts = counter("compute_call_restarts", "Remote compute calls that were restarted.")
         self.seconds = counter("compute_call_seconds", "Seconds that remote compute calls ran.")
@@ -177,10 +173,10 @@ class CallCounters:
         _forget(self._counted, self._latest)
 
 
-def _with_zeros(metric: MetricType, values: Sequence[Iterable[str]]) -> MetricType:
+def _shown(metric: MetricType, labels: Mapping[str, Sequence[str]]) -> MetricType:
     """Show every combination of label values from the start: a counter that appears at 1 has no increase."""
-    for labels in itertools.product(*values) if values else ():
-        metric.labels(*labels)
+    for values in itertools.product(*labels.values()):
+        metric.labels(*values)
     return metric
 
 

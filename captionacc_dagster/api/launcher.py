@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import NoReturn
 from uuid import uuid4
 
 from captionacc_dagster.api.dagster_client import AnswerLost, DagsterAway, DagsterClient, RunRefused
@@ -19,7 +18,7 @@ from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.errors import CatalogError, Conflict, NotFound
 from captionacc_dagster.catalog.models import ProcessingRequest, error_details
 from captionacc_dagster.catalog.requests import CLAIM_LEASE_S
-from captionacc_dagster.orchestration.requests import KnownRun, plan_requests
+from captionacc_dagster.orchestration.requests import KnownRun, plan_run
 
 _log = logging.getLogger(__name__)
 
@@ -100,24 +99,24 @@ class Launcher:
         return Launched(run.run_id, run.priority)
 
     def _make(self, request: ProcessingRequest, video_name: str) -> KnownRun:
-        known = None if _never_lost(request) else self._dagster.find_run(str(request.id))
-        existing = [known.run] if known is not None and known.is_submitted else []
-        plans = plan_requests([request], existing, {request.video_id: video_name})
-        if plans.to_note:
-            return plans.to_note[0]
+        if not _never_lost(request) and (run := self._find_queued(request)) is not None:
+            return run
         try:
-            return self._dagster.launch(plans.to_run[0])
+            return self._dagster.launch(plan_run(request, video_name))
         except RunRefused as error:
-            return self._look_for(request, 0.0) or self._give_up(str(error))
+            run = self._look_for(request, 0.0)
+            if run is None:
+                raise DagsterAway(str(error)) from error
+            return run
         except AnswerLost as error:
             run = self._look_for(request, self._look_for_s)
             if run is None:
                 raise AnswerLost(f"{error}, and no run has the request's tag") from error
             return run
 
-    @staticmethod
-    def _give_up(reason: str) -> NoReturn:
-        raise DagsterAway(reason)
+    def _find_queued(self, request: ProcessingRequest) -> KnownRun | None:
+        found = self._dagster.find_run(str(request.id))
+        return found.run if found is not None and found.is_submitted else None
 
     def _look_for(self, request: ProcessingRequest, seconds: float) -> KnownRun | None:
         """Return the run that may have been created, or None.
@@ -167,12 +166,12 @@ class Launcher:
             if current.claimed_by is None:
                 break
         try:
-            found = self._dagster.find_run(str(request.id))
+            run = self._find_queued(request)
         except DagsterAway as error:
             raise LaunchDelayed(str(error)) from error
-        if found is None or not found.is_submitted:
+        if run is None:
             raise LaunchDelayed("the request waits in the outbox")
-        return Launched(found.run.run_id, found.run.priority)
+        return Launched(run.run_id, run.priority)
 
     @staticmethod
     def _launched(request: ProcessingRequest) -> Launched:

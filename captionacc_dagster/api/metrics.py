@@ -7,7 +7,6 @@ a new series, and matches every route once more; a metric function against that 
 from __future__ import annotations
 
 import logging
-import time
 from typing import Annotated
 
 from anyio import CapacityLimiter
@@ -24,7 +23,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import choose_encoder
 from pydantic import SecretStr
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 from captionacc_dagster import __version__
 from captionacc_dagster.api.auth import is_one_of
@@ -109,33 +108,6 @@ class HttpMetrics:
         self.seconds.labels(method, route).observe(seconds)
         if scope["path"] == WEBHOOK_PATH and method == "POST":
             self.webhooks.labels(WEBHOOK_OUTCOMES.get(status, "failed")).inc()
-
-
-class MetricsMiddleware:
-    """Counts every request, including those refused before they reach an endpoint."""
-
-    def __init__(self, app: ASGIApp, metrics: HttpMetrics) -> None:
-        self.app = app
-        self._metrics = metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        status = 500
-        began = time.perf_counter()
-
-        async def noted(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        try:
-            await self.app(scope, receive, noted)
-        finally:
-            self._metrics.count(scope, status, time.perf_counter() - began)
 
 
 MetricsToken = Annotated[HTTPAuthorizationCredentials | None, Depends(_token)]

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import time
+from collections.abc import Callable
 from uuid import uuid4
 
 import anyio
@@ -38,10 +39,17 @@ SECURITY_HEADERS = {
 
 
 class RequestMiddleware:
-    """Assigns each request an id and a log line, and sets the headers of each answer."""
+    """Assigns each request an id and a log line, sets the headers of each answer, and counts it.
 
-    def __init__(self, app: ASGIApp) -> None:
+    Args:
+        app: what answers.
+        count: called with each request, the status of its answer, and the seconds that it took, also for requests that
+            are refused before they reach an endpoint.
+    """
+
+    def __init__(self, app: ASGIApp, count: Callable[[Scope, int, float], None]) -> None:
         self.app = app
+        self._count = count
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -74,11 +82,13 @@ class RequestMiddleware:
         try:
             await self.app(scope, receive, send_with_headers)
         finally:
+            seconds = time.perf_counter() - began
+            self._count(scope, status, seconds)
             fields = {
                 "method": facts.method,
                 "path": facts.path,
                 "status": status,
-                "milliseconds": round((time.perf_counter() - began) * 1000, 1),
+                "milliseconds": round(seconds * 1000, 1),
                 "client_ip": facts.client_ip,
                 "refusal": facts.refusal,
             }

@@ -188,15 +188,6 @@ class LedgerMethods(CatalogCalls):
             p_tenant_id=optional_uuid(tenant_id, "tenant id"),
         )
 
-    def close_webhook_delivery(self, delivery_id: str, outcome: str, *, request_id: Id | None = None) -> bool:
-        """Record the outcome of a delivery; return False if there is no such delivery."""
-        return self._call(
-            "close_webhook_delivery",
-            p_delivery_id=delivery_id,
-            p_outcome=outcome,
-            p_request_id=optional_uuid(request_id, "request id"),
-        )
-
     def purge_webhook_deliveries(self, received_before: datetime) -> int:
         """Remove deliveries that are too old to be replayed; return how many."""
         return self._call("purge_webhook_deliveries", p_received_before=received_before)

@@ -49,7 +49,7 @@ from captionacc_dagster.orchestration.subtitle_files import (
     subtitle_texts,
     video_keys,
 )
-from captionacc_dagster.orchestration.transitions import record
+from captionacc_dagster.orchestration.transitions import record, stage_of
 from captionacc_dagster.orchestration.workers import CLAIMED_BY, this_worker
 from captionacc_dagster.settings import Settings, get_settings
 from captionacc_dagster.storage.base import ObjectStore
@@ -436,13 +436,9 @@ class LocalPipeline:
         row = self.catalog.get_video_metadata(video.id)
         if row.status == "active" and not self._missing(row, row.crop_region):
             return
-        stage = "layout" if row.status != "active" else "boundaries"
-        if stage == "boundaries" and row.boundaries_status not in ("wait", "error"):
-            stage = "text"
-        changes = {f"{stage}_status": "error", f"{stage}_error_details": details}
-        if stage == "layout":
-            changes |= {"status": "error", "error_details": details}
-        self.catalog.update_video_status(video.id, **changes)
+        reached = Flow.CROP_AND_INFER if row.status == "active" else Flow.VIDEO_INITIAL_PROCESSING
+        flow, stage = stage_of(row, reached, None)
+        record(self.catalog, video.id, flow, stage, "cancelled", details=details)
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from captionacc_dagster.orchestration.workers import (
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.errors import StorageError
 from captionacc_dagster.storage.keys import InvalidKey, VideoKeys
-from captionacc_dagster.tags import TIER_SOURCE_TAG, TIER_TAG, VIDEO_TAG
+from captionacc_dagster.tags import PARTITION_TAG, TIER_SOURCE_TAG, TIER_TAG, VIDEO_TAG
 
 # A request is launched shortly before its run is visible everywhere, and a run ends shortly before its outcome is
 # recorded.
@@ -277,7 +277,7 @@ def _daemon_is_alive(instance: DagsterInstance) -> bool:
 
 
 def _has_live_run(instance: DagsterInstance, video_id: str) -> bool:
-    for tag in (VIDEO_TAG, "dagster/partition"):
+    for tag in (VIDEO_TAG, PARTITION_TAG):
         live = RunsFilter(statuses=NOT_FINISHED_STATUSES, tags={tag: video_id})
         if instance.get_runs_count(live):
             return True

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from captionacc_dagster.backends import open_catalog_briefly
 from captionacc_dagster.catalog.base import Catalog
@@ -27,15 +27,18 @@ MOST_KEPT = 10_000
 Answer = TypeVar("Answer")
 
 
+class KnownVideo(NamedTuple):
+    """A video's tenant and file name."""
+
+    tenant_id: str
+    name: str
+
+
 class TenantSource(Protocol):
     """The source of tenants: the catalog."""
 
-    def tenant_of_video(self, video_id: str) -> str | None:
-        """Return the tenant's id; None if there is no such video."""
-        ...
-
-    def name_of_video(self, video_id: str) -> str | None:
-        """Return the video's file name; None if there is no such video."""
+    def find_video(self, video_id: str) -> KnownVideo | None:
+        """Return a video's tenant and name; None if there is no such video."""
         ...
 
     def tier_of_tenant(self, tenant_id: str) -> str:
@@ -76,7 +79,7 @@ class TenantDirectory:
         self._open_source = open_source
         self._clock = clock
         self._source: TenantSource | None = None
-        self._kept: dict[tuple[str, str], tuple[float, str | None]] = {}
+        self._kept: dict[tuple[str, str], tuple[float, Any]] = {}
         self._run_limits: tuple[float, Mapping[str, int]] = (float("-inf"), {})
         self._leave_alone_until = float("-inf")
         self._lock = threading.Lock()
@@ -90,10 +93,10 @@ class TenantDirectory:
             return Tenancy(None, TenantTier.FREE, TierSource.NO_VIDEO)
         try:
             if tenant_id is None:
-                assert video_id is not None
-                tenant_id = self._ask("video", video_id, lambda source: source.tenant_of_video(video_id))
-            if tenant_id is None:
-                return Tenancy(None, TenantTier.FREE, TierSource.UNKNOWN_VIDEO)
+                video = self._find(video_id or "")
+                if video is None:
+                    return Tenancy(None, TenantTier.FREE, TierSource.UNKNOWN_VIDEO)
+                tenant_id = video.tenant_id
             known = tenant_id
             tier = self._ask("tenant", known, lambda source: source.tier_of_tenant(known))
             return Tenancy(known, TenantTier.from_name(tier or ""), TierSource.CATALOG)
@@ -104,7 +107,8 @@ class TenantDirectory:
     def name_of_video(self, video_id: str) -> str | None:
         """Return a video's file name; None for an unknown video, and while the catalog is unavailable."""
         try:
-            return self._ask("name", video_id, lambda source: source.name_of_video(video_id))
+            video = self._find(video_id)
+            return video.name if video is not None else None
         except Exception as error:  # noqa: BLE001 - whatever the catalog's driver raises, the run is queued
             logger.warning("the catalog is unavailable; a run has no name: %s: %s", type(error).__name__, error)
             return None
@@ -121,7 +125,10 @@ class TenantDirectory:
                 logger.warning("the catalog is unavailable; limits do not change: %s: %s", type(error).__name__, error)
         return limits
 
-    def _ask(self, kind: str, key: str, question: Callable[[TenantSource], str | None]) -> str | None:
+    def _find(self, video_id: str) -> KnownVideo | None:
+        return self._ask("video", video_id, lambda source: source.find_video(video_id))
+
+    def _ask(self, kind: str, key: str, question: Callable[[TenantSource], Answer | None]) -> Answer | None:
         now = self._clock()
         with self._lock:
             kept = self._kept.get((kind, key))
@@ -159,19 +166,13 @@ class CatalogTenants:
     def __init__(self, catalog: Catalog) -> None:
         self._catalog = catalog
 
-    def tenant_of_video(self, video_id: str) -> str | None:
-        """Return the tenant's id; None for an unknown video or a key that is not a video id."""
+    def find_video(self, video_id: str) -> KnownVideo | None:
+        """Return a video's tenant and name; None for an unknown video or a key that is not a video id."""
         try:
-            return str(self._catalog.get_video_metadata(video_id).tenant_id)
+            video = self._catalog.get_video_metadata(video_id)
         except (NotFound, InvalidValue):
             return None
-
-    def name_of_video(self, video_id: str) -> str | None:
-        """Return the video's file name; None for an unknown video or a key that is not a video id."""
-        try:
-            return self._catalog.get_video_metadata(video_id).filename
-        except (NotFound, InvalidValue):
-            return None
+        return KnownVideo(str(video.tenant_id), video.filename)
 
     def tier_of_tenant(self, tenant_id: str) -> str:
         """Return the name of the tier."""

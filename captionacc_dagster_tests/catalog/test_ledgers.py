@@ -127,8 +127,6 @@ def test_a_delivery_is_accepted_once(catalog: Catalog) -> None:
     assert catalog.accept_webhook_delivery("delivery-1", "supabase", video_id=uuid4(), tenant_id=uuid4())
     assert not catalog.accept_webhook_delivery("delivery-1", "supabase")
     assert catalog.accept_webhook_delivery("delivery-2", "supabase")
-    assert catalog.close_webhook_delivery("delivery-1", "launched", request_id=uuid4())
-    assert not catalog.close_webhook_delivery("delivery-3", "launched")
     assert catalog.purge_webhook_deliveries(datetime.now(UTC) - timedelta(days=1)) == 0
     assert catalog.purge_webhook_deliveries(datetime.now(UTC) + timedelta(minutes=1)) == 2
     assert catalog.accept_webhook_delivery("delivery-1", "supabase")

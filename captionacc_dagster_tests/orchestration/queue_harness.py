@@ -27,7 +27,7 @@ from dagster._serdes import serialize_value
 
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres
 from captionacc_dagster.orchestration.run_coordinator import PriorityAwareRunCoordinator
-from captionacc_dagster.orchestration.tenants import TenantDirectory
+from captionacc_dagster.orchestration.tenants import KnownVideo, TenantDirectory
 from captionacc_dagster.tags import FLOW_TAG
 from captionacc_dagster_tests.orchestration.instances import postgres_instance
 
@@ -44,13 +44,9 @@ class KnownTenants:
     away: bool = False
     questions: int = 0
 
-    def tenant_of_video(self, video_id: str) -> str | None:
+    def find_video(self, video_id: str) -> KnownVideo | None:
         self._answer()
-        return self.videos.get(video_id)
-
-    def name_of_video(self, video_id: str) -> str | None:
-        self._answer()
-        return f"{video_id}.mp4" if video_id in self.videos else None
+        return KnownVideo(self.videos[video_id], f"{video_id}.mp4") if video_id in self.videos else None
 
     def tier_of_tenant(self, tenant_id: str) -> str:
         self._answer()
