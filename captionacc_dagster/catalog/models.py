@@ -84,6 +84,13 @@ class TenantQuota(Row):
     period_start: Timestamp
 
 
+class Account(Row):
+    """Somebody who can sign in."""
+
+    id: UUID
+    email: str
+
+
 class UserProfile(Row):
     """A user of a tenant; only approved users have access."""
 

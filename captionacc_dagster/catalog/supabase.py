@@ -16,6 +16,7 @@ import httpx
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.calls import Retries
 from captionacc_dagster.catalog.errors import CatalogUnavailable, InvalidValue, from_code
+from captionacc_dagster.catalog.models import Account
 
 if TYPE_CHECKING:
     from supabase import Client
@@ -117,6 +118,27 @@ class SupabaseCatalog(Catalog):
             raise from_code(error.message or f"HTTP {status}", code, error.hint) from error
         except httpx.TransportError as error:
             raise CatalogUnavailable(f"Supabase cannot be reached: {error or type(error).__name__}") from error
+
+    def invite_account(self, email: str) -> tuple[Account, str]:
+        """Have Supabase Auth make an account for an e-mail address and send the invitation.
+
+        Raises:
+            CatalogError: Supabase Auth refuses, or cannot be reached.
+        """
+        from supabase_auth.errors import AuthApiError, AuthError
+
+        try:
+            user = self._opened().auth.admin.invite_user_by_email(email).user
+        except AuthApiError as error:
+            # The answer to an earlier try was lost, or somebody signed up meanwhile.
+            if error.code == "email_exists" and (account := self.find_account(email)) is not None:
+                return account, ""
+            raise from_code(f"Supabase Auth: {error.message}", str(error.status)) from error
+        except AuthError as error:
+            raise CatalogUnavailable(f"Supabase Auth does not answer: {error.message}") from error
+        except httpx.TransportError as error:
+            raise CatalogUnavailable(f"Supabase cannot be reached: {error or type(error).__name__}") from error
+        return Account(id=UUID(user.id), email=email), "Supabase has sent the invitation"
 
     def close(self) -> None:
         """Close every connection; the next call opens new ones."""

@@ -19,6 +19,7 @@ from captionacc_dagster.catalog.calls import (
     read_cursor,
 )
 from captionacc_dagster.catalog.models import (
+    Account,
     ApprovalStatus,
     CreatedVideo,
     HistoryEvent,
@@ -59,6 +60,10 @@ class VideoMethods(CatalogCalls):
             p_auto_approve_layout=auto_approve_layout,
         )
 
+    def list_tenants(self) -> list[Tenant]:
+        """Return the tenants, at most 1000, in the order of their names."""
+        return self._rows(Tenant, "list_tenants")
+
     def get_tenant_tier(self, tenant_id: Id) -> Tier:
         """Return the tier that determines a tenant's priority; ``free`` for an unknown tenant.
 
@@ -80,6 +85,19 @@ class VideoMethods(CatalogCalls):
     def get_tenant_run_limits(self) -> dict[str, int]:
         """Return tenant id → concurrent runs, for tenants with a limit of their own."""
         return dict(self._call("tenant_run_limits"))
+
+    def find_account(self, email: str) -> Account | None:
+        """Return the account of an e-mail address, in capital or small letters, or None."""
+        return self._first(Account, "find_account", p_email=email)
+
+    def invite_account(self, email: str) -> tuple[Account, str]:
+        """Return the account of an e-mail address, made if there is none, and what the person has to do with it.
+
+        Raises:
+            InvalidValue: Supabase Auth makes the accounts of this database, and this connection cannot ask it.
+        """
+        account = self._one(Account, "add_account", f"account {email}", p_email=email)
+        return account, f"its tokens name {account.id} as `sub`"
 
     def find_user_profile(self, user_id: Id) -> UserProfile | None:
         """Return a user's profile, or None."""
