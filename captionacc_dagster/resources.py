@@ -50,21 +50,16 @@ class CatalogResource(ConfigurableResource[Catalog]):
 
 
 class StoreResource(ConfigurableResource[ObjectStore]):
-    """The object store: a bucket, or a folder under the home.
+    """The object store where no bucket is configured: a folder under the home.
 
-    What is not given is as in the settings.
+    With a bucket, it is ``captionacc_dagster.s3_resource.BucketResource``.
     """
 
-    home: str | None = Field(default=None, description="Folder of the local store, used if there is no bucket.")
-    wasabi_bucket: str | None = Field(default=None, description="Bucket of an S3-compatible store.")
-    wasabi_region: str | None = Field(default=None, description="Region of the bucket.")
-    wasabi_endpoint_url: str | None = Field(default=None, description="Endpoint of the store.")
-    wasabi_access_key: str | None = Field(default=None, description="Access key of the store.")
-    wasabi_secret_key: str | None = Field(default=None, description="Secret key of the store.")
+    home: str | None = Field(default=None, description="The home; the objects are in a folder of it.")
 
     def create_resource(self, context: InitResourceContext) -> ObjectStore:
         """Open the object store."""
-        return open_store(_settings_with(self, secrets=("wasabi_access_key", "wasabi_secret_key")))
+        return open_store(_settings_with(self))
 
 
 class ComputeResource(ConfigurableResource[ComputeBackend]):
@@ -155,20 +150,19 @@ def dagster_resources(settings: Settings | None = None) -> dict[str, object]:
         supabase_service_role_key=_secret("SUPABASE_SERVICE_ROLE_KEY"),
         database_url=_secret("DATABASE_URL"),
     )
-    store = StoreResource(
-        home=str(settings.home),
-        wasabi_bucket=settings.wasabi_bucket,
-        wasabi_region=settings.wasabi_region,
-        wasabi_endpoint_url=settings.wasabi_endpoint_url,
-        wasabi_access_key=_secret("WASABI_ACCESS_KEY"),
-        wasabi_secret_key=_secret("WASABI_SECRET_KEY"),
-    )
+    objects: dict[str, Any]
+    if settings.storage_kind == "s3":
+        from captionacc_dagster.s3_resource import bucket_resources
+
+        objects = bucket_resources(settings, _secret("WASABI_ACCESS_KEY"), _secret("WASABI_SECRET_KEY"))
+    else:
+        objects = {"store": StoreResource(home=str(settings.home))}
     return {
+        **objects,
         "catalog": catalog,
-        "store": store,
         "compute": ComputeResource(
             catalog=catalog,
-            store=store,
+            store=objects["store"],
             compute=settings.compute,
             ocr_engine=settings.ocr_engine,
             ocr_language=settings.ocr_language,
@@ -177,5 +171,5 @@ def dagster_resources(settings: Settings | None = None) -> dict[str, object]:
     }
 
 
-def _secret(name: str) -> str | None:
+def _secret(name: str) -> EnvVar | None:
     return EnvVar(name) if os.environ.get(name) else None

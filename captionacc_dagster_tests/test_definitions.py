@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 from dagster import AssetKey, EnvVar, build_resources
+from dagster_aws.s3 import S3Resource
 
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID
 from captionacc_dagster.compute.code_version import code_version
 from captionacc_dagster.definitions import defs
 from captionacc_dagster.orchestration.flows import FLOW_ASSETS, videos_partitions
 from captionacc_dagster.resources import StoreResource, dagster_resources
+from captionacc_dagster.s3_resource import BucketResource
 from captionacc_dagster.settings import Settings
 from captionacc_dagster.storage.local import LocalObjectStore
 from captionacc_dagster.storage.s3 import S3ObjectStore
@@ -22,7 +24,7 @@ from captionacc_dagster.storage.s3 import S3ObjectStore
 pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).parents[1]
-HEAVY = ("av", "boto3", "botocore", "cv2", "modal", "numpy", "onnxruntime", "rapidocr", "supabase")
+HEAVY = ("av", "boto3", "botocore", "cv2", "dagster_aws", "modal", "numpy", "onnxruntime", "rapidocr", "supabase")
 # Dagster itself imports these only where a process opens an instance.
 INSTANCE_SIDE = ("sqlalchemy", "alembic", "psycopg", "dagster._daemon", "dagster._core.workspace.context")
 
@@ -168,10 +170,21 @@ def test_the_resources_show_what_a_run_uses_and_no_secret(tmp_path: Path, monkey
     monkeypatch.setenv("WASABI_SECRET_KEY", "a secret key")
     settings = Settings(_env_file=None, home=tmp_path)  # pyright: ignore[reportCallIssue]
     resources = dagster_resources(settings)
-    store = resources["store"]
-    assert isinstance(store, StoreResource)
-    assert (store.wasabi_bucket, store.wasabi_region) == ("videos", settings.wasabi_region)
-    assert isinstance(store.wasabi_secret_key, EnvVar)
+    store, s3 = resources["store"], resources["s3"]
+    assert isinstance(store, BucketResource)
+    assert isinstance(s3, S3Resource)
+    assert (store.bucket, s3.region_name, s3.endpoint_url) == (
+        "videos",
+        settings.wasabi_region,
+        settings.endpoint_url,
+    )
+    assert isinstance(s3.aws_secret_access_key, EnvVar)
     assert "a secret key" not in repr(resources)
     with build_resources({"store": store}) as built:
         assert isinstance(built.store, S3ObjectStore)
+
+
+def test_without_a_bucket_dagster_aws_is_not_imported(tmp_path: Path) -> None:
+    resources = dagster_resources(Settings(_env_file=None, home=tmp_path))  # pyright: ignore[reportCallIssue]
+    assert isinstance(resources["store"], StoreResource)
+    assert "s3" not in resources

@@ -82,9 +82,9 @@ class _Source:
 class S3ObjectStore(ObjectStore):
     """Objects in one bucket.
 
-    ``client_factory`` creates the boto3 client on first use: ``s3_client.create_s3_client``, or
-    ``S3Resource.get_client`` of dagster-aws. Every call retries for ``retry_for`` while the server is unavailable or
-    asks to slow down. Uploads store their SHA-256 as metadata (``x-amz-meta-sha256``), which verifies downloads.
+    ``client_factory`` creates the boto3 client on first use (``s3_client.create_s3_client``). Every call retries for
+    ``retry_for`` while the server is unavailable or asks to slow down. Uploads store their SHA-256 as metadata
+    (``x-amz-meta-sha256``), which verifies downloads.
     """
 
     def __init__(

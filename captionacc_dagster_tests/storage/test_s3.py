@@ -16,8 +16,11 @@ from uuid import uuid4
 import boto3.exceptions
 import botocore.exceptions
 import pytest
+from dagster import EnvVar, build_resources
+from dagster_aws.s3 import S3Resource
 from s3transfer.exceptions import RetriesExceededError
 
+from captionacc_dagster.s3_resource import BucketResource
 from captionacc_dagster.storage import s3
 from captionacc_dagster.storage.errors import (
     AccessDenied,
@@ -416,18 +419,38 @@ def test_a_copy_too_large_for_one_request_goes_in_parts(
     store.delete_prefix(video.client_prefix)
 
 
-def test_dagsters_own_resource_gives_a_client(rclone: S3Server, video: VideoKeys) -> None:
-    from dagster_aws.s3 import S3Resource
-
-    resource = S3Resource(
-        endpoint_url=rclone.endpoint_url,
-        region_name=rclone.region,
-        aws_access_key_id=rclone.access_key,
-        aws_secret_access_key=rclone.secret_key,
+def s3_resource(server: S3Server, secret_key: str) -> S3Resource:
+    return S3Resource(
+        endpoint_url=server.endpoint_url,
+        region_name=server.region,
+        aws_access_key_id=server.access_key,
+        aws_secret_access_key=secret_key,
+        max_attempts=2,
     )
-    store = S3ObjectStore(rclone.bucket, resource.get_client)
-    store.upload_many((video.full_frame(index), BODY) for index in range(3))
-    assert store.delete_prefix(video.full_frames_prefix) == 3
+
+
+@pytest.mark.parametrize("kind", ["moto", "rclone"])
+def test_the_store_is_built_from_dagsters_own_resource(
+    kind: str, request: pytest.FixtureRequest, video: VideoKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server: S3Server = request.getfixturevalue(kind)
+    # Keys in the environment, as Dagster's UI shows them, and no setting of ours.
+    monkeypatch.setenv("A_SECRET_OF_S3", server.secret_key)
+    resource = s3_resource(server, EnvVar("A_SECRET_OF_S3"))
+    with build_resources({"store": BucketResource(s3=resource, bucket=server.bucket)}) as built:
+        built.store.upload_many((video.full_frame(index), BODY) for index in range(3))
+        assert server.store().download_to_bytes(video.full_frame(1)) == BODY
+        assert built.store.delete_prefix(video.full_frames_prefix) == 3
+
+
+def test_a_wrong_key_in_the_resource_is_said_and_not_shown(rclone: S3Server, video: VideoKeys) -> None:
+    resource = s3_resource(rclone, "not-the-secret")
+    with (
+        build_resources({"store": BucketResource(s3=resource, bucket=rclone.bucket)}) as built,
+        pytest.raises(AccessDenied) as refused,
+    ):
+        built.store.upload_file(video.full_frame(0), BODY)
+    assert "not-the-secret" not in str(refused.value) + repr(built.store)
 
 
 @pytest.mark.unit
