@@ -92,7 +92,7 @@ def find_boundary(
         return Boundary(start, start, start <= first.start + 1, change.share)
     old, new = first.model.stroke_mask, second.model.stroke_mask
     kept = old & new & ~change.lost & ~change.gained
-    if kept.sum() < max(min_stroke_px(line_px), TUNING.kept_share * (old.sum() + new.sum()) / 2):
+    if kept.sum() < max(min_stroke_px(line_px), (1 - TUNING.different_share) * (old.sum() + new.sum()) / 2):
         return _place_transition(first, second, change, around, old, new)
     gap = _find_gap(first, kept, around)
     if gap is not None:
@@ -313,7 +313,9 @@ def _replaces_character(
         return True
     kept = first.model.stroke_mask & second.model.stroke_mask & ~change.lost & ~change.gained
     extended = change.extensions(kept, line_px)
-    return synchrony(adjacent, first.model, second.model, extended, line_px, at_once=True) >= TUNING.synchronous_stroke
+    return (
+        synchrony(adjacent, first.model, second.model, extended, line_px, at_once=True) >= (1 + TUNING.synchronous) / 2
+    )
 
 
 def _neighbor_in_fade(
@@ -382,7 +384,7 @@ def _is_recolored(before: StrokeModel, after: StrokeModel) -> bool:
     """Return whether part of a text changed its level and part did not, as in karaoke. A fade changes all alike."""
     common = before.stroke_mask & after.stroke_mask
     areas = float(before.stroke_mask.sum()), float(after.stroke_mask.sum())
-    if common.sum() < max(min_stroke_px(before.line_px), TUNING.kept_share * sum(areas) / 2):
+    if common.sum() < max(min_stroke_px(before.line_px), (1 - TUNING.different_share) * sum(areas) / 2):
         return False
     old, new = before.relief[common], after.relief[common]
     # Edges of strokes are blends with the background: take the half of the pixels that contrasts most.
@@ -446,7 +448,7 @@ def is_fade_of(segment: Segment, stroke_mask: Mask, other: Segment, line_px: flo
     if visibility(frames, other.model, whole).min() >= TUNING.absent:
         return False  # text that is fainter than before, but remains: a fade ends in absence
     seen = visibility(frames, segment.model, stroke_mask)
-    return len(seen) < _STEADY_FRAMES or float(np.ptp(seen)) >= TUNING.ramped
+    return len(seen) < _STEADY_FRAMES or float(np.ptp(seen)) >= TUNING.ramp_foot
 
 
 def is_moving(segment: Segment, stroke_mask: Mask, max_residual: float) -> bool:
@@ -463,7 +465,7 @@ def is_moving(segment: Segment, stroke_mask: Mask, max_residual: float) -> bool:
 
     (_, first), (_, last) = segment.pictures[0], segment.pictures[-1]
     height, width = first.shape
-    reach = 2 * max(1, round(TUNING.motion_reach * segment.model.line_px * height / stroke_mask.shape[0] / 2))
+    reach = 2 * max(1, round(TUNING.word_gap * segment.model.line_px * height / stroke_mask.shape[0] / 2))
     near = cv2.dilate(stroke_mask.astype(np.uint8), np.ones((5, 5), np.uint8))
     near = cv2.resize(near, (width, height), interpolation=cv2.INTER_NEAREST)
     near[:reach], near[height - reach :], near[:, :reach], near[:, width - reach :] = 0, 0, 0, 0
@@ -509,5 +511,5 @@ def drop_background(model: StrokeModel, background: StrokeModel | None) -> Mask:
     """Return the strokes that are not in the picture without a caption as well."""
     if background is None:
         return model.stroke_mask
-    is_kept_level = np.abs(model.level - background.level) < TUNING.background_levels
+    is_kept_level = np.abs(model.level - background.level) < TUNING.same_style_levels
     return model.stroke_mask & ~(background.stroke_mask & is_kept_level)

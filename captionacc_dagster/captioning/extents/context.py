@@ -27,7 +27,7 @@ def mark_dimmed(reading: Reading, model: StrokeModel, strokes: Mask) -> Reading:
     lines = tuple(
         replace(
             line,
-            dimmed=contrast < TUNING.faded * brightest and abs(own - level) >= TUNING.look_levels,
+            dimmed=contrast < TUNING.faded * brightest and abs(own - level) >= TUNING.same_style_levels,
         )
         for line, (contrast, own) in zip(reading.lines, looks, strict=True)
     )
@@ -54,7 +54,7 @@ def has_context(found: Sequence[FoundCaption]) -> bool:
     for number, caption in enumerate(found):
         near = [text for texts in lit[max(0, number - 1) : number] + lit[number + 1 : number + 2] for text in texts]
         for line in caption.reading.lines:
-            if line.dimmed and any(alike(line.text, text) >= TUNING.same_line for text in near):
+            if line.dimmed and any(alike(line.text, text) >= TUNING.alike_text for text in near):
                 return True
     return False
 

@@ -43,6 +43,6 @@ def read_ellipsis(
     steps = np.diff(np.sort(middles[:, 0]))
     if steps.max() > min(TUNING.dot_pitch * line_px, TUNING.dot_unevenness * steps.min()):
         return None
-    if float(np.ptp(middles[:, 1])) > TUNING.dot_drift * line_px:
+    if float(np.ptp(middles[:, 1])) > OCR.least_letter / 2 * line_px:
         return None
     return Recognition("……" if len(dots) >= _LONG_ELLIPSIS else "...", OCR.certain)

@@ -185,7 +185,7 @@ def _joined_bands(bands: list[tuple[int, int]], seams: NDArray[np.int_], line_px
     joined: list[tuple[int, int]] = []
     for top, bottom in bands:
         parted = bool(joined) and bool(((seams >= joined[-1][1]) & (seams <= top)).any())
-        if joined and not parted and bottom - joined[-1][0] <= TUNING.tallest_line * line_px:
+        if joined and not parted and bottom - joined[-1][0] <= TUNING.line_pitch * line_px:
             joined[-1] = (joined[-1][0], bottom)
         else:
             joined.append((top, bottom))

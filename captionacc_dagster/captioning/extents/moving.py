@@ -198,7 +198,7 @@ def _evidence(words: Sequence[ReadWord], steps: Sequence[Step]) -> NDArray[np.fl
             look = step.look(box)
             if look is not None:
                 looks[number, column] = look.strokes, look.surroundings, look.height
-    scale = np.array([TUNING.look_levels, TUNING.look_surroundings_levels, 1.0])
+    scale = np.array([TUNING.same_style_levels, 2 * TUNING.steady_levels, 1.0])
     heights = np.nanmedian(looks[..., 2], axis=1, keepdims=True) * TUNING.look_height
     divisor = np.concatenate([np.broadcast_to(scale[:2], (len(words), 2)), heights], axis=1)[:, None, :]
     usual = np.nanmedian(looks, axis=1, keepdims=True)

@@ -304,7 +304,7 @@ def _chosen(read: Sequence[Recognition], width: float) -> Recognition | None:
     if len(text) <= TUNING.few_characters and len(read) > 1:
         # Texture is read as a different character each time.
         alike = sum(fold(line.text) == fold(best.text) for line in read)
-        if alike < 2 or best.confidence < TUNING.confident_in_few:
+        if alike < 2 or best.confidence < OCR.doubtful:
             return None
     return best
 

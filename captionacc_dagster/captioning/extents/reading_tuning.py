@@ -24,13 +24,11 @@ class ReadingTuning:
         seen_by="test_reading",
     )
     line_pitch: float = tuned(
-        1.15,
+        1.2,
         "line heights",
-        "a band of strokes this much higher per line has several lines that touch",
+        "a band of strokes this much higher per line has several lines that touch; two bands that fit in it together "
+        "are one line: accents, dots",
         seen_by="",
-    )
-    tallest_line: float = tuned(
-        1.2, "line heights", "two bands that fit in it together are one line: accents, dots", seen_by=""
     )
     seam_reach: float = tuned(
         0.25, "line heights", "how far from its usual row two lines may meet: descenders", seen_by=""
@@ -97,9 +95,6 @@ class ReadingTuning:
         "a line of so few must be read twice alike: texture often looks like one",
         seen_by="",
     )
-    confident_in_few: float = tuned(
-        0.75, "confidence", "from which on a line of few characters that was read twice alike is text", seen_by=""
-    )
     widest_character: float = tuned(
         1.5,
         "line heights",
@@ -132,13 +127,14 @@ class ReadingTuning:
         seen_by="test_track_scripts",
     )
     likely_text: float = tuned(
-        0.7, "probability", "of another script, from which a line that was not read is text", seen_by="test_unread"
+        0.75,
+        "probability",
+        "of another script, from which a line that was not read is text; by its looks, of an unknown script in a track "
+        "in others",
+        seen_by="test_unread",
     )
     looks_like_script: float = tuned(
         0.25, "probability", "of a known script that no engine reads, by a line's looks", seen_by="test_unread"
-    )
-    certain_unknown: float = tuned(
-        0.8, "probability", "of an unknown script, by a line's looks, in any other track", seen_by="dev-en-noise-crf35"
     )
     uncovered_share: float = tuned(
         0.12,
@@ -170,18 +166,6 @@ class ReadingTuning:
     vietnamese_tries: int = tuned(
         4, "lines", "read as Vietnamese in vain, after which a track is Latin", seen_by="test_track_scripts"
     )
-    vietnamese_likeness: float = tuned(
-        0.8,
-        "share of letters",
-        "of the default reading, that the Vietnamese one has in order",
-        seen_by="test_track_scripts",
-    )
-    unread_vietnamese: float = tuned(
-        0.6,
-        "share of lines",
-        "from which a track is Vietnamese where no engine reads that",
-        seen_by="test_track_scripts",
-    )
 
     # Spaces between ideographs.
     pause: float = tuned(
@@ -196,7 +180,6 @@ class ReadingTuning:
     dot_unevenness: float = tuned(
         1.6, "ratio", "the widest pitch over the narrowest; a mask is off by a pixel", seen_by="test_reading: specks"
     )
-    dot_drift: float = tuned(0.16, "line heights", "how far apart its dots lie across", seen_by="test_reading: specks")
 
 
 TUNING = ReadingTuning()

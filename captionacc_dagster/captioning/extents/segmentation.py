@@ -53,7 +53,7 @@ class FrameWindows:
     def at(cls, frame_rate: float) -> FrameWindows:
         """Return the windows at a frame rate, per second; none is shorter than its comparison needs."""
         hold = max(3, round(TUNING.hold_s * frame_rate))
-        near = max(hold + 1, round(TUNING.near_s * frame_rate))
+        near = max(hold + 1, round(TUNING.fade_search_s * frame_rate))
         return cls(
             hold=hold,
             near=near,

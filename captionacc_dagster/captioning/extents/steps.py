@@ -36,8 +36,8 @@ class WordLook:
         The picture behind changes what is between the strokes, too, but rarely as much as a box does.
         """
         return max(
-            abs(self.strokes - other.strokes) / TUNING.look_levels,
-            abs(self.surroundings - other.surroundings) / (2 * TUNING.look_surroundings_levels),
+            abs(self.strokes - other.strokes) / TUNING.same_style_levels,
+            abs(self.surroundings - other.surroundings) / (4 * TUNING.steady_levels),
         )
 
 
@@ -129,7 +129,7 @@ def _alike_in_place(line: ReadLine, lines: Sequence[ReadLine]) -> float:
 
 
 def _is_same_line(line: ReadLine, other: ReadLine) -> bool:
-    return alike(line.text, other.text) >= TUNING.same_line and overlap_along(line.box, other.box) > 0.5
+    return alike(line.text, other.text) >= TUNING.alike_text and overlap_along(line.box, other.box) > 0.5
 
 
 def alike(text: str, other: str) -> float:
@@ -160,7 +160,7 @@ def _is_built_on(before: Step, after: Step, line_px: float) -> bool:
     text = _joined(first)
     stay = [alike(text, _joined(second[:count])) for count in range(len(second) + 1)]
     count = max(range(len(stay)), key=lambda count: (stay[count], count))
-    if count == len(second) or stay[count] < TUNING.same_line:
+    if count == len(second) or stay[count] < TUNING.alike_text:
         return False
     are_new = all(is_new_word(word, after, [before]) for word in second[count:])
     if _stay(before, after):
@@ -200,7 +200,7 @@ def is_new_word(word: ReadWord, step: Step, earlier: Sequence[Step]) -> bool:
     own, level = step.strokes[y0:y1, x0:x1], step.level[y0:y1, x0:x1].astype(np.int16)
     seen = np.any([before.strokes[y0:y1, x0:x1] for before in alike_in_size], axis=0)
     changes = [np.abs(before.level[y0:y1, x0:x1].astype(np.int16) - level)[own] for before in alike_in_size]
-    is_unlike = all(float(np.median(change)) >= TUNING.look_levels for change in changes if change.size)
+    is_unlike = all(float(np.median(change)) >= TUNING.same_style_levels for change in changes if change.size)
     return bool((own & seen).sum() < 0.5 * own.sum()) and is_unlike
 
 
@@ -222,7 +222,7 @@ def _is_highlight(before: Step, after: Step, line_px: float) -> bool:
         return True
     if not kept or any(abs(box[0] - other[0]) > line_px for box, other in kept):
         return False
-    stays = all(abs(box[0] - other[0]) <= TUNING.stays * line_px for box, other in kept)
+    stays = all(abs(box[0] - other[0]) <= TUNING.word_gap * line_px for box, other in kept)
     usual = min(_look_change(before, after, *boxes) for boxes in kept)
     for words, others in differing:
         is_lost = stays and not (words and others)
@@ -286,7 +286,7 @@ def boxes_in(words: Sequence[ReadWord], step: Step) -> list[Box]:
     texts = [fold(word.text) for word in words], [fold(word.text) for word in seen]
     for _, a0, a1, b0, b1 in _opcodes(*texts):
         for number, word in zip(range(a0, a1), seen[b0:b1], strict=False):
-            if alike(words[number].text, word.text) >= TUNING.same_line:
+            if alike(words[number].text, word.text) >= TUNING.alike_text:
                 boxes[number] = word.box
     return boxes
 

@@ -59,7 +59,7 @@ class StrokeMeter:
             self._previous = roi
             return None
         moved = _above(cv2.absdiff(roi, self._level), TUNING.steady_levels)
-        sharp: Plane | None = _above(cv2.absdiff(roi, self._previous), TUNING.sharp_step_levels - 1)
+        sharp: Plane | None = _above(cv2.absdiff(roi, self._previous), 2 * TUNING.steady_levels - 1)
         # In most ROIs most of the time nothing changes at once: then no strokes need to be computed.
         sharp = sharp if cv2.countNonZero(sharp) else None
         strokes: Plane | None = None

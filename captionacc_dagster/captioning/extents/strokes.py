@@ -28,6 +28,7 @@ _TOLERANCE_LEVELS = (36.0, 60.0)  # of a style: no less than antialiasing needs,
 _SECOND_STYLE_SPREAD_LEVELS = 9  # a second color is as even as the first
 _MIN_STEP_LEVELS = 12  # a shorter way between two levels would divide noise by little
 _ELLIPSIS_DOTS = 3
+LETTERS = 8  # ellipses have the strokes of a few letters
 _ROUNDING = 0.99  # thresholds of a quick first check leave room for rounding
 
 
@@ -362,7 +363,7 @@ def compare_styled_strokes(
     old, new = (
         model.stroke_mask & in_style(model.level, styles) & ~_areas_in_style(model, styles) for model in (before, after)
     )
-    if min(int(old.sum()), int(new.sum())) < TUNING.styled_text_area * line_px**2:
+    if min(int(old.sum()), int(new.sum())) < LETTERS * min_stroke_px(line_px):
         return None
     step = np.abs(after.level - before.level)
 
@@ -396,7 +397,7 @@ def own_strokes(
     line_px = model.line_px
     areas = _areas_in_style(model, styles)
     core = stroke_mask & in_style(model.level, styles) & ~areas
-    if core.sum() < TUNING.styled_text_area * line_px**2:
+    if core.sum() < LETTERS * min_stroke_px(line_px):
         return stroke_mask
     near = cv2.dilate(core.view(np.uint8), np.ones((3, 3), np.uint8)) > 0
     styled = stroke_mask & (near | (in_style(model.level, styles, TUNING.other_style) & ~areas))
@@ -434,7 +435,7 @@ def _small_words(strokes: Mask, areas: Mask, line_px: float, places: Sequence[tu
     """
     import cv2
 
-    reach = nearest_odd(2 * TUNING.letter_stroke * line_px)
+    reach = nearest_odd(TUNING.thickest_stroke * line_px)
     near = cv2.dilate(areas.view(np.uint8), np.ones((reach, reach), np.uint8)) > 0
     _, labels, stats, _ = cv2.connectedComponentsWithStats(_words(strokes, line_px), connectivity=8)
     small = np.zeros_like(strokes)

@@ -33,6 +33,7 @@ from captionacc_dagster.captioning.extents.reading import NOTHING, Reading, fold
 from captionacc_dagster.captioning.extents.segmentation import Segment, TrackSegmenter
 from captionacc_dagster.captioning.extents.steps import Step
 from captionacc_dagster.captioning.extents.strokes import (
+    LETTERS,
     Mask,
     Plane,
     StrokeModel,
@@ -50,6 +51,7 @@ from captionacc_dagster.captioning.extents.words import Box
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.model import Detection, Layout, Track
 from captionacc_dagster.captioning.ocr.base import OcrEngine
+from captionacc_dagster.captioning.ocr.tuning import TUNING as OCR
 from captionacc_dagster.captioning.video.pictures import pixel_rectangle
 from captionacc_dagster.captioning.video.reader import VideoFacts
 
@@ -242,7 +244,7 @@ class TrackCaptions:
         reading = mark_dimmed(reading, segment.model, strokes)
         is_letter = len(fold(reading.text)) == 1 and not (reading.is_unread or reading.waiting)
         brief_s = TUNING.brief_s * (1.5 if is_letter else 1.0)  # most short single characters are edges of the picture
-        if frames < self._frames(brief_s) and reading.confidence < TUNING.brief_confidence:
+        if frames < self._frames(brief_s) and reading.confidence < OCR.sure:
             reading = NOTHING
         if not reading.may_be_caption:
             if frames >= self._frames(TUNING.brief_s):
@@ -290,10 +292,10 @@ class TrackCaptions:
         if not styles or not are_alike(last, found):
             return None
         change = compare_styled_strokes(shown.model, segment.model, styles, line_px)
-        if change is None or change.total > TUNING.little_styled_change:
+        if change is None or change.total > TUNING.changed_share:
             return None
         behind = max(int((part.model.stroke_mask & ~self._own(part, part.model.stroke_mask)).sum()) for part in parts)
-        if change.replacements(line_px).is_change and behind < TUNING.styled_text_area * line_px**2:
+        if change.replacements(line_px).is_change and behind < LETTERS * min_stroke_px(line_px):
             return None  # a character changed, not letters behind the text
         whole = join_segments(*parts, line_px, is_background=True)
         reading, strokes = self._read_strokes(whole, self._own(whole, whole.model.stroke_mask), [])

@@ -17,6 +17,7 @@ from rapidfuzz.distance import LCSseq
 
 from captionacc_dagster.captioning.captions import Caption, CaptionWarning
 from captionacc_dagster.captioning.extents.reading_tuning import TUNING
+from captionacc_dagster.captioning.extents.tuning import TUNING as EXTENTS
 from captionacc_dagster.captioning.ocr.base import LinePicture, OcrEngine, Recognition
 from captionacc_dagster.captioning.ocr.languages import LANGUAGES, SCRIPTS, script_name
 from captionacc_dagster.captioning.ocr.scripts import CLASSES, ScriptGuess
@@ -188,7 +189,7 @@ class TrackScripts:
         if at != _UNKNOWN:
             least = TUNING.looks_like_script
         else:
-            least = _LIKELY if self.shares()[at] >= _LIKELY else TUNING.certain_unknown
+            least = _LIKELY if self.shares()[at] >= _LIKELY else TUNING.likely_text
         return float(np.exp(self._lines[line.number][at])) >= least
 
     def _is_mixed(self, line: SeenLine, at: int) -> bool:
@@ -205,7 +206,7 @@ class TrackScripts:
         if chance < least or tired or not may_be_vietnamese(default.text):
             return _default(line)
         if not engine.reads("Latn", lang="vi"):
-            is_sure = self.shares()[_VIETNAMESE] >= TUNING.unread_vietnamese and lacks_vowels(default.text)
+            is_sure = self.shares()[_VIETNAMESE] >= _LIKELY and lacks_vowels(default.text)
             return LineReading(None, "Latn", "vi", is_unread=True) if is_sure else _default(line)
         self._vietnamese_tries += 1
         read = self._read(line, _VIETNAMESE, engine)
@@ -242,7 +243,7 @@ def is_vietnamese_of(read: Recognition, default: Recognition) -> bool:
     if not any(map(_is_missing, read.text)):
         return False
     known, bare = _bare(default.text), _bare(read.text)
-    return LCSseq.similarity(known, bare) >= TUNING.vietnamese_likeness * len(known) and len(known) > 0
+    return LCSseq.similarity(known, bare) >= EXTENTS.alike_text * len(known) and len(known) > 0
 
 
 def _is_missing(letter: str) -> bool:

@@ -24,7 +24,8 @@ class ExtentTuning:
     steady_levels: int = tuned(
         18,
         "gray levels",
-        "A pixel is unchanged while it stays this near its level: above the noise of compression.",
+        "A pixel is unchanged while it stays this near its level: above the noise of compression. A stroke that "
+        "appears or disappears at once changes by twice as much, the surroundings of a word in a box by four times.",
         seen_by="test_hard_compression_splits_no_caption",
     )
     min_stroke_area: float = tuned(
@@ -48,7 +49,11 @@ class ExtentTuning:
         seen_by="dev-en-outlined-pan",
     )
     same_style_levels: int = tuned(
-        28, "gray levels", "Texts whose levels differ by no more have the same style.", seen_by="dev-es-yellow-bright"
+        28,
+        "gray levels",
+        "Texts whose levels differ by no more have the same style; a word whose strokes differ by more is seen to have "
+        "another color. Strokes of the picture behind keep their level this closely when a caption appears.",
+        seen_by="dev-es-yellow-bright",
     )
     style_share: float = tuned(
         0.2,
@@ -57,29 +62,18 @@ class ExtentTuning:
         seen_by="test_a_change_of_color_inside_a_caption_is_no_cut",
     )
 
-    styled_text_area: float = tuned(
-        0.1,
-        "squared line heights",
-        "The least area of strokes at the text's level that says by itself whether a text stays: a few letters.",
-        seen_by="test_text_behind_a_caption_does_not_split_it",
-    )
-
-    little_styled_change: float = tuned(
-        0.15,
-        "share of the strokes at the text's level",
-        "With less change than this the text may be the same, and letters behind it changed: reading both decides.",
-        seen_by="test_text_behind_a_caption_does_not_split_it",
-    )
     alike_text: float = tuned(
         0.7,
         "share of the letters",
-        "Two readings of a text to which letters behind it were added agree in this many.",
+        "Two readings of one text have this many in common: letters behind it were added, words after it, the line "
+        "moved, or another engine read it.",
         seen_by="test_text_behind_a_caption_does_not_split_it",
     )
     thickest_stroke: float = tuned(
         0.35,
         "line heights",
-        "An area at the text's level that is thicker than this is the picture behind. Its edge is no stroke.",
+        "An area at the text's level that is thicker than this is the picture behind. Its edge is no stroke. Gaps in "
+        "letters of the picture are within half of it of the area around them.",
         seen_by="test_letters_behind_a_caption_are_not_read_with_it",
     )
     bounded_share: float = tuned(
@@ -98,7 +92,7 @@ class ExtentTuning:
         0.3,
         "line heights",
         "Strokes nearer than this along the line are of one word. A word in another color has its baseline within half "
-        "of it of that of its line.",
+        "of it of that of its line. Words stay when they move by less, and a moving sign is searched this far.",
         seen_by="test_letters_behind_a_caption_are_not_read_with_it",
     )
     beyond_body: float = tuned(
@@ -107,12 +101,6 @@ class ExtentTuning:
         "So many may lie above the body of its letters, and below it: a few descenders. The baseline of Arabic and the "
         "headline of Devanagari have most strokes in a few rows, so the fullest row tells nothing of the height.",
         seen_by="test_joined_letters_are_no_smaller_text",
-    )
-    letter_stroke: float = tuned(
-        0.2,
-        "line heights",
-        "Letters of the picture have no thicker strokes: the gaps in them are this close to the area around them.",
-        seen_by="test_letters_behind_a_caption_are_not_read_with_it",
     )
     body_share: float = tuned(
         0.3,
@@ -125,7 +113,8 @@ class ExtentTuning:
     changed_share: float = tuned(
         0.18,
         "share of the strokes in a character's window",
-        "A character differs when this share of its strokes changed.",
+        "A character differs when this share of its strokes changed. With less change of all strokes at the text's "
+        "level the text may be the same, and letters behind it changed: reading both decides.",
         seen_by="test_one_character_changes_without_a_gap",
     )
     changed_area: float = tuned(
@@ -161,14 +150,9 @@ class ExtentTuning:
     synchronous: float = tuned(
         0.75,
         "share",
-        "The pixels of a glyph change together; what moves through the ROI changes pixel by pixel.",
+        "The pixels of a glyph change together; what moves through the ROI changes pixel by pixel. Half of the rest is "
+        "allowed to a single stroke added to a character: few pixels agree by chance more easily.",
         seen_by="test_a_sign_that_drifts_through_the_strip_is_no_caption",
-    )
-    synchronous_stroke: float = tuned(
-        0.9,
-        "share",
-        "As `synchronous`, for a single stroke added to a character: few pixels agree by chance more easily.",
-        seen_by="test_a_background_cut_inside_a_caption_is_no_cut",
     )
 
     # The stroke meter: where a change is worth a closer look
@@ -176,12 +160,6 @@ class ExtentTuning:
         30,
         "gray levels",
         "A single frame's pixel is a stroke when it differs this much from its surroundings.",
-        seen_by="test_what_comes_and_goes_is_measured_at_its_own_frame",
-    )
-    sharp_step_levels: int = tuned(
-        40,
-        "gray levels",
-        "A stroke that appears or disappears at once changes by this much from one frame to the next.",
         seen_by="test_what_comes_and_goes_is_measured_at_its_own_frame",
     )
     candidate_share: float = tuned(
@@ -222,12 +200,6 @@ class ExtentTuning:
         "A stroke counts once it lasted this long.",
         seen_by="test_a_moving_background_alone_gives_no_captions",
     )
-    near_s: float = tuned(
-        0.27,
-        "seconds",
-        "How far to compare on both sides of a sharp change, at least.",
-        seen_by="test_short_captions_and_gaps_of_single_frames",
-    )
     far_s: float = tuned(
         0.8,
         "seconds",
@@ -238,7 +210,8 @@ class ExtentTuning:
     fade_search_s: float = tuned(
         0.25,
         "seconds",
-        "How often to look for a fade where nothing changes at once.",
+        "How often to look for a fade where nothing changes at once, and how far to compare on both sides of a sharp "
+        "change, at least.",
         seen_by="test_fades_begin_and_end_where_half_is_to_be_seen",
     )
     fading_share: float = tuned(
@@ -282,7 +255,8 @@ class ExtentTuning:
     ramp_foot: float = tuned(
         0.12,
         "share of the full visibility",
-        "A fade's line is fitted between this share and its complement, where noise and saturation are small.",
+        "A fade's line is fitted between this share and its complement, where noise and saturation are small. What "
+        "varies by less is no fade.",
         seen_by="test_a_fade_is_cut_where_half_is_to_be_seen_wherever_it_was_noticed",
     )
 
@@ -291,14 +265,8 @@ class ExtentTuning:
         0.4,
         "share of the strokes",
         "With less change than this, a caption is new only when a character took the place of another. Strokes with "
-        "less than this in common are of two texts; pictures of one text share the rest of their variance.",
+        "less than this in common are of two texts. The same text keeps the rest of its strokes, and of its variance.",
         seen_by="test_a_change_of_color_inside_a_caption_is_no_cut",
-    )
-    kept_share: float = tuned(
-        0.54,
-        "share of the strokes",
-        "The same text keeps at least this share of its strokes.",
-        seen_by="test_one_character_changes_without_a_gap",
     )
     gap_reach: float = tuned(
         0.6,
@@ -339,26 +307,8 @@ class ExtentTuning:
         "A part of a text is recolored when its contrast changed by this much more than that of another part.",
         seen_by="test_a_sweep_of_a_darker_color_does_not_end_the_caption",
     )
-    ramped: float = tuned(
-        0.1,
-        "visibility",
-        "In a fade the visibility varies by at least this.",
-        seen_by="test_a_caption_that_stands_fainter_over_another_picture_is_no_fade",
-    )
-    background_levels: int = tuned(
-        24,
-        "gray levels",
-        "Strokes of the picture behind keep their level this closely when a caption appears.",
-        seen_by="test_slides_that_stand_still_are_no_captions",
-    )
 
     # Signs that move with the scene
-    motion_reach: float = tuned(
-        0.25,
-        "line heights",
-        "How far to search for a moving sign from one end of its segment to the other.",
-        seen_by="test_a_sign_that_moves_is_told_from_a_caption_that_stands",
-    )
     motion_levels: int = tuned(
         10,
         "gray levels",
@@ -374,35 +324,11 @@ class ExtentTuning:
     )
 
     # Captions that move
-    look_levels: float = tuned(
-        30.0,
-        "gray levels",
-        "A word whose strokes differ by this much from others is seen to have another color.",
-        seen_by="test_a_highlighted_word_that_is_misread_is_no_new_caption",
-    )
-    look_surroundings_levels: float = tuned(
-        40.0,
-        "gray levels",
-        "A word is seen to have a box when what is between its strokes differs by this much.",
-        seen_by="test_a_highlighted_word_that_is_misread_is_no_new_caption",
-    )
     look_height: float = tuned(
         0.1,
         "share of the height",
         "A word that is higher by this much is seen to be larger.",
         seen_by="test_a_highlighted_word_that_is_misread_is_no_new_caption",
-    )
-    stays: float = tuned(
-        0.35,
-        "line heights",
-        "Words stay when they move by less than this: a word added to a centered line moves the others by more.",
-        seen_by="test_a_highlighted_word_that_is_misread_is_no_new_caption",
-    )
-    same_line: float = tuned(
-        0.75,
-        "similarity",
-        "Two readings of one line at two places, or with more words after it, have this much in common.",
-        seen_by="test_each_line_that_rolls_up_is_a_caption",
     )
     built_share: float = tuned(
         0.8,
@@ -418,12 +344,6 @@ class ExtentTuning:
         "A briefer segment is a caption only when its text reads well: few texts can be read in less time. A single "
         "character needs half as much again.",
         seen_by="test_words_of_a_few_frames_are_captions_of_their_own",
-    )
-    brief_confidence: float = tuned(
-        0.85,
-        "confidence of the recognizer",
-        "The least of a brief segment's reading. Edges of the picture are read with less.",
-        seen_by="",
     )
     fade_s: float = tuned(
         0.6,
