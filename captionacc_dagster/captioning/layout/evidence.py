@@ -110,14 +110,14 @@ class Evidence:
         return detection if bbox is None else replace(detection, bbox=bbox, fine=True)
 
     def _may_be_captions(self, row: Row) -> bool:
-        """Return whether a row may contain a few captions: text that neither moves, nor stays, nor fills the width."""
+        """Return whether a row may contain a few captions: text that neither moves nor stays."""
         along = self.size[1] if row.vertical else self.size[0]
         is_centered = abs(2 * row.lines[0].middle - along) <= 2 * TUNING.centered * along
         return (
             self.is_possible(row)
             and (row.vertical or row.distinct > 1 or is_centered)
             and 0 < len(row.lines) <= 2 * row.distinct
-            and all(line.still > 0 and line.length < TUNING.ticker_length * along for line in row.lines)
+            and all(line.still > 0 for line in row.lines)
             and max(line.score for line in row.lines) >= TUNING.certain_score
         )
 
@@ -162,7 +162,7 @@ class Evidence:
                 if found is not None:
                     box = box_of(row.vertical, line.start, line.end, line.low, line.high, self.size)
                     visible.append(any(overlap(box, still) > 0.5 for still, _ in found))
-        return len(visible) >= TUNING.telling_texts and float(np.mean(visible)) >= TUNING.telling_share
+        return len(visible) >= TUNING.telling_texts and float(np.mean(visible)) >= TUNING.nearly_all
 
     def stroke_density(self, tracks: Sequence[FoundTrack]) -> float:
         """Return how much of a caption's box its still strokes fill (median over the tracks' lines)."""

@@ -21,7 +21,6 @@ from captionacc_dagster.captioning.ocr.base import LineBox, OcrEngine, line_box
 from captionacc_dagster.captioning.video.reader import SampledFrame, VideoFacts
 
 _NO_TEXT_CONFIDENCE = 0.9  # of a layout without tracks
-_COLUMN_REGION = 1.5  # height / width in pixels: a drawn region this tall contains vertical text
 
 
 def read_full_frames(
@@ -255,7 +254,7 @@ def layout_from_region(facts: VideoFacts, region: CropRegion, found: Layout | No
             for track in inside
         )
         return replace(_layout(facts, bounded, (), ()), crop_region=region)
-    is_tall = box.height * facts.height > _COLUMN_REGION * box.width * facts.width
+    is_tall = box.height * facts.height > TUNING.column_shape * box.width * facts.width
     vertical = inside[0].vertical if inside else is_tall
     track = Track(
         name="region",

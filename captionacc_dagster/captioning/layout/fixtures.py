@@ -49,7 +49,7 @@ class SampleComparison:
         first -= first.mean(axis=axis, keepdims=True)
         second -= second.mean(axis=axis, keepdims=True)
         energy = float(np.sqrt((first**2).sum() * (second**2).sum()))
-        return energy <= 1.0 or float((first * second).sum()) >= TUNING.same_text_correlation * energy
+        return energy <= 1.0 or float((first * second).sum()) >= TUNING.same_strokes_correlation * energy
 
     def hides(self, line: SampleDetection, fixture: SampleDetection) -> bool:
         """Return whether a line of other text crosses a fixture and hides its strokes."""
@@ -79,13 +79,13 @@ def find_staying(samples: Sequence[Sample], detections: Sequence[SampleDetection
         others = [n for n, sample in enumerate(samples) if abs(sample.time_s - own_s) >= _APART_S]
         if len(others) < _FEWEST:
             continue
-        others = others[:: -(-len(others) // TUNING.fixture_comparisons)]
+        others = others[:: -(-len(others) // TUNING.comparisons)]
         alike = [
             other
             for other in others
-            if comparison.is_alike(detection.sample, other, detection.bbox, TUNING.same_text_correlation)
+            if comparison.is_alike(detection.sample, other, detection.bbox, TUNING.same_strokes_correlation)
         ]
-        least = TUNING.fixture_share * len(others)
+        least = TUNING.nearly_all * len(others)
         if len(alike) < least:
             continue
         letters = [other for other in alike if comparison.has_letters_of(detection, other)]

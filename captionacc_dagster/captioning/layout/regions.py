@@ -117,7 +117,7 @@ def _room_for_a_line(
     whole = [(low + high) / 2 for low, high in places if high - low >= _WHOLE_LINE * height]
     if found.vertical or len(whole) != 1 or texts >= 2 * TUNING.settled_texts:
         return []
-    middle = whole[0] + TUNING.line_pitch * line_height * (-1 if 2 * whole[0] > across else 1)
+    middle = whole[0] + (2 - TUNING.detector_box) * line_height * (-1 if 2 * whole[0] > across else 1)
     return [(middle - height / 2, middle + height / 2)]
 
 

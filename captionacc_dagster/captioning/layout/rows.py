@@ -305,7 +305,7 @@ def _texts(row: Row, comparison: SampleComparison, size: tuple[int, int]) -> lis
         if before is not None:
             start, end = min(before.start, line.start), max(before.end, line.end)
             box = box_of(row.vertical, start, end, row.low, row.high, size)
-            if comparison.is_alike(before.sample, line.sample, box, TUNING.same_text_correlation):
+            if comparison.is_alike(before.sample, line.sample, box, TUNING.same_strokes_correlation):
                 same = texts.pop()
                 text = RowText(same.first_s, line.time_s, min(same.start, line.start), max(same.length, line.length))
         texts.append(text)

@@ -54,7 +54,7 @@ def sampling_batches(facts: VideoFacts, known: Collection[float]) -> list[list[f
     late: list[list[float]] = []
     for start, end, group in gops:
         # The late part is at most half of a GOP, and shorter than a caption.
-        last = max((start + end) / 2, end - TUNING.late_part_s) + 0.1
+        last = max((start + end) / 2, end - TUNING.far_spacing_s) + 0.1
         early.append([time_s for time_s in group if time_s <= last or time_s in known])
         late.append([time_s for time_s in group if not (time_s <= last or time_s in known)])
     return [

@@ -140,7 +140,7 @@ def _followed(sample: Sample, bbox: BBox) -> float:
     around = sample.later[top : min(height, y1 + _SEARCH_RANGE), left : min(width, x1 + _SEARCH_RANGE)]
     _, best, _, (x, y) = cv2.minMaxLoc(cv2.matchTemplate(around, patch, cv2.TM_CCOEFF_NORMED))
     moved = float(np.hypot(x + left - x0, y + top - y0)) > _MOVED
-    if best < (TUNING.moved_correlation if moved else TUNING.same_place_correlation):
+    if best < (TUNING.moved_correlation if moved else TUNING.same_strokes_correlation):
         return 0.5
     if moved:
         return 0.0
@@ -244,7 +244,7 @@ def _is_static_scene(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> bool:
     behind = cv2.dilate(text, np.ones((_SURROUNDINGS // 2 + 1, _SURROUNDINGS // 2 + 1), np.uint8)) == 0
     first, second = (cv2.blur(picture, (3, 3))[::2, ::2][behind].astype(np.float32) - 128 for picture in (one, other))
     energy = float(np.sqrt((first @ first) * (second @ second)))
-    return energy < _FEATURELESS_SCENE * len(first) or float(first @ second) >= TUNING.static_scene_correlation * energy
+    return energy < _FEATURELESS_SCENE * len(first) or float(first @ second) >= TUNING.same_strokes_correlation * energy
 
 
 def _strokes_in_both(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -112,7 +112,7 @@ class SceneDifferences:
         number = bisect.bisect_left(self._times, sample.time_s)
         near = sorted(self._scene(number), key=lambda entry: abs(entry.time_s - sample.time_s))
         chosen: list[Sample] = []
-        for apart_s in (TUNING.far_spacing_s, TUNING.near_comparison_s):
+        for apart_s in (TUNING.far_spacing_s, 0.75 * TUNING.sample_spacing_s):
             for other in near:
                 if all(abs(other.time_s - known.time_s) >= apart_s for known in (sample, *chosen)):
                     chosen.append(other)

@@ -130,7 +130,7 @@ def _is_like(row: Row, track: FoundTrack, size: tuple[int, int]) -> bool:
     near_edge = min(place, 1 - place) < TUNING.edge_zone
     own, usual = (median(line.middle for row in rows for line in row.lines) for rows in ([row], track.rows))
     aligned = abs(own - usual) <= TUNING.centered * size[0]
-    return near_edge and aligned and larger <= TUNING.like_captions * smaller and not track.is_beside(row)
+    return near_edge and aligned and larger <= TUNING.block_height_ratio * smaller and not track.is_beside(row)
 
 
 def _confidence(row: Row) -> float:
@@ -173,7 +173,7 @@ def _belongs(row: Row, track: FoundTrack) -> bool:
         return False
     for other in track.all_rows:
         smaller, larger = sorted((row.height, other.height))
-        if max(other.low - row.high, row.low - other.high) > TUNING.leading * smaller:
+        if max(other.low - row.high, row.low - other.high) > smaller:
             continue
         # A box on captions is found with them or without: then two heights of one row are on top of each other.
         on_top = min(row.high, other.high) - max(row.low, other.low) > SAME_PLACE * smaller
@@ -249,7 +249,7 @@ def _are_rivals(track: FoundTrack, other: FoundTrack) -> bool:
     (low, high), (other_low, other_high) = track.span, other.span
     gap = max(other_low - high, low - other_high)
     height = max(row.height for row in (*track.rows, *other.rows))
-    is_close = track.vertical == other.vertical and gap <= TUNING.rival_distance * height
+    is_close = track.vertical == other.vertical and gap <= TUNING.second_line_reach * height
     return is_close and not any(other.is_apart_from(row) for row in track.all_rows)
 
 
@@ -274,11 +274,12 @@ def _joined(tracks: Sequence[FoundTrack]) -> list[FoundTrack]:
     return joined
 
 
-def _adjoins(row: Row, track: FoundTrack, leading: float, height_ratio: float) -> bool:
+def _adjoins(row: Row, track: FoundTrack) -> bool:
+    """Return whether a row is less than half a line from a row of a track that is of its height."""
     for other in track.rows:
         gap = max(other.low - row.high, row.low - other.high)
         smaller, larger = sorted((row.height, other.height))
-        if gap <= leading * smaller and larger <= height_ratio * smaller:
+        if 2 * gap <= smaller and larger <= TUNING.block_height_ratio * smaller:
             return True
     return False
 
@@ -287,6 +288,6 @@ def _completes(row: Row, track: FoundTrack, size: tuple[int, int]) -> bool:
     """Return whether a row that would not be a caption by itself is another line of a track."""
     if row.vertical != track.vertical or row.stays or row.chances[track.kind] < TUNING.weak_chance:
         return False
-    near = _belongs(row, track) and _adjoins(row, track, TUNING.weak_leading, TUNING.weak_height_ratio)
+    near = _belongs(row, track) and _adjoins(row, track)
     along = size[1] if row.vertical else size[0]
     return near and not track.is_covered_by(row) and anchor_of([*track.rows, row], along) == track.anchor
