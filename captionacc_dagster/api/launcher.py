@@ -69,13 +69,16 @@ class Launcher:
         self._look_for_s = look_for_s
         self._wait_s = wait_s
 
-    def launch(self, request: ProcessingRequest, claimer: str, video_name: str) -> Launched:
+    def launch(
+        self, request: ProcessingRequest, claimer: str, video_name: str, delivery_id: str | None = None
+    ) -> Launched:
         """Return the run of a request: created now if ``claimer`` has claimed it, or by another process.
 
         Args:
             request: the row as just read.
             claimer: the caller's claimer name; the claim for ``CLAIM_SECONDS`` was tried together with the read.
             video_name: file name of the video, for people who look at its run.
+            delivery_id: id of the webhook that is recorded if this call creates the run.
 
         Raises:
             LaunchDelayed: Dagster is unavailable or has not answered; the request stays in the outbox.
@@ -95,7 +98,7 @@ class Launcher:
             # The claim stays: if it were released, a sensor could create a second run before this one is visible.
             _log.warning("request %s waits; it is unknown whether its run was created: %s", request.id, error)
             raise LaunchDelayed(str(error)) from error
-        self._note(request, claimer, run)
+        self._note(request, claimer, run, delivery_id)
         return Launched(run.run_id, run.priority)
 
     def _make(self, request: ProcessingRequest, video_name: str) -> KnownRun:
@@ -140,9 +143,11 @@ class Launcher:
             raise DagsterAway(f"run {stuck} did not enter the queue")
         return None
 
-    def _note(self, request: ProcessingRequest, claimer: str, run: KnownRun) -> None:
+    def _note(self, request: ProcessingRequest, claimer: str, run: KnownRun, delivery_id: str | None) -> None:
         try:
-            self._open_catalog().launch_processing_request(request.id, claimer, run.run_id, priority=run.priority)
+            self._open_catalog().launch_processing_request(
+                request.id, claimer, run.run_id, priority=run.priority, delivery_id=delivery_id
+            )
         except (Conflict, NotFound) as error:
             _log.error("run %s of request %s could not be recorded: %s", run.run_id, request.id, error)
         except CatalogError as error:

@@ -171,8 +171,10 @@ def _process(services: Services, headers: Headers, body: bytes) -> tuple[int, Ac
         # The open request is a later one, such as a retry, not the one of this insertion.
         services.catalog.release_processing_request(request.id, claimer)
         _refuse_replay(services)
-    launched = _launch(services, request, claimer, record.filename or DEFAULT_FILENAME)
-    if not _is_first(services, record):
+    launched = _launch(services, request, claimer, record)
+    # The first run of a request that this call has claimed was recorded together with this delivery.
+    is_first_run = request.attempts == 0 and request.state == "pending" and request.claimed_by == claimer
+    if not is_first_run and not _is_first(services, record):
         _refuse_replay(services)
     return 202, Accepted(flow_run_id=launched.run_id, priority=launched.priority)
 
@@ -223,9 +225,9 @@ def _claim(services: Services, record: VideoRecord, claimer: str) -> ProcessingR
     return made.request
 
 
-def _launch(services: Services, request: ProcessingRequest, claimer: str, video_name: str) -> Launched:
+def _launch(services: Services, request: ProcessingRequest, claimer: str, record: VideoRecord) -> Launched:
     try:
-        return services.launcher.launch(request, claimer, video_name)
+        return services.launcher.launch(request, claimer, record.filename or DEFAULT_FILENAME, _delivery_id(record))
     except LaunchDelayed as error:
         raise unavailable(f"the video will be processed later: {error}", RETRY_AFTER_S) from error
 
@@ -234,10 +236,14 @@ def _is_first(services: Services, record: VideoRecord) -> bool:
     """Record the delivery; not earlier, so that a delivery answered with 503 may be repeated."""
     try:
         return services.catalog.accept_webhook_delivery(
-            f"videos:insert:{record.id}", "supabase", video_id=record.id, tenant_id=record.tenant_id
+            _delivery_id(record), "supabase", video_id=record.id, tenant_id=record.tenant_id
         )
     except CatalogUnavailable:
         return True
+
+
+def _delivery_id(record: VideoRecord) -> str:
+    return f"videos:insert:{record.id}"
 
 
 def _refuse_replay(services: Services) -> None:

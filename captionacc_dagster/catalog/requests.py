@@ -66,9 +66,11 @@ class RequestMethods(CatalogCalls):
         )
 
     def launch_processing_request(
-        self, request_id: Id, claimer: str, run_id: str, *, priority: int | None = None
+        self, request_id: Id, claimer: str, run_id: str, *, priority: int | None = None, delivery_id: str | None = None
     ) -> ProcessingRequest:
         """Record that the run of the claimed request was created; idempotent for the same run.
+
+        ``delivery_id`` is that of the webhook that asked for it, which is recorded with it.
 
         Raises:
             NotFound: there is no such request.
@@ -82,6 +84,7 @@ class RequestMethods(CatalogCalls):
             p_claimer=claimer,
             p_run_id=run_id,
             p_priority=priority,
+            p_delivery_id=delivery_id,
         )
 
     def release_processing_request(

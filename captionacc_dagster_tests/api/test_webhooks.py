@@ -113,6 +113,27 @@ def test_an_inserted_video_gets_its_run(stand_in_client: TestClient, world: Worl
     assert dagster.partitions == {str(video.id)}
 
 
+def test_a_webhook_asks_the_catalog_twice_and_dagster_once(
+    stand_in_client: TestClient, world: World, dagster: StandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog = stand_in_client.app.state.services.catalog  # pyright: ignore
+    tenant, asked = world.tenant(), []
+    send = catalog._send
+
+    def noted(function: str, parameters: Any) -> Any:
+        asked.append(function)
+        return send(function, parameters)
+
+    post(stand_in_client, webhook_body(tenant))  # finds the code location
+    dagster.questions.clear()
+    monkeypatch.setattr(catalog, "_send", noted)
+    body = webhook_body(tenant)
+    assert post(stand_in_client, body).status_code == 202
+    assert (asked, dagster.questions) == (["create_video", "launch_processing_request"], ["launch"])
+    # The delivery was recorded together with the launch.
+    assert post(stand_in_client, body).status_code == 409
+
+
 def test_a_video_inserted_elsewhere_is_taken_over(stand_in_client: TestClient, world: World, dagster: StandIn) -> None:
     tenant = world.tenant()
     body = webhook_body(tenant, filename="Zoë 第1集.mp4")
