@@ -111,25 +111,34 @@ class World:
         return self.catalog.update_video_metadata(video.id, changes) if changes else video
 
     def processed_video(
-        self, tenant_id: UUID, texts: Sequence[str] = TEXTS, confidences: Sequence[float] = (), **changes: Any
+        self,
+        tenant_id: UUID,
+        texts: Sequence[str] = TEXTS,
+        confidences: Sequence[float] = (),
+        frames: Sequence[tuple[int, int]] = (),
+        **changes: Any,
     ) -> Video:
-        """A video whose captions were found and read: one a second from second 1 on, 800 ms each."""
+        """A video of 25 frames a second whose captions were found and read.
+
+        They are at these native frames, by default one a second from second 1 on, 800 ms each.
+        """
         video = self.catalog.create_video(tenant_id, "episode.mp4").video
         for request in self.catalog.list_processing_requests(video_id=video.id).items:
             self.catalog.finish_processing_request(request.id, "succeeded")
         version = self.catalog.next_cropped_frames_version(video.id, f"run-{uuid4()}")
         self.catalog.activate_cropped_frames_version(video.id, version, frame_count=60)
+        places = frames or [(25 * number, 25 * number + 20) for number in range(1, len(texts) + 1)]
         captions = [
             Caption(
-                start_s=number + 1,
-                end_s=number + 1.8,
-                start_frame=25 * (number + 1),
-                end_frame=25 * (number + 1) + 20,
+                start_s=start / 25,
+                end_s=end / 25,
+                start_frame=start,
+                end_frame=end,
                 text=text,
                 confidence=0.9,
                 bbox=BBox(0.3, 0.8, 0.7, 0.9),
             )
-            for number, text in enumerate(texts)
+            for text, (start, end) in zip(texts, places, strict=True)
         ]
         with TemporaryDirectory() as name:
             path = Path(name) / "captions.db"
@@ -208,13 +217,13 @@ def publish_layout(world: World, video: Video, text: str = "a caption", left_out
 
 
 def publish_chunks(world: World, video: Video, frames: int) -> None:
-    """Store cropped frames whose gray tells their index: 40 + 3 * index."""
+    """Store cropped frames whose gray tells their index: 40 + 3 * index, modulo 256."""
     keys = VideoKeys(str(video.tenant_id), str(video.id))
     chroma = np.full((8, 32), 128, np.uint8)
     with TemporaryDirectory() as name:
         with ChunkWriter(Path(name), 10.0) as writer:
             for index in range(frames):
-                writer.write(index, (np.full((16, 64), 40 + 3 * index, np.uint8), chroma, chroma))
+                writer.write(index, (np.full((16, 64), (40 + 3 * index) % 256, np.uint8), chroma, chroma))
         for path in Path(name).rglob("*.webm"):
             level, first = path.parent.name.removeprefix("modulo_"), path.stem.removeprefix("chunk_")
             assert video.cropped_frames_version is not None

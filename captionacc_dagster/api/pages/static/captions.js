@@ -25,6 +25,7 @@ const cropOf = (ms) => Math.ceil((ms * facts.frameRate) / 1000 - 1e-6);
 
 let grid = FrameGrid.even(facts.nativeRate || facts.frameRate, facts.durationMs);
 let current = null; // id of the caption in hand
+let held = null; // id of the caption that a person chose last
 let nudged = null; // { id, start_ms, end_ms } not sent yet
 let settling = 0;
 let isFilm = false; // the film rather than the close view
@@ -82,8 +83,10 @@ const film = new Film(get("film"), get("overlay"), {
     if (!isFilm) return;
     const seek = get("seek");
     seek.value = ms;
-    seek.setAttribute("aria-valuetext", clock(ms));
-    get("clock").textContent = clock(ms);
+    // Of the frame that is shown, as everywhere on the page.
+    const at = clock(playhead());
+    seek.setAttribute("aria-valuetext", at);
+    get("clock").textContent = at;
     showPlaying(film.isPlaying);
     timeline.draw();
   },
@@ -356,7 +359,10 @@ function choose(id, { focus = true, force = false } = {}) {
   if (next) player.reels.prefetch(cropOf(next.start_ms), cropOf(next.start_ms) + 8);
   const button = elements.get(id)?.querySelector("button");
   button?.scrollIntoView({ block: "nearest" });
-  if (focus) button?.focus({ preventScroll: true });
+  if (focus) {
+    held = id;
+    button?.focus({ preventScroll: true });
+  }
 }
 
 function move(by) {
@@ -998,8 +1004,8 @@ list.addEventListener("click", (event) => {
   if (!button) return;
   const id = Number(button.dataset.id);
   if (event.shiftKey || event.ctrlKey || event.metaKey) return toggle(id, event.shiftKey);
-  // A second click, or tap, is for its text.
-  if (id === current) text.focus();
+  // A second click, or tap, is for its text; not the first on the one that the page chose.
+  if (id === current && held === id) text.focus();
   else choose(id);
 });
 for (const id of ["open-only", "doubtful-first"]) get(id).addEventListener("change", draw);
