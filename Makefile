@@ -69,6 +69,7 @@ docs: $(STAMP) ## Write docs/reference and the pictures anew from the code
 	$(BIN)/python -m docs.make_reference
 	$(BIN)/python -m docs.make_pictures
 	$(BIN)/python -m docs.make_screenshots
+	$(BIN)/python -m docs.make_recording
 
 up: $(STAMP) ## Start Dagster's UI and daemon on the embedded data, until Ctrl-C
 	@$(BIN)/captionacc up

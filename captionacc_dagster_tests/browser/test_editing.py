@@ -138,6 +138,17 @@ def test_the_frames_on_each_side_of_a_cut_are_shown(page_server: PageServer, vid
     assert brightness()[1] < first / 5
 
 
+def test_a_frame_that_does_not_arrive_is_not_another_one(editor: Page) -> None:
+    picture = editor.locator("[data-cut='end:after'] img")
+    expect(picture).to_be_visible()
+    editor.route("**/frames/46?*", lambda route: route.abort())
+    editor.keyboard.press("f")
+    expect(editor.locator("[data-cut='end:after'] b")).to_have_text("46")
+    expect(picture).to_be_hidden()
+    editor.keyboard.press("d")
+    expect(picture).to_be_visible()
+
+
 # --- add, split, merge, undo
 
 

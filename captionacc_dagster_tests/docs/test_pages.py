@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import typer
+from PIL import GifImagePlugin, Image
 
 from captionacc_dagster.cli.app import app
 
@@ -74,6 +75,20 @@ def test_each_promise_names_tests_that_exist(page: str, fewest: int) -> None:
 def test_links_between_pages_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#|data:)([^)#\s]+)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_the_readme_opens_with_twenty_seconds_of_the_real_thing() -> None:
+    first = re.search(r"!\[[^\]]*\]\(([^)]+)\)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert first
+    recording = ROOT / first[1]
+    assert recording.stat().st_size < 3_000_000
+    with Image.open(recording) as film:
+        assert isinstance(film, GifImagePlugin.GifImageFile)
+        milliseconds = 0
+        for number in range(film.n_frames):
+            film.seek(number)
+            milliseconds += film.info["duration"]
+    assert 15_000 < milliseconds < 25_000
 
 
 # Pages whose `sh` blocks a test types: docs/test_commands.py and api/test_documentation.py.

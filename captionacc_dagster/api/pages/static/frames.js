@@ -98,6 +98,9 @@ export class Cuts {
         { picture: figure.querySelector("img"), number: figure.querySelector("b") },
       ]),
     );
+    for (const { picture } of Object.values(this.pictures)) {
+      picture.addEventListener("load", () => picture.classList.remove("coming"));
+    }
   }
 
   show(start, end, count) {
@@ -109,6 +112,8 @@ export class Cuts {
       picture.hidden = !exists;
       if (exists && picture.dataset.frame !== String(frame)) {
         picture.dataset.frame = frame;
+        // Until it is there, the picture is that of another frame.
+        picture.classList.add("coming");
         picture.src = this.address(frame);
       }
     }
