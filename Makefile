@@ -67,6 +67,7 @@ lock: $(STAMP) ## Write requirements.lock anew from pyproject.toml
 
 docs: $(STAMP) ## Write docs/reference and the pictures anew from the code
 	$(BIN)/python -m docs.make_reference
+	$(BIN)/python -m docs.make_figures
 	$(BIN)/python -m docs.make_pictures
 	$(BIN)/python -m docs.make_screenshots
 	$(BIN)/python -m docs.make_recording

@@ -46,6 +46,18 @@ class Load:
         ordered = sorted(answer.seconds for answer in self.answers)
         return ordered[min(len(ordered) - 1, int(part * len(ordered)))] * 1000
 
+    def figures(self) -> dict[str, str | float]:
+        """Return what results.json keeps of a wave."""
+        return {
+            "name": self.name,
+            "total_s": round(self.seconds, 2),
+            "p50_ms": round(self.quantile_ms(0.5)),
+            "p95_ms": round(self.quantile_ms(0.95)),
+            "p99_ms": round(self.quantile_ms(0.99)),
+            "memory_mb": round(self.memory_peak_mb - self.memory_before_mb, 1),
+            "connections": self.connections_peak,
+        }
+
     def line(self) -> str:
         """Return the row of the table."""
         accepted = sum(answer.status == 202 for answer in self.answers)

@@ -62,5 +62,10 @@ def test_fifty_webhooks_at_once(stack: DagsterStack, url: str) -> None:
 
 
 @pytest.mark.slow
+def test_a_hundred_requests_at_once(stack: DagsterStack, url: str) -> None:
+    _wave(stack, url, 100, 100)
+
+
+@pytest.mark.slow
 def test_five_hundred_webhooks_in_a_row(stack: DagsterStack, url: str) -> None:
     _wave(stack, url, 500, 2)

@@ -13,6 +13,7 @@ import typer
 from PIL import GifImagePlugin, Image
 
 from captionacc_dagster.cli.app import app
+from docs import make_figures
 
 pytestmark = pytest.mark.unit
 
@@ -34,6 +35,12 @@ def test_every_test_named_in_the_test_plan_exists() -> None:
     }
     assert len(named) > 100
     assert sorted(named - known) == []
+
+
+def test_the_figures_of_the_test_plan_are_those_of_the_results_files() -> None:
+    page = make_figures.PAGE.read_text(encoding="utf-8")
+    assert page.count("<!-- figure: ") == page.count("<!-- /figure -->") == len(make_figures.figures())
+    assert make_figures.with_figures(page) == page, "run `make docs`"
 
 
 def promises(page: str) -> list[list[str]]:

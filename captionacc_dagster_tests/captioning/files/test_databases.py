@@ -9,6 +9,7 @@ import pytest
 
 from captionacc_dagster.captioning.captions import Caption, CaptionWarning, PairResult, Timeline, Word
 from captionacc_dagster.captioning.files import captions_database, databases
+from captionacc_dagster.captioning.files.caption_edits import edit_captions
 from captionacc_dagster.captioning.files.captions_database import OcrUpdate
 from captionacc_dagster.captioning.files.databases import DatabaseError, RunFacts
 from captionacc_dagster.captioning.geometry import BBox, CropRegion
@@ -16,8 +17,8 @@ from captionacc_dagster.captioning.layout.model import Detection, FrameOcr, Layo
 
 pytestmark = pytest.mark.unit
 
-# One compressed file of each kind, as the program wrote them at this schema version. Never rewrite these files.
-SCHEMA_1 = Path(__file__).with_name("schema_1")
+# One compressed file of each kind, as the program wrote them at these schema versions. Never rewrite these files.
+SCHEMA_1, SCHEMA_2 = (Path(__file__).with_name(f"schema_{version}") for version in (1, 2))
 
 BOX = BBox(0.25, 0.8, 0.75, 0.9)
 
@@ -384,3 +385,59 @@ class TestSchemaVersion1:
         assert rows(path, query) == rows(tmp_path / "new.db", query)
         for (table,) in rows(path, query):
             assert set(columns(path, table)) == set(columns(tmp_path / "new.db", table))
+
+
+class TestSchemaVersion2:
+    """The same for version 2: kinds, languages, words, places left out, warnings, and the journal of edits."""
+
+    @pytest.fixture
+    def old(self, tmp_path):
+        for packed in SCHEMA_2.glob("*.db.gz"):
+            databases.decompress(packed, tmp_path / packed.stem)
+        return tmp_path
+
+    def test_the_present_version_has_a_file_of_each_kind(self):
+        kept = Path(__file__).with_name(f"schema_{databases.SCHEMA_VERSION}")
+        names = [*databases.SCHEMAS, *captions_database.SCHEMAS]
+        assert {path.name for path in kept.iterdir()} == {f"{name.replace('{N}', '1')}.gz" for name in names}
+        for packed in kept.iterdir():
+            with sqlite3.connect(":memory:") as connection:
+                connection.deserialize(gzip.decompress(packed.read_bytes()))
+                stored = connection.execute("SELECT schema_version FROM database_metadata").fetchall()
+            assert stored == [(databases.SCHEMA_VERSION,)], packed.name
+
+    def test_detections(self, old, frames):
+        assert databases.read_ocr_database(old / "raw-ocr.db") == frames
+
+    def test_layout(self, old, layout):
+        found = databases.read_layout_database(old / "layout.db")
+        [track] = found.tracks
+        assert (track.kind, track.lang, track.script) == ("lower_third", "ru", "Cyrl")
+        assert found.left_out == (LeftOut(BOX, "fixture", "TV", 0.0, 9.5), LeftOut(BOX, "scene"))
+        assert (found.crop_region, found.evidence) == (layout.crop_region, layout.evidence)
+        assert databases.read_warnings(old / "layout.db") == found.warnings == WARNINGS
+
+    def test_extents(self, old):
+        path = old / "caption_frame_extents_v1.db"
+        found = databases.read_extents_database(path)
+        assert [(c.text, c.kind, c.lang, c.script, c.unread, c.words) for c in found] == [
+            ("one", "caption", None, None, False, ()),
+            ("two\nlines", "title", "en", "Latn", False, WORDS),
+            ("", "caption", None, "Hang", True, ()),
+        ]
+        assert databases.read_warnings(path) == WARNINGS
+
+    def test_captions_and_their_edits(self, old):
+        path = old / "captions.db"
+        before = path.read_bytes()
+        stored = captions_database.read_captions(path)
+        assert [(row.shown_text, row.kind, row.caption_frame_extents_state, row.unread) for row in stored] == [
+            ("one", "caption", "predicted", False),
+            ("Two\nlines", "title", "confirmed", False),
+            ("", "caption", "predicted", True),
+        ]
+        assert [len(row.words) for row in stored] == [0, 2, 0]
+        assert path.read_bytes() == before
+        with edit_captions(path, 10.0) as editor:
+            editor.undo()
+        assert captions_database.read_captions(path)[1].shown_text == "two\nlines"
