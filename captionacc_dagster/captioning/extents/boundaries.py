@@ -101,9 +101,9 @@ def find_boundary(
     if change.total < TUNING.different_share:
         is_same = not _replaces_character(first, second, change, adjacent, line_px)
         return Boundary(cut, cut, is_same, change.share)
-    if synchrony(adjacent, first.model, second.model, change, line_px, at_once=True) >= TUNING.synchronous:
+    if synchrony(adjacent, first.model, second.model, change, line_px, at_once=True) >= TUNING.nearly_all:
         return Boundary(cut, cut, False, change.share)
-    if synchrony(around.rois, first.model, second.model, change, line_px, at_once=False) < TUNING.synchronous:
+    if synchrony(around.rois, first.model, second.model, change, line_px, at_once=False) < TUNING.nearly_all:
         return Boundary(cut, cut, True, change.share)
     # A caption fades beside text that stays: only its own strokes show when.
     return _place_transition(first, second, change, around, old & ~kept, new & ~kept)
@@ -129,7 +129,7 @@ class _FramesAroundCut:
     @property
     def gap_reach(self) -> int:
         """How far from the cut a gap without the caption may be, frames."""
-        return round(TUNING.gap_reach * int(np.abs(self.numbers - self.cut).max()))
+        return round(TUNING.fade_s / TUNING.far_s * int(np.abs(self.numbers - self.cut).max()))
 
     def between(self, start: int, end: int) -> list[Plane]:
         """Return the ROIs of the frames from ``start`` to ``end``."""
@@ -248,7 +248,7 @@ def _visibility_when_absent(ways: NDArray[np.float32], at: int) -> float:
     """Return the steady visibility before a fade: over a static picture, how much of it resembles the strokes."""
     for end in range(at, _STEADY_FRAMES - 1, -1):
         flat = ways[end - _STEADY_FRAMES : end]
-        if flat.max() < HALF and float(np.ptp(flat)) <= 1 - TUNING.steady_visibility:
+        if flat.max() < HALF and float(np.ptp(flat)) <= TUNING.ramp_foot / 3:
             return float(np.clip(np.median(flat), 0.0, HALF))
     return 0.0
 
@@ -257,7 +257,7 @@ def _visibility_when_full(ways: NDArray[np.float32], at: int, segment: Segment) 
     """Return the steady visibility after a fade, or else that in the segment's own frames."""
     for begin in range(at, len(ways) - _STEADY_FRAMES + 1):
         flat = ways[begin : begin + _STEADY_FRAMES]
-        if flat.max() >= HALF and flat.min() >= TUNING.steady_visibility * flat.max():
+        if flat.max() >= HALF and flat.min() >= (1 - TUNING.ramp_foot / 3) * flat.max():
             return float(np.median(flat))
     own = visibility([roi for _, roi in segment.rois], segment.model, segment.model.stroke_mask)
     return float(np.clip(np.percentile(own, 80), 1.0, TUNING.overshoot))
@@ -295,7 +295,7 @@ def _persists(
     if own.sum() < 2 * min_stroke_px(line_px) or len(after) < 4:
         return False
     seen = visibility(after, first.model, own)
-    if seen.min() < TUNING.present or seen.max() > TUNING.overshoot:
+    if seen.min() < TUNING.nearly_all or seen.max() > TUNING.overshoot:
         return False
     # Not every stroke of a caption is seen to appear: those between them belong to it as well.
     touching = change.touching(first.model.stroke_mask & text_box(own, line_px), line_px)
@@ -307,14 +307,14 @@ def _replaces_character(
 ) -> bool:
     """Return whether a character replaces another at a cut, or a stroke is added to a character that stays."""
     replaced = change.replacements(line_px)
-    if synchrony(adjacent, first.model, second.model, replaced, line_px, at_once=True) >= TUNING.synchronous:
+    if synchrony(adjacent, first.model, second.model, replaced, line_px, at_once=True) >= TUNING.nearly_all:
         return True
     if is_isolated_change(first.model, second.model, adjacent, line_px):
         return True
     kept = first.model.stroke_mask & second.model.stroke_mask & ~change.lost & ~change.gained
     extended = change.extensions(kept, line_px)
     return (
-        synchrony(adjacent, first.model, second.model, extended, line_px, at_once=True) >= (1 + TUNING.synchronous) / 2
+        synchrony(adjacent, first.model, second.model, extended, line_px, at_once=True) >= (1 + TUNING.nearly_all) / 2
     )
 
 
@@ -325,7 +325,7 @@ def _neighbor_in_fade(
     adjacent, line_px = around.adjacent(), around.line_px
     if len(adjacent) < 4:
         return None
-    if synchrony(adjacent, first.model, second.model, change, line_px, at_once=True) >= TUNING.synchronous:
+    if synchrony(adjacent, first.model, second.model, change, line_px, at_once=True) >= TUNING.nearly_all:
         return None
     longest = int(around.numbers.max()) - around.cut
     for brief, lasting in ((second, first), (first, second)):
@@ -420,7 +420,7 @@ def first_visible_frame(segment: Segment, stroke_mask: Mask, start: int, limit: 
         return start
     seen = visibility([roi for _, roi in before], segment.model, stroke_mask)
     for (index, _), share in zip(reversed(before), reversed(seen.tolist()), strict=True):
-        if not TUNING.present <= share <= TUNING.overshoot:
+        if not TUNING.nearly_all <= share <= TUNING.overshoot:
             break
         start = index
     return start
@@ -485,7 +485,7 @@ def is_moving(segment: Segment, stroke_mask: Mask, max_residual: float) -> bool:
         return np.abs(moved - before).mean(axis=1)
 
     unmoved = float(differences([(0, 0)])[0])
-    if unmoved < TUNING.motion_levels:
+    if 2 * unmoved < TUNING.steady_levels:
         return False
     steps = range(1 - reach, reach, 2)
     coarse = list(itertools.product(steps, steps))

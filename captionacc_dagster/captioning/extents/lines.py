@@ -84,7 +84,7 @@ def _extent(line: Mask, line_px: float, anchor: Anchor | None) -> tuple[int, int
             off = anchor.distance(start, end)
             # As much of the strokes as possible, as near to the anchor as possible for a line of this width.
             score = strokes[first : last + 1].sum() / strokes.sum() - off / (2 * line_px + (end - start) / 2)
-            if off <= max(TUNING.off_anchor * line_px, TUNING.off_anchor_share * (end - start)) and score > best:
+            if off <= max(TUNING.line_pitch * line_px, TUNING.off_anchor_share * (end - start)) and score > best:
                 best, extent = score, (start, end)
     return _without_specks(line, extent, line_px, anchor) if extent else None
 
@@ -92,8 +92,8 @@ def _extent(line: Mask, line_px: float, anchor: Anchor | None) -> tuple[int, int
 def _without_specks(strokes: Mask, extent: tuple[int, int], line_px: float, anchor: Anchor) -> tuple[int, int]:
     """Return a line's extent without the specks at its ends if that brings the line closer to its anchor.
 
-    Texture beside a short word may have as many strokes as a letter. It is left out when its pieces are small and the
-    rest of the line is exactly where the track has its text.
+    Texture beside a word of two letters may have as many strokes as half of one. It is left out when its pieces are
+    small and the rest of the line is exactly where the track has its text.
 
     Args:
         strokes: of the line, bool ``(height, width)``.
@@ -114,7 +114,7 @@ def _without_specks(strokes: Mask, extent: tuple[int, int], line_px: float, anch
                 break
             rest = (int(parts[first][0]), int(parts[last][-1]) + 1)
             off, dropped = anchor.distance(*rest), 1 - float(profile[slice(*rest)].sum()) / total
-            if off < closest and (dropped <= TUNING.speck_share or (dropped < TUNING.texture_share and off <= gain)):
+            if off < closest and (dropped <= TUNING.speck_share or (4 * dropped < 1 and off <= gain)):
                 best, closest = rest, off
     return best
 

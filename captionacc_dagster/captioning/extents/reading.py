@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 # Keeps the logarithm of the doubt finite; a recognizer's confidence has about three digits.
 LEAST_DOUBT = 1e-3
+_FEW_CHARACTERS = 2  # a line of one or two must be read twice alike: texture often looks like one
 # From the recognizer's confidence to how often it is right, a logistic curve over the log of the doubt: fitted by
 # benchmarks/captions/calibration.py to 277 readings of the default engine (docs/benchmark.md).
 CALIBRATION_OFFSET = -2.77  # log odds
@@ -285,7 +286,7 @@ def _is_doubtful(read: Sequence[Recognition]) -> bool:
         return True
     best = max(map(_worth, read))
     if len(read) == 1:
-        is_short = 0 < len(read[0].text.strip()) <= TUNING.few_characters
+        is_short = 0 < len(read[0].text.strip()) <= _FEW_CHARACTERS
         return TUNING.plausible / 2 <= best < OCR.sure or is_short
     return len(read) == 2 and TUNING.plausible <= best < OCR.sure
 
@@ -301,7 +302,7 @@ def _chosen(read: Sequence[Recognition], width: float) -> Recognition | None:
             return None
         if _SINGLE_LETTER.fullmatch(text):
             return None  # an edge of the picture, far more often than a caption
-    if len(text) <= TUNING.few_characters and len(read) > 1:
+    if len(text) <= _FEW_CHARACTERS and len(read) > 1:
         # Texture is read as a different character each time.
         alike = sum(fold(line.text) == fold(best.text) for line in read)
         if alike < 2 or best.confidence < OCR.doubtful:

@@ -27,7 +27,7 @@ class ReadingTuning:
         1.2,
         "line heights",
         "a band of strokes this much higher per line has several lines that touch; two bands that fit in it together "
-        "are one line: accents, dots",
+        "are one line: accents, dots; a line farther off its track's anchor is other text",
         seen_by="",
     )
     seam_reach: float = tuned(
@@ -36,11 +36,11 @@ class ReadingTuning:
     column_gap: float = tuned(
         0.55, "line heights", "a wider gap may part the caption from other text; spaces are narrower", seen_by=""
     )
-    off_anchor: float = tuned(
-        1.2, "line heights", "a line farther off its track's anchor is other text; centering varies", seen_by=""
-    )
     off_anchor_share: float = tuned(
-        0.15, "share of the line's width", "the same for long lines, whose ends vary more", seen_by=""
+        0.15,
+        "share of the line's width",
+        "how far off their track's anchor long lines may be, whose ends vary more",
+        seen_by="",
     )
     speck_gap: float = tuned(
         0.2,
@@ -53,12 +53,6 @@ class ReadingTuning:
     )
     speck_share: float = tuned(
         0.03, "share of strokes", "a speck has fewer of its line's strokes than a letter", seen_by=""
-    )
-    texture_share: float = tuned(
-        0.25,
-        "share of strokes",
-        "texture beside a word of two letters has fewer strokes than one of them; the anchor then decides",
-        seen_by="test_reading: texture beside a short word",
     )
 
     # What the recognizer is given.
@@ -89,12 +83,6 @@ class ReadingTuning:
         "texture, which is not read again",
         seen_by="",
     )
-    few_characters: int = tuned(
-        2,
-        "characters",
-        "a line of so few must be read twice alike: texture often looks like one",
-        seen_by="",
-    )
     widest_character: float = tuned(
         1.5,
         "line heights",
@@ -120,10 +108,11 @@ class ReadingTuning:
     settled_chance: float = tuned(
         0.05, "probability", "of another script, below which a line is what was read", seen_by=""
     )
-    possible_script: float = tuned(
-        0.01,
+    unlikely: float = tuned(
+        0.02,
         "probability",
-        "of a script, from which its engine is asked to read the line",
+        "of a script, from which its engine is asked to read the line; of the script of a track's other lines, against "
+        "the default ones, for a part of a line to be in it; of Vietnamese once a line of the track was",
         seen_by="test_track_scripts",
     )
     likely_text: float = tuned(
@@ -147,24 +136,6 @@ class ReadingTuning:
         "share of lines",
         "of a script in a track, for parts of other lines to be in it",
         seen_by="test_track_scripts",
-    )
-    mixed_log_odds: float = tuned(
-        -4.0,
-        "log odds",
-        "of that script in the line, by its looks, for a part of it to be in it",
-        seen_by="test_track_scripts",
-    )
-    likely_vietnamese: float = tuned(
-        0.4, "probability", "from which a Latin line is read as Vietnamese", seen_by="test_track_scripts"
-    )
-    rare_vietnamese: float = tuned(
-        0.03,
-        "probability",
-        "the same once a line of the track turned out to be Vietnamese",
-        seen_by="test_track_scripts",
-    )
-    vietnamese_tries: int = tuned(
-        4, "lines", "read as Vietnamese in vain, after which a track is Latin", seen_by="test_track_scripts"
     )
 
     # Spaces between ideographs.

@@ -286,13 +286,13 @@ class TrackSegmenter:
 
     @property
     def _candidate_share(self) -> float:
-        return TUNING.styled_candidate_share if self.styles else TUNING.candidate_share
+        return TUNING.candidate_share * (1.0 if self.styles else 2.5)  # less is noise while the style is unknown
 
     def _is_quiet_candidate(self, index: int) -> bool:
         """Return whether pixels of the text's level change, if only a few, while little else does."""
         here = self._changes.get(index, 0.0)
         near = (share for i, share in self._changes.items() if 0 < abs(i - index) <= self._windows.hold)
-        least = max(TUNING.quiet_candidate_share, TUNING.quiet_ratio * max(near, default=here))
+        least = max(TUNING.candidate_share / 2.5, TUNING.quiet_ratio * max(near, default=here))
         return bool(self.styles) and here >= least
 
     def _is_sharp_soon(self, index: int) -> bool:
@@ -315,8 +315,8 @@ class TrackSegmenter:
             right = self._history.model(index + 1, min(end, index + reach)) if left is not None else None
             if left is None or right is None:
                 continue
-            change = find_change(left, right, self.line_px, around, TUNING.synchronous)
-            if change and synchrony(around, left, right, change, self.line_px, at_once=True) >= TUNING.synchronous:
+            change = find_change(left, right, self.line_px, around, TUNING.nearly_all)
+            if change and synchrony(around, left, right, change, self.line_px, at_once=True) >= TUNING.nearly_all:
                 return True
             if is_isolated_change(left, right, around, self.line_px):
                 return True
@@ -336,7 +336,7 @@ class TrackSegmenter:
             return False
         reach = 2 * windows.skipped
         frames = [roi for _, roi in history.frames(index - reach, index + reach)]
-        return synchrony(frames, left, right, change, self.line_px, at_once=False) >= TUNING.synchronous
+        return synchrony(frames, left, right, change, self.line_px, at_once=False) >= TUNING.nearly_all
 
     def _absence_near(self, left: StrokeModel, index: int) -> int | None:
         """Return the first frame near this one at which the strokes of the frames before are absent."""

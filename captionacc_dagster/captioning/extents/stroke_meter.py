@@ -114,7 +114,7 @@ class StrokeMeter:
         cv2 = _opencv()
 
         around = cv2.blur(roi, (self._window, self._window))
-        strokes = _above(cv2.absdiff(roi, around), TUNING.sharp_contrast_levels - 1)
+        strokes = _above(cv2.absdiff(roi, around), TUNING.same_style_levels - 1)
         if not self.styles:
             return strokes
         matching: Plane | None = None

@@ -33,6 +33,7 @@ _IS_OTHER = np.array([script not in _DEFAULT_SCRIPTS and script != _NO_TEXT for 
 _USUAL = {"Latn": 0.4, "Hani": 0.1, "Jpan": 0.06, "Zzzz": 0.02, _NO_TEXT: 0.06}
 _USUAL_VIETNAMESE, _USUAL_OTHER = 0.04, 0.05
 _LIKELY = 0.5  # probability or share: more likely than not
+_VIETNAMESE_TRIES = 4  # lines read as Vietnamese in vain, after which a track is Latin: each costs time
 _ROUNDS = 10  # of estimating the shares of a track's scripts; further ones change nothing
 _READ_LOG_ODDS = float(np.log(10.0))  # ten to one: what the default recognizer reads surely is in its scripts
 # Letters of Vietnamese that the default recognizer's alphabet lacks, and marks that Vietnamese has.
@@ -158,7 +159,7 @@ class TrackScripts:
         if float(chances[_IS_OTHER].sum()) < TUNING.settled_chance:
             return chances
         for at in np.argsort(-chances):
-            if not _IS_OTHER[at] or chances[at] < TUNING.possible_script or at in line.readings:
+            if not _IS_OTHER[at] or chances[at] < TUNING.unlikely or at in line.readings:
                 continue
             script, lang = CLASSES[at]
             if engine.reads(script, lang=lang):
@@ -195,14 +196,14 @@ class TrackScripts:
     def _is_mixed(self, line: SeenLine, at: int) -> bool:
         """Return whether a line that the default recognizer read in part may have words of a script of its track."""
         odds = self._lines[line.number][at] - self._lines[line.number][_IS_DEFAULT].max()
-        return bool(self.shares()[at] >= TUNING.mixed_share and odds >= TUNING.mixed_log_odds)
+        return bool(self.shares()[at] >= TUNING.mixed_share and odds >= np.log(TUNING.unlikely))
 
     def _maybe_vietnamese(self, line: SeenLine, chance: float, engine: OcrEngine) -> LineReading:
         """Return a Latin line in Vietnamese if an engine that has all its letters reads it so."""
         default = line.default
         assert default is not None
-        least = TUNING.rare_vietnamese if self._has_vietnamese else TUNING.likely_vietnamese
-        tired = not self._has_vietnamese and self._vietnamese_tries >= TUNING.vietnamese_tries
+        least = TUNING.unlikely if self._has_vietnamese else _LIKELY
+        tired = not self._has_vietnamese and self._vietnamese_tries >= _VIETNAMESE_TRIES
         if chance < least or tired or not may_be_vietnamese(default.text):
             return _default(line)
         if not engine.reads("Latn", lang="vi"):

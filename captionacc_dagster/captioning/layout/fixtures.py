@@ -62,7 +62,7 @@ class SampleComparison:
         if (right - left) * width < other.height * height or bottom - top < 0.5 * min(box.height, other.height):
             return False
         shared = BBox(left, top, right, bottom)
-        return not self.is_alike(fixture.sample, line.sample, shared, TUNING.hidden_correlation)
+        return not self.is_alike(fixture.sample, line.sample, shared, TUNING.same_strokes_correlation / 2)
 
 
 def find_staying(samples: Sequence[Sample], detections: Sequence[SampleDetection]) -> list[SampleDetection]:

@@ -177,7 +177,7 @@ def _belongs(row: Row, track: FoundTrack) -> bool:
             continue
         # A box on captions is found with them or without: then two heights of one row are on top of each other.
         on_top = min(row.high, other.high) - max(row.low, other.low) > SAME_PLACE * smaller
-        is_one = larger <= TUNING.track_height_ratio * smaller and (on_top or _change_together(row, other))
+        is_one = larger <= 1.5 * TUNING.block_height_ratio * smaller and (on_top or _change_together(row, other))
         if larger <= TUNING.block_height_ratio * smaller or is_one:
             return True
     return False
