@@ -633,6 +633,7 @@ def perturbation_report(
         f"Made by `python -m benchmarks.captions --perturb --write` on the part {part}: {len(perturbed)} clips, "
         f"{usual.truths} captions; strict F1 {usual.strict_f1:.4f}, CER with misses and phantoms {usual.cer_all:.4f}, "
         f"{usual.phantoms} phantoms.",
+        "Clips: " + ", ".join(f"`{row.clip.name}`" for row in perturbed) + ".",
         f"Each of the {len(numbers)} numbers is set {SHARE:.0%} lower and higher, an integer by at least 1.",
         "The last columns show the first clip whose captions change, and by how much: strict F1 / CER / phantoms, and "
         "the number of clips. Without `--every-clip` a number is tried on further clips only while none changed.",
