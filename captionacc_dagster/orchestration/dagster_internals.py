@@ -1,13 +1,14 @@
 """Everything of Dagster that has no public name, and the one hook into its queue.
 
-No other module imports from ``dagster._…`` but :mod:`dagster_tables`, which loads SQLAlchemy. What is imported here
-fails at once on a release that lacks it; the hook has a check of its own.
+No other module imports from ``dagster._…``. What is imported here fails at once on a release that lacks it; the hook
+has a check of its own.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from dagster import DagsterRun
 from dagster._config.config_schema import UserConfigSchema
@@ -19,6 +20,10 @@ from dagster._core.storage.local_compute_log_manager import LocalComputeLogManag
 from dagster._core.storage.root import LocalArtifactStorage
 from dagster._serdes import ConfigurableClassData
 
+if TYPE_CHECKING:
+    from dagster._core.storage.runs.schema import RunsTable, RunTagsTable
+    from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
+
 __all__ = [
     "NOT_FINISHED_STATUSES",
     "CapturedLogContext",
@@ -26,11 +31,30 @@ __all__ = [
     "LocalArtifactStorage",
     "LocalComputeLogManager",
     "RunQueueConfig",
+    "RunTagsTable",
+    "RunsTable",
+    "SqlRunStorage",
     "UnresolvedAssetJobDefinition",
     "UnsupportedDagster",
     "UserConfigSchema",
     "sort_queue_by",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Load the storage of runs and its tables when they are first used.
+
+    SQLAlchemy and Dagster's storages take longer to import than the whole code location, which needs neither.
+    """
+    if name == "SqlRunStorage":
+        from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
+
+        return SqlRunStorage
+    if name in ("RunsTable", "RunTagsTable"):
+        from dagster._core.storage.runs import schema
+
+        return getattr(schema, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 class UnsupportedDagster(Exception):

@@ -13,7 +13,7 @@ from typing import Literal
 import sqlalchemy as db
 from dagster import DagsterInstance, DagsterRunStatus
 
-from captionacc_dagster.orchestration.dagster_tables import RunsTable, RunTagsTable, SqlRunStorage
+from captionacc_dagster.orchestration.dagster_internals import RunsTable, RunTagsTable, SqlRunStorage
 from captionacc_dagster.orchestration.flows import Flow
 from captionacc_dagster.orchestration.priority import TenantTier
 from captionacc_dagster.orchestration.queue_order import current_priority, place_of_tags

@@ -269,10 +269,7 @@ def test_a_dagster_that_sorts_otherwise_is_refused_at_the_start(daemon: type) ->
 def test_private_names_of_dagster_are_in_one_place_and_the_tags_are_its_own() -> None:
     package = Path(captionacc_dagster.__file__).parent
     private = re.compile(r"^\s*(?:from|import) dagster\._", re.MULTILINE)
-    assert {path.name for path in package.rglob("*.py") if private.search(path.read_text())} == {
-        "dagster_internals.py",
-        "dagster_tables.py",
-    }
+    assert {path.name for path in package.rglob("*.py") if private.search(path.read_text())} == {"dagster_internals.py"}
     named = {
         tags.DAGSTER_PRIORITY_TAG: dagster_tags.PRIORITY_TAG,
         tags.PARTITION_TAG: dagster_tags.PARTITION_NAME_TAG,
@@ -281,8 +278,10 @@ def test_private_names_of_dagster_are_in_one_place_and_the_tags_are_its_own() ->
         tags.WILL_RETRY_TAG: dagster_tags.WILL_RETRY_TAG,
         tags.AUTO_RETRY_RUN_TAG: dagster_tags.AUTO_RETRY_RUN_ID_TAG,
         tags.RETRY_NUMBER_TAG: dagster_tags.RETRY_NUMBER_TAG,
+        tags.MAX_RETRIES_TAG: dagster_tags.MAX_RETRIES_TAG,
+        tags.SENSOR_TAG: dagster_tags.SENSOR_NAME_TAG,
     }
-    assert len(named) == 7
+    assert len(named) == 9
     assert all(ours == theirs for ours, theirs in named.items())
 
 

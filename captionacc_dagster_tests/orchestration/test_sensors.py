@@ -31,7 +31,7 @@ from captionacc_dagster.catalog.errors import CatalogUnavailable, Conflict
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, ProcessingRequest, Video
 from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.orchestration import sensors
-from captionacc_dagster.orchestration.dagster_tables import RunsTable, SqlRunStorage
+from captionacc_dagster.orchestration.dagster_internals import RunsTable, SqlRunStorage
 from captionacc_dagster.orchestration.priority import priority_run_tags
 from captionacc_dagster.orchestration.reconciliation import clean_up, settle_video
 from captionacc_dagster.orchestration.run_updates import OVERLAP
