@@ -454,6 +454,9 @@ def test_captions_are_compared_with_a_file(desk: Desk) -> None:
     found = desk.call("POST", "/captions:compare", {"format": "srt", "content": "\n\n".join(other) + "\n"}).json()
 
     assert same == {"same": 4, "differences": []}
+    for kind in ("vtt", "ass", "json"):
+        content = desk.call("GET", f"/subtitles.{kind}").text
+        assert desk.call("POST", "/captions:compare", {"format": kind, "content": content}).json() == same
     assert found["same"] == 1
     assert [(one["what"], one["caption_id"], one["start_ms"], one["text"]) for one in found["differences"]] == [
         ("text", 2, 2000, "Where are you?"),
