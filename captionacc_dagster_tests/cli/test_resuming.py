@@ -74,7 +74,8 @@ def test_a_stop_is_one_line_and_the_same_command_goes_on(
 ) -> None:
     stopped = stop_before_subtitles(home, clip, number)
     assert stopped.returncode == 128 + number
-    [line] = [line for line in stopped.stderr.splitlines() if line != "Starting ..."]
+    # A slow machine also shows a line of progress every ten seconds.
+    [line] = [line for line in stopped.stderr.splitlines() if not line.startswith(("Starting ...", f"{clip.name}: "))]
     assert line == f"captionacc: stopped by {number.name}; the same command goes on from here"
     assert "stopped before it was done" in run("status", clip.name).stdout
     result = run("process", clip)
