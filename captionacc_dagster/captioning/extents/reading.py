@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from captionacc_dagster.captioning.extents.ellipsis import may_be_ellipsis, read_ellipsis
 from captionacc_dagster.captioning.extents.glyph_mask import mean_level
 from captionacc_dagster.captioning.extents.lines import Anchor, split_lines
+from captionacc_dagster.captioning.extents.lost_words import with_lost_words
 from captionacc_dagster.captioning.extents.pauses import with_pauses
 from captionacc_dagster.captioning.extents.reading_tuning import TUNING
 from captionacc_dagster.captioning.extents.strokes import Mask, Plane, min_text_px
@@ -150,6 +151,13 @@ def read_caption(
     line_full = line_px * scale
     widths = [((y1 - y0) if vertical else (x1 - x0)) / line_full - 2 * TUNING.margin_along for x0, y0, x1, y1 in boxes]
     chosen = [_chosen(read, width) for read, width in zip(readings, widths, strict=True)]
+    if not vertical:
+        for number, line in enumerate(chosen):
+            if line is not None:
+                x0, y0, x1, y1 = boxes[number]
+                image = _stretched(renderings[0][y0:y1, x0:x1])
+                chosen[number], tries = with_lost_words(engine, image, masks[number], line, line_px)
+                recognitions += tries
     uncovered = [
         uncovered_share(mask, line, line_px) if line is not None else 0.0
         for mask, line in zip(masks, chosen, strict=True)

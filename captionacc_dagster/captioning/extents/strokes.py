@@ -437,7 +437,7 @@ def _small_words(strokes: Mask, areas: Mask, line_px: float, places: Sequence[tu
 
     reach = nearest_odd(TUNING.thickest_stroke * line_px)
     near = cv2.dilate(areas.view(np.uint8), np.ones((reach, reach), np.uint8)) > 0
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(_words(strokes, line_px), connectivity=8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mark_words(strokes, line_px), connectivity=8)
     small = np.zeros_like(strokes)
     for number, (x, y, width, height, _) in enumerate(stats[1:], start=1):
         box = slice(y, y + height), slice(x, x + width)
@@ -454,7 +454,7 @@ def _small_words(strokes: Mask, areas: Mask, line_px: float, places: Sequence[tu
     return small
 
 
-def _words(strokes: Mask, line_px: float) -> NDArray[np.uint8]:
+def mark_words(strokes: Mask, line_px: float) -> NDArray[np.uint8]:
     """Mark strokes and the gaps between the letters of a word."""
     import cv2
 
@@ -467,7 +467,7 @@ def _words_in_line(rest: Mask, styled: Mask, line_px: float, places: Sequence[tu
     import cv2
 
     lines = _line_bodies(styled, line_px)
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(_words(rest, line_px), connectivity=8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(mark_words(rest, line_px), connectivity=8)
     kept = np.zeros_like(rest)
     slack = TUNING.word_gap / 2 * line_px
     for number, (x, y, width, height, _) in enumerate(stats[1:], start=1):

@@ -21,6 +21,8 @@ from captionacc_dagster.captioning.ocr.base import LineBox, OcrEngine, line_box
 from captionacc_dagster.captioning.video.reader import SampledFrame, VideoFacts
 
 _NO_TEXT_CONFIDENCE = 0.9  # of a layout without tracks
+_QUOTED_PLACES = 3  # in a warning, which stays one line
+_QUOTED_LETTERS = 40
 
 
 def read_full_frames(
@@ -154,13 +156,20 @@ def _warnings(
         found = {place.kind for place in left_out}
         called = " or ".join(name for kind, name in _CALLED.items() if kind in found)
         places = "1 place with text was" if len(left_out) == 1 else f"{len(left_out)} places with text were"
-        return (CaptionWarning("text_left_out", f"{places} taken for {called}; see the layout."),)
+        quoted = ", ".join(dict.fromkeys(f'"{_shortened(place.text)}"' for place in left_out if place.text.strip()))
+        example = f" ({quoted})" if quoted and len(left_out) <= _QUOTED_PLACES else ""
+        return (CaptionWarning("text_left_out", f"{places} taken for {called}{example}; see the layout."),)
     if not tracks:
         times = {round(sample.time_s, 2) for sample in evidence.samples}
         count = len(times | {round(frame.timestamp_s, 2) for frame in frames if frame.error is None})
         seen = "1 frame" if count == 1 else f"{count} frames"
         return (CaptionWarning("no_text_seen", f"No text was found in {seen}."),)
     return ()
+
+
+def _shortened(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _QUOTED_LETTERS else f"{text[:_QUOTED_LETTERS].rstrip()} …"
 
 
 def _lines_read(frames: Sequence[FrameOcr]) -> dict[float, list[LineBox]]:

@@ -89,7 +89,7 @@ def test_a_logo_of_a_short_clip_is_left_out_and_named(tmp_path: Path, engine):
     (warning,) = layout.warnings
     assert (warning.code, warning.message) == (
         "text_left_out",
-        "1 place with text was taken for logos or signs; see the layout.",
+        f'1 place with text was taken for logos or signs ("{place.text}"); see the layout.',
     )
 
 
