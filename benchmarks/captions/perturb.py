@@ -8,6 +8,7 @@ that a run that was interrupted continues.
 
 from __future__ import annotations
 
+import ast
 import copy
 import hashlib
 import importlib
@@ -476,11 +477,22 @@ def _code() -> str:
     folder = Path(next(iter(importlib.import_module(_PACKAGE).__path__)))
     digest = hashlib.sha256()
     for path in sorted(folder.rglob("*")):
-        if path.suffix == ".py":
+        if path.name.endswith("tuning.py"):
+            digest.update(_without_texts(path.read_text(encoding="utf-8")).encode())
+        elif path.suffix == ".py":
             digest.update(code_of(path.read_text(encoding="utf-8")).encode())
         elif path.is_file() and "__pycache__" not in path.parts:
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _without_texts(source: str) -> str:
+    """Return the code of a tuning without its texts, which say why a number is what it is and who notices."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            node.value = ""
+    return ast.dump(tree)
 
 
 def perturb_clip(clip: Clip, numbers: Sequence[TunedNumber]) -> PerturbedClip:
@@ -645,8 +657,8 @@ def perturbation_report(
         f"Of these, no clip reads {len(unread)}: "
         + (", ".join(f"`{number.label}`" for number in unread) or "none")
         + ".",
-        'The test that such a number names runs with the number changed, too; the column "test" shows at which change '
-        "it fails.",
+        'With `--tests`, the test that such a number names runs with the number changed, too; the column "test" shows '
+        "at which change it fails.",
         "",
         f"| number | value | unit | why | seen by | test | first clip | −{SHARE:.0%} | +{SHARE:.0%} |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",

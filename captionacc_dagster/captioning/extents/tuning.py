@@ -16,7 +16,7 @@ class ExtentTuning:
         33.0,
         "pixels",
         "ROIs are scaled down to this line height: text of about 24 pixels. More only costs time.",
-        seen_by="test_short_captions_and_gaps_of_single_frames",
+        seen_by="test_the_smallest_part_of_a_letter_is_a_change_where_nothing_else_changes",
     )
     stroke_probability: float = tuned(
         0.4, "probability", "A pixel of the glyph mask is a stroke from here on.", seen_by="dev-en-thin-low-contrast"
@@ -26,7 +26,7 @@ class ExtentTuning:
         "gray levels",
         "A pixel is unchanged while it stays this near its level: above the noise of compression. A stroke that "
         "appears or disappears at once changes by twice as much, the surroundings of a word in a box by four times.",
-        seen_by="test_hard_compression_splits_no_caption",
+        seen_by="test_the_smallest_part_of_a_letter_is_a_change_where_nothing_else_changes",
     )
     min_stroke_area: float = tuned(
         0.012,

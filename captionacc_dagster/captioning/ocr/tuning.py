@@ -16,32 +16,35 @@ class OcrTuning:
         "confidence",
         "a reading is taken as it is from here on: a line is not read again, two equal readings by Tesseract need no "
         "third, and a Latin word among another script's is one",
-        seen_by="test_mixed_lines",
+        seen_by="test_an_unsure_latin_word_does_not_count",
     )
 
     least_letter: float = tuned(
         0.3,
         "line heights",
         "what is smaller is no letter: a dot of an ellipsis, strokes without a word, letters of a smaller text",
-        seen_by="test_mixed_lines",
+        seen_by="test_other_specks_are_no_ellipsis",
     )
 
     # Latin words in a line of another script.
     doubtful: float = tuned(
-        0.8, "confidence", "a word read less surely by its script's engine may be Latin", seen_by="test_mixed_lines"
+        0.8,
+        "confidence",
+        "a word read less surely by its script's engine may be Latin",
+        seen_by="test_what_the_engine_of_the_script_is_unsure_of_is_read_as_latin",
     )
     gain: float = tuned(
         0.1,
         "confidence",
         "how much surer a Latin word must be than what it replaces; three times as much beside Cyrillic and Greek, "
         "whose letters look Latin",
-        seen_by="test_mixed_lines",
+        seen_by="test_letters_that_look_latin_stay_in_their_script",
     )
     cut_reach: float = tuned(
         0.35,
         "line heights",
         "how far from a word's end the gap before the next one is searched",
-        seen_by="test_mixed_lines",
+        seen_by="",
     )
 
     # What Tesseract is given.
@@ -67,11 +70,9 @@ class OcrTuning:
     )
     smooth_px: float = tuned(0.7, "pixels", "blur of the picture cut out along the mask", seen_by="test_tesseract")
     bar_level: float = tuned(
-        0.1, "probability", "from here on a pixel at the border of a line counts as stroke", seen_by="test_tesseract"
+        0.1, "probability", "from here on a pixel at the border of a line counts as stroke", seen_by=""
     )
-    bar_width: float = tuned(
-        0.25, "line heights", "up to here a part at the border is the side of a box", seen_by="test_tesseract"
-    )
+    bar_width: float = tuned(0.25, "line heights", "up to here a part at the border is the side of a box", seen_by="")
 
     @property
     def certain(self) -> float:
