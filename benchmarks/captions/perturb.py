@@ -359,7 +359,7 @@ class _ClipRuns:
         self._steps: dict[Any, Any] = {}
         self._frames = _RecordedFrames(find.map_native_frames, self._stages)
         with self._stages.watched():
-            self._layout = self._laid_out(replay=False)
+            self._layout = self._laid_out(self._steps, replay=False)
             with self._stages.within("extents"):
                 self.captions = self._found(self._layout, self._frames.record)
 
@@ -375,7 +375,9 @@ class _ClipRuns:
         layout = self._layout
         with replaced(number, value):
             if stages & {"samples", "layout"}:
-                layout = self._live_or(lambda replay: self._laid_out(replay=replay), "samples" not in stages)
+                same_samples = "samples" not in stages
+                steps = self._steps if same_samples else {}  # other samples at the same times are no part of the record
+                layout = self._live_or(lambda replay: self._laid_out(steps, replay=replay), same_samples)
                 if layout == self._layout and not stages & {"frames", "extents"}:
                     return self.captions
             return self._live_or(
@@ -392,12 +394,12 @@ class _ClipRuns:
                 pass
         return run(False)
 
-    def _laid_out(self, *, replay: bool) -> Layout:
+    def _laid_out(self, steps: dict[Any, Any], *, replay: bool) -> Layout:
         from captionacc_dagster.captioning.layout.find import find_layout, read_full_frames
 
         with ExitStack() as stack:
             real = None if replay else stack.enter_context(Sampler(self.facts))
-            sampler = _RecordedSampler(self.facts, self._steps, real, self._stages)
+            sampler = _RecordedSampler(self.facts, steps, real, self._stages)
             frames = [ocr for _, ocr in read_full_frames(self.facts, self._engine, sampler=sampler)]
             return find_layout(self.facts, self._engine, frames, sampler=sampler)
 
