@@ -32,7 +32,7 @@ HALF = 0.5  # a boundary is where a caption crosses this visibility
 _RAMP_FRAMES = 4  # a line cannot be fitted to fewer frames: then the change is a cut
 _STEADY_FRAMES = 6  # over which a visibility counts as steady
 _FIT_ERROR_FRAMES = 0.25  # of a fitted fade
-_SPLIT_REACH = 4  # frames on each side of a split that count
+_SPLIT_REACH = 4
 _SPLIT_DISTANCE_COST = 0.15  # of a split, per frame from the cut; a frame on the wrong side costs 1 to 3
 _MOTION_PX = 800  # pixels that are compared to detect motion
 
@@ -78,7 +78,7 @@ def find_boundary(
     change = compare_strokes(first.model, second.model, line_px)
     if not second.around_start:
         return Boundary(cut, cut, False, change.share)
-    around = _FramesAroundCut.of(second.around_start, cut, line_px)
+    around = _FramesAroundCut.of(_own_frames(first, second), cut, line_px)
     if change.is_change and _only_background_changes(first, second, styles, around):
         return Boundary(cut, cut, True, change.share, is_background=True)
     if appeared is not None and _persists(first, second, appeared, change, around):
@@ -107,6 +107,13 @@ def find_boundary(
         return Boundary(cut, cut, True, change.share)
     # A caption fades beside text that stays: only its own strokes show when.
     return _place_transition(first, second, change, around, old & ~kept, new & ~kept)
+
+
+def _own_frames(first: Segment, second: Segment) -> list[NumberedPlane]:
+    """Return the frames around the cut between two neighbors; beyond a brief one, others are shown."""
+    low = first.start if second.start - first.start <= _SPLIT_REACH else 0
+    high = second.end if second.end - second.start <= _SPLIT_REACH else second.start + len(second.around_start)
+    return [item for item in second.around_start if low <= item[0] < high]
 
 
 @dataclass(frozen=True, slots=True)
@@ -454,24 +461,32 @@ def is_fade_of(segment: Segment, stroke_mask: Mask, other: Segment, line_px: flo
 def is_moving(segment: Segment, stroke_mask: Mask, max_residual: float) -> bool:
     """Return whether strokes move through the ROI during their segment, as signs in a scene do.
 
-    The pixels around the strokes in the first picture are searched near their place in the last one.
-
     Args:
-        segment: its pictures are compared.
+        segment: its first picture and its last one are compared.
         stroke_mask: bool ``(height, width)``, the strokes.
         max_residual: the largest share of the pictures' difference that a shift may leave.
     """
+    first, last = segment.pictures[0][1], segment.pictures[-1][1]
+    return _shift_between(first, last, stroke_mask, segment.model.line_px, max_residual) is not None
+
+
+def _shift_between(
+    first: Plane, last: Plane, stroke_mask: Mask, line_px: float, max_residual: float
+) -> tuple[int, int] | None:
+    """Return how far strokes moved from one picture to another, ROI pixels ``(down, right)``; None if they did not.
+
+    The pixels around the strokes in the first picture are searched near their place in the last one.
+    """
     import cv2
 
-    (_, first), (_, last) = segment.pictures[0], segment.pictures[-1]
     height, width = first.shape
-    reach = 2 * max(1, round(TUNING.word_gap * segment.model.line_px * height / stroke_mask.shape[0] / 2))
+    reach = 2 * max(1, round(TUNING.word_gap * line_px * height / stroke_mask.shape[0] / 2))
     near = cv2.dilate(stroke_mask.astype(np.uint8), np.ones((5, 5), np.uint8))
     near = cv2.resize(near, (width, height), interpolation=cv2.INTER_NEAREST)
     near[:reach], near[height - reach :], near[:, :reach], near[:, width - reach :] = 0, 0, 0, 0
     rows, columns = np.nonzero(near)
     if not rows.size:
-        return False
+        return None
     step = max(1, len(rows) // _MOTION_PX)
     rows, columns = rows[::step], columns[::step]
     # Blurred by about the width of a stroke, so that a search in steps of two pixels comes close.
@@ -486,12 +501,16 @@ def is_moving(segment: Segment, stroke_mask: Mask, max_residual: float) -> bool:
 
     unmoved = float(differences([(0, 0)])[0])
     if 2 * unmoved < TUNING.steady_levels:
-        return False
+        return None
     steps = range(1 - reach, reach, 2)
     coarse = list(itertools.product(steps, steps))
     down, right = coarse[int(np.argmin(differences(coarse)))]
-    fine = itertools.product((down - 1, down, down + 1), (right - 1, right, right + 1))
-    return float(differences(list(fine)).min()) <= max_residual * unmoved
+    fine = list(itertools.product((down - 1, down, down + 1), (right - 1, right, right + 1)))
+    left = differences(fine)
+    if left.min() > max_residual * unmoved:
+        return None
+    down, right = fine[int(np.argmin(left))]
+    return round(down * stroke_mask.shape[0] / height), round(right * stroke_mask.shape[1] / width)
 
 
 def drop_moving_lines(
@@ -503,6 +522,35 @@ def drop_moving_lines(
         line = np.zeros_like(stroke_mask)
         line[y0:y1, x0:x1] = stroke_mask[y0:y1, x0:x1]
         if is_moving(segment, line, max_residual):
+            kept[y0:y1, x0:x1] = False
+    return kept
+
+
+def drop_signs(
+    segment: Segment, neighbor: Segment, stroke_mask: Mask, lines: Sequence[tuple[int, int, int, int]]
+) -> Mask:
+    """Return the strokes of a brief segment without the lines that its neighbor shows at another place, as signs.
+
+    A sign hardly moves within a few frames. A letter of another word may look as if a brief word had moved, but has
+    other letters beside it.
+    """
+    import cv2
+
+    line_px, kept = segment.model.line_px, stroke_mask.copy()
+    is_before = neighbor.start < segment.start
+    pair = (neighbor.pictures[-1], segment.pictures[-1]) if is_before else (segment.pictures[0], neighbor.pictures[0])
+    reach = round(TUNING.word_gap * line_px)
+    for x0, y0, x1, y1 in lines:
+        line = np.zeros_like(stroke_mask)
+        line[y0:y1, x0:x1] = stroke_mask[y0:y1, x0:x1]
+        shift = _shift_between(pair[0][1], pair[1][1], line, line_px, TUNING.motion_residual / 2)
+        if shift is None:
+            continue
+        shift = (-shift[0], -shift[1]) if is_before else shift
+        moved = np.roll(cv2.dilate(line.astype(np.uint8), np.ones((5, 5), np.uint8)), shift, axis=(0, 1)) > 0
+        box = slice(max(0, y0 - reach), y1 + reach), slice(max(0, x0 - reach), x1 + reach)
+        beside = neighbor.model.stroke_mask[box] & ~moved[box]
+        if beside.sum() < line.sum():
             kept[y0:y1, x0:x1] = False
     return kept
 

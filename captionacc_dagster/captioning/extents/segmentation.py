@@ -35,6 +35,7 @@ _ROI_SAMPLES = 10
 _PICTURE_SAMPLES = 8
 _MODEL_FRAMES = 9
 _STYLE_SAMPLES = 15
+_BRIEFEST = 2  # frames that a text lasts
 _EDGE_FRAMES = 6  # dropped at each end of a long segment's samples, where it may be fading
 
 
@@ -204,6 +205,12 @@ class FrameHistory:
         return segment
 
 
+def _is_peak(changes: dict[int, float], index: int) -> bool:
+    """Return whether more changes at a frame than at those beside it; of equal ones the last counts."""
+    here = changes.get(index, 0.0)
+    return here >= changes.get(index - 1, 0.0) and here > changes.get(index + 1, 0.0)
+
+
 class TrackSegmenter:
     """Cuts the pictures of one track into segments, one native frame at a time, with bounded memory.
 
@@ -218,7 +225,9 @@ class TrackSegmenter:
         self.line_px = self._history.line_px
         self._meter = StrokeMeter(self.line_px, self._windows.hold)
         self._changes: dict[int, float] = {}  # by frame, as the meter measures them
+        self._brief_changes: dict[int, float] = {}
         self._next = 0  # the first frame that is not yet examined
+        self._peak = 0  # the last frame at which brief text may have changed
         self._compared = 0  # the last frame at which two stretches were compared
         self._measured: list[StrokeStyle] = []
 
@@ -240,7 +249,8 @@ class TrackSegmenter:
         """Take the next frame's picture at full size; return the segments that ended."""
         change = self._meter.update(self._history.append(picture))
         if change is not None:
-            self._changes[self._history.count - self._windows.hold] = change
+            measured = self._history.count - self._windows.hold
+            self._changes[measured], self._brief_changes[measured] = change, self._meter.brief_change
         return self._examine(self._history.count - self._windows.far - self._windows.hold)
 
     def finish(self) -> list[Segment]:
@@ -267,17 +277,20 @@ class TrackSegmenter:
         """Return where to cut at a frame: the strokes before and after it differ, or are absent for a moment."""
         changes = self._changes
         changes.pop(index - 2, None)
-        here = changes.get(index, 0.0)
-        is_peak = here >= changes.get(index - 1, 0.0) and here > changes.get(index + 1, 0.0)
+        self._brief_changes.pop(index - 2, None)
         if index - self._history.start < 2:
             return None
         self._history.forget_models()
-        if is_peak and (here >= self._candidate_share or self._is_quiet_candidate(index)):
+        here = changes.get(index, 0.0)
+        if _is_peak(changes, index) and (here >= self._candidate_share or self._is_quiet_candidate(index)):
             self._compared = index
-            if self._changes_at_once(index):
+            if self._changes_at_once(index) or self._is_brief_text_replaced(index):
                 return index
             left = self._history.model(index - self._windows.far, index - 1)
             return self._absence_near(left, index) if left is not None else None
+        if self._is_brief_text_replaced(index):
+            self._compared = index
+            return index
         if index - self._compared >= self._windows.fade_search and not self._is_sharp_soon(index):
             self._compared = index
             if self._changes_slowly(index):
@@ -321,6 +334,29 @@ class TrackSegmenter:
             if is_isolated_change(left, right, around, self.line_px):
                 return True
         return False
+
+    def _is_brief_text_replaced(self, index: int) -> bool:
+        """Return whether most strokes are others from a frame on, compared only up to the changes before and after it.
+
+        Of words that follow each other at once, each is seen between two changes alone. Those of the frames beside a
+        change, which blend both sides, count as well: a brief text has no others. What drifts by a pixel changes less.
+        """
+        changes, windows = self._brief_changes, self._windows
+        here = changes.get(index, 0.0)
+        if here < 3 * TUNING.candidate_share or not _is_peak(changes, index):  # less is noise, or drifts
+            return False
+        start, self._peak = max(self._peak, index - windows.near), index
+        after = range(index + _BRIEFEST, min(self._calm_end(index), index + windows.near))
+        end = next((i for i in after if changes.get(i, 0.0) >= 0.5 * here), after.stop)
+        around = [roi for _, roi in self._history.frames(index - 2, index + 2)]
+        left = self._history.model(start, index - 1) or self._history.model(start, index)
+        right = self._history.model(index + 1, end) or self._history.model(index, end)
+        if left is None or right is None:
+            return False
+        change = find_change(left, right, self.line_px, around, TUNING.nearly_all)
+        if change is None or change.total < TUNING.different_share:
+            return False
+        return synchrony(around, left, right, change, self.line_px, at_once=True) >= TUNING.nearly_all
 
     def _changes_slowly(self, index: int) -> bool:
         """Return whether characters, and much of all strokes, changed together around a frame, in a fade."""

@@ -24,11 +24,16 @@ class StrokeMeter:
     Each pixel has an age: the number of frames it has stayed at its level. A stroke appears at a frame when its age
     begins there and reaches ``hold`` frames. A stroke disappears when it had reached that age before. One that keeps
     its level appears or disappears with its contrast, when what surrounds it changes.
+
+    Attributes:
+        styles: of the text, empty while they are unknown.
+        brief_change: as the change that was returned last, of strokes that last two frames or more.
     """
 
     def __init__(self, line_px: float, hold: int) -> None:
         self.hold = hold
         self.styles: tuple[StrokeStyle, ...] = ()
+        self.brief_change = 0.0
         self._cell = max(4, round(line_px / 2))  # about a narrow character
         self._window = nearest_odd(line_px * 0.37)  # wider than a stroke
         self._previous: Plane | None = None
@@ -41,6 +46,7 @@ class StrokeMeter:
         self._age: Plane | None = None
         self._one: Plane | None = None
         self._gone: list[NDArray[np.float32] | None] = []  # shares that disappeared; None: nothing
+        self._brief: list[NDArray[np.float32] | None] = []  # of text that lasts two frames or more; None: nothing
 
     def update(self, roi: Plane) -> float | None:
         """Take the next frame; return the change at the frame ``hold - 1`` before it, None for the first frames.
@@ -54,6 +60,7 @@ class StrokeMeter:
             self._age = np.zeros_like(roi)
             self._one = np.ones_like(roi)
             self._gone.append(None)
+            self._brief.append(None)
             self._sharp.append(None)
             self._emerged.append(None)
             self._previous = roi
@@ -66,6 +73,7 @@ class StrokeMeter:
         emerged: Plane | None = None
         if sharp is None:
             self._gone.append(None)
+            self._brief.append(None)
         else:
             before = self._contrasting(self._previous) if self._strokes is None else self._strokes
             strokes = self._contrasting(roi)
@@ -77,27 +85,38 @@ class StrokeMeter:
             emerged = cv2.bitwise_and(emerged, settled)
             gone = cv2.bitwise_and(cv2.bitwise_and(settled, before), cv2.bitwise_or(switched, merged))
             self._gone.append(self._shares(gone))
+            going = cv2.bitwise_and(before, switched)
+            self._brief.append(self._shares(cv2.bitwise_and(going, _above(self._age, 0))))
         self._previous, self._strokes = roi, strokes
         self._emerged.append(emerged)
         self._sharp.append(sharp)
         cv2.add(self._age, self._one, dst=self._age)
         cv2.subtract(self._age, moved, dst=self._age)  # the age of what moved is 0
         cv2.copyTo(roi, moved, self._level)
+        if len(self._sharp) > 1 and (coming := self._sharp[-2]) is not None:
+            self._strokes = self._contrasting(roi) if self._strokes is None else self._strokes
+            came = cv2.bitwise_and(cv2.compare(self._age, 1, cv2.CMP_EQ), self._strokes)
+            brief = self._brief[-2]
+            shares = self._shares(cv2.bitwise_and(came, coming))
+            self._brief[-2] = shares if brief is None else brief + shares
         if len(self._gone) < self.hold:
             return None
-        shares, appearing, emerged = self._gone.pop(0), self._sharp.pop(0), self._emerged.pop(0)
+        shares, brief = self._gone.pop(0), self._brief.pop(0)
+        appearing, emerged = self._sharp.pop(0), self._emerged.pop(0)
         if appearing is not None:
             self._strokes = self._contrasting(roi) if self._strokes is None else self._strokes
             appeared = cv2.bitwise_and(cv2.compare(self._age, self.hold - 1, cv2.CMP_EQ), appearing)
             appeared = appeared if emerged is None else cv2.bitwise_or(appeared, emerged)
             came = self._shares(cv2.bitwise_and(appeared, self._strokes))
             shares = came if shares is None else shares + came
+        self.brief_change = 0.0 if brief is None else float(brief.max())
         return 0.0 if shares is None else float(shares.max())
 
     def flush(self) -> list[float]:
         """Return the change at the last frames, for which it is unknown what appears."""
         rest = [0.0 if gone is None else float(gone.max()) for gone in self._gone]
         self._gone.clear()
+        self._brief.clear()
         self._sharp.clear()
         self._emerged.clear()
         return rest

@@ -13,12 +13,14 @@ import numpy as np
 from captionacc_dagster.captioning.extents.boundaries import (
     drop_background,
     drop_moving_lines,
+    drop_signs,
     find_boundary,
     first_visible_frame,
     is_fade_of,
     join_segments,
 )
 from captionacc_dagster.captioning.extents.context import has_context, mark_dimmed, part_context
+from captionacc_dagster.captioning.extents.entrances import Motion
 from captionacc_dagster.captioning.extents.lines import Anchor, split_lines
 from captionacc_dagster.captioning.extents.merging import (
     FoundCaption,
@@ -109,6 +111,7 @@ class TrackCaptions:
     _background: StrokeModel | None = None  # the last segment without a caption
     _bounded_shares: list[float] = field(default_factory=list)  # of detected lines: of strokes that touch no area
     _shown: Segment | None = None  # all frames of the last caption that was found
+    _rest_end: int = 0  # where the last caption ends or begins to move away
 
     def __post_init__(self) -> None:
         self._segmenter = TrackSegmenter(self.line_px, self.tick_rate)
@@ -234,6 +237,8 @@ class TrackCaptions:
         line_px = self._segmenter.line_px
         segment = segment.within(self._start, end, line_px)
         previous, self._previous = self._previous, segment
+        if self.found and end <= self.found[-1].end:
+            return  # the last caption, which moves away
         strokes = self._own(segment, drop_background(segment.model, self._background))
         frames = end - self._start
         neighbors = [neighbor for neighbor in (previous, following) if neighbor is not None]
@@ -250,11 +255,14 @@ class TrackCaptions:
             if frames >= self._frames(TUNING.brief_s):
                 self._background = segment.model
             return
-        last = self.found[-1] if self.found else None
-        start = first_visible_frame(segment, strokes, self._start, last.end if last else 0)
+        start = first_visible_frame(segment, strokes, self._start, self._rest_end)
+        motion = self._motion(segment, strokes, start, following)
+        start, last = self._entrance(motion, start)
+        appears = bool(motion.before) and (last is None or last.end <= self._rest_end)
+        self._rest_end = end
         found = FoundCaption(
             start=start,
-            end=end,
+            end=motion.end(end),
             reading=reading,
             bbox=self._bbox(strokes),
             extent_confidence=min(self._start_share, end_share),
@@ -265,7 +273,7 @@ class TrackCaptions:
         fade_frames = self._frames(TUNING.fade_s)
         follows = last is not None and last.end == found.start
         shown, self._shown = self._shown if follows else None, segment
-        if last and follows and is_same_caption(last, found, fade_frames):
+        if last and follows and not appears and is_same_caption(last, found, fade_frames):
             self.found[-1] = join_readings(last, found, fade_frames)
             if shown is not None:
                 self._shown = join_segments(shown, segment, line_px, is_background=True)
@@ -277,6 +285,28 @@ class TrackCaptions:
             self._settle_last()
             self.found.append(found)
             self._forget_old_pictures()
+
+    def _motion(self, segment: Segment, strokes: Mask, start: int, following: Segment | None) -> Motion:
+        """Return how a caption moves before it rests, from ``start`` to the end of its segment, and after that."""
+        before = [item for item in reversed(segment.around_start) if item[0] < start]
+        after = [item for item in following.around_start if item[0] >= segment.end] if following is not None else []
+        region, (height, width) = self.region, strokes.shape
+        left, top = -region.left / region.width * width, -region.top / region.height * height
+        picture = left, top, left + width / region.width, top + height / region.height
+        return Motion.of(segment.model, strokes, before, after, picture, self._frames(TUNING.hold_s))
+
+    def _entrance(self, motion: Motion, start: int) -> tuple[int, FoundCaption | None]:
+        """Return where a caption that rests from ``start`` on appears, and the caption before it.
+
+        What was read while it moved is dropped; the caption before it ends at the latest where this one appears.
+        """
+        while self.found and motion.enters_through(self.found[-1].start, self._rest_end):
+            self.found.pop()
+            self._shown, self._rest_end = None, self.found[-1].end if self.found else 0
+        start = max(motion.start(start), min(start, self._rest_end))
+        if self.found and self.found[-1].end > start:
+            self.found[-1] = replace(self.found[-1], end=start)
+        return start, self.found[-1] if self.found else None
 
     def _forget_old_pictures(self) -> None:
         """Settle the older half of the captions whose lines wait for others if there are many: each keeps pictures."""
@@ -334,12 +364,7 @@ class TrackCaptions:
         strokes = drop_moving_lines(segment, strokes, lines, TUNING.motion_residual)
         if segment.end - segment.start < self._frames(TUNING.brief_s):
             for neighbor in neighbors:
-                if neighbor.start < segment.start:
-                    pictures = [neighbor.pictures[-1], segment.pictures[-1]]
-                else:
-                    pictures = [segment.pictures[0], neighbor.pictures[0]]
-                longer = replace(segment, pictures=pictures)
-                strokes = drop_moving_lines(longer, strokes, lines, TUNING.motion_residual / 2)
+                strokes = drop_signs(segment, neighbor, strokes, lines)
         if strokes.sum() < min_stroke_px(line_px):
             return NOTHING, strokes
         return self._recognize([picture for _, picture in segment.pictures], strokes), strokes

@@ -19,8 +19,8 @@ from captionacc_dagster.captioning.layout.model import Layout
 from captionacc_dagster.captioning.ocr.base import OcrEngine, OcrError, Recognition
 from captionacc_dagster.captioning.ocr.engines import create_engine
 from captionacc_dagster.captioning.video.reader import probe
-from captionacc_dagster_tests.captioning.captioned_clips import HEIGHT, RATE, SIZE, WIDTH, Event, captioned
-from captionacc_dagster_tests.captioning.drawn_clips import moving, texture, write_text
+from captionacc_dagster_tests.captioning.captioned_clips import HEIGHT, MIDDLE, RATE, SIZE, WIDTH, Event, captioned
+from captionacc_dagster_tests.captioning.drawn_clips import Picture, moving, texture, write_text
 
 pytestmark = pytest.mark.integration
 
@@ -74,6 +74,31 @@ def test_words_of_a_few_frames_are_captions_of_their_own(tmp_path: Path, engine:
         Event(46, 50, "INDEED"),
     ]
     layout = captioned(tmp_path / "clip.mp4", events, 62)
+    assert_found(tmp_path / "clip.mp4", layout, engine, events)
+
+
+def test_words_of_two_frames_are_captions_of_their_own(tmp_path: Path, engine: OcrEngine):
+    lengths = [("TODAY", 2), ("WILL", 3), ("THEY", 2), ("SHOW", 2), ("YOU", 3), ("HOW", 2), ("THIS", 5), ("GOES", 2)]
+    events, start = [], 12
+    for text, length in lengths:
+        events.append(Event(start, start + length, text))
+        start += length
+    layout = captioned(tmp_path / "clip.mp4", events, start + 12)
+    assert_found(tmp_path / "clip.mp4", layout, engine, events)
+
+
+def test_a_caption_that_slides_in_starts_when_it_is_seen(tmp_path: Path, engine: OcrEngine):
+    """What slides is no caption of its own, and another one before it is cut in, at its frame."""
+    at_rest = [Event(10, 40, "Nobody saw it"), Event(46, 80, "Now it slides in"), Event(88, 120, "Say it again")]
+
+    def slide(picture: Picture, frame: int) -> None:
+        if 40 <= frame < 46:
+            write_text(picture, "Now it slides in", (0.5, MIDDLE - 0.008 * (46 - frame)), SIZE)
+        if 120 <= frame < 125:
+            write_text(picture, "Say it again", (0.5, MIDDLE + 0.01 * (frame - 119)), SIZE)
+
+    layout = captioned(tmp_path / "clip.mp4", at_rest, 136, paint=slide)
+    events = [at_rest[0], Event(40, 80, "Now it slides in"), Event(88, 125, "Say it again")]
     assert_found(tmp_path / "clip.mp4", layout, engine, events)
 
 
