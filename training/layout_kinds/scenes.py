@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 
 from benchmarks.captions.corpus import Deck
 from captionacc_dagster.captioning.captions import Kind
@@ -19,6 +20,7 @@ from captionacc_dagster.captioning.layout.samples import THUMBNAIL_SIDE, Sample,
 from captionacc_dagster.captioning.video.reader import VideoFacts
 from training.glyph_mask.backdrops import backdrop
 
+BUSY_SEED = 100_000
 _SIDE = 640  # pixels: longer side of the drawn pictures
 _PAIR_S = 0.24  # seconds between the two pictures of a sample
 _FOLDERS = ("/usr/share/fonts",)
@@ -46,6 +48,7 @@ class Item:
     fill: str = "white"
     stroke: int = 2
     box: str | None = None
+    box_alpha: float = 1.0
     alpha: float = 1.0
     motion: tuple[float, float] = (0.0, 0.0)
 
@@ -71,7 +74,7 @@ class Item:
             left, up, right, down = draw.textbbox(at, line, self.font, self.anchor[0] + "m", stroke_width=self.stroke)
             if self.box is not None:
                 pad = 0.25 * self.font.size
-                draw.rectangle((left - pad, up - pad, right + pad, down + pad), fill=self.box)
+                self._draw_box(layer, (int(left - pad), int(up - pad), int(right + pad), int(down + pad)))
             draw.text(
                 at, line, self.fill, self.font, self.anchor[0] + "m", stroke_width=self.stroke, stroke_fill="black"
             )
@@ -80,6 +83,14 @@ class Item:
         if layer is not picture:
             picture.paste(Image.blend(picture, layer, self.alpha))
         return boxes
+
+    def _draw_box(self, picture: Image.Image, area: tuple[int, int, int, int]) -> None:
+        shade = ImageColor.getcolor(self.box or "black", "L")
+        if self.box_alpha >= 1:
+            ImageDraw.Draw(picture).rectangle(area, fill=shade)
+        else:
+            behind = picture.crop(area)
+            picture.paste(Image.blend(behind, Image.new("L", behind.size, shade), self.box_alpha), area[:2])
 
 
 @dataclass(slots=True)
@@ -136,15 +147,16 @@ def _font(rng: random.Random, group: str, size: float) -> ImageFont.FreeTypeFont
 
 
 def draw_scene(seed: int) -> Scene:
-    """Return a drawn video; the same seed gives the same one."""
-    return _Maker(random.Random(seed)).make()
+    """Return a drawn video; the same seed gives the same one. From `BUSY_SEED` on, most have text behind the text."""
+    return _Maker(random.Random(seed), is_busy=seed >= BUSY_SEED).make()
 
 
 class _Maker:
     """Makes one scene."""
 
-    def __init__(self, rng: random.Random) -> None:
+    def __init__(self, rng: random.Random, *, is_busy: bool) -> None:
         self.rng = rng
+        self.is_busy = is_busy
         aspect = rng.choices((16 / 9, 9 / 16, 1.0, 4 / 3, 21 / 9), (50, 28, 8, 8, 6))[0]
         self.width = _SIDE if aspect >= 1 else round(_SIDE * aspect)
         self.height = round(_SIDE / aspect) if aspect >= 1 else _SIDE
@@ -159,9 +171,9 @@ class _Maker:
     def make(self) -> Scene:
         rng = self.rng
         background = self._background()
-        behind: list[Callable[[], None]] = [self._editor, self._slides, self._signs, self._credits]
-        weights = (14, 16, 12, 4)
-        if rng.random() < 0.45:
+        behind: list[Callable[[], None]] = [self._editor, self._slides, self._signs, self._credits, self._screen]
+        weights = (15, 20, 1, 1, 70) if self.is_busy else (12, 18, 12, 4, 24)
+        if rng.random() < (0.95 if self.is_busy else 0.55):
             rng.choices(behind, weights)[0]()
         front = [
             self._logo,
@@ -174,13 +186,14 @@ class _Maker:
             self._score,
             self._end_card,
         ]
-        chosen = rng.choices(front, (16, 12, 8, 10, 34, 10, 4, 6, 6), k=rng.choice((0, 1, 1, 2, 2, 3)))
+        count = rng.choice((0, 0, 0, 1) if self.is_busy else (0, 1, 1, 2, 2, 3))
+        chosen = rng.choices(front, (16, 12, 8, 10, 34, 10, 4, 6, 6), k=count)
         over = {self._lower_thirds, self._title, self._end_card}
         for paint in chosen:
             if paint not in over:
                 paint()
         if rng.random() < 0.85:
-            self._captions()
+            rng.choices((self._captions, self._lyrics), (88, 12))[0]()
         for paint in chosen:
             if paint in over:
                 paint()
@@ -245,6 +258,7 @@ class _Maker:
             "fill": "#ffff66" if look == "yellow" else rng.choice(("white", "white", "#e8e8e8")),
             "stroke": 0 if look in ("box", "plain") else max(1, round(size * rng.uniform(0.04, 0.1))),
             "box": rng.choice(("black", "#202020", "#303848")) if look == "box" else None,
+            "box_alpha": rng.choice((1.0, 1.0, 0.75, 0.6)),
             "align": "center",
         }
         mode = rng.choices(("sentences", "words", "phrases"), (70, 12, 18))[0]
@@ -305,6 +319,34 @@ class _Maker:
             else:
                 lines[-1] = longer
         return "\n".join(lines[:most])
+
+    def _lyrics(self) -> None:
+        """The line that is sung, lit, between the lines before and after it, dimmed; all move up by one at a time."""
+        rng = self.rng
+        size = self.side * float(np.exp(rng.uniform(np.log(0.04), np.log(0.12))))
+        font = _font(rng, self.group, size)
+        dimmed = font.font_variant(size=max(8, round(size * rng.choice((1.0, 1.0, 0.9, 0.8, 1.1)))))
+        above, below = rng.choice(((1, 1), (1, 1), (0, 1), (1, 0), (2, 2), (1, 2), (0, 2)))
+        pitch = rng.uniform(1.25, 2.2) * size / self.height
+        y = rng.uniform(0.1 + above * pitch, max(0.11 + above * pitch, 0.95 - below * pitch))
+        side = rng.choices(("m", "l"), (75, 25))[0]
+        x = 0.5 if side == "m" else rng.uniform(0.04, 0.12)
+        level = rng.randint(60, 170)
+        colors = ("white", f"#{level:02x}{level:02x}{level:02x}")
+        stroke = rng.choice((0, 0, max(1, round(0.06 * size))))
+        song = [self._wrapped("sentences", font, 1) for _ in range(12)]
+        now = rng.choice((0.0, 0.0, rng.uniform(0, 0.2 * self.duration)))
+        for number in itertools.count():
+            if now >= self.duration - 0.2:
+                break
+            end = min(self.duration + 1, now + rng.uniform(1.2, 5.0))
+            for off in range(-above, below + 1):
+                if number + off >= 0:
+                    line = song[(number + off) % len(song)]
+                    face, color = (font, colors[0]) if off == 0 else (dimmed, colors[1])
+                    at = (x, y + off * pitch)
+                    self.items.append(Item("caption", line, now, end, face, at, side + "m", fill=color, stroke=stroke))
+            now = end
 
     # Everything else
 
@@ -569,6 +611,101 @@ class _Maker:
             if now > self.duration:
                 break
 
+    def _screen(self) -> None:
+        """A screen full of text that is scrolled: code, a page, or a chat."""
+        rng = self.rng
+        size = self.side * rng.uniform(0.028, 0.055)
+        light = rng.random() < 0.5
+        paint = rng.choice((self._code_plane, self._page_plane, self._chat_plane))
+        whole = rng.random() < 0.7
+        top = 0.0 if whole else rng.uniform(0.1, 0.5)
+        bottom = 1.0 if whole else rng.uniform(min(0.95, top + 0.4), 1.0)
+        font = _font(rng, "mono" if paint == self._code_plane else self.group, size)
+        plane = _Plane("interface", "", 0.0, self.duration + 1, font, (top, bottom))
+        plane.box = rng.choice(("white", "#f4f4ee", "#e4ddd4") if light else ("#1e1e28", "#101418", "#202838"))
+        ink = ("#202020", "#404858", "#205080") if light else ("#e0e0e0", "#80c0ff", "#c080ff", "#80d080")
+        pitch = paint(plane, font, size, ink, light)
+        mode = rng.choice(("smooth", "steps", "jerks", "pages", "still"))
+        every = rng.uniform(0.3, 3.0)
+        jump = pitch * (rng.uniform(5, 15) if mode == "pages" else rng.randint(1, 4))
+        speed = pitch * rng.uniform(0.3, 3.0)
+
+        def scrolled(time_s: float) -> float:
+            whole_steps, part = divmod(time_s, every)
+            if mode == "smooth":
+                return speed * time_s
+            if mode == "still":
+                return 0.0
+            return jump * (whole_steps + (min(1.0, part / 0.3) - 1 if mode == "jerks" else 0))
+
+        plane.scrolled = scrolled
+        self.items.append(plane)
+
+    def _code_plane(
+        self, plane: _Plane, font: ImageFont.FreeTypeFont, size: float, ink: Sequence[str], light: bool
+    ) -> float:
+        rng, pitch = self.rng, size * _pitch(self.rng)
+        numbers = rng.random() < 0.6
+        left = 0.02 * self.width + (3 * size if numbers else 0)
+        for number in range(120):
+            if numbers:
+                gray = "#a0a0a0" if light else "#606878"
+                plane.lines.append((left - 3 * size, number * pitch, str(number + 1), font, gray))
+            if rng.random() > 0.12:
+                words = self.latin.sentence().lower().split()
+                line = rng.choice(
+                    ("{0}_{1} = {2}()", "def {0}({1}):", "return {0} + {1}", "# {0} {1} {2}", "{0}.{1}('{2}')")
+                )
+                text = " " * rng.choice((0, 0, 4, 8)) + line.format(*(words * 3)[:3])
+                plane.lines.append((left, number * pitch, text, font, rng.choice(ink)))
+        return pitch
+
+    def _page_plane(
+        self, plane: _Plane, font: ImageFont.FreeTypeFont, size: float, ink: Sequence[str], light: bool
+    ) -> float:
+        del light
+        rng, pitch = self.rng, size * _pitch(self.rng)
+        head = font.font_variant(size=round(1.6 * size))
+        left, y = 0.07 * self.width, 0.0
+        for _ in range(30):
+            if rng.random() < 0.3:
+                plane.lines.append((left, y, self._name(3), head, ink[0]))
+                y += 1.7 * pitch
+            for _ in range(rng.randint(1, 6)):
+                text = ""
+                while font.getlength(text) < rng.choice((0.5, 0.75, 0.75)) * self.width:
+                    text += self._words(4) + ("" if self.group == "cjk" else " ")
+                plane.lines.append((left, y, text, font, ink[0]))
+                y += pitch
+            y += pitch
+        return pitch
+
+    def _chat_plane(
+        self, plane: _Plane, font: ImageFont.FreeTypeFont, size: float, ink: Sequence[str], light: bool
+    ) -> float:
+        rng, pitch = self.rng, size * 1.3
+        shades = ("white", "#d8f4c4") if light else ("#303848", "#28508c")
+        y = 0.0
+        for _ in range(50):
+            lines = [self._words(6) for _ in range(rng.choice((1, 1, 2, 3)))]
+            across = max(font.getlength(line) for line in lines)
+            mine = rng.random() < 0.5
+            x = self.width - across - size if mine else size
+            plane.boxes.append(
+                (
+                    x - 0.5 * size,
+                    y - 0.3 * size,
+                    x + across + 0.5 * size,
+                    y + pitch * len(lines) + 0.2 * size,
+                    shades[mine],
+                )
+            )
+            for line in lines:
+                plane.lines.append((x, y, line, font, ink[0]))
+                y += pitch
+            y += 0.9 * size
+        return 2 * pitch
+
     def _slides(self) -> None:
         """Slides: a heading and points, or a few centered lines, that change as a whole."""
         rng = self.rng
@@ -598,6 +735,43 @@ class _Maker:
         color = self.rng.choice(("white", "#f0f0e8")) if light else self.rng.choice(("#1e1e28", "#101418"))
         font = ImageFont.truetype(str(_font_files()["latin"][0]), 8)
         self.items.append(_Panel("interface", "", 0.0, self.duration + 1, font, (top, bottom), box=color))
+
+
+def _pitch(rng: random.Random) -> float:
+    """Return a distance from line to line, in font sizes."""
+    return rng.uniform(1.25, 1.7)
+
+
+@dataclass(slots=True)
+class _Plane(Item):
+    """A plain area with a text that is scrolled in it.
+
+    Lines are ``(x, y, text, font, color)``, boxes behind them ``(left, top, right, bottom, color)``, in pixels from the
+    start of the text; ``scrolled`` says how many pixels of it have left the area at the top at a time.
+    """
+
+    lines: list[tuple[float, float, str, ImageFont.FreeTypeFont, str]] = field(default_factory=list)
+    boxes: list[tuple[float, float, float, float, str]] = field(default_factory=list)
+    scrolled: Callable[[float], float] = field(default=lambda time_s: 0.0 * time_s)
+
+    def draw(self, picture: Image.Image, time_s: float) -> list[BBox]:
+        width, height = picture.size
+        top, bottom = round(self.place[0] * height), round(self.place[1] * height)
+        area = Image.new("L", (width, bottom - top), ImageColor.getcolor(self.box or "black", "L"))
+        draw, gone, found = ImageDraw.Draw(area), self.scrolled(time_s), []
+        for left, up, right, down, color in self.boxes:
+            if down - gone > 0 and up - gone < area.height:
+                draw.rounded_rectangle((left, up - gone, right, down - gone), 6, fill=color)
+        for x, y, text, font, color in self.lines:
+            if y - gone < -2 * font.size or y - gone > area.height:
+                continue
+            draw.text((x, y - gone), text, color, font)
+            left, up, right, down = draw.textbbox((x, y - gone), text, font)
+            up, down = max(0, up), min(area.height, down)
+            if right > left and down > up:
+                found.append(BBox(left / width, (top + up) / height, min(1.0, right / width), (top + down) / height))
+        picture.paste(area, (0, top))
+        return found
 
 
 class _Panel(Item):

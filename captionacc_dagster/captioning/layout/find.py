@@ -16,6 +16,7 @@ from captionacc_dagster.captioning.layout.model import Detection, FrameOcr, Layo
 from captionacc_dagster.captioning.layout.regions import track_of
 from captionacc_dagster.captioning.layout.sampler import Sampler
 from captionacc_dagster.captioning.layout.search import LayoutSearch
+from captionacc_dagster.captioning.layout.tracks import FoundTrack
 from captionacc_dagster.captioning.layout.tuning import TUNING
 from captionacc_dagster.captioning.ocr.base import LineBox, OcrEngine, line_box
 from captionacc_dagster.captioning.video.reader import SampledFrame, VideoFacts
@@ -101,7 +102,7 @@ def find_layout(
         Detection(-1, number, detection.time_s, "", detection.score, detection.bbox)
         for number, detection in enumerate(evidence.detections)
     )
-    warnings = _warnings(tracks, left_out, evidence, frames)
+    warnings = (*_doubts(found), *_warnings(tracks, left_out, evidence, frames))
     return replace(_layout(facts, tracks, frames, detections), left_out=left_out, warnings=(*facts.warnings, *warnings))
 
 
@@ -170,6 +171,14 @@ def _warnings(
 def _shortened(text: str) -> str:
     text = " ".join(text.split())
     return text if len(text) <= _QUOTED_LETTERS else f"{text[:_QUOTED_LETTERS].rstrip()} …"
+
+
+def _doubts(found: Sequence[FoundTrack]) -> tuple[CaptionWarning, ...]:
+    """Return that captions may be none, where that is more likely than not."""
+    if not any(track.is_doubtful for track in found):
+        return ()
+    message = "What was followed as captions may be text of a screen or a slide; check the layout."
+    return (CaptionWarning("low_confidence", message),)
 
 
 def _lines_read(frames: Sequence[FrameOcr]) -> dict[float, list[LineBox]]:

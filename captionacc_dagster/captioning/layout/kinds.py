@@ -16,11 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.captions import Kind
-from captionacc_dagster.captioning.geometry import BBox
-from captionacc_dagster.captioning.layout.rows import Row, anchor_of, box_of
+from captionacc_dagster.captioning.layout.contrasts import RowContrasts, adjoin
+from captionacc_dagster.captioning.layout.rows import Look, Row, anchor_of, change_together
 from captionacc_dagster.captioning.layout.samples import Sample
 from captionacc_dagster.captioning.layout.tuning import TUNING
-from captionacc_dagster.captioning.video.pictures import pixel_rectangle
 
 # Of a row of text, in the order in which the classifier names them; the lines of one caption may be context besides.
 KINDS: tuple[Kind, ...] = ("caption", "lower_third", "title", "fixture", "interface", "scene")
@@ -64,6 +63,13 @@ FEATURES = (
     "first_seen",
     "last_seen",
     "rows",
+    "dark_contrast",
+    "step",
+    "relative_contrast",
+    "contrast_beside",
+    "relative_height",
+    "changes_alone",
+    "stays_alone",
 )
 _MODEL = "layout_kinds.npz"
 _SPREAD_LIMIT = 5.0  # line heights: text that is spread wider is anchored nowhere
@@ -80,6 +86,12 @@ def row_features(
         size: ``(width, height)`` of the samples, pixels.
         duration_s: of the video, seconds.
     """
+    return _features(rows, RowContrasts(rows, samples, size), samples, size, duration_s)
+
+
+def _features(
+    rows: Sequence[Row], contrasts: RowContrasts, samples: Sequence[Sample], size: tuple[int, int], duration_s: float
+) -> NDArray[np.float32]:
     if not rows:
         return np.zeros((0, len(FEATURES)), np.float32)
     busiest = max(rows, key=lambda row: (row.distinct, len(row.lines)))
@@ -87,7 +99,29 @@ def row_features(
     for row in rows:
         for number in {line.sample for line in row.lines}:
             in_sample[number] += 1
-    return np.array([_measured(row, rows, busiest, in_sample, samples, size, duration_s) for row in rows], np.float32)
+    return np.array(
+        [
+            [
+                *_measured(row, rows, busiest, in_sample, contrasts.looks[number], size, duration_s),
+                *_compared(contrasts, number),
+            ]
+            for number, row in enumerate(rows)
+        ],
+        np.float32,
+    )
+
+
+def _compared(contrasts: RowContrasts, number: int) -> list[float]:
+    """Return what tells a row from the other rows."""
+    look = contrasts.looks[number]
+    return [
+        look.dark,
+        look.step,
+        contrasts.contrast(number),
+        contrasts.contrast_beside(number),
+        contrasts.size(number),
+        *contrasts.changes_alone(number),
+    ]
 
 
 def _measured(
@@ -95,7 +129,7 @@ def _measured(
     rows: Sequence[Row],
     busiest: Row,
     in_sample: Sequence[int],
-    samples: Sequence[Sample],
+    look: Look,
     size: tuple[int, int],
     duration_s: float,
 ) -> list[float]:
@@ -107,11 +141,10 @@ def _measured(
     middles = [line.middle for line in row.lines]
     middle = median(middles) / along
     place = (row.low + row.high) / 2 / across
-    adjoining = [other for other in rows if other is not row and _adjoin(row, other)]
+    adjoining = [other for other in rows if other is not row and adjoin(row, other)]
     aligned = sum(
         other is not row and other.vertical == row.vertical and _are_aligned(row, other, height) for other in rows
     )
-    contrast, ring = _look(row, samples, size)
     count = len(row.lines)
     return [
         math.log1p(row.distinct),
@@ -145,8 +178,8 @@ def _measured(
         math.log(height / max(1.0, busiest.height)),
         place - (busiest.low + busiest.high) / 2 / across if busiest.vertical == row.vertical else 0.0,
         float(row.stays),
-        contrast,
-        ring,
+        look.bright,
+        look.ring,
         _synchrony(row, adjoining),
         _growth(row, height),
         math.log(size[0] / size[1]),
@@ -162,33 +195,10 @@ def _spread(places: Sequence[float], height: float) -> float:
     return min(_SPREAD_LIMIT, median(abs(place - usual) for place in places) / height)
 
 
-def _adjoin(row: Row, other: Row) -> bool:
-    gap = max(other.low - row.high, row.low - other.high)
-    return other.vertical == row.vertical and gap <= min(row.height, other.height)
-
-
 def _are_aligned(row: Row, other: Row, height: float) -> bool:
     """Return whether two rows of similar height start at the same place."""
     start, other_start = median(line.start for line in row.lines), median(line.start for line in other.lines)
     return abs(start - other_start) <= height and 0.6 <= other.height / height <= 1.6
-
-
-def _look(row: Row, samples: Sequence[Sample], size: tuple[int, int]) -> tuple[float, float]:
-    """Return the contrast of a row's strokes, and how uneven the picture just outside its lines is; both 0..1."""
-    contrasts, rings = [], []
-    for line in row.lines[:: max(1, len(row.lines) // 4)][:5]:
-        sample = samples[line.sample]
-        box = box_of(row.vertical, line.start, line.end, line.low, line.high, size)
-        contrasts.append(float(np.percentile(_cut(sample.strokes, box).astype(np.int16), 97)) / 127 - 1)
-        above = BBox(box.left, max(0.0, box.top - 0.1 * box.height), box.right, box.top + 0.08 * box.height)
-        below = BBox(box.left, box.bottom - 0.08 * box.height, box.right, min(1.0, box.bottom + 0.1 * box.height))
-        rings.append(min(1.0, mean(float(_cut(sample.luma, part).std()) for part in (above, below)) / 64))
-    return mean(contrasts), mean(rings)
-
-
-def _cut(picture: NDArray[np.uint8], box: BBox) -> NDArray[np.uint8]:
-    x0, y0, x1, y1 = pixel_rectangle(box, picture.shape[1], picture.shape[0])
-    return picture[y0:y1, x0:x1]
 
 
 def _synchrony(row: Row, adjoining: Sequence[Row]) -> float:
@@ -205,13 +215,16 @@ def _growth(row: Row, height: float) -> float:
 
 
 def blocks_of(rows: Sequence[Row]) -> list[list[Row]]:
-    """Return the rows in blocks: rows that adjoin, are of one height, and are visible at the same times.
+    """Return the rows in blocks: rows that adjoin, are of one height, look alike, are visible at the same times, and
+    change together.
 
-    The lines of a caption, of a name plate, or of code are of one kind.
+    The lines of a caption, of a name plate, or of a slide are of one kind; text behind a caption changes at other
+    times or looks different.
     """
     blocks: list[list[Row]] = []
     for row in sorted(rows, key=lambda entry: -len(entry.lines)):
-        home = next((block for block in blocks if any(_are_of_a_block(row, other) for other in block)), None)
+        alike = [block for block in blocks if all(row.looks_like(other) for other in block)]
+        home = next((block for block in alike if any(_are_of_a_block(row, other) for other in block)), None)
         if home is None:
             blocks.append([row])
         else:
@@ -220,7 +233,14 @@ def blocks_of(rows: Sequence[Row]) -> list[list[Row]]:
 
 
 def _are_of_a_block(row: Row, other: Row) -> bool:
-    if row.stays != other.stays or not _adjoin(row, other):
+    if (
+        row.stays != other.stays
+        or row.is_moving != other.is_moving
+        or not adjoin(row, other)
+        or not row.looks_like(other)
+    ):
+        return False
+    if not row.stays and not change_together(row, other):
         return False
     smaller, larger = sorted((row.height, other.height))
     if larger > TUNING.block_height_ratio * smaller:
@@ -230,20 +250,32 @@ def _are_of_a_block(row: Row, other: Row) -> bool:
 
 
 def judge_rows(rows: Sequence[Row], samples: Sequence[Sample], size: tuple[int, int], duration_s: float) -> None:
-    """Set the chances of each row: those of its block, in which rows with more lines count more."""
-    chances = kind_classifier().probabilities(row_features(rows, samples, size, duration_s))
+    """Set the look and the chances of each row: those of its block, in which rows with more lines count more."""
+    contrasts = RowContrasts(rows, samples, size)
+    for number, row in enumerate(rows):
+        row.look, (_, row.stays_alone) = contrasts.looks[number], contrasts.changes_alone(number)
+    chances = kind_classifier().probabilities(_features(rows, contrasts, samples, size, duration_s))
     own = {
         id(row): _column_chances(row, size) if row.vertical else chance
         for row, chance in zip(rows, chances, strict=True)
     }
     for row in rows:
-        if _changes_in_place(row, samples, size):
+        if _changes_in_place(row, samples, size) and not any(_is_beside_like(row, other) for other in rows):
             own[id(row)] = _word_chances(row, own[id(row)])
     for block in blocks_of(rows):
         weights = [len(row.lines) ** 0.5 for row in block]
         shared = np.average([own[id(row)] for row in block], axis=0, weights=weights)
         for row in block:
             row.chances = dict(zip(KINDS, map(float, shared), strict=True))
+    screen = [row for row in rows if row.kind == "interface"]
+    for row in rows:
+        like = next((other for other in screen if row.kind == "lower_third" and _is_of_screen(row, other)), None)
+        row.chances = row.chances if like is None else like.chances
+
+
+def _is_of_screen(row: Row, other: Row) -> bool:
+    """Return whether a row is set like another one, which is part of a screen: it is too, however far below."""
+    return row.looks_like(other) and _are_aligned(row, other, row.height) and other.vertical == row.vertical
 
 
 def _changes_in_place(row: Row, samples: Sequence[Sample], size: tuple[int, int]) -> bool:
@@ -263,6 +295,13 @@ def _changes_in_place(row: Row, samples: Sequence[Sample], size: tuple[int, int]
         and mean(abs(middle - median(middles)) for middle in middles) <= TUNING.row_offset / 3 * row.height
         and anchor_of([row], size[0]) == "center"
     )
+
+
+def _is_beside_like(row: Row, other: Row) -> bool:
+    """Return whether another row that does not stay looks like a row and is visible with it: both scroll by."""
+    if other is row or other.stays or not row.looks_like(other):
+        return False
+    return not {line.sample for line in row.lines}.isdisjoint(line.sample for line in other.lines)
 
 
 def _word_chances(row: Row, chances: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -17,6 +17,8 @@ from captionacc_dagster.captioning.layout.samples import Sample, SampleDetection
 from captionacc_dagster.captioning.layout.tuning import TUNING
 
 _USUAL_HEIGHT = (0.55, 1.1)  # times the row's median height: a tight box of a whole line, from and to
+# Of full contrast: lines of one caption were measured to differ by up to 0.1, captions from code or slides by 0.3 on.
+_SAME_LOOK = 0.2
 SAME_PLACE = 0.7  # of the smaller height: two rows that share this much are one
 _FRAGMENT_GAP = 2.0  # line heights: the widest gap between two fragments of a line
 SIDE_GAP = 1.5  # line heights: a gap wider than any space between words, between the text of two speakers
@@ -53,6 +55,33 @@ class Line:
         return (self.start + self.end) / 2
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How the lines of a row look, all 0..1.
+
+    Attributes:
+        bright, dark: contrast of the strokes that are brighter and darker than their surroundings; outlined letters
+            have both.
+        ring: how uneven the picture just outside the lines is.
+        step: how much the picture changes between the margin of the lines and what is beyond it: text on a box of its
+            own has a margin that is even and ends.
+    """
+
+    bright: float
+    dark: float
+    ring: float
+    step: float
+
+    @property
+    def contrast(self) -> float:
+        """Contrast of the stronger strokes."""
+        return max(self.bright, self.dark)
+
+    def is_like(self, other: Look) -> bool:
+        """Return whether the strokes of two rows contrast alike, as those of lines in one color and outline do."""
+        return max(abs(self.bright - other.bright), abs(self.dark - other.dark)) <= _SAME_LOOK
+
+
 @dataclass(slots=True)
 class RowText:
     """One text of a row: the lines of successive samples that show it.
@@ -81,6 +110,8 @@ class Row:
         chances: how likely it is that the row is of each kind (0..1).
         limits: between which places along the text its text stays, pixels; None: the whole picture. Beyond them is
             text of another speaker.
+        look: how its lines look, None until that was measured.
+        stays_alone: the share of the other rows' texts that change while its own stays, 0..1.
 
     Add lines with `add`, which resets the place of the row: it is read far more often than it changes.
     """
@@ -91,6 +122,8 @@ class Row:
     stays: bool = False
     chances: Mapping[Kind, float] = field(default_factory=dict)
     limits: tuple[float, float] | None = None
+    look: Look | None = None
+    stays_alone: float = 0.0
     _place: tuple[float, float] | None = field(default=None, repr=False, compare=False)
 
     def add(self, lines: Sequence[Line]) -> None:
@@ -104,6 +137,10 @@ class Row:
             two.limits is not None and not two.limits[0] <= one.middle <= two.limits[1]
             for one, two in ((self, other), (other, self))
         )
+
+    def looks_like(self, other: Row) -> bool:
+        """Return whether two rows look alike, as far as that is known."""
+        return self.look is None or other.look is None or self.look.is_like(other.look)
 
     @property
     def middle(self) -> float:
@@ -290,7 +327,7 @@ def split_sides(row: Row, samples: Sequence[Sample], size: tuple[int, int]) -> l
     comparison = SampleComparison(samples)
     parts = []
     for lines, limits in zip(sides, ((0.0, (end + start) / 2), ((end + start) / 2, float(size[0]))), strict=True):
-        part = Row(row.vertical, lines, chances=row.chances, limits=limits)
+        part = Row(row.vertical, lines, chances=row.chances, limits=limits, look=row.look)
         part.texts = _texts(part, comparison, size)
         parts.append(part)
     return parts
@@ -311,6 +348,19 @@ def _texts(row: Row, comparison: SampleComparison, size: tuple[int, int]) -> lis
         texts.append(text)
         before = line
     return texts
+
+
+def change_together(row: Row, other: Row) -> bool:
+    """Return whether most texts of the row with fewer texts begin in a sample in which one of the other begins."""
+    fewer, more = sorted((row, other), key=lambda entry: entry.distinct)
+    begins = {text.first_s for text in more.texts}
+    return 2 * sum(text.first_s in begins for text in fewer.texts) >= len(fewer.texts)
+
+
+def turn_over_together(row: Row, other: Row) -> bool:
+    """Return whether most samples in which a text of one of two rows begins are samples in which one of each does."""
+    begins, others = ({text.first_s for text in entry.texts} for entry in (row, other))
+    return 2 * len(begins & others) > len(begins | others)
 
 
 def box_of(vertical: bool, start: float, end: float, low: float, high: float, size: tuple[int, int]) -> BBox:
@@ -339,8 +389,27 @@ def anchor_of(rows: Sequence[Row], along: float) -> str | None:
     }
     if spreads["center"] <= slack and abs(middle - along / 2) <= TUNING.centered * along:
         return "center"
+    if _is_each_centered(rows, along):
+        return "center"
     best = min(spreads, key=lambda key: spreads[key])
     return best if spreads[best] <= slack else None
+
+
+def _is_each_centered(rows: Sequence[Row], along: float) -> bool:
+    """Return whether most texts, of several, were found centered in one of their samples.
+
+    In the other samples they may have been found in one with the letters beside them, such as code behind them.
+    """
+    offsets = [
+        min(
+            (abs(line.middle - along / 2) for line in row.lines if text.first_s <= line.time_s <= text.last_s),
+            default=0.0,
+        )
+        for row in rows
+        for text in row.texts
+    ]
+    centered = sum(offset <= TUNING.centered * along for offset in offsets)
+    return len(offsets) >= TUNING.telling_texts and centered >= TUNING.nearly_all * len(offsets)
 
 
 def weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:

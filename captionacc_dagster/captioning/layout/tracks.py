@@ -7,10 +7,21 @@ from dataclasses import dataclass, field
 from statistics import median
 
 from captionacc_dagster.captioning.captions import Kind
-from captionacc_dagster.captioning.layout.rows import SAME_PLACE, SIDE_GAP, Line, Row, anchor_of
+from captionacc_dagster.captioning.layout.contrasts import adjoin
+from captionacc_dagster.captioning.layout.rows import (
+    SAME_PLACE,
+    SIDE_GAP,
+    Line,
+    Row,
+    anchor_of,
+    change_together,
+    turn_over_together,
+)
 from captionacc_dagster.captioning.layout.tuning import TUNING
 
 FOLLOWED: tuple[Kind, ...] = ("caption", "lower_third")
+_MOSTLY_ALONE = 0.5  # of the other texts: when more of them change while a row stays, it is not part of them
+_OVERLAPPING = 0.2  # of the smaller height: boxes of successive lines share half of this
 _COVERING = 0.4  # of the smaller height: rows that share this much are on top of each other
 
 
@@ -23,6 +34,7 @@ class FoundTrack:
         anchor: what stays when the text changes; None where that varies.
         confidence: how sure it is that the text is of this kind (0..1).
         kind: what its text is.
+        is_doubtful: its text is more likely something else, but captions are rather followed than lost.
         covering: rows on top of others: blocks of another number of lines, or lines found with their surroundings.
     """
 
@@ -30,6 +42,7 @@ class FoundTrack:
     anchor: str | None
     confidence: float
     kind: Kind = "caption"
+    is_doubtful: bool = False
     covering: list[Row] = field(default_factory=list)
 
     @property
@@ -98,7 +111,7 @@ def find_tracks(rows: Sequence[Row], size: tuple[int, int]) -> list[FoundTrack]:
             row.limits = _limits_beside(row, speaker, size)
             tracks.append(FoundTrack([row], anchor_of([row], size[0]), _confidence(row)))
             continue
-        if kind not in FOLLOWED:
+        if kind not in FOLLOWED or _is_glimpse(row):
             weak.append(row)
             continue
         touching = [track for track in tracks if track.kind == kind and _belongs(row, track)]
@@ -110,6 +123,8 @@ def find_tracks(rows: Sequence[Row], size: tuple[int, int]) -> list[FoundTrack]:
             tracks.append(FoundTrack([row], anchor, _confidence(row), kind))
         else:
             home.add(row)
+    if not any(track.kind == "caption" for track in tracks):
+        tracks += _doubtful_tracks(weak, size)
     tracks = _without_rivals(_joined(tracks), size)
     for row in weak:
         home = next((track for track in tracks if _completes(row, track, size)), None)
@@ -118,12 +133,60 @@ def find_tracks(rows: Sequence[Row], size: tuple[int, int]) -> list[FoundTrack]:
         elif any(_is_like(row, track, size) for track in tracks if track.kind == "caption"):
             row.chances = {**row.chances, "caption": 0.5}
             tracks.append(FoundTrack([row], anchor_of([row], size[0]), _confidence(row)))
-    return tracks
+    return _joined(tracks)
+
+
+def _is_glimpse(row: Row) -> bool:
+    """Return whether a row was seen once, not known to be still, and is more likely something else than its kind."""
+    return len(row.lines) == 1 and row.lines[0].still < 1 and row.chances[row.kind] < 0.5
+
+
+def _doubtful_tracks(rows: Sequence[Row], size: tuple[int, int]) -> list[FoundTrack]:
+    """Return the track of the row that most likely contains captions, where no row certainly does.
+
+    Text of a screen behind captions makes them look like it. Text that turns over in one place as captions do is
+    rather followed than lost; its confidence says how doubtful it is.
+    """
+    possible = [
+        row
+        for row in rows
+        if not row.stays
+        and row.distinct >= TUNING.telling_texts
+        and row.score >= TUNING.certain_score
+        and (row.chances["caption"] >= TUNING.weak_chance or row.stays_alone > _MOSTLY_ALONE or _stands_out(row, rows))
+        and row.kind == "interface"
+    ]
+    if not possible:
+        return []
+    row = max(possible, key=lambda entry: entry.chances["caption"])
+    anchor = anchor_of([row], size[1] if row.vertical else size[0])
+    track = FoundTrack([row], anchor, row.chances["caption"], is_doubtful=True)
+    for other in rows:
+        if other is not row and other.chances["caption"] >= TUNING.weak_chance and _is_part_of_doubtful(other, track):
+            track.add(other)
+    for line in track.all_rows:
+        line.chances = {**line.chances, "caption": max(line.chances["caption"], line.chances["interface"])}
+    return [track]
+
+
+def _stands_out(row: Row, rows: Sequence[Row]) -> bool:
+    """Return whether a row looks unlike several others that are visible with it, except for lines next to it."""
+    visible = {line.sample for line in row.lines}
+    others = [o for o in rows if o is not row and not visible.isdisjoint(line.sample for line in o.lines)]
+    alike = [other for other in others if row.looks_like(other)]
+    return len(others) - len(alike) >= TUNING.telling_texts and all(adjoin(row, other) for other in alike)
+
+
+def _is_part_of_doubtful(row: Row, track: FoundTrack) -> bool:
+    """Return whether a row is another line of a track: it looks like it and changes when it does."""
+    alike = [other for other in track.all_rows if row.looks_like(other) and change_together(row, other)]
+    return bool(alike) and not row.stays and _belongs(row, track)
 
 
 def _is_like(row: Row, track: FoundTrack, size: tuple[int, int]) -> bool:
     """Return whether a row looks like the captions of a track that moved to another edge of the picture."""
-    if row.vertical or track.vertical or row.stays or row.chances["caption"] < TUNING.weak_chance:
+    is_possible = row.chances["caption"] >= TUNING.weak_chance or row.kind == "title"
+    if row.vertical or track.vertical or row.stays or not is_possible or not row.looks_like(track.rows[0]):
         return False
     smaller, larger = sorted((row.height, median(entry.height for entry in track.rows)))
     place = (row.low + row.high) / 2 / size[1]
@@ -143,7 +206,7 @@ def _is_other_speaker(row: Row, track: FoundTrack) -> bool:
     beside it: two lines of one caption are over each other."""
     if row.vertical or row.stays or row.limits is not None or track.kind != "caption" or row.distinct < 2:
         return False
-    if not _belongs(row, track) or not any(_change_together(row, other) for other in track.rows):
+    if not _belongs(row, track) or not any(change_together(row, other) for other in track.rows):
         return False
     gaps = [gap for line in row.lines if (gap := _gap_beside(line, track)) is not None]
     return 2 * len(gaps) > len(row.lines) and min(gaps) >= SIDE_GAP * row.height
@@ -177,7 +240,7 @@ def _belongs(row: Row, track: FoundTrack) -> bool:
             continue
         # A box on captions is found with them or without: then two heights of one row are on top of each other.
         on_top = min(row.high, other.high) - max(row.low, other.low) > SAME_PLACE * smaller
-        is_one = larger <= 1.5 * TUNING.block_height_ratio * smaller and (on_top or _change_together(row, other))
+        is_one = larger <= 1.5 * TUNING.block_height_ratio * smaller and (on_top or change_together(row, other))
         if larger <= TUNING.block_height_ratio * smaller or is_one:
             return True
     return False
@@ -185,6 +248,8 @@ def _belongs(row: Row, track: FoundTrack) -> bool:
 
 def _is_sure_line(row: Row, track: FoundTrack, size: tuple[int, int]) -> bool:
     """Return whether a row has enough texts of its own, or is aligned with the track: else it may be a passing sign."""
+    if not _is_of_the_text(row, track):
+        return False
     along = size[1] if row.vertical else size[0]
     if row.distinct >= TUNING.telling_texts or track.anchor is None:
         return True
@@ -192,17 +257,19 @@ def _is_sure_line(row: Row, track: FoundTrack, size: tuple[int, int]) -> bool:
     return abs(own - usual) <= max(TUNING.centered * along, 0.6 * row.height)
 
 
+def _is_of_the_text(row: Row, track: FoundTrack) -> bool:
+    """Return whether a row looks like rows of a track or turns over with one, or is visible at other times only:
+    letters behind captions do nothing of this."""
+    visible = {line.sample for line in row.lines}
+    return any(row.looks_like(other) or turn_over_together(row, other) for other in track.all_rows) or (
+        visible.isdisjoint(line.sample for other in track.all_rows for line in other.lines)
+    )
+
+
 def _anchor_place(rows: Sequence[Row], anchor: str) -> float:
     """Return where the anchored side of rows usually is along the text, pixels."""
     lines = [line for row in rows for line in row.lines]
     return median({"left": line.start, "right": line.end}.get(anchor, line.middle) for line in lines)
-
-
-def _change_together(row: Row, other: Row) -> bool:
-    """Return whether most texts of the row with fewer texts begin in a sample in which one of the other begins."""
-    fewer, more = sorted((row, other), key=lambda entry: entry.distinct)
-    begins = {text.first_s for text in more.texts}
-    return 2 * sum(text.first_s in begins for text in fewer.texts) >= len(fewer.texts)
 
 
 def _without_rivals(tracks: Sequence[FoundTrack], size: tuple[int, int]) -> list[FoundTrack]:
@@ -250,7 +317,10 @@ def _are_rivals(track: FoundTrack, other: FoundTrack) -> bool:
     gap = max(other_low - high, low - other_high)
     height = max(row.height for row in (*track.rows, *other.rows))
     is_close = track.vertical == other.vertical and gap <= TUNING.second_line_reach * height
-    return is_close and not any(other.is_apart_from(row) for row in track.all_rows)
+    if not is_close or any(other.is_apart_from(row) for row in track.all_rows):
+        return False
+    # The lines of a song, dimmed and lit, are of several looks and sizes, but turn over as a whole.
+    return not any(turn_over_together(row, line) for row in track.rows for line in other.rows)
 
 
 def _joined(tracks: Sequence[FoundTrack]) -> list[FoundTrack]:
@@ -274,6 +344,10 @@ def _joined(tracks: Sequence[FoundTrack]) -> list[FoundTrack]:
     return joined
 
 
+def _overlap_share(row: Row, other: Row) -> float:
+    return (min(row.high, other.high) - max(row.low, other.low)) / max(1.0, min(row.height, other.height))
+
+
 def _adjoins(row: Row, track: FoundTrack) -> bool:
     """Return whether a row is less than half a line from a row of a track that is of its height."""
     for other in track.rows:
@@ -289,5 +363,7 @@ def _completes(row: Row, track: FoundTrack, size: tuple[int, int]) -> bool:
     if row.vertical != track.vertical or row.stays or row.chances[track.kind] < TUNING.weak_chance:
         return False
     near = _belongs(row, track) and _adjoins(row, track)
+    if not _is_of_the_text(row, track) or any(_overlap_share(row, other) > _OVERLAPPING for other in track.rows):
+        return False
     along = size[1] if row.vertical else size[0]
     return near and not track.is_covered_by(row) and anchor_of([*track.rows, row], along) == track.anchor

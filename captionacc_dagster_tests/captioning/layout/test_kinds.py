@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from captionacc_dagster.captioning.captions import Kind
 from captionacc_dagster.captioning.extents.find import find_captions
 from captionacc_dagster.captioning.geometry import BBox, CropRegion
 from captionacc_dagster.captioning.layout.find import find_layout, layout_from_region, read_full_frames
@@ -18,7 +19,7 @@ from captionacc_dagster.captioning.layout.fixtures import find_staying
 from captionacc_dagster.captioning.layout.kinds import FEATURES, KINDS, blocks_of, judge_rows, row_features
 from captionacc_dagster.captioning.layout.model import Layout
 from captionacc_dagster.captioning.layout.regions import track_of
-from captionacc_dagster.captioning.layout.rows import find_rows
+from captionacc_dagster.captioning.layout.rows import Line, Look, Row, RowText, find_rows
 from captionacc_dagster.captioning.layout.samples import Sample, SampleDetection, sample_from
 from captionacc_dagster.captioning.layout.tracks import find_tracks
 from captionacc_dagster.captioning.ocr.engines import create_engine
@@ -119,6 +120,87 @@ def test_code_behind_captions_is_an_interface(tmp_path: Path, engine):
     assert all(covers(track.region, box) for box in boxes)
     assert track.region.top > 0.75
     assert "interface" in {place.kind for place in layout.left_out}
+
+
+SONG = (
+    "Walking down the river road",
+    "I was thinking of your name",
+    "All the lights are low",
+    "Nothing feels the same",
+)
+
+
+def test_a_lit_line_between_dimmed_ones_is_a_caption(tmp_path: Path, engine):
+    """The lines of a song were one block, as the lines of a slide are, and all were left out."""
+    pictures = []
+    for at in range(10 * RATE):
+        picture = np.full((360, 640, 3), 16, np.uint8)
+        now = at * len(SONG) // (10 * RATE)
+        for number, line in enumerate(SONG):
+            if abs(number - now) <= 1:
+                fill = "white" if number == now else "#68687a"
+                write_text(picture, line, (0.5, 0.5 + 0.12 * (number - now)), 26, fill=fill, outline=0)
+        pictures.append(picture)
+    facts, layout = layout_of(write_clip(tmp_path / "clip.mp4", pictures, RATE), engine)
+    (track,) = layout.tracks
+    assert track.kind == "caption"
+    captions = [caption for caption in find_captions(facts, layout, engine).captions if caption.kind == "caption"]
+    assert [caption.text for caption in captions] == list(SONG)
+
+
+def test_captions_over_code_that_scrolls_behind_them_are_found(tmp_path: Path, engine):
+    """The text behind changes with each step, and its lines have the size and the place of the captions' lines."""
+    code = [f"{'    ' * (number % 3)}total_{number} = load_row({7 * number}, 'name')" for number in range(60)]
+    words = ("First we write a function", "It reads a whole file", "Then we call it", "And that is all", "Now it runs")
+    pictures, boxes = [], []
+    for at in range(10 * RATE):
+        picture = np.full((360, 640, 3), 24, np.uint8)
+        for line in range(17):
+            number = line + 2 * at // RATE
+            write_text(picture, code[number], (0.04, 0.03 + 0.058 * line), 15, anchor="lm", fill="#a0c0e0", outline=0)
+        boxes.append(write_text(picture, words[at // (2 * RATE)], (0.5, 0.9), 28))
+        pictures.append(picture)
+    _, layout = layout_of(write_clip(tmp_path / "clip.mp4", pictures, RATE), engine)
+    (track,) = layout.tracks
+    assert track.kind == "caption"
+    assert all(covers(track.region, box) for box in boxes)
+    assert track.region.top > 0.7
+
+
+def test_text_that_turns_over_like_captions_is_rather_followed_than_lost():
+    """It is more likely text of a screen; its track says how doubtful it is."""
+    screen: dict[Kind, float] = dict.fromkeys(KINDS, 0.0)
+    rows = [
+        Row(
+            False,
+            [Line(n, 2.0 * n, 100, 540, low, low + 20, 0.9, 1.0) for n in range(5)],
+            chances={**screen, "caption": chance, "interface": 1 - chance},
+        )
+        for low, chance in ((300, 0.3), (40, 0.05))
+    ]
+    for row in rows:
+        row.texts = [RowText(2.0 * n, 2.0 * n, 100, 440) for n in range(5)]
+    (track,) = find_tracks(rows, (640, 360))
+    assert track.is_doubtful
+    assert track.rows == rows[:1]
+    assert track.confidence == pytest.approx(0.3)
+    certain = Row(False, rows[0].lines, rows[0].texts, chances={**screen, "caption": 0.9})
+    assert [track.is_doubtful for track in find_tracks([certain, rows[1]], (640, 360))] == [False]
+
+
+def look(bright: float, dark: float) -> Look:
+    return Look(bright, dark, ring=0.1, step=0.1)
+
+
+def test_rows_of_one_block_look_alike():
+    """A caption and the code behind it change together by chance."""
+    rows = [
+        Row(False, [Line(n, 2.0 * n, 100, 540, low, low + 20, 0.9, 1.0) for n in range(4)], look=look(*contrasts))
+        for low, contrasts in ((40, (0.5, 0.2)), (62, (0.55, 0.25)), (84, (0.95, 0.6)))
+    ]
+    for row in rows:
+        row.texts = [RowText(2.0 * n, 2.0 * n, 100, 440) for n in range(4)]
+    assert blocks_of(rows) == [rows[:2], rows[2:]]
 
 
 def test_a_caption_over_the_edge_of_a_bar_keeps_its_upper_line(tmp_path: Path, engine):
