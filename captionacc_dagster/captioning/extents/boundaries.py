@@ -34,6 +34,7 @@ _STEADY_FRAMES = 6  # over which a visibility counts as steady
 _FIT_ERROR_FRAMES = 0.25  # of a fitted fade
 _SPLIT_REACH = 4
 _SPLIT_DISTANCE_COST = 0.15  # of a split, per frame from the cut; a frame on the wrong side costs 1 to 3
+_RESTING_SHARE = 0.25  # of the difference that motion makes: what is left at rest, of compression
 _MOTION_PX = 800  # pixels that are compared to detect motion
 
 
@@ -466,8 +467,23 @@ def is_moving(segment: Segment, stroke_mask: Mask, max_residual: float) -> bool:
         stroke_mask: bool ``(height, width)``, the strokes.
         max_residual: the largest share of the pictures' difference that a shift may leave.
     """
-    first, last = segment.pictures[0][1], segment.pictures[-1][1]
-    return _shift_between(first, last, stroke_mask, segment.model.line_px, max_residual) is not None
+    pictures = [picture for _, picture in segment.pictures]
+    first, middle, last = pictures[0], pictures[len(pictures) // 2], pictures[-1]
+    if _shift_between(first, last, stroke_mask, segment.model.line_px, max_residual) is None:
+        return False
+    if len(pictures) < 3:
+        return True
+    whole, *halves = (_difference(*pair, stroke_mask) for pair in ((first, last), (first, middle), (middle, last)))
+    return min(halves) >= _RESTING_SHARE * whole  # a caption that slides in or out rests for half of its time
+
+
+def _difference(one: Plane, other: Plane, stroke_mask: Mask) -> float:
+    """Return the mean difference of two pictures where the strokes are, gray levels."""
+    import cv2
+
+    height, width = one.shape
+    strokes = cv2.resize(stroke_mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
+    return float(cv2.absdiff(one, other)[strokes].mean())
 
 
 def _shift_between(

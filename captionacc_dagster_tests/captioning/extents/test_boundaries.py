@@ -233,3 +233,12 @@ def test_only_the_line_that_moves_is_left_out():
     kept = drop_moving_lines(segment(both, 0, 16), stroke_mask, lines, 0.5)
     assert not kept[: SIZE[0]].any()
     assert np.array_equal(kept[SIZE[0] :], stroke_mask[SIZE[0] :])
+
+
+def test_a_caption_that_slides_into_its_place_is_no_sign():
+    def sliding(frame: int) -> Plane:
+        return lettered("MARKET", at=0.5 + 0.002 * max(0, 4 - frame))
+
+    stroke_mask = segment(lambda _: lettered("MARKET"), 0, 16).model.stroke_mask
+    assert not is_moving(segment(sliding, 0, 16), stroke_mask, 0.5)
+    assert is_moving(segment(sliding, 0, 5), stroke_mask, 0.5)
