@@ -19,7 +19,10 @@ class ExtentTuning:
         seen_by="test_the_smallest_part_of_a_letter_is_a_change_where_nothing_else_changes",
     )
     stroke_probability: float = tuned(
-        0.4, "probability", "A pixel of the glyph mask is a stroke from here on.", seen_by="dev-en-thin-low-contrast"
+        0.4,
+        "probability",
+        "A pixel of the glyph mask is a stroke from here on.",
+        seen_by="test_a_fade_beside_a_sign_that_stands_is_cut_where_half_of_what_goes_is_seen",
     )
     steady_levels: int = tuned(
         18,
@@ -38,7 +41,7 @@ class ExtentTuning:
         0.4,
         "share of the caption's contrast",
         "The strokes of one caption have about the same contrast. Fainter pixels are not its text.",
-        seen_by="test_a_change_of_color_inside_a_caption_is_no_cut",
+        seen_by="test_a_fade_beside_a_sign_that_stands_is_cut_where_half_of_what_goes_is_seen",
     )
 
     # Styles: the gray level of a track's text
@@ -68,7 +71,7 @@ class ExtentTuning:
         "share of the letters",
         "Two readings of one text have this many in common: letters behind it were added, words after it, the line "
         "moved, or another engine read it.",
-        seen_by="test_text_behind_a_caption_does_not_split_it",
+        seen_by="test_readings_with_letters_behind_them_are_alike_and_others_are_not",
     )
     thickest_stroke: float = tuned(
         0.35,
@@ -87,14 +90,14 @@ class ExtentTuning:
         2.0,
         "a style's tolerance",
         "Strokes this far from its level have another color.",
-        seen_by="test_letters_behind_a_caption_are_not_read_with_it",
+        seen_by="test_a_word_in_another_color_is_kept_on_the_line_and_other_letters_are_not",
     )
     word_gap: float = tuned(
         0.3,
         "line heights",
         "Strokes nearer than this along the line are of one word. A word in another color has its baseline within half "
         "of it of that of its line. Words stay when they move by less, and a moving sign is searched this far.",
-        seen_by="test_letters_behind_a_caption_are_not_read_with_it",
+        seen_by="test_a_sign_that_moves_is_told_from_a_caption_that_stands",
     )
     beyond_body: float = tuned(
         0.05,
@@ -107,7 +110,7 @@ class ExtentTuning:
         0.3,
         "share of the strokes in the fullest row",
         "A row with fewer strokes is below the baseline, or between two lines.",
-        seen_by="test_letters_behind_a_caption_are_not_read_with_it",
+        seen_by="test_a_word_in_another_color_is_kept_on_the_line_and_other_letters_are_not",
     )
 
     # Changes of a character
@@ -116,7 +119,7 @@ class ExtentTuning:
         "share of the strokes in a character's window",
         "A character differs when this share of its strokes changed. With less change of all strokes at the text's "
         "level the text may be the same, and letters behind it changed: reading both decides.",
-        seen_by="test_one_character_changes_without_a_gap",
+        seen_by="test_a_character_changes_amidst_ink_that_was_seen_to_come",
     )
     changed_area: float = tuned(
         0.011,
@@ -142,13 +145,13 @@ class ExtentTuning:
         "The pixels of a glyph change together; what moves through the ROI changes pixel by pixel. Half of the rest is "
         "allowed to a single stroke added to a character: few pixels agree by chance more easily. A caption in full "
         "shows this much of itself, whatever the picture behind it does.",
-        seen_by="test_a_sign_that_drifts_through_the_strip_is_no_caption",
+        seen_by="test_a_character_changes_amidst_ink_that_was_seen_to_come",
     )
     switched_share: float = tuned(
         0.55,
         "share of the way between two levels",
         "A pixel switched at a frame when it covers this much of its way there. A fade takes several frames.",
-        seen_by="test_fades_begin_and_end_where_half_is_to_be_seen",
+        seen_by="test_a_character_changes_amidst_ink_that_was_seen_to_come",
     )
     elsewhere_share: float = tuned(
         0.25,
@@ -175,7 +178,7 @@ class ExtentTuning:
         0.45,
         "share of a character cell's pixels",
         "A change this strong is another event: what follows it is not compared with what precedes it.",
-        seen_by="test_short_captions_and_gaps_of_single_frames",
+        seen_by="test_the_smallest_part_of_a_letter_is_a_change_where_nothing_else_changes",
     )
 
     # How far the segmentation looks, in time
@@ -211,7 +214,7 @@ class ExtentTuning:
         0.4,
         "visibility",
         "A caption is absent below this: the strokes of a picture resemble it by less.",
-        seen_by="test_a_repeat_after_a_gap_is_a_caption_of_its_own",
+        seen_by="test_the_smallest_part_of_a_letter_is_a_change_where_nothing_else_changes",
     )
     crossfade_gap: float = tuned(
         0.3,
@@ -223,7 +226,7 @@ class ExtentTuning:
         1.5,
         "visibility",
         "Above this the picture itself resembles the text: no caption shows more than all of itself.",
-        seen_by="test_slides_that_stand_still_are_no_captions",
+        seen_by="test_a_fade_is_cut_where_half_is_to_be_seen_wherever_it_was_noticed",
     )
     ramp_foot: float = tuned(
         0.12,
@@ -239,7 +242,7 @@ class ExtentTuning:
         "share of the strokes",
         "With less change than this, a caption is new only when a character took the place of another. Strokes with "
         "less than this in common are of two texts. The same text keeps the rest of its strokes, and of its variance.",
-        seen_by="test_a_change_of_color_inside_a_caption_is_no_cut",
+        seen_by="test_a_fade_beside_a_sign_that_stands_is_cut_where_half_of_what_goes_is_seen",
     )
     faded: float = tuned(
         0.6,
@@ -247,7 +250,7 @@ class ExtentTuning:
         "A brief stretch with less than this share of its neighbor's strokes is that neighbor fading; in the fainter "
         "half of a fade less than this of the caption is visible. A dimmed line has less of the lit line's contrast: "
         "0.2 to 0.45; lines of a caption have over 0.7.",
-        seen_by="test_what_is_read_of_a_fade_is_its_caption_which_starts_where_half_is_seen",
+        seen_by="test_a_caption_that_stands_fainter_over_another_picture_is_no_fade",
     )
     faint_area: float = tuned(
         0.25,
