@@ -46,6 +46,11 @@ class StrokeStyle:
     level: float
     tolerance: float
 
+    @property
+    def is_uneven(self) -> bool:
+        """Whether its strokes differ by as much as the letters contrast with what is around them."""
+        return self.tolerance >= _TOLERANCE_LEVELS[1]
+
 
 def measure_styles(model: StrokeModel, inside: Mask) -> list[StrokeStyle]:
     """Measure the style of a text: one, or two where part of the text has another color.

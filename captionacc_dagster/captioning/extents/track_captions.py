@@ -343,7 +343,8 @@ class TrackCaptions:
     def _bounded_styles(self) -> tuple[StrokeStyle, ...]:
         """The styles of the track if a box or an outline bounds its letters, by those that the layout detected."""
         is_bounded = median(self._bounded_shares or [0.0]) >= TUNING.bounded_share
-        return self._segmenter.styles if is_bounded else ()
+        # The level of uneven strokes, as of thin ones, tells them from nothing.
+        return tuple(style for style in self._segmenter.styles if not style.is_uneven) if is_bounded else ()
 
     def _settle_last(self) -> None:
         """Time the words of the last caption, which is complete, or part the lines that rolled up in it."""

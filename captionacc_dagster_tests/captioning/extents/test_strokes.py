@@ -10,6 +10,7 @@ from captionacc_dagster.captioning.extents.strokes import (
     StrokeStyle,
     compare_styled_strokes,
     high_pass,
+    measure_styles,
     own_strokes,
     visibility,
 )
@@ -118,3 +119,14 @@ def test_only_strokes_in_the_texts_style_say_whether_it_changed(
 def test_few_strokes_in_a_style_say_nothing():
     faint = written(("def f(x):", 0.3, 0.8, 13, "#808080"))
     assert compare_styled_strokes(faint, faint, [WHITE], LINE) is None
+
+
+@pytest.mark.parametrize(
+    ("colors", "is_uneven"), [(["#f0f0f0"] * 4, False), (["#ffffff", "#c0c0c0", "#909090", "#707070"], True)]
+)
+def test_strokes_of_many_levels_have_no_level_that_tells_them_from_the_picture(colors: list[str], is_uneven: bool):
+    """A bright picture behind such letters was taken for an area in their style, and the letters on it for its edge."""
+    words = zip(("Bring", "me", "some", "milk"), (0.15, 0.32, 0.5, 0.7), colors, strict=True)
+    model = written(*((word, x, 0.5, 26, color) for word, x, color in words))
+    styles = measure_styles(model, np.ones(model.level.shape, bool))
+    assert [style.is_uneven for style in styles[:1]] == [is_uneven]
