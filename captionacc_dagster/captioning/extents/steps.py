@@ -148,6 +148,11 @@ def overlap_along(box: Box, other: Box) -> float:
     return shared / max(1, min(box[2] - box[0], other[2] - other[0]))
 
 
+def _gap_along(box: Box, other: Box) -> int:
+    """Return how far two boxes are apart along the line; 0 if they overlap."""
+    return max(0, box[0] - other[2], other[0] - box[2])
+
+
 def overlap_across(box: Box, other: Box) -> float:
     """Return the shared part of the lower of two boxes across the line."""
     shared = min(box[3], other[3]) - max(box[1], other[1])
@@ -230,6 +235,8 @@ def _is_highlight(before: Step, after: Step, line_px: float) -> bool:
         if not is_lost and not is_misread and not is_unspaced(_joined(words)):
             return False
         box = union_box(word.box for word in (*words, *others))
+        if not any(_gap_along(box, near) <= line_px for near, _ in kept):
+            return False  # more than a space away: what another person says, or another text
         if _look_change(before, after, box, box) < max(1.0, 2 * usual):
             return False
     return True

@@ -148,6 +148,15 @@ PLAIN = [("This", 20, 60), ("is", 80, 100), ("line", 120, 150), ("one", 170, 200
 
 
 @pytest.mark.unit
+def test_what_another_speaker_said_beside_a_caption_is_no_highlighted_word():
+    """The two captions of a dialog were one, with both texts, as long as both."""
+    beside = [*PLAIN, ("Never", 260, 310)]
+    assert step_change(step(beside), step(PLAIN), LINE_PX) is None
+    near = [*PLAIN, ("more", 215, 250)]
+    assert step_change(step(near), step(PLAIN), LINE_PX) == "highlight"
+
+
+@pytest.mark.unit
 def test_a_highlighted_word_that_is_misread_is_no_new_caption():
     misread = [("This", 20, 60), ("is", 80, 100), ("ine", 124, 150), ("one", 170, 200)]
     lost = [("This", 20, 60), ("is", 80, 100), ("one", 170, 200)]
