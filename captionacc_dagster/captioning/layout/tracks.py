@@ -124,6 +124,9 @@ def find_tracks(rows: Sequence[Row], size: tuple[int, int]) -> list[FoundTrack]:
         else:
             home.add(row)
     if not any(track.kind == "caption" for track in tracks):
+        for track in tracks:
+            _follow_as_captions(track)
+    if not any(track.kind == "caption" for track in tracks):
         tracks += _doubtful_tracks(weak, size)
     tracks = _without_rivals(_joined(tracks), size)
     for row in weak:
@@ -139,6 +142,21 @@ def find_tracks(rows: Sequence[Row], size: tuple[int, int]) -> list[FoundTrack]:
 def _is_glimpse(row: Row) -> bool:
     """Return whether a row was seen once, not known to be still, and is more likely something else than its kind."""
     return len(row.lines) == 1 and row.lines[0].still < 1 and row.chances[row.kind] < 0.5
+
+
+def _follow_as_captions(track: FoundTrack) -> None:
+    """Make a track of captions of a lower third that may as well be captions.
+
+    In a short clip with one caption and no other text, little tells the two apart, and captions are rather followed
+    than lost.
+    """
+    row = track.rows[0]
+    if 2 * row.chances["caption"] < row.chances["lower_third"]:
+        return
+    for line in track.all_rows:
+        both = line.chances["caption"] + line.chances["lower_third"]
+        line.chances = {**line.chances, "caption": both, "lower_third": 0.0}
+    track.kind, track.confidence = "caption", _confidence(row)
 
 
 def _doubtful_tracks(rows: Sequence[Row], size: tuple[int, int]) -> list[FoundTrack]:
