@@ -342,6 +342,7 @@ def test_an_ordinary_user_runs_it_under_their_own_account(home: Path) -> None:
     assert done.stdout.split()[1] == "65534"
 
 
+@pytest.mark.slow
 def test_an_older_cluster_is_moved_to_the_newest_version(home: Path) -> None:
     old = EmbeddedPostgres(home, version=16, durable=False)
     with open_catalog(old) as catalog:

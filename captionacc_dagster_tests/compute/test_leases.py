@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.recovery]
 QUICK = LeaseTimes(settle_s=1.5, beat_s=0.2, stale_s=2.0)
 
 
-@pytest.fixture(params=["folder", "s3"])
+@pytest.fixture(params=["s3", pytest.param("folder", marks=pytest.mark.slow)])
 def shelf(request: pytest.FixtureRequest, tmp_path: Path) -> ObjectStore:
     if request.param == "folder":
         return LocalObjectStore(tmp_path)

@@ -166,7 +166,10 @@ class TestPaidOnce:
         assert len(modal_server.calls) == 1
         assert again.call_metadata()["modal/reused"] is True
 
-    @pytest.mark.parametrize("what", ["outputs", "video", "other work"])
+    @pytest.mark.parametrize(
+        "what",
+        ["other work", *(pytest.param(what, marks=pytest.mark.slow) for what in ("outputs", "video"))],
+    )
     def test_what_has_changed_is_done_anew(
         self,
         make_backend: MakeBackend,
@@ -219,6 +222,7 @@ class TestSegments:
         captions = [(20 + 60 * n, 65 + 60 * n, f"{word} and more.") for n, word in enumerate(WORDS)]
         return make_clip(tmp_path / "long.mp4", captions, frames=330, seed=2)
 
+    @pytest.mark.slow
     def test_a_long_video_is_cut_and_joined_and_each_piece_is_paid_once(
         self,
         make_backend: MakeBackend,
@@ -258,6 +262,7 @@ class TestSegments:
 
 
 class TestLargeMessages:
+    @pytest.mark.slow
     def test_many_captions_travel_as_objects(
         self,
         make_backend: MakeBackend,
