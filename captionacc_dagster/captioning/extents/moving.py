@@ -198,14 +198,19 @@ def _evidence(words: Sequence[ReadWord], steps: Sequence[Step]) -> NDArray[np.fl
             look = step.look(box)
             if look is not None:
                 looks[number, column] = look.strokes, look.surroundings, look.height
+    is_unseen = np.isnan(looks[..., 0])
+    if is_unseen.all():
+        return np.zeros(is_unseen.shape)
+    shared = np.nanmedian(looks[..., :2], axis=(0, 1))
+    looks[is_unseen.all(axis=1)] = 1.0  # any value: a word that is never seen is alike nowhere
     scale = np.array([TUNING.same_style_levels, 2 * TUNING.steady_levels, 1.0])
     heights = np.nanmedian(looks[..., 2], axis=1, keepdims=True) * TUNING.look_height
     divisor = np.concatenate([np.broadcast_to(scale[:2], (len(words), 2)), heights], axis=1)[:, None, :]
     usual = np.nanmedian(looks, axis=1, keepdims=True)
     if len(steps) == 2:  # each of two may be the usual look: that of the other words is
-        usual[..., :2] = np.nanmedian(looks[..., :2], axis=(0, 1))
+        usual[..., :2] = shared
     distance = np.nanmax(np.abs(looks - usual) / divisor, axis=2, initial=0.0)
-    distance[np.isnan(looks[..., 0])] = 1.0
+    distance[is_unseen] = 1.0
     distance = np.minimum(distance, _LONGEST_DISTANCE)
     return np.asarray(distance - np.median(distance, axis=0, keepdims=True))
 

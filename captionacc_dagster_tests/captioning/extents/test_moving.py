@@ -13,6 +13,7 @@ from captionacc_dagster.captioning.captions import Caption, Timeline
 from captionacc_dagster.captioning.extents.context import has_context, mark_dimmed
 from captionacc_dagster.captioning.extents.find import find_captions
 from captionacc_dagster.captioning.extents.merging import FoundCaption
+from captionacc_dagster.captioning.extents.moving import _evidence
 from captionacc_dagster.captioning.extents.reading import Reading
 from captionacc_dagster.captioning.extents.steps import Step, step_change
 from captionacc_dagster.captioning.extents.strokes import StrokeModel
@@ -222,3 +223,15 @@ def test_words_are_parted_at_spaces_and_between_ideographs():
     assert [(word.text, word.box) for word in words] == [("ab", (5, 0, 30, 20)), ("cde", (40, 0, 90, 20))]
     words = locate_read_words("שלום לך", (), (5, 0, 90, 20), strokes)
     assert words[0].box[0] > words[1].box[2] - 1
+
+
+@pytest.mark.unit
+@pytest.mark.filterwarnings("error")
+def test_a_word_without_strokes_in_any_step_warns_of_nothing():
+    """NumPy's warning about it went to the terminal of whoever processed such a video."""
+    steps = [step(PLAIN, boxed=number, start=10 * number) for number in (0, 1, 2)]
+    faint = ReadWord("more", (260, 10, 300, 30))
+    evidence = _evidence([*steps[0].words, faint], steps)
+    assert evidence.shape == (5, 3)
+    assert np.isfinite(evidence).all()
+    assert evidence[:3].argmax(axis=0).tolist() == [0, 1, 2]
