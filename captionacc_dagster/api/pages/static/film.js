@@ -37,7 +37,10 @@ export class Film {
   // Whether it has played for half a second, and no sound of it was decoded.
   get isSilent() {
     const { played, webkitAudioDecodedByteCount: decoded, mozHasAudio } = this.video;
-    return played.length > 0 && played.end(0) - played.start(0) > 0.5 && (decoded === 0 || mozHasAudio === false);
+    // Each seek begins another range, the first one often before anything is heard.
+    let seconds = 0;
+    for (let range = 0; range < played.length; range += 1) seconds += played.end(range) - played.start(range);
+    return seconds > 0.5 && (decoded === 0 || mozHasAudio === false);
   }
 
   // Before the file has begun to arrive, the time that it will be moved to.
