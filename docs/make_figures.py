@@ -19,7 +19,7 @@ _PLAN_VIDEO_S = 60.0  # the plan's times are for a video of this length
 
 
 def with_figures(page: str) -> str:
-    """Return the page with the text between ``<!-- figure: NAME -->`` and ``<!-- /figure -->`` written anew.
+    """Return the page with new text between ``<!-- figure: NAME -->`` and ``<!-- /figure -->``.
 
     Raises:
         KeyError: the page asks for a figure that does not exist.

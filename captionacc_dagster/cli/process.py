@@ -209,8 +209,8 @@ class LocalPipeline:
             persons, others = captions_database.count_rows(download_captions(self.store, video, Path(folder)))
         if persons:
             self.errors.print(
-                f"{printable(video.filename)}: what a person confirmed or typed stays ({persons} captions); "
-                f"{others} others are found again",
+                f"{printable(video.filename)}: captions that a person confirmed or typed stay: {persons}; "
+                f"others, found again: {others}",
                 markup=False,
                 highlight=False,
                 soft_wrap=True,

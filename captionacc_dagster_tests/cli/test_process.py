@@ -87,7 +87,7 @@ class TestOneFile:
         publish_captions(store, video, database)
         result = run("process", mine, "--again")
         assert result.returncode == 0, result.stderr
-        assert "mine.mp4: what a person confirmed or typed stays (1 captions)" in result.stderr
+        assert "mine.mp4: captions that a person confirmed or typed stay: 1; others, found again: 0" in result.stderr
         assert "Hello, you." in (tmp_path / "mine.srt").read_text(encoding="utf-8")
 
     def test_the_list_fits_80_columns_and_breaks_no_word(self, run: Run, home: Path, tmp_path: Path) -> None:

@@ -623,8 +623,8 @@ class _Maker:
         font = _font(rng, "mono" if paint == self._code_plane else self.group, size)
         plane = _Plane("interface", "", 0.0, self.duration + 1, font, (top, bottom))
         plane.box = rng.choice(("white", "#f4f4ee", "#e4ddd4") if light else ("#1e1e28", "#101418", "#202838"))
-        ink = ("#202020", "#404858", "#205080") if light else ("#e0e0e0", "#80c0ff", "#c080ff", "#80d080")
-        pitch = paint(plane, font, size, ink, light)
+        colors = ("#202020", "#404858", "#205080") if light else ("#e0e0e0", "#80c0ff", "#c080ff", "#80d080")
+        pitch = paint(plane, font, size, colors, light)
         mode = rng.choice(("smooth", "steps", "jerks", "pages", "still"))
         every = rng.uniform(0.3, 3.0)
         jump = pitch * (rng.uniform(5, 15) if mode == "pages" else rng.randint(1, 4))
@@ -642,7 +642,7 @@ class _Maker:
         self.items.append(plane)
 
     def _code_plane(
-        self, plane: _Plane, font: ImageFont.FreeTypeFont, size: float, ink: Sequence[str], light: bool
+        self, plane: _Plane, font: ImageFont.FreeTypeFont, size: float, colors: Sequence[str], light: bool
     ) -> float:
         rng, pitch = self.rng, size * _pitch(self.rng)
         numbers = rng.random() < 0.6
@@ -657,11 +657,11 @@ class _Maker:
                     ("{0}_{1} = {2}()", "def {0}({1}):", "return {0} + {1}", "# {0} {1} {2}", "{0}.{1}('{2}')")
                 )
                 text = " " * rng.choice((0, 0, 4, 8)) + line.format(*(words * 3)[:3])
-                plane.lines.append((left, number * pitch, text, font, rng.choice(ink)))
+                plane.lines.append((left, number * pitch, text, font, rng.choice(colors)))
         return pitch
 
     def _page_plane(
-        self, plane: _Plane, font: ImageFont.FreeTypeFont, size: float, ink: Sequence[str], light: bool
+        self, plane: _Plane, font: ImageFont.FreeTypeFont, size: float, colors: Sequence[str], light: bool
     ) -> float:
         del light
         rng, pitch = self.rng, size * _pitch(self.rng)
@@ -669,19 +669,19 @@ class _Maker:
         left, y = 0.07 * self.width, 0.0
         for _ in range(30):
             if rng.random() < 0.3:
-                plane.lines.append((left, y, self._name(3), head, ink[0]))
+                plane.lines.append((left, y, self._name(3), head, colors[0]))
                 y += 1.7 * pitch
             for _ in range(rng.randint(1, 6)):
                 text = ""
                 while font.getlength(text) < rng.choice((0.5, 0.75, 0.75)) * self.width:
                     text += self._words(4) + ("" if self.group == "cjk" else " ")
-                plane.lines.append((left, y, text, font, ink[0]))
+                plane.lines.append((left, y, text, font, colors[0]))
                 y += pitch
             y += pitch
         return pitch
 
     def _chat_plane(
-        self, plane: _Plane, font: ImageFont.FreeTypeFont, size: float, ink: Sequence[str], light: bool
+        self, plane: _Plane, font: ImageFont.FreeTypeFont, size: float, colors: Sequence[str], light: bool
     ) -> float:
         rng, pitch = self.rng, size * 1.3
         shades = ("white", "#d8f4c4") if light else ("#303848", "#28508c")
@@ -701,7 +701,7 @@ class _Maker:
                 )
             )
             for line in lines:
-                plane.lines.append((x, y, line, font, ink[0]))
+                plane.lines.append((x, y, line, font, colors[0]))
                 y += pitch
             y += 0.9 * size
         return 2 * pitch

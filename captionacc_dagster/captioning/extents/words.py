@@ -70,11 +70,15 @@ def _words_between(
 ) -> tuple[ReadWord, ...]:
     """Return the words of a line from left to right, parted where it has no strokes (those in its box)."""
     x0, y0, x1, y1 = box
-    inked = np.flatnonzero(strokes.any(axis=0)) + x0
-    cuts = [x0, *(_cut_between(positions[a[1] - 1], positions[b[0]], inked) for a, b in itertools.pairwise(spans)), x1]
+    columns = np.flatnonzero(strokes.any(axis=0)) + x0
+    cuts = [
+        x0,
+        *(_cut_between(positions[a[1] - 1], positions[b[0]], columns) for a, b in itertools.pairwise(spans)),
+        x1,
+    ]
     words = []
     for (first, last), left, right in zip(spans, cuts[:-1], cuts[1:], strict=True):
-        inside = inked[(inked >= left) & (inked < right)]
+        inside = columns[(columns >= left) & (columns < right)]
         left, right = (int(inside[0]), int(inside[-1]) + 1) if inside.size else (left, max(left + 1, right))
         words.append(ReadWord(text[first:last], (left, y0, right, y1)))
     return tuple(words)
@@ -102,8 +106,8 @@ def is_unspaced(text: str) -> bool:
     return bool(text) and all(_FIRST_UNSPACED <= character <= _LAST_UNSPACED for character in text)
 
 
-def _cut_between(before: float, after: float, inked: NDArray[np.intp]) -> int:
+def _cut_between(before: float, after: float, columns: NDArray[np.intp]) -> int:
     """Return the middle of the widest gap without strokes between the centers of two characters."""
-    places = [before, *inked[(inked > before) & (inked < after)].tolist(), after]
+    places = [before, *columns[(columns > before) & (columns < after)].tolist(), after]
     gaps = [(right - left, (left + right) / 2) for left, right in itertools.pairwise(places)]
     return round(max(gaps)[1])
