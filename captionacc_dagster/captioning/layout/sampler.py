@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import contextlib
 import itertools
+import math
 from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 
@@ -171,13 +172,24 @@ class Sampler:
         taker = _SampleTaker(facts, times)
         running: Iterator[NativeFrame] | None = None
         while (time_s := taker.next_time) is not None:
-            before = bisect.bisect_right(keyframes, time_s + 1e-6)
-            if running is None or (before and keyframes[before - 1] > taker.position):
+            if running is None or _last_keyframe(keyframes, time_s) > taker.position:
                 running = self._coarse.frames_from(time_s)
-            sample = next((made for frame in running if (made := taker.push(frame))), None) or taker.finish()
+            sample: Sample | None = None
+            while sample is None and (frame := next(running, None)) is not None:
+                sample = taker.push(frame)
+                later_s = taker.later_time
+                if sample is None and later_s is not None and _last_keyframe(keyframes, later_s) > frame.time_s:
+                    running = self._coarse.frames_from(later_s)  # as in files that are all keyframes
+            sample = sample or taker.finish()
             if sample is None:
                 return
             yield sample
+
+
+def _last_keyframe(keyframes_s: Sequence[float], time_s: float) -> float:
+    """Return the time of the last keyframe at or before a time; before all of them, one before any frame."""
+    before = bisect.bisect_right(keyframes_s, time_s + 1e-6)
+    return keyframes_s[before - 1] if before else -math.inf
 
 
 class _SampleTaker:
@@ -197,12 +209,17 @@ class _SampleTaker:
         """The time of the next sample, None at the end."""
         return self._times[0] if self._times else None
 
+    @property
+    def later_time(self) -> float | None:
+        """The time of the second picture of the sample that was begun, None if none was."""
+        return None if self._first is None else self._first.time_s + TUNING.sample_spacing_s / 4
+
     def push(self, frame: NativeFrame) -> Sample | None:
         """Take the next frame; return the sample that it completes."""
         if self._first is None:
             if self._times and frame.time_s >= self._times[0] - _EARLY_S:
                 self.begin(frame)
-        elif frame.time_s >= self._first.time_s + TUNING.sample_spacing_s / 4:
+        elif (later_s := self.later_time) is not None and frame.time_s >= later_s:
             return self._sample(self._first, frame)
         return None
 

@@ -22,6 +22,20 @@ _BT601_WEIGHTS = (0.299, 0.114)
 _BT709_HEIGHT = 720  # pixels; players assume BT.709 for untagged pictures of at least this height
 # FFmpeg's names of pixel formats with a luma plane begin so.
 _LUMA_PREFIXES = ("yuv4", "yuvj4", "yuva4", "nv12", "nv21", "p010", "gray")
+# FFmpeg's names of packed pixel formats of 8 bits, with the bytes of a pixel and the places of red, green, and blue.
+_PACKED_RGB = {
+    "rgb24": (3, (0, 1, 2)),
+    "bgr24": (3, (2, 1, 0)),
+    "rgb0": (4, (0, 1, 2)),
+    "rgba": (4, (0, 1, 2)),
+    "bgr0": (4, (2, 1, 0)),
+    "bgra": (4, (2, 1, 0)),
+    "0rgb": (4, (1, 2, 3)),
+    "argb": (4, (1, 2, 3)),
+    "0bgr": (4, (3, 2, 1)),
+    "abgr": (4, (3, 2, 1)),
+}
+_PLANAR_RGB = ("gbrp", "gbrap")
 _BYTES, _WORDS = np.dtype(np.uint8), np.dtype("<u2")
 _BLOCK_SLACK = 0.02  # pixels; rounding a size to whole pixels must not cost a whole block
 _FULL_RANGE = 2  # FFmpeg's AVCOL_RANGE_JPEG
@@ -36,6 +50,7 @@ class _Format:
     bits: int
     has_chroma: bool
     is_full_range: bool
+    is_rgb: bool  # of 8 bits, so that a part of a picture can be read by itself
 
 
 _formats: dict[str, _Format] = {}  # asking FFmpeg costs more than cropping a line of text
@@ -48,7 +63,8 @@ def _format_of(frame: av.VideoFrame) -> _Format:
         components = frame.format.components
         # P010 stores its 10 bits in the upper bits of 16.
         bits = 8 if not has_planes else 16 if name.startswith("p0") else components[0].bits
-        _formats[name] = _Format(has_planes, bits, len(components) >= 3, name.startswith("yuvj"))
+        is_rgb = name in _PACKED_RGB or name in _PLANAR_RGB
+        _formats[name] = _Format(has_planes, bits, len(components) >= 3, name.startswith("yuvj"), is_rgb)
     return _formats[name]
 
 
@@ -103,17 +119,21 @@ class Picture:
     def luma(self, bbox: BBox) -> NDArray[np.uint8]:
         """Return the luma of a rectangle, ``(height, width)`` uint8, as coded (no range expansion).
 
-        More than 8 bits are reduced to 8. Only the rectangle is read, except in pixel formats without a luma plane
-        (RGB, palettes), where the whole picture is converted once.
+        More than 8 bits are reduced to 8. Only the rectangle is read, except in RGB of more than 8 bits and in
+        palettes, where the whole picture is converted once.
         """
-        if not self._format.has_planes:
+        if self._format.has_planes:
+            return self._crop(self._plane(0), bbox)
+        if not self._format.is_rgb:
             return self._crop(self._gray, bbox)
-        return self._crop(self._plane(0), bbox)
+        import cv2
+
+        return np.asarray(cv2.cvtColor(self._rgb_crop(bbox), cv2.COLOR_RGB2GRAY), np.uint8)
 
     def rgb(self, bbox: BBox) -> NDArray[np.uint8]:
         """Return the colors of a rectangle, ``(height, width, 3)`` RGB uint8."""
         if not self._format.has_planes:
-            return self._crop(self._rgb, bbox)
+            return self._rgb_crop(bbox)
         import cv2
 
         luma = self._crop(self._plane(0), bbox)
@@ -142,7 +162,7 @@ class Picture:
         else:
             import cv2
 
-            converted = cv2.cvtColor(self._crop(self._rgb, bbox), cv2.COLOR_RGB2YCrCb)
+            converted = cv2.cvtColor(self._rgb_crop(bbox), cv2.COLOR_RGB2YCrCb)
             crops = [np.asarray(converted[..., channel], np.uint8) for channel in (2, 1)]
         cb, cr = (_fit_chroma(crop, half) for crop in crops)
         return luma[:height, :width], cb, cr
@@ -193,6 +213,19 @@ class Picture:
     @cached_property
     def _rgb(self) -> NDArray[np.uint8]:
         return _array(self._frame.reformat(format="rgb24"))
+
+    def _rgb_crop(self, bbox: BBox) -> NDArray[np.uint8]:
+        """Return the colors of a rectangle of a picture without a luma plane, ``(height, width, 3)`` RGB uint8."""
+        name = self._frame.format.name
+        if name in _PLANAR_RGB:
+            green, blue, red = (self._crop(self._plane(number), bbox) for number in range(3))
+            return np.stack((red, green, blue), axis=2)
+        if name not in _PACKED_RGB:
+            return self._crop(self._rgb, bbox)
+        plane, (size, places) = self._frame.planes[0], _PACKED_RGB[name]
+        rows = np.frombuffer(cast("Any", plane), np.uint8).reshape(-1, plane.line_size)
+        pixels = rows[: plane.height, : plane.width * size].reshape(plane.height, plane.width, size)
+        return np.ascontiguousarray(self._crop(pixels, bbox)[..., places])
 
     def _crop(self, plane: NDArray, bbox: BBox) -> NDArray[np.uint8]:
         """Return a displayed rectangle of a coded plane of any subsampling, rotated and in 8 bits."""

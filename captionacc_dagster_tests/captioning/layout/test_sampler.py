@@ -132,6 +132,16 @@ def test_where_keyframes_are_near_whole_pictures_cost_one_frame_each(tmp_path: P
     assert sorted(sample.time_s for sample in samples) == pytest.approx(times, abs=2 / RATE)
 
 
+def test_in_a_file_of_keyframes_alone_a_sample_costs_its_two_frames(tmp_path: Path, decoded: list[object]):
+    facts = facts_of(tmp_path, gop=1)
+    decoded.clear()
+    with Sampler(facts) as sampler:
+        samples = list(sampler.samples([1.0, 2.0, 3.0, 4.0]))
+    assert [sample.time_s for sample in samples] == pytest.approx([1.0, 2.0, 3.0, 4.0])
+    assert all(sample.later is not None for sample in samples)
+    assert len(decoded) == 2 * len(samples)
+
+
 def test_a_frame_whose_ocr_failed_leaves_the_samples_as_they_are(tmp_path: Path):
     facts = facts_of(tmp_path, gop=1000)
     with Sampler(facts) as sampler:
