@@ -98,13 +98,30 @@ def check_webhook_secret(services: Services, given: HTTPAuthorizationCredentials
         refuse_webhook(services, "webhook_bad_secret", "the secret is not valid")
 
 
-def get_caller(services: ServicesDependency, request: Request, given: UserToken) -> Caller:
-    """Return the person with this token; the tenant comes from their profile, never from the request.
+class NoTenant(ApiError):
+    """The account belongs to no tenant yet; an invitation code can change that."""
+
+    def __init__(self) -> None:
+        super().__init__(403, "this account belongs to no tenant")
+
+
+def get_user(services: ServicesDependency, request: Request, given: UserToken) -> UUID:
+    """Return the id of the person with this token, who may have no tenant yet.
 
     The token comes from the header, or from the browser's session; changes in a session also need the page's token.
     """
-    facts = current_facts()
-    token = given.credentials if given is not None else session_token(request)
+    return identify(services, given.credentials if given is not None else session_token(request))
+
+
+UserDependency = Annotated[UUID, Depends(get_user)]
+
+
+def identify(services: Services, token: str | None) -> UUID:
+    """Return the id of the person with a token.
+
+    Raises:
+        ApiError: 401 for no token or a bad one, 503 if it cannot be verified now.
+    """
     if not token:
         _refuse_person(services, "no_token", "a user token is required")
     try:
@@ -113,11 +130,17 @@ def get_caller(services: ServicesDependency, request: Request, given: UserToken)
         _refuse_person(services, "bad_token", str(error))
     except KeysUnavailable as error:
         raise unavailable(str(error)) from error
-    facts.user_id = user.user_id
-    profile = services.catalog.find_user_profile(user.user_id)
+    current_facts().user_id = user.user_id
+    return user.user_id
+
+
+def get_caller(services: ServicesDependency, user_id: UserDependency) -> Caller:
+    """Return the person with this token; the tenant comes from their profile, never from the request."""
+    facts = current_facts()
+    profile = services.catalog.find_user_profile(user_id)
     if profile is None:
         services.audit.record("no_profile")
-        raise ApiError(403, "this account belongs to no tenant")
+        raise NoTenant
     facts.tenant_id = profile.tenant_id
     if profile.approval_status != "approved":
         services.audit.record("account_not_approved", details={"approval_status": profile.approval_status})

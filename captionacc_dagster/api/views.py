@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal, Self
 from uuid import UUID
@@ -16,8 +17,10 @@ from captionacc_dagster.captioning.files.words import fit_words
 from captionacc_dagster.captioning.ocr.languages import language_codes
 from captionacc_dagster.catalog.models import (
     FlowName,
+    Invitation,
     Json,
     RequestState,
+    Role,
     Severity,
     Video,
     VideoStatus,
@@ -441,6 +444,70 @@ class ReplaceText(_Body):
     whole_word: StrictBool = False
     caption_ids: CaptionIds | None = Field(default=None, description="By default all captions.")
     preview: StrictBool = Field(default=False, description="Return the captions as they would be; change nothing.")
+
+
+class CreateInvitation(_Body):
+    """An invitation to make."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"max_uses": 5, "valid_days": 7}]})
+
+    role: Role = Field(default="member", description="What those who join may do.")
+    max_uses: StrictInt = Field(default=1, ge=1, le=1000, description="How many people may join with it.")
+    valid_days: StrictInt = Field(default=14, ge=1, le=365)
+    note: Annotated[StrictStr, Field(max_length=200), AfterValidator(_name)] | None = Field(
+        default=None, description="Whom it is for."
+    )
+
+
+class InvitationCode(BaseModel):
+    """A new invitation; the code is shown only now."""
+
+    id: UUID
+    code: str = Field(examples=["7KQ2M-XH4RP-BD9TW-3FNEC"])
+    role: Role
+    max_uses: int
+    expires_at: datetime
+
+
+class InvitationView(BaseModel):
+    """An invitation, without its code."""
+
+    id: UUID
+    role: Role
+    note: str | None
+    max_uses: int
+    uses: int
+    created_at: datetime
+    expires_at: datetime
+    revoked_at: datetime | None
+
+
+class InvitationList(BaseModel):
+    """Invitations, newest first."""
+
+    invitations: list[InvitationView]
+
+    @classmethod
+    def of(cls, invitations: Sequence[Invitation]) -> InvitationList:
+        """Return the view of rows."""
+        shown = set(InvitationView.model_fields)
+        return cls(invitations=[InvitationView(**row.model_dump(include=shown)) for row in invitations])
+
+
+class RedeemInvitation(_Body):
+    """An invitation code."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"code": "7KQ2M-XH4RP-BD9TW-3FNEC"}]})
+
+    code: Annotated[StrictStr, Field(min_length=1, max_length=100), AfterValidator(_printable)]
+
+
+class Membership(BaseModel):
+    """The tenant that a user belongs to."""
+
+    tenant_id: UUID
+    tenant_name: str
+    role: Role
 
 
 class CompareCaptions(_Body):

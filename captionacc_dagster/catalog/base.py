@@ -5,14 +5,15 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
+from captionacc_dagster.catalog.invitations import InvitationMethods
 from captionacc_dagster.catalog.ledgers import LedgerMethods
 from captionacc_dagster.catalog.locks import LockMethods
 from captionacc_dagster.catalog.requests import RequestMethods
 from captionacc_dagster.catalog.videos import VideoMethods
 
 
-class Catalog(VideoMethods, RequestMethods, LockMethods, LedgerMethods):
-    """Tenants, users, videos, requests, locks, and compute calls.
+class Catalog(VideoMethods, InvitationMethods, RequestMethods, LockMethods, LedgerMethods):
+    """Tenants, users, invitations, videos, requests, locks, and compute calls.
 
     Each method calls one atomic SQL function of ``supabase/migrations``, which is safe to call again if its answer was
     lost. While the catalog cannot be reached, calls are retried, then raise ``CatalogUnavailable``. Other errors are

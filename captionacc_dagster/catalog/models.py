@@ -26,6 +26,7 @@ VideoSource = Literal["upload", "cli", "inbox", "api", "demo"]
 Approval = Literal["person", "automatic"]
 Role = Literal["owner", "member"]
 ApprovalStatus = Literal["pending", "approved", "rejected"]
+RedemptionOutcome = Literal["joined", "already", "unknown", "revoked", "expired", "used_up", "other_tenant", "rejected"]
 Severity = Literal["info", "warning", "critical"]
 
 LOCAL_TENANT_ID: Final = UUID("00000000-0000-4000-8000-000000000001")
@@ -101,6 +102,39 @@ class UserProfile(Row):
     approval_status: ApprovalStatus
     access_tier_id: str | None
     created_at: Timestamp
+
+
+class Invitation(Row):
+    """A code with which people join a tenant; the code itself is kept nowhere."""
+
+    id: UUID
+    role: Role
+    note: str | None
+    max_uses: int
+    uses: int
+    created_by: UUID | None
+    created_at: Timestamp
+    expires_at: Timestamp
+    revoked_at: Timestamp | None
+
+
+class NewInvitation(Row):
+    """An invitation that was just made, with its code."""
+
+    id: UUID
+    code: str
+    role: Role
+    max_uses: int
+    expires_at: Timestamp
+
+
+class Redemption(Row):
+    """How the redemption of a code ended; tenant and role are those of a user who has joined."""
+
+    outcome: RedemptionOutcome
+    tenant_id: UUID | None
+    tenant_name: str | None
+    role: Role | None
 
 
 class VideoWarning(Row):

@@ -29,7 +29,7 @@ from captionacc_dagster.cli.console import (
 from captionacc_dagster.cli.errors import explain
 from captionacc_dagster.cli.languages import languages_app
 from captionacc_dagster.cli.modal import modal_app
-from captionacc_dagster.cli.people import tenant_app, user_app
+from captionacc_dagster.cli.people import invitation_app, tenant_app, user_app
 from captionacc_dagster.cli.startup import imports_done
 from captionacc_dagster.release import version_line
 
@@ -52,6 +52,7 @@ app.add_typer(modal_app, name="modal")
 app.add_typer(languages_app, name="languages")
 app.add_typer(tenant_app, name="tenant")
 app.add_typer(user_app, name="user")
+app.add_typer(invitation_app, name="invitation")
 
 Files = Annotated[
     list[str],

@@ -1,24 +1,26 @@
-"""``captionacc tenant`` and ``captionacc user``: who owns videos, and who may see them."""
+"""``captionacc tenant``, ``user``, and ``invitation``: who owns videos, and who may see them."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 from uuid import UUID, uuid4
 
 import typer
 
 from captionacc_dagster.catalog.errors import Conflict
-from captionacc_dagster.cli.console import errors_in_one_line, refuse_option, settings, tell
+from captionacc_dagster.cli.console import as_markup, err, errors_in_one_line, refuse_option, settings, tell
 from captionacc_dagster.cli.errors import AmbiguousName, ProcessError
 
 if TYPE_CHECKING:
     from captionacc_dagster.catalog.base import Catalog
-    from captionacc_dagster.catalog.models import Account, Role, Tenant
+    from captionacc_dagster.catalog.models import Account, Invitation, Role, Tenant
 
 AccessTier = Literal["demo", "trial", "active", "enterprise"]
 
 tenant_app = typer.Typer(help="Owners of videos.", no_args_is_help=True)
 user_app = typer.Typer(help="People who sign in, and the tenant whose videos they see.", no_args_is_help=True)
+invitation_app = typer.Typer(help="Codes with which people join a tenant themselves.", no_args_is_help=True)
 
 Email = Annotated[str, typer.Argument(metavar="EMAIL", help="The e-mail address of the account.", show_default=False)]
 TenantName = Annotated[
@@ -60,6 +62,74 @@ def user_approve(email: Email, tenant: TenantName = None, owner: AsOwner = False
     address = _address(email)
     with errors_in_one_line(), open_catalog_briefly(settings()) as catalog:
         tell(approve_user(catalog, address, tenant, owner=owner))
+
+
+@invitation_app.command("add")
+def invitation_add(
+    tenant: TenantName = None,
+    owner: AsOwner = False,
+    uses: Annotated[int, typer.Option("--uses", min=1, max=1000, help="How many people may join with it.")] = 1,
+    days: Annotated[int, typer.Option("--days", min=1, max=365, help="How long it is valid.")] = 14,
+    note: Annotated[str | None, typer.Option("--note", help="Whom it is for.")] = None,
+) -> None:
+    """Print a new code, once; whoever signs in and enters it joins the tenant."""
+    from captionacc_dagster.backends import open_catalog_briefly
+
+    with errors_in_one_line(), open_catalog_briefly(settings()) as catalog:
+        owned = find_tenant(catalog, tenant)
+        made = catalog.create_invitation(
+            owned.id, role="owner" if owner else "member", max_uses=uses, valid_days=days, note=note
+        )
+        tell(made.code)
+        role = "an owner" if made.role == "owner" else "a member"
+        people = "one person" if made.max_uses == 1 else f"{made.max_uses} people"
+        until = f"{made.expires_at:%Y-%m-%d %H:%M} UTC"
+        said = f"lets {people} join {owned.name} as {role}, until {until}; it is not shown again"
+        err.print(as_markup(said), highlight=False, soft_wrap=True)
+
+
+@invitation_app.command("list")
+def invitation_list(tenant: TenantName = None) -> None:
+    """Show a tenant's invitations, newest first, without their codes."""
+    from captionacc_dagster.backends import open_catalog_briefly
+
+    with errors_in_one_line(), open_catalog_briefly(settings()) as catalog:
+        for invitation in catalog.list_invitations(find_tenant(catalog, tenant).id):
+            tell(describe_invitation(invitation, datetime.now(UTC)))
+
+
+@invitation_app.command("revoke")
+def invitation_revoke(
+    invitation: Annotated[str, typer.Argument(help="Its id, as `list` shows it.", show_default=False)],
+    tenant: TenantName = None,
+) -> None:
+    """End an invitation; those who have joined stay."""
+    from captionacc_dagster.backends import open_catalog_briefly
+
+    try:
+        number = UUID(invitation)
+    except ValueError:
+        refuse_option("INVITATION", f"{invitation!r} is no id; `captionacc invitation list` shows them")
+    with errors_in_one_line(), open_catalog_briefly(settings()) as catalog:
+        owned = find_tenant(catalog, tenant)
+        if not catalog.revoke_invitation(number, owned.id):
+            raise ProcessError(f"{owned.name} has no invitation {number}")
+        tell("revoked")
+
+
+def describe_invitation(invitation: Invitation, now: datetime) -> str:
+    """Return one line about an invitation: its id, what it is good for, and until when."""
+    if invitation.revoked_at is not None:
+        state = "revoked"
+    elif invitation.uses >= invitation.max_uses:
+        state = "used up"
+    elif invitation.expires_at <= now:
+        state = "expired"
+    else:
+        state = f"until {invitation.expires_at:%Y-%m-%d %H:%M} UTC"
+    used = f"{invitation.uses} of {invitation.max_uses} used"
+    note = f"  {invitation.note}" if invitation.note else ""
+    return f"{invitation.id}  {invitation.role}  {used}  {state}{note}"
 
 
 def _address(email: str) -> str:

@@ -206,6 +206,8 @@ def test_who_is_not_approved_sees_nothing(client: TestClient, world: World, appr
     video = world.processed_video(person.tenant_id)
 
     for method, path, name in OPERATIONS:
+        if name == "redeem_invitation":  # for those who have no tenant yet
+            continue
         answer = _call(client, method, _url(path, video), name, person.headers)
         assert answer.status_code == 403, (name, answer.text)
         assert approval_status in answer.json()["detail"]

@@ -22,6 +22,7 @@ TABLES = (
     "webhook_deliveries",
     "security_audit_log",
     "issued_video_ids",
+    "invitations",
 )
 
 
@@ -53,6 +54,7 @@ def furnish(catalog: Catalog, url: str) -> House:
     video_id = catalog.create_video(tenant_id, "a.mp4").video.id
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("insert into captionacc.issued_video_ids (tenant_id) values (%s)", (tenant_id,))
+    catalog.create_invitation(tenant_id)
     catalog.acquire_server_lock(video_id, "layout", "run-1")
     catalog.next_cropped_frames_version(video_id, "run-1")
     catalog.record_compute_call(

@@ -92,3 +92,27 @@ def test_who_signed_up_at_supabase_sees_the_tenant_once_approved(run: Run, supab
     approved = run("user", "approve", email, "--tenant", "My studio", "--owner", **environment)
     assert approved.stdout == f"{email} is an owner of My studio\n", approved.stderr
     assert tenants() == ["My studio"]
+
+
+def test_a_code_is_printed_once_listed_and_revoked(run: Run, catalog_url: str) -> None:
+    environment = {"DATABASE_URL": catalog_url}
+    for name in ("One", "Two"):
+        run("tenant", "add", name, **environment)
+    which = run("invitation", "add", **environment)
+    assert (which.returncode, "which tenant? give --tenant" in which.stderr) == (1, True)
+    made = run(
+        "invitation", "add", "--tenant", "one", "--uses", "3", "--days", "2", "--owner", "--note", "Ann", **environment
+    )
+    assert (made.returncode, len(made.stdout.strip())) == (0, 23)
+    assert made.stderr.startswith("lets 3 people join One as an owner, until 20")
+    listed = run("invitation", "list", "--tenant", "One", **environment).stdout
+    number = listed.split()[0]
+    assert listed.startswith(f"{number}  owner  0 of 3 used  until 20")
+    assert listed.endswith(" UTC  Ann\n")
+    assert made.stdout.strip() not in listed
+    foreign = run("invitation", "revoke", number, "--tenant", "Two", **environment)
+    assert (foreign.returncode, f"Two has no invitation {number}" in foreign.stderr) == (1, True)
+    assert run("invitation", "revoke", "Ann", "--tenant", "One", **environment).returncode == 2
+    assert run("invitation", "revoke", number, "--tenant", "One", **environment).stdout == "revoked\n"
+    assert "  revoked  Ann" in run("invitation", "list", "--tenant", "One", **environment).stdout
+    assert run("invitation", "add", "--tenant", "One", "--uses", "0", **environment).returncode == 2

@@ -22,6 +22,7 @@ from captionacc_dagster.api.request_log import current_request_id
 
 _FOLDER = Path(__file__).parent
 SIGN_IN = "/review/sign-in"
+INVITATION = "/review/invitation"
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -80,6 +81,10 @@ class SignInNeeded(Exception):
     """The page requires signing in; the browser is sent to the sign-in page and back."""
 
 
+class InvitationNeeded(Exception):
+    """The person belongs to no tenant; the browser is sent to the page that takes an invitation code."""
+
+
 def to_sign_in(request: Request) -> Response:
     """Return a redirect to the sign-in page and back.
 
@@ -104,6 +109,8 @@ class PageRoute(APIRoute):
                 return await handler(request)
             except SignInNeeded:
                 return to_sign_in(request)
+            except InvitationNeeded:
+                return RedirectResponse(INVITATION, 303)
             except Exception as error:  # noqa: BLE001 - the application's handlers turn each error into an answer
                 return await _error_page(request, error)
 

@@ -1,4 +1,4 @@
-"""Sign in with Supabase's email and password, with a token, or by being at the machine itself; sign out."""
+"""Sign in with Supabase's email and password, with a token, or by being at the machine; join a tenant; sign out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from captionacc_dagster.api.auth import Caller, get_caller
+from captionacc_dagster.api.auth import Caller, NoTenant, get_caller, get_user, identify
 from captionacc_dagster.api.browser_session import (
     CSRF_HEADER,
     begin_session,
@@ -21,8 +21,16 @@ from captionacc_dagster.api.browser_session import (
     set_form_secret,
 )
 from captionacc_dagster.api.errors import ApiError, unavailable
+from captionacc_dagster.api.invitations import redeem
 from captionacc_dagster.api.local_access import has_local_user, is_the_local_user, local_token
-from captionacc_dagster.api.pages.rendering import SIGN_IN, PageRoute, SignInNeeded, render
+from captionacc_dagster.api.pages.rendering import (
+    INVITATION,
+    SIGN_IN,
+    InvitationNeeded,
+    PageRoute,
+    SignInNeeded,
+    render,
+)
 from captionacc_dagster.api.pages.supabase_auth import AuthUnavailable, SignInRefused, Tokens, renew, sign_in
 from captionacc_dagster.api.request_log import current_facts
 from captionacc_dagster.api.services import Services, ServicesDependency
@@ -31,6 +39,7 @@ from captionacc_dagster.api.tokens import InvalidToken, KeysUnavailable
 router = APIRouter(prefix="/review", route_class=PageRoute, include_in_schema=False)
 
 _LONGEST_FORM = 16_384
+_LONGEST_CODE = 100
 # Browsers limit a cookie to 4,096 bytes, including its name and attributes.
 _LONGEST_TOKEN = 3_800
 
@@ -40,12 +49,15 @@ def get_viewer(services: ServicesDependency, request: Request) -> Caller:
 
     Raises:
         SignInNeeded: there is no session, or it has ended.
+        InvitationNeeded: the account belongs to no tenant yet.
         ApiError: 403 for an account without access.
     """
     if not request.cookies.get(cookie_name(request)):
         raise SignInNeeded
     try:
-        return get_caller(services, request, None)
+        return get_caller(services, get_user(services, request, None))
+    except NoTenant as error:
+        raise InvitationNeeded from error
     except ApiError as error:
         if error.status == 401:
             raise SignInNeeded from error
@@ -123,6 +135,34 @@ def _by_password(services: Services, form: dict[str, str]) -> Tokens:
     return sign_in(services.settings, form["email"], form["password"])
 
 
+@router.get("/invitation")
+def show_invitation(services: ServicesDependency, request: Request) -> Response:
+    """Ask who belongs to no tenant yet for an invitation code."""
+    if not request.cookies.get(cookie_name(request)):
+        raise SignInNeeded
+    get_user(services, request, None)
+    return render(request, "invitation.html", signed_in=True, problem=None)
+
+
+@router.post("/invitation")
+async def take_invitation(services: ServicesDependency, request: Request) -> Response:
+    """Redeem an invitation code, and show the videos of the tenant that it is for."""
+    form = await _read_form(request)
+    return await run_in_threadpool(_take_invitation, services, request, form)
+
+
+def _take_invitation(services: Services, request: Request, form: dict[str, str]) -> Response:
+    check_csrf(request, form.get("csrf"))
+    user_id = identify(services, request.cookies.get(cookie_name(request)))
+    try:
+        redeem(services, user_id, form.get("code", "")[:_LONGEST_CODE])
+    except ApiError as error:
+        if error.status not in (404, 409):
+            raise
+        return render(request, "invitation.html", code=error.status, signed_in=True, problem=error.detail)
+    return RedirectResponse("/review", 303)
+
+
 @router.post("/session")
 def renew_session(services: ServicesDependency, request: Request) -> Response:
     """Renew the session of a page that stays open longer than a token is valid; 401 if it has ended."""
@@ -186,7 +226,12 @@ def _own_path(target: str) -> str:
     """Return the target if it is a path of these pages, otherwise the start page, so that nobody is sent elsewhere."""
     parts = urlsplit(target)
     own = not parts.scheme and not parts.netloc and (parts.path == "/review" or parts.path.startswith("/review/"))
-    if not own or "\\" in target or target.startswith("//") or parts.path.startswith((SIGN_IN, "/review/sign-out")):
+    if (
+        not own
+        or "\\" in target
+        or target.startswith("//")
+        or parts.path.startswith((SIGN_IN, INVITATION, "/review/sign-out"))
+    ):
         return "/review"
     return target
 

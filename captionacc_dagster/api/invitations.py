@@ -1,0 +1,89 @@
+"""Invitation codes: owners make, list, and revoke them; whoever has signed in joins a tenant with one."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from fastapi import APIRouter
+
+from captionacc_dagster.api.auth import OwnerDependency, UserDependency
+from captionacc_dagster.api.errors import ApiError, responses
+from captionacc_dagster.api.request_log import current_facts
+from captionacc_dagster.api.services import Services, ServicesDependency
+from captionacc_dagster.api.views import CreateInvitation, InvitationCode, InvitationList, Membership, RedeemInvitation
+from captionacc_dagster.catalog.models import Redemption, RedemptionOutcome
+
+router = APIRouter(tags=["people"])
+
+REFUSALS: dict[RedemptionOutcome, str] = {
+    "unknown": "there is no such invitation code",
+    "revoked": "this invitation was revoked",
+    "expired": "this invitation has expired",
+    "used_up": "this invitation has been used",
+    "other_tenant": "this account belongs to another tenant, and an account has one",
+    "rejected": "an owner of the tenant has rejected this account",
+}
+
+
+@router.post(
+    "/invitations", status_code=201, summary="Make an invitation", responses=responses(401, 403, 422, 429, 503)
+)
+def create_invitation(services: ServicesDependency, owner: OwnerDependency, body: CreateInvitation) -> InvitationCode:
+    """Return a code with which people join the caller's tenant; it is shown once. For owners of the tenant."""
+    made = services.catalog.create_invitation(
+        owner.tenant_id,
+        role=body.role,
+        max_uses=body.max_uses,
+        valid_days=body.valid_days,
+        note=body.note,
+        created_by=owner.user_id,
+    )
+    return InvitationCode(**made.model_dump())
+
+
+@router.get("/invitations", summary="List invitations", responses=responses(401, 403, 429, 503))
+def list_invitations(services: ServicesDependency, owner: OwnerDependency) -> InvitationList:
+    """Return the invitations of the caller's tenant, newest first, without their codes. For owners of the tenant."""
+    return InvitationList.of(services.catalog.list_invitations(owner.tenant_id))
+
+
+@router.delete(
+    "/invitations/{invitation_id}",
+    status_code=204,
+    summary="Revoke an invitation",
+    responses=responses(401, 403, 404, 422, 429, 503),
+)
+def revoke_invitation(services: ServicesDependency, owner: OwnerDependency, invitation_id: UUID) -> None:
+    """End an invitation; who has joined stays. For owners of the tenant."""
+    if not services.catalog.revoke_invitation(invitation_id, owner.tenant_id, revoked_by=owner.user_id):
+        services.audit.record("no_such_invitation")
+        raise ApiError(404, "no such invitation")
+
+
+@router.post(
+    "/invitations/redeem", summary="Redeem an invitation code", responses=responses(401, 404, 409, 422, 429, 503)
+)
+def redeem_invitation(services: ServicesDependency, user_id: UserDependency, body: RedeemInvitation) -> Membership:
+    """Let the caller, who has an account but no tenant yet, join the tenant of a code. Again, it changes nothing."""
+    joined = redeem(services, user_id, body.code)
+    assert joined.tenant_id is not None
+    assert joined.tenant_name is not None
+    assert joined.role is not None
+    return Membership(tenant_id=joined.tenant_id, tenant_name=joined.tenant_name, role=joined.role)
+
+
+def redeem(services: Services, user_id: UUID, code: str) -> Redemption:
+    """Redeem a code.
+
+    Raises:
+        ApiError: 404 for an unknown code, 409 for one that is not for this account any more, 429 after too many.
+    """
+    redemption = services.catalog.redeem_invitation(user_id, code)
+    refusal = REFUSALS.get(redemption.outcome)
+    if refusal is None:
+        return redemption
+    if redemption.outcome == "unknown":
+        services.audit.record("invitation_unknown")
+        services.limits.count_failure(current_facts().client_ip)
+        raise ApiError(404, refusal)
+    raise ApiError(409, refusal)
