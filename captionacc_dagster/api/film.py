@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Iterator
 from typing import Annotated, Any
 
@@ -14,7 +15,7 @@ from captionacc_dagster.api.conditional import CACHE_CONTROL, entity_tag, has_ta
 from captionacc_dagster.api.errors import ApiError, responses
 from captionacc_dagster.api.native_frames import Part
 from captionacc_dagster.api.services import ServicesDependency
-from captionacc_dagster.api.views import FilmView, FrameGridView
+from captionacc_dagster.api.views import FilmView, FrameGridView, ShotsView
 from captionacc_dagster.captioning.video.containers import VideoError
 from captionacc_dagster.orchestration.subtitle_files import video_keys
 from captionacc_dagster.storage.base import ObjectStore
@@ -92,6 +93,15 @@ def read_waveform(services: ServicesDependency, video: VideoDependency) -> Respo
     except VideoError as error:
         raise ApiError(404, f"the video cannot be read: {error.reason}") from error
     return Response(waveform, media_type="application/octet-stream", headers={"Cache-Control": _FOR_A_WEEK})
+
+
+@router.get("/shots", summary="Read the shots", responses=_READ)
+def read_shots(services: ServicesDependency, video: VideoDependency) -> ShotsView:
+    """Return when the camera cuts, as it was seen while captions were looked for."""
+    try:
+        return ShotsView(cuts_ms=json.loads(services.store.download_to_bytes(video_keys(video).shots)))
+    except ObjectNotFound:
+        return ShotsView(cuts_ms=None)
 
 
 @router.get("/media", summary="Read the video file", response_class=Response, responses=_FILE)

@@ -217,6 +217,14 @@ class FrameGridView(BaseModel):
     steps_ms: list[int] | None = Field(description="Where it varies: whole milliseconds from each frame to the next.")
 
 
+class ShotsView(BaseModel):
+    """The shots of a video."""
+
+    cuts_ms: list[int] | None = Field(
+        description="Beginning of each shot but the first, whole milliseconds; null: no captions were looked for yet."
+    )
+
+
 class WordView(BaseModel):
     """A word of a caption whose words appear or are highlighted one after another."""
 

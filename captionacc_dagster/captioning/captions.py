@@ -193,6 +193,7 @@ class Timeline:
         ocr_recognitions: lines recognized, repeats included.
         seconds: CPU seconds by stage: decode, analysis, ocr, encode.
         warnings: what the user should know about the video.
+        cuts_s: times of the frames with which shots begin, seconds, without the first of the video.
     """
 
     captions: tuple[Caption, ...]
@@ -202,6 +203,12 @@ class Timeline:
     ocr_recognitions: int
     seconds: dict[str, float]
     warnings: tuple[CaptionWarning, ...] = ()
+    cuts_s: tuple[float, ...] = ()
+
+    @property
+    def cuts_ms(self) -> list[int]:
+        """The cuts in whole milliseconds, rounded down as captions are."""
+        return [math.floor(cut * 1000 + TICK_SLACK) for cut in self.cuts_s]
 
 
 def clock(seconds: float) -> str:

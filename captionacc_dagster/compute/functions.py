@@ -6,6 +6,7 @@ marks a result as complete is written last.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -153,8 +154,10 @@ def crop_and_infer_caption_frame_extents(
 def publish_extents(
     store: ObjectStore, keys: VideoKeys, timeline: Timeline, run: databases.RunFacts, frame_rate: float, work: Path
 ) -> CropInferResult:
-    """Publish ``caption_frame_extents_v{version}.db``, which completes this version, and return the result."""
+    """Publish the shots and ``caption_frame_extents_v{version}.db``, which completes the version; return the result."""
     version, seconds = run.version, run.processing_seconds
+    if timeline.native_frame_count:
+        store.publish(keys.shots, json.dumps(timeline.cuts_ms).encode())
     databases.write_extents_database(work / "extents.db", timeline, run, frame_rate)
     store.publish(keys.extents_db(version), work / "extents.db")
     return CropInferResult(

@@ -204,6 +204,11 @@ class VideoKeys:
         return f"{self.server_prefix}waveform.bin"
 
     @property
+    def shots(self) -> str:
+        """Key of the times at which the camera cuts."""
+        return f"{self.server_prefix}shots.json"
+
+    @property
     def film(self) -> str:
         """Key of the small film that every browser plays; only of videos that some browser does not play."""
         return f"{self.server_prefix}film.mp4"

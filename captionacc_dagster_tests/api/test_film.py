@@ -89,6 +89,15 @@ def test_the_film_is_sent_in_parts(client: TestClient, world: World, person: Per
     assert client.get(url, headers={**person.headers, "If-None-Match": full.headers["ETag"]}).status_code == 304
 
 
+def test_the_shots_are_those_that_were_seen(client: TestClient, world: World, person: Person) -> None:
+    video = world.processed_video(person.tenant_id)
+    address = f"/videos/{video.id}/shots"
+
+    assert client.get(address, headers=person.headers).json() == {"cuts_ms": None}
+    world.store.publish(VideoKeys(str(video.tenant_id), str(video.id)).shots, b"[1200, 3640]")
+    assert client.get(address, headers=person.headers).json() == {"cuts_ms": [1200, 3640]}
+
+
 def test_the_waveform_follows_the_sound(client: TestClient, world: World, person: Person, tmp_path: Path) -> None:
     video, silent = (world.processed_video(person.tenant_id) for _ in range(2))
     world.publish_film(video, make_clip(tmp_path / "sound.mp4", sound=True))

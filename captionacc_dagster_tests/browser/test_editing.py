@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -189,6 +190,34 @@ def test_a_caption_is_split_at_a_word(page_server: PageServer, video: Video, edi
     assert (first.text, second.text) == ("How", "are you?")
     assert first.end_ms == second.start_ms
     assert second.start_ms % 40 == 0
+    # The keys move the boundary then, rather than type.
+    editor.keyboard.press("d")
+    editor.keyboard.press("ArrowDown")
+    saved(editor)
+    assert stored(page_server, video)[1].end_ms == first.end_ms - 40
+
+
+@pytest.mark.parametrize(
+    ("written", "cursor", "parts"),
+    [
+        ("How are you?", 5, ("How", "are you?")),
+        ("How are you?", 6, ("How are", "you?")),
+        ("How are you?", 1, ("How", "are you?")),
+        ("How are you?", 10, ("How are", "you?")),
+        ("你好世界 今天", 1, ("你", "好世界 今天")),
+    ],
+)
+def test_a_cursor_in_a_word_splits_beside_it(
+    page_server: PageServer, page: Page, written: str, cursor: int, parts: tuple[str, str]
+) -> None:
+    video = page_server.video([written, "another"])
+    open_editor(page_server, video, page)
+    page.keyboard.press("e")
+    page.locator("#text").evaluate("(field, at) => field.setSelectionRange(at, at)", cursor)
+    page.keyboard.press("Control+Enter")
+    expect(rows(page)).to_have_count(3)
+    saved(page)
+    assert tuple(row.text for row in stored(page_server, video)[:2]) == parts
 
 
 def test_a_merge_over_a_gap_is_asked_about(page_server: PageServer, video: Video, editor: Page) -> None:
@@ -230,6 +259,14 @@ def test_everything_is_undone_and_redone_across_a_reload(page_server: PageServer
     saved(editor)
     assert [row.shown_text for row in stored(page_server, video)] == list(TEXTS)
     assert {row.caption_frame_extents_state for row in stored(page_server, video)} == {"predicted"}
+
+
+def test_the_list_of_keys_opens_at_its_beginning(editor: Page) -> None:
+    editor.set_viewport_size({"width": 1280, "height": 500})
+    editor.keyboard.press("?")
+    expect(editor.locator("#help-title")).to_be_in_viewport()
+    editor.keyboard.press("Escape")
+    expect(editor.locator("#help")).to_be_hidden()
 
 
 def test_all_captions_are_right_confirms_each_row(page_server: PageServer, video: Video, page: Page) -> None:
@@ -412,6 +449,25 @@ def test_boundaries_are_dragged_on_the_timeline(page_server: PageServer, video: 
 
 def test_the_waveform_is_drawn_behind_the_captions(editor: Page) -> None:
     expect(editor.locator("#timeline")).to_have_attribute("data-wave", "drawn")
+
+
+_TICKS = """(timeline, times) => times.map((ms) => {
+    const x = Math.floor(ms / timeline.dataset.shown * timeline.width);
+    const columns = timeline.getContext("2d").getImageData(x - 1, 1, 3, 1).data;
+    return [0, 4, 8].some((at) => columns[at] < 64 && columns[at + 1] < 64);
+})"""
+
+
+def test_cuts_of_the_camera_are_ticks_on_the_timeline(page_server: PageServer, video: Video, page: Page) -> None:
+    cuts = [920, 3640]
+    keys = VideoKeys(str(video.tenant_id), str(video.id))
+    page_server.world.store.publish(keys.shots, json.dumps(cuts).encode())
+    open_editor(page_server, video, page)
+    timeline = page.locator("#timeline")
+
+    expect(timeline).to_have_attribute("data-cuts", "2")
+    assert timeline.evaluate(_TICKS, cuts) == [True, True]
+    assert timeline.evaluate(_TICKS, [400, 3000, 5500]) == [False, False, False]
 
 
 # --- for everybody

@@ -123,6 +123,7 @@ class TestCropAndInfer:
         query = "SELECT start_ms, end_ms FROM extents ORDER BY start_ms"
         expected = [(start * 1000 // RATE, end * 1000 // RATE) for start, end, _ in CAPTIONS]
         assert tables(store, result.caption_frame_extents_db_key, tmp_path, query) == [expected]
+        assert store.download_to_bytes(video.keys.shots) == b"[]"
         assert store.list_files(result.cropped_frames_prefix)
         spans = [CaptionSpan(caption_id=n, start_ms=a, end_ms=b) for n, (a, b) in enumerate(expected)]
         spans.append(CaptionSpan(caption_id=7, start_ms=2200, end_ms=3000))

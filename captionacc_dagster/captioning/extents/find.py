@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from captionacc_dagster.captioning.captions import Caption, Progress, Timeline, Word, sort_cues
@@ -23,6 +23,7 @@ from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.model import Layout
 from captionacc_dagster.captioning.ocr.base import OcrEngine
 from captionacc_dagster.captioning.video.reader import NativeFrame, VideoFacts, map_native_frames
+from captionacc_dagster.captioning.video.shots import ShotFinder
 
 _PROGRESS_FRAMES = 50
 
@@ -51,7 +52,7 @@ class WindowResult:
         times: of every native frame, seconds.
         shown: the native frame that each of its cropped frames shows.
         end_s: when its last frame ends, seconds.
-        recognitions, seconds: see :class:`Timeline`.
+        recognitions, seconds, cuts_s: see :class:`Timeline`.
     """
 
     captions: list[Caption]
@@ -60,6 +61,7 @@ class WindowResult:
     end_s: float
     recognitions: int
     seconds: dict[str, float]
+    cuts_s: list[float]
 
 
 def find_captions(
@@ -98,6 +100,7 @@ def find_captions(
         ocr_recognitions=result.recognitions,
         seconds=result.seconds,
         warnings=unread_warnings(result.captions),
+        cuts_s=tuple(result.cuts_s),
     )
 
 
@@ -146,6 +149,7 @@ def follow(
         sampler.show(rois.last, until_s=end_s)
         for track in tracks:
             track.finish()
+        rois.shots.finish()
     if progress is not None:
         progress("captions", len(times), len(times))
     ocr = sum(track.ocr_seconds for track in tracks)
@@ -163,6 +167,7 @@ def follow(
             "ocr": ocr,
             "encode": encode,
         },
+        cuts_s=rois.shots.starts_s,
     )
 
 
@@ -171,7 +176,7 @@ def _nothing_to_follow(facts: VideoFacts, window: Window, progress: Progress | N
     if progress is not None:
         progress("captions", 1, 1)
     seconds = {"decode": 0.0, "analysis": 0.0, "ocr": 0.0, "encode": 0.0}
-    return WindowResult([], [], [], _end([], facts, window), 0, seconds)
+    return WindowResult([], [], [], _end([], facts, window), 0, seconds, [])
 
 
 @dataclass(slots=True)
@@ -202,11 +207,13 @@ class _RoiCutter:
 
     regions: list[BBox]
     sampler: _CroppedFrames
+    shots: ShotFinder = field(default_factory=ShotFinder)
     last: NativeFrame | None = None
 
     def cut(self, frame: NativeFrame) -> tuple[float, list[Plane]]:
         """Return a frame's time and its luma in each region; show the frame before it until then."""
         self.sampler.show(self.last, until_s=frame.time_s)
+        self.shots.show(frame)
         self.last = frame
         crops = [frame.luma(region) for region in self.regions]
         # A view would keep the whole decoded frame alive.

@@ -44,7 +44,7 @@ class SegmentFindings:
         own_frames: which of these are in its own part, half-open.
         shown: the native frame, an index of ``times``, that each cropped frame of its own part shows.
         end_s: when the last frame that it covers ends.
-        recognitions, seconds: see :class:`Timeline`.
+        recognitions, seconds, cuts_s: see :class:`Timeline`; the cuts in all that it covers.
     """
 
     captions: tuple[Caption, ...]
@@ -54,6 +54,7 @@ class SegmentFindings:
     end_s: float
     recognitions: int
     seconds: dict[str, float]
+    cuts_s: tuple[float, ...] = ()
 
     @property
     def cropped_frame_count(self) -> int:
@@ -130,6 +131,7 @@ def follow_time_segment(
         end_s=followed.end_s,
         recognitions=followed.recognitions,
         seconds=followed.seconds,
+        cuts_s=tuple(followed.cuts_s),
     )
 
 
@@ -155,7 +157,14 @@ def join_time_segments(parts: Sequence[SegmentFindings]) -> Timeline:
         ocr_recognitions=sum(part.recognitions for part in parts),
         seconds={stage: sum(part.seconds.get(stage, 0.0) for part in parts) for stage in stages},
         warnings=unread_warnings(caption for track in tracks for caption in joined[track]),
+        cuts_s=tuple(cut for part in parts for cut in _own_cuts(part)),
     )
+
+
+def _own_cuts(part: SegmentFindings) -> list[float]:
+    first, end = part.own_frames
+    own = part.times[first:end]
+    return [cut for cut in part.cuts_s if own and own[0] <= cut <= own[-1]]
 
 
 def _offsets(parts: Sequence[SegmentFindings]) -> list[int]:

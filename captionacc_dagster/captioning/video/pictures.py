@@ -130,6 +130,15 @@ class Picture:
 
         return np.asarray(cv2.cvtColor(self._rgb_crop(bbox), cv2.COLOR_RGB2GRAY), np.uint8)
 
+    def scanlines(self, count: int) -> NDArray[np.uint8]:
+        """Return the luma of up to ``count`` evenly spaced rows as coded, before rotation, ``(rows, width)`` uint8.
+
+        Only these rows are read where the pixel format has a luma plane.
+        """
+        plane = self._plane(0) if self._format.has_planes else self._gray
+        step = max(1, plane.shape[0] // count)
+        return _to_8_bits(plane[step // 2 :: step], self._format.bits)[:count]
+
     def rgb(self, bbox: BBox) -> NDArray[np.uint8]:
         """Return the colors of a rectangle, ``(height, width, 3)`` RGB uint8."""
         if not self._format.has_planes:

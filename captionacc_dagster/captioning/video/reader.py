@@ -287,6 +287,10 @@ class NativeFrame:
         """Return the luma of a rectangle, ``(height, width)`` uint8, as coded."""
         return self._picture.luma(bbox)
 
+    def scanlines(self, count: int) -> NDArray[np.uint8]:
+        """See `Picture.scanlines`."""
+        return self._picture.scanlines(count)
+
     def rgb(self, bbox: BBox) -> NDArray[np.uint8]:
         """Return the colors of a rectangle, ``(height, width, 3)`` RGB uint8."""
         return self._picture.rgb(bbox)

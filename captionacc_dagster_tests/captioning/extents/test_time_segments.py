@@ -107,6 +107,14 @@ class TestJoining:
         assert joined([caption(45, 47, "seen")], []) == [caption(45, 47, "seen")]
         assert joined([], [caption(53, 55, "seen")]) == [caption(53, 55, "seen")]
 
+    def test_the_cuts_of_the_camera_are_there_once(self) -> None:
+        parts = [
+            replace(part(0, 65, (0, 50), []), cuts_s=(3.0, 40.0, 52.0)),
+            replace(part(20, 100, (50, 100), []), cuts_s=(40.0, 50.0, 52.0, 90.0)),
+        ]
+        timeline = join_time_segments([SegmentFindings.from_json(p.to_json()) for p in parts])
+        assert timeline.cuts_ms == [3000, 40_000, 50_000, 52_000, 90_000]
+
     def test_no_parts(self) -> None:
         with pytest.raises(ValueError, match="no time segments"):
             join_time_segments([])

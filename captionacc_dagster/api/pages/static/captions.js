@@ -518,12 +518,26 @@ function split() {
   sendSplit(before, { at_ms: at });
 }
 
-// Splits at the cursor in the text: both texts are as typed, the time follows from the share of the text.
+// Letters of scripts that put spaces between words.
+const SPACED = /(?![\p{Script=Han}\p{Script=Hiragana}\p{Script=Katakana}\p{Script=Thai}\p{Script=Lao}\p{Script=Khmer}\p{Script=Myanmar}])[\p{L}\p{M}\p{N}'’]/u;
+
+// The end of a word that is nearest to a place within it; the place itself between words.
+function wordEnd(written, at) {
+  let [from, to] = [at, at];
+  while (from > 0 && SPACED.test(written[from - 1])) from -= 1;
+  while (to < written.length && SPACED.test(written[to])) to += 1;
+  if (from === at || to === at) return at;
+  // Marks alone are no half.
+  const [before, after] = [written.slice(0, from), written.slice(to)].map((part) => /[\p{L}\p{N}]/u.test(part));
+  return before && (!after || at - from <= to - at) ? from : to;
+}
+
+// Splits at the word at the cursor, and returns whether it could: both texts are as typed, the time follows from the share of the text.
 function splitAtWord() {
   const row = captions.find(current);
-  const at = text.selectionStart;
+  const at = wordEnd(text.value, text.selectionStart);
   const texts = [text.value.slice(0, at).trim(), text.value.slice(at).trim()];
-  if (!row || !texts[0] || !texts[1]) return say("Put the cursor between two words, then split.");
+  if (!row || !texts[0] || !texts[1]) return void say("Put the cursor between two words, then split.");
   text.value = handText;
   settle();
   const before = captions.find(row.id);
@@ -533,8 +547,9 @@ function splitAtWord() {
   const onset = word ? 1000 * (word.highlight_start_s ?? word.start_s) : before.start_ms + share * (before.end_ms - before.start_ms);
   const first = grid.frameFrom(before.start_ms) + 1;
   const at_ms = grid.msOf(Math.min(Math.max(grid.frameFrom(onset), first), grid.frameFrom(before.end_ms) - 1));
-  if (at_ms <= before.start_ms || at_ms >= before.end_ms) return say("This caption is too short to be split.");
+  if (at_ms <= before.start_ms || at_ms >= before.end_ms) return void say("This caption is too short to be split.");
   sendSplit(before, { at_ms, texts });
+  return true;
 }
 
 function sendSplit(before, body) {
@@ -955,7 +970,8 @@ text.addEventListener("keydown", (event) => {
   else if (event.key !== "Enter" || event.shiftKey) return;
   else if (event.ctrlKey || event.metaKey) {
     event.preventDefault();
-    return splitAtWord();
+    // The keys then move the new boundary; a text that was not split is left for another try.
+    if (!splitAtWord()) return;
   } else keepText();
   event.preventDefault();
   choose(current);
@@ -1049,6 +1065,14 @@ api("GET", `/videos/${facts.video}/waveform`)
     timeline.draw();
   })
   .catch(() => {}); // A silent timeline is one too.
+api("GET", `/videos/${facts.video}/shots`)
+  .then((answer) => answer.json())
+  .then(({ cuts_ms }) => {
+    timeline.cuts = cuts_ms ?? [];
+    get("timeline").dataset.cuts = timeline.cuts.length;
+    timeline.draw();
+  })
+  .catch(() => {}); // Nor does it need its shots.
 const events = new EventSource(`/videos/${facts.video}/events`);
 events.addEventListener("captions", (event) => {
   if (JSON.parse(event.data).tag !== captions.tag) refresh();

@@ -1,9 +1,10 @@
-// The timeline: captions as bars of their tracks, the waveform behind them, zoomed and dragged.
+// The timeline: captions as bars of their tracks, the waveform behind them, cuts as ticks, zoomed and dragged.
 
 const EDGE_PX = 7; // how near a bar's edge the pointer resizes it
 const CLICK_PX = 4;
 const LANE_MIN = 12;
 const MIN_SPAN_MS = 2000;
+const TICK_PX = 5; // of a cut of the camera, at both edges
 
 export class Timeline {
   // `parts`: rows(), times(row), current(), playhead(), durationMs, snap(ms), choose(id), retime(id, start, end, done), seek(ms).
@@ -12,6 +13,7 @@ export class Timeline {
     this.from = 0;
     this.span = null; // ms on display; null: everything
     this.peaks = null;
+    this.cuts = []; // of the camera, ms
     this.drag = null;
     this.end = 1;
     canvas.addEventListener("pointerdown", (event) => this.begin(event));
@@ -169,6 +171,12 @@ export class Timeline {
       pen.globalAlpha = this.peaks && !isCurrent ? 0.8 : 1;
       pen.fillRect(left, top, Math.max(scale, right - left - scale), tall);
       pen.globalAlpha = 1;
+    }
+    color("--ink");
+    for (const cut of this.cuts) {
+      const x = this.xAt(cut) * scale;
+      if (x < 0 || x > width) continue;
+      for (const y of [0, height - TICK_PX * scale]) pen.fillRect(Math.round(x - scale / 2), y, Math.max(1, scale), TICK_PX * scale);
     }
     color("--bad");
     const at = this.xAt(this.parts.playhead()) * scale;
