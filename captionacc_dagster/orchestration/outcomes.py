@@ -19,6 +19,7 @@ from captionacc_dagster.catalog.models import ProcessingRequest, Video
 from captionacc_dagster.orchestration.approval import Mode, approve_automatically
 from captionacc_dagster.orchestration.flows import Flow, flow_of_run
 from captionacc_dagster.orchestration.transitions import last_stage, record, stage_of
+from captionacc_dagster.orchestration.workers import PROCESS_GONE
 from captionacc_dagster.tags import (
     AUTO_RETRY_RUN_TAG,
     COMMAND_TAG,
@@ -31,6 +32,8 @@ from captionacc_dagster.tags import (
 )
 
 FINISHED = (DagsterRunStatus.SUCCESS, DagsterRunStatus.FAILURE, DagsterRunStatus.CANCELED)
+# Dagster's words for a run that it ends because the process was killed, or ended while it started.
+_ENDED_FROM_OUTSIDE = "from outside the execution context"
 
 Recorded = Literal[
     "nothing to do",
@@ -203,6 +206,8 @@ def failure_details(instance: DagsterInstance, run: DagsterRun) -> dict[str, Any
         if entry.event_log_entry.user_message or entry.event_log_entry.dagster_event:
             event = entry.event_log_entry.dagster_event
             text = (event.message if event else None) or entry.event_log_entry.user_message
+            if text and _ENDED_FROM_OUTSIDE in text:
+                text = PROCESS_GONE
             return details | {"message": text or "the run failed", "error_type": "RunFailure"}
     return details | {"message": "the run failed", "error_type": "RunFailure"}
 

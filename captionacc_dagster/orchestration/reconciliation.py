@@ -22,6 +22,7 @@ from captionacc_dagster.orchestration.tenants import CatalogTenants, TenantDirec
 from captionacc_dagster.orchestration.transitions import record
 from captionacc_dagster.orchestration.workers import (
     CLAIMED_BY,
+    PROCESS_GONE,
     end_runs_without_worker,
     is_gone,
     worker_is_gone,
@@ -114,7 +115,7 @@ def settle_video(instance: DagsterInstance, catalog: Catalog, video_id: UUID) ->
             continue
         run = runs.get(request.run_id or "")
         if run is not None and not run.is_finished and is_gone(run):
-            instance.report_run_failed(run, "The process of this run is gone.")
+            instance.report_run_failed(run, PROCESS_GONE)
             lines.append(f"run {run.run_id}: ended, because its process is gone")
             run = instance.get_run_by_id(run.run_id)
         if run is not None and run.status is DagsterRunStatus.QUEUED and not _daemon_is_alive(instance):

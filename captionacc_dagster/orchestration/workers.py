@@ -21,6 +21,8 @@ from captionacc_dagster.tags import BASE_PRIORITY_TAG, WORKER_TAG
 
 # Commands claim requests as "command:" and the name of their process.
 CLAIMED_BY = "command"
+# What a person reads of a run whose process is gone; the machine may also have been restarted.
+PROCESS_GONE = "the process that worked on it was killed, or the machine ran out of memory"
 _WORKING = [DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
 
 
@@ -81,8 +83,8 @@ def end_runs_without_worker(instance: DagsterInstance, limit: int = 500) -> list
     ended = []
     for run in runs_without_worker(instance, limit):
         if run.status is DagsterRunStatus.CANCELING:
-            instance.report_run_canceled(run, "The process of this run is gone.")
+            instance.report_run_canceled(run, PROCESS_GONE)
         else:
-            instance.report_run_failed(run, "The process of this run is gone.")
+            instance.report_run_failed(run, PROCESS_GONE)
         ended.append(run)
     return ended

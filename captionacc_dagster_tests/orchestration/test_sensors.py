@@ -227,6 +227,17 @@ def test_outcomes_reach_the_catalog_once(floor: Floor, status: DagsterRunStatus,
     assert again.skip_reason.skip_message == "no run has ended"
 
 
+def test_a_run_that_dagster_ended_itself_says_so_in_words_for_a_person(floor: Floor) -> None:
+    video = floor.video()
+    floor.tick(sensors.new_videos)
+    # As Dagster does when the run's process is killed, or ends while it starts.
+    floor.instance.report_run_failed(floor.run_of(video))
+    floor.tick(sensors.run_outcomes)
+    details = floor.catalog.get_video_metadata(video.id).error_details
+    assert details
+    assert details["message"] == "the process that worked on it was killed, or the machine ran out of memory"
+
+
 def test_a_run_that_ended_shortly_before_the_last_tick_is_recorded_too(floor: Floor) -> None:
     first, second = floor.video("a.mp4"), floor.video("b.mp4")
     floor.tick(sensors.new_videos)
