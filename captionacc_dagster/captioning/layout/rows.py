@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import mean, median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -156,7 +156,17 @@ class Row:
     def is_moving(self) -> bool:
         """Whether its text moves, as a ticker or the scene does."""
         moving, still = (sum(line.still == state for line in self.lines) for state in (0, 1))
-        return moving > 0.5 * still + 0.15 * len(self.lines)
+        return moving > 0.5 * still + 0.15 * len(self.lines) and not self._changes_around_a_middle
+
+    @property
+    def _changes_around_a_middle(self) -> bool:
+        """Whether both ends of its text vary from line to line and the middle does not, as with centered captions that
+        slide into place or that words like them replace; the ends of what passes by vary with its middle, or are those
+        of the picture."""
+        start, end, middle = (
+            _deviation([getattr(line, place) for line in self.lines]) for place in ("start", "end", "middle")
+        )
+        return self.distinct >= TUNING.telling_texts and 2 * middle < min(start, end)
 
     @property
     def score(self) -> float:
@@ -410,6 +420,12 @@ def _is_each_centered(rows: Sequence[Row], along: float) -> bool:
     ]
     centered = sum(offset <= TUNING.centered * along for offset in offsets)
     return len(offsets) >= TUNING.telling_texts and centered >= TUNING.nearly_all * len(offsets)
+
+
+def _deviation(places: Sequence[float]) -> float:
+    """Return the mean distance of places from their median, pixels."""
+    usual = median(places)
+    return mean(abs(place - usual) for place in places)
 
 
 def weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:

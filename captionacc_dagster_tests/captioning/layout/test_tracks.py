@@ -66,6 +66,16 @@ def test_two_languages_over_each_other_are_one_track():
     assert [(round(row.low), round(row.high)) for row in track.rows] == [(300, 326), (328, 346)]
 
 
+def test_centered_captions_that_slide_into_place_are_followed_and_a_ticker_is_not():
+    """A word that was replaced by one like it is found again beside its place, too."""
+    stills = (0.0, 0.0, 0.5, 0.5, 0.5, 0.5)
+    slides = [detection(n, 320 - 50 - 9 * n, 300, 320 + 50 + 9 * n, 326, still) for n, still in enumerate(stills)]
+    (track,) = find_tracks(judged(find_rows(samples(6), slides, [], SIZE)), SIZE)
+    assert len(track.rows[0].lines) == 6
+    ticker = [detection(n, max(0, 300 - 90 * n), 300, max(200, 640 - 40 * n), 326, s) for n, s in enumerate(stills)]
+    assert find_tracks(judged(find_rows(samples(6), ticker, [], SIZE)), SIZE) == []
+
+
 def test_lines_that_stand_apart_are_two_tracks():
     seen = [detection(n, 200 - 9 * n, 300, 440 + 9 * n, 326) for n in range(4)]
     seen += [detection(n, 240 - 9 * n, 20, 400 + 9 * n, 46) for n in range(4)]
