@@ -459,6 +459,20 @@ def is_fade_of(segment: Segment, stroke_mask: Mask, other: Segment, line_px: flo
     return len(seen) < _STEADY_FRAMES or float(np.ptp(seen)) >= TUNING.ramp_foot
 
 
+def comes_and_goes(segment: Segment, neighbors: Sequence[Segment], styles: Sequence[StrokeStyle]) -> bool:
+    """Return whether what a segment shows in the style of a track vanishes where its neighbors begin.
+
+    Then it is a text, even if it could not be read. The picture is in the neighbors, too, except under their letters.
+    """
+    model = segment.model
+    own = model.stroke_mask & in_style(model.level, styles)
+    apart = [own & ~other.model.stroke_mask for other in neighbors]
+    return all(
+        mask.sum() >= min_stroke_px(model.line_px) and visibility([other.model.level], model, mask)[0] < 0.5
+        for mask, other in zip(apart, neighbors, strict=True)
+    )
+
+
 def is_moving(segment: Segment, stroke_mask: Mask, max_residual: float) -> bool:
     """Return whether strokes move through the ROI during their segment, as signs in a scene do.
 
@@ -553,8 +567,10 @@ def drop_signs(
     import cv2
 
     line_px, kept = segment.model.line_px, stroke_mask.copy()
-    is_before = neighbor.start < segment.start
-    pair = (neighbor.pictures[-1], segment.pictures[-1]) if is_before else (segment.pictures[0], neighbor.pictures[0])
+    # The frames far apart in the two, for a sign moves little from one frame to the next.
+    pair = (segment.pictures[-1], neighbor.pictures[-1])
+    if neighbor.start >= segment.start:
+        pair = (segment.pictures[0], neighbor.pictures[0])
     reach = round(TUNING.word_gap * line_px)
     for x0, y0, x1, y1 in lines:
         line = np.zeros_like(stroke_mask)
@@ -562,7 +578,6 @@ def drop_signs(
         shift = _shift_between(pair[0][1], pair[1][1], line, line_px, TUNING.motion_residual / 2)
         if shift is None:
             continue
-        shift = (-shift[0], -shift[1]) if is_before else shift
         moved = np.roll(cv2.dilate(line.astype(np.uint8), np.ones((5, 5), np.uint8)), shift, axis=(0, 1)) > 0
         box = slice(max(0, y0 - reach), y1 + reach), slice(max(0, x0 - reach), x1 + reach)
         beside = neighbor.model.stroke_mask[box] & ~moved[box]

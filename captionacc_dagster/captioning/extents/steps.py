@@ -230,7 +230,7 @@ def _is_highlight(before: Step, after: Step, line_px: float) -> bool:
     stays = all(abs(box[0] - other[0]) <= TUNING.word_gap * line_px for box, other in kept)
     usual = min(_look_change(before, after, *boxes) for boxes in kept)
     for words, others in differing:
-        is_lost = stays and not (words and others)
+        is_lost = not (words and others) and (stays or _leaves_room(words, others, kept))
         is_misread = _are_half_alike(_joined(words), _joined(others))
         if not is_lost and not is_misread and not is_unspaced(_joined(words)):
             return False
@@ -240,6 +240,18 @@ def _is_highlight(before: Step, after: Step, line_px: float) -> bool:
         if _look_change(before, after, box, box) < max(1.0, 2 * usual):
             return False
     return True
+
+
+def _leaves_room(words: Sequence[ReadWord], others: Sequence[ReadWord], kept: Sequence[tuple[Box, Box]]) -> bool:
+    """Return whether words that one of two readings of a line lacks have room in it, between those that it shares.
+
+    A highlight that makes a word larger moves the others, and a recognizer may not read it.
+    """
+    own, other = (0, 1) if words else (1, 0)
+    x0, _, x1, _ = union_box(word.box for word in words or others)
+    before = [boxes[other] for boxes in kept if boxes[own][2] <= x0]
+    after = [boxes[other] for boxes in kept if boxes[own][0] >= x1]
+    return bool(before and after) and 2 * (min(b[0] for b in after) - max(b[2] for b in before)) >= x1 - x0
 
 
 def _compared_words(
@@ -264,6 +276,12 @@ def _compared_words(
             blocks[-1] = (blocks[-1][0] | own, blocks[-1][1] | others)
         else:
             blocks.append((own, others))
+    for own, others in blocks:  # which of two equal characters was lost, as in "is" before "line", is a guess
+        for end in (max, min):
+            while own and others and fold(line.words[end(own)].text) == fold(other.words[end(others)].text):
+                pairs.append((end(own), end(others)))
+                own.remove(end(own))
+                others.remove(end(others))
     used = set().union(*(own for own, _ in blocks)), set().union(*(others for _, others in blocks))
     kept = {(one, two) for one, two in pairs if one not in used[0] and two not in used[1]}
     words = [([line.words[n] for n in sorted(own)], [other.words[n] for n in sorted(others)]) for own, others in blocks]

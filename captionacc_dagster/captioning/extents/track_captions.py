@@ -5,12 +5,14 @@ from __future__ import annotations
 import itertools
 import time
 from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from statistics import median
 
 import numpy as np
 
 from captionacc_dagster.captioning.extents.boundaries import (
+    comes_and_goes,
     drop_background,
     drop_moving_lines,
     drop_signs,
@@ -252,7 +254,9 @@ class TrackCaptions:
         if frames < self._frames(brief_s) and reading.confidence < OCR.sure:
             reading = NOTHING
         if not reading.may_be_caption:
-            if frames >= self._frames(TUNING.brief_s):
+            if frames >= self._frames(TUNING.brief_s) and not comes_and_goes(
+                segment, neighbors, self._segmenter.styles
+            ):
                 self._background = segment.model
             return
         start = first_visible_frame(segment, strokes, self._start, self._rest_end)
@@ -365,10 +369,25 @@ class TrackCaptions:
         strokes = drop_moving_lines(segment, strokes, lines, TUNING.motion_residual)
         if segment.end - segment.start < self._frames(TUNING.brief_s):
             for neighbor in neighbors:
-                strokes = drop_signs(segment, neighbor, strokes, lines)
+                strokes = self._without_signs(segment, neighbor, strokes, lines)
         if strokes.sum() < min_stroke_px(line_px):
             return NOTHING, strokes
         return self._recognize([picture for _, picture in segment.pictures], strokes), strokes
+
+    def _without_signs(self, segment: Segment, neighbor: Segment, strokes: Mask, lines: Sequence[Box]) -> Mask:
+        """Return the strokes of a brief segment without signs that its neighbor shows at another place.
+
+        A word with letters of the one before it ("let", "yet") looks as if that had moved, but says something else.
+        """
+        kept = drop_signs(segment, neighbor, strokes, lines)
+        if kept.sum() == strokes.sum():
+            return strokes
+        readings = [
+            self._recognize([picture for _, picture in part.pictures], mask)
+            for part, mask in ((segment, strokes & ~kept), (neighbor, self._own(neighbor, neighbor.model.stroke_mask)))
+        ]
+        is_read = min(reading.confidence for reading in readings) >= OCR.sure
+        return strokes if is_read and len({fold(reading.text) for reading in readings}) > 1 else kept
 
     def _recognize(self, pictures: list[Plane], strokes: Mask) -> Reading:
         """Return what the strokes that some pictures share say."""

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 
 from captionacc_dagster.captioning.extents.boundaries import (
+    comes_and_goes,
     drop_moving_lines,
+    drop_signs,
     find_boundary,
     is_fade_of,
     is_moving,
     join_segments,
 )
 from captionacc_dagster.captioning.extents.segmentation import Segment, TrackSegmenter
-from captionacc_dagster.captioning.extents.strokes import Plane, compare_strokes, model_strokes
+from captionacc_dagster.captioning.extents.strokes import Plane, StrokeStyle, compare_strokes, model_strokes
 from captionacc_dagster_tests.captioning.drawn_clips import texture, write_text
 
 pytestmark = pytest.mark.unit
@@ -242,3 +244,42 @@ def test_a_caption_that_slides_into_its_place_is_no_sign():
     stroke_mask = segment(lambda _: lettered("MARKET"), 0, 16).model.stroke_mask
     assert not is_moving(segment(sliding, 0, 16), stroke_mask, 0.5)
     assert is_moving(segment(sliding, 0, 5), stroke_mask, 0.5)
+
+
+def _without_signs(word: str, beside: Plane, at: tuple[int, int]) -> tuple[int, int]:
+    """Return the strokes of a brief word and how many of them are no sign beside a neighbor of some frames."""
+    brief = segment(lambda _: lettered(word), 14, 17)
+    neighbor = segment(lambda _: beside, *at)
+    rows, columns = np.nonzero(brief.model.stroke_mask)
+    lines = [(int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)]
+    kept = drop_signs(brief, neighbor, brief.model.stroke_mask, lines)
+    return int(brief.model.stroke_mask.sum()), int(kept.sum())
+
+
+@pytest.mark.parametrize("at", [(4, 14), (17, 27)], ids=["before", "after"])
+@pytest.mark.parametrize("word", ["door", "what", "go", "I", "!"])
+def test_a_brief_word_beside_a_picture_without_text_is_no_sign(word: str, at: tuple[int, int]):
+    """Beside its place a plain picture is as at its place: nothing moved there."""
+    strokes, kept = _without_signs(word, lettered(""), at)
+    assert kept == strokes > 0
+
+
+@pytest.mark.parametrize("at", [(4, 14), (17, 27)], ids=["before", "after"])
+def test_a_sign_that_its_neighbor_shows_beside_its_place_is_dropped(at: tuple[int, int]):
+    _, kept = _without_signs("door", lettered("door", at=0.508), at)
+    assert kept == 0
+
+
+def test_a_text_that_could_not_be_read_is_not_the_picture():
+    """As the picture, it hid the strokes of the captions after it in its place."""
+    styles = [StrokeStyle(1, 255.0, 40.0)]
+    around = segment(lambda _: lettered("works"), 0, 12), segment(lambda _: lettered("you"), 30, 50)
+    assert comes_and_goes(segment(lambda _: lettered("if"), 12, 30), around, styles)
+    dark = [StrokeStyle(-1, 20.0, 40.0)]
+    assert not comes_and_goes(segment(lambda _: lettered("if"), 12, 30), around, dark)
+
+    def with_sign(text: str) -> Strip:
+        return lambda _: np.maximum(lettered("HOTEL", at=0.2), lettered(text, at=0.6))
+
+    shown_under = segment(with_sign("works"), 0, 12), segment(with_sign("you"), 30, 50)
+    assert not comes_and_goes(segment(with_sign(""), 12, 30), shown_under, styles)

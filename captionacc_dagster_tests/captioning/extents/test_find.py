@@ -87,6 +87,17 @@ def test_words_of_two_frames_are_captions_of_their_own(tmp_path: Path, engine: O
     assert_found(tmp_path / "clip.mp4", layout, engine, events)
 
 
+def test_a_brief_word_that_looks_like_the_next_one_is_no_sign(tmp_path: Path, engine: OcrEngine):
+    """A letter that differs leaves little of a difference when the others are laid on each other."""
+    events, start = [], 12
+    for text in ("yet", "let", "yet", "more", "move", "MONEY", "IN", "MAKE", "MAKES", "TAKE"):
+        events.append(Event(start, start + 3, text))
+        start += 3
+    plain = np.full((HEIGHT, WIDTH, 3), (60, 80, 110), np.uint8)
+    layout = captioned(tmp_path / "clip.mp4", events, start + 12, background=lambda _: plain.copy())
+    assert_found(tmp_path / "clip.mp4", layout, engine, events)
+
+
 def test_a_caption_that_slides_in_starts_when_it_is_seen(tmp_path: Path, engine: OcrEngine):
     """What slides is no caption of its own, and another one before it is cut in, at its frame."""
     at_rest = [Event(10, 40, "Nobody saw it"), Event(46, 80, "Now it slides in"), Event(88, 120, "Say it again")]

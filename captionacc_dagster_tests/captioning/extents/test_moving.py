@@ -166,8 +166,16 @@ def test_a_highlighted_word_that_is_misread_is_no_new_caption():
     assert step_change(before, step(misread, [235, 235, 120, 235]), LINE_PX) == "highlight"
     assert step_change(before, step(lost), LINE_PX) == "highlight"
     assert step_change(before, step(misread), LINE_PX) is None  # a letter less, and nothing looks otherwise
-    moved = [(text, left + 14, right + 14) for text, left, right in lost]
+    moved = [("This", 45, 85), ("is", 105, 125), ("one", 145, 175)]
     assert step_change(before, step(moved), LINE_PX) is None  # a centered caption with a word less
+
+
+@pytest.mark.unit
+def test_a_larger_highlighted_word_that_is_not_read_leaves_its_room():
+    """The words beside it make room for it: of a line of karaoke with "is" lit, only "This  line two" was read."""
+    before = step([("This", 16, 76), ("is", 96, 116), ("line", 136, 166), ("one", 186, 216)], boxed=0)
+    after = step([("This", 27, 67), ("line", 125, 155), ("one", 175, 205)], levels=[235, 235, 235])
+    assert step_change(before, after, LINE_PX) == "highlight"
 
 
 @pytest.mark.unit
