@@ -250,12 +250,13 @@ def _poses(letters: Lettering, frames: Sequence[NumberedPlane]) -> Iterator[tupl
         relief = high_pass(roi, line_px)
         found = letters.find(relief, pose, pose.scale, (_SAME_PLACE_PX, _SAME_PLACE_PX))
         if found is None or found.likeness < _UNMOVED:
-            if pose is letters.rest and not _is_somewhere(letters, relief):
+            if pose.is_near(letters.rest, _SAME_PLACE_PX, letters.size) and not _is_somewhere(letters, relief):
                 return
+            step = _scale_step(letters, pose)
             found = letters.find(relief, pose, pose.scale, (reach, min(reach, letters.height + line_px)))
-            found = _resized(letters, relief, pose, found, 0.0, growth)
+            found = _resized(letters, relief, pose, found, 0.0, growth, step)
             if growth < most and (found is None or found.likeness < letters.least_likeness):
-                found = _resized(letters, relief, pose, found, growth, most)  # it grows faster than before
+                found = _resized(letters, relief, pose, found, growth, most, step)  # it grows faster than before
         if found is None or found.likeness < letters.least_likeness:
             return
         reach = 2 * max(abs(found.x - pose.x), abs(found.y - pose.y)) + 0.6 * line_px
@@ -270,14 +271,15 @@ def _first_reach(letters: Lettering) -> float:
 
 
 def _is_somewhere(letters: Lettering, relief: Relief) -> bool:
-    """Return whether a caption may be in the frame beside those in which it rests, looked for at half the size.
+    """Return whether a caption may be in the frame beside those in which it is at its place, searched at half the size.
 
-    Most captions are not: this takes a tenth of the time of a search at full size.
+    Most captions are not: this takes a twentieth of the time of a search at full size.
     """
     small, relief = letters.halved(), _halved(relief)
     reach = _first_reach(small)
     found = small.find(relief, small.rest, 1.0, (reach, min(reach, small.height + small.line_px)))
-    found = _resized(small, relief, small.rest, found, 0.0, math.log(_MOST_GROWTH))
+    step = 2 * _scale_step(small, small.rest)  # a size between two of these moves the ends of a line by a pixel
+    found = _resized(small, relief, small.rest, found, 0.0, math.log(_MOST_GROWTH), step)
     return found is not None and found.likeness >= 0.8 * letters.least_likeness
 
 
@@ -287,7 +289,7 @@ def _scale_step(letters: Lettering, pose: Pose) -> float:
 
 
 def _resized(
-    letters: Lettering, relief: Relief, pose: Pose, found: Pose | None, least: float, most: float
+    letters: Lettering, relief: Relief, pose: Pose, found: Pose | None, least: float, most: float, step: float
 ) -> Pose | None:
     """Return the pose in a frame in the size in which the caption is most like itself at rest.
 
@@ -297,8 +299,8 @@ def _resized(
         pose: in the frame beside.
         found: the best pose so far.
         least, most: the logarithms of the ratios of sizes between which others are tried.
+        step: the logarithm of the ratio of one of them to the next.
     """
-    step = _scale_step(letters, pose)
     for n in range(int(least / step) + 1, int(most / step) + 1):
         for scale in (pose.scale * math.exp(n * step), pose.scale * math.exp(-n * step)):
             other = letters.find(relief, pose, scale, (_CENTER_PX, 0.3 * letters.line_px), keep_inside=True)
