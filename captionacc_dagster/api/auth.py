@@ -183,9 +183,23 @@ def get_own_video(video_id: UUID, services: ServicesDependency, caller: CallerDe
     Raises:
         ApiError: 404 for a missing video and for one of another tenant.
     """
+    return _find_video(services, caller, video_id, with_demos=False)
+
+
+def get_readable_video(video_id: UUID, services: ServicesDependency, caller: CallerDependency) -> Video:
+    """Return the video if it belongs to the caller's tenant, or is a demo video.
+
+    Raises:
+        ApiError: 404 for a missing video and for one of another tenant.
+    """
+    return _find_video(services, caller, video_id, with_demos=True)
+
+
+def _find_video(services: Services, caller: Caller, video_id: UUID, *, with_demos: bool) -> Video:
     facts = current_facts()
     facts.video_id = video_id
-    video = services.catalog.get_videos([video_id], tenant_id=caller.tenant_id).get(video_id)
+    found = services.catalog.get_videos([video_id], tenant_id=caller.tenant_id, with_demos=with_demos)
+    video = found.get(video_id)
     if video is None:
         # The same query, record, and time for both: the tenant's own log must not tell what another tenant has.
         services.audit.record("no_such_video", video_id=video_id)
@@ -194,3 +208,5 @@ def get_own_video(video_id: UUID, services: ServicesDependency, caller: CallerDe
 
 
 VideoDependency = Annotated[Video, Depends(get_own_video)]
+# For what changes nothing.
+ReadableVideoDependency = Annotated[Video, Depends(get_readable_video)]

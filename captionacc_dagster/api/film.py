@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Query, Request
 from fastapi.responses import Response, StreamingResponse
 
-from captionacc_dagster.api.auth import VideoDependency
+from captionacc_dagster.api.auth import ReadableVideoDependency, VideoDependency
 from captionacc_dagster.api.conditional import CACHE_CONTROL, entity_tag, has_tag, requested_range, tagged_answer
 from captionacc_dagster.api.errors import ApiError, responses
 from captionacc_dagster.api.native_frames import Part
@@ -38,7 +38,7 @@ FrameNumber = Annotated[int, Path(ge=0, le=99_999_999)]
 
 
 @router.get("/frames", summary="Read the frame grid", responses=_READ)
-def read_frame_grid(services: ServicesDependency, video: VideoDependency, answer: Response) -> FrameGridView:
+def read_frame_grid(services: ServicesDependency, video: ReadableVideoDependency, answer: Response) -> FrameGridView:
     """Return when each native frame of the video begins, in whole milliseconds."""
     try:
         grid = services.frames.grid(video)
@@ -62,7 +62,7 @@ def read_frame_grid(services: ServicesDependency, video: VideoDependency, answer
 )
 def read_frame(
     services: ServicesDependency,
-    video: VideoDependency,
+    video: ReadableVideoDependency,
     number: FrameNumber,
     part: Annotated[Part, Query(description="The whole picture, or only the caption region.")] = "picture",
 ) -> Response:
@@ -84,7 +84,7 @@ def read_frame(
     response_class=Response,
     responses={**_READ, 200: {"description": "Peaks.", "content": {"application/octet-stream": {}}}},
 )
-def read_waveform(services: ServicesDependency, video: VideoDependency) -> Response:
+def read_waveform(services: ServicesDependency, video: ReadableVideoDependency) -> Response:
     """Return the loudest sample of each fiftieth of a second, one byte each; empty for a video without sound."""
     try:
         waveform = services.frames.waveform(video)
@@ -105,7 +105,7 @@ def read_shots(services: ServicesDependency, video: VideoDependency) -> ShotsVie
 
 
 @router.get("/media", summary="Read the video file", response_class=Response, responses=_FILE)
-def read_media(request: Request, services: ServicesDependency, video: VideoDependency) -> Response:
+def read_media(request: Request, services: ServicesDependency, video: ReadableVideoDependency) -> Response:
     """Return the uploaded file, or the part that `Range` names, as players ask for it."""
     return _file(request, services.store, video_keys(video).video, "the video's file is not there")
 
@@ -124,7 +124,7 @@ def prepare_film(services: ServicesDependency, video: VideoDependency) -> FilmVi
 
 
 @router.get("/film", summary="Read the film that every browser plays", response_class=Response, responses=_FILE)
-def read_film(request: Request, services: ServicesDependency, video: VideoDependency) -> Response:
+def read_film(request: Request, services: ServicesDependency, video: ReadableVideoDependency) -> Response:
     """Return the small film, or the part that `Range` names; 404 until it was prepared."""
     return _file(request, services.store, video_keys(video).film, "the video has no film yet")
 

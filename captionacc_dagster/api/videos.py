@@ -14,7 +14,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import AfterValidator
 
-from captionacc_dagster.api.auth import CallerDependency, OwnerDependency, VideoDependency
+from captionacc_dagster.api.auth import CallerDependency, OwnerDependency, ReadableVideoDependency, VideoDependency
 from captionacc_dagster.api.conditional import entity_tag, tagged_answer
 from captionacc_dagster.api.errors import ApiError, responses
 from captionacc_dagster.api.request_log import current_facts
@@ -72,8 +72,14 @@ def list_videos(
     return VideoPage(videos=[VideoView.of(video) for video in page.items], next_cursor=page.next_cursor)
 
 
+@router.get("/demo-videos", summary="List demo videos", responses=responses(401, 403, 429, 503))
+def list_demo_videos(services: ServicesDependency, caller: CallerDependency) -> VideoPage:
+    """Return the videos that every tenant may read as examples, newest first; their own tenant alone changes them."""
+    return VideoPage(videos=[VideoView.of(video) for video in services.catalog.list_demo_videos()], next_cursor=None)
+
+
 @router.get("/videos/{video_id}", summary="Read a video", responses=_READ)
-def read_video(video: VideoDependency) -> VideoView:
+def read_video(video: ReadableVideoDependency) -> VideoView:
     """Return a video and the state of its processing."""
     return VideoView.of(video)
 
@@ -114,7 +120,7 @@ def list_captions(
     request: Request,
     services: ServicesDependency,
     caller: CallerDependency,
-    video: VideoDependency,
+    video: ReadableVideoDependency,
     state: Annotated[
         list[ExtentsState] | None,
         Query(max_length=4, description="By default all but `gap` (deleted captions)."),
@@ -135,7 +141,7 @@ def list_captions(
 
 
 @router.get("/videos/{video_id}/left-out", summary="Read text left out", responses=_READ)
-def list_left_out(services: ServicesDependency, video: VideoDependency) -> LeftOutPlaces:
+def list_left_out(services: ServicesDependency, video: ReadableVideoDependency) -> LeftOutPlaces:
     """Return the places with text that was not taken for captions."""
     with TemporaryDirectory(prefix="captionacc-api-") as folder:
         try:
@@ -175,7 +181,7 @@ def _ms(seconds: float | None) -> int | None:
 def read_subtitles(
     request: Request,
     services: ServicesDependency,
-    video: VideoDependency,
+    video: ReadableVideoDependency,
     kind: Format,
     include: Annotated[
         list[Kind] | None, Query(max_length=6, description="Kinds of text; by default as the settings say.")

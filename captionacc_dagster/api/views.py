@@ -139,6 +139,7 @@ class VideoView(BaseModel):
     id: UUID
     filename: str
     lang: str | None
+    is_demo: bool = Field(description="Every tenant may read it.")
     status: VideoStatus
     layout_status: WorkflowStatus
     boundaries_status: WorkflowStatus

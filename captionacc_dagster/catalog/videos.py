@@ -183,14 +183,20 @@ class VideoMethods(CatalogCalls):
         """
         return self._one(Video, "get_videos", f"video {video_id}", p_video_ids=[as_uuid(video_id, "video id")])
 
-    def get_videos(self, video_ids: Iterable[Id], *, tenant_id: Id | None = None) -> dict[UUID, Video]:
-        """Return id → video, for those that exist; with ``tenant_id``, only those of this tenant."""
+    def get_videos(
+        self, video_ids: Iterable[Id], *, tenant_id: Id | None = None, with_demos: bool = False
+    ) -> dict[UUID, Video]:
+        """Return id → video, for those that exist; with ``tenant_id``, only this tenant's (and demo videos)."""
         wanted = [as_uuid(video_id, "video id") for video_id in video_ids]
         return {
             video.id: video
             for part in chunks(wanted, IDS_PER_CALL)
             for video in self._rows(
-                Video, "get_videos", p_video_ids=part, p_tenant_id=optional_uuid(tenant_id, "tenant id")
+                Video,
+                "get_videos",
+                p_video_ids=part,
+                p_tenant_id=optional_uuid(tenant_id, "tenant id"),
+                p_with_demos=with_demos,
             )
         }
 
@@ -284,6 +290,24 @@ class VideoMethods(CatalogCalls):
             f"video {video_id}",
             p_video_id=as_uuid(video_id, "video id"),
             p_changes=dict(changes),
+        )
+
+    def list_demo_videos(self) -> list[Video]:
+        """Return the videos that every tenant may read, newest first, at most 100."""
+        return self._rows(Video, "list_demo_videos")
+
+    def set_demo_video(self, video_id: Id, is_demo: bool) -> Video:
+        """Let every tenant read a video, or no longer.
+
+        Raises:
+            NotFound: there is no such video, or it was deleted.
+        """
+        return self._one(
+            Video,
+            "set_demo_video",
+            f"video {video_id}",
+            p_video_id=as_uuid(video_id, "video id"),
+            p_is_demo=is_demo,
         )
 
     def delete_video(self, video_id: Id) -> bool:

@@ -321,6 +321,20 @@ def retry(video: VideoName) -> None:
 
 
 @app.command()
+def share(
+    video: VideoName,
+    off: Annotated[bool, typer.Option("--off", help="For its own tenant alone again.")] = False,
+) -> None:
+    """Let every tenant read a video as an example (a demo video); nobody else changes it."""
+    from captionacc_dagster.backends import open_catalog_briefly
+    from captionacc_dagster.cli.video_names import find_video
+
+    with errors_in_one_line(), open_catalog_briefly(settings()) as catalog:
+        row = catalog.set_demo_video(find_video(catalog, video).id, not off)
+        tell(f"{row.filename}: {'every tenant may read it' if row.is_demo else 'for its own tenant alone'}")
+
+
+@app.command()
 def status(
     video: Annotated[
         str | None,

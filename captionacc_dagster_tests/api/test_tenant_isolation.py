@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 
@@ -16,7 +17,17 @@ from captionacc_dagster.settings import Settings
 from captionacc_dagster.storage.keys import VideoKeys
 from captionacc_dagster_tests.api.conftest import MakeClient
 from captionacc_dagster_tests.api.dagster_stand_in import StandIn
-from captionacc_dagster_tests.api.world import JWT_SECRET, WEBHOOK_SECRET, Person, World, claims_of, sign
+from captionacc_dagster_tests.api.page_browser import PageBrowser
+from captionacc_dagster_tests.api.world import (
+    JWT_SECRET,
+    WEBHOOK_SECRET,
+    Person,
+    World,
+    claims_of,
+    publish_layout,
+    sign,
+)
+from captionacc_dagster_tests.small_clips import make_clip
 
 pytestmark = pytest.mark.security
 
@@ -101,6 +112,52 @@ def test_another_tenants_video_does_not_exist(stand_in_client: TestClient, world
     assert len(events) == 2 * len(ON_VIDEOS)
     assert len({_without_ids(event) for event in events}) == len(ON_VIDEOS)
     assert sum(event["video_id"] == str(video.id) for event in events) == len(ON_VIDEOS)
+
+
+READS_OF_DEMOS = {
+    "read_video", "list_captions", "list_left_out", "read_subtitles", "read_frame_grid", "read_frame", "read_waveform",
+    "read_media", "read_film",
+}  # fmt: skip
+
+
+def test_a_demo_video_is_read_by_everybody_and_changed_by_its_own_tenant_alone(
+    stand_in_client: TestClient, world: World, dagster: StandIn, tmp_path: Path
+) -> None:
+    client = stand_in_client
+    owner, stranger = world.person(world.tenant()), world.person(world.tenant())
+    video = world.processed_video(owner.tenant_id)
+    world.publish_film(video, make_clip(tmp_path / "a.mp4", frames=30))
+    publish_layout(world, video)
+    world.catalog.set_demo_video(video.id, True)
+    before = (world.catalog.get_video_metadata(video.id), world.captions(video))
+    for method, path, name in ON_VIDEOS:
+        answer = _call(client, method, _url(path, video), name, stranger.headers)
+        if name in READS_OF_DEMOS:
+            assert answer.status_code == 200 or answer.json()["detail"] == "the video has no film yet", name
+        else:
+            assert (answer.status_code, answer.json()) == (404, {"detail": "no such video"}), name
+    assert (world.catalog.get_video_metadata(video.id), world.captions(video)) == before
+    assert dagster.questions == []
+    listed = client.get("/demo-videos", headers=stranger.headers).json()["videos"]
+    assert [(row["id"], row["is_demo"]) for row in listed] == [(str(video.id), True)]
+    assert client.get("/videos", headers=stranger.headers).json()["videos"] == []
+
+    page = PageBrowser(client, stranger)
+    assert f"/review/examples/{video.id}" in page.get("/review").text
+    example = page.get(f"/review/examples/{video.id}")
+    assert example.status_code == 200
+    assert "Hello there." in example.text
+    assert page.get(f"/review/videos/{video.id}/full-frames/0.jpg").status_code == 200
+    assert page.get(f"/review/videos/{video.id}").status_code == 404
+
+    assert client.delete(f"/videos/{video.id}", headers=owner.headers).status_code == 204
+    assert client.get(f"/videos/{video.id}", headers=stranger.headers).status_code == 404
+    assert client.get("/demo-videos", headers=stranger.headers).json()["videos"] == []
+    assert client.post(f"/videos/{video.id}/restore", headers=owner.headers).status_code == 200
+    world.catalog.set_demo_video(video.id, False)
+    assert client.get(f"/videos/{video.id}", headers=stranger.headers).status_code == 404
+    assert page.get(f"/review/examples/{video.id}").status_code == 404
+    assert {"video_shared", "video_unshared"} <= set(world.events())
 
 
 def _log_of(client: TestClient, person: Person) -> list[dict[str, Any]]:

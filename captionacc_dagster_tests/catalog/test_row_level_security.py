@@ -315,17 +315,21 @@ def test_ids_are_issued_to_approved_users_and_not_without_end(
 
 
 def test_demo_videos_are_everybodys_to_see_and_nobodys_to_change(
-    supabase_lite: SupabaseLite, houses: tuple[House, House]
+    supabase_lite: SupabaseLite, supabase_catalog: SupabaseCatalog, houses: tuple[House, House]
 ) -> None:
     house, other = houses
-    with psycopg.connect(supabase_lite.database_url, autocommit=True) as connection:
-        connection.execute("update captionacc.videos set is_demo = true where id = %s", (other.video_id,))
+    assert supabase_catalog.set_demo_video(other.video_id, True).is_demo
+    assert [video.id for video in supabase_catalog.list_demo_videos()] == [other.video_id]
     with visit(supabase_lite, house.member) as member:
         assert {row["id"] for row in member.rows("videos")} == {str(house.video_id), str(other.video_id)}
         assert member.denied("PATCH", "videos", {"filename": "mine.mp4"}, id=f"eq.{other.video_id}")
         assert member.denied("DELETE", "videos", id=f"eq.{other.video_id}")
+        assert member.denied("POST", "rpc/set_demo_video", {"p_video_id": str(house.video_id), "p_is_demo": True})
     with visit(supabase_lite, None) as anonymous:
         assert anonymous.denied("GET", "videos")
+    supabase_catalog.delete_video(other.video_id)
+    with visit(supabase_lite, house.member) as member:
+        assert {row["id"] for row in member.rows("videos")} == {str(house.video_id)}
 
 
 def test_a_member_over_a_limit_is_refused_in_words_and_a_stranger_learns_nothing(

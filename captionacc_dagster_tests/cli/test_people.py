@@ -7,6 +7,8 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from captionacc_dagster.catalog.models import LOCAL_TENANT_ID
+from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster_tests.cli.conftest import Run
 from captionacc_dagster_tests.supabase_lite import SupabaseLite
 
@@ -71,6 +73,18 @@ def test_what_is_missing_is_said_with_the_choices(run: Run, catalog_url: str) ->
     assert run("tenant", "add", "One\x1b", **environment).returncode == 1
     assert run("tenant", "add", "Four", "--tier", "gold", **environment).returncode == 2
     assert run("user", "invite", "me@example.com", "--tenant", "One", **environment).returncode == 0
+
+
+def test_a_video_is_shared_with_every_tenant_and_no_longer(run: Run, catalog_url: str) -> None:
+    environment = {"DATABASE_URL": catalog_url}
+    with PostgresCatalog(catalog_url) as catalog:
+        video = catalog.create_video(LOCAL_TENANT_ID, "news.mp4").video
+        assert run("share", "news.mp4", **environment).stdout == "news.mp4: every tenant may read it\n"
+        assert [row.id for row in catalog.list_demo_videos()] == [video.id]
+        assert run("share", str(video.id), "--off", **environment).stdout == "news.mp4: for its own tenant alone\n"
+        assert catalog.list_demo_videos() == []
+    unknown = run("share", "other.mp4", **environment)
+    assert (unknown.returncode, "no video is named 'other.mp4'" in unknown.stderr) == (1, True)
 
 
 def test_who_signed_up_at_supabase_sees_the_tenant_once_approved(run: Run, supabase_lite: SupabaseLite) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 
-from captionacc_dagster.api.auth import VideoDependency
+from captionacc_dagster.api.auth import ReadableVideoDependency
 from captionacc_dagster.api.conditional import entity_tag, tagged_answer
 from captionacc_dagster.api.errors import ApiError
 from captionacc_dagster.api.services import Services, ServicesDependency
@@ -43,7 +43,7 @@ CroppedFrame = Annotated[int, Path(ge=0, le=99_999_999)]
 
 @router.get("/full-frames/{index}.jpg")
 def read_full_frame(
-    request: Request, services: ServicesDependency, video: VideoDependency, index: FullFrame
+    request: Request, services: ServicesDependency, video: ReadableVideoDependency, index: FullFrame
 ) -> Response:
     """Return one full frame of the video."""
     key = video_keys(video).full_frame(index)
@@ -54,7 +54,7 @@ def read_full_frame(
 
 @router.get("/cropped-frames/{version}/{index}.jpg")
 def read_cropped_frame(
-    services: ServicesDependency, video: VideoDependency, version: Version, index: CroppedFrame
+    services: ServicesDependency, video: ReadableVideoDependency, version: Version, index: CroppedFrame
 ) -> Response:
     """Return one cropped frame."""
     found = _cropped_frames(services, video, version, [index])
@@ -64,7 +64,9 @@ def read_cropped_frame(
 
 
 @router.get("/reels/{version}/{number}.jpg")
-def read_reel(services: ServicesDependency, video: VideoDependency, version: Version, number: CroppedFrame) -> Response:
+def read_reel(
+    services: ServicesDependency, video: ReadableVideoDependency, version: Version, number: CroppedFrame
+) -> Response:
     """Return 32 cropped frames from ``32 * number`` on as one picture, four per row; missing ones are gray."""
     first = number * REEL_FRAMES
     found = _cropped_frames(services, video, version, range(first, first + REEL_FRAMES))

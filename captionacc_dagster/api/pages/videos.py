@@ -13,7 +13,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from pydantic import AfterValidator
 
-from captionacc_dagster.api.auth import Caller, get_own_video
+from captionacc_dagster.api.auth import Caller, get_own_video, get_readable_video
 from captionacc_dagster.api.errors import ApiError
 from captionacc_dagster.api.local_access import has_local_user
 from captionacc_dagster.api.pages import media, messages
@@ -21,6 +21,7 @@ from captionacc_dagster.api.pages.rendering import PageRoute, render, static_fil
 from captionacc_dagster.api.pages.sessions import ViewerDependency
 from captionacc_dagster.api.services import Services, ServicesDependency
 from captionacc_dagster.api.uploads import upload_origin
+from captionacc_dagster.api.videos import stored_captions
 from captionacc_dagster.api.webhooks import no_control_characters
 from captionacc_dagster.captioning.files.databases import decompress, read_boxes, read_layout_database
 from captionacc_dagster.captioning.files.subtitles import FORMATS
@@ -53,7 +54,17 @@ def get_viewed_video(video_id: UUID, services: ServicesDependency, viewer: Viewe
     return get_own_video(video_id, services, viewer)
 
 
+def get_example(video_id: UUID, services: ServicesDependency, viewer: ViewerDependency) -> Video:
+    """Return the video if the viewer may read it: a demo video, or one of their own tenant.
+
+    Raises:
+        ApiError: 404 for any other.
+    """
+    return get_readable_video(video_id, services, viewer)
+
+
 ViewedVideo = Annotated[Video, Depends(get_viewed_video)]
+Example = Annotated[Video, Depends(get_example)]
 
 
 @router.get("/")
@@ -130,6 +141,7 @@ def show_videos(
             for video, before in _with_places(services, page.items)
         ],
         deleted=deleted if viewer.role == "owner" else None,
+        examples=[] if part else [v for v in services.catalog.list_demo_videos() if v.tenant_id != viewer.tenant_id],
         text=text.strip(),
         stage=stage,
         stages=[(None, "All", address(stage=""))]
@@ -143,6 +155,22 @@ def show_videos(
         policy = answer.headers["Content-Security-Policy"]
         answer.headers["Content-Security-Policy"] = policy.replace("connect-src 'self'", f"connect-src 'self' {origin}")
     return answer
+
+
+@router.get("/review/examples/{video_id}")
+def show_example(services: ServicesDependency, video: Example, request: Request) -> Response:
+    """Show a demo video with its captions, which people of other tenants read and do not change."""
+    has_captions = video.cropped_frames_version is not None and video.caption_count is not None
+    rows = stored_captions(services, video) if has_captions else []
+    captions = [row for row in rows if row.caption_frame_extents_state != "gap"]
+    return render(
+        request,
+        "example.html",
+        **_frame(services),
+        video=video,
+        captions=captions,
+        formats=_formats(video) if has_captions else [],
+    )
 
 
 @router.get("/review/videos/{video_id}")
