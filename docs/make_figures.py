@@ -1,4 +1,4 @@
-"""Write the figures of docs/test-plan.md from the benchmarks' results files (``make docs``)."""
+"""Write the figures of docs/test-plan.md and docs/review.md from the benchmarks' results files (``make docs``)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-PAGE = ROOT / "docs" / "test-plan.md"
+PAGES = (ROOT / "docs" / "test-plan.md", ROOT / "docs" / "review.md")
 API = ROOT / "benchmarks" / "api" / "results.json"
+REVIEW_PAGE = ROOT / "benchmarks" / "page" / "results.json"
 CAPTIONS = ROOT / "benchmarks" / "captions" / "results.json"
 CAPTIONS_PAGE = ROOT / "benchmarks" / "captions" / "RESULTS.md"
 
@@ -50,6 +51,7 @@ def figures() -> dict[str, str]:
         "cropping": _cost(cropping),
         "reading": f"about {1000 * stages['ocr'] / number:.0f} ms a caption on one core, of {number} captions",
         "api": _table(api),
+        "page": _page(json.loads(REVIEW_PAGE.read_text(encoding="utf-8"))),
     }
 
 
@@ -82,9 +84,25 @@ def _table(api: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _page(results: Mapping[str, Any]) -> str:
+    lines = [
+        "",
+        f"On {results['machine']} at a load average of {results['load_average']:.0f}, {results['measured_at']}:",
+        "",
+        "| what | median | at most | goal |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| {row['what']} | {row['median_ms']} ms | {row['most_ms']} ms | {row['goal_ms']} ms |"
+            for row in results["rows"]
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
-    """Write the page."""
-    PAGE.write_text(with_figures(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    """Write the pages."""
+    for page in PAGES:
+        page.write_text(with_figures(page.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ import html
 import json
 import re
 import time
+from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
 
@@ -19,12 +21,14 @@ from captionacc_dagster.api import queue_places, sources
 from captionacc_dagster.api.services import Services
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres
 from captionacc_dagster.catalog.models import error_details
+from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.compute.progress import StoredProgress
 from captionacc_dagster.storage.keys import VideoKeys
 from captionacc_dagster.tags import PARTITION_TAG
 from captionacc_dagster_tests.api.conftest import MakeClient
 from captionacc_dagster_tests.api.page_browser import PageBrowser
 from captionacc_dagster_tests.api.world import JWT_SECRET, Person, World, publish_chunks, publish_layout
+from captionacc_dagster_tests.catalog.many_videos import add_many_videos
 from captionacc_dagster_tests.orchestration.queue_harness import queue_opener
 
 pytestmark = [pytest.mark.integration, pytest.mark.security]
@@ -152,6 +156,32 @@ def test_videos_are_searched_filtered_and_paged(browser: PageBrowser, world: Wor
     assert "<html" not in part
     assert browser.get("/review?text=nothing+like+it").text.count("No video fits") == 1
     assert browser.get("/review?stage=other").status_code == 422
+
+
+def test_a_list_of_a_thousand_videos_asks_as_little_as_one_of_one(
+    browser: PageBrowser, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    send = PostgresCatalog._send  # pyright: ignore[reportPrivateUsage]
+
+    def counted(catalog: PostgresCatalog, function: str, parameters: Mapping[str, Any]) -> Any:
+        calls.append(function)
+        return send(catalog, function, parameters)
+
+    def asked(address: str) -> tuple[list[str], int]:
+        calls.clear()
+        shown = browser.get(address).text.count('<li class="video"')
+        return sorted(calls), shown
+
+    monkeypatch.setattr(PostgresCatalog, "_send", counted)
+    world.video(browser.person.tenant_id, "Episode 0.mp4")
+    alone, _ = asked("/review")
+    add_many_videos(world.database_url, browser.person.tenant_id, 1000)
+
+    assert asked("/review") == (alone, 24)
+    assert asked("/review?text=episode+99&stage=working") == (alone, 11)
+    assert asked("/review?part=1") == (alone, 24)
+    assert alone.count("search_videos") == 1
 
 
 def test_an_error_is_explained_and_tried_again(browser: PageBrowser, world: World) -> None:

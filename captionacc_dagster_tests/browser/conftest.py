@@ -9,34 +9,27 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 from uuid import UUID
 
 import httpx
 import pytest
-import uvicorn
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from captionacc_dagster.api.app import create_app
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres, open_catalog
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, Video
-from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.settings import Settings
 from captionacc_dagster.storage.keys import VideoKeys
 from captionacc_dagster.storage.local import LocalObjectStore
-from captionacc_dagster_tests.api.conftest import api_settings
-from captionacc_dagster_tests.api.world import TEXTS, Person, World, publish_chunks
+from captionacc_dagster_tests.browser.page_server import PageServer, running_page_server
 from captionacc_dagster_tests.cli.conftest import command_environment
 from captionacc_dagster_tests.machine import needed
 from captionacc_dagster_tests.servers import free_port
-from captionacc_dagster_tests.small_clips import make_clip
 
 CHROMIUM = Path("/usr/bin/chromium")
 _START_S = 90.0
@@ -151,55 +144,11 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-@dataclass(frozen=True)
-class PageServer:
-    """The API alone over a real catalog and store, with Dagster away: for what people do on the pages."""
-
-    url: str
-    world: World
-    person: Person
-    clip: Path
-
-    def sign_in(self, page: Page, person: Person | None = None) -> None:
-        """Sign the browser in as a person."""
-        port = urlsplit(self.url).port
-        token = (person or self.person).token
-        page.context.add_cookies([{"name": f"captionacc_session_{port}", "value": token, "url": self.url}])
-
-    def video(self, texts: Sequence[str] = TEXTS, **changes: Any) -> Video:
-        """Make a video of the person's with captions, its file, and its cropped frames."""
-        video = self.world.processed_video(
-            self.person.tenant_id, texts, **{"duration_seconds": CLIP_FRAMES / 25, **changes}
-        )
-        self.world.publish_film(video, self.clip)
-        publish_chunks(self.world, video, 60)
-        return video
-
-
-CLIP_FRAMES = 150
-
-
 @pytest.fixture(scope="package")
 def page_server(postgres_server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PageServer]:
     """The API under uvicorn in this process."""
-    folder = tmp_path_factory.mktemp("pages")
-    postgres_server.ensure_database("page_tests", template="captionacc")
-    settings = api_settings(folder, postgres_server.url("page_tests"))
-    captions = [(25 * number, 25 * number + 20, text) for number, text in enumerate(TEXTS, start=1)]
-    clip = make_clip(folder / "clip.mp4", captions, frames=CLIP_FRAMES, sound=True)
-    port = free_port()
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), port=port, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        with PostgresCatalog(settings.database_url.get_secret_value()) as catalog:  # pyright: ignore
-            world = World(settings, catalog, settings.database_url.get_secret_value())  # pyright: ignore
-            while not server.started:
-                time.sleep(0.02)
-            yield PageServer(f"http://127.0.0.1:{port}", world, world.person(world.tenant()), clip)
-    finally:
-        server.should_exit = True
-        thread.join()
+    with running_page_server(postgres_server, tmp_path_factory.mktemp("pages")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

@@ -15,8 +15,9 @@ from captionacc_dagster.captioning.layout.model import LeftOut
 from captionacc_dagster.catalog.models import Video
 from captionacc_dagster.storage.keys import VideoKeys
 from captionacc_dagster_tests.api.world import TEXTS, publish_layout
-from captionacc_dagster_tests.browser.conftest import MakePage, PageServer
+from captionacc_dagster_tests.browser.conftest import MakePage
 from captionacc_dagster_tests.browser.page_checks import overflow, small_targets
+from captionacc_dagster_tests.browser.page_server import PageServer
 from captionacc_dagster_tests.small_clips import make_clip
 
 AXE = Path(__file__).with_name("axe.min.js")

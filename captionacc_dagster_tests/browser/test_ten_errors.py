@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from captionacc_dagster_tests.api.world import publish_chunks
-from captionacc_dagster_tests.browser.conftest import PageServer
+from captionacc_dagster_tests.browser.page_server import PageServer
 from captionacc_dagster_tests.small_clips import make_clip
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]

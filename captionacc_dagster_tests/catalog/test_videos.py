@@ -13,6 +13,7 @@ from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.errors import Conflict, InvalidValue, NotFound, QuotaReached
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, Tier, Video, error_details
 from captionacc_dagster.catalog.postgres import PostgresCatalog
+from captionacc_dagster_tests.catalog.many_videos import add_many_videos
 
 pytestmark = pytest.mark.integration
 
@@ -351,6 +352,34 @@ def test_videos_are_found_by_a_part_of_their_name(catalog: Catalog) -> None:
     first = catalog.search_videos(LOCAL_TENANT_ID, limit=3)
     rest = catalog.search_videos(LOCAL_TENANT_ID, limit=3, cursor=first.next_cursor)
     assert (len(first.items), len(rest.items), rest.next_cursor) == (3, 1, None)
+
+
+def test_each_page_of_many_videos_reads_only_its_own(postgres_catalog: PostgresCatalog, catalog_url: str) -> None:
+    mine, others = (postgres_catalog.ensure_tenant(uuid4(), "a tenant", "active").id for _ in range(2))
+    read = "select seq_tup_read, idx_tup_fetch from pg_stat_xact_user_tables where relname = 'videos'"
+    for tenant, count in ((mine, 1000), (others, 2000)):
+        add_many_videos(catalog_url, tenant, count)
+    names: list[str] = []
+    fetched: list[int] = []
+    before_at, before_id = None, None
+    with psycopg.connect(catalog_url) as connection:
+        while len(names) < 1000:
+            begun = connection.execute(read).fetchone() or (0, 0)
+            page = connection.execute(
+                "select created_at, id, filename from captionacc.search_videos(p_tenant_id => %s,"
+                " p_before_created_at => %s, p_before_id => %s, p_limit => 50)",
+                (mine, before_at, before_id),
+            ).fetchall()
+            ended = connection.execute(read).fetchone() or (0, 0)
+            assert ended[0] == begun[0], "all videos were read for one page"
+            fetched.append(ended[1] - begun[1])
+            names += [name for _, _, name in page]
+            before_at, before_id, _ = page[-1]
+
+    assert names == [f"Episode {number}.mp4" for number in range(1, 1001)]
+    # The last page costs what the first does: those of two tenants that lie between each other, at most.
+    assert max(fetched) <= 150
+    assert len(postgres_catalog.search_videos(mine, text="episode 99", limit=24).items) == 11
 
 
 @pytest.mark.parametrize("kind", ["postgres", "supabase"])

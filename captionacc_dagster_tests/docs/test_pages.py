@@ -37,10 +37,12 @@ def test_every_test_named_in_the_test_plan_exists() -> None:
     assert sorted(named - known) == []
 
 
-def test_the_figures_of_the_test_plan_are_those_of_the_results_files() -> None:
-    page = make_figures.PAGE.read_text(encoding="utf-8")
-    assert page.count("<!-- figure: ") == page.count("<!-- /figure -->") == len(make_figures.figures())
-    assert make_figures.with_figures(page) == page, "run `make docs`"
+def test_the_figures_of_the_pages_are_those_of_the_results_files() -> None:
+    pages = [page.read_text(encoding="utf-8") for page in make_figures.PAGES]
+    begun, ended = (sum(page.count(mark) for page in pages) for mark in ("<!-- figure: ", "<!-- /figure -->"))
+    assert begun == ended == len(make_figures.figures())
+    for page in pages:
+        assert make_figures.with_figures(page) == page, "run `make docs`"
 
 
 def promises(page: str) -> list[list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Coroutine
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,7 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; media-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+_IMPORT = re.compile(r'^import .* from "\./([\w.]+)";$', re.MULTILINE)
 _STATIC_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
 
 
@@ -39,7 +41,7 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["static"] = static_url
+    environment.globals |= {"static": static_url, "imports_of": imports_of}
     environment.filters |= {
         "duration": messages.duration,
         "size": messages.size,
@@ -63,6 +65,20 @@ def static_files() -> dict[str, tuple[bytes, str, str]]:
 def static_url(name: str) -> str:
     """Return a static file's address, which changes with its content."""
     return f"/review/static/{name}?v={static_files()[name][2].strip(chr(34))}"
+
+
+@cache
+def imports_of(name: str) -> tuple[str, ...]:
+    """Return the addresses of all modules that a script imports, also through others, so that a page asks for them at
+    once."""
+    found: dict[str, None] = {}
+    waiting = [name]
+    while waiting:
+        for imported in _IMPORT.findall(static_files()[waiting.pop()][0].decode()):
+            if imported not in found:
+                found[imported] = None
+                waiting.append(imported)
+    return tuple(f"/review/static/{imported}" for imported in found)
 
 
 def render(request: Request, template: str, code: int = 200, **values: Any) -> Response:

@@ -137,7 +137,11 @@ def show_videos(
         "video_list.html" if part else "videos.html",
         **_frame(services),
         videos=[
-            (video, messages.video_state(video, _progress(services, video), before), messages.video_problem(video))
+            (
+                video,
+                messages.video_state(video, _progress(services, video, before), before),
+                messages.video_problem(video),
+            )
             for video, before in _with_places(services, page.items)
         ],
         deleted=deleted if viewer.role == "owner" else None,
@@ -237,7 +241,7 @@ def _state(services: Services, video: Video, viewer: Caller) -> dict[str, Any]:
     [(_, before)] = _with_places(services, [video])
     return {
         "video": video,
-        "state": messages.video_state(video, _progress(services, video), before),
+        "state": messages.video_state(video, _progress(services, video, before), before),
         "problem": messages.video_problem(video),
         "waiting": messages.waiting_line(_open_request(newest), before),
         "has_captions": video.cropped_frames_version is not None and video.caption_count is not None,
@@ -253,8 +257,9 @@ def _with_places(services: Services, videos: Sequence[Video]) -> list[tuple[Vide
     return [(video, places.get(str(video.id))) for video in videos]
 
 
-def _progress(services: Services, video: Video) -> StageProgress | None:
-    if video.stage != "working" or video.status == "waiting":
+def _progress(services: Services, video: Video, before: int | None) -> StageProgress | None:
+    # What waits in the queue has no progress: a list of many such videos reads nothing from the store.
+    if video.stage != "working" or video.status == "waiting" or before is not None:
         return None
     return read_progress(services.store, video_keys(video).progress)
 

@@ -12,6 +12,7 @@ const AROUND = 5; // cropped frames shown before and after a caption
 const SETTLE_MS = 900; // after the last nudge
 const NEW_MS = 2000; // length of an added caption
 const SHORTEST_NEW_MS = 200;
+const FIRST_ROWS = 40; // drawn first: more than a screen shows
 const ASK_GAP_MS = 500; // merging over a longer gap is asked about
 
 const get = (id) => document.getElementById(id);
@@ -248,6 +249,7 @@ function fillRow(element, row, isSelected) {
 }
 
 let hasTracks = false;
+let isBegun = false; // the first rows are on the screen
 
 // The track, where there are several.
 function placeOf(row) {
@@ -266,7 +268,15 @@ function draw() {
   const rows = visible();
   const ids = new Set(captions.rows.map((row) => row.id));
   hasTracks = captions.rows.some((row) => row.track !== captions.rows[0].track);
-  const wanted = rows.map(drawRow);
+  const wanted = (isBegun ? rows : rows.slice(0, FIRST_ROWS)).map(drawRow);
+  if (!isBegun && rows.length) {
+    requestAnimationFrame(() =>
+      setTimeout(() => {
+        isBegun = true;
+        draw();
+      }),
+    );
+  }
   for (const [id, element] of elements) {
     if (!ids.has(id)) {
       element.remove();
