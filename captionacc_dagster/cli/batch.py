@@ -89,6 +89,8 @@ def process_batch(settings: Settings, inputs: Inputs, choices: Choices, signals:
                 continue
             unread += not outcome.is_readable
             _show(file.path, outcome, as_json=choices.as_json)
+        else:
+            _sum_up(len(inputs.files) + len(inputs.refused), failed, unread)
     return FAILED if failed else UNREAD if unread else 0
 
 
@@ -141,7 +143,9 @@ def plan_batch(settings: Settings, inputs: Inputs, choices: Choices) -> int:
                 _print_json({"video": video, "is_processed": done, "paths": [str(path) for path in paths]})
             else:
                 what = "is processed already, would write" if done else "would find its captions and write"
-                tell(f"{file.path}: {what} {', '.join(map(str, paths))}")
+                taken = not choices.overwrite and any(path.exists() for path in paths)
+                under = " (under a number, if what is there is not from this video)" if taken else ""
+                tell(f"{file.path}: {what} {', '.join(map(str, paths))}{under}")
     return FAILED if failed or not inputs.files else 0
 
 
@@ -177,8 +181,23 @@ def _reason(error: Exception, file: Path, settings: Settings) -> str:
     message = explain(error, settings)
     if message is None:
         return f"{file}: unexpected error: {type(error).__name__}: {error}; please report it (-v shows where it arose)"
+    # By its path: a folder may hold several files of one name.
+    for name in (file.name, stored_filename(file)):
+        message = message.removeprefix(f"{name}: ")
     names_it = file.name in message or stored_filename(file) in message
     return message if isinstance(error, DiskFull) or names_it else f"{file}: {message}"
+
+
+def _sum_up(files: int, failed: int, unread: int) -> None:
+    """Say how a command with several files ended, if not all went well: their lines may be far above."""
+    if files == 1 or not (failed or unread):
+        return
+    parts = [f"{files - failed} processed"]
+    if unread:
+        parts.append(f"{unread} of them with text that could not be read")
+    if failed:
+        parts.append(f"{failed} failed")
+    err.print(as_markup(f"{files} files: {', '.join(parts)}"), highlight=False, soft_wrap=True)
 
 
 def _report_failure(file: Path | str, message: str, *, as_json: bool) -> None:
@@ -200,7 +219,8 @@ def _show(file: Path, outcome: Outcome, *, as_json: bool) -> None:
         _print_json({**document, "paths": [str(path) for path in outcome.written.paths]})
         return
     if outcome.cues:
-        out.print(captions_table(f"{name}: {len(outcome.cues)} captions", outcome.cues))
+        count = "1 caption" if len(outcome.cues) == 1 else f"{len(outcome.cues)} captions"
+        out.print(captions_table(f"{name}: {count}", outcome.cues))
     else:
         tell(f"{name}: {no_captions(outcome)}")
     for path in outcome.written.paths:

@@ -78,6 +78,9 @@ def test_fifteen_are_processed_and_five_are_named(home: Path, folder: Path, tmp_
     for part in ("empty.mp4", r"text\x1b[2J.mp4", "half.mp4", "sound [only].mp4", "nowhere.mp4"):
         assert [line for line in refusals if part in line], part
     assert len(refusals) == len(BROKEN)
+    # By path, and summed up at the end, as what went before may have left the screen.
+    assert all(str(folder) in line for line in refusals), refusals
+    assert shown[-1] == "20 files: 15 processed, 5 failed"
     results = [json.loads(line) for line in printed.decode().splitlines()]
     assert len(results) == len(GOOD) + len(BROKEN)
     assert sum("error" in result for result in results) == len(BROKEN)
