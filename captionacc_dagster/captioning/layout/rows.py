@@ -166,7 +166,7 @@ class Row:
         start, end, middle = (
             _deviation([getattr(line, place) for line in self.lines]) for place in ("start", "end", "middle")
         )
-        return self.distinct >= TUNING.telling_texts and 2 * middle < min(start, end)
+        return self.distinct > 1 and len(self.lines) > 2 and 2 * middle < min(start, end)
 
     @property
     def score(self) -> float:
