@@ -89,13 +89,6 @@ class ReadingTuning:
         "texture, which is not read again",
         seen_by="test_the_engine_of_a_script_confirms_what_the_looks_leave_open",
     )
-    same_rendering: float = tuned(
-        0.5,
-        "gray levels",
-        "mean difference up to which another rendering of a line is not read again: of 100 pairs, all 87 below 0.8 "
-        "were read alike, and 7 of the 13 above were not",
-        seen_by="test_a_line_over_a_still_picture_is_read_once",
-    )
     widest_character: float = tuned(
         1.5,
         "line heights",
