@@ -466,11 +466,9 @@ def comes_and_goes(segment: Segment, neighbors: Sequence[Segment], styles: Seque
     """
     model = segment.model
     own = model.stroke_mask & in_style(model.level, styles)
-    apart = [own & ~other.model.stroke_mask for other in neighbors]
-    return all(
-        mask.sum() >= min_stroke_px(model.line_px) and visibility([other.model.level], model, mask)[0] < 0.5
-        for mask, other in zip(apart, neighbors, strict=True)
-    )
+    apart = [(other.model.level, own & ~other.model.stroke_mask) for other in neighbors]
+    seen = [visibility([level], model, mask)[0] for level, mask in apart if mask.sum() >= min_stroke_px(model.line_px)]
+    return bool(seen) and max(seen) < 0.5
 
 
 def is_moving(segment: Segment, stroke_mask: Mask, max_residual: float) -> bool:

@@ -273,12 +273,12 @@ def _first_reach(letters: Lettering) -> float:
 def _is_somewhere(letters: Lettering, relief: Relief) -> bool:
     """Return whether a caption may be in the frame beside those in which it is at its place, searched at half the size.
 
-    Most captions are not: this takes a twentieth of the time of a search at full size.
+    Most captions are not: this takes a tenth of the time of a search at full size.
     """
     small, relief = letters.halved(), _halved(relief)
     reach = _first_reach(small)
     found = small.find(relief, small.rest, 1.0, (reach, min(reach, small.height + small.line_px)))
-    step = 2 * _scale_step(small, small.rest)  # a size between two of these moves the ends of a line by a pixel
+    step = _scale_step(small, small.rest)
     found = _resized(small, relief, small.rest, found, 0.0, math.log(_MOST_GROWTH), step)
     return found is not None and found.likeness >= 0.8 * letters.least_likeness
 

@@ -41,6 +41,7 @@ class FoundCaption:
         steps: in which its words change, while it is followed.
         words: those with times of their own.
         context: dimmed lines around it, which are not part of its text.
+        is_apart: its neighbors are known to show nothing of it, so that it is no fade of theirs.
     """
 
     start: int
@@ -53,6 +54,7 @@ class FoundCaption:
     steps: tuple[Step, ...] = ()
     words: tuple[TimedWord, ...] = ()
     context: tuple[ReadLine, ...] = ()
+    is_apart: bool = False
 
 
 def is_same_caption(first: FoundCaption, second: FoundCaption, fade_frames: int) -> bool:
@@ -67,6 +69,8 @@ def is_same_caption(first: FoundCaption, second: FoundCaption, fade_frames: int)
     texts = fold(first.reading.text), fold(second.reading.text)
     if texts[0] == texts[1]:
         return True
+    if first.is_apart or second.is_apart:
+        return False
     for brief, lasting, part, whole in ((first, second, *texts), (second, first, *reversed(texts))):
         frames = brief.end - brief.start
         is_faint = frames <= 2 * fade_frames and 2 * len(whole) * brief.stroke_px < len(part) * lasting.stroke_px

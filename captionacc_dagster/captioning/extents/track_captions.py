@@ -24,6 +24,7 @@ from captionacc_dagster.captioning.extents.boundaries import (
 from captionacc_dagster.captioning.extents.context import has_context, mark_dimmed, part_context
 from captionacc_dagster.captioning.extents.entrances import Motion
 from captionacc_dagster.captioning.extents.lines import Anchor, split_lines
+from captionacc_dagster.captioning.extents.lone_letters import upright_bar
 from captionacc_dagster.captioning.extents.merging import (
     FoundCaption,
     are_alike,
@@ -51,7 +52,7 @@ from captionacc_dagster.captioning.extents.strokes import (
 )
 from captionacc_dagster.captioning.extents.track_scripts import TrackScripts
 from captionacc_dagster.captioning.extents.tuning import TUNING
-from captionacc_dagster.captioning.extents.words import Box
+from captionacc_dagster.captioning.extents.words import Box, ReadLine, ReadWord
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.model import Detection, Layout, Track
 from captionacc_dagster.captioning.ocr.base import OcrEngine
@@ -67,6 +68,7 @@ _STYLE_FRAMES = 5  # from which a style is measured
 _DETECTION_LAG_S = 0.1  # a frame may be this much later than a detection made in it
 _SAME_TIME_S = 1e-3
 _MOST_WAITING = 200  # captions whose lines wait for the scripts of others: about 50 KB of pictures each
+_RECENT = 5  # captions that tell the script of the next one
 _MIN_INSIDE = 0.8  # of a detection's area, for a detection of this track
 
 
@@ -249,6 +251,11 @@ class TrackCaptions:
             return
         reading, strokes = self._read_strokes(segment, strokes, neighbors)
         reading = mark_dimmed(reading, segment.model, strokes)
+        lone = None
+        if not reading.is_unread and fold(reading.text) in ("", fold("I")):
+            lone = self._lone_i(segment, strokes, neighbors)
+        if lone is not None:
+            reading, strokes = lone
         is_letter = len(fold(reading.text)) == 1 and not (reading.is_unread or reading.waiting)
         brief_s = TUNING.brief_s * (1.5 if is_letter else 1.0)  # most short single characters are edges of the picture
         if frames < self._frames(brief_s) and reading.confidence < OCR.sure:
@@ -273,6 +280,7 @@ class TrackCaptions:
             stroke_px=int(strokes.sum()),
             bounded=share_of_islands(segment.model, strokes, styles) if (styles := self._bounded_styles) else 1.0,
             steps=(Step.of(start, end, reading, segment.model, strokes),),
+            is_apart=lone is not None,
         )
         fade_frames = self._frames(TUNING.fade_s)
         follows = last is not None and last.end == found.start
@@ -289,6 +297,19 @@ class TrackCaptions:
             self._settle_last()
             self.found.append(found)
             self._forget_old_pictures()
+
+    def _lone_i(self, segment: Segment, strokes: Mask, neighbors: list[Segment]) -> tuple[Reading, Mask] | None:
+        """Return an "I" in Latin captions and its strokes: a bar in their style and place, which comes and goes."""
+        box, anchor = upright_bar(strokes, self._segmenter.line_px), self._anchor(strokes.shape)
+        if box is None or not self.found or self.track.vertical:
+            return None
+        is_latin = all(found.reading.script in (None, "Latn") for found in self.found[-_RECENT:])
+        is_in_place = anchor is None or anchor.distance(box[0], box[2]) <= self._segmenter.line_px / 2
+        if not (is_latin and is_in_place and comes_and_goes(segment, neighbors, self._segmenter.styles)):
+            return None
+        bar = np.zeros_like(strokes)
+        bar[box[1] : box[3], box[0] : box[2]] = strokes[box[1] : box[3], box[0] : box[2]]
+        return Reading("I", OCR.sure, 0, "Latn", lines=(ReadLine("I", box, (ReadWord("I", box),)),)), bar
 
     def _motion(self, segment: Segment, strokes: Mask, start: int, following: Segment | None) -> Motion:
         """Return how a caption moves before it rests, from ``start`` to the end of its segment, and after that."""
