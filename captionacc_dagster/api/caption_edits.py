@@ -91,10 +91,10 @@ def correct_caption(
     answer: Response,
     if_match: IfMatch = None,
 ) -> Edited:
-    """Change times, text, notes, kind, or track; afterward the caption counts as confirmed."""
+    """Change times, text, notes, kind, track, or position; afterward the caption counts as confirmed."""
     given = body.model_dump(exclude_unset=True)
     texts = {name: given.get(name, UNCHANGED) for name in ("text", "text_status", "text_notes")}
-    times = {name: given.get(name) for name in ("start_ms", "end_ms", "state", "kind", "track")}
+    times = {name: given.get(name) for name in ("start_ms", "end_ms", "state", "kind", "track", "position")}
     return _edit(services, caller, video, answer, if_match, lambda e: [e.correct(caption_id, **times, **texts)])
 
 

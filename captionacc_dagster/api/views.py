@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, S
 from captionacc_dagster.captioning.captions import Kind, Word
 from captionacc_dagster.captioning.files.caption_edits import LONGEST_TEXT
 from captionacc_dagster.captioning.files.captions_database import ExtentsState, OcrStatus, StoredCaption
+from captionacc_dagster.captioning.files.positions import Position, position_of
 from captionacc_dagster.captioning.files.words import fit_words
 from captionacc_dagster.captioning.ocr.languages import language_codes
 from captionacc_dagster.catalog.models import (
@@ -267,6 +268,7 @@ class CaptionView(BaseModel):
     text_status: str | None
     text_notes: str | None
     track: str
+    position: Position = Field(description="Where in the picture.")
     kind: Kind = Field(description="What the text is.")
     lang: str | None = Field(description="Language of the text, BCP 47; null if unknown.")
     script: str | None = Field(description="Script of the text, ISO 15924; null if unknown.")
@@ -295,6 +297,7 @@ class CaptionView(BaseModel):
             text_status=row.text_status,
             text_notes=row.text_notes,
             track=row.track,
+            position=position_of(row.bbox),
             kind=row.kind,
             lang=row.lang,
             script=row.script,
@@ -392,6 +395,7 @@ class CorrectCaption(_Body):
     state: ExtentsState | None = None
     kind: Kind | None = None
     track: Annotated[StrictStr, Field(pattern=r"^[A-Za-z0-9 _.-]{1,60}$")] | None = None
+    position: Position | None = None
     text_status: Annotated[StrictStr, Field(max_length=40), AfterValidator(_printable)] | None = None
     text_notes: Note | None = None
 

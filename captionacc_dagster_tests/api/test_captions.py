@@ -71,6 +71,7 @@ def test_captions_are_read_in_order(desk: Desk) -> None:
         "text_notes": None,
         "track": "bottom",
         "kind": "caption",
+        "position": "bottom",
         "lang": None,
         "script": None,
         "unread": False,
@@ -428,6 +429,7 @@ def test_kind_and_track_are_changed(desk: Desk) -> None:
     assert desk.call("PATCH", "/captions/1", {"kind": "title", "track": "top"}).status_code == 200
     assert (desk.rows()[1].kind, desk.rows()[1].track) == ("title", "top")
     assert desk.call("PATCH", "/captions/1", {"kind": "poem"}).status_code == 422
+    assert desk.call("PATCH", "/captions/1", {"position": "somewhere"}).status_code == 422
 
 
 def test_subtitles_are_exported_with_options(desk: Desk) -> None:

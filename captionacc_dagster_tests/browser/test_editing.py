@@ -387,6 +387,25 @@ def test_kind_and_track_are_changed(page_server: PageServer, video: Video, edito
     assert (row.kind, row.track) == ("title", "top")
 
 
+def test_the_position_is_shown_and_changed(page_server: PageServer, video: Video, editor: Page) -> None:
+    position = editor.locator("#position")
+    expect(position).to_have_value("bottom")
+    before = stored(page_server, video)[0].bbox
+    position.select_option("top-left")
+    saved(editor)
+    moved = stored(page_server, video)[0].bbox
+    assert (moved.left, moved.top) == pytest.approx((0.05, 0.05))
+    assert (moved.width, moved.height) == pytest.approx((before.width, before.height))
+    with editor.expect_download() as download:
+        editor.get_by_text("Download", exact=True).click()
+        editor.get_by_role("link", name="ASS").click()
+    assert Path(download.value.path()).read_text(encoding="utf-8").count("\\an7") == 1
+    editor.locator("#undo").click()
+    expect(position).to_have_value("bottom")
+    saved(editor)
+    assert stored(page_server, video)[0].bbox == before
+
+
 # --- search and replace, several at once
 
 
@@ -572,6 +591,14 @@ def test_a_phone_shows_the_editor_without_scrolling_sideways(
         page.goto(f"{page_server.url}/review{path}")
         page.wait_for_load_state("load")
         assert (path, overflow(page), small_targets(page)) == (path, 0, [])
+    timeline = page.locator("#timeline")
+    expect(timeline).to_be_hidden()
+    page.get_by_role("button", name="More").click()
+    for part in (timeline, page.locator("#kind"), page.locator("[data-cut='start:first'] img")):
+        expect(part).to_be_visible()
+    assert (overflow(page), small_targets(page)) == (0, [])
+    page.get_by_role("button", name="Less").click()
+    expect(timeline).to_be_hidden()
 
 
 def test_the_pages_say_nothing_in_the_console(page_server: PageServer, page: Page) -> None:

@@ -24,6 +24,7 @@ from captionacc_dagster.api.uploads import upload_origin
 from captionacc_dagster.api.videos import stored_captions
 from captionacc_dagster.api.webhooks import no_control_characters
 from captionacc_dagster.captioning.files.databases import decompress, read_boxes, read_layout_database
+from captionacc_dagster.captioning.files.positions import POSITIONS
 from captionacc_dagster.captioning.files.subtitles import FORMATS
 from captionacc_dagster.catalog.models import ProcessingRequest, Video, VideoStage
 from captionacc_dagster.compute.progress import StageProgress, read_progress
@@ -225,6 +226,7 @@ def show_captions(services: ServicesDependency, video: ViewedVideo, request: Req
         formats=_formats(video),
         editor=editor,
         kinds=list(messages.KINDS.items()),
+        positions=POSITIONS,
     )
 
 

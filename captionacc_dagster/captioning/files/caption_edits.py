@@ -18,7 +18,9 @@ from captionacc_dagster.captioning.captions import Kind
 from captionacc_dagster.captioning.files.captions_database import ExtentsState, StoredCaption, stored_caption
 from captionacc_dagster.captioning.files.databases import change_database, now_text
 from captionacc_dagster.captioning.files.edit_journal import Direction, EditJournal
+from captionacc_dagster.captioning.files.positions import Position, moved_to
 from captionacc_dagster.captioning.files.words import dump_words
+from captionacc_dagster.captioning.geometry import BBox
 
 UNCHANGED: Final[Any] = object()
 """Leaves a value unchanged, where None clears it."""
@@ -137,6 +139,7 @@ class CaptionEditor:
         text_notes: str | None = UNCHANGED,
         kind: Kind | None = None,
         track: str | None = None,
+        position: Position | None = None,
     ) -> StoredCaption:
         """Change the given fields; changed times or text confirm the caption unless ``state`` is given.
 
@@ -166,6 +169,8 @@ class CaptionEditor:
         if state is not None:
             changes |= {"caption_frame_extents_state": state, "caption_frame_extents_pending": 0}
         placed = {name: value for name, value in (("kind", kind), ("track", track)) if value is not None}
+        if position is not None:
+            placed |= _columns_of(moved_to(row.bbox, position))
         if placed:
             changes |= placed | _CONFIRMED
         self._labels.append(_label_of(changes))
@@ -382,7 +387,11 @@ def _around(rows: Sequence[StoredCaption]) -> dict[str, float]:
     whole = boxes[0]
     for box in boxes[1:]:
         whole = whole.union(box)
-    return dict(zip(_BOX, whole.as_tuple(), strict=True))
+    return _columns_of(whole)
+
+
+def _columns_of(box: BBox) -> dict[str, float]:
+    return dict(zip(_BOX, box.as_tuple(), strict=True))
 
 
 def _label_of(changes: Mapping[str, Any]) -> str:
@@ -391,7 +400,8 @@ def _label_of(changes: Mapping[str, Any]) -> str:
         return "the times"
     if "text" in changes:
         return "the text"
-    return "the kind" if "kind" in changes else "the track" if "track" in changes else "the change"
+    placed = (("kind", "the kind"), ("track", "the track"), ("bbox_left", "the position"))
+    return next((words for name, words in placed if name in changes), "the change")
 
 
 def join_texts(texts: Iterable[str]) -> str:

@@ -29,6 +29,7 @@ MOST_EDITS = 200
 # What another edit may have changed since; what the machine read does not count.
 _COMPARED = (
     "start_ms", "end_ms", "caption_frame_extents_state", "text", "text_status", "text_notes", "track", "kind",
+    "bbox_left", "bbox_top", "bbox_right", "bbox_bottom",
 )  # fmt: skip
 
 

@@ -329,7 +329,7 @@ function drawHand(row) {
   cuts.show(startFrame, endFrame, grid.count);
   get("length").textContent = `${((end_ms - start_ms) / 1000).toFixed(2)} s · ${endFrame - startFrame} frames`;
   get("doubts").textContent = doubtsOf({ ...row, start_ms, end_ms }).map((doubt) => doubt.words).join(" · ");
-  for (const [name, value] of [["kind", row.kind ?? "caption"], ["track", row.track]]) {
+  for (const [name, value] of [["kind", row.kind ?? "caption"], ["track", row.track], ["position", row.position]]) {
     if (document.activeElement !== get(name) || get(name).dataset.id !== String(row.id)) get(name).value = value;
     get(name).dataset.id = row.id;
   }
@@ -1014,8 +1014,15 @@ const COMMANDS = {
   "open-replace": openReplace, "next-doubtful": nextDoubtful, view: () => showFilm(!isFilm),
   "zoom-in": () => timeline.zoom(0.5), "zoom-out": () => timeline.zoom(2),
 };
+// On a phone, the timeline, the frames at the cuts, and what else is rarely needed are folded away.
+get("more").addEventListener("click", () => {
+  const isWhole = document.querySelector(".desk").classList.toggle("whole");
+  get("more").setAttribute("aria-expanded", isWhole);
+  get("more").textContent = isWhole ? "Less" : "More";
+  timeline.draw();
+});
 for (const [id, act] of Object.entries(COMMANDS)) get(id).addEventListener("click", act);
-for (const field of ["kind", "track"]) get(field).addEventListener("change", () => get(field).value.trim() && place(field, get(field).value.trim()));
+for (const field of ["kind", "track", "position"]) get(field).addEventListener("change", () => get(field).value.trim() && place(field, get(field).value.trim()));
 get("seek").addEventListener("input", () => {
   const value = Number(get("seek").value);
   if (isFilm) return film.seek(value);
