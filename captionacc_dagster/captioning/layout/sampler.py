@@ -175,11 +175,13 @@ class Sampler:
             if running is None or _last_keyframe(keyframes, time_s) > taker.position:
                 running = self._coarse.frames_from(time_s)
             sample: Sample | None = None
+            sought_s = -math.inf  # the last keyframe that was sought: a file may list it somewhat later than it is
             while sample is None and (frame := next(running, None)) is not None:
                 sample = taker.push(frame)
                 later_s = taker.later_time
-                if sample is None and later_s is not None and _last_keyframe(keyframes, later_s) > frame.time_s:
-                    running = self._coarse.frames_from(later_s)  # as in files that are all keyframes
+                keyframe_s = _last_keyframe(keyframes, later_s) if later_s is not None else -math.inf
+                if sample is None and later_s is not None and keyframe_s > max(frame.time_s, sought_s):
+                    running, sought_s = self._coarse.frames_from(later_s), keyframe_s
             sample = sample or taker.finish()
             if sample is None:
                 return

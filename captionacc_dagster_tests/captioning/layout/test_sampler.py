@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,16 @@ def test_in_a_file_of_keyframes_alone_a_sample_costs_its_two_frames(tmp_path: Pa
     assert [sample.time_s for sample in samples] == pytest.approx([1.0, 2.0, 3.0, 4.0])
     assert all(sample.later is not None for sample in samples)
     assert len(decoded) == 2 * len(samples)
+
+
+@pytest.mark.parametrize("off_s", [-0.03, 0.03, 0.3])
+def test_keyframes_that_a_file_lists_at_other_times_are_sought_once(tmp_path: Path, off_s: float):
+    facts = facts_of(tmp_path, gop=4)
+    listed = replace(facts, keyframes_s=tuple(max(0.0, time_s + off_s) for time_s in facts.keyframes_s))
+    with Sampler(listed) as sampler:
+        times = [number * 0.8 for number in range(25)]
+        samples = list(sampler.samples(times))
+    assert [sample.time_s for sample in samples] == pytest.approx(times, abs=0.5)
 
 
 def test_a_frame_whose_ocr_failed_leaves_the_samples_as_they_are(tmp_path: Path):
