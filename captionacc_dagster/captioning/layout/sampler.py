@@ -7,7 +7,7 @@ import contextlib
 import itertools
 import math
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from captionacc_dagster.captioning.layout.samples import PICTURE_SIDE, THUMBNAIL_SIDE, Sample, sample_of
 from captionacc_dagster.captioning.layout.tuning import TUNING
@@ -147,6 +147,7 @@ class Sampler:
             if goal in planned:
                 self._sweep.take(frame)
             yield frame
+        self._sweep.only_samples()
 
     def _needs_sweep(self, goals: Sequence[float]) -> bool:
         """Return whether reaching these times needs so much of the video that all of it is decoded once."""
@@ -212,6 +213,13 @@ class _SampleTaker:
         return self._times[0] if self._times else None
 
     @property
+    def wanted_s(self) -> float:
+        """The time, seconds, before which no frame is part of a sample."""
+        if (later_s := self.later_time) is not None:
+            return later_s
+        return self._times[0] - _EARLY_S if self._times else math.inf
+
+    @property
     def later_time(self) -> float | None:
         """The time of the second picture of the sample that was begun, None if none was."""
         return None if self._first is None else self._first.time_s + TUNING.sample_spacing_s / 4
@@ -246,15 +254,27 @@ class _Sweep:
 
     def __init__(self, reader: VideoReader, planned: Sequence[float]) -> None:
         self.facts = reader.facts
-        self._frames = self._passing(reader.frames())
+        self._frames = self._passing(reader.frames(self._wanted_s))
+        self._goal_s: Callable[[], float] | None = None  # before which no frame is asked for, seconds
         self._taker = _SampleTaker(reader.facts, planned)
         self._taken: list[Sample] = []
         self._position = -1.0
 
-    def frames_from(self, time_s: float) -> Iterator[NativeFrame]:
-        """Return the frames that follow: a sweep never seeks, so a later time is reached in any case."""
+    def frames_from(self, time_s: float, wanted_s: Callable[[], float] | None = None) -> Iterator[NativeFrame]:
+        """Return the frames that follow: a sweep never seeks, so a later time is reached in any case.
+
+        Frames before ``wanted_s()``, seconds, may be left out unless a sample needs them.
+        """
         del time_s
+        self._goal_s = wanted_s or (lambda: -math.inf)
         return self._frames
+
+    def only_samples(self) -> None:
+        """Decode what follows for the samples alone."""
+        self._goal_s = None
+
+    def _wanted_s(self) -> float:
+        return min(self._taker.wanted_s, self._goal_s() if self._goal_s is not None else math.inf)
 
     def take(self, frame: NativeFrame) -> None:
         """Take a sample of the frame that was returned last."""

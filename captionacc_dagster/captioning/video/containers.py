@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -167,16 +167,32 @@ def _why_unreadable(path: Path) -> str:
     return "not a video file, or damaged beyond reading"
 
 
-def decode(container: InputContainer, stream: VideoStream, *, strict: bool = False) -> Iterator[av.VideoFrame]:
+def decode(
+    container: InputContainer,
+    stream: VideoStream,
+    *,
+    strict: bool = False,
+    is_wanted: Callable[[int], bool] | None = None,
+) -> Iterator[av.VideoFrame]:
     """Decode from the current position to the end.
 
     Args:
         container, stream: an open video and its stream.
         strict: raise the FFmpegError of a damaged packet instead of skipping the packet.
+        is_wanted: whether the frame of a time stamp is needed for itself; asked before it is decoded. Others are left
+            out if no other frame is built from them. Only for a decoder of one thread.
     """
     from av.error import FFmpegError
 
+    context, decodes_all = stream.codec_context, True
+    if is_wanted is not None:
+        context.skip_frame = "DEFAULT"  # pyright: ignore[reportAttributeAccessIssue]
     for packet in itertools.chain(packets(container, stream), (None,)):
+        if is_wanted is not None and packet is not None:
+            wanted = packet.pts is None or is_wanted(packet.pts)
+            if wanted != decodes_all:
+                context.skip_frame = "DEFAULT" if wanted else "NONREF"  # pyright: ignore[reportAttributeAccessIssue]
+                decodes_all = wanted
         try:
             pictures = stream.decode(packet)
         except FFmpegError:

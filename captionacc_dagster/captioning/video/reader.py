@@ -82,6 +82,10 @@ _MISMATCH_S = 1.0
 _MISMATCH_SHARE = 0.02
 # Pixels. Letters need about eight rows to be read; a picture with a shorter side has no room for a caption.
 _SHORTEST_SIDE = 8
+# Codecs whose decoder can leave out single frames that no other frame is built from; all others come out the same.
+_LEAVES_OUT = frozenset({"h264", "hevc"})
+_SLACK_STEPS = 1.5  # frames before a wanted time that are decoded, too: times are rounded
+_END_S = 1.0  # seconds before the end in which all frames are decoded: the last one stands for whatever comes later
 _TIME_SLACK_S = 1e-6  # seconds; times that are equal but for rounding
 
 
@@ -361,6 +365,23 @@ class VideoReader:
         context.skip_frame = skip  # pyright: ignore[reportAttributeAccessIssue]
         context.options = {"skip_loop_filter": skip_filter}
 
+    @property
+    def _can_leave_out(self) -> bool:
+        """Return whether frames can be left out one by one: what a time stamp means is known, and all is decoded."""
+        facts, (skip, _, threads) = self.facts, self._decoder
+        is_steady = facts.is_continuous and facts.has_timestamps and not facts.pauses_s
+        return facts.codec in _LEAVES_OUT and is_steady and skip == "DEFAULT" and threads == 1 and not self._on_gpu
+
+    def _is_wanted_from(self, wanted_s: Callable[[], float]) -> Callable[[int], bool]:
+        """Return whether the frame of a time stamp is needed for itself, from what `frames` is told."""
+        facts = self.facts
+        slack_s, last_s = _SLACK_STEPS * facts.step_s, facts.duration_s - _END_S
+
+        def is_wanted(pts: int) -> bool:
+            return float((pts - facts.zero_pts) * facts.time_base) >= min(wanted_s(), last_s) - slack_s
+
+        return is_wanted
+
     def _reopen(self) -> None:
         self._container.close()
         self._open()
@@ -371,15 +392,18 @@ class VideoReader:
     def __exit__(self, *exc: object) -> None:
         self._container.close()
 
-    def frames_from(self, time_s: float) -> Iterator[NativeFrame]:
-        """Decode from the last keyframe at or before a time, or from earlier where the file seeks badly."""
+    def frames_from(self, time_s: float, wanted_s: Callable[[], float] | None = None) -> Iterator[NativeFrame]:
+        """Decode from the last keyframe at or before a time, or from earlier where the file seeks badly.
+
+        ``wanted_s`` is that of `frames`.
+        """
         latest_s = max(time_s, self.facts.first_s) + 1.5 * self.facts.step_s
         for start in (time_s, time_s - _SEEK_BACK_S, None) if self.facts.is_continuous else (None,):
             if start is None:
                 self._reopen()
             elif not self._seek(start):
                 continue
-            frames = self.frames()
+            frames = self.frames(wanted_s)
             first = next(frames, None)
             if first is not None and (start is None or first.time_s <= latest_s):
                 return itertools.chain((first,), frames)
@@ -395,8 +419,14 @@ class VideoReader:
             return False
         return True
 
-    def frames(self) -> Iterator[NativeFrame]:
-        """Decode from the current position to the end. ``index`` counts from 0 at this call; times rise strictly."""
+    def frames(self, wanted_s: Callable[[], float] | None = None) -> Iterator[NativeFrame]:
+        """Decode from the current position to the end. ``index`` counts from 0 at this call; times rise strictly.
+
+        Args:
+            wanted_s: tells before which time, seconds, no frame is needed for itself: there, frames that no other frame
+                is built from may be left out. It is asked again and again, and must not fall. The others are the
+                same, pixel for pixel.
+        """
         facts = self.facts
         clock = Clock(
             facts.zero_pts,
@@ -405,7 +435,9 @@ class VideoReader:
             has_timestamps=facts.has_timestamps,
             repairs=not facts.is_continuous,
         )
-        for index, frame in enumerate(decode(self._container, self._stream, strict=self._on_gpu)):
+        is_wanted = self._is_wanted_from(wanted_s) if wanted_s is not None and self._can_leave_out else None
+        decoded = decode(self._container, self._stream, strict=self._on_gpu, is_wanted=is_wanted)
+        for index, frame in enumerate(decoded):
             time_s = clock.time_of(frame.pts if frame.pts is not None else frame.dts)
             yield NativeFrame(index, time_s, Picture(frame, facts.rotation, (facts.width, facts.height), self._scaler))
 
@@ -462,8 +494,8 @@ class SeekingReader(Protocol):
 
     facts: VideoFacts
 
-    def frames_from(self, time_s: float) -> Iterator[NativeFrame]:
-        """Return the frames from a time, or from somewhat earlier."""
+    def frames_from(self, time_s: float, wanted_s: Callable[[], float] | None = None) -> Iterator[NativeFrame]:
+        """Return the frames from a time, or from somewhat earlier; ``wanted_s`` as for `VideoReader.frames`."""
         ...
 
 
@@ -474,10 +506,15 @@ def frames_near(reader: SeekingReader, times: Sequence[float]) -> Iterator[Nativ
     """
     previous: NativeFrame | None = None
     running: Iterator[NativeFrame] | None = None
+    time_s = 0.0
+
+    def wanted_s() -> float:
+        return time_s - 0.5 * reader.facts.step_s
+
     for time_s in times:
         start = _last_at_or_before(reader.facts.keyframes_s, time_s)
         if running is None or previous is None or start is None or start > previous.time_s:
-            running, previous = reader.frames_from(time_s), None
+            running, previous = reader.frames_from(time_s, wanted_s), None
         previous = _advance(running, time_s, previous, reader.facts)
         if previous is None:
             return

@@ -83,6 +83,31 @@ def test_a_video_with_one_keyframe_is_decoded_once(tmp_path: Path, codec: str, d
     assert len(set(decoded)) == len(decoded)
 
 
+def test_a_sweep_leaves_out_frames_that_nobody_asks_for(
+    tmp_path: Path, decoded: list[object], monkeypatch: pytest.MonkeyPatch
+):
+    picture = moving(96, 64, speed=0.3)
+    options = {"bf": "3", "sc_threshold": "0"}
+    facts = probe(write_clip(tmp_path / "clip.mp4", map(picture, range(600)), 25, options=options, gop=1000))
+
+    def taken() -> list[Any]:
+        decoded.clear()
+        with Sampler(facts) as sampler:
+            shown = list(sampler.pictures(0.1))
+            (times,) = sampling_batches(facts, [frame.timestamp_s for frame in shown])
+            samples = list(sampler.samples(times))
+        pairs = [(sample.time_s, sample.luma, sample.strokes, sample.later) for sample in samples]
+        return [(frame.timestamp_s, frame.image) for frame in shown] + pairs
+
+    some = taken()
+    count = len(decoded)
+    monkeypatch.setattr(video, "_LEAVES_OUT", frozenset())
+    for one, other in zip(some, taken(), strict=True):
+        assert all(np.array_equal(part, same) for part, same in zip(one, other, strict=True))
+    assert len(some) > 20
+    assert count < 0.75 * len(decoded)
+
+
 def test_full_frames_are_the_same_however_the_video_is_read(tmp_path: Path):
     facts = facts_of(tmp_path, gop=1000)
     with Sampler(facts) as sampler:
