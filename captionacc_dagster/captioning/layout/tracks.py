@@ -127,7 +127,7 @@ def find_tracks(rows: Sequence[Row], size: tuple[int, int]) -> list[FoundTrack]:
         for track in tracks:
             _follow_as_captions(track)
     if not any(track.kind == "caption" for track in tracks):
-        tracks += _doubtful_tracks(weak, size)
+        tracks += _lone_tracks(weak, size) or _doubtful_tracks(weak, size)
     tracks = _without_rivals(_joined(tracks), size)
     for row in weak:
         home = next((track for track in tracks if _completes(row, track, size)), None)
@@ -157,6 +157,28 @@ def _follow_as_captions(track: FoundTrack) -> None:
         both = line.chances["caption"] + line.chances["lower_third"]
         line.chances = {**line.chances, "caption": both, "lower_third": 0.0}
     track.kind, track.confidence = "caption", _confidence(row)
+
+
+def _lone_tracks(rows: Sequence[Row], size: tuple[int, int]) -> list[FoundTrack]:
+    """Return the track of a title that may as well be a caption, where no other text comes and goes.
+
+    Titles are told from captions by the captions beside them. The only text of a clip is rather followed than lost.
+    """
+    lone = sorted((row for row in rows if not row.stays and row.kind != "scene"), key=lambda row: -len(row.lines))
+    if any(row.kind != "title" or row.vertical or 2 * row.chances["caption"] < row.chances["title"] for row in lone):
+        return []
+    if not lone or lone[0].score < TUNING.certain_score:
+        return []
+    track = FoundTrack([lone[0]], anchor_of([lone[0]], size[0]), 0.0)
+    for row in lone[1:]:
+        if not _belongs(row, track) or not _is_of_the_text(row, track):
+            return []
+        track.add(row)
+    for line in lone:
+        both = line.chances["caption"] + line.chances["title"]
+        line.chances = {**line.chances, "caption": both, "title": 0.0}
+    track.confidence = _confidence(lone[0])
+    return [track]
 
 
 def _doubtful_tracks(rows: Sequence[Row], size: tuple[int, int]) -> list[FoundTrack]:

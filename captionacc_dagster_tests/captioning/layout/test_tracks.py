@@ -144,6 +144,19 @@ def test_only_captions_and_lower_thirds_are_followed():
     assert [track.kind for track in find_tracks(judged(rows, "interface", "caption"), SIZE)] == ["caption"]
 
 
+@pytest.mark.parametrize(("caption", "others", "expected"), [(0.3, (), True), (0.2, (), False), (0.3, (60, 90), False)])
+def test_the_only_text_of_a_clip_is_followed_even_if_it_looks_like_a_title(
+    caption: float, others: tuple[int, ...], expected: bool
+):
+    seen = [detection(n, 220, 170, 420, 200) for n in range(2)]
+    seen += [detection(n, 100, top, 340, top + 20) for n in range(2) for top in others]
+    rows = sorted(find_rows(samples(4), seen, [], SIZE), key=lambda row: row.low)
+    screen: list[Kind] = ["interface" for _ in others]
+    title = judged(rows, *screen, "title")[-1]
+    title.chances = {**title.chances, "title": 0.5, "caption": caption}
+    assert [track.kind for track in find_tracks(rows, SIZE)] == (["caption"] if expected else [])
+
+
 def test_lines_without_a_common_place_have_a_mixed_anchor():
     seen = [detection(n, 20 + 120 * n, 100 + n, 90 + 140 * n, 126 + n) for n in range(4)]
     (track,) = find_tracks(judged(find_rows(samples(4), seen, [], SIZE)), SIZE)
