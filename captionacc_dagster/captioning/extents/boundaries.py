@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from captionacc_dagster.captioning.extents.boxes import CaptionBox, mark_boxes
 from captionacc_dagster.captioning.extents.segmentation import NumberedPlane, Segment
 from captionacc_dagster.captioning.extents.strokes import (
     Mask,
@@ -65,6 +66,7 @@ def find_boundary(
     line_px: float,
     appeared: Mask | None = None,
     styles: Sequence[StrokeStyle] = (),
+    boxes: Sequence[CaptionBox] = (),
 ) -> Boundary:
     """Place the boundary between two neighbors exactly, or find that there is none.
 
@@ -74,13 +76,14 @@ def find_boundary(
         line_px: height of a line, pixels.
         appeared: strokes that appeared with the first. While they are present, so is its caption.
         styles: of the track's text if a box or an outline bounds its letters, else empty.
+        boxes: behind the track's letters, if there are any.
     """
     cut = second.start
     change = compare_strokes(first.model, second.model, line_px)
     if not second.around_start:
         return Boundary(cut, cut, False, change.share)
     around = _FramesAroundCut.of(_own_frames(first, second), cut, line_px)
-    if change.is_change and _only_background_changes(first, second, styles, around):
+    if change.is_change and _only_background_changes(first, second, styles, around, boxes):
         return Boundary(cut, cut, True, change.share, is_background=True)
     if appeared is not None and _persists(first, second, appeared, change, around):
         return Boundary(cut, cut, True, change.share)
@@ -161,16 +164,23 @@ class _FramesAroundCut:
 
 
 def _only_background_changes(
-    first: Segment, second: Segment, styles: Sequence[StrokeStyle], around: _FramesAroundCut
+    first: Segment,
+    second: Segment,
+    styles: Sequence[StrokeStyle],
+    around: _FramesAroundCut,
+    boxes: Sequence[CaptionBox],
 ) -> bool:
     """Return whether every character in the track's styles stays, and is never absent near the cut."""
     line_px = around.line_px
     if not styles:
         return False
-    own = compare_styled_strokes(first.model, second.model, styles, line_px)
+    places = [mark_boxes(segment.model, boxes) for segment in (first, second)] if boxes else None
+    own = compare_styled_strokes(first.model, second.model, styles, line_px, places)
     if own is None or own.is_change:
         return False
     kept = first.model.stroke_mask & in_style(first.model.level, styles)
+    if places is not None:
+        kept &= places[0]
     return _find_gap(first, kept & ~own.lost, around) is None
 
 

@@ -31,6 +31,10 @@ class Anchor:
         at = {"left": start, "right": end}.get(self.side, (start + end) / 2)
         return abs(at - self.position)
 
+    def fits(self, start: float, end: float, line_px: float) -> bool:
+        """Return whether a text from ``start`` to ``end`` may be anchored here. The ends of long lines vary more."""
+        return self.distance(start, end) <= max(TUNING.line_pitch * line_px, TUNING.off_anchor_share * (end - start))
+
 
 def split_lines(
     stroke_mask: Mask,
@@ -84,7 +88,7 @@ def _extent(line: Mask, line_px: float, anchor: Anchor | None) -> tuple[int, int
             off = anchor.distance(start, end)
             # As much of the strokes as possible, as near to the anchor as possible for a line of this width.
             score = strokes[first : last + 1].sum() / strokes.sum() - off / (2 * line_px + (end - start) / 2)
-            if off <= max(TUNING.line_pitch * line_px, TUNING.off_anchor_share * (end - start)) and score > best:
+            if anchor.fits(start, end, line_px) and score > best:
                 best, extent = score, (start, end)
     return _without_specks(line, extent, line_px, anchor) if extent else None
 

@@ -356,11 +356,21 @@ def in_style(level: NDArray[np.float32], styles: Sequence[StrokeStyle], slack: f
 
 
 def compare_styled_strokes(
-    before: StrokeModel, after: StrokeModel, styles: Sequence[StrokeStyle], line_px: float
+    before: StrokeModel,
+    after: StrokeModel,
+    styles: Sequence[StrokeStyle],
+    line_px: float,
+    places: Sequence[Mask] | None = None,
 ) -> StrokeChange | None:
     """Compare two stretches of frames by the strokes in a track's styles alone, where its letters are bounded.
 
     Letters of the picture behind, in other colors, do not count. A stroke is the same while it keeps its level.
+
+    Args:
+        before, after: the stretches.
+        styles: of the track's letters.
+        line_px: height of a line, pixels.
+        places: where the letters of each may be, bool ``(height, width)``; None: everywhere.
 
     Returns:
         None where one of the two has too few strokes in these styles for a text.
@@ -368,6 +378,8 @@ def compare_styled_strokes(
     old, new = (
         model.stroke_mask & in_style(model.level, styles) & ~_areas_in_style(model, styles) for model in (before, after)
     )
+    if places is not None:
+        old, new = old & places[0], new & places[1]
     if min(int(old.sum()), int(new.sum())) < LETTERS * min_stroke_px(line_px):
         return None
     step = np.abs(after.level - before.level)

@@ -21,6 +21,13 @@ from captionacc_dagster.captioning.extents.boundaries import (
     is_fade_of,
     join_segments,
 )
+from captionacc_dagster.captioning.extents.boxes import (
+    CaptionBox,
+    common_boxes,
+    find_boxes,
+    mark_boxes,
+    on_boxes_alone,
+)
 from captionacc_dagster.captioning.extents.context import has_context, mark_dimmed, part_context
 from captionacc_dagster.captioning.extents.entrances import Motion
 from captionacc_dagster.captioning.extents.lines import Anchor, split_lines
@@ -69,6 +76,7 @@ _DETECTION_LAG_S = 0.1  # a frame may be this much later than a detection made i
 _SAME_TIME_S = 1e-3
 _MOST_WAITING = 200  # captions whose lines wait for the scripts of others: about 50 KB of pictures each
 _RECENT = 5  # captions that tell the script of the next one
+_FIRST_SEGMENTS = 6  # that are kept, in memory, to be read again: a caption is detected twice or more
 _MIN_INSIDE = 0.8  # of a detection's area, for a detection of this track
 
 
@@ -114,6 +122,10 @@ class TrackCaptions:
     _roi_shape: tuple[int, ...] = (1, 1)
     _background: StrokeModel | None = None  # the last segment without a caption
     _bounded_shares: list[float] = field(default_factory=list)  # of detected lines: of strokes that touch no area
+    _measured_boxes: list[CaptionBox] = field(default_factory=list)  # behind detected lines
+    _unboxed: list[StrokeStyle] = field(default_factory=list)  # of detected lines of letters without a box
+    _boxes: tuple[CaptionBox, ...] = ()  # behind the captions
+    _first_segments: list[Segment] | None = field(default_factory=list)  # until a box is known; None: too late
     _shown: Segment | None = None  # all frames of the last caption that was found
     _rest_end: int = 0  # where the last caption ends or begins to move away
 
@@ -215,18 +227,57 @@ class TrackCaptions:
                     self._segmenter.add_style(style)
                 if styles:
                     self._bounded_shares.append(share_of_islands(model, model.stroke_mask & inside, styles))
+                    self._learn_boxes(model, inside, styles)
         while self.detections and self.detections[0].timestamp_s < end_s - _SAME_TIME_S:
             detection = self.detections.pop(0)
             if self._style_frames is None and detection.timestamp_s >= start_s - _DETECTION_LAG_S:
                 self._style_frames = (detection.bbox, [self._segmenter.shrink(picture)])
 
+    def _learn_boxes(self, model: StrokeModel, inside: Mask, styles: Sequence[StrokeStyle]) -> None:
+        """Find the box behind the captions in frames in which a line was detected, or learn that it has none."""
+        strokes = model.stroke_mask & inside
+        found = [box for box, area in find_boxes(model) if self._may_contain_captions(area, strokes)]
+        if found:
+            self._measured_boxes += found
+        elif self._may_contain_captions(strokes, strokes) and self._bounded_shares[-1] >= TUNING.bounded_share:
+            self._unboxed.append(styles[0])
+        self._boxes = common_boxes(self._measured_boxes, self._unboxed, self._boxes)
+
+    def _may_contain_captions(self, area: Mask, detected: Mask) -> bool:
+        """Return whether an area is where the track has its text: at its anchor, or else around a detected line."""
+        anchor = self._anchor(area.shape)
+        if anchor is None:
+            return bool(2 * (detected & area).sum() > detected.sum())
+        columns = np.flatnonzero(area.any(axis=0))
+        return anchor.fits(int(columns[0]), int(columns[-1]) + 1, self._segmenter.line_px)
+
     def _add(self, segment: Segment) -> None:
+        """Place the boundary between the last segment and the next one; read the last one if there is a boundary.
+
+        The first segments are read again once it is known that a box is behind the captions.
+        """
+        first, self._first_segments = self._first_segments, None
+        if first is not None and self._boxes:
+            self._start_over()
+            for earlier in first:
+                self._follow(earlier)
+        elif first is not None and len(first) < _FIRST_SEGMENTS:
+            self._first_segments = [*first, segment]
+        self._follow(segment)
+
+    def _start_over(self) -> None:
+        """Forget what was found so far, but not how the text looks."""
+        self.found, self._scripts = [], TrackScripts()
+        self._segment, self._start, self._start_share, self._appeared = None, 0, 1.0, None
+        self._previous, self._background, self._shown, self._rest_end = None, None, None, 0
+
+    def _follow(self, segment: Segment) -> None:
         """Place the boundary between the last segment and the next one; read the last one if there is a boundary."""
         if self._segment is None:
             self._segment = segment
             return
         line_px = self._segmenter.line_px
-        boundary = find_boundary(self._segment, segment, line_px, self._appeared, self._bounded_styles)
+        boundary = find_boundary(self._segment, segment, line_px, self._appeared, self._bounded_styles, self._boxes)
         if boundary.is_same:
             self._segment = join_segments(self._segment, segment, line_px, is_background=boundary.is_background)
             return
@@ -346,7 +397,7 @@ class TrackCaptions:
         line_px, styles, parts = self._segmenter.line_px, self._bounded_styles, (shown, segment)
         if not styles or not are_alike(last, found):
             return None
-        change = compare_styled_strokes(shown.model, segment.model, styles, line_px)
+        change = compare_styled_strokes(shown.model, segment.model, styles, line_px, self._places_of(shown, segment))
         if change is None or change.total > TUNING.changed_share:
             return None
         behind = max(int((part.model.stroke_mask & ~self._own(part, part.model.stroke_mask)).sum()) for part in parts)
@@ -359,14 +410,23 @@ class TrackCaptions:
         joined = replace(last, end=found.end, reading=reading, bbox=self._bbox(strokes), stroke_px=int(strokes.sum()))
         return joined, whole
 
+    def _places_of(self, *segments: Segment) -> tuple[Mask, ...] | None:
+        """Return where the captions' letters may be in each of some segments; None: everywhere."""
+        boxes = self._boxes
+        return tuple(mark_boxes(segment.model, boxes) for segment in segments) if boxes else None
+
     def _own(self, segment: Segment, strokes: Mask) -> Mask:
         """Return those of a segment's strokes that are of the track's text."""
         strokes, styles = self._drop_avoided(strokes), self._bounded_styles
+        if self._boxes:
+            strokes = strokes & mark_boxes(segment.model, self._boxes)
         return own_strokes(segment.model, strokes, styles, self._places(strokes.shape)) if styles else strokes
 
     @property
     def _bounded_styles(self) -> tuple[StrokeStyle, ...]:
         """The styles of the track if a box or an outline bounds its letters, by those that the layout detected."""
+        if self._boxes:
+            return (self._boxes[0].style,)
         is_bounded = median(self._bounded_shares or [0.0]) >= TUNING.bounded_share
         # The level of uneven strokes, as of thin ones, tells them from nothing.
         return tuple(style for style in self._segmenter.styles if not style.is_uneven) if is_bounded else ()
@@ -393,7 +453,11 @@ class TrackCaptions:
                 strokes = self._without_signs(segment, neighbor, strokes, lines)
         if strokes.sum() < min_stroke_px(line_px):
             return NOTHING, strokes
-        return self._recognize([picture for _, picture in segment.pictures], strokes), strokes
+        pictures = [picture for _, picture in segment.pictures]
+        if self._boxes:
+            area = mark_boxes(segment.model, self._boxes)
+            pictures = [on_boxes_alone(picture, area, strokes) for picture in pictures]
+        return self._recognize(pictures, strokes), strokes
 
     def _without_signs(self, segment: Segment, neighbor: Segment, strokes: Mask, lines: Sequence[Box]) -> Mask:
         """Return the strokes of a brief segment without signs that its neighbor shows at another place.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from captionacc_dagster.captioning.captions import Timeline
 from captionacc_dagster.captioning.extents.find import find_captions
 from captionacc_dagster.captioning.extents.reading import fold
+from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.find import find_layout, read_full_frames
 from captionacc_dagster.captioning.layout.model import Layout
 from captionacc_dagster.captioning.ocr.base import OcrEngine, OcrError, Recognition
@@ -193,6 +195,25 @@ def boxed(picture: np.ndarray, frame: int, events: list[Event], level: int = 12)
             columns = slice(int(left * WIDTH) - 8, int(right * WIDTH) + 8)
             picture[int(top * HEIGHT) - 4 : int(bottom * HEIGHT) + 4, columns] = level
     return picture
+
+
+def test_text_of_a_slide_beside_boxed_captions_is_no_caption(tmp_path: Path, engine: OcrEngine):
+    """It is in the color of the captions, on their line, and alone between two of them."""
+    events = [
+        Event(12, 60, "There are two ways to answer"),
+        Event(76, 120, "So we open the folder"),
+        Event(136, 180, "and it goes on"),
+    ]
+    slides = [np.full((HEIGHT, WIDTH, 3), 70, np.uint8) for _ in range(3)]
+    for slide, text in zip(slides, ("market 623", "engine 544", "rocket 918"), strict=True):
+        for left in (0.12, 0.5, 0.88):
+            write_text(slide, text, (left, MIDDLE), 20, outline=0)
+    layout = captioned(
+        tmp_path / "clip.mp4", events, 192, background=lambda frame: boxed(slides[frame // 66].copy(), frame, events)
+    )
+    region = BBox(0.02, layout.tracks[0].region.top, 0.98, layout.tracks[0].region.bottom)
+    layout = replace(layout, tracks=(replace(layout.tracks[0], region=region),))
+    assert_found(tmp_path / "clip.mp4", layout, engine, events)
 
 
 def test_letters_as_bright_as_the_page_end_with_their_box(tmp_path: Path, engine: OcrEngine):

@@ -1,0 +1,181 @@
+"""The box behind a track's letters: an even area that ends just beyond them. What is not on it is other text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from captionacc_dagster.captioning.extents.strokes import (
+    Mask,
+    Plane,
+    StrokeModel,
+    StrokeStyle,
+    in_style,
+    measure_styles,
+    min_stroke_px,
+)
+from captionacc_dagster.captioning.extents.tuning import TUNING
+
+_EDGE_PX = 2  # of a letter, or of a box: there they blend with what is around them
+_MOST_LEVELS = 6  # at which boxes are searched
+
+
+@dataclass(frozen=True, slots=True)
+class CaptionBox:
+    """The box behind the letters of a text.
+
+    Attributes:
+        level: its luma, 0..255.
+        style: of the letters on it.
+    """
+
+    level: float
+    style: StrokeStyle
+
+    def is_like(self, other: CaptionBox) -> bool:
+        """Return whether two boxes are of one color, with letters of one color on them."""
+        return 2 * abs(self.level - other.level) <= TUNING.steady_levels and self.has_letters_of(other.style)
+
+    def has_letters_of(self, style: StrokeStyle) -> bool:
+        """Return whether the letters on it have a style."""
+        return self.style.sign == style.sign and abs(self.style.level - style.level) <= TUNING.same_style_levels
+
+
+def find_boxes(model: StrokeModel) -> list[tuple[CaptionBox, Mask]]:
+    """Return the boxes behind letters in some frames, each with where it is, bool ``(height, width)``.
+
+    A box is even and ends just beyond its letters on both sides.
+    """
+    line_px, width = model.line_px, model.level.shape[1]
+    found = []
+    for level in _common_levels(model):
+        for area in _areas_at(model, level):
+            columns = np.flatnonzero(area.any(axis=0))
+            left, right = int(columns[0]), int(columns[-1]) + 1
+            if left < _EDGE_PX or right > width - _EDGE_PX or not _has_straight_sides(area):
+                continue
+            letters = model.stroke_mask & area
+            is_even = np.mean(_is_at(model, level)[area & ~_near(letters, _EDGE_PX)]) >= TUNING.nearly_all
+            style = next(iter(measure_styles(model, area)), None)
+            if style is None or not is_even:
+                continue
+            own = np.flatnonzero((letters & in_style(model.level, (style,))).any(axis=0))
+            is_tight = own.size and max(own[0] - left, right - 1 - own[-1]) <= line_px
+            if is_tight and (style.level - level) * style.sign >= TUNING.other_style * style.tolerance:
+                found.append((CaptionBox(level, style), area))
+    return found
+
+
+def _has_straight_sides(area: Mask) -> bool:
+    """Return whether an area's rows mostly begin, and end, where the row above does."""
+    rows = area[area.any(axis=1)]
+    ends = np.argmax(rows, axis=1), np.argmax(rows[:, ::-1], axis=1)
+    return all(np.mean(np.diff(end) == 0) >= TUNING.nearly_all for end in ends)
+
+
+def _common_levels(model: StrokeModel) -> list[float]:
+    """Return the levels at which many pixels are, the most frequent first."""
+    reach = TUNING.steady_levels // 2
+    counts = np.bincount(np.clip(model.level, 0, 255).round().astype(np.int64).ravel(), minlength=256)
+    levels = []
+    while len(levels) < _MOST_LEVELS:
+        near = np.convolve(counts, np.ones(2 * reach + 1, int), "same")
+        level = int(np.argmax(near))
+        if near[level] < model.line_px**2:
+            break
+        low, high = max(0, level - reach), level + reach + 1
+        levels.append(float(np.average(np.arange(low, min(256, high)), weights=counts[low:high])))
+        counts[low:high] = 0
+    return levels
+
+
+def _is_at(model: StrokeModel, level: float) -> Mask:
+    return np.asarray(2 * np.abs(model.level - level) <= TUNING.steady_levels)
+
+
+def _areas_at(model: StrokeModel, level: float) -> list[Mask]:
+    """Return the areas at a level that are at least as high as a line, with what is between their sides.
+
+    Letters at that level are smaller. Letters on an area are between its sides, even where they reach its edge.
+    """
+    import cv2
+
+    closed = cv2.morphologyEx(_is_at(model, level).view(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(closed, connectivity=4)
+    areas = []
+    for number, (_, _, width, height, _) in enumerate(stats[1:], start=1):
+        if width >= model.line_px and height >= model.line_px - 2 * _EDGE_PX:
+            part = np.asarray(labels) == number
+            after = np.logical_or.accumulate(part, axis=1)
+            areas.append(after & np.logical_or.accumulate(part[:, ::-1], axis=1)[:, ::-1])
+    return areas
+
+
+def common_boxes(
+    measured: Sequence[CaptionBox], unboxed: Sequence[StrokeStyle], known: Sequence[CaptionBox]
+) -> tuple[CaptionBox, ...]:
+    """Return the boxes behind the lines of a track, one for each color; none where many lines have no box.
+
+    A box that shines through has the color of what is behind it, which may change.
+
+    Args:
+        measured: boxes that were found behind lines.
+        unboxed: styles of lines of letters without a box. Those that look like letters on a box may be captions.
+        known: the boxes that were known before.
+    """
+    groups: list[list[CaptionBox]] = []
+    for box in measured:
+        home = next((group for group in groups if group[0].is_like(box)), None)
+        if home is None:
+            groups.append([box])
+        else:
+            home.append(box)
+    main = max(groups, key=len, default=[])
+    if len(main) < 2:
+        return ()
+    same = [group for group in groups if group[0].has_letters_of(main[0].style)]
+    alike = sum(main[0].has_letters_of(style) for style in unboxed)
+    boxed = sum(map(len, same))
+    return tuple(group[0] for group in same) if boxed >= (1 if known else 2) * alike else ()
+
+
+def mark_boxes(model: StrokeModel, boxes: Sequence[CaptionBox]) -> Mask:
+    """Mark where boxes are in some frames, their letters included; nothing where none is."""
+    return np.logical_or.reduce([_mark_box(model, box) for box in boxes])
+
+
+def _mark_box(model: StrokeModel, box: CaptionBox) -> Mask:
+    """Mark where a box is in some frames."""
+    marked = np.zeros(model.level.shape, bool)
+    letters = model.stroke_mask & in_style(model.level, (box.style,), TUNING.other_style)
+    for area in _areas_at(model, box.level):
+        if (letters & area).sum() >= min_stroke_px(model.line_px):
+            marked |= area
+    return marked
+
+
+def _near(mask: Mask, pixels: int) -> Mask:
+    """Mark what is at most so many pixels from a mask."""
+    import cv2
+
+    side = 2 * pixels + 1
+    return cv2.dilate(mask.view(np.uint8), np.ones((side, side), np.uint8)) > 0
+
+
+def on_boxes_alone(picture: Plane, area: Mask, strokes: Mask) -> Plane:
+    """Return a picture with everything that is not on a box in the color of the box.
+
+    Args:
+        picture: luma, uint8.
+        area: where the box is, bool at any scale.
+        strokes: of the letters on it, which may touch its edge.
+    """
+    import cv2
+
+    height, width = picture.shape
+    # Its edge blends with what is around it.
+    kept = (cv2.erode(area.view(np.uint8), np.ones((3, 3), np.uint8)) > 0) | _near(strokes, 1)
+    inside = cv2.resize(kept.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
+    return np.where(inside, picture, np.uint8(np.median(picture[inside]))) if inside.any() else picture

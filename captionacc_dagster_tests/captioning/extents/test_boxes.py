@@ -1,0 +1,104 @@
+"""The box behind a track's letters: where it is found, and what is not on it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from captionacc_dagster.captioning.extents.boxes import (
+    CaptionBox,
+    common_boxes,
+    find_boxes,
+    mark_boxes,
+    on_boxes_alone,
+)
+from captionacc_dagster.captioning.extents.strokes import Plane, StrokeModel, StrokeStyle, model_strokes
+from captionacc_dagster_tests.captioning.drawn_clips import write_text
+
+pytestmark = pytest.mark.unit
+
+LINE_PX = 28.0
+WHITE = StrokeStyle(1, 250, 36)
+SLIDE, BOX = 70, 20
+LEFT, RIGHT = 225, 415  # columns of the box
+
+
+def drawn(*, box: bool = True, text: str = "over the slide", beside: bool = True) -> StrokeModel:
+    """Return the strokes of a slide with letters on it, and of a caption in front of it."""
+    picture = np.full((44, 640, 3), SLIDE, np.uint8)
+    if beside:
+        write_text(picture, "market 918 winter 44", (0.3, 0.5), 18, fill="white", outline=0)
+    if box:
+        picture[:, LEFT:RIGHT] = BOX
+    if text:
+        write_text(picture, text, (0.5, 0.5), 24, fill="white", outline=0)
+    plane: Plane = np.ascontiguousarray(picture[:, :, 0])
+    return model_strokes([plane, plane, plane], LINE_PX)
+
+
+def test_a_box_is_even_and_ends_beside_its_letters():
+    ((box, area),) = find_boxes(drawn())
+    assert box.level == pytest.approx(BOX, abs=1)
+    assert (box.style.sign, box.style.level) == (1, pytest.approx(255, abs=10))
+    columns = np.flatnonzero(area.any(axis=0))
+    assert (columns[0], columns[-1]) == (LEFT, RIGHT - 1)
+
+
+@pytest.mark.parametrize("text", ["", "over the slide"])
+def test_letters_on_a_slide_have_no_box(text: str):
+    """It goes on to the edges of the picture."""
+    assert find_boxes(drawn(box=False, text=text)) == []
+
+
+def test_an_even_part_of_the_scene_is_no_box():
+    """Its sides are not straight."""
+    model = drawn(box=False)
+    level = model.level.copy()
+    for row in range(len(level)):
+        level[row, : LEFT - 3 * row] = level[row, RIGHT + 2 * row :] = 140
+    assert find_boxes(StrokeModel(level, (level.astype(np.uint8),) * 3, LINE_PX)) == []
+
+
+def test_a_box_without_letters_is_none():
+    assert find_boxes(drawn(text="", beside=False)) == []
+
+
+def test_what_is_beside_the_box_is_painted_over():
+    model = drawn()
+    area = mark_boxes(model, [CaptionBox(BOX, WHITE)])
+    assert not area[:, : LEFT - 1].any()
+    assert not area[:, RIGHT + 1 :].any()
+    alone = on_boxes_alone(model.frames[0], area, model.stroke_mask & area)
+    assert np.ptp(alone[:, : LEFT - 1]) == 0
+    assert np.array_equal(alone[:, LEFT + 3 : RIGHT - 3], model.frames[0][:, LEFT + 3 : RIGHT - 3])
+
+
+def test_where_no_box_is_nothing_is_marked():
+    assert not mark_boxes(drawn(box=False, text=""), [CaptionBox(BOX, WHITE)]).any()
+
+
+@pytest.mark.parametrize(
+    ("boxed", "unboxed", "is_known", "expected"),
+    [
+        (1, 0, False, False),
+        (2, 0, False, True),
+        (4, 2, False, True),
+        (4, 3, False, False),
+        (4, 3, True, True),
+        (4, 5, True, False),
+    ],
+)
+def test_a_track_has_a_box_where_most_of_its_lines_have_one(boxed: int, unboxed: int, is_known: bool, expected: bool):
+    box = CaptionBox(20, WHITE)
+    known = (box,) if is_known else ()
+    assert bool(common_boxes([box] * boxed, [WHITE] * unboxed, known)) == expected
+
+
+def test_lines_in_another_color_say_nothing_about_the_box():
+    box, dark = CaptionBox(20, WHITE), StrokeStyle(-1, 30, 36)
+    assert common_boxes([box, box], [dark] * 9, ()) == (box,)
+
+
+def test_a_box_that_shines_through_has_several_colors():
+    boxes = [CaptionBox(20, WHITE), CaptionBox(21, WHITE), CaptionBox(90, WHITE)]
+    assert [box.level for box in common_boxes(boxes, [], ())] == [20, 90]
