@@ -103,9 +103,14 @@ class TrackScripts:
         self._shares = None
         return len(self._lines) - 1
 
-    def weigh(self, number: int, at: int, confidence: float) -> None:
-        """Use as evidence how surely the engine of a class reads a line: garbage is read with little confidence."""
-        self._lines[number][at] += TUNING.reading_log_odds * (confidence - TUNING.plausible)
+    def weigh(self, number: int, at: int, confidence: float, default: float = 0.0) -> None:
+        """Use as evidence how surely the engine of a class reads a line: garbage is read with little confidence.
+
+        Letters that both scripts have, as in "NOW", say nothing: where the default recognizer reads the whole line as
+        surely, with the confidence ``default``, the other lines of the track tell.
+        """
+        if confidence > default:
+            self._lines[number][at] += TUNING.reading_log_odds * (confidence - TUNING.plausible)
         self._shares = None
 
     def shares(self) -> NDArray[np.float64]:
@@ -163,7 +168,8 @@ class TrackScripts:
                 continue
             script, lang = CLASSES[at]
             if engine.reads(script, lang=lang):
-                self.weigh(line.number, int(at), self._read(line, int(at), engine).confidence)
+                default = line.default.confidence if line.default is not None and line.is_whole else 0.0
+                self.weigh(line.number, int(at), self._read(line, int(at), engine).confidence, default)
         return self.chances(line.number)
 
     def _read(self, line: SeenLine, at: int, engine: OcrEngine) -> Recognition:

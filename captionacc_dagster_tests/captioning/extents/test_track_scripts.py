@@ -92,6 +92,15 @@ def test_a_track_outweighs_sure_readings_of_its_lines():
     assert track.said()[-1] == ("ΣΤΑΜΑΤΗΣΤΕ", "Grek", False)
 
 
+def test_letters_that_two_scripts_have_are_in_the_script_of_the_other_lines():
+    """English capitals that look Greek were read by Greek's engine, too: "NOW" came out as "ΝΟΝΝ"."""
+    track = Track(Engine({"Grek": Recognition("ΝΟΝΝ", 0.86)}))
+    track.add("SAID", Latn=0.83, Cyrl=0.07)
+    for _ in range(3):
+        track.add("NOW", Grek=0.83, Latn=0.05)
+    assert {script for _, script, _ in track.said()} == {"Latn"}
+
+
 def test_the_engine_of_a_script_confirms_what_the_looks_leave_open():
     thai = Recognition("ปิดประตูด้วย", 0.88)
     track = Track(Engine({"Thai": thai, "Hebr": Recognition("טוטר", 0.1)}))
