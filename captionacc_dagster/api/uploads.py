@@ -7,6 +7,7 @@ connection that breaks goes on where it was. The row, and with it the processing
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Annotated, Any
@@ -24,6 +25,7 @@ from captionacc_dagster.api.middleware import PART_BYTES
 from captionacc_dagster.api.request_log import current_facts
 from captionacc_dagster.api.services import Services, ServicesDependency
 from captionacc_dagster.api.views import NewVideo, Upload, UploadProgress, UploadTarget, VideoView
+from captionacc_dagster.catalog.models import Video
 from captionacc_dagster.storage.errors import ObjectNotFound
 from captionacc_dagster.storage.keys import VideoKeys, temporary_key
 from captionacc_dagster.storage.local import LocalObjectStore, OutOfStep
@@ -53,7 +55,12 @@ def create_upload(services: ServicesDependency, caller: CallerDependency, body: 
         raise ApiError(413, f"{name} has {body.size_bytes} bytes; {most} are the most (CAPTIONACC_MAX_UPLOAD_BYTES)")
     number = uuid4()
     current_facts().video_id = number
-    announced = {"filename": name, "size_bytes": body.size_bytes, "user_id": str(caller.user_id)}
+    announced = {
+        "filename": name,
+        "folder": body.folder,
+        "size_bytes": body.size_bytes,
+        "user_id": str(caller.user_id),
+    }
     services.store.upload_file(temporary_key(caller.tenant_id, number), json.dumps(announced).encode())
     return Upload(id=number, upload=_target(services, _keys(caller, number), body.size_bytes))
 
@@ -134,6 +141,8 @@ def complete_upload(services: ServicesDependency, caller: CallerDependency, uplo
     """Add the video and start its processing; 409 if bytes are missing."""
     known = services.catalog.get_videos([upload_id]).get(upload_id)
     if known is not None and known.tenant_id == caller.tenant_id:
+        with suppress(ApiError):  # the answer was lost, or the process that should have given it was killed
+            known = _settle(services, known, _announced(services, caller, upload_id))
         return VideoView.of(known)
     announced = _announced(services, caller, upload_id)
     store, key = services.store, _keys(caller, upload_id).video
@@ -155,10 +164,18 @@ def complete_upload(services: ServicesDependency, caller: CallerDependency, uplo
         claimer=claimer,
         lease_s=CLAIM_SECONDS,
     )
-    store.delete_file(temporary_key(caller.tenant_id, upload_id))
+    video = _settle(services, made.video, announced)
     if made.request is not None:
-        launched_job(services, made.video, made.request, claimer)
-    return VideoView.of(made.video)
+        launched_job(services, video, made.request, claimer)
+    return VideoView.of(video)
+
+
+def _settle(services: Services, video: Video, announced: dict[str, Any]) -> Video:
+    """Put a new video into the folder it was announced for, and forget the announcement."""
+    if folder := announced.get("folder"):
+        video = services.catalog.update_video_metadata(video.id, {"folder": folder})
+    services.store.delete_file(temporary_key(video.tenant_id, video.id))
+    return video
 
 
 def _keys(caller: Caller, upload_id: UUID) -> VideoKeys:

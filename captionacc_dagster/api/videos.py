@@ -22,6 +22,7 @@ from captionacc_dagster.api.services import Services, ServicesDependency
 from captionacc_dagster.api.views import (
     CaptionList,
     CaptionView,
+    FolderPath,
     JobDetails,
     LeftOutPlace,
     LeftOutPlaces,
@@ -62,12 +63,13 @@ def list_videos(
     caller: CallerDependency,
     status: Annotated[list[VideoStatus] | None, Query(max_length=4)] = None,
     filename: FileName | None = None,
+    folder: Annotated[FolderPath | None, Query(description="In this folder, or in one below it.")] = None,
     cursor: Cursor = None,
     limit: Limit = 50,
 ) -> VideoPage:
     """Return the videos of the caller's tenant, newest first."""
     page = services.catalog.list_videos(
-        tenant_id=caller.tenant_id, statuses=status, filename=filename, cursor=cursor, limit=limit
+        tenant_id=caller.tenant_id, statuses=status, filename=filename, folder=folder, cursor=cursor, limit=limit
     )
     return VideoPage(videos=[VideoView.of(video) for video in page.items], next_cursor=page.next_cursor)
 
@@ -93,8 +95,8 @@ def delete_video(services: ServicesDependency, owner: OwnerDependency, video: Vi
 
 @router.patch("/videos/{video_id}", summary="Rename a video", responses=_READ)
 def rename_video(services: ServicesDependency, video: VideoDependency, body: RenameVideo) -> VideoView:
-    """Rename a video; its files and captions stay."""
-    return VideoView.of(services.catalog.update_video_metadata(video.id, {"filename": body.filename}))
+    """Rename a video, or put it into a folder; its files and captions stay."""
+    return VideoView.of(services.catalog.update_video_metadata(video.id, body.model_dump(exclude_none=True)))
 
 
 @router.post(

@@ -50,6 +50,15 @@ def _name(name: str) -> str:
     return name.strip()
 
 
+def _folder(path: str) -> str:
+    names = [name.strip() for name in path.replace("\\", "/").split("/")]
+    names = [name for name in names if name]
+    if any(name in (".", "..") or not name.isprintable() for name in names):
+        raise ValueError("a folder is names with slashes between, of visible characters only")
+    return "/".join(names)
+
+
+FolderPath = Annotated[StrictStr, Field(max_length=500), AfterValidator(_folder)]
 CaptionText = Annotated[StrictStr, Field(min_length=1, max_length=LONGEST_TEXT), AfterValidator(_printable)]
 Note = Annotated[StrictStr, Field(max_length=2000), AfterValidator(_printable)]
 
@@ -139,6 +148,7 @@ class VideoView(BaseModel):
 
     id: UUID
     filename: str
+    folder: str
     lang: str | None
     is_demo: bool = Field(description="Every tenant may read it.")
     status: VideoStatus
@@ -316,6 +326,7 @@ class NewVideo(_Body):
 
     filename: Annotated[StrictStr, Field(min_length=1, max_length=255), AfterValidator(_name)]
     size_bytes: Annotated[StrictInt, Field(ge=1, le=1 << 50)]
+    folder: FolderPath = Field(default="", description="Where to keep it, such as `series 1/raw`; empty: nowhere.")
 
 
 class UploadTarget(BaseModel):
@@ -345,9 +356,18 @@ class UploadProgress(BaseModel):
 
 
 class RenameVideo(_Body):
-    """A video's new name."""
+    """A video's new name, or folder, or both."""
 
-    filename: Annotated[StrictStr, Field(min_length=1, max_length=255), AfterValidator(_name)]
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"filename": "episode-2.mp4"}]})
+
+    filename: Annotated[StrictStr, Field(min_length=1, max_length=255), AfterValidator(_name)] | None = None
+    folder: FolderPath | None = Field(default=None, description="Such as `series 1/raw`; empty: none.")
+
+    @model_validator(mode="after")
+    def _check_something(self) -> Self:
+        if self.filename is None and self.folder is None:
+            raise ValueError("give a filename, a folder, or both")
+        return self
 
 
 class LeftOutPlace(BaseModel):

@@ -159,6 +159,7 @@ class Video(Row):
     tenant_id: UUID
     uploaded_by: UUID | None
     filename: str
+    folder: str
     storage_key: str
     content_hash: str | None
     file_size_bytes: int | None

@@ -215,10 +215,14 @@ class VideoMethods(CatalogCalls):
         tenant_id: Id | None = None,
         statuses: Iterable[VideoStatus] | None = None,
         filename: str | None = None,
+        folder: str | None = None,
         cursor: str | None = None,
         limit: int = 100,
     ) -> Page[Video]:
-        """Return a page of videos, newest first (of all tenants if none is given; ``limit`` at most 500)."""
+        """Return a page of videos, newest first (of all tenants if none is given; ``limit`` at most 500).
+
+        ``folder`` includes the folders in it.
+        """
         before_at, before_id = read_cursor(cursor)
         count = min(max(limit, 1), 500)
         rows = self._rows(
@@ -230,6 +234,7 @@ class VideoMethods(CatalogCalls):
             p_before_created_at=before_at,
             p_before_id=before_id,
             p_limit=count + 1,
+            p_folder=folder,
         )
         return page_of([(video.created_at, video.id, video) for video in rows], count)
 
@@ -239,10 +244,14 @@ class VideoMethods(CatalogCalls):
         *,
         text: str | None = None,
         stage: VideoStage | None = None,
+        folder: str | None = None,
         cursor: str | None = None,
         limit: int = 50,
     ) -> Page[Video]:
-        """Return a page of a tenant's videos in this stage with ``text`` in their name, newest first."""
+        """Return a page of a tenant's videos in this stage with ``text`` in their name or folder, newest first.
+
+        ``folder`` includes the folders in it.
+        """
         before_at, before_id = read_cursor(cursor)
         count = min(max(limit, 1), 500)
         rows = self._rows(
@@ -254,6 +263,7 @@ class VideoMethods(CatalogCalls):
             p_before_created_at=before_at,
             p_before_id=before_id,
             p_limit=count + 1,
+            p_folder=folder or None,
         )
         return page_of([(video.created_at, video.id, video) for video in rows], count)
 

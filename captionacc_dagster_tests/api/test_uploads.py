@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 from captionacc_dagster.api.services import Services
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.keys import VideoKeys, temporary_key
+from captionacc_dagster_tests.api.page_browser import PageBrowser
 from captionacc_dagster_tests.api.world import Person, World
 from captionacc_dagster_tests.servers import rclone_server
 
@@ -120,6 +121,41 @@ def _upload_to_bucket(client: TestClient, person: Person, s3_bucket: ObjectStore
 
     assert done.status_code == 202
     assert s3_bucket.download_to_bytes(VideoKeys(str(person.tenant_id), made["id"]).video) == CONTENT
+
+
+def test_videos_are_kept_in_folders(stand_in_client: TestClient, world: World, person: Person) -> None:
+    client = stand_in_client
+
+    def put(folder: str, *, answer_lost: bool = False) -> str:
+        body = {"filename": "a.mp4", "size_bytes": len(CONTENT), "folder": folder}
+        made = client.post("/videos", json=body, headers=person.headers).json()
+        send(client, person, made["upload"]["url"], 0, CONTENT)
+        if answer_lost:  # and the API killed between the row and its folder
+            world.catalog.create_video(person.tenant_id, "a.mp4", video_id=made["id"])
+        done = client.post(f"/videos/{made['id']}/uploaded", headers=person.headers)
+        assert (done.status_code, done.json()["folder"]) == (202, folder.strip("/ ").replace("\\", "/"))
+        return made["id"]
+
+    def listed(folder: str) -> set[str]:
+        answer = client.get("/videos", params={"folder": folder}, headers=person.headers)
+        return {row["id"] for row in answer.json()["videos"]}
+
+    raw, one, other = put("/series 1/raw/"), put("series 1", answer_lost=True), put("series 10\\raw")
+    assert listed("series 1") == {raw, one}
+    assert listed("series 1/raw/") == {raw}
+    moved = client.patch(f"/videos/{other}", json={"folder": "series 1/raw"}, headers=person.headers)
+    assert (moved.status_code, moved.json()["folder"], moved.json()["filename"]) == (200, "series 1/raw", "a.mp4")
+    assert listed("series 1/raw") == {raw, other}
+    assert client.patch(f"/videos/{raw}", json={"folder": ""}, headers=person.headers).json()["folder"] == ""
+    for wrong in ({"folder": "../up"}, {"folder": "a/./b"}, {"folder": "a\x1b"}, {"folder": "x" * 501}, {}):
+        assert client.patch(f"/videos/{one}", json=wrong, headers=person.headers).status_code == 422, wrong
+
+    page = PageBrowser(client, person)
+    assert 'href="/review?folder=series%201"' in page.get("/review").text
+    shown = page.get("/review?folder=series%201/raw").text
+    assert (other in shown, raw in shown, one in shown) == (True, False, False)
+    assert "Show all folders" in shown
+    assert one in page.get("/review?text=SERIES").text
 
 
 def test_a_video_is_renamed_deleted_and_brought_back(client: TestClient, world: World, person: Person) -> None:

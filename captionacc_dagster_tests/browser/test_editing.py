@@ -553,8 +553,10 @@ def test_a_video_is_renamed_deleted_and_brought_back(page_server: PageServer, vi
     page.goto(f"{page_server.url}/review/videos/{video.id}")
     page.get_by_role("button", name="Rename").click()
     page.locator("#new-name").fill("Weather.mp4")
+    page.locator("#new-folder").fill("news/2026")
     page.locator("#new-name").press("Enter")
     expect(page.get_by_role("heading", name="Weather.mp4")).to_be_visible()
+    assert page_server.world.catalog.get_video_metadata(video.id).folder == "news/2026"
     page.get_by_role("button", name="Delete").click()
     expect(page.get_by_text("The video was deleted")).to_be_visible()
     expect(page.get_by_role("link", name="Weather.mp4")).to_have_count(0)

@@ -182,6 +182,10 @@ def test_what_owners_and_members_may_change(
         assert member.denied("POST", "videos", {**body, "uploaded_by": str(house.owner)})
         assert member.change("POST", "videos", body).status_code == 201
         assert member.change("PATCH", "videos", {"filename": "c.mp4"}, id=f"eq.{new}").json()[0]["filename"] == "c.mp4"
+        assert member.change("PATCH", "videos", {"folder": "a/b"}, id=f"eq.{new}").json()[0]["folder"] == "a/b"
+        for wrong in ("../x", "a//b", "/a", "a/", "a/..", "a\\b", "a\x1b", "x" * 501):
+            assert member.change("PATCH", "videos", {"folder": wrong}, id=f"eq.{new}").is_error, wrong
+        assert member.rows("videos", id=f"eq.{new}")[0]["folder"] == "a/b"
         assert member.denied("DELETE", "videos", id=f"eq.{new}")
         assert member.denied("PATCH", "tenants", {"name": "ours"})
         assert member.denied("PATCH", "user_profiles", {"role": "owner"}, id=f"eq.{house.member}")

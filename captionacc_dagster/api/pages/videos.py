@@ -43,6 +43,7 @@ _USUAL_REGION = (0.1, 0.75, 0.9, 0.95)
 _FORMAT_NAMES = {"srt": "SubRip", "vtt": "WebVTT", "ass": "Advanced SubStation", "json": "data"}
 
 SearchText = Annotated[str, Query(max_length=200), AfterValidator(no_control_characters)]
+FolderText = Annotated[str, Query(max_length=500), AfterValidator(no_control_characters)]
 PageCursor = Annotated[str | None, Query(max_length=200)]
 
 
@@ -119,15 +120,16 @@ def show_videos(
     request: Request,
     text: SearchText = "",
     stage: VideoStage | None = None,
+    folder: FolderText = "",
     cursor: PageCursor = None,
     part: bool = False,
     deleted: UUID | None = None,
 ) -> Response:
     """Show the tenant's videos, newest first; with ``part``, only the list itself."""
     page = services.catalog.search_videos(
-        viewer.tenant_id, text=text.strip(), stage=stage, cursor=cursor, limit=PAGE_SIZE
+        viewer.tenant_id, text=text.strip(), stage=stage, folder=folder, cursor=cursor, limit=PAGE_SIZE
     )
-    query = {"text": text.strip(), "stage": stage or ""}
+    query = {"text": text.strip(), "stage": stage or "", "folder": folder}
 
     def address(**changes: Any) -> str:
         parameters = {name: value for name, value in {**query, **changes}.items() if value}
@@ -149,6 +151,8 @@ def show_videos(
         examples=[] if part else [v for v in services.catalog.list_demo_videos() if v.tenant_id != viewer.tenant_id],
         text=text.strip(),
         stage=stage,
+        folder=folder,
+        everywhere=address(folder=""),
         stages=[(None, "All", address(stage=""))]
         + [(name, label, address(stage=name)) for name, label in messages.STAGES.items()],
         here=address(cursor=cursor or "", part=1),

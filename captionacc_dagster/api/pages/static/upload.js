@@ -85,10 +85,10 @@ function sendWhole(file, { url, headers }, line) {
   });
 }
 
-async function upload(file, line) {
+async function upload(file, folder, line) {
   line.show(0, "0 %");
   try {
-    const made = await patiently(() => api("POST", "/videos", { filename: file.name, size_bytes: file.size }), line);
+    const made = await patiently(() => api("POST", "/videos", { filename: file.name, size_bytes: file.size, folder }), line);
     const { id, upload: target } = await made.json();
     if (target.part_bytes) await sendParts(file, id, target, line);
     else await patiently(() => sendWhole(file, target, line), line);
@@ -103,9 +103,9 @@ async function upload(file, line) {
 
 function next() {
   while (running < AT_ONCE && waiting.length) {
-    const { file, line } = waiting.shift();
+    const { file, folder, line } = waiting.shift();
     running++;
-    upload(file, line).finally(() => {
+    upload(file, folder, line).finally(() => {
       running--;
       next();
     });
@@ -113,24 +113,25 @@ function next() {
 }
 
 function take(files) {
-  for (const file of files) {
+  for (const { file, folder } of files) {
     const line = new Line(file);
     if (file.size === 0) line.end("The file is empty.", true);
-    else waiting.push({ file, line });
+    else waiting.push({ file, folder, line });
   }
   if (files.length > 1) say(`${files.length} files to upload.`);
   next();
 }
 
-// The files of what was dropped, those in folders too.
+// The files of what was dropped, those in folders too, each with its folder.
 async function filesOf(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  if (!entries.length) return [...transfer.files];
+  if (!entries.length) return [...transfer.files].map((file) => ({ file, folder: "" }));
   const found = [];
   const walk = async (entry) => {
     if (entry.isFile) {
       const file = await new Promise((done, failed) => entry.file(done, failed));
-      if (!file.name.startsWith(".")) found.push(file);
+      const folder = entry.fullPath.split("/").slice(1, -1).join("/");
+      if (!file.name.startsWith(".")) found.push({ file, folder });
       return;
     }
     const reader = entry.createReader();
@@ -162,7 +163,7 @@ addEventListener("drop", async (event) => {
   take(await filesOf(event.dataTransfer));
 });
 get("files").addEventListener("change", () => {
-  take([...get("files").files]);
+  take([...get("files").files].map((file) => ({ file, folder: "" })));
   get("files").value = "";
 });
 addEventListener("beforeunload", (event) => {

@@ -13,7 +13,7 @@ get("rename-cancel").addEventListener("click", () => get("rename-dialog").close(
 get("rename-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   try {
-    await api("PATCH", `/videos/${video}`, { filename: get("new-name").value });
+    await api("PATCH", `/videos/${video}`, { filename: get("new-name").value, folder: get("new-folder").value });
     location.reload();
   } catch (error) {
     get("rename-problem").textContent = error.message;
