@@ -35,6 +35,7 @@ class ScriptedReader:
     def recognize(
         self, lines: Sequence[Line], *, script: str | None = None, lang: str | None = None
     ) -> list[Recognition]:
+        assert lines
         self.calls += len(lines)
         self.pictures += map(picture_of, lines)
         return [self.readings.pop(0) for _ in lines]
@@ -55,7 +56,8 @@ def stroke_mask(*boxes: tuple[int, int, int, int], size: tuple[int, int] = (80, 
 
 
 def pictures(count: int = 5) -> list[NDArray[np.uint8]]:
-    return [np.full((80, 400), 10 * number, np.uint8) for number in range(count)]
+    """Return frames of a scene that changes: none of them is like their mean."""
+    return [np.full((80, 400), 10 * number**2, np.uint8) for number in range(count)]
 
 
 def test_lines_come_from_top_to_bottom_and_columns_from_right_to_left():
@@ -93,6 +95,18 @@ def test_a_doubtful_reading_is_read_again_and_the_surer_one_taken():
     reader = ScriptedReader(Recognition("We 1eft", 0.7), Recognition("We left", 0.96))
     reading = read_caption(reader, pictures(), stroke_mask((100, 20, 300, 50)), LINE)
     assert (reading.text, reading.recognitions) == ("We left", 2)
+
+
+@pytest.mark.parametrize(("levels", "reads"), [(0, 1), (0.3, 1), (3, 2)])
+def test_a_line_over_a_still_picture_is_read_once(levels: float, reads: int):
+    """The mean of the frames and a single one of them differ by so many gray levels."""
+    scene = np.random.default_rng(3).integers(40, 200, (80, 400)).astype(np.uint8)
+    single = scene.copy()
+    single.ravel()[:: round(3 / levels) if levels else scene.size] += 3 if levels else 0
+    reader = ScriptedReader(Recognition("We 1eft", 0.7), Recognition("We left", 0.96))
+    reading = read_caption(reader, [scene] * 20 + [single] + [scene] * 20, stroke_mask((100, 20, 300, 50)), LINE)
+    assert (reading.text, reader.calls) == ("We left" if reads > 1 else "We 1eft", reads)
+    assert reading.recognitions == reads
 
 
 def test_few_characters_must_be_read_twice_alike():
