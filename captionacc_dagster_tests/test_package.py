@@ -7,9 +7,12 @@ import subprocess
 import sys
 import zipfile
 from email.parser import Parser
+from itertools import product
 from pathlib import Path
 
 import pytest
+import yaml
+from _pytest.mark.expression import Expression
 
 from captionacc_dagster import __version__
 from captionacc_dagster.release import find_commit, version_line
@@ -93,3 +96,38 @@ def test_the_version_is_printed_with_the_commit() -> None:
     )
     assert done.stdout.strip() == version_line()
     assert done.stdout.startswith(f"captionacc {__version__}")
+
+
+def test_ci_has_the_three_stages_of_the_test_plan_one_after_another() -> None:
+    root = Path(__file__).parents[1]
+    jobs = yaml.safe_load((root / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    stages = {name: (job.get("needs"), job["steps"][-1]["run"]) for name, job in jobs.items() if name != "coverage"}
+    assert stages == {
+        "unit-tests": (None, ".ci/run unit"),
+        "integration-tests": ("unit-tests", ".ci/run integration"),
+        "e2e-tests": ("integration-tests", ".ci/run e2e"),
+    }
+    # Each default test is in exactly one of them, whatever its marks.
+    chosen = re.findall(r"""make test ARGS='-m "([^"]+)"'""", (root / ".ci" / "run").read_text())
+    assert len(chosen) == 3
+    for unit, e2e in product((False, True), repeat=2):
+        marks = {"unit": unit, "e2e": e2e, "slow": False}
+        assert sum(_selects(stage, marks) for stage in chosen) == 1
+
+
+def _selects(stage: str, marks: dict[str, bool]) -> bool:
+    def has(name: str, /, **_: object) -> bool:
+        return marks[name]
+
+    return Expression.compile(stage).evaluate(has)
+
+
+def test_an_unknown_stage_is_refused(tmp_path: Path) -> None:
+    run = (Path(__file__).parents[1] / ".ci" / "run").read_text()
+    (tmp_path / ".ci").mkdir()
+    (tmp_path / ".ci" / "run").write_text(run.replace("make setup", "true"))
+    (tmp_path / ".ci" / "install-system-packages").write_text("#!/bin/sh\n")
+    for script in (tmp_path / ".ci").iterdir():
+        script.chmod(0o755)
+    refused = subprocess.run([tmp_path / ".ci" / "run", "load"], capture_output=True, text=True, check=False)
+    assert (refused.returncode, refused.stderr) == (2, "no such stage: load (unit, integration, e2e)\n")
