@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 
 import cv2
 import numpy as np
+import psycopg
 import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
@@ -20,7 +21,7 @@ from pydantic import SecretStr
 from captionacc_dagster.api import queue_places, sources
 from captionacc_dagster.api.services import Services
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres
-from captionacc_dagster.catalog.models import error_details
+from captionacc_dagster.catalog.models import Video, error_details
 from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.compute.progress import StoredProgress
 from captionacc_dagster.storage.keys import VideoKeys
@@ -243,6 +244,26 @@ def test_cards_say_what_is_true(browser: PageBrowser, world: World) -> None:
     assert browser.get(f"/videos/{video.id}").json()["confirmed_count"] == 2
     assert state(none.id).startswith("No captions found. If the video has captions, move the box")
     assert state(nowhere.id).startswith("No place with captions found. If the video has captions, draw a box")
+
+
+def test_a_layout_that_is_approved_by_itself_needs_nobody(browser: PageBrowser, world: World) -> None:
+    tenant = browser.person.tenant_id
+    with psycopg.connect(world.database_url, autocommit=True) as connection:
+        connection.execute("update captionacc.tenants set auto_approve_layout = true where id = %s", (tenant,))
+    found: dict[str, Any] = {"layout_status": "annotate", "boundaries_status": "wait", "text_status": "wait"}
+    sure = world.processed_video(tenant, [], layout_confidence=1.0, **found)
+    unsure = world.processed_video(tenant, [], layout_confidence=0.0, **found)
+
+    def state(video: Video) -> str:
+        return browser.get(f"/review/videos/{video.id}/state").text
+
+    assert "Layout found" in state(sure)
+    assert "Layout needs your approval" in state(unsure)
+    with psycopg.connect(world.database_url, autocommit=True) as connection:
+        connection.execute("alter table captionacc.videos disable trigger user")
+        connection.execute("update captionacc.videos set updated_at = now() - interval '2 minutes'")
+        connection.execute("alter table captionacc.videos enable trigger user")
+    assert "Layout needs your approval" in state(sure)
 
 
 def test_a_waiting_video_shows_its_place_in_the_queue(

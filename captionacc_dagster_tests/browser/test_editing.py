@@ -471,6 +471,31 @@ def test_the_waveform_is_drawn_behind_the_captions(editor: Page) -> None:
     expect(editor.locator("#timeline")).to_have_attribute("data-wave", "drawn")
 
 
+_LANES = """(timeline, times) => times.map((ms) => {
+    const x = Math.floor(ms / timeline.dataset.shown * timeline.width);
+    const pen = timeline.getContext("2d");
+    const [above, below, ground] = [[x, 0.25], [x, 0.75], [1, 0.25]].map(([column, share]) =>
+      pen.getImageData(column, Math.floor(share * timeline.height), 1, 1).data.join());
+    return [above !== ground, below !== ground];
+})"""
+
+
+def test_tracks_lie_one_under_another_on_the_timeline(editor: Page) -> None:
+    timeline = editor.locator("#timeline")
+    # Where nothing is heard, so that no waveform is behind the captions.
+    times = [2400, 4400, 200]
+    assert timeline.evaluate(_LANES, times) == [[True, True], [True, True], [False, False]]
+    rows(editor).nth(1).locator("button").click()
+    editor.locator("#track").fill("upper")
+    editor.locator("#track").press("Tab")
+    saved(editor)
+    assert timeline.evaluate(_LANES, times) == [[False, True], [True, False], [False, False]]
+    # As in the picture.
+    editor.locator("#position").select_option("top")
+    saved(editor)
+    assert timeline.evaluate(_LANES, times) == [[True, False], [False, True], [False, False]]
+
+
 _TICKS = """(timeline, times) => times.map((ms) => {
     const x = Math.floor(ms / timeline.dataset.shown * timeline.width);
     const columns = timeline.getContext("2d").getImageData(x - 1, 1, 3, 1).data;
@@ -546,6 +571,28 @@ def test_videos_are_dropped_onto_the_list(page_server: PageServer, page: Page) -
     )
     page.locator("#drop").dispatch_event("drop", {"dataTransfer": drop})
     expect(page.locator("#uploads")).to_contain_text("notes.txt is not named like a video")
+
+
+def test_folders_are_dropped_onto_the_list(page_server: PageServer, page: Page, tmp_path: Path) -> None:
+    season = tmp_path / "season"
+    (season / "specials").mkdir(parents=True)
+    for name in ("first.mp4", "specials/second.mp4"):
+        # Equal content would be one video.
+        (season / name).write_bytes(page_server.clip.read_bytes() + name.encode())
+    page_server.sign_in(page)
+    page.goto(f"{page_server.url}/review")
+    # As from a file manager; a script cannot make such a drop.
+    session = page.context.new_cdp_session(page)
+    box = page.locator("#drop").bounding_box()
+    assert box
+    data = {"items": [], "files": [str(season)], "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        place = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+        session.send("Input.dispatchDragEvent", {"type": kind, "data": data, **place})
+
+    for name in ("first.mp4", "second.mp4"):
+        expect(page.locator(".video", has_text=name)).to_be_visible()
+    expect(page.locator("#uploads")).to_contain_text("uploaded")
 
 
 def test_a_video_is_renamed_deleted_and_brought_back(page_server: PageServer, video: Video, page: Page) -> None:

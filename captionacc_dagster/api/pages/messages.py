@@ -82,15 +82,22 @@ class HistoryLine:
     tone: Literal["plain", "good", "bad"]
 
 
-def video_state(video: Video, progress: StageProgress | None = None, before: int | None = None) -> VideoState:
+def video_state(
+    video: Video,
+    progress: StageProgress | None = None,
+    before: int | None = None,
+    *,
+    is_approved_soon: bool = False,
+) -> VideoState:
     """Return the state of a video.
 
     Args:
         video: its row.
         progress: of the current stage; None: unknown.
         before: number of videos before it in the queue; None: it does not wait there.
+        is_approved_soon: its layout is about to be approved without a person.
     """
-    label, tone = _label(video)
+    label, tone = ("Layout found", "work") if is_approved_soon else _label(video)
     if before is not None and video.stage == "working":
         label = f"In the queue: {_ahead(before)}"
     names = ("Analyze the video", "Layout", "Find captions", "Check captions")

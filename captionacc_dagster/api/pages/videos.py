@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated, Any
@@ -28,6 +29,7 @@ from captionacc_dagster.captioning.files.positions import POSITIONS
 from captionacc_dagster.captioning.files.subtitles import FORMATS
 from captionacc_dagster.catalog.models import ProcessingRequest, Video, VideoStage
 from captionacc_dagster.compute.progress import StageProgress, read_progress
+from captionacc_dagster.orchestration.approval import may_be_approved
 from captionacc_dagster.orchestration.subtitle_files import video_keys
 from captionacc_dagster.storage.errors import ObjectNotFound
 
@@ -39,6 +41,8 @@ PAGE_SIZE = 24
 _HISTORY_LINES = 60
 _FRAMES_SHOWN = 12
 _BOXES_SHOWN = 1500
+# A run that ended is noticed within seconds; after this, the layout waits for a person as far as anybody can tell.
+_APPROVAL_TAKES = timedelta(seconds=60)
 _USUAL_REGION = (0.1, 0.75, 0.9, 0.95)
 _FORMAT_NAMES = {"srt": "SubRip", "vtt": "WebVTT", "ass": "Advanced SubStation", "json": "data"}
 
@@ -140,12 +144,7 @@ def show_videos(
         "video_list.html" if part else "videos.html",
         **_frame(services),
         videos=[
-            (
-                video,
-                messages.video_state(video, _progress(services, video, before), before),
-                messages.video_problem(video),
-            )
-            for video, before in _with_places(services, page.items)
+            (video, state, messages.video_problem(video)) for video, state, _ in _with_states(services, page.items)
         ],
         deleted=deleted if viewer.role == "owner" else None,
         examples=[] if part else [v for v in services.catalog.list_demo_videos() if v.tenant_id != viewer.tenant_id],
@@ -244,10 +243,10 @@ def _formats(video: Video) -> list[tuple[str, str, str]]:
 
 def _state(services: Services, video: Video, viewer: Caller) -> dict[str, Any]:
     newest = services.catalog.list_processing_requests(video_id=video.id, limit=10).items
-    [(_, before)] = _with_places(services, [video])
+    [(_, state, before)] = _with_states(services, [video])
     return {
         "video": video,
-        "state": messages.video_state(video, _progress(services, video, before), before),
+        "state": state,
         "problem": messages.video_problem(video),
         "waiting": messages.waiting_line(_open_request(newest), before),
         "has_captions": video.cropped_frames_version is not None and video.caption_count is not None,
@@ -256,11 +255,33 @@ def _state(services: Services, video: Video, viewer: Caller) -> dict[str, Any]:
     }
 
 
-def _with_places(services: Services, videos: Sequence[Video]) -> list[tuple[Video, int | None]]:
-    """Return each video with the number of videos before it in the queue; None: it does not wait, or nobody knows."""
+def _with_states(services: Services, videos: Sequence[Video]) -> list[tuple[Video, messages.VideoState, int | None]]:
+    """Return each video with its state, and the number of videos before it in the queue; None: it does not wait, or
+    nobody knows."""
     working = any(video.stage == "working" for video in videos)
     places = services.queue.videos_before() if working else {}
-    return [(video, places.get(str(video.id))) for video in videos]
+    soon = _approved_soon(services, videos)
+    found = []
+    for video in videos:
+        before = places.get(str(video.id))
+        progress = _progress(services, video, before)
+        state = messages.video_state(video, progress, before, is_approved_soon=video.id in soon)
+        found.append((video, state, before))
+    return found
+
+
+def _approved_soon(services: Services, videos: Sequence[Video]) -> set[UUID]:
+    """Return the videos whose layout was just found and needs no person; all are of one tenant."""
+    since = datetime.now(UTC) - _APPROVAL_TAKES
+    fresh = [
+        video
+        for video in videos
+        if video.stage == "attention" and video.layout_status == "annotate" and video.updated_at > since
+    ]
+    if not fresh:
+        return set()
+    tenant, mode = services.catalog.get_tenant(fresh[0].tenant_id), services.settings.auto_approve_layout
+    return {video.id for video in fresh if video.layout_approved_at is None and may_be_approved(video, tenant, mode)}
 
 
 def _progress(services: Services, video: Video, before: int | None) -> StageProgress | None:

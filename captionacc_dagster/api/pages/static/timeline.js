@@ -4,6 +4,7 @@ const EDGE_PX = 7; // how near a bar's edge the pointer resizes it
 const CLICK_PX = 4;
 const LANE_MIN = 12;
 const MIN_SPAN_MS = 2000;
+const HEIGHTS = { top: 0, bottom: 2 };
 const TICK_PX = 5; // of a cut of the camera, at both edges
 
 export class Timeline {
@@ -66,7 +67,10 @@ export class Timeline {
   }
 
   lanes() {
-    const tracks = [...new Set(this.parts.rows().map((row) => row.track))];
+    // As in the picture, by each track's first caption; of equals, the earlier.
+    const heights = new Map();
+    for (const { track, position } of this.parts.rows()) if (!heights.has(track)) heights.set(track, HEIGHTS[position.split("-")[0]] ?? 1);
+    const tracks = [...heights.keys()].sort((a, b) => heights.get(a) - heights.get(b));
     const height = Math.max(LANE_MIN, (this.canvas.clientHeight - 4) / Math.max(1, tracks.length));
     return { tracks, height };
   }
