@@ -126,8 +126,8 @@ def test_the_cpu_goes_on_where_the_gpu_gives_up(
 
     real = video.decode
 
-    def gives_up(container: Any, stream: Any, *, strict: bool = False) -> Iterator[Any]:
-        for number, picture in enumerate(real(container, stream)):
+    def gives_up(container: Any, stream: Any, *, strict: bool = False, **options: Any) -> Iterator[Any]:
+        for number, picture in enumerate(real(container, stream, **options)):
             if strict and number == GIVES_UP:
                 raise InvalidDataError(1094995529, "no free surfaces")
             yield picture
