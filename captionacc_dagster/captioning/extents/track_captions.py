@@ -244,12 +244,15 @@ class TrackCaptions:
         self._boxes = common_boxes(self._measured_boxes, self._unboxed, self._boxes)
 
     def _may_contain_captions(self, area: Mask, detected: Mask) -> bool:
-        """Return whether an area is where the track has its text: at its anchor, or else around a detected line."""
-        anchor = self._anchor(area.shape)
-        if anchor is None:
-            return bool(2 * (detected & area).sum() > detected.sum())
-        columns = np.flatnonzero(area.any(axis=0))
-        return anchor.fits(int(columns[0]), int(columns[-1]) + 1, self._segmenter.line_px)
+        """Return whether an area is where the track has its text: at its anchor, or else around a detected line or
+        exactly in the middle of the picture."""
+        anchor, columns = self._anchor(area.shape), np.flatnonzero(area.any(axis=0))
+        place = int(columns[0]), int(columns[-1]) + 1
+        if anchor is not None:
+            return anchor.fits(*place, self._segmenter.line_px)
+        middle = Anchor("center", (0.5 - self.region.left) / self.region.width * area.shape[1])
+        is_central = middle.distance(*place) <= TUNING.word_gap * self._segmenter.line_px
+        return is_central or bool(2 * (detected & area).sum() > detected.sum())
 
     def _add(self, segment: Segment) -> None:
         """Place the boundary between the last segment and the next one; read the last one if there is a boundary.

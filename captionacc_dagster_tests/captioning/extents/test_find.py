@@ -197,8 +197,12 @@ def boxed(picture: np.ndarray, frame: int, events: list[Event], level: int = 12)
     return picture
 
 
-def test_text_of_a_slide_beside_boxed_captions_is_no_caption(tmp_path: Path, engine: OcrEngine):
-    """It is in the color of the captions, on their line, and alone between two of them."""
+@pytest.mark.parametrize("anchor", ["center", "mixed"])
+def test_text_of_a_slide_beside_boxed_captions_is_no_caption(tmp_path: Path, engine: OcrEngine, anchor: str):
+    """It is in the color of the captions, on their line, and alone between two of them.
+
+    Where the layout took it for captions, it found no common anchor.
+    """
     events = [
         Event(12, 60, "There are two ways to answer"),
         Event(76, 120, "So we open the folder"),
@@ -212,7 +216,10 @@ def test_text_of_a_slide_beside_boxed_captions_is_no_caption(tmp_path: Path, eng
         tmp_path / "clip.mp4", events, 192, background=lambda frame: boxed(slides[frame // 66].copy(), frame, events)
     )
     region = BBox(0.02, layout.tracks[0].region.top, 0.98, layout.tracks[0].region.bottom)
-    layout = replace(layout, tracks=(replace(layout.tracks[0], region=region),))
+    layout = replace(layout, tracks=(replace(layout.tracks[0], region=region, anchor=anchor),))
+    if anchor == "mixed":
+        beside = [replace(seen, bbox=replace(seen.bbox, left=0.04, right=0.2)) for seen in layout.evidence]
+        layout = replace(layout, evidence=tuple(beside))
     assert_found(tmp_path / "clip.mp4", layout, engine, events)
 
 
