@@ -25,10 +25,12 @@ def make_clip(
     sound: bool = False,
     codec: str = "libx264",
     sound_codec: str = "aac",
+    scale: int = 1,
 ) -> Path:
     """Write a clip: captions ``(first frame, frame after the last, text)`` over a moving texture.
 
-    With ``sound``, a tone is heard in every other second, beginning with silence.
+    With ``sound``, a tone is heard in every other second, beginning with silence. ``scale`` enlarges the picture: 8 is
+    4K.
     """
     with av.open(str(path), "w") as container:
         if audio_only:
@@ -39,10 +41,10 @@ def make_clip(
         else:
             options = {"preset": "ultrafast", "crf": "20"} if codec == "libx264" else {"q": "4"}
             stream: Any = container.add_stream(codec, rate=RATE, options=options)
-            stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
+            stream.width, stream.height, stream.pix_fmt = WIDTH * scale, HEIGHT * scale, "yuv420p"
             if sound:
                 _add_tone(container, frames / RATE, sound_codec)
-            for picture in _pictures(captions, frames, seed):
+            for picture in _pictures(captions, frames, seed, scale):
                 container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
     return path
@@ -60,15 +62,21 @@ def _add_tone(container: OutputContainer, seconds: float, codec: str) -> None:
     container.mux(stream.encode())
 
 
-def _pictures(captions: Sequence[tuple[int, int, str]], frames: int, seed: int):
+def _pictures(captions: Sequence[tuple[int, int, str]], frames: int, seed: int, scale: int):
+    width, height = WIDTH * scale, HEIGHT * scale
     texture = np.random.default_rng(seed).integers(40, 120, (34, 80, 3), np.uint8)
-    scenery = np.asarray(Image.fromarray(texture).resize((WIDTH * 2, HEIGHT), Image.Resampling.BICUBIC))
-    font = ImageFont.load_default(size=22)
+    scenery = np.asarray(Image.fromarray(texture).resize((width * 2, height), Image.Resampling.BICUBIC))
+    font = ImageFont.load_default(size=22 * scale)
     for number in range(frames):
-        image = Image.fromarray(scenery[:, number * 3 % WIDTH :][:, :WIDTH])
+        image = Image.fromarray(scenery[:, number * 3 * scale % width :][:, :width])
         for start, end, text in captions:
             if start <= number < end:
                 ImageDraw.Draw(image).text(
-                    (WIDTH // 2, HEIGHT - 34), text, font=font, anchor="mm", stroke_width=2, stroke_fill="black"
+                    (width // 2, height - 34 * scale),
+                    text,
+                    font=font,
+                    anchor="mm",
+                    stroke_width=2 * scale,
+                    stroke_fill="black",
                 )
         yield np.asarray(image)

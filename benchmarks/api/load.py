@@ -58,6 +58,20 @@ class Load:
             "connections": self.connections_peak,
         }
 
+    def missed(self) -> list[str]:
+        """Return the targets of the test plan that this wave misses."""
+        mean = statistics.mean(answer.seconds for answer in self.answers)
+        longest = max(answer.seconds for answer in self.answers)
+        measured = {
+            "10 at once": [("on average", mean, 1.0), ("at most", longest, 3.0)],
+            "50 at once": [("all answered", self.seconds, 5.0)],
+        }.get(self.name, [])
+        refused = sum(answer.status != 202 for answer in self.answers)
+        late = [
+            f"{self.name}: {what} in {is_s:.2f} s, not {most:.0f} s" for what, is_s, most in measured if is_s >= most
+        ]
+        return late + ([f"{self.name}: {refused} not accepted"] if refused else [])
+
     def line(self) -> str:
         """Return the row of the table."""
         accepted = sum(answer.status == 202 for answer in self.answers)

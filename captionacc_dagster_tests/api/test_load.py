@@ -5,11 +5,13 @@ How quickly they are answered is the benchmark's matter (``python -m benchmarks.
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import httpx
 import psycopg
 import pytest
 
-from benchmarks.api.load import Load, send_wave
+from benchmarks.api.load import Answer, Load, send_wave
 from captionacc_dagster_tests.api.dagster_stack import DagsterStack, connection_counter
 from captionacc_dagster_tests.api.world import WEBHOOK_SECRET
 
@@ -69,3 +71,23 @@ def test_a_hundred_requests_at_once(stack: DagsterStack, url: str) -> None:
 @pytest.mark.slow
 def test_five_hundred_webhooks_in_a_row(stack: DagsterStack, url: str) -> None:
     _wave(stack, url, 500, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "seconds", "total", "missed"),
+    [
+        ("10 at once", [0.2] * 9 + [2.9], 3.0, []),
+        ("10 at once", [0.2] * 9 + [3.1], 3.2, ["10 at once: at most in 3.10 s, not 3 s"]),
+        ("10 at once", [1.1] * 10, 1.2, ["10 at once: on average in 1.10 s, not 1 s"]),
+        ("50 at once", [4.0] * 50, 4.9, []),
+        ("50 at once", [4.0] * 50, 5.1, ["50 at once: all answered in 5.10 s, not 5 s"]),
+        ("500 in a row", [9.0] * 5, 45.0, []),
+    ],
+)
+def test_the_benchmark_fails_when_a_target_of_the_test_plan_is_missed(
+    name: str, seconds: list[float], total: float, missed: list[str]
+) -> None:
+    answers = [Answer(uuid4(), uuid4(), 202, second, None, None) for second in seconds]
+    assert Load(name, answers, total).missed() == missed
+    refused = Load(name, [*answers, Answer(uuid4(), uuid4(), 503, 0.1, None, None)], total).missed()
+    assert f"{name}: 1 not accepted" in refused

@@ -81,7 +81,7 @@ class TestExtractFramesAndOcr:
         result = compute.extract_frames_and_ocr(*add_video(silent_clip).where, 1.0)
         assert (result.ocr_box_count, result.failed_ocr_count, result.crop_region) == (0, 0, None)
 
-    @pytest.mark.parametrize("frame_rate", [0.5, 2.0])
+    @pytest.mark.parametrize("frame_rate", [0.05, 0.1, 0.2, 0.5, 2.0])
     def test_frame_rates(
         self, compute: ComputeBackend, add_video: AddVideo, silent_clip: Path, frame_rate: float
     ) -> None:

@@ -12,7 +12,7 @@ from dagster import AssetCheckSeverity, RunsFilter
 
 from captionacc_dagster.captioning.files import databases
 from captionacc_dagster.catalog.models import Video
-from captionacc_dagster.compute.base import BadInput, ComputeUnavailable, QuotaExceeded
+from captionacc_dagster.compute.base import BadInput, ComputeTimeout, ComputeUnavailable, QuotaExceeded
 from captionacc_dagster.compute.results import ExtractResult
 from captionacc_dagster.orchestration.flows import FLOW_ASSETS, Flow
 from captionacc_dagster.orchestration.history import video_history
@@ -63,12 +63,18 @@ def test_a_backend_that_is_away_is_tried_again_with_growing_delays(
     harness.nothing_is_left_behind()
 
 
-def test_a_backend_that_stays_away_fails_after_its_retries(harness: FlowHarness, no_waiting: list[float]) -> None:
+@pytest.mark.parametrize("kind", [ComputeUnavailable, ComputeTimeout])
+def test_a_backend_that_stays_away_fails_after_its_retries(
+    harness: FlowHarness, no_waiting: list[float], kind: type[Exception]
+) -> None:
     video = harness.upload()
-    harness.script += [failing(ComputeUnavailable("GPU timeout")) for _ in range(9)]
+    harness.script += [failing(kind("GPU timeout")) for _ in range(9)]
     result = harness.run(INITIAL, video)
     assert not result.success
     assert harness.compute.calls == 5
+    # Each pause is longer than the one before, but for chance, by which callers part.
+    assert len(no_waiting) == 4
+    assert no_waiting == sorted(no_waiting)
     row = harness.catalog.get_video_metadata(video.id)
     assert (row.status, row.layout_status) == ("error", "error")
     assert row.error_details
