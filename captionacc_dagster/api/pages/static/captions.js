@@ -270,11 +270,13 @@ function draw() {
   hasTracks = captions.rows.some((row) => row.track !== captions.rows[0].track);
   const wanted = (isBegun ? rows : rows.slice(0, FIRST_ROWS)).map(drawRow);
   if (!isBegun && rows.length) {
-    requestAnimationFrame(() =>
-      setTimeout(() => {
+    // The others when nothing else is to do, or soon.
+    (window.requestIdleCallback ?? setTimeout)(
+      () => {
         isBegun = true;
         draw();
-      }),
+      },
+      { timeout: 500 },
     );
   }
   for (const [id, element] of elements) {
