@@ -232,8 +232,8 @@ def _renderings(line: Line) -> Iterator[NDArray[np.uint8]]:
     if min(image.shape[:2]) < _SHORTEST_PX:
         return
     levels = _levels(image)
-    strokes = _without_bars(np.asarray(mask, np.float32) if mask is not None else _strokes_of(levels))
-    if strokes.max() <= TUNING.bar_level:
+    strokes = np.asarray(mask, np.float32) if mask is not None else _strokes_of(levels)
+    if not strokes.any():
         return
     small, large = TUNING.small_px, TUNING.large_px
     yield _rendered(strokes, small, TUNING.soft_px)
@@ -261,21 +261,6 @@ def _strokes_of(levels: Gray) -> Gray:
     low, high = float(levels[~bright].mean()), float(levels[bright].mean())
     lit = np.clip((levels - low) / max(1.0, high - low), 0, 1)
     return np.asarray(lit if bright.mean() <= 0.5 else 1 - lit, np.float32)
-
-
-def _without_bars(strokes: Gray) -> Gray:
-    """Return strokes without thin parts at the left and right border, the sides of a box: lines have margins there."""
-    import cv2
-
-    height, width = strokes.shape
-    mask = (strokes > TUNING.bar_level).astype(np.uint8)
-    count, labels, boxes, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
-    cleaned = strokes.copy()
-    for part in range(1, count):
-        left, _, across, _, _ = boxes[part]
-        if across <= TUNING.bar_width * height and (left == 0 or left + across == width):
-            cleaned[labels == part] = 0.0
-    return cleaned
 
 
 def _cut_out(levels: Gray, strokes: Gray, grow_px: int) -> Gray:

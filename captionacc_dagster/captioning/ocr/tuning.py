@@ -69,10 +69,6 @@ class OcrTuning:
         seen_by="test_tesseract",
     )
     smooth_px: float = tuned(0.7, "pixels", "blur of the picture cut out along the mask", seen_by="test_tesseract")
-    bar_level: float = tuned(
-        0.1, "probability", "from here on a pixel at the border of a line counts as stroke", seen_by=""
-    )
-    bar_width: float = tuned(0.25, "line heights", "up to here a part at the border is the side of a box", seen_by="")
 
     @property
     def certain(self) -> float:
