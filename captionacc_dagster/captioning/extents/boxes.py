@@ -96,9 +96,11 @@ def _is_at(model: StrokeModel, level: float) -> Mask:
 
 
 def _areas_at(model: StrokeModel, level: float) -> list[Mask]:
-    """Return the areas at a level that are at least as high as a line, with what is between their sides.
+    """Return the areas at a level that are wider than a letter and half as high as a line, with what is between their
+    sides.
 
-    Letters at that level are smaller. Letters on an area are between its sides, even where they reach its edge.
+    A box around letters without ascenders or descenders is lower than the track's lines usually are. Letters on an area
+    are between its sides, even where they reach its edge.
     """
     import cv2
 
@@ -106,7 +108,7 @@ def _areas_at(model: StrokeModel, level: float) -> list[Mask]:
     _, labels, stats, _ = cv2.connectedComponentsWithStats(closed, connectivity=4)
     areas = []
     for number, (_, _, width, height, _) in enumerate(stats[1:], start=1):
-        if width >= model.line_px and height >= model.line_px - 2 * _EDGE_PX:
+        if width >= model.line_px and 2 * height >= model.line_px:
             part = np.asarray(labels) == number
             after = np.logical_or.accumulate(part, axis=1)
             areas.append(after & np.logical_or.accumulate(part[:, ::-1], axis=1)[:, ::-1])
@@ -142,8 +144,16 @@ def common_boxes(
 
 
 def mark_boxes(model: StrokeModel, boxes: Sequence[CaptionBox]) -> Mask:
-    """Mark where boxes are in some frames, their letters included; nothing where none is."""
-    return np.logical_or.reduce([_mark_box(model, box) for box in boxes])
+    """Mark where boxes are in some frames, their letters included; nothing where none is.
+
+    Where none of these is, one in another color with letters like theirs counts: that of another speaker, or one that
+    shines through.
+    """
+    marked = np.logical_or.reduce([_mark_box(model, box) for box in boxes])
+    if not marked.any():
+        others = [area for other, area in find_boxes(model) if any(box.has_letters_of(other.style) for box in boxes)]
+        return np.logical_or.reduce([marked, *others])
+    return marked
 
 
 def _mark_box(model: StrokeModel, box: CaptionBox) -> Mask:

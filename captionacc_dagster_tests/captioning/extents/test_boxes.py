@@ -23,13 +23,13 @@ SLIDE, BOX = 70, 20
 LEFT, RIGHT = 225, 415  # columns of the box
 
 
-def drawn(*, box: bool = True, text: str = "over the slide", beside: bool = True) -> StrokeModel:
+def drawn(*, box: bool = True, text: str = "over the slide", beside: bool = True, margin: int = 0) -> StrokeModel:
     """Return the strokes of a slide with letters on it, and of a caption in front of it."""
     picture = np.full((44, 640, 3), SLIDE, np.uint8)
     if beside:
         write_text(picture, "market 918 winter 44", (0.3, 0.5), 18, fill="white", outline=0)
     if box:
-        picture[:, LEFT:RIGHT] = BOX
+        picture[margin : len(picture) - margin, LEFT:RIGHT] = BOX
     if text:
         write_text(picture, text, (0.5, 0.5), 24, fill="white", outline=0)
     plane: Plane = np.ascontiguousarray(picture[:, :, 0])
@@ -42,6 +42,13 @@ def test_a_box_is_even_and_ends_beside_its_letters():
     assert (box.style.sign, box.style.level) == (1, pytest.approx(255, abs=10))
     columns = np.flatnonzero(area.any(axis=0))
     assert (columns[0], columns[-1]) == (LEFT, RIGHT - 1)
+
+
+def test_a_box_may_be_lower_than_the_lines_of_the_track_usually_are():
+    """A caption whose letters had no descenders was lost: the other boxes of its track were higher."""
+    ((box, area),) = find_boxes(drawn(margin=11))
+    assert np.flatnonzero(area.any(axis=1)).tolist() == list(range(11, 33))
+    assert mark_boxes(drawn(margin=11), [box]).sum() == area.sum()
 
 
 @pytest.mark.parametrize("text", ["", "over the slide"])
@@ -71,6 +78,14 @@ def test_what_is_beside_the_box_is_painted_over():
     alone = on_boxes_alone(model.frames[0], area, model.stroke_mask & area)
     assert np.ptp(alone[:, : LEFT - 1]) == 0
     assert np.array_equal(alone[:, LEFT + 3 : RIGHT - 3], model.frames[0][:, LEFT + 3 : RIGHT - 3])
+
+
+def test_a_box_in_another_color_with_like_letters_counts():
+    boxes = [CaptionBox(140.0, WHITE)]
+    columns = np.flatnonzero(mark_boxes(drawn(), boxes).any(axis=0))
+    assert (columns[0], columns[-1]) == (LEFT, RIGHT - 1)
+    dark_letters = [CaptionBox(230.0, StrokeStyle(-1, 20, 36))]
+    assert not mark_boxes(drawn(), dark_letters).any()
 
 
 def test_where_no_box_is_nothing_is_marked():
