@@ -6,6 +6,7 @@ They are marks for people: no caption depends on them, nor on the numbers here.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -29,12 +30,16 @@ _NOISE = 4.0  # gray levels by which a flat picture changes; after averaging, co
 _BLACK = 20  # luma as coded, of black with its noise: 16 in most videos, 0 in the others
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Look:
-    """The luma of a frame on the grid, and its contrast: the variance of what is not black."""
+    """The luma of a frame on the grid."""
 
     levels: NDArray[np.float32]
-    contrast: float
+
+    @cached_property
+    def contrast(self) -> float:
+        """The variance of what is not black."""
+        return _spread(self.levels[self.levels > _BLACK])
 
 
 class ShotFinder:
@@ -74,19 +79,23 @@ class ShotFinder:
 def _look_at(frame: NativeFrame) -> _Look:
     import cv2
 
-    levels = np.asarray(cv2.resize(frame.scanlines(_ROWS), (_COLUMNS, _ROWS), interpolation=cv2.INTER_AREA), np.float32)
-    return _Look(levels, _spread(levels[levels > _BLACK]))
+    levels = cv2.resize(frame.scanlines(_ROWS), (_COLUMNS, _ROWS), interpolation=cv2.INTER_AREA)
+    return _Look(np.asarray(levels, np.float32))
 
 
 def _difference(before: _Look, after: _Look) -> float:
     """Return 0 for the same look, about 1 for pictures that have nothing in common."""
-    squares = np.square(after.levels - before.levels)
+    change = after.levels - before.levels
+    mean = float(np.vdot(change, change)) / change.size
+    # Half of the places differ at most twice as much as all do. Nearly all frames end here, most of them without their
+    # contrast, which keeps a look cheap.
+    if 2 * mean < _LEAST_LIT * _CUT_CHANGE * _NOISE**2:
+        return mean / _NOISE**2
     # Coding noise on flat ground is no difference.
     contrast = before.contrast + after.contrast + _NOISE**2
-    roughly = float(squares.mean()) / contrast
-    # Half of the places differ at most twice as much as all do. Nearly all frames end here, which keeps a look cheap.
-    if 2 * roughly < _LEAST_LIT * _CUT_CHANGE:
-        return roughly
+    if 2 * mean < _LEAST_LIT * _CUT_CHANGE * contrast:
+        return mean / contrast
+    squares = np.square(change)
     lit = (before.levels > _BLACK) | (after.levels > _BLACK)
     # On black ground, a caption is most of what there is to see.
     if lit.mean() < _LEAST_LIT:
