@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from captionacc_dagster.captioning.captions import CaptionWarning
 from captionacc_dagster.captioning.extents.strokes import (
     Mask,
     Plane,
@@ -54,7 +55,7 @@ def find_boxes(model: StrokeModel) -> list[tuple[CaptionBox, Mask]]:
         for area in _areas_at(model, level):
             columns = np.flatnonzero(area.any(axis=0))
             left, right = int(columns[0]), int(columns[-1]) + 1
-            if left < _EDGE_PX or right > width - _EDGE_PX or not _has_straight_sides(area):
+            if left < _EDGE_PX or right > width - _EDGE_PX:
                 continue
             letters = model.stroke_mask & area
             is_even = np.mean(_is_at(model, level)[area & ~_near(letters, _EDGE_PX)]) >= TUNING.nearly_all
@@ -97,7 +98,7 @@ def _is_at(model: StrokeModel, level: float) -> Mask:
 
 def _areas_at(model: StrokeModel, level: float) -> list[Mask]:
     """Return the areas at a level that are wider than a letter and half as high as a line, with what is between their
-    sides.
+    sides, which are straight: those of the outline of a word are not.
 
     A box around letters without ascenders or descenders is lower than the track's lines usually are. Letters on an area
     are between its sides, even where they reach its edge.
@@ -111,7 +112,9 @@ def _areas_at(model: StrokeModel, level: float) -> list[Mask]:
         if width >= model.line_px and 2 * height >= model.line_px:
             part = np.asarray(labels) == number
             after = np.logical_or.accumulate(part, axis=1)
-            areas.append(after & np.logical_or.accumulate(part[:, ::-1], axis=1)[:, ::-1])
+            area = after & np.logical_or.accumulate(part[:, ::-1], axis=1)[:, ::-1]
+            if _has_straight_sides(area):
+                areas.append(area)
     return areas
 
 
@@ -189,3 +192,16 @@ def on_boxes_alone(picture: Plane, area: Mask, strokes: Mask) -> Plane:
     kept = (cv2.erode(area.view(np.uint8), np.ones((3, 3), np.uint8)) > 0) | _near(strokes, 1)
     inside = cv2.resize(kept.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
     return np.where(inside, picture, np.uint8(np.median(picture[inside]))) if inside.any() else picture
+
+
+def unboxed_warnings(times_s: Sequence[float]) -> tuple[CaptionWarning, ...]:
+    """Return a warning of the texts that were left out because they are on no box, by when they begin, seconds."""
+    if not times_s:
+        return ()
+    count = "1 text" if len(times_s) == 1 else f"{len(times_s)} texts"
+    first_s = min(times_s)
+    message = (
+        f"{count} without the box of the captions {'was' if len(times_s) == 1 else 'were'} left out, the first at "
+        f"{first_s:.1f} s; draw the region to read everything in it."
+    )
+    return (CaptionWarning("text_left_out", message, first_s),)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from captionacc_dagster.captioning.captions import Caption, Progress, Timeline, Word, sort_cues
+from captionacc_dagster.captioning.extents.boxes import unboxed_warnings
 from captionacc_dagster.captioning.extents.labels import label_pairs
 from captionacc_dagster.captioning.extents.merging import FoundCaption, TimedWord
 from captionacc_dagster.captioning.extents.opening_marks import restore_opening_marks
@@ -53,6 +54,7 @@ class WindowResult:
         shown: the native frame that each of its cropped frames shows.
         end_s: when its last frame ends, seconds.
         recognitions, seconds, cuts_s: see :class:`Timeline`.
+        unboxed_s: when texts begin that were left out because they are on no box, seconds.
     """
 
     captions: list[Caption]
@@ -62,6 +64,7 @@ class WindowResult:
     recognitions: int
     seconds: dict[str, float]
     cuts_s: list[float]
+    unboxed_s: list[float]
 
 
 def find_captions(
@@ -99,7 +102,7 @@ def find_captions(
         native_frame_count=len(result.times),
         ocr_recognitions=result.recognitions,
         seconds=result.seconds,
-        warnings=unread_warnings(result.captions),
+        warnings=(*unread_warnings(result.captions), *unboxed_warnings(result.unboxed_s)),
         cuts_s=tuple(result.cuts_s),
     )
 
@@ -168,6 +171,7 @@ def follow(
             "encode": encode,
         },
         cuts_s=rois.shots.starts_s,
+        unboxed_s=[times[track.native_frame(tick)] for track in tracks for tick in track.unboxed],
     )
 
 
@@ -176,7 +180,7 @@ def _nothing_to_follow(facts: VideoFacts, window: Window, progress: Progress | N
     if progress is not None:
         progress("captions", 1, 1)
     seconds = {"decode": 0.0, "analysis": 0.0, "ocr": 0.0, "encode": 0.0}
-    return WindowResult([], [], [], _end([], facts, window), 0, seconds, [])
+    return WindowResult([], [], [], _end([], facts, window), 0, seconds, [], [])
 
 
 @dataclass(slots=True)

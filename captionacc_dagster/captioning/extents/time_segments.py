@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from captionacc_dagster.captioning.captions import Caption, Progress, Timeline, sort_cues
+from captionacc_dagster.captioning.extents.boxes import unboxed_warnings
 from captionacc_dagster.captioning.extents.find import Window, follow
 from captionacc_dagster.captioning.extents.labels import label_pairs
 from captionacc_dagster.captioning.extents.opening_marks import restore_opening_marks
@@ -45,6 +46,7 @@ class SegmentFindings:
         shown: the native frame, an index of ``times``, that each cropped frame of its own part shows.
         end_s: when the last frame that it covers ends.
         recognitions, seconds, cuts_s: see :class:`Timeline`; the cuts in all that it covers.
+        unboxed_s: see :class:`WindowResult`; in all that it covers.
     """
 
     captions: tuple[Caption, ...]
@@ -55,6 +57,7 @@ class SegmentFindings:
     recognitions: int
     seconds: dict[str, float]
     cuts_s: tuple[float, ...] = ()
+    unboxed_s: tuple[float, ...] = ()
 
     @property
     def cropped_frame_count(self) -> int:
@@ -132,6 +135,7 @@ def follow_time_segment(
         recognitions=followed.recognitions,
         seconds=followed.seconds,
         cuts_s=tuple(followed.cuts_s),
+        unboxed_s=tuple(followed.unboxed_s),
     )
 
 
@@ -156,15 +160,19 @@ def join_time_segments(parts: Sequence[SegmentFindings]) -> Timeline:
         native_frame_count=sum(part.own_frames[1] - part.own_frames[0] for part in parts),
         ocr_recognitions=sum(part.recognitions for part in parts),
         seconds={stage: sum(part.seconds.get(stage, 0.0) for part in parts) for stage in stages},
-        warnings=unread_warnings(caption for track in tracks for caption in joined[track]),
-        cuts_s=tuple(cut for part in parts for cut in _own_cuts(part)),
+        warnings=(
+            *unread_warnings(caption for track in tracks for caption in joined[track]),
+            *unboxed_warnings([time_s for part in parts for time_s in _own_times(part, part.unboxed_s)]),
+        ),
+        cuts_s=tuple(cut for part in parts for cut in _own_times(part, part.cuts_s)),
     )
 
 
-def _own_cuts(part: SegmentFindings) -> list[float]:
+def _own_times(part: SegmentFindings, times_s: Sequence[float]) -> list[float]:
+    """Return those of some times that are in a segment's own part."""
     first, end = part.own_frames
     own = part.times[first:end]
-    return [cut for cut in part.cuts_s if own and own[0] <= cut <= own[-1]]
+    return [time_s for time_s in times_s if own and own[0] <= time_s <= own[-1]]
 
 
 def _offsets(parts: Sequence[SegmentFindings]) -> list[int]:

@@ -51,6 +51,7 @@ from captionacc_dagster.captioning.extents.strokes import (
     StrokeModel,
     StrokeStyle,
     compare_styled_strokes,
+    in_style,
     measure_styles,
     min_stroke_px,
     model_strokes,
@@ -97,6 +98,7 @@ class TrackCaptions:
         found: the captions so far, in ticks.
         ocr_seconds: CPU time of the readings.
         recognitions: recognized lines.
+        unboxed: where texts begin that were left out because the captions are on boxes and they are not, in ticks.
     """
 
     track: Track
@@ -108,6 +110,7 @@ class TrackCaptions:
     found: list[FoundCaption] = field(default_factory=list)
     ocr_seconds: float = 0.0
     recognitions: int = 0
+    unboxed: list[int] = field(default_factory=list)
     _first_ticks: list[int] = field(default_factory=list)  # of each native frame
     _ticks: int = 0
     _segmenter: TrackSegmenter = field(init=False)
@@ -300,6 +303,8 @@ class TrackCaptions:
         strokes = self._own(segment, drop_background(segment.model, self._background))
         frames = end - self._start
         neighbors = [neighbor for neighbor in (previous, following) if neighbor is not None]
+        if self._boxes and not strokes.any() and self._shows_text_without_box(segment, neighbors):
+            self.unboxed.append(self._start)
         is_short = frames <= 2 * self._frames(TUNING.fade_s)
         if is_short and any(is_fade_of(segment, strokes, neighbor, line_px) for neighbor in neighbors):
             return
@@ -351,6 +356,13 @@ class TrackCaptions:
             self._settle_last()
             self.found.append(found)
             self._forget_old_pictures()
+
+    def _shows_text_without_box(self, segment: Segment, neighbors: list[Segment]) -> bool:
+        """Return whether letters like the captions', but on no box, come and go: another text, or an odd caption."""
+        styles, model = self._bounded_styles, segment.model
+        letters = model.stroke_mask & in_style(model.level, styles)
+        is_text = letters.sum() >= LETTERS * min_stroke_px(model.line_px)
+        return bool(is_text) and comes_and_goes(segment, neighbors, styles)
 
     def _lone_i(self, segment: Segment, strokes: Mask, neighbors: list[Segment]) -> tuple[Reading, Mask] | None:
         """Return an "I" in Latin captions and its strokes: a bar in their style and place, which comes and goes."""

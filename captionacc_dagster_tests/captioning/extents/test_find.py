@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from captionacc_dagster.captioning.captions import Timeline
 from captionacc_dagster.captioning.extents.find import find_captions
 from captionacc_dagster.captioning.extents.reading import fold
-from captionacc_dagster.captioning.geometry import BBox
-from captionacc_dagster.captioning.layout.find import find_layout, read_full_frames
+from captionacc_dagster.captioning.geometry import BBox, CropRegion
+from captionacc_dagster.captioning.layout.find import find_layout, layout_from_region, read_full_frames
 from captionacc_dagster.captioning.layout.model import Layout
 from captionacc_dagster.captioning.ocr.base import OcrEngine, OcrError, Recognition
 from captionacc_dagster.captioning.ocr.engines import create_engine
@@ -195,6 +195,31 @@ def boxed(picture: np.ndarray, frame: int, events: list[Event], level: int = 12)
             columns = slice(int(left * WIDTH) - 8, int(right * WIDTH) + 8)
             picture[int(top * HEIGHT) - 4 : int(bottom * HEIGHT) + 4, columns] = level
     return picture
+
+
+def test_what_is_left_out_because_it_is_on_no_box_is_said(tmp_path: Path, engine: OcrEngine):
+    texts = (
+        "Nobody has seen him",
+        "We were here all day",
+        "Bring me some milk",
+        "The train was late",
+        "It was so cold",
+    )
+    events = [Event(36 * n + 6, 36 * n + 30, text) for n, text in enumerate(texts)]
+    odd = events.pop(2)
+    scene = np.full((HEIGHT, WIDTH, 3), (60, 80, 110), np.uint8)
+    layout = captioned(
+        tmp_path / "clip.mp4", [*events, odd], 192, background=lambda frame: boxed(scene.copy(), frame, events)
+    )
+    timeline = find_captions(probe(tmp_path / "clip.mp4"), layout, engine)
+    assert [caption.text for caption in timeline.captions] == [event.text for event in events]
+    (warning,) = timeline.warnings
+    assert (warning.code, warning.start_s) == ("text_left_out", pytest.approx(odd.start / RATE))
+    assert warning.message.startswith("1 text without the box of the captions was left out, the first at ")
+    person = layout_from_region(probe(tmp_path / "clip.mp4"), CropRegion(0.02, 0.7, 0.98, 0.98), layout)
+    everything = find_captions(probe(tmp_path / "clip.mp4"), person, engine)
+    assert odd.text in [caption.text for caption in everything.captions]
+    assert everything.warnings == ()
 
 
 @pytest.mark.parametrize("anchor", ["center", "mixed"])
