@@ -236,7 +236,7 @@ class _RecordedSampler(Sampler):
 
 @dataclass(slots=True)
 class _RecordedFrame:
-    """A native frame of which only the luma of the recorded rectangles is known."""
+    """A native frame of which only the luma of the recorded rectangles, and of some rows, is known."""
 
     index: int
     time_s: float
@@ -249,6 +249,11 @@ class _RecordedFrame:
         elif bbox not in self._luma:
             raise _Unrecorded
         return self._luma[bbox]
+
+    def scanlines(self, count: int) -> np.ndarray:
+        if self._real is not None:
+            self._luma[count] = self._real.scanlines(count).copy()
+        return self._luma[count]
 
 
 class _RecordedFrames:

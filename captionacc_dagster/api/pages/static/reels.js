@@ -19,15 +19,16 @@ export class Reels {
     }
     const picture = new Image();
     picture.decoding = "async";
-    picture.src = `${this.address}/${number}.jpg`;
-    const entry = { picture, ready: false, failed: false };
-    entry.done = picture.decode().then(
-      () => (entry.ready = true),
-      () => {
-        entry.failed = true;
+    const entry = { picture, ready: false };
+    // Not decode(), which may wait until the browser shows the page.
+    entry.done = new Promise((done) => {
+      picture.onload = () => done((entry.ready = true));
+      picture.onerror = () => {
         setTimeout(() => this.loaded.delete(number), 3000);
-      },
-    );
+        done(false);
+      };
+    });
+    picture.src = `${this.address}/${number}.jpg`;
     this.loaded.set(number, entry);
     if (this.loaded.size > 12) this.loaded.delete(this.loaded.keys().next().value);
     return entry;
@@ -35,6 +36,11 @@ export class Reels {
 
   prefetch(first, last) {
     for (let number = Math.floor(first / this.frames); number <= Math.floor(last / this.frames); number++) this.load(number);
+  }
+
+  // Resolves to whether the reel with a frame came.
+  ready(index) {
+    return this.load(Math.floor(index / this.frames)).done;
   }
 
   // Draws one frame; false while its reel is not there yet.
@@ -81,6 +87,12 @@ export class Player {
 
   show(index) {
     this.index = Math.min(Math.max(index, this.first), this.last);
+    this.draw();
+    // Without waiting for an animation frame, of which a browser gives few, or none, where nothing is seen of them.
+    if (!this.drawn) this.reels.ready(this.index).then((came) => came && !this.drawn && this.draw());
+  }
+
+  draw() {
     this.drawn = this.reels.draw(this.parts.screen, this.index);
     this.parts.changed(this);
   }
@@ -101,7 +113,7 @@ export class Player {
 
   tick(now) {
     if (!this.drawn) {
-      this.drawn = this.reels.draw(this.parts.screen, this.index);
+      this.drawn = this.reels.draw(this.parts.screen, this.index); // one that failed is asked for again
       if (this.drawn) this.parts.changed(this);
     } else if (this.isPlaying && now - this.shownAt >= 1000 / this.frameRate - 4) {
       this.shownAt = now;
