@@ -18,6 +18,7 @@ from captionacc_dagster.captioning.extents.reading import Reading, fold
 from captionacc_dagster.captioning.extents.strokes import Mask, Plane, StrokeModel
 from captionacc_dagster.captioning.extents.tuning import TUNING
 from captionacc_dagster.captioning.extents.words import Box, ReadLine, ReadWord, is_unspaced
+from captionacc_dagster.captioning.ocr.tuning import TUNING as OCR
 
 StepChange = Literal["highlight", "build", "roll"]
 
@@ -228,16 +229,19 @@ def _is_highlight(before: Step, after: Step, line_px: float) -> bool:
     if not kept or any(abs(box[0] - other[0]) > line_px for box, other in kept):
         return False
     stays = all(abs(box[0] - other[0]) <= TUNING.word_gap * line_px for box, other in kept)
+    # A character is a word of its own where no spaces are written: one that is misread has nothing of the other.
+    is_surely_read = min(before.reading.confidence, after.reading.confidence) >= OCR.certain
     usual = min(_look_change(before, after, *boxes) for boxes in kept)
     for words, others in differing:
         is_lost = not (words and others) and (stays or _leaves_room(words, others, kept))
         is_misread = _are_half_alike(_joined(words), _joined(others))
-        if not is_lost and not is_misread and not is_unspaced(_joined(words)):
+        if not is_lost and not is_misread and (not is_unspaced(_joined(words)) or is_surely_read):
             return False
         box = union_box(word.box for word in (*words, *others))
         if not any(_gap_along(box, near) <= line_px for near, _ in kept):
             return False  # more than a space away: what another person says, or another text
-        if _look_change(before, after, box, box) < max(1.0, 2 * usual):
+        own, later = (union_box(word.box for word in part) if part else box for part in (words, others))
+        if _look_change(before, after, own, later) < max(1.0, 2 * usual):
             return False
     return True
 

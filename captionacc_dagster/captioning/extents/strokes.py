@@ -465,7 +465,8 @@ def _small_words(strokes: Mask, areas: Mask, line_px: float, places: Sequence[tu
         mass = np.cumsum(word.sum(axis=1)) / word.sum()
         body = int(((mass > TUNING.beyond_body) & (mass < 1 - TUNING.beyond_body)).sum())
         nearest = min(places, key=lambda place: abs(place[0] + place[1] - 2 * y - height), default=(0.0, line_px))
-        low, high = (share * (nearest[1] - nearest[0]) for share in (READING.accent, OCR.least_letter))
+        # Of small letters, the body is two thirds of what is above the baseline.
+        low, high = (share * (nearest[1] - nearest[0]) for share in (READING.accent, OCR.least_letter * 2 / 3))
         if (is_gap or low < body) and body < high:
             small[box] |= word
     return small

@@ -179,6 +179,26 @@ def test_a_larger_highlighted_word_that_is_not_read_leaves_its_room():
 
 
 @pytest.mark.unit
+def test_a_letter_more_in_an_outlined_word_is_no_highlight():
+    """Its outline, which is longer, was taken for a box that lights up: "Esa mesa" and "Esta mesa" were one caption."""
+    first = step([("Esa", 60, 100), ("mesa", 120, 160), ("es", 180, 200)])
+    second = step([("Esta", 40, 100), ("mesa", 120, 160), ("es", 180, 200)])
+    for one, left in ((first, 60), (second, 40)):
+        one.level[10:30, left - 5 : 105][one.strokes[10:30, left - 5 : 105] == 0] = 120
+    first.level[10:30, 40:55] = 230  # the picture where the longer word is going to be
+    assert step_change(first, second, LINE_PX) is None
+
+
+@pytest.mark.unit
+def test_another_character_that_is_surely_read_is_no_highlight():
+    first, second = ([("这", 20, 40), ("是", 44, 64), ("第", 68, 88), (last, 92, 112)] for last in "一二")
+    before, after = step(first, [235, 235, 235, 160]), step(second)
+    assert step_change(before, after, LINE_PX) == "highlight"  # it may be misread: the readings are not sure
+    sure = [replace(one, reading=replace(one.reading, confidence=1.0)) for one in (before, after)]
+    assert step_change(*sure, LINE_PX) is None
+
+
+@pytest.mark.unit
 def test_another_word_with_a_highlight_is_another_caption():
     other = [*PLAIN[:3], ("two", 170, 200)]
     assert step_change(step(PLAIN, boxed=3), step(other, boxed=0), LINE_PX) is None

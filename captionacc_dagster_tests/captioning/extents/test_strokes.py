@@ -67,6 +67,18 @@ def test_a_word_in_another_color_is_kept_on_the_line_and_other_letters_are_not()
     assert model.stroke_mask[48:].any()
 
 
+def test_a_second_line_in_small_letters_is_no_text_behind():
+    """Letters without ascenders are less than a third as high as the box that the layout found around their line."""
+    model = written(
+        ("Bring me milk", 0.5, 0.35, 26, "white"),
+        ("we saw a man once", 0.5, 0.8, 14, "white"),
+        ("def", 0.1, 0.3, 9, "#808080"),
+    )
+    second = model.stroke_mask[48:].sum()
+    own = own_strokes(model, model.stroke_mask, [WHITE], [PLACES[0], (46.0, 72.0)])
+    assert own[48:].sum() > 0.9 * second > 0
+
+
 def test_joined_letters_are_no_smaller_text():
     # As Arabic: a baseline that joins thin letters, with most strokes in three rows of twenty-four.
     picture = np.full((72, 480), 40, np.float32)
