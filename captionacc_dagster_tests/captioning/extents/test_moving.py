@@ -194,8 +194,8 @@ def test_another_character_that_is_surely_read_is_no_highlight():
     first, second = ([("这", 20, 40), ("是", 44, 64), ("第", 68, 88), (last, 92, 112)] for last in "一二")
     before, after = step(first, [235, 235, 235, 160]), step(second)
     assert step_change(before, after, LINE_PX) == "highlight"  # it may be misread: the readings are not sure
-    sure = [replace(one, reading=replace(one.reading, confidence=1.0)) for one in (before, after)]
-    assert step_change(*sure, LINE_PX) is None
+    before, after = (replace(one, reading=replace(one.reading, confidence=1.0)) for one in (before, after))
+    assert step_change(before, after, LINE_PX) is None
 
 
 @pytest.mark.unit
