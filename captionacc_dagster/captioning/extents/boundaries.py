@@ -478,7 +478,7 @@ def comes_and_goes(segment: Segment, neighbors: Sequence[Segment], styles: Seque
     own = model.stroke_mask & in_style(model.level, styles)
     apart = [(other.model.level, own & ~other.model.stroke_mask) for other in neighbors]
     seen = [visibility([level], model, mask)[0] for level, mask in apart if mask.sum() >= min_stroke_px(model.line_px)]
-    return bool(seen) and max(seen) < 0.5
+    return bool(seen) and max(seen) < HALF
 
 
 def is_moving(segment: Segment, stroke_mask: Mask, max_residual: float) -> bool:
@@ -575,7 +575,7 @@ def drop_signs(
     import cv2
 
     line_px, kept = segment.model.line_px, stroke_mask.copy()
-    # The frames far apart in the two, for a sign moves little from one frame to the next.
+    # Compare frames that are far apart: a sign moves little from one frame to the next.
     pair = (segment.pictures[-1], neighbor.pictures[-1])
     if neighbor.start >= segment.start:
         pair = (segment.pictures[0], neighbor.pictures[0])

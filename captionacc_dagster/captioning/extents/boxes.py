@@ -202,6 +202,6 @@ def unboxed_warnings(times_s: Sequence[float]) -> tuple[CaptionWarning, ...]:
     first_s = min(times_s)
     message = (
         f"{count} without the box of the captions {'was' if len(times_s) == 1 else 'were'} left out, the first at "
-        f"{first_s:.1f} s; draw the region to read everything in it."
+        f"{first_s:.1f} s; to read everything in a region, draw it on the review page or pass --crop-region."
     )
     return (CaptionWarning("text_left_out", message, first_s),)

@@ -9,7 +9,7 @@ from captionacc_dagster.captioning.extents.words import Box
 from captionacc_dagster.captioning.ocr.tuning import TUNING as OCR
 
 _WIDEST = 1 / 3  # of the height: an I in the heaviest condensed fonts
-_LEAST_FILL = 0.5  # of the bar's box: masks of thin strokes are ragged; a 1 has a flag, an edge is rarely upright
+_LEAST_FILL = 0.5  # of its box: the mask of a thin bar is ragged, and a bracket or a slanted edge fills less
 _MOST_SPECKS = 0.2  # of the strokes
 
 
@@ -22,7 +22,7 @@ def upright_bar(strokes: Mask, line_px: float) -> Box | None:
     """
     import cv2
 
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(strokes.view(np.uint8), connectivity=8)
+    count, _, stats, _ = cv2.connectedComponentsWithStats(strokes.view(np.uint8), connectivity=8)
     if count < 2:
         return None
     number = 1 + int(np.argmax(np.asarray(stats)[1:, cv2.CC_STAT_AREA]))
@@ -31,9 +31,4 @@ def upright_bar(strokes: Mask, line_px: float) -> Box | None:
         return None
     if not OCR.least_letter * line_px < height <= line_px or width > _WIDEST * height:
         return None
-    bar = (labels == number)[y0 : y0 + height, x0 : x0 + width]
-    if area < _LEAST_FILL * width * height:
-        return None
-    # Upright: the upper half is where the lower half is.
-    halves = bar[: height // 2].mean(axis=0), bar[-(height // 2) :].mean(axis=0)
-    return (x0, y0, x0 + width, y0 + height) if np.abs(halves[0] - halves[1]).max() <= 0.5 else None
+    return (x0, y0, x0 + width, y0 + height) if area >= _LEAST_FILL * width * height else None

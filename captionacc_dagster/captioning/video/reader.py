@@ -85,7 +85,7 @@ _SHORTEST_SIDE = 8
 # Codecs whose decoder can leave out single frames that no other frame is built from; all others come out the same.
 _LEAVES_OUT = frozenset({"h264", "hevc"})
 _SLACK_STEPS = 1.5  # frames before a wanted time that are decoded, too: times are rounded
-_END_S = 1.0  # seconds before the end in which all frames are decoded: the last one stands for whatever comes later
+_END_S = 1.0  # seconds before the end in which all frames are decoded: the last one is used for any later time
 _TIME_SLACK_S = 1e-6  # seconds; times that are equal but for rounding
 
 

@@ -31,7 +31,7 @@ def test_a_bar_as_high_as_a_capital_is_found():
     assert box is not None
     assert (box[1], box[3]) == (10, 29)
     assert box[0] <= 60 < box[2] <= box[0] + 5
-    assert upright_bar(drawn((60, 10, 60, 28)) | drawn((20, 30, 21, 31), width=1), LINE_PX) == box  # a speck besides
+    assert upright_bar(drawn((60, 10, 60, 28)) | drawn((20, 30, 21, 31), width=1), LINE_PX) == box  # and a speck
 
 
 @pytest.mark.unit
@@ -45,8 +45,10 @@ def test_a_bar_as_high_as_a_capital_is_found():
         drawn((60, 0, 60, 39)),  # higher than a line
         drawn((60, 10, 60, 28), (80, 10, 80, 28)),  # ||
         drawn((60, 26, 60, 29)),  # a dot
+        drawn((60, 10, 60, 28), (60, 10, 65, 10), (60, 28, 65, 28), width=1),  # [
+        drawn((60, 10, 60, 28), width=14),  # a block
     ],
-    ids=["nothing", "one", "slash", "dash", "edge", "two", "dot"],
+    ids=["nothing", "one", "slash", "dash", "edge", "two", "dot", "bracket", "block"],
 )
 def test_what_is_not_an_i_is_no_bar(strokes: Mask):
     assert upright_bar(strokes, LINE_PX) is None

@@ -181,11 +181,11 @@ def test_a_larger_highlighted_word_that_is_not_read_leaves_its_room():
 @pytest.mark.unit
 def test_a_letter_more_in_an_outlined_word_is_no_highlight():
     """Its outline, which is longer, was taken for a box that lights up: "Esa mesa" and "Esta mesa" were one caption."""
-    first = step([("Esa", 60, 100), ("mesa", 120, 160), ("es", 180, 200)])
+    first = step([("Esa", 80, 100), ("mesa", 120, 160), ("es", 180, 200)])
     second = step([("Esta", 40, 100), ("mesa", 120, 160), ("es", 180, 200)])
-    for one, left in ((first, 60), (second, 40)):
-        one.level[10:30, left - 5 : 105][one.strokes[10:30, left - 5 : 105] == 0] = 120
-    first.level[10:30, 40:55] = 230  # the picture where the longer word is going to be
+    for one, left in ((first, 80), (second, 40)):
+        one.level[10:30, left:205][~one.strokes[10:30, left:205]] = 60  # the outline
+    first.level[10:30, 40:80] = 230  # the picture, where the longer word is going to be
     assert step_change(first, second, LINE_PX) is None
 
 
