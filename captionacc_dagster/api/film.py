@@ -96,8 +96,8 @@ def read_waveform(services: ServicesDependency, video: ReadableVideoDependency) 
 
 
 @router.get("/shots", summary="Read the shots", responses=_READ)
-def read_shots(services: ServicesDependency, video: VideoDependency) -> ShotsView:
-    """Return when the camera cuts, as it was seen while captions were looked for."""
+def read_shots(services: ServicesDependency, video: ReadableVideoDependency) -> ShotsView:
+    """Return when the camera cuts, as seen when the captions were found."""
     try:
         return ShotsView(cuts_ms=json.loads(services.store.download_to_bytes(video_keys(video).shots)))
     except ObjectNotFound:

@@ -233,7 +233,7 @@ class ShotsView(BaseModel):
     """The shots of a video."""
 
     cuts_ms: list[int] | None = Field(
-        description="Beginning of each shot but the first, whole milliseconds; null: no captions were looked for yet."
+        description="Beginning of each shot but the first, whole milliseconds; null: captions were not searched yet."
     )
 
 
@@ -488,7 +488,7 @@ class CreateInvitation(_Body):
     max_uses: StrictInt = Field(default=1, ge=1, le=1000, description="How many people may join with it.")
     valid_days: StrictInt = Field(default=14, ge=1, le=365)
     note: Annotated[StrictStr, Field(max_length=200), AfterValidator(_name)] | None = Field(
-        default=None, description="Whom it is for."
+        default=None, description="Who it is for."
     )
 
 

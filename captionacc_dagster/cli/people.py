@@ -70,7 +70,7 @@ def invitation_add(
     owner: AsOwner = False,
     uses: Annotated[int, typer.Option("--uses", min=1, max=1000, help="How many people may join with it.")] = 1,
     days: Annotated[int, typer.Option("--days", min=1, max=365, help="How long it is valid.")] = 14,
-    note: Annotated[str | None, typer.Option("--note", help="Whom it is for.")] = None,
+    note: Annotated[str | None, typer.Option("--note", help="Who it is for.")] = None,
 ) -> None:
     """Print a new code, once; whoever signs in and enters it joins the tenant."""
     from captionacc_dagster.backends import open_catalog_briefly

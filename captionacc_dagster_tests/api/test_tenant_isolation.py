@@ -115,8 +115,8 @@ def test_another_tenants_video_does_not_exist(stand_in_client: TestClient, world
 
 
 READS_OF_DEMOS = {
-    "read_video", "list_captions", "list_left_out", "read_subtitles", "read_frame_grid", "read_frame", "read_waveform",
-    "read_media", "read_film",
+    "read_video", "list_captions", "list_left_out", "read_subtitles", "read_frame_grid", "read_frame", "read_shots",
+    "read_waveform", "read_media", "read_film",
 }  # fmt: skip
 
 
