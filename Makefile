@@ -65,7 +65,7 @@ lock: $(STAMP) ## Write requirements.lock anew from pyproject.toml
 	PATH="$$PATH:$(CURDIR)/$(BIN)" uv pip compile -q pyproject.toml --extra dev --universal \
 		--python-version 3.11 --no-emit-index-url --no-emit-find-links --no-annotate --no-header -o requirements.lock
 
-docs: $(STAMP) ## Write docs/reference and the pictures anew from the code
+docs: $(STAMP) ## Write docs/reference, the figures, and the pictures from the code
 	$(BIN)/python -m docs.make_reference
 	$(BIN)/python -m docs.make_figures
 	$(BIN)/python -m docs.make_pictures

@@ -194,7 +194,7 @@ def _sum_up(files: int, failed: int, unread: int) -> None:
         return
     parts = [f"{files - failed} processed"]
     if unread:
-        parts.append(f"{unread} of them with text that could not be read")
+        parts.append(f"{unread} of them with text that was not read")
     if failed:
         parts.append(f"{failed} failed")
     err.print(as_markup(f"{files} files: {', '.join(parts)}"), highlight=False, soft_wrap=True)

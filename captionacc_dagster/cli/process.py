@@ -111,7 +111,7 @@ class Outcome:
 
     @property
     def is_readable(self) -> bool:
-        """Whether all text that could be captions was read: False makes the command's exit code 3."""
+        """Whether all text that could be captions was read: if not, the command's exit code is 3."""
         if any(caption.unread for caption in self.captions):
             return False
         codes = {warning.code for warning in self.video.warnings}
