@@ -20,7 +20,7 @@ REFUSALS: dict[RedemptionOutcome, str] = {
     "revoked": "this invitation was revoked",
     "expired": "this invitation has expired",
     "used_up": "this invitation has been used",
-    "other_tenant": "this account belongs to another tenant, and an account has one",
+    "other_tenant": "this account already belongs to another tenant",
     "rejected": "an owner of the tenant has rejected this account",
 }
 

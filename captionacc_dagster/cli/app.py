@@ -325,7 +325,7 @@ def share(
     video: VideoName,
     off: Annotated[bool, typer.Option("--off", help="For its own tenant alone again.")] = False,
 ) -> None:
-    """Let every tenant read a video as an example (a demo video); nobody else changes it."""
+    """Let every tenant read a video as an example (a demo video); only its own tenant can change it."""
     from captionacc_dagster.backends import open_catalog_briefly
     from captionacc_dagster.cli.video_names import find_video
 

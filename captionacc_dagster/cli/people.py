@@ -109,7 +109,7 @@ def invitation_revoke(
     try:
         number = UUID(invitation)
     except ValueError:
-        refuse_option("INVITATION", f"{invitation!r} is no id; `captionacc invitation list` shows them")
+        refuse_option("INVITATION", f"{invitation!r} is not an id; `captionacc invitation list` shows them")
     with errors_in_one_line(), open_catalog_briefly(settings()) as catalog:
         owned = find_tenant(catalog, tenant)
         if not catalog.revoke_invitation(number, owned.id):

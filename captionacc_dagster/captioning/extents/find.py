@@ -171,7 +171,7 @@ def follow(
             "encode": encode,
         },
         cuts_s=rois.shots.starts_s,
-        unboxed_s=[times[track.native_frame(tick)] for track in tracks for tick in track.unboxed],
+        unboxed_s=[times[track.native_frame(tick)] for track in tracks for tick in track.unboxed_starts],
     )
 
 

@@ -98,7 +98,7 @@ class TrackCaptions:
         found: the captions so far, in ticks.
         ocr_seconds: CPU time of the readings.
         recognitions: recognized lines.
-        unboxed: where texts begin that were left out because the captions are on boxes and they are not, in ticks.
+        unboxed_starts: where texts begin that were left out because they are not on the box of the captions, in ticks.
     """
 
     track: Track
@@ -110,7 +110,7 @@ class TrackCaptions:
     found: list[FoundCaption] = field(default_factory=list)
     ocr_seconds: float = 0.0
     recognitions: int = 0
-    unboxed: list[int] = field(default_factory=list)
+    unboxed_starts: list[int] = field(default_factory=list)
     _first_ticks: list[int] = field(default_factory=list)  # of each native frame
     _ticks: int = 0
     _segmenter: TrackSegmenter = field(init=False)
@@ -126,7 +126,7 @@ class TrackCaptions:
     _background: StrokeModel | None = None  # the last segment without a caption
     _bounded_shares: list[float] = field(default_factory=list)  # of detected lines: of strokes that touch no area
     _measured_boxes: list[CaptionBox] = field(default_factory=list)  # behind detected lines
-    _unboxed: list[StrokeStyle] = field(default_factory=list)  # of detected lines of letters without a box
+    _unboxed_styles: list[StrokeStyle] = field(default_factory=list)  # of detected lines of letters without a box
     _boxes: tuple[CaptionBox, ...] = ()  # behind the captions
     _first_segments: list[Segment] | None = field(default_factory=list)  # until a box is known; None: too late
     _shown: Segment | None = None  # all frames of the last caption that was found
@@ -243,8 +243,8 @@ class TrackCaptions:
         if found:
             self._measured_boxes += found
         elif self._may_contain_captions(strokes, strokes) and self._bounded_shares[-1] >= TUNING.bounded_share:
-            self._unboxed.append(styles[0])
-        self._boxes = common_boxes(self._measured_boxes, self._unboxed, self._boxes)
+            self._unboxed_styles.append(styles[0])
+        self._boxes = common_boxes(self._measured_boxes, self._unboxed_styles, self._boxes)
 
     def _may_contain_captions(self, area: Mask, detected: Mask) -> bool:
         """Return whether an area is where the track has its text: at its anchor, or else around a detected line or
@@ -304,7 +304,7 @@ class TrackCaptions:
         frames = end - self._start
         neighbors = [neighbor for neighbor in (previous, following) if neighbor is not None]
         if self._boxes and not strokes.any() and self._shows_text_without_box(segment, neighbors):
-            self.unboxed.append(self._start)
+            self.unboxed_starts.append(self._start)
         is_short = frames <= 2 * self._frames(TUNING.fade_s)
         if is_short and any(is_fade_of(segment, strokes, neighbor, line_px) for neighbor in neighbors):
             return

@@ -1091,7 +1091,7 @@ api("GET", `/videos/${facts.video}/shots`)
     get("timeline").dataset.cuts = timeline.cuts.length;
     timeline.draw();
   })
-  .catch(() => {}); // Nor does it need its shots.
+  .catch(() => {}); // The editor works without them.
 const events = new EventSource(`/videos/${facts.video}/events`);
 events.addEventListener("captions", (event) => {
   if (JSON.parse(event.data).tag !== captions.tag) refresh();

@@ -88,7 +88,7 @@ export class Player {
   show(index) {
     this.index = Math.min(Math.max(index, this.first), this.last);
     this.draw();
-    // Without waiting for an animation frame, of which a browser gives few, or none, where nothing is seen of them.
+    // Do not wait for an animation frame: a browser gives few, or none, while the page is not visible.
     if (!this.drawn) this.reels.ready(this.index).then((came) => came && !this.drawn && this.draw());
   }
 
