@@ -49,8 +49,9 @@ def make_demo_clip(path: Path) -> Clip:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part.mp4")
     with av.open(str(part), "w", format="mp4") as container:
-        # One thread: what several write may depend on how busy the machine is, and other bytes are another video.
-        options = {"crf": "21", "preset": "veryfast", "threads": "1"}
+        # Other bytes are another video. With several threads, or with macroblock trees (even with one thread), x264
+        # writes other bytes now and then.
+        options = {"crf": "25", "preset": "veryfast", "threads": "1", "x264-params": "mbtree=0"}
         stream = container.add_stream("libx264", rate=FRAME_RATE, options=options)
         stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
         for number in range(FRAME_RATE * SECONDS):
