@@ -16,8 +16,13 @@ from urllib.parse import quote
 
 from dagster import DagsterInstance, Field, StringSource
 from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage, PostgresRunStorage
-from dagster_postgres.utils import create_pg_engine, pg_url_from_config, set_pg_statement_timeout
-from sqlalchemy import Engine, event
+from dagster_postgres.utils import (
+    create_pg_engine,
+    pg_url_from_config,
+    retry_pg_connection_fn,
+    set_pg_statement_timeout,
+)
+from sqlalchemy import Engine, NullPool, event, text
 
 from captionacc_dagster.orchestration.dagster_internals import (
     CapturedLogContext,
@@ -129,6 +134,19 @@ class EmbeddedComputeLogs(LocalComputeLogManager):
         return cls(base_dir=str(get_settings().dagster_home / "compute_logs"), inst_data=inst_data)
 
 
+@contextmanager
+def _one_process_at_a_time(url: str) -> Iterator[None]:
+    """Make other processes that open the storage of the same database wait.
+
+    Each process creates the tables it misses. Where two create one at the same moment, Dagster tries again after
+    "table already exists", but ends with Postgres's other answer to that, "type already exists".
+    """
+    engine = create_pg_engine(url, poolclass=NullPool)
+    with retry_pg_connection_fn(engine.connect) as connection, connection.begin():
+        connection.execute(text("select pg_advisory_xact_lock(hashtextextended('captionacc_dagster_storage', 0))"))
+        yield
+
+
 def _pooled_engine(url: str, statement_timeout: int, pool_recycle: int, max_overflow: int) -> Engine:
     engine = create_pg_engine(
         url,
@@ -178,13 +196,15 @@ class _EventLogStorage(PostgresEventLogStorage):
 class WebserverPostgresStorage(DagsterPostgresStorage):
     """Dagster's Postgres storage with a third of the database load per run that the webserver creates.
 
-    Configured like Dagster's own; measured in ``docs/api.md``.
+    Any number of processes may open it at once on an empty database. Configured like Dagster's own; measured in
+    ``docs/api.md``.
     """
 
     def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
-        super().__init__(postgres_url, inst_data=inst_data)
-        self._run_storage = _RunStorage(postgres_url)
-        self._event_log_storage = _EventLogStorage(postgres_url)
+        with _one_process_at_a_time(postgres_url):
+            super().__init__(postgres_url, inst_data=inst_data)
+            self._run_storage = _RunStorage(postgres_url)
+            self._event_log_storage = _EventLogStorage(postgres_url)
 
     @classmethod
     def from_config_value(cls, inst_data: ConfigurableClassData | None, config_value: Any) -> WebserverPostgresStorage:

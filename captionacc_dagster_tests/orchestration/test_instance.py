@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import psycopg
 import pytest
 from dagster import DagsterRun, DagsterRunStatus, RunsFilter
 from sqlalchemy import event
@@ -21,6 +22,23 @@ def storage(make_database: MakeDatabase) -> WebserverPostgresStorage:
     storage.run_storage.optimize_for_webserver(5000, -1, 20)
     storage.event_log_storage.optimize_for_webserver(5000, -1, 20)
     return storage
+
+
+def test_processes_that_start_together_on_an_empty_database_take_turns(make_database: MakeDatabase) -> None:
+    url = make_database()
+    lock = "hashtextextended('captionacc_dagster_storage', 0)"
+    waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted"
+    tables = "select count(*) from pg_tables where schemaname = 'public'"
+    with ThreadPoolExecutor(3) as processes, psycopg.connect(url, autocommit=True) as other:
+        other.execute(f"select pg_advisory_lock({lock})")
+        target = url.replace("postgresql://", "postgresql+psycopg2://", 1)
+        opening = [processes.submit(WebserverPostgresStorage, target) for _ in range(3)]
+        while other.execute(waiting).fetchone() != (3,):
+            assert not any(storage.done() for storage in opening)
+        assert other.execute(tables).fetchone() == (0,)
+        other.execute(f"select pg_advisory_unlock({lock})")
+
+        assert [storage.result().run_storage.get_runs_count() for storage in opening] == [0] * 3
 
 
 def test_it_opens_few_connections_for_many_runs_at_once(storage: WebserverPostgresStorage) -> None:
