@@ -143,7 +143,7 @@ class LayoutSearch:
                 if self._is_settled(tracks):
                     break
         else:
-            tracks = self._search_elsewhere(tracks)
+            tracks = self._search_elsewhere(tracks) or self._search_rest()
         self._report(self._steps)
         return tracks
 
@@ -195,6 +195,13 @@ class LayoutSearch:
             self._search_bands(tracks)
             tracks = self.evidence.tracks()
         return tracks
+
+    def _search_rest(self) -> list[FoundTrack]:
+        """Search all samples of a short video in which nothing was found: a single letter shows in few of them."""
+        if self._facts.duration_s >= TUNING.short_video_s:
+            return []
+        self._finder.search_whole([sample for sample in self.evidence.samples if not sample.searched])
+        return self.evidence.tracks()
 
     def _is_settled(self, tracks: Sequence[FoundTrack]) -> bool:
         """Return whether the samples suffice: enough texts, no longer ones to expect, and no text elsewhere."""

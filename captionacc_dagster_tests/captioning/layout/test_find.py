@@ -221,6 +221,26 @@ def test_what_stands_but_is_no_text_is_looked_at_once(tmp_path: Path, monkeypatc
     assert len(set(searched)) == len(searched)
 
 
+class SeesNothingAtFirst(RapidOcrEngine):
+    """Finds no line in the first whole pictures, as if each of those showed a single letter."""
+
+    unseen = 5
+
+    def detect(self, image: NDArray[np.uint8], *, long_side: int | None = None) -> list[LineBox]:
+        if image.shape[0] * 16 != image.shape[1] * 9 or self.unseen == 0:
+            return super().detect(image, long_side=long_side)
+        self.unseen -= 1
+        return []
+
+
+def test_all_of_a_short_clip_is_searched_before_it_has_no_captions(tmp_path: Path):
+    words = ("before", "tomorrow", "nobody", "letters", "morning", "station", "garden", "silence")
+    path, (boxes,) = clip(tmp_path, captions(words=words * 4, every=3, shown=3, size=30), frames=96)
+    (track,) = find_layout(probe(path), SeesNothingAtFirst(), []).tracks
+    middles = [(low + high) / 2 for _, low, _, high in boxes]
+    assert track.region.top < min(middles) < max(middles) < track.region.bottom
+
+
 class SeesOneColumn(RapidOcrEngine):
     """Finds one column of text in the first whole pictures, as if the others had come at bad moments."""
 
