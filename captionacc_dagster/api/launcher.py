@@ -194,4 +194,4 @@ def _never_lost(request: ProcessingRequest) -> bool:
     if request.attempts > 0 or request.claim_expires_at is None:
         return False
     claimed_at = request.claim_expires_at - timedelta(seconds=CLAIM_SECONDS)
-    return claimed_at - request.requested_at < timedelta(seconds=CLAIM_LEASE_S)
+    return timedelta(0) <= claimed_at - request.requested_at < timedelta(seconds=CLAIM_LEASE_S)

@@ -10,6 +10,7 @@ import sysconfig
 import threading
 import time
 import webbrowser
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -140,7 +141,15 @@ def _run(
                 supervisor.start(services[DAEMON])
                 if supervisor.wait_until_well(services.values()):
                     console.print("ready")
-                supervisor.run(lambda: _tend_database(settings, console))
+                clock = Clock()
+
+                def tend() -> None:
+                    _tend_database(settings, console)
+                    if clock.was_set_back():
+                        # Its loops wait for times of the old clock.
+                        supervisor.restart(services[DAEMON], "must follow the clock, which was set back")
+
+                supervisor.run(tend)
         except ServiceEnded as ending:
             console.print(f"[red]{ending}[/red]", highlight=False, soft_wrap=True)
             code = 1
@@ -237,12 +246,26 @@ class DaemonProbe:
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             raise NotKnown from error
         last = max((status["lastHeartbeatTime"] or 0.0 for status in found), default=0.0)
-        if time.time() - last > LONGEST_SILENCE_S:
+        # A report from the future is from before the clock was set back; a daemon that waits for that time waits long.
+        if abs(time.time() - last) > LONGEST_SILENCE_S:
             raise ConnectionError("the daemon has not reported")
 
 
 def _get(url: str) -> None:
     httpx.get(url, timeout=ANSWER_SECONDS, trust_env=False).raise_for_status()
+
+
+class Clock:
+    """Notices that the machine's clock was set back, by comparing it with what it showed at the last look."""
+
+    def __init__(self, read: Callable[[], float] = time.time) -> None:
+        self._read = read
+        self._last = read()
+
+    def was_set_back(self) -> bool:
+        """Return whether it shows an earlier time than at the last look."""
+        before, self._last = self._last, self._read()
+        return self._last < before
 
 
 def _tend_database(settings: Settings, console: Console) -> None:

@@ -173,6 +173,11 @@ class Supervisor:
         elif service.well_since is None and now - service.started_at > self.timing.start_within:
             self._ended(service, f"did not answer within {self.timing.start_within:.0f} s of its start")
 
+    def restart(self, service: Service, why: str) -> None:
+        """End a service that runs, and start it again; call while :meth:`run` is not looking, as from what it calls."""
+        if service.process is not None:
+            self._ended(service, why)
+
     def _ended(self, service: Service, how: str) -> None:
         """End what is left of a service and plan its next start."""
         self._kill(service)

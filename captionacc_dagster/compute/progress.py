@@ -85,7 +85,7 @@ def read_progress(store: ObjectStore, key: str) -> StageProgress | None:
         began, at = float(facts["began"]), float(facts["at"])
     except (ObjectNotFound, ValueError, KeyError, TypeError):
         return None
-    if total <= 0 or time.time() - at > _FRESH_S:
+    if total <= 0 or abs(time.time() - at) > _FRESH_S:
         return None
     share = min(1.0, max(0.0, done / total))
     left_s = (at - began) * (1 - share) / share if share >= _EARLY else None

@@ -14,6 +14,7 @@ from dagster import DagsterRun
 from dagster._config.config_schema import UserConfigSchema
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.run_coordinator.queued_run_coordinator import RunQueueConfig
+from dagster._core.scheduler.instigation import SensorInstigatorData
 from dagster._core.storage.compute_log_manager import CapturedLogContext
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
@@ -33,6 +34,7 @@ __all__ = [
     "RunQueueConfig",
     "RunTagsTable",
     "RunsTable",
+    "SensorInstigatorData",
     "SqlRunStorage",
     "UnresolvedAssetJobDefinition",
     "UnsupportedDagster",

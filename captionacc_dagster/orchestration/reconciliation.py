@@ -176,7 +176,7 @@ def _lost_requests(instance: DagsterInstance, catalog: Catalog, now: datetime) -
         runs = _runs_by_id(instance, [request.run_id for request in page.items if request.run_id])
         for request in page.items:
             run = runs.get(request.run_id or "")
-            if run is None and request.launched_at is not None and request.launched_at > now - SETTLING:
+            if run is None and request.launched_at is not None and _is_recent(request.launched_at, now, SETTLING):
                 continue
             yield from _settle_request(instance, catalog, request, run)
         if (cursor := page.next_cursor) is None:
@@ -241,7 +241,7 @@ def _interrupted_versions(
 def _forgotten_videos(instance: DagsterInstance, catalog: Catalog, now: datetime) -> Iterator[str]:
     """Mark videos as failed that count as being processed although no run works on them."""
     for video in catalog.list_videos(statuses=["processing"], limit=200).items:
-        if video.updated_at > now - 4 * SETTLING:
+        if _is_recent(video.updated_at, now, 4 * SETTLING):
             continue
         open_requests = catalog.list_processing_requests(states=["pending", "launched"], video_id=video.id)
         if open_requests.items or _has_live_run(instance, str(video.id)):
@@ -274,7 +274,12 @@ def _forgotten_calls(instance: DagsterInstance, catalog: Catalog, store: ObjectS
 def _daemon_is_alive(instance: DagsterInstance) -> bool:
     """Return whether a daemon, on any machine, has shown a sign of life recently."""
     beats = instance.get_daemon_heartbeats().values()
-    return any(time.time() - beat.timestamp < DAEMON_SILENT_S for beat in beats)
+    return any(abs(time.time() - beat.timestamp) < DAEMON_SILENT_S for beat in beats)
+
+
+def _is_recent(moment: datetime, now: datetime, within: timedelta) -> bool:
+    """Return whether a time is close to now; one far in the future is from before the clock was set back."""
+    return abs(now - moment) < within
 
 
 def _has_live_run(instance: DagsterInstance, video_id: str) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from dagster import DagsterRun, DagsterRunStatus, QueuedRunCoordinator, SubmitRunContext
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, QueuedRunCoordinator, SubmitRunContext
 
 from captionacc_dagster.orchestration.dagster_internals import ConfigurableClassData, RunQueueConfig, sort_queue_by
 from captionacc_dagster.orchestration.limits import override_run_limits, with_tenant_limits
@@ -17,6 +17,7 @@ from captionacc_dagster.orchestration.queue_figures import waiting_tenants
 from captionacc_dagster.orchestration.queue_order import in_order
 from captionacc_dagster.orchestration.run_tags import queue_tags
 from captionacc_dagster.orchestration.tenants import TenantDirectory, catalog_directory
+from captionacc_dagster.orchestration.ticks import forget_future_ticks
 from captionacc_dagster.settings import get_settings
 
 
@@ -50,6 +51,11 @@ class PriorityAwareRunCoordinator(QueuedRunCoordinator):
     ) -> PriorityAwareRunCoordinator:
         """Create it from the ``run_coordinator`` block of ``dagster.yaml``."""
         return cls(inst_data=inst_data, **config_value)
+
+    def register_instance(self, instance: DagsterInstance) -> None:
+        """Note the instance; the daemon does so first of all when it starts."""
+        super().register_instance(instance)
+        forget_future_ticks(instance)
 
     def get_run_queue_config(self) -> RunQueueConfig:
         """Return the limits of ``dagster.yaml``, overridden by the settings and by tenants' own limits."""

@@ -35,6 +35,10 @@ class RunUpdates:
         """This place, as text."""
         return json.dumps(asdict(self))
 
+    def is_ahead(self, now: datetime) -> bool:
+        """Return whether it was read up to here before the clock was set back: what changes now would be missed."""
+        return datetime.fromisoformat(self.after) - OVERLAP > now
+
     def read(self, instance: DagsterInstance, statuses: Iterable[DagsterRunStatus], limit: int) -> Iterator[RunRecord]:
         """Yield up to ``limit`` changed runs, earliest first; one is read when the next is asked for."""
         records = instance.get_run_records(

@@ -171,6 +171,8 @@ def run_outcomes(context: SensorEvaluationContext, catalog: ResourceParam[Catalo
     """
     now = datetime.now(UTC)
     updates = RunUpdates.starting(now - timedelta(days=1), context.cursor)
+    if updates.is_ahead(now):
+        updates = RunUpdates.starting(now - timedelta(days=1))
     deadline = now + timedelta(seconds=TICK_SECONDS)
     counts: dict[str, int] = {}
     for record in updates.read(context.instance, FINISHED, OUTCOMES_PER_TICK):
@@ -211,7 +213,7 @@ def reconcile(
         seconds=TICK_SECONDS,
     )
     cleaned_at = context.cursor
-    if cleaned_at is None or now - datetime.fromisoformat(cleaned_at) > CLEAN_UP_EVERY:
+    if cleaned_at is None or abs(now - datetime.fromisoformat(cleaned_at)) > CLEAN_UP_EVERY:
         report.lines += clean_up(context.instance, catalog, store, now)
         cleaned_at = now.isoformat()
     for line in report.lines:

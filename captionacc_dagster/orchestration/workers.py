@@ -10,6 +10,7 @@ import os
 import socket
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 
 import psutil
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
@@ -27,9 +28,8 @@ _WORKING = [DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
 
 
 def this_worker() -> str:
-    """Return a name for this process: host, process id, and start time, because process ids are reused."""
-    process = psutil.Process()
-    return f"{socket.gethostname()}:{os.getpid()}:{process.create_time():.2f}"
+    """Return a name for this process: host, process id, and birth, because process ids are reused."""
+    return f"{socket.gethostname()}:{os.getpid()}:{_birth(psutil.Process())}"
 
 
 def register_worker(instance: DagsterInstance, run: DagsterRun, catalog: Catalog) -> None:
@@ -56,16 +56,25 @@ def is_gone(run: DagsterRun) -> bool:
 def worker_is_gone(worker: str) -> bool:
     """Return whether the process with this name (:func:`this_worker`) is known to be gone."""
     host, _, rest = worker.partition(":")
-    number, _, started = rest.partition(":")
+    number, _, birth = rest.partition(":")
     if host != socket.gethostname() or not number.isdecimal():
         return False
     try:
         process = psutil.Process(int(number))
-        return process.status() == psutil.STATUS_ZOMBIE or f"{process.create_time():.2f}" != started
+        return process.status() == psutil.STATUS_ZOMBIE or _birth(process) != birth
     except psutil.NoSuchProcess:
         return True
     except psutil.AccessDenied:
         return False
+
+
+def _birth(process: psutil.Process) -> str:
+    """Return what no other process with this id has, and what does not change when the clock is set."""
+    if not psutil.LINUX:
+        return f"{process.create_time():.2f}"
+    # Linux counts from the boot. psutil adds the time of the boot, which moves with the clock.
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").partition("-")[0]
+    return f"{boot}+{process.create_time() - psutil.boot_time():.2f}"
 
 
 def runs_without_worker(instance: DagsterInstance, limit: int = 500) -> Iterator[DagsterRun]:

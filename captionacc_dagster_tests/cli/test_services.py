@@ -21,7 +21,7 @@ import pytest
 from rich.console import Console
 
 from captionacc_dagster.cli.home_lock import HomeInUse, HomeLock, Running, running_on
-from captionacc_dagster.cli.services import open_when_ready, stop_services
+from captionacc_dagster.cli.services import Clock, open_when_ready, stop_services
 from captionacc_dagster.cli.supervisor import (
     NotKnown,
     Service,
@@ -68,6 +68,7 @@ class Watched:
         self.stopping = threading.Event()
         self.said = io.StringIO()
         self.error: Exception | None = None
+        self.also: Callable[[], None] | None = None
         console = Console(file=self.said, width=200)
         self.supervisor = Supervisor(dict(os.environ), folder, self.stopping, console, QUICK)
         arguments = ["-I", "-S", "-c", program, str(folder)]
@@ -81,9 +82,14 @@ class Watched:
     def _run(self) -> None:
         try:
             self.supervisor.start(self.service)
-            self.supervisor.run()
+            self.supervisor.run(self._also)
         except ServiceEnded as error:
             self.error = error
+
+    def _also(self) -> None:
+        once, self.also = self.also, None
+        if once is not None:
+            once()
 
     @property
     def pid(self) -> int:
@@ -124,6 +130,21 @@ def test_a_service_that_ends_or_hangs_is_started_again_without_its_children(
     ended = "does not answer" if how is signal.SIGSTOP else f"ended unexpectedly by {how.name}"
     assert f"the test's service {ended}; starting it again in 0 s (log: {tmp_path / 'service.log'})" in said
     assert left_behind(tmp_path) == []
+
+
+def test_what_must_follow_the_clock_is_started_again(tmp_path: Path) -> None:
+    with watched(tmp_path) as watch:
+        wait_for(lambda: watch.service.is_well, "the service")
+        first = watch.pid
+        watch.also = lambda: watch.supervisor.restart(watch.service, "must follow the clock")
+        wait_for(lambda: watch.service.is_well and watch.pid != first, "the next one")
+    assert "the test's service must follow the clock; starting it again in 0 s" in watch.said.getvalue()
+
+
+def test_a_clock_that_was_set_back_is_noticed_once() -> None:
+    times = iter([100.0, 105.0, 3600.0, 110.0, 115.0])
+    clock = Clock(lambda: next(times))
+    assert [clock.was_set_back() for _ in range(4)] == [False, False, True, False]
 
 
 def test_a_service_that_pauses_for_a_moment_is_left_alone(tmp_path: Path) -> None:

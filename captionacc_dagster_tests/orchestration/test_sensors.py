@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import psutil
 import psycopg
 import pytest
 from dagster import (
@@ -23,7 +27,10 @@ from dagster import (
     build_sensor_context,
 )
 from dagster._core.definitions.assets.graph.asset_graph import AssetGraph
+from dagster._core.remote_origin import RemoteInstigatorOrigin
+from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus, InstigatorType, SensorInstigatorData
 from dagster._core.test_utils import create_run_for_test
+from dagster._daemon.sensor import get_elapsed
 
 from captionacc_dagster.catalog.calls import Retries
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres
@@ -34,8 +41,9 @@ from captionacc_dagster.orchestration import sensors
 from captionacc_dagster.orchestration.dagster_internals import RunsTable, SqlRunStorage
 from captionacc_dagster.orchestration.priority import priority_run_tags
 from captionacc_dagster.orchestration.reconciliation import clean_up, settle_video
-from captionacc_dagster.orchestration.run_updates import OVERLAP
-from captionacc_dagster.orchestration.workers import register_worker, this_worker
+from captionacc_dagster.orchestration.run_coordinator import PriorityAwareRunCoordinator
+from captionacc_dagster.orchestration.run_updates import OVERLAP, RunUpdates
+from captionacc_dagster.orchestration.workers import register_worker, this_worker, worker_is_gone
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster.storage.keys import VideoKeys
 from captionacc_dagster.storage.local import LocalObjectStore
@@ -481,3 +489,68 @@ def _said(floor: Floor) -> str:
     skip = floor.tick(sensors.inbox).skip_reason
     assert skip
     return skip.skip_message or ""
+
+
+def test_the_clock_set_back_holds_up_no_repair_and_hides_no_outcome(floor: Floor) -> None:
+    lost, ended, forgotten = floor.video(), floor.video(), floor.video()
+    floor.catalog.finish_processing_request(floor.request_of(forgotten).id, "cancelled")
+    floor.catalog.update_video_status(forgotten.id, "processing")
+    for _ in range(2):
+        floor.tick(sensors.new_videos)
+    floor.instance.delete_run(floor.run_of(lost).run_id)
+    ahead = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    floor.cursors[sensors.run_outcomes.name] = RunUpdates(ahead).cursor
+    floor.sql(
+        "set session_replication_role = replica; "
+        "update captionacc.processing_requests set launched_at = launched_at + interval '1 hour'; "
+        "update captionacc.videos set updated_at = updated_at + interval '1 hour'"
+    )
+    floor.end(floor.run_of(ended), DagsterRunStatus.FAILURE)
+    floor.tick(sensors.run_outcomes)
+    assert floor.request_of(ended).state == "failed"
+    floor.tick(sensors.reconcile)
+    assert floor.request_of(lost).state == "pending"
+    assert floor.catalog.get_video_metadata(forgotten.id).status == "error"
+
+
+@pytest.mark.parametrize("hours", [-24, -1, 1, 24])
+def test_a_jump_of_the_clock_makes_no_process_look_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hours: int
+) -> None:
+    me, dead = this_worker(), this_worker().replace(f":{os.getpid()}:", ":4194300:")
+    # Linux tells the time of the boot by the clock as it is now.
+    stat = Path("/proc/stat").read_text()
+    booted = re.search(r"(?m)^btime (\d+)$", stat)
+    assert booted
+    moved = stat.replace(booted[0], f"btime {int(booted[1]) + 3600 * hours}")
+    (tmp_path / "stat").write_text(moved)
+    (tmp_path / str(os.getpid())).symlink_to(f"/proc/{os.getpid()}")
+    created = psutil.Process().create_time()
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
+    assert psutil.Process().create_time() == pytest.approx(created + 3600 * hours)
+    assert not worker_is_gone(me)
+    assert worker_is_gone(dead)
+    assert worker_is_gone(f"{me}1")
+
+
+def test_sensors_tick_although_their_last_tick_was_before_the_clock_was_set_back(
+    postgres_server: EmbeddedPostgres,
+) -> None:
+    coordinator = {"module": PriorityAwareRunCoordinator.__module__, "class": PriorityAwareRunCoordinator.__name__}
+    with postgres_instance(postgres_server, {"run_coordinator": coordinator}) as instance:
+        now = time.time()
+        states = []
+        for name, last in (("waits", now + 3600), ("ticks", now - 60)):
+            origin = RemoteInstigatorOrigin(remote_origin("a").repository_origin, name)
+            data = SensorInstigatorData(last, "key", 30, "its cursor", last_tick_start_timestamp=last)
+            states.append(InstigatorState(origin, InstigatorType.SENSOR, InstigatorStatus.RUNNING, data))
+            instance.add_instigator_state(states[-1])
+        assert instance.run_coordinator
+        waits, ticks = (
+            instance.get_instigator_state(state.instigator_origin_id, state.selector_id) for state in states
+        )
+        assert waits
+        assert get_elapsed(waits) is None, "it has never ticked, so it ticks now"
+        assert isinstance(waits.instigator_data, SensorInstigatorData)
+        assert (waits.status, waits.instigator_data.cursor) == (InstigatorStatus.RUNNING, "its cursor")
+        assert ticks == states[1]

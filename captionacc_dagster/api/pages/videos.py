@@ -272,11 +272,13 @@ def _with_states(services: Services, videos: Sequence[Video]) -> list[tuple[Vide
 
 def _approved_soon(services: Services, videos: Sequence[Video]) -> set[UUID]:
     """Return the videos whose layout was just found and needs no person; all are of one tenant."""
-    since = datetime.now(UTC) - _APPROVAL_TAKES
+    now = datetime.now(UTC)
     fresh = [
         video
         for video in videos
-        if video.stage == "attention" and video.layout_status == "annotate" and video.updated_at > since
+        if video.stage == "attention"
+        and video.layout_status == "annotate"
+        and abs(now - video.updated_at) < _APPROVAL_TAKES
     ]
     if not fresh:
         return set()
