@@ -29,6 +29,7 @@ WarningCode = Literal[
     "no_text_seen",
     "text_left_out",
     "script_unread",
+    "letters_confused",
     "low_confidence",
     "duration_mismatch",
     "frames_missing",

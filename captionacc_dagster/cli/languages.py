@@ -52,7 +52,8 @@ def languages_table(settings: Settings) -> Table:
         table.add_column(column, no_wrap=column != "read by")
     for language in LANGUAGES.values():
         ready = readiness(language, settings.models_dir)
-        how = escape(ready.engine) if ready.engine else f"[yellow]not ready:[/yellow] {escape(ready.advice)}"
+        ready_by = escape(ready.engine or "not ready")
+        how = f"[yellow]{ready_by}:[/yellow] {escape(ready.advice)}" if ready.advice else ready_by
         table.add_row(language.code, language.name, script_name(language.script), how)
     return table
 
@@ -71,9 +72,11 @@ def add_language(settings: Settings, code: str, errors: Console) -> str:
 
     language = find_language(code)
     ready = readiness(language, settings.models_dir)
-    if ready.engine:
+    if ready.engine and not ready.advice:
         return f"{language.name} is ready: {ready.engine}"
     by_hand = tesseract_advice(language, settings.models_dir)
+    if language.confused:
+        raise ProcessError(f"{language.name} is read by {ready.engine}; Tesseract reads them: {by_hand}")
     if language.pp_ocr is None:
         raise ProcessError(f"{language.name} is read by Tesseract, which you install with: {by_hand}")
     try:

@@ -57,12 +57,14 @@ GPU_PACKAGES = (
     "nvidia-nvjitlink==13.5.37",
 )
 
-# Tesseract's data (Debian's packages) of the languages that the recognizer in the wheel does not read.
+# Tesseract's data (Debian's packages) of the languages that the recognizer in the wheel does not read, or confuses.
 SYSTEM_PACKAGES = tuple(
     f"tesseract-ocr-{data}"
     for data in (
         "eng",
-        *sorted({each.tesseract for each in LANGUAGES.values() if each.tesseract and not each.in_wheel}),
+        *sorted(
+            {each.tesseract for each in LANGUAGES.values() if each.tesseract and (each.confused or not each.in_wheel)}
+        ),
     )
 )
 

@@ -57,10 +57,11 @@ def test_an_unknown_language_is_wrong_usage(command: list[str], option: str):
 
 
 def test_the_table_says_what_reads_each_language_or_what_to_run(bare: Settings):
-    console = Console(width=120, record=True, file=io.StringIO())
+    console = Console(width=160, record=True, file=io.StringIO())
     console.print(languages_table(bare))
     rows = {line.split()[1]: line for line in console.export_text().splitlines() if line.startswith("│")}
-    assert "PP-OCRv6 (in the package)" in rows["tr"]
+    assert "PP-OCRv6 (in the package)" in rows["en"]
+    assert "captionacc languages add tr" in rows["tr"]
     assert "not ready: captionacc languages add ko" in rows["ko"]
     assert "Devanagari" in rows["hi"]
 
@@ -83,6 +84,8 @@ def test_what_a_person_has_to_install_is_said(bare: Settings, monkeypatch: pytes
     quiet = Console(quiet=True)
     with pytest.raises(ProcessError, match=r"Hebrew is read by Tesseract, .*apt-get install tesseract-ocr-heb"):
         add_language(bare, "he", quiet)
+    with pytest.raises(ProcessError, match=r"Czech is read by .* ď .*; Tesseract .*apt-get install tesseract-ocr-ces"):
+        add_language(bare, "cs", quiet)
     missing = {"model_dir": "http://127.0.0.1:9/korean.onnx", "SHA256": "0" * 64}
     monkeypatch.setattr(model_files, "_entry", lambda listed, key: missing)
     with pytest.raises(ProcessError, match=r"cannot be fetched .*apt-get install tesseract-ocr-kor"):

@@ -19,6 +19,7 @@ import yaml
 from dagster._config import process_config
 from pydantic import AliasChoices
 
+from captionacc_dagster.compute import modal_image
 from captionacc_dagster.settings import Settings
 from captionacc_dagster_tests.observability.conftest import DEPLOY
 
@@ -221,6 +222,12 @@ def test_secrets_are_made_once_and_for_one_reader(tmp_path: Path) -> None:
     assert "is there already" in again.stderr
 
 
+def test_the_image_reads_the_languages_that_modal_reads() -> None:
+    text = (DEPLOY / "Dockerfile").read_text()
+    assert sorted(re.findall(r"tesseract-ocr-[a-z-]+", text)) == sorted(modal_image.SYSTEM_PACKAGES)
+    assert "tesseract]'" in text
+
+
 def test_the_dockerfile_is_lean_and_runs_as_nobody() -> None:
     text = (DEPLOY / "Dockerfile").read_text()
     build, final = text.split("\nFROM ")[1:]
@@ -231,7 +238,10 @@ def test_the_dockerfile_is_lean_and_runs_as_nobody() -> None:
     assert "ADD" not in names
     assert "--from=build" in final
     assert "pip install" not in final
-    assert "apt-get" not in text
+    installs = re.findall(r"apt-get install (?:[^&]*)", final)
+    assert len(installs) == text.count("apt-get install") == 1
+    assert installs[0].startswith("apt-get install --yes --no-install-recommends")
+    assert "rm -rf /var/lib/apt/lists/*" in final
     assert "PIP_NO_CACHE_DIR=1" in build
     ignore = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
     assert "*" in ignore

@@ -11,6 +11,7 @@ from pathlib import Path
 from captionacc_dagster.captioning.captions import Caption, Progress, Timeline, Word, sort_cues
 from captionacc_dagster.captioning.extents.boxes import unboxed_warnings
 from captionacc_dagster.captioning.extents.labels import label_pairs
+from captionacc_dagster.captioning.extents.marked_letters import confused_letters_warnings
 from captionacc_dagster.captioning.extents.merging import FoundCaption, TimedWord
 from captionacc_dagster.captioning.extents.opening_marks import restore_opening_marks
 from captionacc_dagster.captioning.extents.reading import calibrated
@@ -55,6 +56,7 @@ class WindowResult:
         end_s: when its last frame ends, seconds.
         recognitions, seconds, cuts_s: see :class:`Timeline`.
         unboxed_s: when texts begin that were left out because they are on no box, seconds.
+        confused_languages: of the captions (BCP 47), of which some letters are often read as others.
     """
 
     captions: list[Caption]
@@ -65,6 +67,7 @@ class WindowResult:
     seconds: dict[str, float]
     cuts_s: list[float]
     unboxed_s: list[float]
+    confused_languages: list[str]
 
 
 def find_captions(
@@ -102,7 +105,11 @@ def find_captions(
         native_frame_count=len(result.times),
         ocr_recognitions=result.recognitions,
         seconds=result.seconds,
-        warnings=(*unread_warnings(result.captions), *unboxed_warnings(result.unboxed_s)),
+        warnings=(
+            *unread_warnings(result.captions),
+            *confused_letters_warnings(result.confused_languages),
+            *unboxed_warnings(result.unboxed_s),
+        ),
         cuts_s=tuple(result.cuts_s),
     )
 
@@ -172,6 +179,7 @@ def follow(
         },
         cuts_s=rois.shots.starts_s,
         unboxed_s=[times[track.native_frame(tick)] for track in tracks for tick in track.unboxed_starts],
+        confused_languages=sorted({language for track in tracks for language in track.confused_languages}),
     )
 
 
@@ -180,7 +188,7 @@ def _nothing_to_follow(facts: VideoFacts, window: Window, progress: Progress | N
     if progress is not None:
         progress("captions", 1, 1)
     seconds = {"decode": 0.0, "analysis": 0.0, "ocr": 0.0, "encode": 0.0}
-    return WindowResult([], [], [], _end([], facts, window), 0, seconds, [], [])
+    return WindowResult([], [], [], _end([], facts, window), 0, seconds, [], [], [])
 
 
 @dataclass(slots=True)

@@ -60,6 +60,7 @@ class Reading:
         is_unread: a line of it is text in a script that the engine does not read.
         waiting: its lines, if the script of one of them depends on the other captions of the track.
         lines: those of ``text`` with the places of their words; empty for columns.
+        pictures: of the lines of ``text``, to read letters that the default recognizer confuses; empty: not needed.
     """
 
     text: str
@@ -70,6 +71,7 @@ class Reading:
     is_unread: bool = False
     waiting: tuple[SeenLine | LineReading, ...] = ()
     lines: tuple[ReadLine, ...] = ()
+    pictures: tuple[LinePicture, ...] = ()
 
     @property
     def may_be_caption(self) -> bool:
@@ -201,7 +203,10 @@ def read_caption(
     lines = [_as_read(line.default) if scripts.is_settled(line) else line for line in seen]
     known = _known(lines, scripts, engine)
     reading = placed(_joined(known, recognitions + _readings_of(lines)), known)
-    return replace(reading, waiting=tuple(lines)) if _readings_wait(lines) else reading
+    if _readings_wait(lines):
+        return replace(reading, waiting=tuple(lines))
+    told = [line.picture for line, read in zip(seen, known, strict=True) if _has_text(read)]
+    return replace(reading, pictures=tuple(told))
 
 
 def settled(reading: Reading, scripts: TrackScripts, engine: OcrEngine) -> Reading:
@@ -210,6 +215,9 @@ def settled(reading: Reading, scripts: TrackScripts, engine: OcrEngine) -> Readi
         return reading
     known = _known(reading.waiting, scripts, engine, is_final=True)
     final = _joined(known, reading.recognitions + _readings_of(reading.waiting))
+    told = zip(reading.waiting, known, strict=True)
+    pictures = [line.picture for line, read in told if isinstance(line, SeenLine) and _has_text(read)]
+    final = replace(final, pictures=tuple(pictures))
     return replace(final, lines=reading.lines) if final.text == reading.text else final
 
 
@@ -283,7 +291,7 @@ def _widest(text: str) -> float:
 
 def _joined(lines: Sequence[LineReading], recognitions: int) -> Reading:
     """Return the reading of a caption from those of its lines."""
-    kept = [(line, line.read) for line in lines if line.read is not None and line.read.text.strip()]
+    kept = [(line, line.read) for line in lines if line.read is not None and _has_text(line)]
     text = "\n".join(_plain_text(read.text) for _, read in kept)
     letters = sum(len(read.text) for _, read in kept)
     confidence = sum(read.confidence * len(read.text) for _, read in kept) / max(1, letters)
@@ -292,6 +300,10 @@ def _joined(lines: Sequence[LineReading], recognitions: int) -> Reading:
     script = next((line.script for line in told if line.script is not None), None)
     lang = next((line.lang for line in told if line.lang is not None), None)
     return Reading(text, confidence, recognitions, script, lang, bool(unread))
+
+
+def _has_text(line: LineReading) -> bool:
+    return line.read is not None and bool(line.read.text.strip())
 
 
 def _is_doubtful(read: Sequence[Recognition]) -> bool:

@@ -16,6 +16,7 @@ from captionacc_dagster.captioning.captions import Caption, Progress, Timeline, 
 from captionacc_dagster.captioning.extents.boxes import unboxed_warnings
 from captionacc_dagster.captioning.extents.find import Window, follow
 from captionacc_dagster.captioning.extents.labels import label_pairs
+from captionacc_dagster.captioning.extents.marked_letters import confused_letters_warnings
 from captionacc_dagster.captioning.extents.opening_marks import restore_opening_marks
 from captionacc_dagster.captioning.extents.track_scripts import unread_warnings
 from captionacc_dagster.captioning.files.chunks import FRAMES_PER_CHUNK, LEVELS
@@ -46,7 +47,7 @@ class SegmentFindings:
         shown: the native frame, an index of ``times``, that each cropped frame of its own part shows.
         end_s: when the last frame that it covers ends.
         recognitions, seconds, cuts_s: see :class:`Timeline`; the cuts in all that it covers.
-        unboxed_s: see :class:`WindowResult`; in all that it covers.
+        unboxed_s, confused_languages: see :class:`WindowResult`; in all that it covers.
     """
 
     captions: tuple[Caption, ...]
@@ -58,6 +59,7 @@ class SegmentFindings:
     seconds: dict[str, float]
     cuts_s: tuple[float, ...] = ()
     unboxed_s: tuple[float, ...] = ()
+    confused_languages: tuple[str, ...] = ()
 
     @property
     def cropped_frame_count(self) -> int:
@@ -136,6 +138,7 @@ def follow_time_segment(
         seconds=followed.seconds,
         cuts_s=tuple(followed.cuts_s),
         unboxed_s=tuple(followed.unboxed_s),
+        confused_languages=tuple(followed.confused_languages),
     )
 
 
@@ -162,6 +165,7 @@ def join_time_segments(parts: Sequence[SegmentFindings]) -> Timeline:
         seconds={stage: sum(part.seconds.get(stage, 0.0) for part in parts) for stage in stages},
         warnings=(
             *unread_warnings(caption for track in tracks for caption in joined[track]),
+            *confused_letters_warnings(language for part in parts for language in part.confused_languages),
             *unboxed_warnings([time_s for part in parts for time_s in _own_times(part, part.unboxed_s)]),
         ),
         cuts_s=tuple(cut for part in parts for cut in _own_times(part, part.cuts_s)),

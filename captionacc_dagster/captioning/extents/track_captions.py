@@ -32,6 +32,7 @@ from captionacc_dagster.captioning.extents.context import has_context, mark_dimm
 from captionacc_dagster.captioning.extents.entrances import Motion
 from captionacc_dagster.captioning.extents.lines import Anchor, split_lines
 from captionacc_dagster.captioning.extents.lone_letters import upright_bar
+from captionacc_dagster.captioning.extents.marked_letters import confused_language, with_marked_letters
 from captionacc_dagster.captioning.extents.merging import (
     FoundCaption,
     are_alike,
@@ -75,7 +76,7 @@ _STYLE_WAIT_S = 8.0  # how long the first frames wait, in memory, until the styl
 _STYLE_FRAMES = 5  # from which a style is measured
 _DETECTION_LAG_S = 0.1  # a frame may be this much later than a detection made in it
 _SAME_TIME_S = 1e-3
-_MOST_WAITING = 200  # captions whose lines wait for the scripts of others: about 50 KB of pictures each
+_MOST_WAITING = 200  # captions whose lines wait for the script or language of others: about 50 KB of pictures each
 _RECENT = 5  # captions that tell the script of the next one
 _FIRST_SEGMENTS = 6  # that are kept, in memory, to be read again: a caption is detected twice or more
 _MIN_INSIDE = 0.8  # of a detection's area, for a detection of this track
@@ -99,6 +100,7 @@ class TrackCaptions:
         ocr_seconds: CPU time of the readings.
         recognitions: recognized lines.
         unboxed_starts: where texts begin that were left out because they are not on the box of the captions, in ticks.
+        confused_languages: of the captions (BCP 47), of which some letters are often read as others.
     """
 
     track: Track
@@ -111,6 +113,7 @@ class TrackCaptions:
     ocr_seconds: float = 0.0
     recognitions: int = 0
     unboxed_starts: list[int] = field(default_factory=list)
+    confused_languages: set[str] = field(default_factory=set)
     _first_ticks: list[int] = field(default_factory=list)  # of each native frame
     _ticks: int = 0
     _segmenter: TrackSegmenter = field(init=False)
@@ -186,6 +189,7 @@ class TrackCaptions:
         if self._bounded_styles:
             self.found = [found for found in self.found if not is_part_of_picture(found)]
         self._settle(len(self.found))
+        self._read_marked_letters(len(self.found))
 
     def _settle(self, count: int) -> None:
         """Read the first captions in the scripts that the track turned out to have; drop those that are none."""
@@ -205,6 +209,21 @@ class TrackCaptions:
             else:
                 kept.append(caption)
         self.found[:count] = kept
+        self.ocr_seconds += time.thread_time() - began
+
+    def _read_marked_letters(self, count: int) -> None:
+        """Read the letters of the track's language that the recognizer confuses in the first captions, if an engine
+        has them, and forget the pictures of their lines."""
+        began = time.thread_time()
+        language = confused_language([found.reading.text for found in self.found], self.engine)
+        is_ready = language is not None and self.engine.reads("Latn", lang=language)
+        if language is not None and not is_ready:
+            self.confused_languages.add(language)
+        for number, found in enumerate(self.found[:count]):
+            reading = found.reading
+            if language is not None and is_ready:
+                reading = with_marked_letters(reading, language, self.engine)
+            self.found[number] = replace(found, reading=replace(reading, pictures=()))
         self.ocr_seconds += time.thread_time() - began
 
     def _frames(self, seconds: float) -> int:
@@ -404,6 +423,9 @@ class TrackCaptions:
         waiting = [number for number, found in enumerate(self.found) if found.reading.waiting]
         if len(waiting) > _MOST_WAITING:
             self._settle(waiting[len(waiting) // 2])
+        read = [number for number, found in enumerate(self.found) if found.reading.pictures]
+        if len(read) > _MOST_WAITING:
+            self._read_marked_letters(read[len(read) // 2])
 
     def _read_whole(
         self, last: FoundCaption, shown: Segment, found: FoundCaption, segment: Segment

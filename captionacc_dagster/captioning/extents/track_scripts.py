@@ -249,7 +249,7 @@ def is_vietnamese_of(read: Recognition, default: Recognition) -> bool:
         return False
     if not any(map(_is_missing, read.text)):
         return False
-    known, bare = _bare(default.text), _bare(read.text)
+    known, bare = bare_letters(default.text), bare_letters(read.text)
     return LCSseq.similarity(known, bare) >= EXTENTS.alike_text * len(known) and len(known) > 0
 
 
@@ -269,14 +269,14 @@ def may_be_vietnamese(text: str) -> bool:
 def lacks_vowels(text: str) -> bool:
     """Return whether a text has words of small letters without a vowel, as where letters with tones are missing."""
     words = ["".join(filter(str.isalpha, word)) for word in text.split()]
-    return any(word and word.islower() and not set(_bare(word)) & set("aeiouy") for word in words)
+    return any(word and word.islower() and not set(bare_letters(word)) & set("aeiouy") for word in words)
 
 
 def _marks(letter: str) -> frozenset[str]:
     return frozenset(part for part in unicodedata.normalize("NFD", letter) if unicodedata.combining(part))
 
 
-def _bare(text: str) -> str:
+def bare_letters(text: str) -> str:
     """Return the letters of a text without their marks."""
     parts = unicodedata.normalize("NFD", text.casefold().replace("đ", "d"))
     return "".join(part for part in parts if part.isalnum())

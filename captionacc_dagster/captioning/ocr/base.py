@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.geometry import BBox
+from captionacc_dagster.captioning.ocr.languages import Language
 
 
 class OcrError(Exception):
@@ -91,6 +92,11 @@ class OcrEngine(Protocol):
         """The engine and its models, as recorded with results."""
         ...
 
+    @property
+    def languages(self) -> tuple[Language, ...]:
+        """The languages that were asked for; empty: any."""
+        ...
+
     def detect(self, image: NDArray[np.uint8], *, long_side: int | None = None) -> list[LineBox]:
         """Return the lines of text in a picture, which is first scaled down to ``long_side`` pixels if it is larger."""
         ...
@@ -100,8 +106,12 @@ class OcrEngine(Protocol):
 
         Args:
             script: ISO 15924, such as ``"Cyrl"``.
-            lang: BCP 47; tells languages of one script apart whose letters differ, such as ``"vi"`` in Latin.
+            lang: BCP 47; the engine has to read all its letters, such as those of ``"vi"`` in Latin.
         """
+        ...
+
+    def confuses(self, lang: str) -> bool:
+        """Return whether readings without ``lang`` often have other letters in place of some of a language (BCP 47)."""
         ...
 
     def recognize(

@@ -100,17 +100,28 @@ class RoutingEngine:
         return self._wheel.detect(image, long_side=long_side)
 
     def reads(self, script: str, *, lang: str | None = None) -> bool:
-        """Return whether an engine is ready for a script (ISO 15924) and language (BCP 47)."""
+        """Return whether an engine is ready for a script (ISO 15924) and all letters of a language (BCP 47)."""
+        if lang is not None and self.confuses(lang):
+            return self._tesseract_for(script, lang) is not None
         return self._reader(script, lang or self._language_in(script)) is not None
+
+    def confuses(self, lang: str) -> bool:
+        """Return whether the wheel's recognizer, which reads Latin lines without ``lang``, confuses letters of it."""
+        return self._wheel.confuses(lang)
 
     def recognize(
         self, lines: Sequence[Line], *, script: str | None = None, lang: str | None = None
     ) -> list[Recognition]:
-        """Return the reading of each line, in order; empty where no engine is ready for its script."""
+        """Return the reading of each line, in order; empty where no engine is ready for its script.
+
+        A language of which the wheel's recognizer confuses letters is read by Tesseract where ``lang`` names it.
+        """
         if script is None and lang is None:
             return self._recognize_any(lines)
         if script is None:
             script = LANGUAGES[lang].script if lang in LANGUAGES else "Latn"
+        if lang is not None and self.confuses(lang) and (second := self._tesseract_for(script, lang)) is not None:
+            return second.recognize(lines, script=script, lang=lang)
         lang = lang or self._language_in(script)
         reader = self._reader(script, lang)
         if reader is None:
@@ -170,13 +181,17 @@ class RoutingEngine:
         language = LANGUAGES.get(lang) if lang else None
         if script in WHEEL_SCRIPTS and (language is None or language.in_wheel):
             return self._wheel
-        data = tessdata_folder(self._models)
-        if tesseract.is_installed():
-            reader = _tesseract(data)
-            if reader.reads(script, lang=lang):
-                return reader
+        if (reader := self._tesseract_for(script, lang)) is not None:
+            return reader
         model = _fetched(script, language, self._models)
         return _pp_ocr(model, self._threads) if model is not None else None
+
+    def _tesseract_for(self, script: str, lang: str | None) -> tesseract.TesseractEngine | None:
+        """Return Tesseract if it is installed with the data of a script or language."""
+        if not tesseract.is_installed():
+            return None
+        reader = _tesseract(tessdata_folder(self._models))
+        return reader if reader.reads(script, lang=lang) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +200,7 @@ class Readiness:
 
     Attributes:
         engine: what reads it, None where nothing is ready.
-        advice: the command that makes it ready; empty where it is.
+        advice: the command that makes it ready, or all its letters readable; empty where it is.
     """
 
     engine: str | None
@@ -195,7 +210,13 @@ class Readiness:
 def readiness(language: Language, models: Path | None = None) -> Readiness:
     """Return what reads a language on this machine, or what to run so that something does."""
     if language.in_wheel:
-        return Readiness("PP-OCRv6 (in the package)")
+        wheel = "PP-OCRv6 (in the package)"
+        if not language.confused:
+            return Readiness(wheel)
+        if not tesseract_advice(language, models):
+            return Readiness(f"{wheel} and Tesseract")
+        letters = " ".join(language.confused)
+        return Readiness(f"{wheel}, but {letters} often wrong", f"captionacc languages add {language.code}")
     if tesseract.is_installed() and language.tesseract in tesseract.installed_data(tessdata_folder(models)):
         return Readiness("Tesseract")
     if _fetched(language.script, language, models) is not None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.ocr.base import Line, LineBox, OcrError, Recognition, TextBox, line_box, picture_of
+from captionacc_dagster.captioning.ocr.languages import LANGUAGES, Language
 
 _BATCH = 16  # images the service takes in one request
 _ENDS_LINE = {3, 5}  # TextAnnotation.DetectedBreak: EOL_SURE_SPACE, LINE_BREAK
@@ -53,6 +54,15 @@ class GoogleVisionEngine:
     def reads(self, script: str, *, lang: str | None = None) -> bool:
         """Return True: the service detects scripts by itself and reads all that the classifier knows."""
         return True
+
+    @property
+    def languages(self) -> tuple[Language, ...]:
+        """Those that the service is told as hints; empty: any."""
+        return tuple(LANGUAGES[code] for code in self._hints if code in LANGUAGES)
+
+    def confuses(self, lang: str) -> bool:
+        """Return False: the service reads all letters at once."""
+        return False
 
     def recognize(
         self, lines: Sequence[Line], *, script: str | None = None, lang: str | None = None

@@ -23,7 +23,9 @@ class Language:
         script: ISO 15924, as the script classifier says it.
         tesseract: Tesseract's name of its data, None where Tesseract has none.
         pp_ocr: RapidOCR's name of a PP-OCRv5 model to fetch, None where there is none.
-        in_wheel: the recognizer of the ``rapidocr`` wheel has all its letters.
+        in_wheel: the recognizer of the ``rapidocr`` wheel reads it.
+        confused: letters that this recognizer often takes for others: in three fonts, at least a quarter of the
+            drawn words with such a letter. Tesseract reads them.
     """
 
     code: str
@@ -32,6 +34,7 @@ class Language:
     tesseract: str | None = None
     pp_ocr: str | None = None
     in_wheel: bool = False
+    confused: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,20 +48,20 @@ class Script:
     language: str | None = None  # BCP 47, the one to suggest where only the script is known
 
 
-def _wheel(code: str, name: str, tesseract: str | None, script: str = "Latn") -> Language:
-    return Language(code, name, script, tesseract, in_wheel=True)
+def _wheel(code: str, name: str, tesseract: str | None, script: str = "Latn", *, confused: str = "") -> Language:
+    return Language(code, name, script, tesseract, in_wheel=True, confused=confused)
 
 
 _ALL = (
     _wheel("af", "Afrikaans", "afr"),
     Language("ar", "Arabic", "Arab", "ara", "arabic"),
-    _wheel("az", "Azerbaijani", "aze"),
+    _wheel("az", "Azerbaijani", "aze", confused="əƏıİĞ"),
     Language("be", "Belarusian", "Cyrl", "bel", "eslav"),
     Language("bg", "Bulgarian", "Cyrl", "bul", "cyrillic"),
-    _wheel("ca", "Catalan", "cat"),
-    _wheel("cs", "Czech", "ces"),
-    _wheel("da", "Danish", "dan"),
-    _wheel("de", "German", "deu"),
+    _wheel("ca", "Catalan", "cat", confused="ŀ·"),
+    _wheel("cs", "Czech", "ces", confused="ďťůĎŤ„"),
+    _wheel("da", "Danish", "dan", confused="Æ"),
+    _wheel("de", "German", "deu", confused="ẞ„"),
     Language("el", "Greek", "Grek", "ell", "el"),
     _wheel("en", "English", "eng"),
     _wheel("es", "Spanish", "spa"),
@@ -71,34 +74,34 @@ _ALL = (
     _wheel("gl", "Galician", "glg"),
     Language("he", "Hebrew", "Hebr", "heb"),
     Language("hi", "Hindi", "Deva", "hin", "devanagari"),
-    _wheel("hr", "Croatian", "hrv"),
-    _wheel("hu", "Hungarian", "hun"),
+    _wheel("hr", "Croatian", "hrv", confused="Đ„"),
+    _wheel("hu", "Hungarian", "hun", confused="ŐŰ„"),
     _wheel("id", "Indonesian", "ind"),
-    _wheel("is", "Icelandic", "isl"),
+    _wheel("is", "Icelandic", "isl", confused="þÐÞ„"),
     _wheel("it", "Italian", "ita"),
     _wheel("ja", "Japanese", "jpn", "Jpan"),
     Language("kk", "Kazakh", "Cyrl", "kaz", "cyrillic"),
     Language("ko", "Korean", "Hang", "kor", "korean"),
-    _wheel("lt", "Lithuanian", "lit"),
-    _wheel("lv", "Latvian", "lav"),
+    _wheel("lt", "Lithuanian", "lit", confused="ęėįĖĮŲ„"),
+    _wheel("lv", "Latvian", "lav", confused="ģĢĶĻŅ"),
     Language("mk", "Macedonian", "Cyrl", "mkd", "cyrillic"),
     Language("mr", "Marathi", "Deva", "mar", "devanagari"),
     _wheel("ms", "Malay", "msa"),
     Language("ne", "Nepali", "Deva", "nep", "devanagari"),
     _wheel("nl", "Dutch", "nld"),
-    _wheel("no", "Norwegian", "nor"),
-    _wheel("pl", "Polish", "pol"),
+    _wheel("no", "Norwegian", "nor", confused="Æ"),
+    _wheel("pl", "Polish", "pol", confused="Ź„"),
     _wheel("pt", "Portuguese", "por"),
-    _wheel("ro", "Romanian", "ron"),
+    _wheel("ro", "Romanian", "ron", confused="ȘȚĂ„"),
     Language("ru", "Russian", "Cyrl", "rus", "eslav"),
-    _wheel("sk", "Slovak", "slk"),
+    _wheel("sk", "Slovak", "slk", confused="ďťľĺŕĎŤĽĹŔ„"),
     _wheel("sl", "Slovenian", "slv"),
     _wheel("sq", "Albanian", "sqi"),
     Language("sr", "Serbian", "Cyrl", "srp", "cyrillic"),
     _wheel("sv", "Swedish", "swe"),
     _wheel("sw", "Swahili", "swa"),
     Language("th", "Thai", "Thai", "tha", "th"),
-    _wheel("tr", "Turkish", "tur"),
+    _wheel("tr", "Turkish", "tur", confused="ıİĞ"),
     Language("uk", "Ukrainian", "Cyrl", "ukr", "eslav"),
     Language("ur", "Urdu", "Arab", "urd", "arabic"),
     Language("vi", "Vietnamese", "Latn", "vie"),

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.ocr.base import Line, LineBox, OcrError, Recognition, TextBox, cut_line, picture_of
+from captionacc_dagster.captioning.ocr.languages import LANGUAGES, Language
 from captionacc_dagster.captioning.ocr.onnx_session import open_session, without_softmax
 
 if TYPE_CHECKING:
@@ -113,6 +114,15 @@ class RapidOcrEngine:
     def reads(self, script: str, *, lang: str | None = None) -> bool:
         """Return whether the recognizer in the wheel has the letters of a script or language; one of its own: True."""
         return self._model is not None or (script in WHEEL_SCRIPTS and lang not in _INCOMPLETE)
+
+    @property
+    def languages(self) -> tuple[Language, ...]:
+        """Any: the models know no languages."""
+        return ()
+
+    def confuses(self, lang: str) -> bool:
+        """Return whether the recognizer in the wheel confuses letters of a language; one of its own: False."""
+        return self._model is None and lang in LANGUAGES and bool(LANGUAGES[lang].confused)
 
     def recognize(
         self, lines: Sequence[Line], *, script: str | None = None, lang: str | None = None

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 
 from captionacc_dagster.captioning.ocr.base import Line, LineBox, LinePicture, OcrError, Recognition, TextBox
-from captionacc_dagster.captioning.ocr.languages import LANGUAGES, SCRIPTS
+from captionacc_dagster.captioning.ocr.languages import LANGUAGES, SCRIPTS, Language
 from captionacc_dagster.captioning.ocr.tuning import TUNING
 
 INSTALL = "pip install 'captionacc-dagster[tesseract]'"
@@ -75,6 +75,15 @@ class TesseractEngine:
     def reads(self, script: str, *, lang: str | None = None) -> bool:
         """Return whether the data of a script (ISO 15924), or of a language (BCP 47) in it, is there."""
         return bool(self._wanted(script, lang))
+
+    @property
+    def languages(self) -> tuple[Language, ...]:
+        """Those whose data reads every line; empty: any."""
+        return tuple(language for language in LANGUAGES.values() if language.tesseract in self._langs)
+
+    def confuses(self, lang: str) -> bool:
+        """Return False: the data of a language has its letters."""
+        return False
 
     def recognize(
         self, lines: Sequence[Line], *, script: str | None = None, lang: str | None = None

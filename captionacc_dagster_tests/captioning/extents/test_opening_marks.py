@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from captionacc_dagster.captioning.extents.opening_marks import is_spanish, restore_opening_marks
+from captionacc_dagster.captioning.extents.opening_marks import restore_opening_marks
 
 pytestmark = pytest.mark.unit
 
@@ -55,10 +55,4 @@ def test_texts_without_a_missing_mark_stay_as_they_are(text: str):
     ],
 )
 def test_other_languages_get_no_mark(text: str):
-    assert not is_spanish([text])
     assert restore_opening_marks([text]) == [text]
-
-
-@pytest.mark.parametrize("text", ["Vamos a la playa, que no hay nadie.", "Mañana será otro día", "¿Dónde?"])
-def test_spanish_is_recognized_by_its_words_and_letters(text: str):
-    assert is_spanish([text])

@@ -23,11 +23,15 @@ class ScriptedReader:
     """Gives prepared readings one after the other, and counts."""
 
     name = "scripted"
+    languages = ()
 
     def __init__(self, *readings: Recognition) -> None:
         self.readings = list(readings)
         self.calls = 0
         self.pictures: list[NDArray[np.uint8]] = []
+
+    def confuses(self, lang: str) -> bool:
+        return False
 
     def reads(self, script: str, *, lang: str | None = None) -> bool:
         return True

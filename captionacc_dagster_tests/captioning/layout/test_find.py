@@ -354,12 +354,16 @@ def test_progress_ends_at_its_total(tmp_path: Path, engine):
 def test_a_frame_whose_ocr_fails_is_kept_with_its_error(tmp_path: Path):
     class Failing:
         name = "failing"
+        languages = ()
 
         def read(self, image: NDArray[np.uint8]) -> list[TextBox]:
             raise RuntimeError("out of memory\nsecond line")
 
         def detect(self, image: NDArray[np.uint8], *, long_side: int | None = None) -> list[LineBox]:
             return []
+
+        def confuses(self, lang: str) -> bool:
+            return False
 
         def reads(self, script: str, *, lang: str | None = None) -> bool:
             return True

@@ -32,12 +32,16 @@ class Blind:
     """An engine that finds nothing, so that all samples are asked for."""
 
     name = "blind"
+    languages = ()
 
     def read(self, image: object) -> list[TextBox]:
         return []
 
     def detect(self, image: object, *, long_side: int | None = None) -> list[LineBox]:
         return []
+
+    def confuses(self, lang: str) -> bool:
+        return False
 
     def reads(self, script: str, *, lang: str | None = None) -> bool:
         return True

@@ -54,7 +54,9 @@ def test_the_wheel_reads_latin_chinese_and_japanese_and_nothing_else(tmp_path: P
     engine = create_engine(models=tmp_path)
     assert [script for script in SCRIPTS if engine.reads(script)] == ["Latn", "Hani", "Hans", "Hant", "Jpan"]
     assert not engine.reads("Latn", lang="vi")
-    assert engine.reads("Latn", lang="tr")
+    assert engine.reads("Latn", lang="fr")
+    assert engine.confuses("tr")
+    assert not engine.reads("Latn", lang="tr")
     assert readiness(LANGUAGES["en"], tmp_path).engine == "PP-OCRv6 (in the package)"
     assert readiness(LANGUAGES["ko"], tmp_path) == readiness(LANGUAGES["ko"])
     assert readiness(LANGUAGES["ko"], tmp_path).advice == "captionacc languages add ko"

@@ -1,0 +1,104 @@
+"""Read the letters with marks of a track's language, which the default recognizer confuses.
+
+That recognizer reads Czech "ť" as "t", Icelandic "þ" as "b", and no low quotation mark at all. Tesseract knows the
+language's letters and words, but needs a good stroke mask. So the default reading stays, and where a reading by
+Tesseract differs in such a letter, that letter counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from rapidfuzz.distance import Indel, Levenshtein
+
+from captionacc_dagster.captioning.captions import CaptionWarning
+from captionacc_dagster.captioning.extents.reading import Reading
+from captionacc_dagster.captioning.extents.reading_tuning import TUNING
+from captionacc_dagster.captioning.extents.track_scripts import bare_letters, script_of_text
+from captionacc_dagster.captioning.extents.tuning import TUNING as EXTENTS
+from captionacc_dagster.captioning.ocr.base import OcrEngine, Recognition
+from captionacc_dagster.captioning.ocr.languages import LANGUAGES
+from captionacc_dagster.captioning.ocr.text_language import identify_language
+
+# Unicode's advice: Romanian has a comma below these letters; older fonts and texts have a cedilla.
+_ROMANIAN = str.maketrans("ŞşŢţ", "ȘșȚț")
+_LOW_MARKS = "„‚"
+
+
+def confused_language(texts: Sequence[str], engine: OcrEngine) -> str | None:
+    """Return the language of a track's texts if the engine's default readings confuse letters of it (BCP 47).
+
+    Texts in ASCII alone are in none, unless it was asked for: of those languages, all have other letters.
+    """
+    asked = [language.code for language in engine.languages if language.script == "Latn"]
+    latin = [text for text in texts if script_of_text(text) == "Latn"]
+    if len(asked) == 1:
+        language: str | None = asked[0]
+    else:
+        language = None if all(map(str.isascii, latin)) else identify_language(latin)
+    if language is None or (asked and language not in asked):
+        return None
+    return language if engine.confuses(language) else None
+
+
+def with_marked_letters(reading: Reading, language: str, engine: OcrEngine) -> Reading:
+    """Return the reading of a caption with the letters of its language, if an engine reads all of them.
+
+    Its number of words stays the same.
+    """
+    lines = reading.text.split("\n")
+    if len(reading.pictures) != len(lines):
+        return reading
+    latin = [number for number, line in enumerate(lines) if script_of_text(line) == "Latn"]
+    read = engine.recognize([reading.pictures[number] for number in latin], script="Latn", lang=language)
+    for number, second in zip(latin, read, strict=True):
+        line = with_letters_of(lines[number], second)
+        lines[number] = line.translate(_ROMANIAN) if language == "ro" else line
+    text = "\n".join(lines)
+    return replace(reading, text=text, lang=language, recognitions=reading.recognitions + len(latin))
+
+
+def with_letters_of(text: str, second: Recognition) -> str:
+    """Return a text with the letters beyond ASCII and the low quotation marks that a second reading has in it."""
+    alike = Indel.normalized_similarity(bare_letters(text), bare_letters(second.text))
+    if second.confidence < TUNING.plausible or alike < EXTENTS.alike_text:
+        return text
+    parts = (new if _is_correction(old, new) else old for old, new in _differences(text, second.text))
+    corrected = "".join(parts)
+    return corrected if len(corrected.split()) == len(text.split()) else text
+
+
+def _differences(text: str, second: str) -> Iterator[tuple[str, str]]:
+    """Yield the parts of two texts that are equal, and between them those that are not."""
+    old = new = ""
+    for part in Levenshtein.opcodes(text, second):
+        if part.tag == "equal":
+            yield old, new
+            yield text[part.src_start : part.src_end], second[part.dest_start : part.dest_end]
+            old = new = ""
+        else:
+            old += text[part.src_start : part.src_end]
+            new += second[part.dest_start : part.dest_end]
+    yield old, new
+
+
+def _is_correction(old: str, new: str) -> bool:
+    """Return whether a part of a second reading says what the first one confused: letters beyond ASCII, low marks.
+
+    Other letters in it have to be the first reading's: of those, it is more often right.
+    """
+    confused = [letter for letter in new if letter in _LOW_MARKS or (letter.isalpha() and not letter.isascii())]
+    return bool(confused) and all(letter in confused or letter in old or not letter.isalnum() for letter in new)
+
+
+def confused_letters_warnings(languages: Iterable[str]) -> tuple[CaptionWarning, ...]:
+    """Return one warning for each language (BCP 47) of which letters are often wrong in the texts, with what to do."""
+    return tuple(
+        CaptionWarning(
+            "letters_confused",
+            f"The captions are in {LANGUAGES[language].name}, of which {' '.join(LANGUAGES[language].confused)} are "
+            f"often read as other letters; run `captionacc languages add {language}`, then process the video again.",
+        )
+        for language in sorted(set(languages))
+    )
