@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -51,6 +51,7 @@ from captionacc_dagster.storage.errors import ObjectNotFound
 
 router = APIRouter(tags=["videos"])
 
+NOT_DELETED: tuple[ExtentsState, ...] = ("predicted", "confirmed", "issue")
 _READ = responses(401, 403, 404, 422, 429, 503)
 Limit = Annotated[int, Query(ge=1, le=500, description="Maximum number of items.")]
 Cursor = Annotated[str | None, Query(max_length=200, description="`next_cursor` of the previous page.")]
@@ -129,11 +130,10 @@ def list_captions(
     ] = None,
 ) -> Response:
     """Return a video's captions in order of time; pass their `ETag` to edits as `If-Match`."""
-    wanted = set(state) if state else {"predicted", "confirmed", "issue"}
 
     def make() -> bytes:
         with _captions_database(services, video) as path:
-            rows = [row for row in read_captions(path) if row.caption_frame_extents_state in wanted]
+            rows = read_captions(path, state or NOT_DELETED)
             steps = read_steps(path, str(caller.user_id))
         captions = [CaptionView.of(row) for row in rows]
         listed = CaptionList(captions=captions, undo_label=steps.undo, redo_label=steps.redo)
@@ -265,14 +265,16 @@ def list_security_events(
     )
 
 
-def stored_captions(services: Services, video: Video) -> list[StoredCaption]:
-    """Return the rows of a video's ``captions.db`` in order of time.
+def stored_captions(
+    services: Services, video: Video, states: Collection[ExtentsState] | None = None, limit: int | None = None
+) -> list[StoredCaption]:
+    """Return the rows of a video's ``captions.db`` in order of time: all, or the first ``limit`` in these states.
 
     Raises:
         ApiError: 404 if there is none yet.
     """
     with _captions_database(services, video) as path:
-        return read_captions(path)
+        return read_captions(path, states, limit)
 
 
 @contextmanager

@@ -471,13 +471,14 @@ def test_the_waveform_is_drawn_behind_the_captions(editor: Page) -> None:
     expect(editor.locator("#timeline")).to_have_attribute("data-wave", "drawn")
 
 
-_LANES = """(timeline, times) => times.map((ms) => {
+# Once the frame is drawn that shows the last change.
+_LANES = """async (timeline, times) => (await new Promise(requestAnimationFrame), times.map((ms) => {
     const x = Math.floor(ms / timeline.dataset.shown * timeline.width);
     const pen = timeline.getContext("2d");
     const [above, below, ground] = [[x, 0.25], [x, 0.75], [1, 0.25]].map(([column, share]) =>
       pen.getImageData(column, Math.floor(share * timeline.height), 1, 1).data.join());
     return [above !== ground, below !== ground];
-})"""
+}))"""
 
 
 def test_tracks_lie_one_under_another_on_the_timeline(editor: Page) -> None:
@@ -496,11 +497,11 @@ def test_tracks_lie_one_under_another_on_the_timeline(editor: Page) -> None:
     assert timeline.evaluate(_LANES, times) == [[True, False], [False, True], [False, False]]
 
 
-_TICKS = """(timeline, times) => times.map((ms) => {
+_TICKS = """async (timeline, times) => (await new Promise(requestAnimationFrame), times.map((ms) => {
     const x = Math.floor(ms / timeline.dataset.shown * timeline.width);
     const columns = timeline.getContext("2d").getImageData(x - 1, 1, 3, 1).data;
     return [0, 4, 8].some((at) => columns[at] < 64 && columns[at + 1] < 64);
-})"""
+}))"""
 
 
 def test_cuts_of_the_camera_are_ticks_on_the_timeline(page_server: PageServer, video: Video, page: Page) -> None:
@@ -699,6 +700,24 @@ def test_a_file_is_compared_and_taken(page_server: PageServer, video: Video, edi
     expect(rows(editor)).to_have_count(2)
     saved(editor)
     assert [row.shown_text for row in stored(page_server, video)] == ["Hello, there!", "The end."]
+
+
+def test_the_first_captions_are_there_and_chosen_before_the_whole_list(page_server: PageServer, page: Page) -> None:
+    texts = [f"Caption {number} says this." for number in range(60)]
+    video = page_server.world.processed_video(page_server.person.tenant_id, texts, duration_seconds=70.0)
+    held: list[Route] = []
+    page.route(f"{page_server.url}/videos/{video.id}/captions", lambda route: held.append(route), times=1)
+    page_server.sign_in(page)
+    page.goto(f"{page_server.url}/review/videos/{video.id}/captions")
+    expect(rows(page)).to_have_count(40)
+    expect(rows(page).nth(3)).to_contain_text("Caption 3 says this.")
+    rows(page).nth(3).locator("button").click()
+    expect(page.locator("#text")).to_have_value("")
+    held[0].continue_()
+    expect(page.locator("#text")).to_have_value("Caption 3 says this.")
+    expect(rows(page)).to_have_count(60)
+    expect(rows(page).nth(3).locator("button")).to_be_focused()
+    expect(page.locator("#progress")).to_contain_text("0 of 60 confirmed")
 
 
 def test_two_thousand_captions_stay_quick(page_server: PageServer, page: Page) -> None:

@@ -22,16 +22,18 @@ from captionacc_dagster.api.pages.rendering import PageRoute, render, static_fil
 from captionacc_dagster.api.pages.sessions import ViewerDependency
 from captionacc_dagster.api.services import Services, ServicesDependency
 from captionacc_dagster.api.uploads import upload_origin
-from captionacc_dagster.api.videos import stored_captions
+from captionacc_dagster.api.videos import NOT_DELETED, stored_captions
+from captionacc_dagster.api.views import CaptionView
 from captionacc_dagster.api.webhooks import no_control_characters
-from captionacc_dagster.captioning.files.databases import decompress, read_boxes, read_layout_database
+from captionacc_dagster.captioning.files.captions_database import StoredCaption
+from captionacc_dagster.captioning.files.databases import DatabaseError, decompress, read_boxes, read_layout_database
 from captionacc_dagster.captioning.files.positions import POSITIONS
 from captionacc_dagster.captioning.files.subtitles import FORMATS
 from captionacc_dagster.catalog.models import ProcessingRequest, Video, VideoStage
 from captionacc_dagster.compute.progress import StageProgress, read_progress
 from captionacc_dagster.orchestration.approval import may_be_approved
 from captionacc_dagster.orchestration.subtitle_files import video_keys
-from captionacc_dagster.storage.errors import ObjectNotFound
+from captionacc_dagster.storage.errors import ObjectNotFound, StorageError
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False)
 # Included last: what no other page is.
@@ -39,6 +41,7 @@ missing = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 PAGE_SIZE = 24
 _HISTORY_LINES = 60
+_FIRST_ROWS = 40  # more than a screen shows
 _FRAMES_SHOWN = 12
 _BOXES_SHOWN = 1500
 # A run that ended is noticed within seconds; after this, the layout waits for a person as far as anybody can tell.
@@ -220,6 +223,8 @@ def show_captions(services: ServicesDependency, video: ViewedVideo, request: Req
         "durationMs": None if video.duration_seconds is None else round(video.duration_seconds * 1000),
         "reelFrames": media.REEL_FRAMES,
         "reelColumns": media.REEL_COLUMNS,
+        "firstRows": _FIRST_ROWS,
+        "first": [CaptionView.of(row).model_dump(mode="json") for row in _first_captions(services, video)],
     }
     return render(
         request,
@@ -231,6 +236,15 @@ def show_captions(services: ServicesDependency, video: ViewedVideo, request: Req
         kinds=list(messages.KINDS.items()),
         positions=POSITIONS,
     )
+
+
+def _first_captions(services: Services, video: Video) -> list[StoredCaption]:
+    """Return the captions that are shown while the whole list is on its way."""
+    try:
+        return stored_captions(services, video, NOT_DELETED, _FIRST_ROWS)
+    except (ApiError, DatabaseError, StorageError):
+        # The editor asks for the whole list and says what it is told.
+        return []
 
 
 def _frame(services: Services) -> dict[str, Any]:

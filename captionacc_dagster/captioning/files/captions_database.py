@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from captionacc_dagster.captioning.captions import Caption, CaptionWarning, Kind, Word
 from captionacc_dagster.captioning.files.databases import (
@@ -211,16 +211,24 @@ def _insert(connection: sqlite3.Connection, captions: Iterable[Caption], frame_r
     )
 
 
-def read_captions(path: Path) -> list[StoredCaption]:
-    """Return all rows in order of time.
+def read_captions(
+    path: Path, states: Collection[ExtentsState] | None = None, limit: int | None = None
+) -> list[StoredCaption]:
+    """Return the rows in order of time: all, or the first ``limit`` in these states.
 
     Raises:
         DatabaseError: not a captions database.
     """
+    wanted = tuple(states or get_args(ExtentsState))
+    places = ", ".join("?" * len(wanted))
     with open_database(path) as connection:
         return [
             stored_caption(row)
-            for row in connection.execute("SELECT * FROM captions ORDER BY start_ms, end_ms, bbox_top, id")
+            for row in connection.execute(
+                f"SELECT * FROM captions WHERE caption_frame_extents_state IN ({places})"  # noqa: S608 - only "?"
+                " ORDER BY start_ms, end_ms, bbox_top, id LIMIT ?",
+                (*wanted, -1 if limit is None else limit),
+            )
         ]
 
 
@@ -229,7 +237,7 @@ def stored_caption(row: sqlite3.Row) -> StoredCaption:
     values = {name: row[name] for name in _COLUMNS}
     for name in ("caption_frame_extents_pending", "text_pending", "unread"):
         values[name] = bool(values[name])
-    values["words"] = load_words(values["words"])
+    values["words"] = load_words(values["words"]) if values["words"] != "[]" else ()
     return StoredCaption(**values)
 
 

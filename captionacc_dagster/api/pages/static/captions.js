@@ -12,7 +12,6 @@ const AROUND = 5; // cropped frames shown before and after a caption
 const SETTLE_MS = 900; // after the last nudge
 const NEW_MS = 2000; // length of an added caption
 const SHORTEST_NEW_MS = 200;
-const FIRST_ROWS = 40; // drawn first: more than a screen shows
 const ASK_GAP_MS = 500; // merging over a longer gap is asked about
 
 const get = (id) => document.getElementById(id);
@@ -27,6 +26,7 @@ const cropOf = (ms) => Math.ceil((ms * facts.frameRate) / 1000 - 1e-6);
 let grid = FrameGrid.even(facts.nativeRate || facts.frameRate, facts.durationMs);
 let current = null; // id of the caption in hand
 let held = null; // id of the caption that a person chose last
+let early = null; // id of the caption that a person chose before the list was there
 let nudged = null; // { id, start_ms, end_ms } not sent yet
 let settling = 0;
 let isFilm = false; // the film rather than the close view
@@ -268,7 +268,7 @@ function draw() {
   const rows = visible();
   const ids = new Set(captions.rows.map((row) => row.id));
   hasTracks = captions.rows.some((row) => row.track !== captions.rows[0].track);
-  const wanted = (isBegun ? rows : rows.slice(0, FIRST_ROWS)).map(drawRow);
+  const wanted = (isBegun ? rows : rows.slice(0, facts.firstRows)).map(drawRow);
   if (!isBegun && rows.length) {
     // The others when nothing else is to do, or soon.
     (window.requestIdleCallback ?? setTimeout)(
@@ -287,9 +287,8 @@ function draw() {
     }
   }
   const shown = [...list.children];
-  if (wanted.length !== shown.length || wanted.some((element, place) => shown[place] !== element)) {
-    list.replaceChildren(...wanted);
-  }
+  if (shown.some((element, place) => wanted[place] !== element)) list.replaceChildren(...wanted);
+  else list.append(...wanted.slice(shown.length)); // what is there keeps the focus
   const confirmed = captions.rows.filter((row) => row.state === "confirmed").length;
   const doubtful = captions.rows.filter((row) => weightOf(row) > 0).length;
   get("progress").textContent = `${confirmed} of ${captions.rows.length} confirmed` + (doubtful ? ` · ${doubtful} to look at` : "");
@@ -298,7 +297,7 @@ function draw() {
   timeline.draw();
   const row = captions.find(current);
   if (!row) {
-    if (rows.length) choose(rows[0].id, { focus: false });
+    if (rows.length) choose(captions.find(early) ? early : rows[0].id, { focus: false });
   } else drawHand(row);
 }
 
@@ -349,7 +348,11 @@ function drawHand(row) {
 
 function choose(id, { focus = true, force = false } = {}) {
   const row = captions.find(id);
-  if (!row) return;
+  if (!row) {
+    // Chosen among the first rows before the whole list came.
+    if (captions.tag === null) early = id;
+    return;
+  }
   const before = current;
   if (id !== current || force) {
     if (!force) {
@@ -1074,6 +1077,8 @@ async function keepFresh() {
   setTimeout(keepFresh, captions.isReading ? 2500 : 12_000);
 }
 
+// What came with the page, while the whole list is on its way.
+if (!get("open-only").checked && !get("doubtful-first").checked) list.replaceChildren(...facts.first.map(drawRow));
 keepFresh().then(showLeftOut);
 api("GET", `/videos/${facts.video}/waveform`)
   .then((answer) => answer.arrayBuffer())

@@ -67,10 +67,10 @@ export async function api(method, path, body, headers = {}) {
 }
 
 export function localTimes(root = document) {
-  const format = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
   for (const element of root.querySelectorAll("time[datetime]")) {
     const at = new Date(element.dateTime);
-    if (!Number.isNaN(at.getTime())) element.textContent = format.format(at);
+    localTimes.format ??= new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+    if (!Number.isNaN(at.getTime())) element.textContent = localTimes.format.format(at);
   }
 }
 

@@ -21,11 +21,12 @@ export class Timeline {
     canvas.addEventListener("pointermove", (event) => this.hover(event));
     canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     canvas.addEventListener("dblclick", (event) => this.parts.seek(this.msAt(event.offsetX)));
-    new ResizeObserver(() => this.draw()).observe(canvas);
-  }
-
-  get width() {
-    return this.canvas.clientWidth || 1;
+    // Asking the canvas for its size would lay out the page anew each time.
+    [this.width, this.height] = [1, 0];
+    new ResizeObserver(() => {
+      [this.width, this.height] = [canvas.clientWidth || 1, canvas.clientHeight];
+      this.paint();
+    }).observe(canvas);
   }
 
   get shown() {
@@ -71,7 +72,7 @@ export class Timeline {
     const heights = new Map();
     for (const { track, position } of this.parts.rows()) if (!heights.has(track)) heights.set(track, HEIGHTS[position.split("-")[0]] ?? 1);
     const tracks = [...heights.keys()].sort((a, b) => heights.get(a) - heights.get(b));
-    const height = Math.max(LANE_MIN, (this.canvas.clientHeight - 4) / Math.max(1, tracks.length));
+    const height = Math.max(LANE_MIN, (this.height - 4) / Math.max(1, tracks.length));
     return { tracks, height };
   }
 
@@ -148,17 +149,31 @@ export class Timeline {
     } else if (drag.found && drag.isCurrent) this.parts.retime(drag.found.row.id, null, null, true);
   }
 
+  // Draws with the next frame, once, however many changes ask for it.
   draw() {
-    const { canvas } = this;
-    if (!canvas.clientWidth) return;
     this.end = this.parts.rows().reduce((end, row) => Math.max(end, row.end_ms), this.parts.durationMs ?? 0) || 1;
-    const [from, perPixel] = [this.from, canvas.clientWidth / this.shown];
+    this.planned ??= requestAnimationFrame(() => this.paint());
+  }
+
+  paint() {
+    cancelAnimationFrame(this.planned);
+    this.planned = null;
+    const { canvas } = this;
+    if (!this.height) return;
+    const [from, perPixel] = [this.from, this.width / this.shown];
     const scale = devicePixelRatio;
-    const [width, height] = [Math.round(canvas.clientWidth * scale), Math.round(canvas.clientHeight * scale)];
+    const [width, height] = [Math.round(this.width * scale), Math.round(this.height * scale)];
     if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
-    const colors = getComputedStyle(document.documentElement);
+    const styles = getComputedStyle(document.documentElement);
+    const colors = new Map();
     const pen = canvas.getContext("2d");
-    const color = (name) => (pen.fillStyle = colors.getPropertyValue(name));
+    let inked = null;
+    const color = (name) => {
+      if (name === inked) return;
+      inked = name;
+      if (!colors.has(name)) colors.set(name, styles.getPropertyValue(name));
+      pen.fillStyle = colors.get(name);
+    };
     color("--sunken");
     pen.fillRect(0, 0, width, height);
     this.drawWave(pen, color, width, height);
