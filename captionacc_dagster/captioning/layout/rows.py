@@ -154,9 +154,16 @@ class Row:
 
     @property
     def is_moving(self) -> bool:
-        """Whether its text moves, as a ticker or the scene does."""
-        moving, still = (sum(line.still == state for line in self.lines) for state in (0, 1))
-        return moving > 0.5 * still + 0.15 * len(self.lines) and not self._changes_around_a_middle
+        """Whether its text moves, as a ticker or the scene does: the longest line of each sample tells.
+
+        Beside a caption, the detector finds specks of the scene, which move.
+        """
+        longest: dict[int, Line] = {}
+        for line in self.lines:
+            if line.sample not in longest or line.length > longest[line.sample].length:
+                longest[line.sample] = line
+        moving, still = (sum(line.still == state for line in longest.values()) for state in (0, 1))
+        return moving > 0.5 * still + 0.15 * len(longest) and not self._changes_around_a_middle
 
     @property
     def _changes_around_a_middle(self) -> bool:

@@ -76,6 +76,17 @@ def test_centered_captions_that_slide_into_place_are_followed_and_a_ticker_is_no
     assert find_tracks(judged(find_rows(samples(6), ticker, [], SIZE)), SIZE) == []
 
 
+def test_specks_of_the_scene_beside_captions_do_not_make_them_move():
+    """All captions above a headline were lost: the windows of a city beside two of them moved with it."""
+    stills = (0.5, 0.5, 0.5, 0.5, 1.0)
+    captions = [detection(n, 250 - 9 * n, 300, 390 - 9 * n, 326, still) for n, still in enumerate(stills)]
+    specks = [detection(n, left, 300, left + 60, 326, 0.0) for n in (0, 1) for left in (20, 500)]
+    (row,) = find_rows(samples(5), [*captions, *specks], [], SIZE)
+    assert not row.is_moving
+    (ticker,) = find_rows(samples(5), [*specks, detection(2, 100, 300, 500, 326, 0.5)], [], SIZE)
+    assert ticker.is_moving
+
+
 def test_lines_that_stand_apart_are_two_tracks():
     seen = [detection(n, 200 - 9 * n, 300, 440 + 9 * n, 326) for n in range(4)]
     seen += [detection(n, 240 - 9 * n, 20, 400 + 9 * n, 46) for n in range(4)]
