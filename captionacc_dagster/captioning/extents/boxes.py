@@ -20,6 +20,7 @@ from captionacc_dagster.captioning.extents.strokes import (
 from captionacc_dagster.captioning.extents.tuning import TUNING
 
 _EDGE_PX = 2  # of a letter, or of a box: there they blend with what is around them
+_CORNER = 1 / 6  # line heights: rows at the top and bottom of a box that say nothing about its sides
 _MOST_LEVELS = 6  # at which boxes are searched
 
 
@@ -69,11 +70,30 @@ def find_boxes(model: StrokeModel) -> list[tuple[CaptionBox, Mask]]:
     return found
 
 
-def _has_straight_sides(area: Mask) -> bool:
-    """Return whether an area's rows mostly begin, and end, where the row above does."""
-    rows = area[area.any(axis=1)]
-    ends = np.argmax(rows, axis=1), np.argmax(rows[:, ::-1], axis=1)
-    return all(np.mean(np.diff(end) == 0) >= TUNING.nearly_all for end in ends)
+def _has_straight_sides(area: Mask, line_px: float) -> bool:
+    """Return whether an area's sides are mostly straight for a quarter of a line at a time, as far as pixels tell.
+
+    Those of the outline of a word and of parts of the scene are not. Corners may be round.
+    """
+    corner = round(_CORNER * line_px)
+    rows = area[area.any(axis=1)][corner:-corner]
+    size = max(2, round(line_px / 4))
+    if len(rows) < size:
+        return False
+    ends = (np.lib.stride_tricks.sliding_window_view(np.argmax(side, axis=1), size) for side in (rows, rows[:, ::-1]))
+    return all(np.mean(np.ptp(end, axis=1) <= _EDGE_PX) >= TUNING.nearly_all for end in ends)
+
+
+def _without_narrow_parts(area: Mask, strokes: Mask) -> Mask:
+    """Return an area without rows narrower than half of its widest that contain no letters, as a line of few words
+    does: those are of something in its color that touches it."""
+    widths = area.sum(axis=1)
+    is_narrow = 2 * widths < widths.max()
+    kept = area.copy()
+    for rows in np.split(np.arange(len(area)), np.flatnonzero(np.diff(is_narrow)) + 1):
+        if is_narrow[rows[0]] and not (strokes & area)[rows].any():
+            kept[rows] = False
+    return kept
 
 
 def _common_levels(model: StrokeModel) -> list[float]:
@@ -113,25 +133,28 @@ def _areas_at(model: StrokeModel, level: float) -> list[Mask]:
             part = np.asarray(labels) == number
             after = np.logical_or.accumulate(part, axis=1)
             area = after & np.logical_or.accumulate(part[:, ::-1], axis=1)[:, ::-1]
-            if _has_straight_sides(area):
+            area = _without_narrow_parts(area, model.stroke_mask)
+            if 2 * area.any(axis=1).sum() >= model.line_px and _has_straight_sides(area, model.line_px):
                 areas.append(area)
     return areas
 
 
 def common_boxes(
-    measured: Sequence[CaptionBox], unboxed: Sequence[StrokeStyle], known: Sequence[CaptionBox]
+    measured: Sequence[Sequence[CaptionBox]], unboxed: Sequence[StrokeStyle], known: Sequence[CaptionBox]
 ) -> tuple[CaptionBox, ...]:
     """Return the boxes behind the lines of a track, one for each color; none where many lines have no box.
 
-    A box that shines through has the color of what is behind it, which may change.
+    A box that shines through has the color of what is behind it, which may change. Letters of another color, on boxes
+    of another one, are captions too, as those of another speaker, where these are not shown together with the others:
+    text of a slide behind captions is.
 
     Args:
-        measured: boxes that were found behind lines.
+        measured: boxes that were found behind lines, those of the same frames together.
         unboxed: styles of lines of letters without a box. Those that look like letters on a box may be captions.
         known: the boxes that were known before.
     """
     groups: list[list[CaptionBox]] = []
-    for box in measured:
+    for box in (box for together in measured for box in together):
         home = next((group for group in groups if group[0].is_like(box)), None)
         if home is None:
             groups.append([box])
@@ -142,20 +165,56 @@ def common_boxes(
         return ()
     same = [group for group in groups if group[0].has_letters_of(main[0].style)]
     alike = sum(main[0].has_letters_of(style) for style in unboxed)
-    boxed = sum(map(len, same))
-    return tuple(group[0] for group in same) if boxed >= (1 if known else 2) * alike else ()
+    if sum(map(len, same)) < (1 if known else 2) * alike:
+        return ()
+    with_main = [box for boxes in measured if any(box in group for group in same for box in boxes) for box in boxes]
+    others = [group for group in groups if group not in same and len(group) > 1]
+    return tuple(group[0] for group in (*same, *others) if group in same or not any(box in with_main for box in group))
+
+
+def boxes_in(model: StrokeModel, boxes: Sequence[CaptionBox]) -> list[tuple[CaptionBox, Mask]]:
+    """Return which boxes some frames show, each with where it is, letters included, bool ``(height, width)``.
+
+    Where none of these is, one in another color with letters like theirs counts: that of another speaker, or one that
+    shines through; then letters like theirs around which there is nothing but the color of their box, which the
+    picture around it may have too.
+    """
+    shown = [(box, area) for box in boxes if (area := _mark_box(model, box)).any()]
+    if not shown:
+        shown = [found for found in find_boxes(model) if any(box.has_letters_of(found[0].style) for box in boxes)]
+    return shown or [(box, area) for box in boxes if (area := _mark_by_letters(model, box)).any()]
 
 
 def mark_boxes(model: StrokeModel, boxes: Sequence[CaptionBox]) -> Mask:
-    """Mark where boxes are in some frames, their letters included; nothing where none is.
+    """Mark where boxes are in some frames, their letters included; nothing where none is."""
+    return np.logical_or.reduce([np.zeros(model.level.shape, bool), *(area for _, area in boxes_in(model, boxes))])
 
-    Where none of these is, one in another color with letters like theirs counts: that of another speaker, or one that
-    shines through.
-    """
-    marked = np.logical_or.reduce([_mark_box(model, box) for box in boxes])
-    if not marked.any():
-        others = [area for other, area in find_boxes(model) if any(box.has_letters_of(other.style) for box in boxes)]
-        return np.logical_or.reduce([marked, *others])
+
+def styles_on(model: StrokeModel, boxes: Sequence[CaptionBox]) -> tuple[StrokeStyle, ...]:
+    """Return the styles of the letters on those of the boxes that some frames show; of the main one where none is."""
+    main = boxes[0]
+    if all(main.has_letters_of(box.style) for box in boxes):
+        return (main.style,)
+    return tuple(box.style for box, _ in boxes_in(model, boxes)) or (main.style,)
+
+
+def _mark_by_letters(model: StrokeModel, box: CaptionBox) -> Mask:
+    """Mark words in the style of a box around which nearly everything is in its color, and what is close to them."""
+    import cv2
+
+    strokes = model.stroke_mask & in_style(model.level, (box.style,))
+    edges = _near(strokes, _EDGE_PX)
+    reach = round(model.line_px / 2)
+    around = cv2.dilate(strokes.view(np.uint8), np.ones((2 * _EDGE_PX + 3, 2 * reach + 1), np.uint8))
+    _, labels = cv2.connectedComponents(around, connectivity=4)
+    marked = np.zeros(model.level.shape, bool)
+    for number in range(1, int(np.max(labels)) + 1):
+        area = np.asarray(labels) == number
+        letters = strokes & area
+        beside = _near(letters, 2 * _EDGE_PX) & ~edges
+        is_on_box = beside.any() and np.mean(_is_at(model, box.level)[beside]) >= TUNING.nearly_all
+        if is_on_box and letters.sum() >= min_stroke_px(model.line_px):
+            marked |= area
     return marked
 
 

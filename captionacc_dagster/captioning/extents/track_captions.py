@@ -27,6 +27,7 @@ from captionacc_dagster.captioning.extents.boxes import (
     find_boxes,
     mark_boxes,
     on_boxes_alone,
+    styles_on,
 )
 from captionacc_dagster.captioning.extents.context import has_context, mark_dimmed, part_context
 from captionacc_dagster.captioning.extents.entrances import Motion
@@ -128,7 +129,7 @@ class TrackCaptions:
     _roi_shape: tuple[int, ...] = (1, 1)
     _background: StrokeModel | None = None  # the last segment without a caption
     _bounded_shares: list[float] = field(default_factory=list)  # of detected lines: of strokes that touch no area
-    _measured_boxes: list[CaptionBox] = field(default_factory=list)  # behind detected lines
+    _measured_boxes: list[list[CaptionBox]] = field(default_factory=list)  # behind detected lines, by frames
     _unboxed_styles: list[StrokeStyle] = field(default_factory=list)  # of detected lines of letters without a box
     _boxes: tuple[CaptionBox, ...] = ()  # behind the captions
     _first_segments: list[Segment] | None = field(default_factory=list)  # until a box is known; None: too late
@@ -186,7 +187,7 @@ class TrackCaptions:
         self._settle_last()
         if has_context(self.found):
             self.found = [part_context(found) for found in self.found]
-        if self._bounded_styles:
+        if self._is_bounded:
             self.found = [found for found in self.found if not is_part_of_picture(found)]
         self._settle(len(self.found))
         self._read_marked_letters(len(self.found))
@@ -260,7 +261,7 @@ class TrackCaptions:
         strokes = model.stroke_mask & inside
         found = [box for box, area in find_boxes(model) if self._may_contain_captions(area, strokes)]
         if found:
-            self._measured_boxes += found
+            self._measured_boxes.append(found)
         elif self._may_contain_captions(strokes, strokes) and self._bounded_shares[-1] >= TUNING.bounded_share:
             self._unboxed_styles.append(styles[0])
         self._boxes = common_boxes(self._measured_boxes, self._unboxed_styles, self._boxes)
@@ -302,7 +303,8 @@ class TrackCaptions:
             self._segment = segment
             return
         line_px = self._segmenter.line_px
-        boundary = find_boundary(self._segment, segment, line_px, self._appeared, self._bounded_styles, self._boxes)
+        styles = self._bounded_styles(self._segment)
+        boundary = find_boundary(self._segment, segment, line_px, self._appeared, styles, self._boxes)
         if boundary.is_same:
             self._segment = join_segments(self._segment, segment, line_px, is_background=boundary.is_background)
             return
@@ -349,6 +351,7 @@ class TrackCaptions:
         start, last = self._entrance(motion, start)
         appears = bool(motion.before) and (last is None or last.end <= self._rest_end)
         self._rest_end = end
+        styles = self._bounded_styles(segment)
         found = FoundCaption(
             start=start,
             end=motion.end(end),
@@ -356,7 +359,7 @@ class TrackCaptions:
             bbox=self._bbox(strokes),
             extent_confidence=min(self._start_share, end_share),
             stroke_px=int(strokes.sum()),
-            bounded=share_of_islands(segment.model, strokes, styles) if (styles := self._bounded_styles) else 1.0,
+            bounded=share_of_islands(segment.model, strokes, styles) if styles else 1.0,
             steps=(Step.of(start, end, reading, segment.model, strokes),),
             is_apart=lone is not None,
         )
@@ -378,7 +381,7 @@ class TrackCaptions:
 
     def _shows_text_without_box(self, segment: Segment, neighbors: list[Segment]) -> bool:
         """Return whether letters like the captions', but on no box, come and go: another text, or an odd caption."""
-        styles, model = self._bounded_styles, segment.model
+        styles, model = (*self._bounded_styles(segment), *self._unboxed_styles), segment.model
         letters = model.stroke_mask & in_style(model.level, styles)
         is_text = letters.sum() >= LETTERS * min_stroke_px(model.line_px)
         return bool(is_text) and comes_and_goes(segment, neighbors, styles)
@@ -431,7 +434,7 @@ class TrackCaptions:
         self, last: FoundCaption, shown: Segment, found: FoundCaption, segment: Segment
     ) -> tuple[FoundCaption, Segment] | None:
         """Return two neighbors read as one caption if only letters behind it changed; None if they are two."""
-        line_px, styles, parts = self._segmenter.line_px, self._bounded_styles, (shown, segment)
+        line_px, styles, parts = self._segmenter.line_px, self._bounded_styles(shown), (shown, segment)
         if not styles or not are_alike(last, found):
             return None
         change = compare_styled_strokes(shown.model, segment.model, styles, line_px, self._places_of(shown, segment))
@@ -454,19 +457,22 @@ class TrackCaptions:
 
     def _own(self, segment: Segment, strokes: Mask) -> Mask:
         """Return those of a segment's strokes that are of the track's text."""
-        strokes, styles = self._drop_avoided(strokes), self._bounded_styles
+        strokes, styles = self._drop_avoided(strokes), self._bounded_styles(segment)
         if self._boxes:
             strokes = strokes & mark_boxes(segment.model, self._boxes)
         return own_strokes(segment.model, strokes, styles, self._places(strokes.shape)) if styles else strokes
 
     @property
-    def _bounded_styles(self) -> tuple[StrokeStyle, ...]:
-        """The styles of the track if a box or an outline bounds its letters, by those that the layout detected."""
+    def _is_bounded(self) -> bool:
+        """Whether a box or an outline bounds the letters of the track, by those that the layout detected."""
+        return bool(self._boxes) or median(self._bounded_shares or [0.0]) >= TUNING.bounded_share
+
+    def _bounded_styles(self, segment: Segment) -> tuple[StrokeStyle, ...]:
+        """Return the styles of the track's text in a segment if a box or an outline bounds its letters."""
         if self._boxes:
-            return (self._boxes[0].style,)
-        is_bounded = median(self._bounded_shares or [0.0]) >= TUNING.bounded_share
+            return styles_on(segment.model, self._boxes)
         # The level of uneven strokes, as of thin ones, tells them from nothing.
-        return tuple(style for style in self._segmenter.styles if not style.is_uneven) if is_bounded else ()
+        return tuple(style for style in self._segmenter.styles if not style.is_uneven) if self._is_bounded else ()
 
     def _settle_last(self) -> None:
         """Time the words of the last caption, which is complete, or part the lines that rolled up in it."""

@@ -11,6 +11,7 @@ from captionacc_dagster.captioning.extents.boxes import (
     find_boxes,
     mark_boxes,
     on_boxes_alone,
+    styles_on,
 )
 from captionacc_dagster.captioning.extents.strokes import Plane, StrokeModel, StrokeStyle, model_strokes
 from captionacc_dagster_tests.captioning.drawn_clips import write_text
@@ -23,9 +24,11 @@ SLIDE, BOX = 70, 20
 LEFT, RIGHT = 225, 415  # columns of the box
 
 
-def drawn(*, box: bool = True, text: str = "over the slide", beside: bool = True, margin: int = 0) -> StrokeModel:
+def drawn(
+    *, box: bool = True, text: str = "over the slide", beside: bool = True, margin: int = 0, slide: int = SLIDE
+) -> StrokeModel:
     """Return the strokes of a slide with letters on it, and of a caption in front of it."""
-    picture = np.full((44, 640, 3), SLIDE, np.uint8)
+    picture = np.full((44, 640, 3), slide, np.uint8)
     if beside:
         write_text(picture, "market 918 winter 44", (0.3, 0.5), 18, fill="white", outline=0)
     if box:
@@ -106,14 +109,79 @@ def test_where_no_box_is_nothing_is_marked():
 def test_a_track_has_a_box_where_most_of_its_lines_have_one(boxed: int, unboxed: int, is_known: bool, expected: bool):
     box = CaptionBox(20, WHITE)
     known = (box,) if is_known else ()
-    assert bool(common_boxes([box] * boxed, [WHITE] * unboxed, known)) == expected
+    assert bool(common_boxes([[box]] * boxed, [WHITE] * unboxed, known)) == expected
 
 
 def test_lines_in_another_color_say_nothing_about_the_box():
     box, dark = CaptionBox(20, WHITE), StrokeStyle(-1, 30, 36)
-    assert common_boxes([box, box], [dark] * 9, ()) == (box,)
+    assert common_boxes([[box], [box]], [dark] * 9, ()) == (box,)
 
 
 def test_a_box_that_shines_through_has_several_colors():
     boxes = [CaptionBox(20, WHITE), CaptionBox(21, WHITE), CaptionBox(90, WHITE)]
-    assert [box.level for box in common_boxes(boxes, [], ())] == [20, 90]
+    assert [box.level for box in common_boxes([[box] for box in boxes], [], ())] == [20, 90]
+
+
+DARK = StrokeStyle(-1, 30, 36)
+
+
+def test_boxes_of_another_speaker_have_letters_of_another_color():
+    """Every other line of an interview was lost in silence: dark letters on yellow, white ones on blue."""
+    yellow, blue = CaptionBox(190, DARK), CaptionBox(110, WHITE)
+    assert common_boxes([[yellow], [yellow], [yellow], [blue], [blue]], [], ()) == (yellow, blue)
+    assert common_boxes([[yellow], [yellow], [yellow], [blue]], [], ()) == (yellow,)
+    behind = [[yellow], [yellow], [yellow], [yellow, blue], [blue]]
+    assert common_boxes(behind, [], ()) == (yellow,)
+
+
+def test_the_letters_that_count_are_those_on_the_box_that_is_shown():
+    white_on_dark, dark_on_bright = CaptionBox(BOX, WHITE), CaptionBox(190, DARK)
+    assert styles_on(drawn(), [dark_on_bright, white_on_dark]) == (WHITE,)
+    assert styles_on(drawn(box=False, text="", beside=False), [dark_on_bright, white_on_dark]) == (DARK,)
+
+
+def test_what_touches_a_box_in_its_color_is_not_part_of_it():
+    model = drawn(margin=9)
+    level = model.level.copy()
+    level[:9, 260:300] = BOX
+    ((_, area),) = find_boxes(StrokeModel(level, (level.astype(np.uint8),) * 3, LINE_PX))
+    assert np.flatnonzero(area.any(axis=1)).tolist() == list(range(9, 35))
+
+
+def test_the_corners_of_a_box_may_be_round():
+    import cv2
+
+    level = np.full((44, 640), SLIDE, np.uint8)
+    for column in (LEFT + 8, RIGHT - 8):
+        cv2.circle(level, (column, 16), 8, BOX, -1, cv2.LINE_AA)
+        cv2.circle(level, (column, 30), 8, BOX, -1, cv2.LINE_AA)
+    level[16:31, LEFT : RIGHT + 1] = level[8:39, LEFT + 8 : RIGHT - 7] = BOX
+    picture = np.repeat(level[:, :, None], 3, axis=2)
+    write_text(picture, "over the slide", (0.5, 0.5), 24, fill="white", outline=0)
+    plane: Plane = np.ascontiguousarray(picture[:, :, 0])
+    assert len(find_boxes(model_strokes([plane, plane, plane], LINE_PX))) == 1
+
+
+def test_captions_on_a_box_are_found_over_a_scene_of_its_color():
+    """The sides of a black box are not seen at night, but its letters have nothing around them but black."""
+    model = drawn(beside=False)
+    rows, columns = np.indices(model.level.shape)
+    beyond = (columns < LEFT) | (columns >= RIGHT)
+    level = np.where(beyond & ((rows + columns) // 30 % 2 == 0), 140, np.where(beyond, BOX, model.level))
+    night = StrokeModel(level.astype(np.float32), (level.astype(np.uint8),) * 3, LINE_PX)
+    assert find_boxes(night) == []
+    area = mark_boxes(night, [CaptionBox(BOX, WHITE)])
+    letters = model.stroke_mask & (model.level > 200)
+    assert (area & letters).sum() == letters.sum()
+    assert not area[:, : LEFT - 20].any()
+    assert not mark_boxes(drawn(box=False, beside=False), [CaptionBox(BOX, WHITE)]).any()
+
+
+def test_a_line_of_few_words_below_a_long_one_is_on_its_box():
+    picture = np.full((68, 640, 3), SLIDE, np.uint8)
+    picture[2:36, LEFT:RIGHT] = picture[36:66, 290:350] = BOX
+    write_text(picture, "over the slide", (0.5, 0.28), 24, fill="white", outline=0)
+    write_text(picture, "out", (0.5, 0.75), 24, fill="white", outline=0)
+    plane: Plane = np.ascontiguousarray(picture[:, :, 0])
+    ((_, area),) = find_boxes(model_strokes([plane, plane, plane], LINE_PX))
+    assert np.flatnonzero(area.any(axis=1)).tolist() == list(range(2, 66))
