@@ -287,6 +287,35 @@ def test_a_waiting_video_shows_its_place_in_the_queue(
         assert "it is next" in browser.get(page).text
 
 
+def test_nothing_counts_as_in_progress_beside_captions_that_are_there(browser: PageBrowser, world: World) -> None:
+    catalog = world.catalog
+    video = world.processed_video(browser.person.tenant_id, ["one", "two"])
+
+    def state() -> str:
+        return browser.get(f"/review/videos/{video.id}/state").text
+
+    # Twelve readings that have ended, as after as many splits.
+    for number in range(12):
+        ended = catalog.request_caption_ocr(video.id, [1], request_key=f"reading {number}")
+        catalog.finish_processing_request(ended.id, "succeeded")
+    assert "in the queue" not in state()
+    reading = catalog.request_caption_ocr(video.id, [1], request_key="the last reading")
+    assert "Waiting in the queue since" in state()
+    catalog.claim_processing_request(reading.id, "sensor")
+    catalog.launch_processing_request(reading.id, "sensor", "run-2")
+    assert "Captions are being read again" in state()
+    catalog.finish_processing_request(reading.id, "succeeded")
+
+    # The request of a search stays open until its run has ended, some seconds after its captions are there.
+    search = catalog.approve_layout(video.id, (0.1, 0.7, 0.9, 0.95))
+    catalog.claim_processing_request(search.id, "sensor")
+    catalog.launch_processing_request(search.id, "sensor", "run-3")
+    assert "Processing is in progress" in state()
+    catalog.update_video_metadata(video.id, {"boundaries_status": "annotate", "text_status": "annotate"})
+    assert "2 captions to check" in state()
+    assert "in progress" not in state()
+
+
 def test_warnings_are_on_the_page_and_in_the_api(browser: PageBrowser, world: World) -> None:
     video = world.processed_video(browser.person.tenant_id)
     message = "3 places with text were taken for logos or signs; see the layout."

@@ -572,6 +572,10 @@ def test_videos_are_dropped_onto_the_list(page_server: PageServer, page: Page) -
     )
     page.locator("#drop").dispatch_event("drop", {"dataTransfer": drop})
     expect(page.locator("#uploads")).to_contain_text("notes.txt is not named like a video")
+    page.locator("#files").set_input_files({"name": ".hidden.mp4", "mimeType": "video/mp4", "buffer": b"a"})
+    line = page.locator("#uploads li", has_text=".hidden.mp4")
+    expect(line).to_contain_text("Hidden files and folders are not uploaded.")
+    expect(line).to_have_class("bad")
 
 
 def test_folders_are_dropped_onto_the_list(page_server: PageServer, page: Page, tmp_path: Path) -> None:
@@ -580,6 +584,9 @@ def test_folders_are_dropped_onto_the_list(page_server: PageServer, page: Page, 
     for name in ("first.mp4", "specials/second.mp4"):
         # Equal content would be one video.
         (season / name).write_bytes(page_server.clip.read_bytes() + name.encode())
+    (season / ".trash").mkdir()
+    for name in (".DS_Store", "specials/.DS_Store", ".trash/third.mp4"):
+        (season / name).write_bytes(b"not to be uploaded")
     page_server.sign_in(page)
     page.goto(f"{page_server.url}/review")
     # As from a file manager; a script cannot make such a drop.
@@ -594,6 +601,13 @@ def test_folders_are_dropped_onto_the_list(page_server: PageServer, page: Page, 
     for name in ("first.mp4", "second.mp4"):
         expect(page.locator(".video", has_text=name)).to_be_visible()
     expect(page.locator("#uploads")).to_contain_text("uploaded")
+    # One line for all that is hidden; of a hidden folder nothing is uploaded.
+    refused = page.locator("#uploads .bad")
+    expect(refused).to_have_count(1)
+    expect(refused).to_contain_text(
+        re.compile(r"\.(DS_Store|trash) and 2 more.*Hidden files and folders are not uploaded")
+    )
+    expect(page.locator(".video", has_text="third.mp4")).to_have_count(0)
 
 
 def test_a_video_is_renamed_deleted_and_brought_back(page_server: PageServer, video: Video, page: Page) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -217,12 +218,22 @@ def _text(details: Json | None, name: str) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def waiting_line(request: ProcessingRequest | None, before: int | None = None) -> str | None:
-    """Return the state of an open request in one sentence; ``before`` as for :func:`video_state`."""
-    if request is None or not request.is_open:
+def waiting_line(video: Video, requests: Sequence[ProcessingRequest], before: int | None = None) -> str | None:
+    """Return in one sentence what is still to come of a video; ``before`` as for :func:`video_state`.
+
+    Args:
+        video: its row.
+        requests: its open requests. A run's request is closed some seconds after its captions are there: then nothing
+            is said of it.
+        before: number of videos before it in the queue.
+    """
+    is_found = video.stage in ("attention", "done")
+    request = next((request for request in requests if (request.flow == "caption_ocr") == is_found), None)
+    if request is None:
         return None
     if request.state == "launched" and before is None:
-        return f"Processing is in progress (requested {moment(request.requested_at)})."
+        doing = "Captions are being read again" if is_found else "Processing is in progress"
+        return f"{doing} (requested {moment(request.requested_at)})."
     if request.attempts:
         return f"Processing could not be started yet (attempts: {request.attempts}); it will be retried automatically."
     return f"Waiting in the queue since {moment(request.requested_at)}."

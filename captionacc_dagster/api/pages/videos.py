@@ -29,7 +29,7 @@ from captionacc_dagster.captioning.files.captions_database import StoredCaption
 from captionacc_dagster.captioning.files.databases import DatabaseError, decompress, read_boxes, read_layout_database
 from captionacc_dagster.captioning.files.positions import POSITIONS
 from captionacc_dagster.captioning.files.subtitles import FORMATS
-from captionacc_dagster.catalog.models import ProcessingRequest, Video, VideoStage
+from captionacc_dagster.catalog.models import Video, VideoStage
 from captionacc_dagster.compute.progress import StageProgress, read_progress
 from captionacc_dagster.orchestration.approval import may_be_approved
 from captionacc_dagster.orchestration.subtitle_files import video_keys
@@ -256,13 +256,13 @@ def _formats(video: Video) -> list[tuple[str, str, str]]:
 
 
 def _state(services: Services, video: Video, viewer: Caller) -> dict[str, Any]:
-    newest = services.catalog.list_processing_requests(video_id=video.id, limit=10).items
+    requests = services.catalog.list_processing_requests(states=["pending", "launched"], video_id=video.id).items
     [(_, state, before)] = _with_states(services, [video])
     return {
         "video": video,
         "state": state,
         "problem": messages.video_problem(video),
-        "waiting": messages.waiting_line(_open_request(newest), before),
+        "waiting": messages.waiting_line(video, requests, before),
         "has_captions": video.cropped_frames_version is not None and video.caption_count is not None,
         "formats": _formats(video),
         "is_owner": viewer.role == "owner",
@@ -305,10 +305,6 @@ def _progress(services: Services, video: Video, before: int | None) -> StageProg
     if video.stage != "working" or video.status == "waiting" or before is not None:
         return None
     return read_progress(services.store, video_keys(video).progress)
-
-
-def _open_request(requests: Sequence[ProcessingRequest]) -> ProcessingRequest | None:
-    return next((request for request in requests if request.is_open), None)
 
 
 def _layout(services: Services, video: Video) -> dict[str, Any] | None:

@@ -15,12 +15,14 @@ let running = 0;
 const pause = (ms) => new Promise((done) => setTimeout(done, ms));
 const isPassing = (error) => [0, 408, 429, 502, 503, 504].includes(error.status);
 
+const isHidden = (name) => name.startsWith(".");
+
 class Line {
-  constructor(file) {
+  constructor(name) {
     this.element = get("upload-line").content.cloneNode(true).firstElementChild;
-    this.element.querySelector(".name").textContent = file.name;
+    this.element.querySelector(".name").textContent = name;
     this.bar = this.element.querySelector("progress");
-    this.bar.setAttribute("aria-label", `Upload of ${file.name}`);
+    this.bar.setAttribute("aria-label", `Upload of ${name}`);
     list.append(this.element);
     list.hidden = false;
   }
@@ -112,37 +114,54 @@ function next() {
   }
 }
 
-function take(files) {
+// One line for all of a kind: every folder of a Mac has a hidden file.
+function refuse(names, words) {
+  if (!names.length) return;
+  new Line(names.length === 1 ? names[0] : `${names[0]} and ${names.length - 1} more`).end(words, true);
+}
+
+function take({ files, hidden = [], unreadable = [] }) {
   for (const { file, folder } of files) {
-    const line = new Line(file);
+    const line = new Line(file.name);
     if (file.size === 0) line.end("The file is empty.", true);
     else waiting.push({ file, folder, line });
   }
+  refuse(hidden, "Hidden files and folders are not uploaded. To upload one, rename it without the dot.");
+  refuse(unreadable, "This cannot be read.");
   if (files.length > 1) say(`${files.length} files to upload.`);
   next();
 }
 
-// The files of what was dropped, those in folders too, each with its folder.
-async function filesOf(transfer) {
-  const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  if (!entries.length) return [...transfer.files].map((file) => ({ file, folder: "" }));
-  const found = [];
+function takePlain(files) {
+  const named = [...files];
+  take({
+    files: named.filter((file) => !isHidden(file.name)).map((file) => ({ file, folder: "" })),
+    hidden: named.map((file) => file.name).filter(isHidden),
+  });
+}
+
+// What was dropped: files, those in folders too, each with its folder.
+async function takeEntries(entries) {
+  const found = { files: [], hidden: [], unreadable: [] };
   const walk = async (entry) => {
-    if (entry.isFile) {
-      const file = await new Promise((done, failed) => entry.file(done, failed));
-      const folder = entry.fullPath.split("/").slice(1, -1).join("/");
-      if (!file.name.startsWith(".")) found.push({ file, folder });
-      return;
-    }
-    const reader = entry.createReader();
-    for (;;) {
-      const some = await new Promise((done, failed) => reader.readEntries(done, failed));
-      if (!some.length) return;
-      for (const one of some) await walk(one);
+    if (isHidden(entry.name)) return found.hidden.push(entry.name);
+    try {
+      if (entry.isFile) {
+        const file = await new Promise((done, failed) => entry.file(done, failed));
+        return found.files.push({ file, folder: entry.fullPath.split("/").slice(1, -1).join("/") });
+      }
+      const reader = entry.createReader();
+      for (;;) {
+        const some = await new Promise((done, failed) => reader.readEntries(done, failed));
+        if (!some.length) return;
+        for (const one of some) await walk(one);
+      }
+    } catch {
+      found.unreadable.push(entry.name);
     }
   };
   for (const entry of entries) await walk(entry);
-  return found;
+  take(found);
 }
 
 let depth = 0;
@@ -156,14 +175,16 @@ addEventListener("dragleave", () => {
   if (!depth) zone.classList.remove("over");
 });
 addEventListener("dragover", (event) => event.preventDefault());
-addEventListener("drop", async (event) => {
+addEventListener("drop", (event) => {
   event.preventDefault();
   depth = 0;
   zone.classList.remove("over");
-  take(await filesOf(event.dataTransfer));
+  const entries = [...event.dataTransfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
+  if (entries.length) takeEntries(entries);
+  else takePlain(event.dataTransfer.files);
 });
 get("files").addEventListener("change", () => {
-  take([...get("files").files].map((file) => ({ file, folder: "" })));
+  takePlain(get("files").files);
   get("files").value = "";
 });
 addEventListener("beforeunload", (event) => {
