@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rapidfuzz.distance import LCSseq
 
 from captionacc_dagster.captioning.extents.reading import Reading, fold
+from captionacc_dagster.captioning.extents.segmentation import NumberedPlane, joined_film
 from captionacc_dagster.captioning.extents.steps import Step
 from captionacc_dagster.captioning.extents.tuning import TUNING
 from captionacc_dagster.captioning.extents.words import ReadLine
@@ -39,6 +41,7 @@ class FoundCaption:
         stroke_px: number of its stroke pixels, at the size of the ROIs.
         bounded: the share of its strokes that touch no area of their color.
         steps: in which its words change, while it is followed.
+        film: as of its segments, while it is followed.
         words: those with times of their own.
         context: dimmed lines around it, which are not part of its text.
         is_apart: its neighbors are known to show nothing of it, so that it is no fade of theirs.
@@ -52,6 +55,7 @@ class FoundCaption:
     stroke_px: int
     bounded: float = 1.0
     steps: tuple[Step, ...] = ()
+    film: Sequence[NumberedPlane] = ()
     words: tuple[TimedWord, ...] = ()
     context: tuple[ReadLine, ...] = ()
     is_apart: bool = False
@@ -110,16 +114,17 @@ def join_readings(first: FoundCaption, second: FoundCaption, fade_frames: int) -
         (found.reading.is_unread, len(fold(found.reading.text)), found.reading.confidence) for found in (first, second)
     ]
     better = first if worth[0] >= worth[1] else second
-    start, end, steps = first.start, second.end, first.steps + second.steps
+    start, end, steps, film = first.start, second.end, first.steps + second.steps, joined_film(first.film, second.film)
     if _is_fade(first, second, fade_frames):
-        start, steps = second.start, second.steps
+        start, steps, film = second.start, second.steps, second.film
     elif _is_fade(second, first, fade_frames):
-        end, steps = first.end, first.steps
+        end, steps, film = first.end, first.steps, first.film
     return replace(
         better,
         start=start,
         end=end,
         steps=steps if len(steps) <= MOST_STEPS else (),
+        film=film,
         bbox=first.bbox.union(second.bbox),
         extent_confidence=min(first.extent_confidence, second.extent_confidence),
         stroke_px=max(first.stroke_px, second.stroke_px),

@@ -10,8 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from captionacc_dagster.captioning.extents.highlights import WordFilm, highlighted_spans
 from captionacc_dagster.captioning.extents.merging import MOST_STEPS, FoundCaption, TimedWord
 from captionacc_dagster.captioning.extents.reading import fold
+from captionacc_dagster.captioning.extents.segmentation import NumberedPlane, joined_film
 from captionacc_dagster.captioning.extents.steps import Step, boxes_in, is_new_word, rolled_out, step_change
 from captionacc_dagster.captioning.extents.tuning import TUNING
 from captionacc_dagster.captioning.extents.words import Box, ReadLine, ReadWord, word_spans
@@ -40,6 +42,7 @@ def join_steps(last: FoundCaption, found: FoundCaption) -> FoundCaption:
         extent_confidence=min(last.extent_confidence, found.extent_confidence),
         stroke_px=max(last.stroke_px, found.stroke_px),
         steps=last.steps + found.steps,
+        film=joined_film(last.film, found.film),
     )
 
 
@@ -62,11 +65,12 @@ def settled_steps(found: FoundCaption, line_px: float, place: Callable[[Box], BB
                 reading=replace(found.reading, text=line.text, lines=(), waiting=()),
                 bbox=place(line.box),
                 steps=(),
+                film=(),
             )
             for line in _rolled_lines(found, line_px)
         ]
-    found = replace(found, steps=())
-    if not changes or any(not step.lines for step in steps):
+    film, found = found.film, replace(found, steps=(), film=())
+    if any(not step.lines for step in steps):
         return [found]
     built = [
         number
@@ -77,7 +81,7 @@ def settled_steps(found: FoundCaption, line_px: float, place: Callable[[Box], BB
     lines = _agreed_lines(complete)
     words = [word for line in lines for word in line.words]
     starts = _starts(words, steps, found.start) if built else [found.start] * len(words)
-    lit = _highlights(words, complete)
+    lit = _spans_in_film(words, complete, film, found.end, line_px) or _highlights(words, complete)
     if not built and not any(lit) and len({fold(step.reading.text) for step in steps}) == 1:
         return [found]
     text = "\n".join(line.text for line in lines)
@@ -93,6 +97,17 @@ def settled_steps(found: FoundCaption, line_px: float, place: Callable[[Box], BB
         text = "\n".join(line.text for line in lines)
     reading = replace(found.reading, text=text, lines=tuple(lines), waiting=())
     return [replace(found, reading=reading, context=dimmed, words=tuple(_joined_characters(timed, text)))]
+
+
+def _spans_in_film(
+    words: Sequence[ReadWord], steps: Sequence[Step], film: Sequence[NumberedPlane], end: int, line_px: float
+) -> list[tuple[int, int] | None] | None:
+    """Return when each word is highlighted, from every frame of the steps; None if it is not seen in these."""
+    film = [frame for frame in film if frame[0] >= steps[0].start]
+    alike = [step.strokes for step in steps if step.level.shape == steps[0].level.shape]
+    if len(words) < 2 or len(film) < 2 * len(words) or film[0][0] > steps[0].start + 2:
+        return None
+    return highlighted_spans(WordFilm.of(words, film, np.logical_or.reduce(alike), line_px), end)
 
 
 def _agreed_lines(steps: Sequence[Step]) -> list[ReadLine]:

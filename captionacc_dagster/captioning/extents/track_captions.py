@@ -361,6 +361,7 @@ class TrackCaptions:
             stroke_px=int(strokes.sum()),
             bounded=share_of_islands(segment.model, strokes, styles) if styles else 1.0,
             steps=(Step.of(start, end, reading, segment.model, strokes),),
+            film=segment.film,
             is_apart=lone is not None,
         )
         fade_frames = self._frames(TUNING.fade_s)
@@ -447,7 +448,14 @@ class TrackCaptions:
         reading, strokes = self._read_strokes(whole, self._own(whole, whole.model.stroke_mask), [])
         if not explains_both(reading, last.reading, found.reading):
             return None
-        joined = replace(last, end=found.end, reading=reading, bbox=self._bbox(strokes), stroke_px=int(strokes.sum()))
+        joined = replace(
+            last,
+            end=found.end,
+            reading=reading,
+            bbox=self._bbox(strokes),
+            stroke_px=int(strokes.sum()),
+            film=whole.film,
+        )
         return joined, whole
 
     def _places_of(self, *segments: Segment) -> tuple[Mask, ...] | None:

@@ -1,0 +1,149 @@
+"""The times of highlighted words, measured in films that the test draws over a moving picture."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from captionacc_dagster.captioning.extents.highlights import Span, WordFilm, highlighted_spans
+from captionacc_dagster.captioning.extents.words import ReadWord
+
+LINE_PX = 33.0
+SIZE = (420, 110)
+WORDS = ("When", "I", "was", "little")
+ONSETS = (0, 8, 12, 21, 33)  # of the words, and the end
+FIRST = 100  # number of the first frame
+Draw = Callable[[ImageDraw.ImageDraw, tuple[int, int, int, int], str], None]
+
+
+def font(size: int = 24) -> ImageFont.FreeTypeFont:
+    loaded = ImageFont.load_default(size)
+    assert isinstance(loaded, ImageFont.FreeTypeFont)
+    return loaded
+
+
+def places(words: Sequence[str], per_line: int = 9) -> list[tuple[int, int, int, int]]:
+    """Return the box of each word, pixels of the ROI."""
+    boxes = []
+    for number, word in enumerate(words):
+        line = number // per_line
+        left = 40 + sum(round(font().getlength(other)) + 8 for other in words[line * per_line : number])
+        top = 30 + 32 * line
+        boxes.append((left, top, left + round(font().getlength(word)), top + 22))
+    return boxes
+
+
+def plain(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], word: str) -> None:
+    draw.text((box[0], box[1] - 4), word, 255, font(), stroke_width=2, stroke_fill=0)
+
+
+def colored(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], word: str) -> None:
+    draw.text((box[0], box[1] - 4), word, 190, font(), stroke_width=2, stroke_fill=0)
+
+
+def boxed(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], word: str) -> None:
+    draw.rectangle((box[0] - 3, box[1] - 3, box[2] + 3, box[3] + 6), fill=210)
+    plain(draw, box, word)
+
+
+def underlined(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], word: str) -> None:
+    plain(draw, box, word)
+    draw.rectangle((box[0], box[3] + 4, box[2], box[3] + 6), fill=230)
+
+
+def larger(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], word: str) -> None:
+    draw.text((box[0] - 2, box[1] - 7), word, 255, font(29), stroke_width=2, stroke_fill=0)
+
+
+def frames(
+    lit: Sequence[Span | None], draw: Draw, *, cut: int | None = None, per_line: int = 9, words: Sequence[str] = WORDS
+) -> tuple[list[NDArray[np.uint8]], NDArray[np.bool_]]:
+    """Return the ROIs of a caption over a picture that pans, and the strokes of its plain letters."""
+    rng = np.random.default_rng(5)
+    scenes = [Image.fromarray(rng.integers(20, 200, (12, 60), np.uint8)).resize((900, 160)) for _ in range(2)]
+    boxes, rois = places(words, per_line), []
+    for at in range(ONSETS[-1]):
+        scene = scenes[cut is not None and at >= cut]
+        roi = scene.crop((2 * at, 20, 2 * at + SIZE[0], 20 + SIZE[1]))
+        canvas = ImageDraw.Draw(roi)
+        for box, word, span in zip(boxes, words, lit, strict=True):
+            (draw if span and span[0] <= at < span[1] else plain)(canvas, box, word)
+        rois.append(np.asarray(roi))
+    mask = Image.new("L", SIZE)
+    for box, word in zip(boxes, words, strict=True):
+        ImageDraw.Draw(mask).text((box[0], box[1] - 4), word, 255, font())
+    return rois, np.asarray(mask) > 128
+
+
+def spans(
+    rois: Sequence[NDArray[np.uint8]], strokes: NDArray[np.bool_], per_line: int = 9, words: Sequence[str] = WORDS
+) -> list[Span | None] | None:
+    """Return what is found in the ROIs, from the first frame on."""
+    half = SIZE[0] // 2, SIZE[1] // 2
+    small = [np.asarray(Image.fromarray(roi).resize(half, Image.Resampling.BOX)) for roi in rois]
+    film = [(FIRST + at, roi) for at, roi in enumerate(small)]
+    read = [ReadWord(word, box) for word, box in zip(words, places(words, per_line), strict=True)]
+    found = highlighted_spans(WordFilm.of(read, film, strokes, LINE_PX), FIRST + len(rois))
+    return found and [span and (span[0] - FIRST, span[1] - FIRST) for span in found]
+
+
+EACH = list(itertools.pairwise(ONSETS))
+
+
+@pytest.mark.parametrize("draw", [colored, boxed, underlined, larger])
+def test_a_highlight_is_timed_to_the_frame_whatever_it_looks_like(draw: Draw):
+    assert spans(*frames(EACH, draw)) == EACH
+
+
+@pytest.mark.parametrize("draw", [boxed, underlined])
+def test_a_line_below_words_is_none_of_the_next_line(draw: Draw):
+    assert spans(*frames(EACH, draw, per_line=2), per_line=2) == EACH
+
+
+def test_a_cut_behind_a_highlight_is_none_of_it():
+    assert spans(*frames(EACH, boxed, cut=16)) == EACH
+
+
+def test_two_words_of_which_one_after_the_other_is_highlighted():
+    lit = [(0, 14), (14, 33)]
+    assert spans(*frames(lit, boxed, words=WORDS[2:]), words=WORDS[2:]) == lit
+
+
+def test_a_highlight_may_begin_late_and_end_early():
+    lit = [(5, 8), *EACH[1:3], (21, 28)]
+    assert spans(*frames(lit, boxed)) == lit
+
+
+@pytest.mark.parametrize("cut", [None, 16])
+def test_words_that_are_not_highlighted_have_no_times(cut: int | None):
+    assert spans(*frames([None] * 4, boxed, cut=cut)) is None
+
+
+def test_one_word_alone_that_changes_its_look_is_no_highlight():
+    assert spans(*frames([None, (8, 20), None, None], boxed)) is None
+    assert spans(*frames([None, (8, 20)], boxed, words=WORDS[2:]), words=WORDS[2:]) is None
+
+
+def test_a_flicker_of_a_single_frame_is_no_highlight():
+    assert spans(*frames([(0, 8), (8, 9), (9, 10), (10, 11)], boxed)) is None
+
+
+def test_a_color_sweeps_through_the_words():
+    rois, strokes = frames([None] * 4, boxed)
+    boxes, swept = places(WORDS), []
+    for at, roi in enumerate(rois):
+        lit = roi.copy()
+        edge = round(boxes[0][0] + (boxes[-1][2] - boxes[0][0]) * (at + 1) / len(rois))
+        lit[:, :edge][strokes[:, :edge]] = 150
+        swept.append(lit)
+    found = spans(swept, strokes)
+    width = boxes[-1][2] - boxes[0][0]
+    assert found is not None
+    for span, box in zip(found, boxes, strict=True):
+        assert span is not None
+        assert abs(span[0] - (box[0] - boxes[0][0]) / width * len(rois)) <= 2
