@@ -28,6 +28,7 @@ from captionacc_dagster.captioning.extents.strokes import (
     visibility,
 )
 from captionacc_dagster.captioning.extents.tuning import TUNING
+from captionacc_dagster.captioning.layout.rows import SIDE_GAP
 
 HALF = 0.5  # a boundary is where a caption crosses this visibility
 _RAMP_FRAMES = 4  # a line cannot be fitted to fewer frames: then the change is a cut
@@ -85,6 +86,8 @@ def find_boundary(
     around = _FramesAroundCut.of(_own_frames(first, second), cut, line_px)
     if change.is_change and _only_background_changes(first, second, styles, around, boxes):
         return Boundary(cut, cut, True, change.share, is_background=True)
+    if appeared is not None and _another_speaks(first, second, appeared, change, around):
+        return Boundary(cut, cut, False, change.share, (appeared & second.model.stroke_mask) | change.gained)
     if appeared is not None and _persists(first, second, appeared, change, around):
         return Boundary(cut, cut, True, change.share)
     fading = _neighbor_in_fade(first, second, change, around)
@@ -318,6 +321,34 @@ def _persists(
     # Not every stroke of a caption is seen to appear: those between them belong to it as well.
     touching = change.touching(first.model.stroke_mask & text_box(own, line_px), line_px)
     return not _replaces_character(first, second, touching, around.adjacent(), line_px)
+
+
+def _another_speaks(
+    first: Segment, second: Segment, appeared: Mask, change: StrokeChange, around: _FramesAroundCut
+) -> bool:
+    """Return whether a text comes or goes at once beside the one that appeared with the first, which stays.
+
+    It is on the same row, of the same color, and farther away than another word would be. A cut of the scene behind
+    changes what is between them, or above or below, as well.
+    """
+    line_px = around.line_px
+    least, own = 2 * min_stroke_px(line_px), appeared & first.model.stroke_mask & second.model.stroke_mask
+    changed = max(change.lost, change.gained, key=np.count_nonzero)
+    if own.sum() < least or changed.sum() < least:
+        return False
+    rows, columns = np.nonzero(own)
+    beside = np.zeros(own.shape, bool)
+    gap, top, bottom = round(SIDE_GAP * line_px), int(rows.min()), int(rows.max()) + 1
+    beside[top:bottom, : max(0, int(columns.min()) - gap)] = True
+    beside[top:bottom, int(columns.max()) + gap :] = True
+    text = changed & beside
+    if text.sum() < max(least, TUNING.nearly_all * np.count_nonzero(change.lost | change.gained)):
+        return False
+    shown = second.model if changed is change.gained else first.model
+    levels = [float(np.median(shown.level[strokes])) for strokes in (own, text)]
+    if abs(levels[0] - levels[1]) > TUNING.same_style_levels:
+        return False
+    return synchrony(around.adjacent(), first.model, second.model, change, line_px, at_once=True) >= TUNING.nearly_all
 
 
 def _replaces_character(

@@ -94,9 +94,10 @@ def find_captions(
         ValueError: ``frame_rate`` is not positive.
     """
     result = follow(facts, layout, engine, frame_rate, chunks_dir=chunks_dir, progress=progress)
+    tracks = sorted({caption.track for caption in result.captions})
     spans = [
-        [(c.start_frame, c.end_frame, c.extent_confidence) for c in result.captions if c.track == track.name]
-        for track in layout.tracks
+        [(c.start_frame, c.end_frame, c.extent_confidence) for c in result.captions if c.track == track]
+        for track in tracks
     ]
     return Timeline(
         captions=tuple(sort_cues(result.captions)),
@@ -262,7 +263,7 @@ def _captions(track: TrackCaptions, times: list[float], end_s: float) -> list[Ca
             text=text,
             confidence=calibrated(item.reading.confidence),
             bbox=item.bbox,
-            track=track.track.name,
+            track=track.track.name if item.side is None else f"{track.track.name}-{item.side}",
             kind=track.track.kind,
             extent_confidence=item.extent_confidence,
             lang=item.reading.lang,

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.extents.reading_tuning import TUNING
 from captionacc_dagster.captioning.extents.strokes import Mask
+from captionacc_dagster.captioning.layout.rows import SIDE_GAP
+from captionacc_dagster.captioning.ocr.base import Recognition
 
 _SEAM = -1  # strokes in a row that parts two lines
 
@@ -65,6 +67,33 @@ def split_lines(
         if extent is not None:
             boxes.append((extent[0], top, extent[1], bottom))
     return boxes
+
+
+def split_texts(strokes: Mask, line: Recognition, extent: tuple[float, float], line_px: float) -> list[tuple[int, int]]:
+    """Return from where to where each of the texts in a line reaches, columns of ``strokes``, half-open.
+
+    Strokes that the mask lacks leave gaps, too: nothing may have been read in the gap between two texts.
+
+    Args:
+        strokes: of the line, bool ``(height, width)``.
+        line: what was read in it.
+        extent: from where to where the image that was read reaches, columns of ``strokes``.
+        line_px: height of a line, pixels.
+    """
+    columns = np.flatnonzero(strokes.any(axis=0))
+    if not columns.size:
+        return []
+    gap = SIDE_GAP * line_px
+    start, end = extent
+    read = [
+        start + place * (end - start) for place, letter in zip(line.positions, line.text, strict=False) if letter != " "
+    ]
+    cuts = [
+        int(number) + 1
+        for number in np.flatnonzero(np.diff(columns) > gap)
+        if not any(columns[number] + line_px / 2 < place < columns[number + 1] - line_px / 2 for place in read)
+    ]
+    return [(int(run[0]), int(run[-1]) + 1) for run in np.split(columns, cuts)]
 
 
 def _extent(line: Mask, line_px: float, anchor: Anchor | None) -> tuple[int, int] | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 from rapidfuzz.distance import LCSseq
 
@@ -14,6 +15,8 @@ from captionacc_dagster.captioning.extents.tuning import TUNING
 from captionacc_dagster.captioning.extents.words import ReadLine
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.ocr.tuning import TUNING as OCR
+
+Side = Literal["left", "middle", "right"]
 
 MOST_STEPS = 120  # that are kept of a caption; more are no words
 
@@ -45,6 +48,7 @@ class FoundCaption:
         words: those with times of their own.
         context: dimmed lines around it, which are not part of its text.
         is_apart: its neighbors are known to show nothing of it, so that it is no fade of theirs.
+        side: of the picture, where it is what one of several people says at once; None: nobody else speaks.
     """
 
     start: int
@@ -59,6 +63,7 @@ class FoundCaption:
     words: tuple[TimedWord, ...] = ()
     context: tuple[ReadLine, ...] = ()
     is_apart: bool = False
+    side: Side | None = None
 
 
 def is_same_caption(first: FoundCaption, second: FoundCaption, fade_frames: int) -> bool:

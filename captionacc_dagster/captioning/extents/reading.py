@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.extents.ellipsis import may_be_ellipsis, read_ellipsis
 from captionacc_dagster.captioning.extents.glyph_mask import mean_level
-from captionacc_dagster.captioning.extents.lines import Anchor, split_lines
+from captionacc_dagster.captioning.extents.lines import Anchor, split_lines, split_texts
 from captionacc_dagster.captioning.extents.lost_words import with_lost_words
 from captionacc_dagster.captioning.extents.pauses import with_pauses
 from captionacc_dagster.captioning.extents.reading_tuning import TUNING
@@ -27,7 +27,7 @@ from captionacc_dagster.captioning.extents.track_scripts import (
     script_of_text,
     uncovered_share,
 )
-from captionacc_dagster.captioning.extents.words import ReadLine, locate_read_words
+from captionacc_dagster.captioning.extents.words import Box, ReadLine, locate_read_words
 from captionacc_dagster.captioning.ocr.base import LinePicture, OcrEngine, Recognition
 from captionacc_dagster.captioning.ocr.scripts import DARKEST, classify_script
 from captionacc_dagster.captioning.ocr.tuning import TUNING as OCR
@@ -157,9 +157,20 @@ def read_caption(
             readings[number].append(recognition)
             read_lumas[number].append(lumas[number])
     line_full = line_px * scale
-    widths = [((y1 - y0) if vertical else (x1 - x0)) / line_full - 2 * TUNING.margin_along for x0, y0, x1, y1 in boxes]
+    along = 1 if vertical else 0
+    widths = [(box[2 + along] - box[along]) / line_full - 2 * TUNING.margin_along for box in boxes]
     chosen = [_chosen(read, width) for read, width in zip(readings, widths, strict=True)]
     if not vertical:
+        texts = [
+            _of_each_speaker(engine, *read, renderings[0], stroke_mask, line_px)
+            for read in zip(chosen, found, strict=True)
+        ]
+        if len(texts) < sum(map(len, texts)):
+            recognitions += sum(len(parts) for parts in texts if len(parts) > 1)
+            chosen, found = [line for parts in texts for line, _ in parts], [box for parts in texts for _, box in parts]
+            boxes = [_padded(box, line_px, scale, pictures[0].shape) for box in found]
+            masks = [_part(stroke_mask, box, scale) for box in boxes]
+            widths = [(x1 - x0) / line_full - 2 * TUNING.margin_along for x0, _, x1, _ in boxes]
         for number, line in enumerate(chosen):
             if line is not None:
                 x0, y0, x1, y1 = boxes[number]
@@ -235,6 +246,54 @@ def _readings_of(lines: Sequence[SeenLine | LineReading]) -> int:
 
 def _readings_wait(lines: Sequence[SeenLine | LineReading]) -> bool:
     return any(isinstance(line, SeenLine) for line in lines)
+
+
+def _of_each_speaker(
+    engine: OcrEngine, line: Recognition | None, box: Box, picture: Plane, stroke_mask: Mask, line_px: float
+) -> list[tuple[Recognition | None, Box]]:
+    """Return a line as the texts of the speakers who share it, with their boxes; as it is if it is one text, or if one
+    of the texts does not read well by itself.
+
+    Args:
+        engine: reads line images.
+        line: what was read in it as a whole; None: nothing.
+        box: of the line, pixels of ``stroke_mask``.
+        picture: what the frames share.
+        stroke_mask, line_px: as of `read_caption`.
+    """
+    if line is None:
+        return [(line, box)]
+    scale = picture.shape[0] / stroke_mask.shape[0]
+    x0, y0, x1, y1 = box
+    left, _, right, _ = _padded(box, line_px, scale, picture.shape)
+    spans = split_texts(stroke_mask[y0:y1, x0:x1], line, (left / scale - x0, right / scale - x0), line_px)
+    if len(spans) < 2:
+        return [(line, box)]
+    parts = [(x0 + start, y0, x0 + end, y1) for start, end in spans]
+    padded = [_padded(part, line_px, scale, picture.shape) for part in parts]
+    images = [LinePicture(_stretched(_cut(picture, part)), _part(stroke_mask, part, scale)) for part in padded]
+    read = engine.recognize(images)
+    if "".join("".join(part.text.split()) for part in read) == "".join(line.text.split()):
+        # The whole line tells best where spaces are.
+        read = [_within(line, (left, right), (part[0], part[2])) for part in padded]
+    elif not all(part.text.strip() and part.confidence >= OCR.sure for part in read):
+        return [(line, box)]
+    return list(zip(read, parts, strict=True))
+
+
+def _within(line: Recognition, extent: tuple[float, float], part: tuple[float, float]) -> Recognition:
+    """Return what was read in a part of a line; from where to where both images reach, pixels of the picture."""
+    places = [extent[0] + place * (extent[1] - extent[0]) for place in line.positions]
+    inside = [number for number, place in enumerate(places) if part[0] <= place < part[1]]
+    text = "".join(line.text[number] for number in inside)
+    start = len(text) - len(text.lstrip())
+    kept = inside[start : start + len(text.strip())]
+    return Recognition(
+        text.strip(),
+        line.confidence,
+        tuple(line.characters[number] for number in kept) if line.characters else (),
+        tuple((places[number] - part[0]) / (part[1] - part[0]) for number in kept),
+    )
 
 
 def _as_read(line: Recognition | None) -> LineReading:

@@ -45,6 +45,7 @@ from captionacc_dagster.captioning.extents.merging import (
 from captionacc_dagster.captioning.extents.moving import is_next_step, join_steps, settled_steps
 from captionacc_dagster.captioning.extents.reading import NOTHING, Reading, fold, read_caption, settled
 from captionacc_dagster.captioning.extents.segmentation import Segment, TrackSegmenter
+from captionacc_dagster.captioning.extents.speakers import part_speakers
 from captionacc_dagster.captioning.extents.steps import Step
 from captionacc_dagster.captioning.extents.strokes import (
     LETTERS,
@@ -191,6 +192,8 @@ class TrackCaptions:
             self.found = [found for found in self.found if not is_part_of_picture(found)]
         self._settle(len(self.found))
         self._read_marked_letters(len(self.found))
+        if not self.track.vertical:
+            self.found = part_speakers(self.found, self._segmenter.line_px, self.place_in_picture)
 
     def _settle(self, count: int) -> None:
         """Read the first captions in the scripts that the track turned out to have; drop those that are none."""

@@ -124,6 +124,41 @@ def test_a_caption_that_fades_in_beside_a_sign_that_stands_is_not_the_sign():
     assert abs(boundary.start - 40) <= 1
 
 
+def over_moving(picture: Plane, frame: int) -> Plane:
+    """Return a strip whose lower edge shows a scene that moves."""
+    picture[40:] = 60 + 25 * (frame % 3)
+    return picture
+
+
+@pytest.mark.parametrize(("beside", "is_same"), [("Wait!", False), ("", True)])
+def test_what_another_speaker_begins_to_say_far_beside_a_caption_is_seen(beside: str, is_same: bool):
+    """While the strokes that appeared with a caption stay, letters of the picture behind it may come and go."""
+    texts = shown(("I grew up" + " " * 60, lambda _: 1.0), (" " * 60 + beside, lambda frame: float(frame >= 40)))
+
+    def roi(frame: int) -> Plane:
+        return over_moving(texts(frame), frame)
+
+    first, second = segment(roi, 10, 40), segment(roi, 40, 80, range(20, 61))
+    boundary = find_boundary(first, second, LINE, first.model.stroke_mask)
+    assert (boundary.is_same, boundary.end, boundary.start) == (is_same, 40, 40)
+
+
+def test_letters_of_the_scene_behind_that_a_cut_shows_are_no_other_speaker():
+    """They are everywhere: in the gap beside the caption, and above and below it."""
+    text = shown(("I grew up" + " " * 60, lambda _: 1.0))
+
+    def roi(frame: int) -> Plane:
+        picture = over_moving(text(frame), frame)
+        if frame >= 40:
+            for row in (2, 18, 34):
+                picture[row : row + 8, 200:470:12] = 255
+                picture[row : row + 8, 201:470:12] = 255
+        return picture
+
+    first, second = segment(roi, 10, 40), segment(roi, 40, 80, range(20, 61))
+    assert find_boundary(first, second, LINE, first.model.stroke_mask).is_same
+
+
 def test_a_character_changes_amidst_ink_that_was_seen_to_come():
     """Not all of a caption is seen to come; over a scene that moves, its ink tells of the rest."""
     texts = shown(

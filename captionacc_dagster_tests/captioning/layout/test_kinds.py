@@ -271,6 +271,29 @@ def test_two_speakers_side_by_side_are_read_apart(tmp_path: Path, engine):
     ]
 
 
+def test_two_speakers_close_together_in_the_place_of_other_captions_are_read_apart(tmp_path: Path, engine):
+    """Their text was one line, and a text that came far beside another one began with that."""
+    shown = [
+        (0.5, 2.0, "Where were you last night", 0.5, "mm"),
+        (2.5, 4.0, "Not now.", 0.44, "rm"),
+        (2.5, 4.0, "Run ahead and knock", 0.55, "lm"),
+        (4.5, 6.0, "Who is it?", 0.3, "rm"),
+        (5.25, 6.0, "Sit down.", 0.65, "lm"),
+        (6.5, 8.0, "Put your coat over there", 0.5, "mm"),
+    ]
+    pictures = []
+    for at in range(8 * RATE):
+        picture = moving(speed=6)(at)
+        for start_s, end_s, text, x, anchor in shown:
+            if start_s <= at / RATE < end_s:
+                write_text(picture, text, (x, 0.9), 24, anchor=anchor)
+        pictures.append(picture)
+    facts, layout = layout_of(write_clip(tmp_path / "clip.mp4", pictures, RATE), engine)
+    captions = find_captions(facts, layout, engine).captions
+    assert [(round(c.start_s, 2), round(c.end_s, 2), c.text) for c in captions] == [cue[:3] for cue in shown]
+    assert {c.track for c in captions} == {"bottom", "bottom-left", "bottom-right"}
+
+
 def test_another_speaker_a_line_above_and_beside_is_read_apart(tmp_path: Path, engine):
     """The lines were one caption, and the room for a second line reached over the other speaker."""
     turns = [
