@@ -59,7 +59,8 @@ def find_boxes(model: StrokeModel) -> list[tuple[CaptionBox, Mask]]:
             if left < _EDGE_PX or right > width - _EDGE_PX:
                 continue
             letters = model.stroke_mask & area
-            is_even = np.mean(_is_at(model, level)[area & ~_near(letters, _EDGE_PX)]) >= TUNING.nearly_all
+            plain = _is_at(model, level)[area & ~_near(letters, _EDGE_PX)]
+            is_even = plain.size and plain.mean() >= TUNING.nearly_all
             style = next(iter(measure_styles(model, area)), None)
             if style is None or not is_even:
                 continue

@@ -185,3 +185,11 @@ def test_a_line_of_few_words_below_a_long_one_is_on_its_box():
     plane: Plane = np.ascontiguousarray(picture[:, :, 0])
     ((_, area),) = find_boxes(model_strokes([plane, plane, plane], LINE_PX))
     assert np.flatnonzero(area.any(axis=1)).tolist() == list(range(2, 66))
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_area_of_nothing_but_letters_is_no_box():
+    """NumPy warned of an empty mean on the terminal of whoever processed a screen recording."""
+    model = drawn()
+    model.__dict__["stroke_mask"] = np.ones(model.level.shape, bool)
+    assert find_boxes(model) == []
