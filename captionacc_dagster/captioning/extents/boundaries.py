@@ -187,6 +187,29 @@ def _only_background_changes(
     return _find_gap(first, kept & ~own.lost, around) is None
 
 
+def _visibility_near(
+    around: _FramesAroundCut, model: StrokeModel, strokes: Mask, *, before: bool
+) -> NDArray[np.float32]:
+    """Return the visibility of strokes around a cut, by how they look near it; ``before``: those of what ends there.
+
+    Letters that are darker than snow are brighter than the scene that the camera cuts to while they stay: as most of
+    a caption's frames show them, they are not to be seen in the others.
+    """
+    seen = visibility(around.rois, model, strokes)
+    own = np.flatnonzero((around.numbers < around.cut) == before)
+    own = own[::-1] if before else own
+    is_visible = seen[own] >= HALF
+    unseen = own[: int(np.argmax(is_visible))] if is_visible.any() else own
+    steady = unseen[-_STEADY_FRAMES:]  # in a fade, their visibility differs
+    if len(steady) < _STEADY_FRAMES or np.ptp(seen[steady]) > TUNING.ramp_foot / 3:
+        return seen
+    near = model_strokes([around.rois[number] for number in sorted(steady)], around.line_px)
+    shared = strokes & near.stroke_mask
+    if 2 * shared.sum() < strokes.sum():
+        return seen
+    return np.maximum(seen, visibility(around.rois, near, shared))
+
+
 def _place_transition(
     first: Segment, second: Segment, change: StrokeChange, around: _FramesAroundCut, going: Mask, coming: Mask
 ) -> Boundary:
@@ -195,8 +218,8 @@ def _place_transition(
     has_old, has_new = bool(change.lost.sum() >= least), bool(change.gained.sum() >= least)
     if not has_old and not has_new:
         return Boundary(around.cut, around.cut, True, change.share)
-    old = visibility(around.rois, first.model, going) if has_old else None
-    new = visibility(around.rois, second.model, coming) if has_new else None
+    old = _visibility_near(around, first.model, going, before=True) if has_old else None
+    new = _visibility_near(around, second.model, coming, before=False) if has_new else None
     faded_out = _half_visible_frame(around, old, first, rising=False) if old is not None else None
     faded_in = _half_visible_frame(around, new, second, rising=True) if new is not None else None
     appeared = change.gained if has_new else None
@@ -204,8 +227,8 @@ def _place_transition(
         if faded_out is not None and faded_in is not None:
             end, start = _place_crossfade(around.numbers, old, new, faded_out, faded_in)
             return Boundary(end, start, False, change.share, appeared)
-        seen_old = visibility(around.rois, first.model, change.lost)
-        seen_new = visibility(around.rois, second.model, change.gained)
+        seen_old = _visibility_near(around, first.model, change.lost, before=True)
+        seen_new = _visibility_near(around, second.model, change.gained, before=False)
         end = faded_out or around.split(seen_old >= HALF)
         start = faded_in or around.split(seen_new < HALF)
         if end != start:
@@ -213,7 +236,8 @@ def _place_transition(
     elif old is not None:
         end = start = faded_out or around.split(old >= HALF)
     else:
-        end = start = faded_in or around.split(visibility(around.rois, second.model, change.gained) < HALF)
+        seen_new = _visibility_near(around, second.model, change.gained, before=False)
+        end = start = faded_in or around.split(seen_new < HALF)
     return Boundary(end, start, False, change.share, appeared)
 
 

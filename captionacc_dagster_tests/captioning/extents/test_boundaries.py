@@ -318,3 +318,17 @@ def test_a_text_that_could_not_be_read_is_not_the_picture():
 
     shown_under = segment(with_sign("works"), 0, 12), segment(with_sign("you"), 30, 50)
     assert not comes_and_goes(segment(with_sign(""), 12, 30), shown_under, styles)
+
+
+def test_a_caption_that_goes_on_over_a_cut_to_a_dark_scene_begins_over_the_bright_one():
+    """It began at the cut, 0.8 s late: yellow letters are darker than snow, and brighter than most of what follows."""
+
+    def roi(frame: int) -> Plane:
+        picture = np.full((*SIZE, 3), 245 if frame < 60 else 60, np.uint8)
+        if 40 <= frame < 100:
+            write_text(picture, "This far north", (0.5, 0.5), 22, fill="#bebebe", outline=1)
+        noise = np.random.default_rng(frame).normal(0, 1.5, SIZE)
+        return np.clip(picture[..., 0] + noise, 0, 255).astype(np.uint8)
+
+    boundary = find_boundary(segment(roi, 10, 40), segment(roi, 40, 100, range(20, 61)), LINE)
+    assert (boundary.is_same, boundary.start) == (False, 40)
