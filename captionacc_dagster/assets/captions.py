@@ -1,6 +1,7 @@
 """Write the captions to a database that people edit, and to subtitle files."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -11,7 +12,8 @@ from captionacc_dagster.assets.caption_extents import crop_box
 from captionacc_dagster.assets.lifecycle import TRANSIENT_RETRIES, VideoRun
 from captionacc_dagster.assets.metadata import captions_table, strips, warning_metadata
 from captionacc_dagster.assets.stored_outputs import cropped_frame_of_each
-from captionacc_dagster.captioning.captions import Progress
+from captionacc_dagster.captioning.captions import CaptionWarning, Progress
+from captionacc_dagster.captioning.extents.track_scripts import unread_warnings
 from captionacc_dagster.captioning.files import captions_database, databases
 from captionacc_dagster.captioning.files.captions_database import OcrUpdate, StoredCaption
 from captionacc_dagster.captioning.files.subtitles import FORMATS
@@ -79,6 +81,8 @@ def captions_db(
                     _record(run, captions_database.read_captions(path))
                 raise
             captions_database.write_ocr_updates(path, readings)
+            if config.caption_ids:
+                _warn_of_unread(run, path)
             lock.check()
             store.publish(run.keys.captions_db, databases.compress(path, path.with_name("captions.db.gz")))
             rows = captions_database.read_captions(path)
@@ -119,6 +123,15 @@ def _note_unread(run: VideoRun, store: ObjectStore, path: Path, rows: list[Store
     """Record in each requested caption why it could not be read, and publish the database."""
     captions_database.write_ocr_updates(path, (_unread(row, str(error) or type(error).__name__) for row in rows))
     store.publish(run.keys.captions_db, databases.compress(path, path.with_name("captions.db.gz")))
+
+
+def _warn_of_unread(run: VideoRun, path: Path) -> None:
+    """Let the warnings about the video name only what is still unread."""
+    captions = captions_database.to_captions(captions_database.read_captions(path), run.video.frame_rate or 25.0)
+    others = [CaptionWarning(**each.model_dump()) for each in run.video.warnings if each.code != "script_unread"]
+    warnings = (*others, *unread_warnings(captions))
+    captions_database.replace_warnings(path, warnings)
+    run.catalog.update_video_metadata(run.video_id, {"warnings": [asdict(warning) for warning in warnings]})
 
 
 def _download(run: VideoRun, store: ObjectStore, work: Path) -> Path | None:

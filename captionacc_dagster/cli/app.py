@@ -226,6 +226,12 @@ def process(
         str | None, typer.Option("--to", metavar="TIME", help="Process only up to this time, such as 1:20.")
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Process videos again that are already done.")] = False,
+    only: Annotated[
+        str | None,
+        typer.Option(
+            "--only", metavar="text", help="Read the captions again that could not be read; find nothing anew."
+        ),
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each video.")] = False,
     verbose: Annotated[
@@ -248,11 +254,15 @@ def process(
     options = parse_subtitle_options(phrases, join_gaps, include, srt_bom=srt_bom)
     lang = parse_lang(lang)
     span = parse_span(start, end)
+    if only not in (None, "text"):
+        refuse_option("--only", f"{only!r} is unknown; the only choice is text")
     inputs = find_inputs(videos, recursive=recursive, listed=sys.stdin.buffer)
     if output_dir is not None and (reason := check_output_folder(output_dir)) is not None:
         refuse_option("--output-dir", reason)
     show_log(verbose)
-    choices = Choices(chosen, output_dir, region, lang, options, overwrite, again, as_json, verbose, span)
+    choices = Choices(
+        chosen, output_dir, region, lang, options, overwrite, again, only == "text", as_json, verbose, span
+    )
     with errors_in_one_line():
         if dry_run:
             code = plan_batch(settings(), inputs, choices)

@@ -29,6 +29,7 @@ class Choices:
 
     Attributes:
         output_dir: where the subtitles go; None: beside each video.
+        only_text: read the captions again that could not be read, and find nothing anew.
         span_s: the part of each video to process, seconds.
     """
 
@@ -39,6 +40,7 @@ class Choices:
     options: SubtitleOptions | None = None
     overwrite: bool = False
     again: bool = False
+    only_text: bool = False
     as_json: bool = False
     verbose: bool = False
     span_s: Span | None = None
@@ -75,6 +77,7 @@ def process_batch(settings: Settings, inputs: Inputs, choices: Choices, signals:
                     crop_region=choices.crop_region,
                     language=choices.language,
                     again=choices.again,
+                    only_text=choices.only_text,
                     options=choices.options,
                     span_s=choices.span_s,
                 )
@@ -136,13 +139,15 @@ def plan_batch(settings: Settings, inputs: Inputs, choices: Choices) -> int:
                 failed += 1
                 _report_failure(file.path, str(error), as_json=choices.as_json)
                 continue
-            done = not choices.again and is_done(content_hash(file.path))
+            done = (choices.only_text or not choices.again) and is_done(content_hash(file.path))
             paths = [choices.folder_for(file) / f"{file.path.stem}.{kind}" for kind in choices.formats]
             if choices.as_json:
                 video = {"path": str(file.path), "duration_s": facts.duration_s}
                 _print_json({"video": video, "is_processed": done, "paths": [str(path) for path in paths]})
             else:
                 what = "is processed already, would write" if done else "would find its captions and write"
+                if choices.only_text:
+                    what = "would read its unread captions and write" if done else "has no captions to read again for"
                 taken = not choices.overwrite and any(path.exists() for path in paths)
                 under = " (under a number, if what is there is not from this video)" if taken else ""
                 tell(f"{file.path}: {what} {', '.join(map(str, paths))}{under}")

@@ -108,7 +108,8 @@ def unread_message(cues: Sequence[Any], file: str) -> str | None:
     if not steps:
         return f"{file}: {count} in {names} could not be read; see `captionacc languages`."
     return (
-        f"{file}: {count} in {names} could not be read: {', '.join(steps)}, then `captionacc process --again {file}`."
+        f"{file}: {count} in {names} could not be read: {', '.join(steps)}, "
+        f"then `captionacc process --again --only text {file}`."
     )
 
 

@@ -42,6 +42,7 @@ from captionacc_dagster.cli.startup import imports_done
 from captionacc_dagster.orchestration.flows import FLOW_ASSETS, Flow, videos_partitions
 from captionacc_dagster.orchestration.outcomes import record_outcome
 from captionacc_dagster.orchestration.reconciliation import settle_video
+from captionacc_dagster.orchestration.requests import run_config_of
 from captionacc_dagster.orchestration.subtitle_files import (
     download_captions,
     shown_captions,
@@ -154,12 +155,16 @@ class LocalPipeline:
         crop_region: CropRegion | None = None,
         language: str | None = None,
         again: bool = False,
+        only_text: bool = False,
         options: SubtitleOptions | None = None,
         span_s: Span | None = None,
     ) -> Outcome:
         """Process a file, or a part of it, up to its subtitles; what an interrupted command left undone is finished.
 
         A part is a video of its own; its subtitles have the times of the whole file.
+
+        Args:
+            only_text: read again the captions that could not be read, and find nothing anew.
 
         Raises:
             ProcessError: the file cannot be read, is not a video, or a stage failed.
@@ -175,7 +180,10 @@ class LocalPipeline:
                     again = True  # what was read in another language is out of date
                 with self._stops_noted(video):
                     self._store_object(path, video, shown)
-                    video = self._make(video, shown, crop_region, again=again)
+                    if only_text:
+                        video = self._read_again(video, shown)
+                    else:
+                        video = self._make(video, shown, crop_region, again=again)
             source = Source(str(video.id), file if part is None else None)
             return export_subtitles(self.store, video, outputs, source, output_dir, stem, formats, options, part)
         except Exception as error:
@@ -200,6 +208,26 @@ class LocalPipeline:
                 request = self.catalog.approve_layout(video.id, region, approval="automatic", claimer=self._claimer)
             video = self._run(video, Flow.CROP_AND_INFER, shown, request, missing)
         return video
+
+    def _read_again(self, video: Video, shown: ShownProgress) -> Video:
+        """Read the captions that could not be read, and return the video's row afterward.
+
+        Raises:
+            ProcessError: the video has no captions yet, or a stage failed.
+        """
+        if not self.store.file_exists(video_keys(video).captions_db):
+            raise ProcessError(f"{video.filename}: it has no captions to read again; process it without --only text")
+        with TemporaryDirectory() as folder:
+            rows = captions_database.read_captions(download_captions(self.store, video, Path(folder)))
+        unread = [row.id for row in rows if row.unread and row.text is None]
+        if not unread:
+            self.errors.print(f"{printable(video.filename)}: every caption has been read", markup=False)
+            return video
+        request = self.catalog.request_caption_ocr(video.id, unread)
+        claimed = self.catalog.claim_processing_request(request.id, self._claimer, lease_s=CLAIM_S)
+        if claimed is None:
+            raise ProcessError(f"{video.filename}: {in_progress(video, request)}")
+        return self._run(video, Flow.CAPTION_OCR, shown, claimed)
 
     def _say_what_stays(self, video: Video) -> None:
         """Say which captions of a person are not found again; nothing if there are none."""
@@ -379,7 +407,8 @@ class LocalPipeline:
                         "progress": shown,
                     },
                     run_config={
-                        "loggers": {"console": {"config": {"log_level": "DEBUG" if self.verbose else "CRITICAL"}}}
+                        **(run_config_of(request) if request is not None else {}),
+                        "loggers": {"console": {"config": {"log_level": "DEBUG" if self.verbose else "CRITICAL"}}},
                     },
                 )
         except KeyboardInterrupt:

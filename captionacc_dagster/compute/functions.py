@@ -194,8 +194,9 @@ def generate_caption_ocr(
 ) -> list[CaptionOcrResult]:
     """Read the given captions.
 
-    A span that the pass over the video read with exactly the same frames reuses that reading; any other is decoded and
-    read again. One that cannot be read gets its error, and the others go on.
+    A span that the pass over the video read with exactly the same frames reuses that reading. Any other is decoded and
+    read, as is one in a script that no engine read: an engine may be ready by now. One that cannot be read gets its
+    error, and the others go on.
 
     Raises:
         BadInput: the video or the extents of this version are missing.
@@ -221,7 +222,7 @@ def captions_read_before(
     unread: list[CaptionSpan] = []
     for span in captions:
         reading = known.get((span.start_ms, span.end_ms))
-        if reading is None:
+        if reading is None or reading.unread:
             unread.append(span)
         else:
             results[span.caption_id] = reading.model_copy(update={"caption_id": span.caption_id})

@@ -98,7 +98,7 @@ def test_unread_captions_are_said_with_what_to_run():
     assert unread_message([Cue(start_s=0, end_s=1, text="Hi")], "a.mp4") is None
     assert unread_message(unread(12, "Hang"), "a.mp4") == (
         "a.mp4: 12 captions in Korean could not be read: `captionacc languages add ko`, "
-        "then `captionacc process --again a.mp4`."
+        "then `captionacc process --again --only text a.mp4`."
     )
     vietnamese = unread_message(unread(1, "Latn", "vi"), "a.mp4")
     assert vietnamese is not None

@@ -25,7 +25,7 @@ from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, Video
 from captionacc_dagster.cli import process as process_module
 from captionacc_dagster.cli.errors import ProcessError
 from captionacc_dagster.cli.process import check_readable
-from captionacc_dagster.orchestration.subtitle_files import download_captions, publish_captions
+from captionacc_dagster.orchestration.subtitle_files import download_captions, publish_captions, video_keys
 from captionacc_dagster.storage.local import LocalObjectStore
 from captionacc_dagster_tests.cli.conftest import Run
 from captionacc_dagster_tests.machine import real_clips
@@ -177,6 +177,35 @@ class TestOneFile:
         change_captions(home, video, "UPDATE captions SET unread = 1, caption_ocr = '' WHERE id = 2")
         result = run("process", tmp_path / "kinds.mp4", "-o", tmp_path / "unread")
         assert (result.returncode, "could not be read" in result.stderr) == (3, True)
+
+    def test_captions_that_could_not_be_read_are_read_again_alone(self, run: Run, home: Path, tmp_path: Path) -> None:
+        make_clip(tmp_path / "later.mp4", seed=47)
+        refused = run("process", tmp_path / "later.mp4", "--only", "text")
+        assert (refused.returncode, "it has no captions to read again" in refused.stderr) == (1, True)
+        assert run("process", tmp_path / "later.mp4").returncode == 0
+        text = (tmp_path / "later.srt").read_text(encoding="utf-8")
+        nothing = run("process", tmp_path / "later.mp4", "--only", "text")
+        assert (nothing.returncode, "every caption has been read" in nothing.stderr) == (0, True)
+        with open_catalog(EmbeddedPostgres(home)) as catalog:
+            [video] = catalog.list_videos(filename="later.mp4").items
+            others = {"code": "text_left_out", "message": "1 place with text was taken for a sign."}
+            unread = {"code": "script_unread", "message": "1 caption in Korean could not be read."}
+            catalog.update_video_metadata(video.id, {"warnings": [others, unread]})
+        change_captions(home, video, "UPDATE captions SET unread = 1, caption_ocr = '' WHERE id = 2")
+        change_captions(home, video, "UPDATE captions SET text = 'Typed.' WHERE id = 1")
+        extents = home / "objects" / video_keys(video).extents_db(video.cropped_frames_version or 0)
+        with closing(sqlite3.connect(extents)) as connection, connection:
+            connection.execute("UPDATE extents SET unread = 1, text = '' WHERE text = ?", (CAPTIONS[1][2],))
+        assert run("process", tmp_path / "later.mp4").returncode == 3
+
+        done = run("process", tmp_path / "later.mp4", "--again", "--only", "text", "--overwrite")
+
+        assert (done.returncode, "could not be read" in done.stderr) == (0, False), done.stderr
+        assert (tmp_path / "later.srt").read_text(encoding="utf-8") == text.replace(CAPTIONS[0][2], "Typed.")
+        with open_catalog(EmbeddedPostgres(home)) as catalog:
+            row = catalog.get_video_metadata(video.id)
+        assert [warning.code for warning in row.warnings] == ["text_left_out"]
+        assert run("process", tmp_path / "later.mp4", "--only", "times").returncode == 2
 
     def test_no_captions_is_all_right_only_where_no_text_was_left_out(
         self, run: Run, home: Path, tmp_path: Path

@@ -154,14 +154,24 @@ def merge_captions(
             shutil.copyfile(previous, part)
         with change_database(part) as connection:
             connection.execute(f"DELETE FROM captions WHERE NOT ({_OF_A_PERSON})")  # noqa: S608
-            connection.execute("DELETE FROM warnings")
             kept = connection.execute("SELECT start_ms, end_ms, track FROM captions").fetchall()
             free = [caption for caption in found if not any(_in_place_of(caption, *row) for row in kept)]
             _insert(connection, free, frame_rate)
-            insert_warnings(connection, warnings)
+        replace_warnings(part, warnings)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def replace_warnings(path: Path, warnings: Sequence[CaptionWarning]) -> None:
+    """Replace the warnings about the video.
+
+    Raises:
+        DatabaseError: not a captions database.
+    """
+    with change_database(path) as connection:
+        connection.execute("DELETE FROM warnings")
+        insert_warnings(connection, warnings)
 
 
 def count_rows(path: Path) -> tuple[int, int]:
