@@ -19,7 +19,7 @@ from captionacc_dagster.captioning.extents.lines import Anchor, split_lines, spl
 from captionacc_dagster.captioning.extents.lost_words import with_lost_words
 from captionacc_dagster.captioning.extents.pauses import with_pauses
 from captionacc_dagster.captioning.extents.reading_tuning import TUNING
-from captionacc_dagster.captioning.extents.strokes import Mask, Plane, min_text_px
+from captionacc_dagster.captioning.extents.strokes import Mask, Plane, min_stroke_px, min_text_px
 from captionacc_dagster.captioning.extents.track_scripts import (
     LineReading,
     SeenLine,
@@ -133,6 +133,8 @@ def read_caption(
         scripts: of the track, which this line adds to; None: every line is in a script of the default recognizer.
     """
     found = split_lines(stroke_mask, line_px, vertical=vertical, seams=seams, anchor=anchor)
+    # A speck beside a line is cut out with letters of that line, which any recognizer may read.
+    found = [box for box in found if _strokes_in(stroke_mask, box) >= min_stroke_px(line_px)]
     if not found or not pictures:
         return NOTHING
     scale = pictures[0].shape[0] / stroke_mask.shape[0]

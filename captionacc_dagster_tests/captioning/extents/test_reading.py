@@ -178,6 +178,14 @@ def test_a_speck_beside_a_line_of_text_is_no_letter(box: tuple[int, int, int, in
     assert read_caption(reader, pictures(), mask, LINE).text == text
 
 
+def test_letters_of_a_line_that_are_cut_out_with_a_speck_below_it_are_not_read():
+    """Their script was guessed, and its engine read them as a second line, "nte"."""
+    mask = stroke_mask((100, 5, 300, 30), (244, 40, 246, 42))
+    reader = ScriptedReader(Recognition("Before the winter comes", 0.98))
+    reading = read_caption(reader, pictures(), mask, LINE)
+    assert (reading.text, reading.recognitions) == ("Before the winter comes", 1)
+
+
 def test_texture_beside_a_short_word_is_left_out_where_the_rest_is_in_its_place():
     word, texture = (
         stroke_mask((180, 5, 220, 30)),
