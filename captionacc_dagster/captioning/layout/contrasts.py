@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.geometry import BBox
-from captionacc_dagster.captioning.layout.rows import Look, Row, box_of
+from captionacc_dagster.captioning.layout.rows import Line, Look, Row, box_of, mean_look
 from captionacc_dagster.captioning.layout.samples import Sample
 from captionacc_dagster.captioning.video.pictures import pixel_rectangle
 
@@ -24,17 +24,19 @@ _NEAR = 2.0  # heights: rows this close are lines of one song text, for example
 
 def look_of(row: Row, samples: Sequence[Sample], size: tuple[int, int]) -> Look:
     """Return how a row looks, from up to five of its lines; ``size`` is that of the samples, pixels."""
-    looks = []
-    for line in row.lines[:: max(1, len(row.lines) // 4)][:5]:
-        sample = samples[line.sample]
-        box = box_of(row.vertical, line.start, line.end, line.low, line.high, size)
-        faint, strong = np.percentile(_cut(sample.strokes, box).astype(np.int16), (3, 97))
-        margins = [_band(sample, box, edge, -0.1, 0.08) for edge in (0, 1)]
-        beyond = [_band(sample, box, edge, -0.6, -0.3) for edge in (0, 1)]
-        uneven = min(1.0, mean(float(margin.std()) for margin in margins) / 64)
-        steps = [abs(float(one.mean()) - float(other.mean())) for one, other in zip(margins, beyond, strict=True)]
-        looks.append((float(strong) / 127 - 1, 1 - float(faint) / 128, uneven, min(1.0, max(steps) / 128)))
-    return Look(*(float(value) for value in np.mean(looks, axis=0)))
+    return mean_look([look_of_line(row, line, samples, size) for line in row.lines[:: max(1, len(row.lines) // 4)][:5]])
+
+
+def look_of_line(row: Row, line: Line, samples: Sequence[Sample], size: tuple[int, int]) -> Look:
+    """Return how one line of a row looks."""
+    sample = samples[line.sample]
+    box = box_of(row.vertical, line.start, line.end, line.low, line.high, size)
+    faint, strong = np.percentile(_cut(sample.strokes, box).astype(np.int16), (3, 97))
+    margins = [_band(sample, box, edge, -0.1, 0.08) for edge in (0, 1)]
+    beyond = [_band(sample, box, edge, -0.6, -0.3) for edge in (0, 1)]
+    uneven = min(1.0, mean(float(margin.std()) for margin in margins) / 64)
+    steps = [abs(float(one.mean()) - float(other.mean())) for one, other in zip(margins, beyond, strict=True)]
+    return Look(float(strong) / 127 - 1, 1 - float(faint) / 128, uneven, min(1.0, max(steps) / 128))
 
 
 def _band(sample: Sample, box: BBox, edge: int, start: float, end: float) -> NDArray[np.uint8]:

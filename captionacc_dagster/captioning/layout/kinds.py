@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from statistics import mean, median
 
@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.captions import Kind
-from captionacc_dagster.captioning.layout.contrasts import RowContrasts, adjoin
+from captionacc_dagster.captioning.layout.contrasts import RowContrasts, adjoin, look_of_line
 from captionacc_dagster.captioning.layout.rows import Look, Row, anchor_of, change_together
 from captionacc_dagster.captioning.layout.samples import Sample
 from captionacc_dagster.captioning.layout.tuning import TUNING
@@ -254,6 +254,7 @@ def judge_rows(rows: Sequence[Row], samples: Sequence[Sample], size: tuple[int, 
     contrasts = RowContrasts(rows, samples, size)
     for number, row in enumerate(rows):
         row.look, (_, row.stays_alone) = contrasts.looks[number], contrasts.changes_alone(number)
+        row.look_of = partial(look_of_line, row, samples=samples, size=size)
     chances = kind_classifier().probabilities(_features(rows, contrasts, samples, size, duration_s))
     own = {
         id(row): _column_chances(row, size) if row.vertical else chance

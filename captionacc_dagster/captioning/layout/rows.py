@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import mean, median
 
@@ -19,6 +19,7 @@ from captionacc_dagster.captioning.layout.tuning import TUNING
 _USUAL_HEIGHT = (0.55, 1.1)  # times the row's median height: a tight box of a whole line, from and to
 # Of full contrast: lines of one caption were measured to differ by up to 0.1, captions from code or slides by 0.3 on.
 _SAME_LOOK = 0.2
+_COMPARED = 5  # lines of two rows, of the samples that show both, whose looks are compared
 SAME_PLACE = 0.7  # of the smaller height: two rows that share this much are one
 _FRAGMENT_GAP = 2.0  # line heights: the widest gap between two fragments of a line
 SIDE_GAP = 1.5  # line heights: a gap wider than any space between words, between the text of two speakers
@@ -82,6 +83,11 @@ class Look:
         return max(abs(self.bright - other.bright), abs(self.dark - other.dark)) <= _SAME_LOOK
 
 
+def mean_look(looks: Sequence[Look]) -> Look:
+    """Return the mean of some looks."""
+    return Look(*(mean(getattr(look, name) for look in looks) for name in ("bright", "dark", "ring", "step")))
+
+
 @dataclass(slots=True)
 class RowText:
     """One text of a row: the lines of successive samples that show it.
@@ -111,6 +117,7 @@ class Row:
         limits: between which places along the text its text stays, pixels; None: the whole picture. Beyond them is
             text of another speaker.
         look: how its lines look, None until that was measured.
+        look_of: measures how one of its lines looks.
         stays_alone: the share of the other rows' texts that change while its own stays, 0..1.
 
     Add lines with `add`, which resets the place of the row: it is read far more often than it changes.
@@ -123,6 +130,7 @@ class Row:
     chances: Mapping[Kind, float] = field(default_factory=dict)
     limits: tuple[float, float] | None = None
     look: Look | None = None
+    look_of: Callable[[Line], Look] | None = field(default=None, repr=False, compare=False)
     stays_alone: float = 0.0
     _place: tuple[float, float] | None = field(default=None, repr=False, compare=False)
 
@@ -141,6 +149,17 @@ class Row:
     def looks_like(self, other: Row) -> bool:
         """Return whether two rows look alike, as far as that is known."""
         return self.look is None or other.look is None or self.look.is_like(other.look)
+
+    def looks_like_beside(self, other: Row) -> bool:
+        """Return whether two rows look alike where both are visible: contrast depends on the picture behind them."""
+        if self.look_of is None or other.look_of is None:
+            return False
+        theirs = {line.sample: line for line in other.lines}
+        both = [(line, theirs[line.sample]) for line in self.lines if line.sample in theirs][:_COMPARED]
+        if not both:
+            return False
+        own = mean_look([self.look_of(line) for line, _ in both])
+        return own.is_like(mean_look([other.look_of(line) for _, line in both]))
 
     @property
     def middle(self) -> float:
@@ -344,7 +363,7 @@ def split_sides(row: Row, samples: Sequence[Sample], size: tuple[int, int]) -> l
     comparison = SampleComparison(samples)
     parts = []
     for lines, limits in zip(sides, ((0.0, (end + start) / 2), ((end + start) / 2, float(size[0]))), strict=True):
-        part = Row(row.vertical, lines, chances=row.chances, limits=limits, look=row.look)
+        part = Row(row.vertical, lines, chances=row.chances, limits=limits, look=row.look, look_of=row.look_of)
         part.texts = _texts(part, comparison, size)
         parts.append(part)
     return parts

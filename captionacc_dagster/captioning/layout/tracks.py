@@ -301,9 +301,10 @@ def _is_of_the_text(row: Row, track: FoundTrack) -> bool:
     """Return whether a row looks like rows of a track or turns over with one, or is visible at other times only:
     letters behind captions do nothing of this."""
     visible = {line.sample for line in row.lines}
-    return any(row.looks_like(other) or turn_over_together(row, other) for other in track.all_rows) or (
-        visible.isdisjoint(line.sample for other in track.all_rows for line in other.lines)
-    )
+    return any(
+        row.looks_like(other) or row.looks_like_beside(other) or turn_over_together(row, other)
+        for other in track.all_rows
+    ) or (visible.isdisjoint(line.sample for other in track.all_rows for line in other.lines))
 
 
 def _anchor_place(rows: Sequence[Row], anchor: str) -> float:

@@ -12,7 +12,7 @@ from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.fixtures import find_staying
 from captionacc_dagster.captioning.layout.kinds import KINDS, judge_rows
 from captionacc_dagster.captioning.layout.regions import track_of
-from captionacc_dagster.captioning.layout.rows import Row, anchor_of, find_rows, split_sides
+from captionacc_dagster.captioning.layout.rows import Look, Row, anchor_of, find_rows, split_sides
 from captionacc_dagster.captioning.layout.samples import Sample, SampleDetection
 from captionacc_dagster.captioning.layout.tracks import find_tracks
 
@@ -85,6 +85,22 @@ def test_specks_of_the_scene_beside_captions_do_not_make_them_move():
     assert not row.is_moving
     (ticker,) = find_rows(samples(5), [*specks, detection(2, 100, 300, 500, 326, 0.5)], [], SIZE)
     assert ticker.is_moving
+
+
+@pytest.mark.parametrize(("upper_contrast", "lines"), [(0.9, 2), (0.5, 1)])
+def test_a_line_seen_once_above_a_caption_is_part_of_it_if_both_look_alike_there(upper_contrast: float, lines: int):
+    """Captions contrast less over most of the video than over the scene behind that one: its upper line was lost."""
+    seen = [detection(n, 320 - 60 - 9 * n, 300, 320 + 60 + 9 * n, 326) for n in range(4)]
+    seen.append(detection(2, 220, 272, 420, 298))
+    upper, lower = judged(
+        sorted(find_rows(samples(4), seen, [], SIZE), key=lambda row: row.low), "lower_third", "caption"
+    )
+    contrasts = {0: 0.5, 1: 0.5, 2: 0.9, 3: 0.5}
+    lower.look, upper.look = Look(0.6, 0.6, 0.5, 0.1), Look(0.9, 0.9, 0.5, 0.1)
+    lower.look_of = lambda line: Look(contrasts[line.sample], contrasts[line.sample], 0.5, 0.1)
+    upper.look_of = lambda _: Look(upper_contrast, upper_contrast, 0.5, 0.1)
+    (track, *_) = find_tracks([upper, lower], SIZE)
+    assert len(track.rows) == lines
 
 
 def test_lines_that_stand_apart_are_two_tracks():
