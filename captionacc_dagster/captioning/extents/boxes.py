@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.captions import CaptionWarning
 from captionacc_dagster.captioning.extents.strokes import (
@@ -177,8 +178,7 @@ def boxes_in(model: StrokeModel, boxes: Sequence[CaptionBox]) -> list[tuple[Capt
     """Return which boxes some frames show, each with where it is, letters included, bool ``(height, width)``.
 
     Where none of these is, one in another color with letters like theirs counts: that of another speaker, or one that
-    shines through; then letters like theirs around which there is nothing but the color of their box, which the
-    picture around it may have too.
+    shines through; then letters like theirs that are on a box by what is around them.
     """
     shown = [(box, area) for box in boxes if (area := _mark_box(model, box)).any()]
     if not shown:
@@ -200,7 +200,11 @@ def styles_on(model: StrokeModel, boxes: Sequence[CaptionBox]) -> tuple[StrokeSt
 
 
 def _mark_by_letters(model: StrokeModel, box: CaptionBox) -> Mask:
-    """Mark words in the style of a box around which nearly everything is in its color, and what is close to them."""
+    """Mark lines of letters in the style of a box that are on one by what is around them, and what is close to them.
+
+    Nearly everything around them is in its color, as the picture behind it may be, too; or they are between two sides
+    of a box that shines through, and darkens, or brightens, what is behind it.
+    """
     import cv2
 
     strokes = model.stroke_mask & in_style(model.level, (box.style,))
@@ -212,10 +216,28 @@ def _mark_by_letters(model: StrokeModel, box: CaptionBox) -> Mask:
     for number in range(1, int(np.max(labels)) + 1):
         area = np.asarray(labels) == number
         letters = strokes & area
+        if letters.sum() < min_stroke_px(model.line_px):
+            continue
         beside = _near(letters, 2 * _EDGE_PX) & ~edges
-        is_on_box = beside.any() and np.mean(_is_at(model, box.level)[beside]) >= TUNING.nearly_all
-        if is_on_box and letters.sum() >= min_stroke_px(model.line_px):
+        if beside.any() and np.mean(_is_at(model, box.level)[beside]) >= TUNING.nearly_all:
             marked |= area
+        else:
+            marked |= _between_sides(model, letters, box.style.sign)
+    return marked
+
+
+def _between_sides(model: StrokeModel, letters: Mask, sign: int) -> Mask:
+    """Mark what is between the upright sides of a box around a line of letters; nothing where it has none.
+
+    Beyond these, the picture is brighter than the box if the letters are (``sign`` 1), or darker (-1).
+    """
+    rows, columns = (np.flatnonzero(letters.any(axis=axis)) for axis in (1, 0))
+    down, start, end, reach = slice(rows[0], rows[-1] + 1), columns[0], columns[-1] + 1, round(model.line_px)
+    level = model.level[down] * sign
+    left, right = _side(level[:, max(0, start - reach) : start][:, ::-1]), _side(level[:, end : end + reach])
+    marked = np.zeros(letters.shape, bool)
+    if left is not None and right is not None:
+        marked[down, start - left : end + right] = True
     return marked
 
 
@@ -227,6 +249,20 @@ def _mark_box(model: StrokeModel, box: CaptionBox) -> Mask:
         if (letters & area).sum() >= min_stroke_px(model.line_px):
             marked |= area
     return marked
+
+
+def _side(level: NDArray[np.float32]) -> int | None:
+    """Return how far away from letters the side of their box is, pixels; None without one.
+
+    Args:
+        level: luma beside the letters, ``(height, distance)``; of dark letters its negative.
+    """
+    step = level[:, 2 * _EDGE_PX :] - level[:, : -2 * _EDGE_PX]
+    if not step.size:
+        return None
+    shares = np.mean(2 * step >= TUNING.steady_levels, axis=0)
+    best = int(np.argmax(shares))
+    return best + _EDGE_PX if shares[best] >= TUNING.nearly_all else None
 
 
 def _near(mask: Mask, pixels: int) -> Mask:

@@ -327,8 +327,6 @@ class TrackCaptions:
         strokes = self._own(segment, drop_background(segment.model, self._background))
         frames = end - self._start
         neighbors = [neighbor for neighbor in (previous, following) if neighbor is not None]
-        if self._boxes and not strokes.any() and self._shows_text_without_box(segment, neighbors):
-            self.unboxed_starts.append(self._start)
         is_short = frames <= 2 * self._frames(TUNING.fade_s)
         if is_short and any(is_fade_of(segment, strokes, neighbor, line_px) for neighbor in neighbors):
             return
@@ -344,6 +342,8 @@ class TrackCaptions:
         if frames < self._frames(brief_s) and reading.confidence < OCR.sure:
             reading = NOTHING
         if not reading.may_be_caption:
+            if self._boxes and self._shows_text_without_box(segment, strokes, neighbors):
+                self.unboxed_starts.append(self._start)
             if frames >= self._frames(TUNING.brief_s) and not comes_and_goes(
                 segment, neighbors, self._segmenter.styles
             ):
@@ -383,10 +383,10 @@ class TrackCaptions:
             self.found.append(found)
             self._forget_old_pictures()
 
-    def _shows_text_without_box(self, segment: Segment, neighbors: list[Segment]) -> bool:
+    def _shows_text_without_box(self, segment: Segment, own: Mask, neighbors: list[Segment]) -> bool:
         """Return whether letters like the captions', but on no box, come and go: another text, or an odd caption."""
         styles, model = (*self._bounded_styles(segment), *self._unboxed_styles), segment.model
-        letters = model.stroke_mask & in_style(model.level, styles)
+        letters = model.stroke_mask & ~own & in_style(model.level, styles)
         is_text = letters.sum() >= LETTERS * min_stroke_px(model.line_px)
         return bool(is_text) and comes_and_goes(segment, neighbors, styles)
 

@@ -193,3 +193,21 @@ def test_an_area_of_nothing_but_letters_is_no_box():
     model = drawn()
     model.__dict__["stroke_mask"] = np.ones(model.level.shape, bool)
     assert find_boxes(model) == []
+
+
+def test_a_box_that_shines_through_ends_in_straight_sides():
+    """White letters on a dark translucent box were lost over clouds: the box has all their colors, only darker."""
+    rng = np.random.default_rng(1)
+    scene = np.kron(rng.uniform(90, 240, (6, 40)), np.ones((8, 16)))[:44]
+    scene[:, LEFT:RIGHT] *= 0.4
+    picture = np.repeat(scene[:, :, None], 3, axis=2).astype(np.uint8)
+    write_text(picture, "over the slide", (0.5, 0.5), 24, fill="white", outline=0)
+    plane: Plane = np.ascontiguousarray(picture[:, :, 0])
+    model = model_strokes([plane, plane, plane], LINE_PX)
+    assert find_boxes(model) == []
+    columns = np.flatnonzero(mark_boxes(model, [CaptionBox(BOX, WHITE)]).any(axis=0))
+    assert (columns[0], columns[-1]) == (pytest.approx(LEFT, abs=3), pytest.approx(RIGHT - 1, abs=3))
+    bare = model.level.copy()
+    bare[:, :LEFT] *= 0.4
+    bare[:, RIGHT:] *= 0.4
+    assert not mark_boxes(StrokeModel(bare, (bare.astype(np.uint8),) * 3, LINE_PX), [CaptionBox(BOX, WHITE)]).any()
