@@ -98,7 +98,8 @@ def fields_of(errors: list[Any] | tuple[Any, ...]) -> list[dict[str, Any]]:
     return [
         {
             "loc": [part if isinstance(part, int) else _readable(part) for part in error["loc"]],
-            "msg": _readable(error["msg"]),
+            # Our own words, without pydantic's name for them.
+            "msg": _readable(error["msg"]).removeprefix("Value error, "),
             "type": error["type"],
         }
         for error in errors[:20]

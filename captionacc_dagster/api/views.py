@@ -46,7 +46,7 @@ def _printable(text: str) -> str:
 
 def _name(name: str) -> str:
     if not name.strip() or any(not character.isprintable() for character in name):
-        raise ValueError("a name has visible characters only")
+        raise ValueError("a name needs visible characters, and has no others")
     return name.strip()
 
 
@@ -54,7 +54,7 @@ def _folder(path: str) -> str:
     names = [name.strip() for name in path.replace("\\", "/").split("/")]
     names = [name for name in names if name]
     if any(name in (".", "..") or not name.isprintable() for name in names):
-        raise ValueError("a folder is names with slashes between, of visible characters only")
+        raise ValueError("a folder is one name, or several with a slash between, such as series 1/raw")
     return "/".join(names)
 
 

@@ -98,6 +98,8 @@ def test_a_newcomer_joins_on_the_page(client: TestClient, world: World, person: 
     joined = post_form(client, "/review/invitation", csrf=csrf, code=f" {code.lower()} ")
     assert (joined.status_code, joined.headers["Location"]) == (303, "/review")
     assert client.get("/review", follow_redirects=False).status_code == 200
+    # Who has joined is not asked again.
+    assert client.get("/review/invitation", follow_redirects=False).headers["Location"] == "/review"
 
 
 def test_the_page_asks_nobody_who_is_not_signed_in(client: TestClient) -> None:

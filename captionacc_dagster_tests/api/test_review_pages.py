@@ -281,6 +281,10 @@ def test_a_waiting_video_shows_its_place_in_the_queue(
             queue.submit(tags={PARTITION_TAG: partition})
         assert "In the queue: 2 videos are before it" in browser.get(page).text
         assert "In the queue: 2 videos are before it" in browser.get("/review").text
+        [request] = world.catalog.list_processing_requests(video_id=video.id).items
+        world.catalog.claim_processing_request(request.id, "sensor")
+        world.catalog.launch_processing_request(request.id, "sensor", str(uuid4()))
+        assert "Waiting in the queue since" in browser.get(page).text
         for run in queue.instance.get_runs(ascending=True)[:2]:
             queue.instance.run_storage.delete_run(run.run_id)
             assert re.search(r"In the queue: (1 video is before it|it is next)", browser.get(page).text)
@@ -301,6 +305,9 @@ def test_nothing_counts_as_in_progress_beside_captions_that_are_there(browser: P
     assert "in the queue" not in state()
     reading = catalog.request_caption_ocr(video.id, [1], request_key="the last reading")
     assert "Waiting in the queue since" in state()
+    catalog.claim_processing_request(reading.id, "sensor")
+    catalog.release_processing_request(reading.id, "sensor", error_details=error_details("Dagster is away"))
+    assert "could not be started yet and is tried again by itself" in state()
     catalog.claim_processing_request(reading.id, "sensor")
     catalog.launch_processing_request(reading.id, "sensor", "run-2")
     assert "Captions are being read again" in state()

@@ -112,6 +112,13 @@ def test_what_is_no_time_is_said(editor: Page) -> None:
     editor.locator("#end").press("Enter")
     expect(editor.locator("#said")).to_contain_text("Type a time as")
     expect(editor.locator("#end")).to_have_value("0:01.800")
+    editor.locator("#end").fill("9:00")
+    editor.locator("#end").press("Enter")
+    expect(editor.locator("#said")).to_contain_text("The video ends at 0:0")
+    expect(editor.locator("#end")).to_have_value("0:01.800")
+    editor.keyboard.press("u")
+    expect(editor.locator("#said")).to_have_text("There is nothing to undo.")
+    expect(editor.locator("#problem")).to_be_hidden()
 
 
 def test_the_frames_on_each_side_of_a_cut_are_shown(page_server: PageServer, video: Video, editor: Page) -> None:
@@ -614,7 +621,15 @@ def test_a_video_is_renamed_deleted_and_brought_back(page_server: PageServer, vi
     page_server.sign_in(page)
     page.goto(f"{page_server.url}/review/videos/{video.id}")
     page.get_by_role("button", name="Rename").click()
+    page.locator("#new-name").fill("   ")
+    page.locator("#new-name").press("Enter")
+    expect(page.locator("#rename-problem")).to_have_text("a name needs visible characters, and has no others")
     page.locator("#new-name").fill("Weather.mp4")
+    # Elsewhere the video goes on, and the page would be made anew.
+    page_server.world.catalog.complete_boundaries(video.id)
+    page.evaluate("document.dispatchEvent(new CustomEvent('captionacc-fresh'))")
+    page.wait_for_timeout(3000)
+    expect(page.locator("#new-name")).to_have_value("Weather.mp4")
     page.locator("#new-folder").fill("news/2026")
     page.locator("#new-name").press("Enter")
     expect(page.get_by_role("heading", name="Weather.mp4")).to_be_visible()
@@ -705,6 +720,13 @@ def test_subtitles_are_exported_with_options(editor: Page) -> None:
 
 def test_a_file_is_compared_and_taken(page_server: PageServer, video: Video, editor: Page, tmp_path: Path) -> None:
     lines = ["1\n00:00:01,000 --> 00:00:01,800\nHello, there!", "2\n00:00:05,000 --> 00:00:05,800\nThe end."]
+    for name, said in (
+        ("a.srt", "a.srt: line 1: expected a numbered cue"),
+        ("a.txt", "is not named like a subtitle file"),
+    ):
+        (tmp_path / name).write_text("nonsense")
+        editor.locator("#compare-file").set_input_files(tmp_path / name)
+        expect(editor.locator("#said")).to_contain_text(said)
     (tmp_path / "mine.srt").write_text("\n\n".join(lines) + "\n")
     editor.locator("#compare-file").set_input_files(tmp_path / "mine.srt")
     expect(editor.locator("#compare-count")).to_have_text("0 captions are the same; 5 differ from mine.srt.")

@@ -313,6 +313,20 @@ def test_captions_are_merged_and_split(running_system: RunningSystem, found: Vid
     expect(rows.nth(3).locator(".text")).to_have_text(fourth)
 
 
+def test_a_link_of_another_home_says_so_and_ends_no_session(running_system: RunningSystem, page: Page) -> None:
+    videos = page.get_by_role("heading", name="Videos", exact=True)
+    old = f"{running_system.api_url}/review/sign-in?key={'0' * 64}"
+    page.goto(running_system.link)
+    expect(videos).to_be_visible()
+    for address in (old, f"{running_system.api_url}/review/invitation"):
+        page.goto(address)
+        expect(videos).to_be_visible()
+    page.context.clear_cookies()
+    page.goto(old)
+    expect(page.get_by_role("alert")).to_contain_text("This link does not sign you in here.")
+    expect(page.get_by_role("heading", name="Sign in", exact=True)).to_be_visible()
+
+
 def test_a_phone_shows_everything_without_scrolling_sideways(
     running_system: RunningSystem, found: Video, make_page: MakePage
 ) -> None:

@@ -218,8 +218,10 @@ def _text(details: Json | None, name: str) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def waiting_line(video: Video, requests: Sequence[ProcessingRequest], before: int | None = None) -> str | None:
-    """Return in one sentence what is still to come of a video; ``before`` as for :func:`video_state`.
+def waiting_line(
+    video: Video, requests: Sequence[ProcessingRequest], before: int | None = None
+) -> tuple[str, datetime] | None:
+    """Return what is still to come of a video, and since when; None if nothing is.
 
     Args:
         video: its row.
@@ -231,12 +233,12 @@ def waiting_line(video: Video, requests: Sequence[ProcessingRequest], before: in
     request = next((request for request in requests if (request.flow == "caption_ocr") == is_found), None)
     if request is None:
         return None
-    if request.state == "launched" and before is None:
+    if request.state == "launched" and before is None and video.status != "waiting":
         doing = "Captions are being read again" if is_found else "Processing is in progress"
-        return f"{doing} (requested {moment(request.requested_at)})."
-    if request.attempts:
-        return f"Processing could not be started yet (attempts: {request.attempts}); it will be retried automatically."
-    return f"Waiting in the queue since {moment(request.requested_at)}."
+        return f"{doing}, requested", request.requested_at
+    if request.state == "pending" and request.error_details:
+        return "It could not be started yet and is tried again by itself; requested", request.requested_at
+    return "Waiting in the queue since", request.requested_at
 
 
 _FLOWS = {

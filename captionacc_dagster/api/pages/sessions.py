@@ -42,6 +42,10 @@ _LONGEST_FORM = 16_384
 _LONGEST_CODE = 100
 # Browsers limit a cookie to 4,096 bytes, including its name and attributes.
 _LONGEST_TOKEN = 3_800
+_NO_LINK = (
+    "This link does not sign you in here. It works in a browser on the machine that runs captionacc, with the key of "
+    "its home as it is now."
+)
 
 
 def get_viewer(services: ServicesDependency, request: Request) -> Caller:
@@ -77,22 +81,26 @@ def show_sign_in(
 ) -> Response:
     """Show the sign-in form; the local user with this home's key and a renewable session are admitted at once."""
     target = _own_path(next)
-    key = key or refresh_token(request)
-    if _is_local(services, request, key):
+    # A link of long ago does not end the session that this browser has.
+    keys = [kept for kept in (key, refresh_token(request)) if kept]
+    valid = [kept for kept in keys if _is_local(services, request, kept)]
+    if valid:
         if form_secret(request) is None:
             if cookies:
                 raise ApiError(400, "this page needs cookies; allow them for this address")
             # A second request, from our own page, shows whether the browser keeps cookies.
-            again = f"{SIGN_IN}?cookies=1&key={key}&next={quote(target, safe='')}"
+            again = f"{SIGN_IN}?cookies=1&key={valid[0]}&next={quote(target, safe='')}"
             return render(request, "again.html", target=again)
         answer = render(request, "again.html", target=target)
-        begin_session(request, answer, local_token(services.settings, services.catalog), key)
+        begin_session(request, answer, local_token(services.settings, services.catalog), valid[0])
         return answer
     refresh = refresh_token(request)
     if refresh is not None and (tokens := _renewed(services, refresh)) is not None:
         answer = render(request, "again.html", target=target)
         begin_session(request, answer, tokens.access, tokens.refresh)
         return answer
+    if key and has_local_user(services.settings):
+        return _form(services, request, target, status=401, problem=_NO_LINK)
     return _form(services, request, target)
 
 
@@ -137,11 +145,14 @@ def _by_password(services: Services, form: dict[str, str]) -> Tokens:
 
 @router.get("/invitation")
 def show_invitation(services: ServicesDependency, request: Request) -> Response:
-    """Ask who belongs to no tenant yet for an invitation code."""
+    """Ask who belongs to no tenant yet for an invitation code; who does is shown the videos."""
     if not request.cookies.get(cookie_name(request)):
         raise SignInNeeded
-    get_user(services, request, None)
-    return render(request, "invitation.html", signed_in=True, problem=None)
+    try:
+        get_caller(services, get_user(services, request, None))
+    except NoTenant:
+        return render(request, "invitation.html", signed_in=True, problem=None)
+    return RedirectResponse("/review", 303)
 
 
 @router.post("/invitation")

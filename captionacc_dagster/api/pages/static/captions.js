@@ -475,8 +475,9 @@ function typeTime(side) {
   const row = captions.find(current);
   if (!row || field.value === clock(times(row)[`${side}_ms`])) return;
   const ms = parseTime(field.value, grid);
-  if (ms === null || (facts.durationMs !== null && ms > facts.durationMs + 1000)) {
-    say("Type a time as 62.3, 1:02.300, 0:01:02:07, or a frame as #1557.");
+  const isAfterEnd = ms !== null && facts.durationMs !== null && ms > facts.durationMs + 1000;
+  if (ms === null || isAfterEnd) {
+    say(isAfterEnd ? `The video ends at ${clock(facts.durationMs)}.` : "Type a time as 62.3, 1:02.300, 0:01:02:07, or a frame as #1557.");
     field.value = clock(times(row)[`${side}_ms`]);
     return;
   }
@@ -679,6 +680,9 @@ function step(direction) {
     return drawSteps();
   }
   settle();
+  if (!captions.isBusy && (direction === "undo" ? captions.undoLabel : captions.redoLabel) === null) {
+    return say(`There is nothing to ${direction}.`);
+  }
   text.value = handText;
   const before = new Set(captions.rows.map((row) => row.id));
   captions.step(direction, (label, rows) => {
@@ -830,12 +834,14 @@ const WHAT = {
 
 async function compare(file) {
   const ending = file.name.split(".").pop().toLowerCase();
-  const body = { format: ending === "ssa" ? "ass" : ending, content: await file.text() };
+  const format = ending === "ssa" ? "ass" : ending;
+  if (!["srt", "vtt", "ass", "json"].includes(format)) return say(`${file.name} is not named like a subtitle file: SRT, VTT, ASS, SSA, or JSON.`);
+  const body = { format, content: await file.text() };
   let found;
   try {
     found = await (await api("POST", `/videos/${facts.video}/captions:compare`, body)).json();
   } catch (error) {
-    return say(error.message);
+    return say(`${file.name}: ${error.message.replace(/^subtitles:(\d+): /, "line $1: ")}`);
   }
   const { same, differences } = found;
   get("compare-count").textContent = `${same} captions are the same; ${differences.length} differ from ${file.name}.`;

@@ -75,7 +75,8 @@ export function localTimes(root = document) {
 }
 
 async function refresh(area) {
-  if (document.hidden || area.contains(document.querySelector("button[aria-busy=true]"))) return;
+  // Nor while a person fills in a dialog, which a new page would take away.
+  if (document.hidden || document.querySelector("dialog[open]") || area.contains(document.querySelector("button[aria-busy=true]"))) return;
   const answer = await fetch(area.dataset.fresh, { credentials: "same-origin" });
   if (answer.redirected && new URL(answer.url).pathname === "/review/sign-in") {
     if (!(await renew()).ok) location.reload();

@@ -128,7 +128,8 @@ function take({ files, hidden = [], unreadable = [] }) {
   }
   refuse(hidden, "Hidden files and folders are not uploaded. To upload one, rename it without the dot.");
   refuse(unreadable, "This cannot be read.");
-  if (files.length > 1) say(`${files.length} files to upload.`);
+  const count = files.filter(({ file }) => file.size > 0).length;
+  if (count > 1) say(`${count} files to upload.`);
   next();
 }
 
