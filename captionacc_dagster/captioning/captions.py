@@ -24,6 +24,9 @@ Kind = Literal["caption", "context", "lower_third", "title", "fixture", "interfa
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+# Of the picture, where one of several people speaks at once; what they say is a track of its own.
+Side = Literal["left", "middle", "right"]
+
 # Stable codes, for programs; the message of a warning says what was seen and what to do.
 WarningCode = Literal[
     "no_text_seen",
@@ -140,6 +143,16 @@ class Cue:
     script: str | None = None
     unread: bool = False
     words: tuple[Word, ...] = ()
+
+
+def side_track(track: str, side: Side | None) -> str:
+    """Return the name of the track of what is said on one side of a track; None: of the track itself."""
+    return track if side is None else f"{track}-{side}"
+
+
+def is_side_of(name: str, track: str) -> bool:
+    """Return whether a name is that of one side of a track."""
+    return any(name == side_track(track, side) for side in get_args(Side))
 
 
 AnyCue = Cue | Caption

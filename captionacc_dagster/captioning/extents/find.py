@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from captionacc_dagster.captioning.captions import Caption, Progress, Timeline, Word, sort_cues
+from captionacc_dagster.captioning.captions import Caption, Progress, Timeline, Word, side_track, sort_cues
 from captionacc_dagster.captioning.extents.boxes import unboxed_warnings
 from captionacc_dagster.captioning.extents.labels import label_pairs
 from captionacc_dagster.captioning.extents.marked_letters import confused_letters_warnings
@@ -263,7 +263,7 @@ def _captions(track: TrackCaptions, times: list[float], end_s: float) -> list[Ca
             text=text,
             confidence=calibrated(item.reading.confidence),
             bbox=item.bbox,
-            track=track.track.name if item.side is None else f"{track.track.name}-{item.side}",
+            track=side_track(track.track.name, item.side),
             kind=track.track.kind,
             extent_confidence=item.extent_confidence,
             lang=item.reading.lang,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from rapidfuzz.distance import LCSseq
 
+from captionacc_dagster.captioning.captions import Side
 from captionacc_dagster.captioning.extents.reading import Reading, fold
 from captionacc_dagster.captioning.extents.segmentation import NumberedPlane, joined_film
 from captionacc_dagster.captioning.extents.steps import Step
@@ -15,8 +15,6 @@ from captionacc_dagster.captioning.extents.tuning import TUNING
 from captionacc_dagster.captioning.extents.words import ReadLine
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.ocr.tuning import TUNING as OCR
-
-Side = Literal["left", "middle", "right"]
 
 MOST_STEPS = 120  # that are kept of a caption; more are no words
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from captionacc_dagster.captioning.extents.merging import FoundCaption, Side
+from captionacc_dagster.captioning.captions import Side
+from captionacc_dagster.captioning.extents.merging import FoundCaption
 from captionacc_dagster.captioning.extents.steps import alike, union_box
 from captionacc_dagster.captioning.extents.tuning import TUNING
 from captionacc_dagster.captioning.extents.words import Box, ReadLine

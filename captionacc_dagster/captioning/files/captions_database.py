@@ -13,7 +13,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Final, Literal, get_args
 
-from captionacc_dagster.captioning.captions import Caption, CaptionWarning, Kind, Word
+from captionacc_dagster.captioning.captions import Caption, CaptionWarning, Kind, Word, is_side_of
 from captionacc_dagster.captioning.files.databases import (
     TEXT_FACTS_SCHEMA,
     WARNINGS_SCHEMA,
@@ -188,8 +188,12 @@ def count_rows(path: Path) -> tuple[int, int]:
 
 
 def _in_place_of(caption: Caption, start_ms: int, end_ms: int, track: str) -> bool:
-    """Return whether a found caption and a kept row share half of the shorter one's time."""
-    if track and caption.track and track != caption.track:
+    """Return whether a found caption and a kept row share half of the shorter one's time.
+
+    A row of a whole track may contain what several people say at once, which was found as captions of its sides.
+    """
+    is_alike = track == caption.track or is_side_of(caption.track, track) or is_side_of(track, caption.track)
+    if track and caption.track and not is_alike:
         return False
     common = min(caption.end_ms, end_ms) - max(caption.start_ms, start_ms)
     return 2 * common >= min(caption.end_ms - caption.start_ms, end_ms - start_ms)

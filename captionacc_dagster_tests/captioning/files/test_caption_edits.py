@@ -80,6 +80,26 @@ def test_confirmed_captions_survive_the_machine(path: Path, tmp_path: Path) -> N
     assert (2100, 3100) in [(row.start_ms, row.end_ms) for row in rows]
 
 
+@pytest.mark.parametrize(
+    ("track", "found", "kept"),
+    [
+        ("bottom", ["bottom-left", "bottom-right"], ["bottom"]),
+        ("bottom-left", ["bottom"], ["bottom-left"]),
+        ("bottom-left", ["bottom-left", "bottom-right"], ["bottom-left", "bottom-right"]),
+        ("bottom", ["bottom-2"], ["bottom", "bottom-2"]),
+    ],
+)
+def test_what_two_people_say_is_not_added_to_the_persons_row_of_both(
+    tmp_path: Path, track: str, found: list[str], kept: list[str]
+) -> None:
+    before, again = tmp_path / "captions.db", tmp_path / "again.db"
+    merge_captions(before, [_found(1, 2, track)], RATE)
+    with edit_captions(before, RATE) as editor:
+        editor.confirm([1])
+    merge_captions(again, [_found(1, 2, name) for name in found], RATE, previous=before)
+    assert [row.track for row in read_captions(again)] == kept
+
+
 def test_a_corrected_text_is_shown_and_needs_no_reading(path: Path) -> None:
     with edit_captions(path, RATE) as editor:
         editor.correct(1, text="Two\nlines", text_notes="checked")
