@@ -143,7 +143,7 @@ def follow(
             line_px = min((track.line_px for track in tracks), default=0.0)
             writer = stack.enter_context(ChunkWriter(chunks_dir, frame_rate, line_px))
         sampler = _CroppedFrames(layout.crop_region, window, frame_rate, writer, shown)
-        rois = _RoiCutter([track.region for track in tracks], sampler)
+        rois = _RoiCutter([track.roi.region for track in tracks], sampler)
         frames = map_native_frames(facts, rois.cut, start_s=window.start_s, end_s=window.end_s)
         stack.enter_context(closing(frames))  # the decoder must end before the encoder that it feeds
         displayed: list[Plane] = []  # until the time of the next frame is known
@@ -163,7 +163,7 @@ def follow(
         rois.shots.finish()
     if progress is not None:
         progress("captions", len(times), len(times))
-    ocr = sum(track.ocr_seconds for track in tracks)
+    ocr = sum(track.reader.ocr_seconds for track in tracks)
     encode = writer.seconds if writer is not None else 0.0
     analysis = time.thread_time() - main_began - ocr
     return WindowResult(
@@ -171,7 +171,7 @@ def follow(
         times=times,
         shown=shown,
         end_s=end_s,
-        recognitions=sum(track.recognitions for track in tracks),
+        recognitions=sum(track.reader.recognitions for track in tracks),
         seconds={
             "decode": max(0.0, time.process_time() - began - analysis - ocr - encode),
             "analysis": analysis,
@@ -179,8 +179,8 @@ def follow(
             "encode": encode,
         },
         cuts_s=rois.shots.starts_s,
-        unboxed_s=[times[track.native_frame(tick)] for track in tracks for tick in track.unboxed_starts],
-        confused_languages=sorted({language for track in tracks for language in track.confused_languages}),
+        unboxed_s=[times[track.ticks.native_frame(tick)] for track in tracks for tick in track.unboxed_starts],
+        confused_languages=sorted({language for track in tracks for language in track.reader.confused_languages}),
     )
 
 
@@ -248,11 +248,11 @@ def _captions(track: TrackCaptions, times: list[float], end_s: float) -> list[Ca
     texts = restore_opening_marks([item.reading.text for item in track.found])
     captions = []
     for item, text in zip(track.found, texts, strict=True):
-        start = track.native_frame(item.start)
-        end = max(start + 1, track.native_frame(item.end))
+        start = track.ticks.native_frame(item.start)
+        end = max(start + 1, track.ticks.native_frame(item.end))
 
         def time_of(tick: int) -> float:
-            frame = track.native_frame(tick)
+            frame = track.ticks.native_frame(tick)
             return times[frame] if frame < len(times) else end_s
 
         caption = Caption(
