@@ -247,7 +247,11 @@ def _sweep(looks: WordFilm) -> list[Span | None] | None:
     old, new = float(np.median(first[count // 2 :])), float(np.median(last))
     if abs(new - old) < _LEAST_SWEEP:
         return None
-    share = np.clip((levels - old) / (new - old), 0.0, 1.0)
+    # The levels of each word differ a little from those of the others, as their strokes are more or less thick.
+    near = 0.25 * abs(new - old)
+    before = np.where(np.abs(first - old) < near, first, old)[:, None]
+    after = np.where(np.abs(last - new) < near, last, new)[:, None]
+    share = np.clip((levels - before) / (after - before), 0.0, 1.0)
     passed = (share * looks.widths[:, None]).sum(axis=0)
     starts = np.append(0.0, np.cumsum(looks.widths))
     expected = np.clip((passed[None, :] - starts[:-1, None]) / looks.widths[:, None], 0.0, 1.0)
