@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from rapidfuzz.distance import LCSseq
 
 from captionacc_dagster.captioning.captions import Side
+from captionacc_dagster.captioning.extents.growth import Growth
 from captionacc_dagster.captioning.extents.reading import Reading, fold
 from captionacc_dagster.captioning.extents.segmentation import NumberedPlane, joined_film
 from captionacc_dagster.captioning.extents.steps import Step
@@ -43,6 +44,8 @@ class FoundCaption:
         bounded: the share of its strokes that touch no area of their color.
         steps: in which its words change, while it is followed.
         film: as of its segments, while it is followed.
+        growth: how it appeared, if part after part.
+        rolls: its lines roll up.
         words: those with times of their own.
         context: dimmed lines around it, which are not part of its text.
         is_apart: its neighbors are known to show nothing of it, so that it is no fade of theirs.
@@ -58,6 +61,8 @@ class FoundCaption:
     bounded: float = 1.0
     steps: tuple[Step, ...] = ()
     film: Sequence[NumberedPlane] = ()
+    growth: Growth | None = None
+    rolls: bool = False
     words: tuple[TimedWord, ...] = ()
     context: tuple[ReadLine, ...] = ()
     is_apart: bool = False
@@ -128,6 +133,7 @@ def join_readings(first: FoundCaption, second: FoundCaption, fade_frames: int) -
         end=end,
         steps=steps if len(steps) <= MOST_STEPS else (),
         film=film,
+        growth=first.growth,
         bbox=first.bbox.union(second.bbox),
         extent_confidence=min(first.extent_confidence, second.extent_confidence),
         stroke_px=max(first.stroke_px, second.stroke_px),

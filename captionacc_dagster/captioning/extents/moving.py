@@ -33,8 +33,9 @@ def is_next_step(last: FoundCaption, found: FoundCaption, line_px: float) -> boo
     return step_change(last.steps[-1], found.steps[0], line_px) is not None
 
 
-def join_steps(last: FoundCaption, found: FoundCaption) -> FoundCaption:
+def join_steps(last: FoundCaption, found: FoundCaption, line_px: float) -> FoundCaption:
     """Return one caption made of two successive steps."""
+    change = step_change(last.steps[-1], found.steps[0], line_px)
     return replace(
         found,
         start=last.start,
@@ -43,6 +44,8 @@ def join_steps(last: FoundCaption, found: FoundCaption) -> FoundCaption:
         stroke_px=max(last.stroke_px, found.stroke_px),
         steps=last.steps + found.steps,
         film=joined_film(last.film, found.film),
+        growth=last.growth,
+        rolls=last.rolls or change == "roll",
     )
 
 
@@ -54,9 +57,10 @@ def settled_steps(found: FoundCaption, line_px: float, place: Callable[[Box], BB
         line_px: height of a line, pixels.
         place: returns the place of a box of the ROI in the picture.
     """
-    steps = found.steps
+    steps, growth = found.steps, found.growth
     changes = [step_change(one, other, line_px) for one, other in itertools.pairwise(steps)]
     if "roll" in changes:
+        complete = replace(found, start=growth.complete if growth else found.start)
         return [
             replace(
                 found,
@@ -66,10 +70,11 @@ def settled_steps(found: FoundCaption, line_px: float, place: Callable[[Box], BB
                 bbox=place(line.box),
                 steps=(),
                 film=(),
+                growth=None,
             )
-            for line in _rolled_lines(found, line_px)
+            for line in _rolled_lines(complete, line_px)
         ]
-    film, found = found.film, replace(found, steps=(), film=())
+    film, found = found.film, replace(found, steps=(), film=(), growth=None)
     if any(not step.lines for step in steps):
         return [found]
     built = [
@@ -80,9 +85,13 @@ def settled_steps(found: FoundCaption, line_px: float, place: Callable[[Box], BB
     complete = steps[built[-1] if built else 0 :]
     lines = _agreed_lines(complete)
     words = [word for line in lines for word in line.words]
-    starts = _starts(words, steps, found.start) if built else [found.start] * len(words)
-    lit = _spans_in_film(words, complete, film, found.end, line_px) or _highlights(words, complete)
-    if not built and not any(lit) and len({fold(step.reading.text) for step in steps}) == 1:
+    if growth is not None:
+        starts = [growth.onset(word) or found.start for word in words]
+    else:
+        starts = _starts(words, steps, found.start) if built else [found.start] * len(words)
+    since = growth.complete if growth else complete[0].start
+    lit = _spans_in_film(words, complete, film, (since, found.end), line_px) or _highlights(words, complete)
+    if not built and growth is None and not any(lit) and len({fold(step.reading.text) for step in steps}) == 1:
         return [found]
     text = "\n".join(line.text for line in lines)
     dimmed = tuple(line for line in found.reading.lines if line.dimmed)
@@ -100,12 +109,17 @@ def settled_steps(found: FoundCaption, line_px: float, place: Callable[[Box], BB
 
 
 def _spans_in_film(
-    words: Sequence[ReadWord], steps: Sequence[Step], film: Sequence[NumberedPlane], end: int, line_px: float
+    words: Sequence[ReadWord],
+    steps: Sequence[Step],
+    film: Sequence[NumberedPlane],
+    stretch: tuple[int, int],
+    line_px: float,
 ) -> list[tuple[int, int] | None] | None:
-    """Return when each word is highlighted, from every frame of the steps; None if it is not seen in these."""
-    film = [frame for frame in film if frame[0] >= steps[0].start]
+    """Return when each word is highlighted, from every frame of a stretch; None if it is not seen in these."""
+    start, end = stretch
+    film = [frame for frame in film if frame[0] >= start]
     alike = [step.strokes for step in steps if step.level.shape == steps[0].level.shape]
-    if len(words) < 2 or len(film) < 2 * len(words) or film[0][0] > steps[0].start + 2:
+    if len(words) < 2 or len(film) < 2 * len(words) or film[0][0] > start + 2:
         return None
     return highlighted_spans(WordFilm.of(words, film, np.logical_or.reduce(alike), line_px), end)
 

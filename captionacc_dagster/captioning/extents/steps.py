@@ -70,6 +70,16 @@ class Step:
         flat = np.unpackbits(self.packed, count=self.level.size)
         return flat.reshape(self.level.shape).astype(bool)
 
+    def is_part_of(self, strokes: Mask) -> bool:
+        """Return whether its strokes are among others, bool ``(height, width)``."""
+        import cv2
+
+        if strokes.shape != self.level.shape:
+            return False
+        near = cv2.dilate(strokes.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+        own = self.strokes
+        return bool((own & near).sum() >= TUNING.built_share * own.sum())
+
     @property
     def lines(self) -> tuple[ReadLine, ...]:
         """Its lines, from top to bottom, without those that are dimmed."""
@@ -185,13 +195,7 @@ _RECENTERED_WORDS = 2  # that stay when a line moves to make room: one word begi
 
 def _stay(before: Step, after: Step) -> bool:
     """Return whether the strokes of one step are strokes of the next one, too."""
-    import cv2
-
-    old, new = before.strokes, after.strokes
-    if old.shape != new.shape:
-        return False
-    near = cv2.dilate(new.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    return bool((old & near).sum() >= TUNING.built_share * old.sum())
+    return before.is_part_of(after.strokes)
 
 
 def is_new_word(word: ReadWord, step: Step, earlier: Sequence[Step]) -> bool:

@@ -14,6 +14,7 @@ from captionacc_dagster.captioning.extents.boundaries import (
 )
 from captionacc_dagster.captioning.extents.context import has_context, mark_dimmed, part_context
 from captionacc_dagster.captioning.extents.entrances import Motion
+from captionacc_dagster.captioning.extents.growth import Growth, follow_growth
 from captionacc_dagster.captioning.extents.merging import (
     FoundCaption,
     are_alike,
@@ -23,8 +24,8 @@ from captionacc_dagster.captioning.extents.merging import (
     join_readings,
 )
 from captionacc_dagster.captioning.extents.moving import is_next_step, join_steps, settled_steps
-from captionacc_dagster.captioning.extents.reading import NOTHING, fold
-from captionacc_dagster.captioning.extents.segmentation import Segment, TrackSegmenter
+from captionacc_dagster.captioning.extents.reading import NOTHING, Reading, fold
+from captionacc_dagster.captioning.extents.segmentation import NumberedPlane, Segment, TrackSegmenter, joined_film
 from captionacc_dagster.captioning.extents.speakers import part_speakers
 from captionacc_dagster.captioning.extents.steps import Step
 from captionacc_dagster.captioning.extents.strokes import (
@@ -86,6 +87,7 @@ class TrackCaptions:
     _background: StrokeModel | None = None  # the last segment without a caption
     _first_segments: list[Segment] | None = field(default_factory=list)  # until a box is known; None: too late
     _shown: Segment | None = None  # all frames of the last caption that was found
+    _film: list[NumberedPlane] = field(default_factory=list)  # of the last segments
     _rest_end: int = 0  # where the last caption ends or begins to move away
 
     @classmethod
@@ -219,6 +221,7 @@ class TrackCaptions:
         line_px = self.roi.line_px
         segment = segment.within(self._start, end, line_px)
         previous, self._previous = self._previous, segment
+        self._film = joined_film(self._film, segment.film)
         if self.found and end <= self.found[-1].end:
             return  # the last caption, which moves away
         strokes = self.style.own(segment, drop_background(segment.model, self._background))
@@ -248,8 +251,9 @@ class TrackCaptions:
                 self._background = segment.model
             return
         start = first_visible_frame(segment, strokes, self._start, self._rest_end)
+        growth = self._growth(segment, strokes, reading)
         motion = self._motion(segment, strokes, start, following)
-        start, last = self._entrance(motion, start)
+        start, last = self._entrance(motion, start) if growth is None else self._grown(growth)
         appears = bool(motion.before) and (last is None or last.end <= self._rest_end)
         self._rest_end = end
         styles = self.style.bounded_styles(segment)
@@ -262,7 +266,8 @@ class TrackCaptions:
             stroke_px=int(strokes.sum()),
             bounded=share_of_islands(segment.model, strokes, styles) if styles else 1.0,
             steps=(Step.of(start, end, reading, segment.model, strokes),),
-            film=segment.film,
+            film=segment.film if growth is None else [item for item in self._film if item[0] >= start],
+            growth=growth,
             is_apart=lone is not None,
         )
         fade_frames = self.ticks.within(TUNING.fade_s)
@@ -275,7 +280,7 @@ class TrackCaptions:
         elif last and shown and (whole := self._read_whole(last, shown, found, segment)) is not None:
             self.found[-1], self._shown = whole
         elif last and follows and is_next_step(last, found, line_px):
-            self.found[-1] = join_steps(last, found)
+            self.found[-1] = join_steps(last, found, line_px)
         else:
             self._settle_last()
             self.found.append(found)
@@ -301,6 +306,28 @@ class TrackCaptions:
         if self.found and self.found[-1].end > start:
             self.found[-1] = replace(self.found[-1], end=start)
         return start, self.found[-1] if self.found else None
+
+    def _growth(self, segment: Segment, strokes: Mask, reading: Reading) -> Growth | None:
+        """Return how a caption was typed or built up; None if it was not, or as a part of what rolls up."""
+        if self.found and self.found[-1].rolls and self.found[-1].end >= segment.start:
+            return None
+        growth = follow_growth(self._film, segment.start, segment.end, reading.lines, strokes, self._segmenter.line_px)
+        if growth is None:
+            return None
+        before = [found for found in self.found if found.end > growth.start]
+        parts = [found for found in before if found.steps and found.steps[-1].is_part_of(strokes)]
+        if any(found.start < growth.start - 1 for found in parts):
+            return None
+        others = [found.end for found in before if found not in parts]
+        return growth.since(max(others)) if others else growth
+
+    def _grown(self, growth: Growth) -> tuple[int, FoundCaption | None]:
+        """Return where a caption that grew appears, and the caption before it; what was read while it grew is
+        dropped."""
+        while self.found and self.found[-1].start >= growth.start - 1:
+            self.found.pop()
+            self._shown, self._rest_end = None, self.found[-1].end if self.found else 0
+        return growth.start, self.found[-1] if self.found else None
 
     def _forget_old_pictures(self) -> None:
         """Settle the older half of the captions whose lines wait for others if there are many: each keeps pictures."""
