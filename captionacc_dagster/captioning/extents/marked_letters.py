@@ -7,7 +7,7 @@ Tesseract differs in such a letter, that letter counts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from rapidfuzz.distance import Indel, Levenshtein
@@ -20,6 +20,7 @@ from captionacc_dagster.captioning.extents.tuning import TUNING as EXTENTS
 from captionacc_dagster.captioning.ocr.base import OcrEngine, Recognition
 from captionacc_dagster.captioning.ocr.languages import LANGUAGES
 from captionacc_dagster.captioning.ocr.text_language import identify_language
+from captionacc_dagster.captioning.ocr.tuning import TUNING as OCR
 
 # Unicode's advice: Romanian has a comma below these letters; older fonts and texts have a cedilla.
 _ROMANIAN = str.maketrans("ŞşŢţ", "ȘșȚț")
@@ -48,25 +49,44 @@ def with_marked_letters(reading: Reading, language: str, engine: OcrEngine) -> R
     Its number of words stays the same.
     """
     lines = reading.text.split("\n")
-    if len(reading.pictures) != len(lines):
+    if len(reading.seen) != len(lines):
         return reading
     latin = [number for number, line in enumerate(lines) if script_of_text(line) == "Latn"]
-    read = engine.recognize([reading.pictures[number] for number in latin], script="Latn", lang=language)
+    read = engine.recognize([reading.seen[number].picture for number in latin], script="Latn", lang=language)
     for number, second in zip(latin, read, strict=True):
-        line = with_letters_of(lines[number], second)
+        line = with_letters_of(lines[number], second, _certain(lines[number], reading.seen[number].default))
         lines[number] = line.translate(_ROMANIAN) if language == "ro" else line
     text = "\n".join(lines)
     return replace(reading, text=text, lang=language, recognitions=reading.recognitions + len(latin))
 
 
-def with_letters_of(text: str, second: Recognition) -> str:
-    """Return a text with the letters beyond ASCII and the low quotation marks that a second reading has in it."""
+def with_letters_of(text: str, second: Recognition, certain: Container[int] = ()) -> str:
+    """Return a text with the letters beyond ASCII and the low quotation marks that a second reading has in it.
+
+    Args:
+        text: of a line, as the default recognizer reads it.
+        second: the other reading.
+        certain: the places in ``text`` of the characters that the default recognizer is certain of. It takes ť for t
+            with certainty, but not Turkish ı for i: the dot that it sees is there.
+    """
     alike = Indel.normalized_similarity(bare_letters(text), bare_letters(second.text))
     if second.confidence < TUNING.plausible or alike < EXTENTS.alike_text:
         return text
-    parts = (new if _is_correction(old, new) else old for old, new in _differences(text, second.text))
-    corrected = "".join(parts)
+    corrected, at = "", 0
+    for old, new in _differences(text, second.text):
+        sees_dots = "ı" in new and any(text[place] == "i" and place in certain for place in range(at, at + len(old)))
+        corrected += new if _is_correction(old, new) and not sees_dots else old
+        at += len(old)
     return corrected if len(corrected.split()) == len(text.split()) else text
+
+
+def _certain(text: str, default: Recognition | None) -> frozenset[int]:
+    """Return the places in a text of the characters that the recognizer is certain of."""
+    if default is None or len(default.characters) != len(default.text):
+        return frozenset()
+    start = len(default.text) - len(default.text.lstrip())
+    confidences = default.characters[start : start + len(text)]
+    return frozenset(place for place, confidence in enumerate(confidences) if confidence >= OCR.certain)
 
 
 def _differences(text: str, second: str) -> Iterator[tuple[str, str]]:

@@ -60,7 +60,7 @@ class Reading:
         is_unread: a line of it is text in a script that the engine does not read.
         waiting: its lines, if the script of one of them depends on the other captions of the track.
         lines: those of ``text`` with the places of their words; empty for columns.
-        pictures: of the lines of ``text``, to read letters that the default recognizer confuses; empty: not needed.
+        seen: the lines of ``text``, to read letters that the default recognizer confuses; empty: not needed.
     """
 
     text: str
@@ -71,7 +71,7 @@ class Reading:
     is_unread: bool = False
     waiting: tuple[SeenLine | LineReading, ...] = ()
     lines: tuple[ReadLine, ...] = ()
-    pictures: tuple[LinePicture, ...] = ()
+    seen: tuple[SeenLine, ...] = ()
 
     @property
     def may_be_caption(self) -> bool:
@@ -218,8 +218,7 @@ def read_caption(
     reading = placed(_joined(known, recognitions + _readings_of(lines)), known)
     if _readings_wait(lines):
         return replace(reading, waiting=tuple(lines))
-    told = [line.picture for line, read in zip(seen, known, strict=True) if _has_text(read)]
-    return replace(reading, pictures=tuple(told))
+    return replace(reading, seen=tuple(line for line, read in zip(seen, known, strict=True) if _has_text(read)))
 
 
 def settled(reading: Reading, scripts: TrackScripts, engine: OcrEngine) -> Reading:
@@ -229,8 +228,8 @@ def settled(reading: Reading, scripts: TrackScripts, engine: OcrEngine) -> Readi
     known = _known(reading.waiting, scripts, engine, is_final=True)
     final = _joined(known, reading.recognitions + _readings_of(reading.waiting))
     told = zip(reading.waiting, known, strict=True)
-    pictures = [line.picture for line, read in told if isinstance(line, SeenLine) and _has_text(read)]
-    final = replace(final, pictures=tuple(pictures))
+    seen = [line for line, read in told if isinstance(line, SeenLine) and _has_text(read)]
+    final = replace(final, seen=tuple(seen))
     return replace(final, lines=reading.lines) if final.text == reading.text else final
 
 

@@ -334,7 +334,7 @@ class TrackCaptions:
         waiting = [number for number, found in enumerate(self.found) if found.reading.waiting]
         if len(waiting) > _MOST_WAITING:
             self._settle(waiting[len(waiting) // 2])
-        read = [number for number, found in enumerate(self.found) if found.reading.pictures]
+        read = [number for number, found in enumerate(self.found) if found.reading.seen]
         if len(read) > _MOST_WAITING:
             self._read_marked_letters(read[len(read) // 2])
 

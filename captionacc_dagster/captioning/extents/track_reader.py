@@ -138,7 +138,7 @@ class TrackReader:
         return final
 
     def read_marked_letters(self, readings: Sequence[Reading], texts: Sequence[str]) -> list[Reading]:
-        """Return the readings, without their pictures, with the letters that the recognizer confuses.
+        """Return the readings, without the pictures of their lines, with the letters that the recognizer confuses.
 
         Args:
             readings: those to complete.
@@ -151,7 +151,7 @@ class TrackReader:
                 language = None
             if language is not None:
                 readings = [with_marked_letters(reading, language, self.engine) for reading in readings]
-        return [replace(reading, pictures=()) for reading in readings]
+        return [replace(reading, seen=()) for reading in readings]
 
     @contextmanager
     def _timed(self) -> Iterator[None]:

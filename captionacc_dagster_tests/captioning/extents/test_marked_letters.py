@@ -15,6 +15,7 @@ from captionacc_dagster.captioning.extents.marked_letters import (
     with_marked_letters,
 )
 from captionacc_dagster.captioning.extents.reading import Reading
+from captionacc_dagster.captioning.extents.track_scripts import SeenLine
 from captionacc_dagster.captioning.ocr import tesseract
 from captionacc_dagster.captioning.ocr.base import LinePicture, Recognition
 from captionacc_dagster.captioning.ocr.engines import create_engine, readiness
@@ -50,6 +51,14 @@ def test_a_second_reading_that_is_unsure_or_of_something_else_changes_nothing():
     assert with_letters_of("Ted uz je to tady.", Recognition("ěšč řžý áíé", 0.9)) == "Ted uz je to tady."
 
 
+def test_a_dot_that_the_recognizer_is_certain_of_stays():
+    second = Recognition("Kardeşım yanıma otur.", 0.9)
+    text = "Kardeşim yanima otur."
+    assert with_letters_of(text, second, certain={6}) == "Kardeşim yanıma otur."
+    assert with_letters_of(text, second) == "Kardeşım yanıma otur."
+    assert with_letters_of("mot", Recognition("moť", 0.9), certain={0, 1, 2}) == "moť"
+
+
 def test_the_language_is_the_one_asked_for_or_that_of_the_texts():
     czech = ["Ted už je to tady.", "Kde jsi byl celou dobu?"]
     assert confused_language(czech, create_engine()) == "cs"
@@ -81,10 +90,12 @@ def test_tesseract_reads_what_the_recognizer_confuses(language: str, lines: Sequ
     if not (tesseract.is_installed() and LANGUAGES[language].tesseract in tesseract.installed_data()):
         missing(f"Tesseract's data of {LANGUAGES[language].name}")
     engine = create_engine(threads=1)
-    pictures = tuple(map(picture_of, lines))
-    default = "\n".join(read.text for read in engine.recognize(pictures))
+    pictures = list(map(picture_of, lines))
+    defaults = engine.recognize(pictures)
+    seen = [SeenLine(0, picture, read, True) for picture, read in zip(pictures, defaults, strict=True)]
+    default = "\n".join(read.text for read in defaults)
     assert default != "\n".join(lines)
-    reading = Reading(default, 0.9, 0, "Latn", pictures=pictures)
+    reading = Reading(default, 0.9, 0, "Latn", seen=tuple(seen))
     assert with_marked_letters(reading, language, engine).text == "\n".join(lines)
     assert readiness(LANGUAGES[language]).engine == "PP-OCRv6 (in the package) and Tesseract"
 
