@@ -22,9 +22,10 @@ from captionacc_dagster.api.errors import ApiError, responses
 from captionacc_dagster.api.launcher import CLAIM_SECONDS, new_claimer
 from captionacc_dagster.api.request_log import current_request_id
 from captionacc_dagster.api.services import Services, ServicesDependency
-from captionacc_dagster.api.videos import captions_tag, no_captions, stored_captions
+from captionacc_dagster.api.videos import caption_list, captions_tag, no_captions, stored_captions
 from captionacc_dagster.api.views import (
     AddCaption,
+    CaptionList,
     CaptionView,
     ConfirmCaptions,
     CorrectCaption,
@@ -45,6 +46,7 @@ from captionacc_dagster.captioning.files.caption_edits import (
 from captionacc_dagster.captioning.files.captions_database import StoredCaption, read_captions
 from captionacc_dagster.captioning.files.edit_journal import Direction, read_steps
 from captionacc_dagster.catalog.models import Video
+from captionacc_dagster.orchestration.captions_before import restore_captions
 from captionacc_dagster.orchestration.subtitle_files import (
     caption_counts,
     download_captions,
@@ -188,6 +190,27 @@ def redo_edit(
     return _step(services, caller, video, answer, if_match, "redo")
 
 
+@router.post("/captions:restore", summary="Bring back captions", responses=_EDIT)
+def bring_back_captions(
+    services: ServicesDependency,
+    caller: CallerDependency,
+    video: VideoDependency,
+    answer: Response,
+    if_match: IfMatch = None,
+) -> CaptionList:
+    """Bring back the captions from before the last processing that removed some; 409 if there are none.
+
+    The current ones are kept in their place: the same call again brings them back, with everybody's edits.
+    """
+    with TemporaryDirectory(prefix="captionacc-api-") as name, _locked(services, caller, video) as renew:
+        path = _download(services, video, Path(name), if_match)
+        rows = restore_captions(services.catalog, services.store, video, path, renew)
+        services.audit.record("captions_restored", severity="info")
+        answer.headers["ETag"] = captions_tag(services, video)
+        shown = [row for row in rows if row.caption_frame_extents_state != "gap"]
+        return caption_list(path, shown, caller)
+
+
 @router.post("/captions:replace", summary="Search and replace", responses=_EDIT)
 def replace_text(
     services: ServicesDependency,
@@ -243,17 +266,21 @@ def _request_reading(
     return launched_job(services, video, claimed or services.catalog.get_processing_request(request.id), claimer)
 
 
+def _download(services: Services, video: Video, folder: Path, if_match: str | None) -> Path:
+    if if_match is not None and not has_tag(if_match, captions_tag(services, video)):
+        raise ApiError(412, "the captions have changed; read them again")
+    try:
+        return download_captions(services.store, video, folder)
+    except ObjectNotFound:
+        raise no_captions(video) from None
+
+
 def _edit(
     services: Services, caller: Caller, video: Video, answer: Response, if_match: str | None, edit: Edit
 ) -> Edited:
     """Download, edit, and publish under the lock, then request only the readings that the edit requires."""
     with TemporaryDirectory(prefix="captionacc-api-") as name, _locked(services, caller, video) as renew:
-        if if_match is not None and not has_tag(if_match, captions_tag(services, video)):
-            raise ApiError(412, "the captions have changed; read them again")
-        try:
-            path = download_captions(services.store, video, Path(name))
-        except ObjectNotFound:
-            raise no_captions(video) from None
+        path = _download(services, video, Path(name), if_match)
         duration = video.duration_seconds
         version = video.cropped_frames_version
         if version is None:

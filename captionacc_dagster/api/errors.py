@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from captionacc_dagster.api.request_log import current_request_id
 from captionacc_dagster.captioning.files.caption_edits import CaptionNotFound, InvalidEdit
+from captionacc_dagster.captioning.files.captions_before import NothingKept
 from captionacc_dagster.captioning.files.databases import DatabaseError
 from captionacc_dagster.captioning.files.edit_journal import CannotUndo
 from captionacc_dagster.catalog.errors import (
@@ -162,6 +163,7 @@ def add_error_handlers(app: FastAPI) -> None:
         _handler(StorageError, _of_storage),
         _handler(CaptionNotFound, lambda error: _answer(404, str(error))),
         _handler(CannotUndo, lambda error: _answer(409, str(error))),
+        _handler(NothingKept, lambda error: _answer(409, str(error))),
         _handler(InvalidEdit, lambda error: _answer(422, str(error))),
         _handler(InvalidKey, lambda error: _answer(422, str(error))),
         _handler(DatabaseError, lambda error: _internal(error)),

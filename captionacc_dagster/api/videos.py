@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,7 +14,13 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 from pydantic import AfterValidator
 
-from captionacc_dagster.api.auth import CallerDependency, OwnerDependency, ReadableVideoDependency, VideoDependency
+from captionacc_dagster.api.auth import (
+    Caller,
+    CallerDependency,
+    OwnerDependency,
+    ReadableVideoDependency,
+    VideoDependency,
+)
 from captionacc_dagster.api.conditional import entity_tag, tagged_answer
 from captionacc_dagster.api.errors import ApiError, responses
 from captionacc_dagster.api.request_log import current_facts
@@ -35,6 +41,7 @@ from captionacc_dagster.api.views import (
 )
 from captionacc_dagster.api.webhooks import no_control_characters
 from captionacc_dagster.captioning.captions import Kind
+from captionacc_dagster.captioning.files.captions_before import has_before
 from captionacc_dagster.captioning.files.captions_database import ExtentsState, StoredCaption, read_captions
 from captionacc_dagster.captioning.files.databases import decompress, read_layout_database
 from captionacc_dagster.captioning.files.edit_journal import read_steps
@@ -134,12 +141,20 @@ def list_captions(
     def make() -> bytes:
         with _captions_database(services, video) as path:
             rows = read_captions(path, state or NOT_DELETED)
-            steps = read_steps(path, str(caller.user_id))
-        captions = [CaptionView.of(row) for row in rows]
-        listed = CaptionList(captions=captions, undo_label=steps.undo, redo_label=steps.redo)
-        return listed.model_dump_json().encode()
+            return caption_list(path, rows, caller).model_dump_json().encode()
 
     return tagged_answer(request, captions_tag(services, video), make, "application/json")
+
+
+def caption_list(path: Path, rows: Sequence[StoredCaption], caller: Caller) -> CaptionList:
+    """Return rows of a ``captions.db`` with what the caller can do about all of them."""
+    steps = read_steps(path, str(caller.user_id))
+    return CaptionList(
+        captions=[CaptionView.of(row) for row in rows],
+        undo_label=steps.undo,
+        redo_label=steps.redo,
+        can_restore=has_before(path),
+    )
 
 
 @router.get("/videos/{video_id}/left-out", summary="Read text left out", responses=_READ)
@@ -263,6 +278,16 @@ def list_security_events(
         events=[SecurityEventView(**entry.model_dump(include=shown)) for entry in page.items],
         next_cursor=page.next_cursor,
     )
+
+
+def can_restore(services: Services, video: Video) -> bool:
+    """Return whether captions from before the last processing can be brought back.
+
+    Raises:
+        ApiError: 404 if there are no captions yet.
+    """
+    with _captions_database(services, video) as path:
+        return has_before(path)
 
 
 def stored_captions(

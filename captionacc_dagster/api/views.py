@@ -391,6 +391,7 @@ class CaptionList(BaseModel):
     captions: list[CaptionView]
     undo_label: str | None = Field(default=None, description="What the caller can undo next, in words.")
     redo_label: str | None = Field(default=None, description="What the caller can redo next, in words.")
+    can_restore: bool = Field(description="Whether captions from before the last processing can be brought back.")
 
 
 class Edited(BaseModel):

@@ -15,6 +15,7 @@ from captionacc_dagster.assets.stored_outputs import cropped_frame_of_each
 from captionacc_dagster.captioning.captions import CaptionWarning, Progress
 from captionacc_dagster.captioning.extents.track_scripts import unread_warnings
 from captionacc_dagster.captioning.files import captions_database, databases
+from captionacc_dagster.captioning.files.captions_before import keep_before
 from captionacc_dagster.captioning.files.captions_database import OcrUpdate, StoredCaption
 from captionacc_dagster.captioning.files.subtitles import FORMATS
 from captionacc_dagster.catalog.base import Catalog
@@ -22,7 +23,7 @@ from captionacc_dagster.compute.base import BadInput, ComputeBackend, QuotaExcee
 from captionacc_dagster.compute.code_version import code_version
 from captionacc_dagster.compute.results import CaptionSpan
 from captionacc_dagster.orchestration.flows import Flow, videos_partitions
-from captionacc_dagster.orchestration.subtitle_files import caption_counts, publish_subtitles
+from captionacc_dagster.orchestration.subtitle_files import caption_counts, publish_captions, publish_subtitles
 from captionacc_dagster.resources import COMPUTE_POOL, ProgressReporter
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster.storage.base import ObjectStore
@@ -68,6 +69,7 @@ def captions_db(
             previous = _download(run, store, Path(folder))
             if config.caption_ids:
                 to_read = _chosen(run, previous, path, config.caption_ids)
+                previous = None  # is what ``path`` is now
             else:
                 _take_over_extents(run, store, previous, path)
                 to_read = [row for row in captions_database.read_captions(path) if row.caption_ocr_status == "queued"]
@@ -76,7 +78,7 @@ def captions_db(
             except Exception as error:
                 refused = isinstance(error, QuotaExceeded)
                 if refused or (config.caption_ids and not run.will_retry(error)):
-                    _note_unread(run, store, path, to_read, error)
+                    _note_unread(run, store, path, previous, to_read, error)
                 if refused:  # the times are known even where the text is not
                     _record(run, captions_database.read_captions(path))
                 raise
@@ -84,7 +86,7 @@ def captions_db(
             if config.caption_ids:
                 _warn_of_unread(run, path)
             lock.check()
-            store.publish(run.keys.captions_db, databases.compress(path, path.with_name("captions.db.gz")))
+            _publish(run, store, path, previous)
             rows = captions_database.read_captions(path)
             _record(run, rows)
         yield _result(run, store, rows, readings)
@@ -119,10 +121,20 @@ def _unread(row: StoredCaption, reason: str) -> OcrUpdate:
     return OcrUpdate(row.id, row.caption_ocr or "", row.caption_ocr_confidence or 0.0, reason)
 
 
-def _note_unread(run: VideoRun, store: ObjectStore, path: Path, rows: list[StoredCaption], error: Exception) -> None:
+def _note_unread(
+    run: VideoRun, store: ObjectStore, path: Path, previous: Path | None, rows: list[StoredCaption], error: Exception
+) -> None:
     """Record in each requested caption why it could not be read, and publish the database."""
     captions_database.write_ocr_updates(path, (_unread(row, str(error) or type(error).__name__) for row in rows))
-    store.publish(run.keys.captions_db, databases.compress(path, path.with_name("captions.db.gz")))
+    _publish(run, store, path, previous)
+
+
+def _publish(run: VideoRun, store: ObjectStore, path: Path, previous: Path | None) -> None:
+    """Publish the database; where a caption of the previous one is gone, a person can bring that one back."""
+    # Judged by what was read, not by what was removed: a step that is retried after it published finds its own rows.
+    if previous is not None and captions_database.loses_captions(path, previous):
+        keep_before(path, previous)
+    publish_captions(store, run.video, path)
 
 
 def _warn_of_unread(run: VideoRun, path: Path) -> None:

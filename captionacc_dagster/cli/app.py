@@ -331,6 +331,16 @@ def retry(video: VideoName) -> None:
 
 
 @app.command()
+def restore(video: VideoName) -> None:
+    """Bring back a video's captions from before it was processed again; the same command again undoes that."""
+    from captionacc_dagster.backends import open_catalog_briefly, open_store
+    from captionacc_dagster.cli.decisions import bring_back_captions
+
+    with errors_in_one_line(), open_catalog_briefly(settings()) as catalog:
+        tell(bring_back_captions(catalog, open_store(settings()), video))
+
+
+@app.command()
 def share(
     video: VideoName,
     off: Annotated[bool, typer.Option("--off", help="For its own tenant alone again.")] = False,

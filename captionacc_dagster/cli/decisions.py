@@ -1,9 +1,12 @@
-"""What a person decides about a video of the catalog: approve its layout, or start a failed stage again."""
+"""What a person decides about a video: approve its layout, start a failed stage again, bring back its captions."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import typer
 
@@ -13,6 +16,8 @@ from captionacc_dagster.catalog.filenames import printable
 from captionacc_dagster.catalog.models import Video
 from captionacc_dagster.cli.errors import ProcessError
 from captionacc_dagster.cli.video_names import find_video
+from captionacc_dagster.storage.base import ObjectStore
+from captionacc_dagster.storage.errors import ObjectNotFound
 
 if TYPE_CHECKING:
     from captionacc_dagster.captioning.geometry import CropRegion
@@ -56,6 +61,39 @@ def retry_video(settings: Settings, catalog: Catalog, name: str) -> str:
     return (
         f"requested {request.flow} of {video.filename}; `captionacc up` runs it, or `captionacc process FILE`; "
         f"follow the progress with `captionacc status {video.id}`"
+    )
+
+
+def bring_back_captions(catalog: Catalog, store: ObjectStore, name: str) -> str:
+    """Bring back the captions of a video from before its last processing, and return a sentence that says so.
+
+    Raises:
+        ProcessError: there is no such video, nothing is kept, or somebody else changes its captions.
+    """
+    from captionacc_dagster.captioning.files.captions_before import NothingKept
+    from captionacc_dagster.orchestration.captions_before import restore_captions
+    from captionacc_dagster.orchestration.locks import LOCK_TTL_S, LockHeld, LockLost, server_lock
+    from captionacc_dagster.orchestration.subtitle_files import caption_counts, download_captions
+
+    video = find_video(catalog, name)
+    try:
+        with (
+            # What a killed process left is free after this time.
+            server_lock(catalog, video.id, "captions", f"restore:{uuid4()}", wait_s=LOCK_TTL_S) as lock,
+            TemporaryDirectory(prefix="captionacc-") as folder,
+        ):
+            # As it is under the lock.
+            video = catalog.get_video_metadata(video.id)
+            path = download_captions(store, video, Path(folder))
+            rows = restore_captions(catalog, store, video, path, lock.check)
+    except ObjectNotFound:
+        raise ProcessError(f"{video.filename}: it has no captions yet") from None
+    except (NothingKept, LockHeld, LockLost) as error:
+        raise ProcessError(f"{video.filename}: {error}") from error
+    count = caption_counts(rows)["caption_count"]
+    return (
+        f"{video.filename}: its {count} captions from before are back; "
+        f"`captionacc export {video.id}` writes its subtitles, and `captionacc restore` again undoes this"
     )
 
 

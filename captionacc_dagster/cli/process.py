@@ -203,6 +203,8 @@ class LocalPipeline:
         if missing:
             request = self._take_over(video, Flow.CROP_AND_INFER)
             if missing == FLOW_ASSETS[Flow.CROP_AND_INFER]:
+                if not again:  # it is another region that has them found again
+                    self._say_what_stays(video)
                 if request is not None:
                     self.catalog.finish_processing_request(request.id, "cancelled")
                 request = self.catalog.approve_layout(video.id, region, approval="automatic", claimer=self._claimer)
@@ -230,7 +232,7 @@ class LocalPipeline:
         return self._run(video, Flow.CAPTION_OCR, shown, claimed)
 
     def _say_what_stays(self, video: Video) -> None:
-        """Say which captions of a person are not found again; nothing if there are none."""
+        """Say which captions of a person are not found again, and how the others come back; nothing without any."""
         if not self.store.file_exists(video_keys(video).captions_db):
             return
         with TemporaryDirectory() as folder:
@@ -238,7 +240,7 @@ class LocalPipeline:
         if persons:
             self.errors.print(
                 f"{printable(video.filename)}: captions that a person confirmed or typed stay: {persons}; "
-                f"others, found again: {others}",
+                f"others, found again: {others}; `captionacc restore {video.id}` brings back those that it removes",
                 markup=False,
                 highlight=False,
                 soft_wrap=True,

@@ -14,6 +14,7 @@ from captionacc_dagster.captioning.files import databases
 from captionacc_dagster.captioning.files.captions_database import OcrUpdate, StoredCaption, write_ocr_updates
 from captionacc_dagster.captioning.files.subtitles import FORMATS, parse_subtitles
 from captionacc_dagster.catalog.models import Video
+from captionacc_dagster.orchestration.subtitle_files import video_keys
 from captionacc_dagster.storage.keys import VideoKeys
 from captionacc_dagster_tests.api.dagster_stand_in import StandIn
 from captionacc_dagster_tests.api.world import TEXTS, Person, World
@@ -394,6 +395,50 @@ def test_edits_are_undone_and_redone_on_the_server(desk: Desk) -> None:
     other = desk.world.person(desk.person.tenant_id)
     answer = desk.client.post(f"/videos/{desk.video.id}/captions:undo", headers=other.headers)
     assert (answer.status_code, answer.json()["detail"]) == (409, "there is nothing to undo")
+
+
+def test_captions_from_before_are_brought_back_and_so_are_those_after(desk: Desk) -> None:
+    none = desk.call("POST", "/captions:restore")
+    assert (none.status_code, none.json()["detail"]) == (
+        409,
+        "no captions from before are kept: no processing has removed any",
+    )
+    assert desk.call("GET", "/captions").json()["can_restore"] is False
+    desk.call("PATCH", "/captions/1", {"text": "typed before"})
+    desk.world.process_again(desk.video, ["Found later."])
+    desk.call("PATCH", "/captions/1", {"text": "typed later"})
+    later = desk.call("GET", "/captions")
+    assert later.json()["can_restore"] is True
+    assert desk.call("POST", "/captions:restore", **{"If-Match": '"old"'}).status_code == 412
+
+    for _ in range(2):
+        tag = desk.call("GET", "/captions").headers["ETag"]
+        back = desk.call("POST", "/captions:restore", **{"If-Match": tag})
+        assert back.status_code == 200
+        assert [caption["text"] for caption in back.json()["captions"]] == ["typed before", *TEXTS[1:]]
+        read = desk.call("GET", "/captions")
+        assert (read.headers["ETag"], read.json()) == (back.headers["ETag"], back.json())
+        assert desk.current().caption_count == 4
+        assert b"typed before" in desk.world.store.download_to_bytes(video_keys(desk.video).subtitles("srt"))
+        again = desk.call("POST", "/captions:restore")
+        assert [caption["text"] for caption in again.json()["captions"]] == ["typed later"]
+        assert again.json()["undo_label"] == later.json()["undo_label"] == "the text"
+        assert desk.current().caption_count == 1
+    assert desk.world.events("captions_restored") == ["captions_restored"] * 4
+
+
+def test_captions_brought_back_unconfirmed_are_to_be_checked(stand_in_client: TestClient, world: World) -> None:
+    desk = Desk(stand_in_client, world, boundaries_status="done", text_status="done")
+    desk.world.process_again(desk.video, ["Found later."])
+    assert desk.call("POST", "/captions:restore").status_code == 200
+    assert desk.current().text_status == "review"
+
+
+def test_nothing_is_brought_back_while_processing_changes_the_captions(desk: Desk) -> None:
+    desk.world.process_again(desk.video, ["Found later."])
+    assert desk.world.catalog.acquire_server_lock(desk.video.id, "captions", "a run", 60.0)
+    assert desk.call("POST", "/captions:restore").status_code == 423
+    assert [row.shown_text for row in desk.rows().values()] == ["Found later."]
 
 
 def test_text_is_replaced_after_a_preview(desk: Desk) -> None:

@@ -28,7 +28,7 @@ from captionacc_dagster.storage.keys import VideoKeys
 from captionacc_dagster.tags import PARTITION_TAG
 from captionacc_dagster_tests.api.conftest import MakeClient
 from captionacc_dagster_tests.api.page_browser import PageBrowser
-from captionacc_dagster_tests.api.world import JWT_SECRET, Person, World, publish_chunks, publish_layout
+from captionacc_dagster_tests.api.world import JWT_SECRET, TEXTS, Person, World, publish_chunks, publish_layout
 from captionacc_dagster_tests.catalog.many_videos import add_many_videos
 from captionacc_dagster_tests.orchestration.queue_harness import queue_opener
 
@@ -244,6 +244,17 @@ def test_cards_say_what_is_true(browser: PageBrowser, world: World) -> None:
     assert browser.get(f"/videos/{video.id}").json()["confirmed_count"] == 2
     assert state(none.id).startswith("No captions found. If the video has captions, move the box")
     assert state(nowhere.id).startswith("No place with captions found. If the video has captions, draw a box")
+
+
+def test_captions_from_before_are_offered_where_they_are_kept(browser: PageBrowser, world: World) -> None:
+    video = world.processed_video(browser.person.tenant_id)
+    page = f"/review/videos/{video.id}"
+    offer = f'data-action="/videos/{video.id}/captions:restore"'
+    assert offer not in browser.get(page).text
+    world.process_again(video, ["Found later."])
+    assert offer in browser.get(page).text
+    assert browser.call("POST", f"/videos/{video.id}/captions:restore").status_code == 200
+    assert [row.shown_text for row in world.captions(video)] == list(TEXTS)
 
 
 def test_a_layout_that_is_approved_by_itself_needs_nobody(browser: PageBrowser, world: World) -> None:

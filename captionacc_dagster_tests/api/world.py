@@ -17,6 +17,7 @@ import psycopg
 
 from captionacc_dagster.captioning.captions import Caption
 from captionacc_dagster.captioning.files import captions_database, databases
+from captionacc_dagster.captioning.files.captions_before import keep_before
 from captionacc_dagster.captioning.files.captions_database import OcrUpdate
 from captionacc_dagster.captioning.files.chunks import ChunkWriter
 from captionacc_dagster.captioning.files.databases import Detection, FrameOcr
@@ -24,6 +25,7 @@ from captionacc_dagster.captioning.geometry import BBox, CropRegion
 from captionacc_dagster.captioning.layout.model import Layout, LeftOut
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.models import ApprovalStatus, Role, Video
+from captionacc_dagster.orchestration.subtitle_files import download_captions, publish_captions
 from captionacc_dagster.settings import Settings
 from captionacc_dagster.storage.keys import VideoKeys
 from captionacc_dagster.storage.local import LocalObjectStore
@@ -172,6 +174,17 @@ class World:
                 **changes,
             },
         )
+
+    def process_again(self, video: Video, texts: Sequence[str]) -> None:
+        """Give a processed video other captions, and keep those from before, as processing it again does."""
+        other = self.processed_video(video.tenant_id, texts)
+        with TemporaryDirectory() as name:
+            folder = Path(name)
+            previous = download_captions(self.store, video, folder).rename(folder / "previous.db")
+            path = download_captions(self.store, other, folder)
+            keep_before(path, previous)
+            publish_captions(self.store, video, path)
+        self.catalog.delete_video(other.id)
 
     def publish_film(self, video: Video, clip: Path) -> None:
         """Store a clip as the video's file."""

@@ -137,6 +137,42 @@ class TestDecisions:
         assert result.returncode == 1
         assert "typed.mp4: nothing of it has failed" in result.stderr
 
+    def test_captions_that_another_region_removed_are_brought_back(self, run: Run, tmp_path: Path) -> None:
+        clip = make_clip(tmp_path / "back.mp4", frames=50, seed=304, captions=[(5, 45, "Hello.")])
+        assert run("process", clip).returncode == 0
+        nothing = run("restore", "back.mp4")
+        said = "captionacc: back.mp4: no captions from before are kept: no processing has removed any\n"
+        assert (nothing.returncode, nothing.stderr) == (1, said)
+        assert run("process", clip, "--crop-region", "0,0,1,0.2").returncode == 0
+        for count in (1, 0, 1):
+            back = run("restore", "back.mp4")
+            assert (back.returncode, f"its {count} captions from before are back" in back.stdout) == (0, True)
+            folder = tmp_path / str(count)
+            assert run("export", "back.mp4", "-o", folder).returncode == 0
+            written = [path.read_text() for path in folder.glob("*.srt")]
+            assert ["Hello." in text for text in written if text] == [True] * count
+
+    def test_what_a_person_called_done_is_processed_again_only_when_asked(
+        self, run: Run, video: Video, clip: Path, home: Path, tmp_path: Path
+    ) -> None:
+        def now() -> tuple[Video, int]:
+            with open_catalog(EmbeddedPostgres(home)) as catalog:
+                return (
+                    catalog.get_video_metadata(video.id),
+                    len(catalog.list_processing_requests(video_id=video.id).items),
+                )
+
+        with open_catalog(EmbeddedPostgres(home)) as catalog:
+            catalog.complete_boundaries(video.id)
+            catalog.complete_text(video.id)
+        done = now()
+        assert done[0].stage == "done"
+        assert run("process", clip, "-o", tmp_path / "second").returncode == 0
+        assert run("upload", clip).returncode == 0
+        assert run("retry", clip.name).returncode == 1
+        assert run("approve", clip.name).returncode == 1
+        assert now() == done
+
     def test_approving_what_is_processed_asks_first(self, run: Run, video: Video, home: Path, clip: Path) -> None:
         result = run("approve", "typed.mp4")
         assert result.returncode == 1

@@ -14,8 +14,10 @@ from captionacc_dagster.captioning.files import databases
 from captionacc_dagster.catalog.models import Video
 from captionacc_dagster.compute.base import BadInput, ComputeTimeout, ComputeUnavailable, QuotaExceeded
 from captionacc_dagster.compute.results import ExtractResult
+from captionacc_dagster.orchestration.captions_before import restore_captions
 from captionacc_dagster.orchestration.flows import FLOW_ASSETS, Flow
 from captionacc_dagster.orchestration.history import video_history
+from captionacc_dagster.orchestration.subtitle_files import download_captions
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster.tags import FLOW_TAG, REQUEST_TAG, TENANT_TAG, TIER_TAG, VIDEO_TAG
 from captionacc_dagster_tests.recovery.conftest import FlowHarness, failing
@@ -257,6 +259,35 @@ def test_running_everything_again_changes_nothing_that_a_person_did(harness: Flo
     old, new = keys.cropped_frames_prefix(1), keys.cropped_frames_prefix(2)
     again = harness.store.list_files(keys.client_prefix)
     assert [key.replace(new, old) for key in again if not key.startswith(old)] == objects
+
+
+def test_captions_that_processing_removed_are_brought_back_with_all_that_belongs_to_them(
+    harness: FlowHarness, tmp_path: Path
+) -> None:
+    video = harness.upload()
+    assert harness.run(INITIAL, video).success
+    harness.approve(video)
+    assert harness.run(CROP, video).success
+    # The second time finds what the first one published, as a step does that is retried after its publication.
+    for _ in range(2):
+        harness.catalog.approve_layout(video.id, (0.0, 0.0, 1.0, 0.2))
+        assert harness.run(CROP, video).success
+        assert captions_of(harness, video, tmp_path) == {}
+
+    def restored() -> tuple[int | None, list[str], bytes]:
+        row = harness.catalog.get_video_metadata(video.id)
+        path = download_captions(harness.store, row, tmp_path)
+        rows = restore_captions(harness.catalog, harness.store, row, path, lambda: None)
+        shown = [caption.shown_text for caption in rows]
+        assert [read[0] for read in captions_of(harness, video, tmp_path).values()] == shown
+        srt = harness.store.download_to_bytes(harness.keys(video).subtitles("srt"))
+        return harness.catalog.get_video_metadata(video.id).caption_count, shown, srt
+
+    count, shown, srt = restored()
+    assert (count, shown, b"Good evening." in srt) == (1, ["Good evening."], True)
+    assert restored() == (0, [], b"")
+    assert restored() == (count, shown, srt)
+    harness.nothing_is_left_behind()
 
 
 @pytest.fixture

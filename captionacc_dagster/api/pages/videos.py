@@ -22,7 +22,7 @@ from captionacc_dagster.api.pages.rendering import PageRoute, render, static_fil
 from captionacc_dagster.api.pages.sessions import ViewerDependency
 from captionacc_dagster.api.services import Services, ServicesDependency
 from captionacc_dagster.api.uploads import upload_origin
-from captionacc_dagster.api.videos import NOT_DELETED, stored_captions
+from captionacc_dagster.api.videos import NOT_DELETED, can_restore, stored_captions
 from captionacc_dagster.api.views import CaptionView
 from captionacc_dagster.api.webhooks import no_control_characters
 from captionacc_dagster.captioning.files.captions_database import StoredCaption
@@ -196,6 +196,7 @@ def show_video(
         **_frame(services),
         **_state(services, video, viewer),
         layout=_layout(services, video) if video.status == "active" else None,
+        can_restore=_can_restore(services, video),
         history=messages.history_lines(events)[:_HISTORY_LINES],
     )
 
@@ -245,6 +246,14 @@ def _first_captions(services: Services, video: Video) -> list[StoredCaption]:
     except (ApiError, DatabaseError, StorageError):
         # The editor asks for the whole list and says what it is told.
         return []
+
+
+def _can_restore(services: Services, video: Video) -> bool:
+    """Return whether the page offers the captions from before; not while they cannot be read."""
+    try:
+        return can_restore(services, video)
+    except (ApiError, DatabaseError, StorageError):
+        return False
 
 
 def _frame(services: Services) -> dict[str, Any]:

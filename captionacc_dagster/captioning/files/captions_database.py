@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from captionacc_dagster.captioning.captions import Caption, CaptionWarning, Kind, Word, is_side_of
+from captionacc_dagster.captioning.files.captions_before import CAPTIONS_BEFORE_SCHEMA
 from captionacc_dagster.captioning.files.databases import (
     TEXT_FACTS_SCHEMA,
     WARNINGS_SCHEMA,
@@ -50,7 +51,7 @@ CREATE TABLE captions(
     track TEXT NOT NULL DEFAULT '', bbox_left REAL, bbox_top REAL, bbox_right REAL, bbox_bottom REAL,
     {TEXT_FACTS_SCHEMA});
 CREATE INDEX captions_by_time ON captions(start_ms, end_ms);
-{WARNINGS_SCHEMA}{JOURNAL_SCHEMA}"""
+{WARNINGS_SCHEMA}{JOURNAL_SCHEMA}{CAPTIONS_BEFORE_SCHEMA}"""
 SCHEMAS: Final = {"captions.db": _SCHEMA}
 
 
@@ -172,6 +173,24 @@ def replace_warnings(path: Path, warnings: Sequence[CaptionWarning]) -> None:
     with change_database(path) as connection:
         connection.execute("DELETE FROM warnings")
         insert_warnings(connection, warnings)
+
+
+def loses_captions(path: Path, previous: Path) -> bool:
+    """Return whether a caption that was read, or typed, is not in ``path`` with the same times, track, kind, and text.
+
+    Raises:
+        DatabaseError: one of them is not a captions database.
+    """
+
+    def facts(row: StoredCaption) -> tuple[object, ...]:
+        return row.start_ms, row.end_ms, row.track, row.kind, row.shown_text
+
+    there = {facts(row) for row in read_captions(path)}
+    return any(
+        facts(row) not in there
+        for row in read_captions(previous)
+        if row.shown_text or row.caption_ocr_status == "completed"
+    )
 
 
 def count_rows(path: Path) -> tuple[int, int]:
