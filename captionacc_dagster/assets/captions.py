@@ -13,7 +13,6 @@ from captionacc_dagster.assets.lifecycle import TRANSIENT_RETRIES, VideoRun
 from captionacc_dagster.assets.metadata import captions_table, strips, warning_metadata
 from captionacc_dagster.assets.stored_outputs import cropped_frame_of_each
 from captionacc_dagster.captioning.captions import CaptionWarning, Progress
-from captionacc_dagster.captioning.extents.track_scripts import unread_warnings
 from captionacc_dagster.captioning.files import captions_database, databases
 from captionacc_dagster.captioning.files.captions_before import keep_before
 from captionacc_dagster.captioning.files.captions_database import OcrUpdate, StoredCaption
@@ -139,6 +138,8 @@ def _publish(run: VideoRun, store: ObjectStore, path: Path, previous: Path | Non
 
 def _warn_of_unread(run: VideoRun, path: Path) -> None:
     """Let the warnings about the video name only what is still unread."""
+    from captionacc_dagster.captioning.extents.track_scripts import unread_warnings
+
     captions = captions_database.to_captions(captions_database.read_captions(path), run.video.frame_rate or 25.0)
     others = [CaptionWarning(**each.model_dump()) for each in run.video.warnings if each.code != "script_unread"]
     warnings = (*others, *unread_warnings(captions))
