@@ -46,7 +46,7 @@ from captionacc_dagster.captioning.files.caption_edits import (
 from captionacc_dagster.captioning.files.captions_database import StoredCaption, read_captions
 from captionacc_dagster.captioning.files.edit_journal import Direction, read_steps
 from captionacc_dagster.catalog.models import Video
-from captionacc_dagster.orchestration.captions_before import restore_captions
+from captionacc_dagster.orchestration.caption_restore import restore_captions
 from captionacc_dagster.orchestration.subtitle_files import (
     caption_counts,
     download_captions,

@@ -82,10 +82,11 @@ def captions_db(
                     _record(run, captions_database.read_captions(path))
                 raise
             captions_database.write_ocr_updates(path, readings)
-            if config.caption_ids:
-                _warn_of_unread(run, path)
+            warnings = _renew_warnings(run, path) if config.caption_ids else None
             lock.check()
             _publish(run, store, path, previous)
+            if warnings is not None:
+                run.catalog.update_video_metadata(run.video_id, {"warnings": [asdict(each) for each in warnings]})
             rows = captions_database.read_captions(path)
             _record(run, rows)
         yield _result(run, store, rows, readings)
@@ -136,15 +137,15 @@ def _publish(run: VideoRun, store: ObjectStore, path: Path, previous: Path | Non
     publish_captions(store, run.video, path)
 
 
-def _warn_of_unread(run: VideoRun, path: Path) -> None:
-    """Let the warnings about the video name only what is still unread."""
+def _renew_warnings(run: VideoRun, path: Path) -> tuple[CaptionWarning, ...]:
+    """Write the warnings about the video to the database, with only the captions that are still unread; return them."""
     from captionacc_dagster.captioning.extents.track_scripts import unread_warnings
 
     captions = captions_database.to_captions(captions_database.read_captions(path), run.video.frame_rate or 25.0)
     others = [CaptionWarning(**each.model_dump()) for each in run.video.warnings if each.code != "script_unread"]
     warnings = (*others, *unread_warnings(captions))
     captions_database.replace_warnings(path, warnings)
-    run.catalog.update_video_metadata(run.video_id, {"warnings": [asdict(warning) for warning in warnings]})
+    return warnings
 
 
 def _download(run: VideoRun, store: ObjectStore, work: Path) -> Path | None:

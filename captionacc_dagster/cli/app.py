@@ -229,7 +229,9 @@ def process(
     only: Annotated[
         str | None,
         typer.Option(
-            "--only", metavar="text", help="Read the captions again that could not be read; find nothing anew."
+            "--only",
+            metavar="text",
+            help="Only read the captions that could not be read before; do not search for captions.",
         ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
@@ -256,12 +258,24 @@ def process(
     span = parse_span(start, end)
     if only not in (None, "text"):
         refuse_option("--only", f"{only!r} is unknown; the only choice is text")
+    if only and region is not None:
+        refuse_option("--only", "a region is for finding captions; leave out --crop-region, or leave out --only")
     inputs = find_inputs(videos, recursive=recursive, listed=sys.stdin.buffer)
     if output_dir is not None and (reason := check_output_folder(output_dir)) is not None:
         refuse_option("--output-dir", reason)
     show_log(verbose)
     choices = Choices(
-        chosen, output_dir, region, lang, options, overwrite, again, only == "text", as_json, verbose, span
+        chosen,
+        output_dir,
+        crop_region=region,
+        language=lang,
+        options=options,
+        overwrite=overwrite,
+        again=again,
+        only_text=only == "text",
+        as_json=as_json,
+        verbose=verbose,
+        span_s=span,
     )
     with errors_in_one_line():
         if dry_run:

@@ -29,7 +29,7 @@ class Choices:
 
     Attributes:
         output_dir: where the subtitles go; None: beside each video.
-        only_text: read the captions again that could not be read, and find nothing anew.
+        only_text: only read the captions that could not be read before.
         span_s: the part of each video to process, seconds.
     """
 
@@ -127,7 +127,7 @@ def upload_batch(settings: Settings, inputs: Inputs, language: str | None, signa
 def plan_batch(settings: Settings, inputs: Inputs, choices: Choices) -> int:
     """Print what :func:`process_batch` would do, change nothing, and return the exit code."""
     from captionacc_dagster.captioning.video.reader import VideoError, probe
-    from captionacc_dagster.cli.process import check_readable, content_hash
+    from captionacc_dagster.cli.process import NOTHING_TO_READ, check_readable, content_hash
 
     failed = _report_inputs(inputs, as_json=choices.as_json)
     with _known_content(settings) as is_done:
@@ -140,6 +140,10 @@ def plan_batch(settings: Settings, inputs: Inputs, choices: Choices) -> int:
                 _report_failure(file.path, str(error), as_json=choices.as_json)
                 continue
             done = (choices.only_text or not choices.again) and is_done(content_hash(file.path))
+            if choices.only_text and not done:
+                failed += 1
+                _report_failure(file.path, f"{file.path}: {NOTHING_TO_READ}", as_json=choices.as_json)
+                continue
             paths = [choices.folder_for(file) / f"{file.path.stem}.{kind}" for kind in choices.formats]
             if choices.as_json:
                 video = {"path": str(file.path), "duration_s": facts.duration_s}
@@ -147,7 +151,7 @@ def plan_batch(settings: Settings, inputs: Inputs, choices: Choices) -> int:
             else:
                 what = "is processed already, would write" if done else "would find its captions and write"
                 if choices.only_text:
-                    what = "would read its unread captions and write" if done else "has no captions to read again for"
+                    what = "would read the captions that could not be read before, and write"
                 taken = not choices.overwrite and any(path.exists() for path in paths)
                 under = " (under a number, if what is there is not from this video)" if taken else ""
                 tell(f"{file.path}: {what} {', '.join(map(str, paths))}{under}")

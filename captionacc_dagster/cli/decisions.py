@@ -71,7 +71,7 @@ def bring_back_captions(catalog: Catalog, store: ObjectStore, name: str) -> str:
         ProcessError: there is no such video, nothing is kept, or somebody else changes its captions.
     """
     from captionacc_dagster.captioning.files.captions_before import NothingKept
-    from captionacc_dagster.orchestration.captions_before import restore_captions
+    from captionacc_dagster.orchestration.caption_restore import restore_captions
     from captionacc_dagster.orchestration.locks import LOCK_TTL_S, LockHeld, LockLost, server_lock
     from captionacc_dagster.orchestration.subtitle_files import caption_counts, download_captions
 
@@ -91,8 +91,9 @@ def bring_back_captions(catalog: Catalog, store: ObjectStore, name: str) -> str:
     except (NothingKept, LockHeld, LockLost) as error:
         raise ProcessError(f"{video.filename}: {error}") from error
     count = caption_counts(rows)["caption_count"]
+    captions = "1 caption" if count == 1 else f"{count} captions"
     return (
-        f"{video.filename}: its {count} captions from before are back; "
+        f"{video.filename}: now has the {captions} from before; "
         f"`captionacc export {video.id}` writes its subtitles, and `captionacc restore` again undoes this"
     )
 

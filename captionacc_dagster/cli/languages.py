@@ -76,7 +76,7 @@ def add_language(settings: Settings, code: str, errors: Console) -> str:
         return f"{language.name} is ready: {ready.engine}"
     by_hand = tesseract_advice(language, settings.models_dir)
     if language.confused:
-        raise ProcessError(f"{language.name} is read by {ready.engine}; Tesseract reads them: {by_hand}")
+        raise ProcessError(f"{language.name} is read by {ready.engine}. Tesseract reads these letters: {by_hand}")
     if language.pp_ocr is None:
         raise ProcessError(f"{language.name} is read by Tesseract, which you install with: {by_hand}")
     try:

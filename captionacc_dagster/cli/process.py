@@ -68,6 +68,7 @@ Span = tuple[float | None, float | None]
 CLAIM_S = 300.0
 # Files larger than this take long enough to read or copy that progress is shown.
 SHOWN_FROM = 100 * MB
+NOTHING_TO_READ = "it has no captions to read again; process it without --only text"
 # Codes of warnings about text that was seen but is not in the captions.
 TEXT_NOT_CAPTIONED = frozenset({"text_left_out", "script_unread"})
 
@@ -164,7 +165,7 @@ class LocalPipeline:
         A part is a video of its own; its subtitles have the times of the whole file.
 
         Args:
-            only_text: read again the captions that could not be read, and find nothing anew.
+            only_text: only read the captions that could not be read before.
 
         Raises:
             ProcessError: the file cannot be read, is not a video, or a stage failed.
@@ -212,13 +213,13 @@ class LocalPipeline:
         return video
 
     def _read_again(self, video: Video, shown: ShownProgress) -> Video:
-        """Read the captions that could not be read, and return the video's row afterward.
+        """Read the captions that could not be read before, and return the video's row afterward.
 
         Raises:
             ProcessError: the video has no captions yet, or a stage failed.
         """
         if not self.store.file_exists(video_keys(video).captions_db):
-            raise ProcessError(f"{video.filename}: it has no captions to read again; process it without --only text")
+            raise ProcessError(f"{video.filename}: {NOTHING_TO_READ}")
         with TemporaryDirectory() as folder:
             rows = captions_database.read_captions(download_captions(self.store, video, Path(folder)))
         unread = [row.id for row in rows if row.unread and row.text is None]

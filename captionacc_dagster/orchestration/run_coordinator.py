@@ -16,8 +16,8 @@ from captionacc_dagster.orchestration.limits import override_run_limits, with_te
 from captionacc_dagster.orchestration.queue_figures import waiting_tenants
 from captionacc_dagster.orchestration.queue_order import in_order
 from captionacc_dagster.orchestration.run_tags import queue_tags
+from captionacc_dagster.orchestration.sensor_ticks import forget_future_ticks
 from captionacc_dagster.orchestration.tenants import TenantDirectory, catalog_directory
-from captionacc_dagster.orchestration.ticks import forget_future_ticks
 from captionacc_dagster.settings import get_settings
 
 

@@ -401,7 +401,7 @@ def test_captions_from_before_are_brought_back_and_so_are_those_after(desk: Desk
     none = desk.call("POST", "/captions:restore")
     assert (none.status_code, none.json()["detail"]) == (
         409,
-        "no captions from before are kept: no processing has removed any",
+        "there are no earlier captions to bring back: processing the video again has removed none",
     )
     assert desk.call("GET", "/captions").json()["can_restore"] is False
     desk.call("PATCH", "/captions/1", {"text": "typed before"})

@@ -318,7 +318,7 @@ def test_nothing_counts_as_in_progress_beside_captions_that_are_there(browser: P
     assert "Waiting in the queue since" in state()
     catalog.claim_processing_request(reading.id, "sensor")
     catalog.release_processing_request(reading.id, "sensor", error_details=error_details("Dagster is away"))
-    assert "could not be started yet and is tried again by itself" in state()
+    assert "could not be started yet and is retried automatically" in state()
     catalog.claim_processing_request(reading.id, "sensor")
     catalog.launch_processing_request(reading.id, "sensor", "run-2")
     assert "Captions are being read again" in state()

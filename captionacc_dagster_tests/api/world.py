@@ -176,7 +176,7 @@ class World:
         )
 
     def process_again(self, video: Video, texts: Sequence[str]) -> None:
-        """Give a processed video other captions, and keep those from before, as processing it again does."""
+        """Replace the captions of a processed video and keep those from before, as processing it again does."""
         other = self.processed_video(video.tenant_id, texts)
         with TemporaryDirectory() as name:
             folder = Path(name)

@@ -625,7 +625,7 @@ def test_a_video_is_renamed_deleted_and_brought_back(page_server: PageServer, vi
     page.locator("#new-name").press("Enter")
     expect(page.locator("#rename-problem")).to_have_text("a name needs visible characters, and has no others")
     page.locator("#new-name").fill("Weather.mp4")
-    # Elsewhere the video goes on, and the page would be made anew.
+    # Another process changes the video, so that the page asks for its state again.
     page_server.world.catalog.complete_boundaries(video.id)
     page.evaluate("document.dispatchEvent(new CustomEvent('captionacc-fresh'))")
     page.wait_for_timeout(3000)

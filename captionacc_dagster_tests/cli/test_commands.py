@@ -141,12 +141,13 @@ class TestDecisions:
         clip = make_clip(tmp_path / "back.mp4", frames=50, seed=304, captions=[(5, 45, "Hello.")])
         assert run("process", clip).returncode == 0
         nothing = run("restore", "back.mp4")
-        said = "captionacc: back.mp4: no captions from before are kept: no processing has removed any\n"
-        assert (nothing.returncode, nothing.stderr) == (1, said)
+        reason = "there are no earlier captions to bring back: processing the video again has removed none"
+        assert (nothing.returncode, nothing.stderr) == (1, f"captionacc: back.mp4: {reason}\n")
         assert run("process", clip, "--crop-region", "0,0,1,0.2").returncode == 0
         for count in (1, 0, 1):
             back = run("restore", "back.mp4")
-            assert (back.returncode, f"its {count} captions from before are back" in back.stdout) == (0, True)
+            captions = "1 caption" if count == 1 else "0 captions"
+            assert (back.returncode, f"now has the {captions} from before" in back.stdout) == (0, True)
             folder = tmp_path / str(count)
             assert run("export", "back.mp4", "-o", folder).returncode == 0
             written = [path.read_text() for path in folder.glob("*.srt")]

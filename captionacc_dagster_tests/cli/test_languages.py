@@ -84,7 +84,7 @@ def test_what_a_person_has_to_install_is_said(bare: Settings, monkeypatch: pytes
     quiet = Console(quiet=True)
     with pytest.raises(ProcessError, match=r"Hebrew is read by Tesseract, .*apt-get install tesseract-ocr-heb"):
         add_language(bare, "he", quiet)
-    with pytest.raises(ProcessError, match=r"Czech is read by .* ď .*; Tesseract .*apt-get install tesseract-ocr-ces"):
+    with pytest.raises(ProcessError, match=r"Czech is read by .* ď .*\. Tesseract .*apt-get install tesseract-ocr-ces"):
         add_language(bare, "cs", quiet)
     missing = {"model_dir": "http://127.0.0.1:9/korean.onnx", "SHA256": "0" * 64}
     monkeypatch.setattr(model_files, "_entry", lambda listed, key: missing)

@@ -181,7 +181,9 @@ class TestOneFile:
     def test_captions_that_could_not_be_read_are_read_again_alone(self, run: Run, home: Path, tmp_path: Path) -> None:
         make_clip(tmp_path / "later.mp4", seed=47)
         refused = run("process", tmp_path / "later.mp4", "--only", "text")
-        assert (refused.returncode, "it has no captions to read again" in refused.stderr) == (1, True)
+        planned = run("process", tmp_path / "later.mp4", "--only", "text", "--dry-run")
+        for answer in (refused, planned):
+            assert (answer.returncode, "it has no captions to read again" in answer.stderr) == (1, True)
         assert run("process", tmp_path / "later.mp4").returncode == 0
         text = (tmp_path / "later.srt").read_text(encoding="utf-8")
         nothing = run("process", tmp_path / "later.mp4", "--only", "text")
@@ -206,6 +208,8 @@ class TestOneFile:
             row = catalog.get_video_metadata(video.id)
         assert [warning.code for warning in row.warnings] == ["text_left_out"]
         assert run("process", tmp_path / "later.mp4", "--only", "times").returncode == 2
+        found_anew = run("process", tmp_path / "later.mp4", "--only", "text", "--crop-region", "0,0.5,1,1")
+        assert (found_anew.returncode, "leave out --crop-region" in found_anew.stderr) == (2, True)
 
     def test_no_captions_is_all_right_only_where_no_text_was_left_out(
         self, run: Run, home: Path, tmp_path: Path

@@ -237,7 +237,7 @@ def waiting_line(
         doing = "Captions are being read again" if is_found else "Processing is in progress"
         return f"{doing}, requested", request.requested_at
     if request.state == "pending" and request.error_details:
-        return "It could not be started yet and is tried again by itself; requested", request.requested_at
+        return "It could not be started yet and is retried automatically; requested", request.requested_at
     return "Waiting in the queue since", request.requested_at
 
 

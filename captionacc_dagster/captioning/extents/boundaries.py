@@ -193,7 +193,7 @@ def _visibility_near(
     """Return the visibility of strokes around a cut, by how they look near it; ``before``: those of what ends there.
 
     Letters that are darker than snow are brighter than the scene that the camera cuts to while they stay: as most of
-    a caption's frames show them, they are not to be seen in the others.
+    a caption's frames show them, they are not visible in the others.
     """
     seen = visibility(around.rois, model, strokes)
     own = np.flatnonzero((around.numbers < around.cut) == before)

@@ -46,10 +46,10 @@ def confused_language(texts: Sequence[str], engine: OcrEngine) -> str | None:
 def with_marked_letters(reading: Reading, language: str, engine: OcrEngine) -> Reading:
     """Return the reading of a caption with the letters of its language, if an engine reads all of them.
 
-    Its number of words stays the same.
+    Its number of words stays the same. A caption that was read in a language of its own stays as it is.
     """
     lines = reading.text.split("\n")
-    if len(reading.seen) != len(lines):
+    if len(reading.seen) != len(lines) or reading.lang is not None:
         return reading
     latin = [number for number, line in enumerate(lines) if script_of_text(line) == "Latn"]
     read = engine.recognize([reading.seen[number].picture for number in latin], script="Latn", lang=language)
@@ -117,8 +117,8 @@ def confused_letters_warnings(languages: Iterable[str]) -> tuple[CaptionWarning,
     return tuple(
         CaptionWarning(
             "letters_confused",
-            f"The captions are in {LANGUAGES[language].name}, of which {' '.join(LANGUAGES[language].confused)} are "
-            f"often read as other letters; run `captionacc languages add {language}`, then process the video again.",
+            f"The captions are in {LANGUAGES[language].name}, whose {' '.join(LANGUAGES[language].confused)} are often "
+            f"misread; run `captionacc languages add {language}`, then process the video again.",
         )
         for language in sorted(set(languages))
     )

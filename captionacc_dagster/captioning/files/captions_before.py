@@ -50,7 +50,7 @@ def bring_back(path: Path) -> None:
     """
     before = _kept(path)
     if before is None:
-        raise NothingKept("no captions from before are kept: no processing has removed any")
+        raise NothingKept("there are no earlier captions to bring back: processing the video again has removed none")
     part = path.with_name(path.name + ".part")
     try:
         part.write_bytes(gzip.decompress(before))

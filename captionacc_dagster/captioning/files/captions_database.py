@@ -6,6 +6,7 @@ is discarded.
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
@@ -252,15 +253,14 @@ def read_captions(
     Raises:
         DatabaseError: not a captions database.
     """
-    wanted = tuple(states or get_args(ExtentsState))
-    places = ", ".join("?" * len(wanted))
+    wanted = json.dumps(list(states or get_args(ExtentsState)))
     with open_database(path) as connection:
         return [
             stored_caption(row)
             for row in connection.execute(
-                f"SELECT * FROM captions WHERE caption_frame_extents_state IN ({places})"  # noqa: S608 - only "?"
+                "SELECT * FROM captions WHERE caption_frame_extents_state IN (SELECT value FROM json_each(?))"
                 " ORDER BY start_ms, end_ms, bbox_top, id LIMIT ?",
-                (*wanted, -1 if limit is None else limit),
+                (wanted, -1 if limit is None else limit),
             )
         ]
 

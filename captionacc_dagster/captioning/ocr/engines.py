@@ -216,7 +216,7 @@ def readiness(language: Language, models: Path | None = None) -> Readiness:
         if not tesseract_advice(language, models):
             return Readiness(f"{wheel} and Tesseract")
         letters = " ".join(language.confused)
-        return Readiness(f"{wheel}, but {letters} often wrong", f"captionacc languages add {language.code}")
+        return Readiness(f"{wheel}; {letters} are often wrong", f"captionacc languages add {language.code}")
     if tesseract.is_installed() and language.tesseract in tesseract.installed_data(tessdata_folder(models)):
         return Readiness("Tesseract")
     if _fetched(language.script, language, models) is not None:

@@ -100,6 +100,12 @@ def test_tesseract_reads_what_the_recognizer_confuses(language: str, lines: Sequ
     assert readiness(LANGUAGES[language]).engine == "PP-OCRv6 (in the package) and Tesseract"
 
 
+def test_a_caption_that_was_read_in_another_language_stays():
+    line = SeenLine(0, picture_of("mot"), Recognition("mot", 0.9), True)
+    reading = Reading("một mot", 0.9, 0, "Latn", "vi", seen=(line,))
+    assert with_marked_letters(reading, "cs", create_engine(threads=1)) is reading
+
+
 def test_without_tesseract_a_warning_names_the_letters_and_the_command(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(tesseract, "is_installed", lambda: False)
     engine = create_engine()
@@ -109,6 +115,6 @@ def test_without_tesseract_a_warning_names_the_letters_and_the_command(monkeypat
     (warning,) = confused_letters_warnings(["cs", "cs"])
     assert warning.code == "letters_confused"
     assert warning.message == (
-        "The captions are in Czech, of which ď ť ů Ď Ť „ are often read as other letters; "
+        "The captions are in Czech, whose ď ť ů Ď Ť „ are often misread; "
         "run `captionacc languages add cs`, then process the video again."
     )

@@ -110,7 +110,7 @@ def test_captions_that_were_never_read_are_no_loss(tmp_path: Path) -> None:
 def test_nothing_kept_is_said_and_changes_nothing(tmp_path: Path) -> None:
     path = _made(tmp_path / "captions.db", {1: "one"})
     data = path.read_bytes()
-    with pytest.raises(NothingKept, match="no captions from before are kept"):
+    with pytest.raises(NothingKept, match="there are no earlier captions to bring back"):
         bring_back(path)
     assert path.read_bytes() == data
     (tmp_path / "other.db").write_bytes(b"not a database")

@@ -21,7 +21,7 @@ export class Timeline {
     canvas.addEventListener("pointermove", (event) => this.hover(event));
     canvas.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
     canvas.addEventListener("dblclick", (event) => this.parts.seek(this.msAt(event.offsetX)));
-    // Asking the canvas for its size would lay out the page anew each time.
+    // Reading the canvas's size here would force a layout of the page each time.
     [this.width, this.height] = [1, 0];
     new ResizeObserver(() => {
       [this.width, this.height] = [canvas.clientWidth || 1, canvas.clientHeight];
