@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.extents.boxes import CaptionBox, mark_boxes
-from captionacc_dagster.captioning.extents.segmentation import NumberedPlane, Segment, joined_film
+from captionacc_dagster.captioning.extents.segmentation import NumberedPlane, Segment, joined_small_rois
 from captionacc_dagster.captioning.extents.strokes import (
     Mask,
     Plane,
@@ -432,7 +432,7 @@ def _find_gap(first: Segment, common: Mask, around: _FramesAroundCut) -> Boundar
 def join_segments(first: Segment, second: Segment, line_px: float, *, is_background: bool = False) -> Segment:
     """Return one segment made of two neighbors that show the same strokes; ``is_background`` as of a boundary."""
     joined = _joined_segments(first, second, line_px, is_background=is_background)
-    return replace(joined, film=joined_film(first.film, second.film))
+    return replace(joined, small_rois=joined_small_rois(first.small_rois, second.small_rois))
 
 
 def _joined_segments(first: Segment, second: Segment, line_px: float, *, is_background: bool) -> Segment:

@@ -18,8 +18,8 @@ from captionacc_dagster.captioning.extents.strokes import Mask, high_pass
 from captionacc_dagster.captioning.extents.words import Box, ReadLine, ReadWord
 
 _CELL = 0.4  # line heights: about a letter
-_LEAST_PX = 3  # of the film: strokes that say whether a cell is there
-_RING_PX = 2  # of the film, around the strokes: what is beside them tells letters from areas
+_LEAST_PX = 3  # of a small ROI: strokes that say whether a cell is there
+_RING_PX = 2  # of a small ROI, around the strokes: what is beside them tells letters from areas
 _WRONG = 0.15  # of the cells that are there may look otherwise, as over a picture that resembles strokes
 _LEAST_STEPS = 2  # in which a caption grows, after its beginning
 _LONGEST_STEP = 0.7  # of the caption: a text that is there at once has not grown
@@ -59,19 +59,19 @@ class Growth:
 
 
 def follow_growth(
-    film: Sequence[NumberedPlane], rest: int, end: int, lines: Sequence[ReadLine], strokes: Mask, line_px: float
+    small_rois: Sequence[NumberedPlane], rest: int, end: int, lines: Sequence[ReadLine], strokes: Mask, line_px: float
 ) -> Growth | None:
     """Return how a caption grew to what it is at rest; None if it did not grow.
 
     Args:
-        film: of the frames before it is at rest and while it is, at half the size of the ROI.
+        small_rois: of the frames before it is at rest and while it is, at half the size of the ROI.
         rest, end: the stretch of frames in which it is read.
         lines: its lines as they were read.
         strokes: of it, bool ``(height, width)`` of the ROI.
         line_px: height of a line, pixels of the ROI.
     """
     middle = (rest + end) // 2
-    complete = [frame for number, frame in film if middle <= number < end]
+    complete = [frame for number, frame in small_rois if middle <= number < end]
     if not complete:
         return None
     cells, weights = _weigh_cells(complete, lines, strokes, line_px)
@@ -79,7 +79,7 @@ def follow_growth(
         return None
     onsets = np.full(len(cells), middle)
     shown, sizes = len(cells), [len(cells)]
-    for number, frame in reversed([item for item in film if item[0] < middle]):
+    for number, frame in reversed([item for item in small_rois if item[0] < middle]):
         seen = weights @ high_pass(frame, line_px / 2).ravel() >= 0.5
         here = _shown_cells(seen)
         if here is None or here > shown + 1:

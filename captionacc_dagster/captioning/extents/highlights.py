@@ -21,8 +21,8 @@ Span = tuple[int, int]
 
 _BANDS = 10  # across a line: a line below the words fills one
 _ABOVE, _BELOW = 0.1, 0.3  # line heights: what is measured beyond the box of a line
-_LEAST_PX = 4  # pixels of the film that say how a part looks
-_CORE = 0.7  # of a pixel of the film: covered by strokes
+_LEAST_PX = 4  # pixels of a small ROI that say how a part looks
+_CORE = 0.7  # of a pixel of a small ROI: covered by strokes
 _AROUND = 4  # frames on each side that tell how much a look changes by itself, as the picture behind moves
 _JUMP = 14.0  # gray levels: a change this much larger than these is one of the word
 _LONGEST_RUN = 6  # characters that are highlighted together
@@ -35,7 +35,7 @@ _SWEPT = 0.02  # of the text: the sweep has reached a word
 
 
 @dataclass(frozen=True, slots=True)
-class WordFilm:
+class WordLooks:
     """The looks of a caption's words in every frame.
 
     Attributes:
@@ -55,22 +55,24 @@ class WordFilm:
     is_unspaced: bool
 
     @classmethod
-    def of(cls, words: Sequence[ReadWord], film: Sequence[NumberedPlane], strokes: Mask, line_px: float) -> WordFilm:
-        """Return the looks of words in a film.
+    def of(
+        cls, words: Sequence[ReadWord], small_rois: Sequence[NumberedPlane], strokes: Mask, line_px: float
+    ) -> WordLooks:
+        """Return the looks of words in every frame of a caption.
 
         Args:
             words: with their boxes, pixels of the ROI.
-            film: frames of the caption at half the size.
+            small_rois: of the caption.
             strokes: of the caption, bool ``(height, width)`` of the ROI.
             line_px: height of a line, pixels of the ROI.
         """
         import cv2
 
-        height, width = film[0][1].shape
+        height, width = small_rois[0][1].shape
         covered = cv2.resize(strokes.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
         down, across = height / strokes.shape[0], width / strokes.shape[1]
-        frames = np.stack([frame for _, frame in film])
-        inner = np.full((len(words), len(film)), np.nan, np.float32)
+        frames = np.stack([frame for _, frame in small_rois])
+        inner = np.full((len(words), len(small_rois)), np.nan, np.float32)
         for number, word in enumerate(words):
             x0, y0, x1, y1 = word.box
             rows, columns = slice(int(y0 * down), round(y1 * down)), slice(int(x0 * across), round(x1 * across))
@@ -107,10 +109,10 @@ class WordFilm:
             axis=1,
         )
         widths = np.array([max(1, word.box[2] - word.box[0]) for word in words], float)
-        return cls([number for number, _ in film], inner, bands, beside, widths, is_unspaced(words[0].text))
+        return cls([number for number, _ in small_rois], inner, bands, beside, widths, is_unspaced(words[0].text))
 
 
-def highlighted_spans(looks: WordFilm, end: int) -> list[Span | None] | None:
+def highlighted_spans(looks: WordLooks, end: int) -> list[Span | None] | None:
     """Return when each word is highlighted, from one frame number to another; None if none is seen to be.
 
     Args:
@@ -141,7 +143,7 @@ class Jumps:
     changes: NDArray[np.float32]
 
     @classmethod
-    def of(cls, looks: WordFilm) -> Jumps:
+    def of(cls, looks: WordLooks) -> Jumps:
         """Return the jumps of words. What changes as much around a frame, or beside the text, is the picture behind."""
         levels = np.concatenate([np.nan_to_num(looks.strokes)[None], looks.bands])
         changes = np.diff(levels, axis=2, prepend=levels[..., :1])
@@ -236,7 +238,7 @@ def _is_clear(jumps: Jumps, spans: Sequence[Span | None]) -> bool:
     )
 
 
-def _sweep(looks: WordFilm) -> list[Span | None] | None:
+def _sweep(looks: WordLooks) -> list[Span | None] | None:
     """Return in which frames a color sweeps through each word, half-open; None if none does."""
     levels = looks.strokes
     count, frames = levels.shape

@@ -10,7 +10,7 @@ from rapidfuzz.distance import LCSseq
 from captionacc_dagster.captioning.captions import Side
 from captionacc_dagster.captioning.extents.growth import Growth
 from captionacc_dagster.captioning.extents.reading import Reading, fold
-from captionacc_dagster.captioning.extents.segmentation import NumberedPlane, joined_film
+from captionacc_dagster.captioning.extents.segmentation import NumberedPlane, joined_small_rois
 from captionacc_dagster.captioning.extents.steps import Step
 from captionacc_dagster.captioning.extents.tuning import TUNING
 from captionacc_dagster.captioning.extents.words import ReadLine
@@ -43,7 +43,7 @@ class FoundCaption:
         stroke_px: number of its stroke pixels, at the size of the ROIs.
         bounded: the share of its strokes that touch no area of their color.
         steps: in which its words change, while it is followed.
-        film: as of its segments, while it is followed.
+        small_rois: as of its segments, while it is followed.
         growth: how it appeared, if part after part.
         rolls: its lines roll up.
         words: those with times of their own.
@@ -60,7 +60,7 @@ class FoundCaption:
     stroke_px: int
     bounded: float = 1.0
     steps: tuple[Step, ...] = ()
-    film: Sequence[NumberedPlane] = ()
+    small_rois: Sequence[NumberedPlane] = ()
     growth: Growth | None = None
     rolls: bool = False
     words: tuple[TimedWord, ...] = ()
@@ -122,17 +122,22 @@ def join_readings(first: FoundCaption, second: FoundCaption, fade_frames: int) -
         (found.reading.is_unread, len(fold(found.reading.text)), found.reading.confidence) for found in (first, second)
     ]
     better = first if worth[0] >= worth[1] else second
-    start, end, steps, film = first.start, second.end, first.steps + second.steps, joined_film(first.film, second.film)
+    start, end, steps, small_rois = (
+        first.start,
+        second.end,
+        first.steps + second.steps,
+        joined_small_rois(first.small_rois, second.small_rois),
+    )
     if _is_fade(first, second, fade_frames):
-        start, steps, film = second.start, second.steps, second.film
+        start, steps, small_rois = second.start, second.steps, second.small_rois
     elif _is_fade(second, first, fade_frames):
-        end, steps, film = first.end, first.steps, first.film
+        end, steps, small_rois = first.end, first.steps, first.small_rois
     return replace(
         better,
         start=start,
         end=end,
         steps=steps if len(steps) <= MOST_STEPS else (),
-        film=film,
+        small_rois=small_rois,
         growth=first.growth,
         bbox=first.bbox.union(second.bbox),
         extent_confidence=min(first.extent_confidence, second.extent_confidence),

@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from captionacc_dagster.captioning.extents.highlights import WordFilm, highlighted_spans
+from captionacc_dagster.captioning.extents.highlights import WordLooks, highlighted_spans
 from captionacc_dagster.captioning.extents.merging import MOST_STEPS, FoundCaption, TimedWord
 from captionacc_dagster.captioning.extents.reading import fold
-from captionacc_dagster.captioning.extents.segmentation import NumberedPlane, joined_film
+from captionacc_dagster.captioning.extents.segmentation import NumberedPlane, joined_small_rois
 from captionacc_dagster.captioning.extents.steps import Step, boxes_in, is_new_word, rolled_out, step_change
 from captionacc_dagster.captioning.extents.tuning import TUNING
 from captionacc_dagster.captioning.extents.words import Box, ReadLine, ReadWord, word_spans
@@ -43,7 +43,7 @@ def join_steps(last: FoundCaption, found: FoundCaption, line_px: float) -> Found
         extent_confidence=min(last.extent_confidence, found.extent_confidence),
         stroke_px=max(last.stroke_px, found.stroke_px),
         steps=last.steps + found.steps,
-        film=joined_film(last.film, found.film),
+        small_rois=joined_small_rois(last.small_rois, found.small_rois),
         growth=last.growth,
         rolls=last.rolls or change == "roll",
     )
@@ -69,12 +69,12 @@ def settled_steps(found: FoundCaption, line_px: float, place: Callable[[Box], BB
                 reading=replace(found.reading, text=line.text, lines=(), waiting=()),
                 bbox=place(line.box),
                 steps=(),
-                film=(),
+                small_rois=(),
                 growth=None,
             )
             for line in _rolled_lines(complete, line_px)
         ]
-    film, found = found.film, replace(found, steps=(), film=(), growth=None)
+    small_rois, found = found.small_rois, replace(found, steps=(), small_rois=(), growth=None)
     if any(not step.lines for step in steps):
         return [found]
     built = [
@@ -90,7 +90,7 @@ def settled_steps(found: FoundCaption, line_px: float, place: Callable[[Box], BB
     else:
         starts = _starts(words, steps, found.start) if built else [found.start] * len(words)
     since = growth.complete if growth else complete[0].start
-    lit = _spans_in_film(words, complete, film, (since, found.end), line_px) or _highlights(words, complete)
+    lit = _spans_in_small_rois(words, complete, small_rois, (since, found.end), line_px) or _highlights(words, complete)
     if not built and growth is None and not any(lit) and len({fold(step.reading.text) for step in steps}) == 1:
         return [found]
     text = "\n".join(line.text for line in lines)
@@ -108,20 +108,20 @@ def settled_steps(found: FoundCaption, line_px: float, place: Callable[[Box], BB
     return [replace(found, reading=reading, context=dimmed, words=tuple(_joined_characters(timed, text)))]
 
 
-def _spans_in_film(
+def _spans_in_small_rois(
     words: Sequence[ReadWord],
     steps: Sequence[Step],
-    film: Sequence[NumberedPlane],
+    small_rois: Sequence[NumberedPlane],
     stretch: tuple[int, int],
     line_px: float,
 ) -> list[tuple[int, int] | None] | None:
     """Return when each word is highlighted, from every frame of a stretch; None if it is not seen in these."""
     start, end = stretch
-    film = [frame for frame in film if frame[0] >= start]
+    small_rois = [frame for frame in small_rois if frame[0] >= start]
     alike = [step.strokes for step in steps if step.level.shape == steps[0].level.shape]
-    if len(words) < 2 or len(film) < 2 * len(words) or film[0][0] > start + 2:
+    if len(words) < 2 or len(small_rois) < 2 * len(words) or small_rois[0][0] > start + 2:
         return None
-    return highlighted_spans(WordFilm.of(words, film, np.logical_or.reduce(alike), line_px), end)
+    return highlighted_spans(WordLooks.of(words, small_rois, np.logical_or.reduce(alike), line_px), end)
 
 
 def _agreed_lines(steps: Sequence[Step]) -> list[ReadLine]:

@@ -36,7 +36,7 @@ _PICTURE_SAMPLES = 8
 _MODEL_FRAMES = 9
 _STYLE_SAMPLES = 15
 _BRIEFEST = 2  # frames that a text lasts
-_FILM_BYTES = 8 << 20  # of the film of a segment: at least ten seconds
+_SMALL_ROI_BYTES = 8 << 20  # of the small ROIs of a segment: at least ten seconds
 _EDGE_FRAMES = 6  # dropped at each end of a long segment's samples, where it may be fading
 
 
@@ -105,15 +105,15 @@ def _inner_samples(items: Sequence[NumberedPlane], start: int, end: int, count: 
     return frames
 
 
-def most_film(frame: Plane) -> int:
-    """Return how many frames like one a film has at most."""
-    return max(2, _FILM_BYTES // frame.nbytes)
+def most_small_rois(frame: Plane) -> int:
+    """Return how many small ROIs like one are kept at most."""
+    return max(2, _SMALL_ROI_BYTES // frame.nbytes)
 
 
-def joined_film(first: Sequence[NumberedPlane], second: Sequence[NumberedPlane]) -> list[NumberedPlane]:
-    """Return the film of two stretches that follow each other, or the last part of it."""
+def joined_small_rois(first: Sequence[NumberedPlane], second: Sequence[NumberedPlane]) -> list[NumberedPlane]:
+    """Return the small ROIs of two stretches that follow each other, or the last ones of many."""
     frames = [*first, *second]
-    return frames[-most_film(frames[0][1]) :] if frames else frames
+    return frames[-most_small_rois(frames[0][1]) :] if frames else frames
 
 
 @dataclass(slots=True)
@@ -126,7 +126,7 @@ class Segment:
         rois: the frames the model was made from, with their numbers.
         pictures: some of its frames at full size with their numbers, luma uint8.
         around_start: the ROIs around its first cut, with their numbers.
-        film: all of its frames, or the last ones of many, as ROIs of half the size with their numbers.
+        small_rois: all of its frames, or the last ones of many, as ROIs of half the size with their numbers.
     """
 
     start: int
@@ -135,17 +135,17 @@ class Segment:
     rois: list[NumberedPlane]
     pictures: list[NumberedPlane]
     around_start: list[NumberedPlane]
-    film: list[NumberedPlane] = field(default_factory=list)
+    small_rois: list[NumberedPlane] = field(default_factory=list)
 
     def within(self, start: int, end: int, line_px: float) -> Segment:
         """Return the segment without the frames outside its exact boundaries, which show its neighbors fading."""
         rois = [(number, roi) for number, roi in self.rois if start <= number < end]
         pictures = [(number, picture) for number, picture in self.pictures if start <= number < end]
-        film = [item for item in self.film if start <= item[0] < end]
+        small_rois = [item for item in self.small_rois if start <= item[0] < end]
         if len(rois) < 2 or not pictures or len(rois) == len(self.rois):
-            return replace(self, start=start, end=end, pictures=pictures or self.pictures, film=film)
+            return replace(self, start=start, end=end, pictures=pictures or self.pictures, small_rois=small_rois)
         model = model_strokes([roi for _, roi in rois], line_px)
-        return Segment(start, end, model, rois, pictures, self.around_start, film)
+        return Segment(start, end, model, rois, pictures, self.around_start, small_rois)
 
 
 class FrameHistory:
@@ -168,7 +168,7 @@ class FrameHistory:
         self._rois = StreamSample(_ROI_SAMPLES)
         self._pictures = StreamSample(_PICTURE_SAMPLES)
         self._around_start: list[NumberedPlane] = []
-        self._film: deque[NumberedPlane] = deque()
+        self._small_rois: deque[NumberedPlane] = deque()
         self._models: dict[tuple[int, int], StrokeModel] = {}
 
     def shrink(self, picture: Plane) -> Plane:
@@ -187,9 +187,9 @@ class FrameHistory:
         self._recent_pictures.append((index, picture))
         self._rois.offer(index, roi)
         self._pictures.offer(index, picture)
-        self._film.append((index, scaled_down(roi, (max(1, roi.shape[1] // 2), max(1, roi.shape[0] // 2)))))
-        if len(self._film) > most_film(self._film[-1][1]):
-            self._film.popleft()
+        self._small_rois.append((index, scaled_down(roi, (max(1, roi.shape[1] // 2), max(1, roi.shape[0] // 2)))))
+        if len(self._small_rois) > most_small_rois(self._small_rois[-1][1]):
+            self._small_rois.popleft()
         return roi
 
     def frames(self, start: int, end: int) -> list[NumberedPlane]:
@@ -217,10 +217,10 @@ class FrameHistory:
         rois = self._rois.cut(self.start, end, self._recent)
         pictures = self._pictures.cut(self.start, end, self._recent_pictures)
         model = model_strokes([roi for _, roi in rois], self.line_px)
-        film = []
-        while self._film and self._film[0][0] < end:
-            film.append(self._film.popleft())
-        segment = Segment(self.start, end, model, rois, pictures, self._around_start, film)
+        small_rois = []
+        while self._small_rois and self._small_rois[0][0] < end:
+            small_rois.append(self._small_rois.popleft())
+        segment = Segment(self.start, end, model, rois, pictures, self._around_start, small_rois)
         self.start = end
         around = self._windows.around_cut
         self._around_start = self.frames(end - around, end + around + 1)

@@ -25,7 +25,7 @@ from captionacc_dagster.captioning.extents.merging import (
 )
 from captionacc_dagster.captioning.extents.moving import is_next_step, join_steps, settled_steps
 from captionacc_dagster.captioning.extents.reading import NOTHING, Reading, fold
-from captionacc_dagster.captioning.extents.segmentation import NumberedPlane, Segment, TrackSegmenter, joined_film
+from captionacc_dagster.captioning.extents.segmentation import NumberedPlane, Segment, TrackSegmenter, joined_small_rois
 from captionacc_dagster.captioning.extents.speakers import part_speakers
 from captionacc_dagster.captioning.extents.steps import Step
 from captionacc_dagster.captioning.extents.strokes import (
@@ -87,7 +87,7 @@ class TrackCaptions:
     _background: StrokeModel | None = None  # the last segment without a caption
     _first_segments: list[Segment] | None = field(default_factory=list)  # until a box is known; None: too late
     _shown: Segment | None = None  # all frames of the last caption that was found
-    _film: list[NumberedPlane] = field(default_factory=list)  # of the last segments
+    _small_rois: list[NumberedPlane] = field(default_factory=list)  # of the last segments
     _rest_end: int = 0  # where the last caption ends or begins to move away
 
     @classmethod
@@ -221,7 +221,7 @@ class TrackCaptions:
         line_px = self.roi.line_px
         segment = segment.within(self._start, end, line_px)
         previous, self._previous = self._previous, segment
-        self._film = joined_film(self._film, segment.film)
+        self._small_rois = joined_small_rois(self._small_rois, segment.small_rois)
         if self.found and end <= self.found[-1].end:
             return  # the last caption, which moves away
         strokes = self.style.own(segment, drop_background(segment.model, self._background))
@@ -266,7 +266,9 @@ class TrackCaptions:
             stroke_px=int(strokes.sum()),
             bounded=share_of_islands(segment.model, strokes, styles) if styles else 1.0,
             steps=(Step.of(start, end, reading, segment.model, strokes),),
-            film=segment.film if growth is None else [item for item in self._film if item[0] >= start],
+            small_rois=segment.small_rois
+            if growth is None
+            else [item for item in self._small_rois if item[0] >= start],
             growth=growth,
             is_apart=lone is not None,
         )
@@ -311,7 +313,8 @@ class TrackCaptions:
         """Return how a caption was typed or built up; None if it was not, or as a part of what rolls up."""
         if self.found and self.found[-1].rolls and self.found[-1].end >= segment.start:
             return None
-        growth = follow_growth(self._film, segment.start, segment.end, reading.lines, strokes, self._segmenter.line_px)
+        line_px = self.roi.line_px
+        growth = follow_growth(self._small_rois, segment.start, segment.end, reading.lines, strokes, line_px)
         if growth is None:
             return None
         before = [found for found in self.found if found.end > growth.start]
@@ -365,7 +368,7 @@ class TrackCaptions:
             reading=reading,
             bbox=self.roi.bbox(strokes),
             stroke_px=int(strokes.sum()),
-            film=whole.film,
+            small_rois=whole.small_rois,
         )
         return joined, whole
 

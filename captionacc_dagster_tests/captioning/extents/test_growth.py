@@ -1,4 +1,4 @@
-"""Captions that are typed or built up, followed back in films that the test draws over a moving picture."""
+"""Captions that are typed or built up, followed back in frames that the test draws over a moving picture."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def grown(shown: Sequence[Sequence[str]], rest: int, whole: Sequence[str] = (TEX
     """Return the growth of a caption of which each frame shows some lines; it is read from a frame on."""
     rng = np.random.default_rng(3)
     scene = Image.fromarray(rng.integers(20, 200, (12, 60), np.uint8)).resize((900, 160))
-    film: list[tuple[int, NDArray[np.uint8]]] = []
+    small_rois: list[tuple[int, NDArray[np.uint8]]] = []
     for at, lines in enumerate(shown):
         roi = scene.crop((2 * at, 20, 2 * at + SIZE[0], 20 + SIZE[1]))
         write(roi, lines)
-        film.append((at, np.asarray(roi.resize((SIZE[0] // 2, SIZE[1] // 2), Image.Resampling.BOX))))
+        small_rois.append((at, np.asarray(roi.resize((SIZE[0] // 2, SIZE[1] // 2), Image.Resampling.BOX))))
     mask = Image.new("L", SIZE)
     write(mask, whole, 0)
-    return follow_growth(film, rest, len(shown), read(whole), np.asarray(mask) > 128, LINE_PX)
+    return follow_growth(small_rois, rest, len(shown), read(whole), np.asarray(mask) > 128, LINE_PX)
 
 
 def onsets(growth: Growth | None, lines: Sequence[str] = (TEXT,)) -> list[int | None]:

@@ -1,4 +1,4 @@
-"""The times of highlighted words, measured in films that the test draws over a moving picture."""
+"""The times of highlighted words, measured in frames that the test draws over a moving picture."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from captionacc_dagster.captioning.extents.highlights import Span, WordFilm, highlighted_spans
+from captionacc_dagster.captioning.extents.highlights import Span, WordLooks, highlighted_spans
 from captionacc_dagster.captioning.extents.words import ReadWord
 
 LINE_PX = 33.0
@@ -86,9 +86,9 @@ def spans(
     """Return what is found in the ROIs, from the first frame on."""
     half = SIZE[0] // 2, SIZE[1] // 2
     small = [np.asarray(Image.fromarray(roi).resize(half, Image.Resampling.BOX)) for roi in rois]
-    film = [(FIRST + at, roi) for at, roi in enumerate(small)]
+    small_rois = [(FIRST + at, roi) for at, roi in enumerate(small)]
     read = [ReadWord(word, box) for word, box in zip(words, places(words, per_line), strict=True)]
-    found = highlighted_spans(WordFilm.of(read, film, strokes, LINE_PX), FIRST + len(rois))
+    found = highlighted_spans(WordLooks.of(read, small_rois, strokes, LINE_PX), FIRST + len(rois))
     return found and [span and (span[0] - FIRST, span[1] - FIRST) for span in found]
 
 
