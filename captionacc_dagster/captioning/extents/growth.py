@@ -18,7 +18,6 @@ from captionacc_dagster.captioning.extents.strokes import Mask, high_pass
 from captionacc_dagster.captioning.extents.words import Box, ReadLine, ReadWord
 
 _CELL = 0.4  # line heights: about a letter
-_LEAST_PX = 3  # of a small ROI: strokes that say whether a cell is there
 _RING_PX = 2  # of a small ROI, around the strokes: what is beside them tells letters from areas
 _WRONG = 0.15  # of the cells that are there may look otherwise, as over a picture that resembles strokes
 _LEAST_STEPS = 2  # in which a caption grows, after its beginning
@@ -135,7 +134,7 @@ def _weigh_cells(
                 rows = slice(int(cell[1] * down), round(cell[3] * down))
                 columns = slice(int(cell[0] * across), round(cell[2] * across))
                 inside[rows, columns] = (relief * near)[rows, columns]
-                if covered[rows, columns].sum() >= _LEAST_PX:
+                if covered[rows, columns].any():
                     cells.append(cell)
                     weights.append(inside.ravel() / float((inside * inside).sum()))
     return cells, np.array(weights, np.float32)

@@ -20,8 +20,7 @@ from captionacc_dagster.captioning.extents.words import ReadWord, is_unspaced
 Span = tuple[int, int]
 
 _BANDS = 10  # across a line: a line below the words fills one
-_ABOVE, _BELOW = 0.1, 0.3  # line heights: what is measured beyond the box of a line
-_LEAST_PX = 4  # pixels of a small ROI that say how a part looks
+_BELOW = 0.3  # line heights: what is measured below the box of a line
 _CORE = 0.7  # of a pixel of a small ROI: covered by strokes
 _AROUND = 4  # frames on each side that tell how much a look changes by itself, as the picture behind moves
 _JUMP = 14.0  # gray levels: a change this much larger than these is one of the word
@@ -77,24 +76,22 @@ class WordLooks:
             x0, y0, x1, y1 = word.box
             rows, columns = slice(int(y0 * down), round(y1 * down)), slice(int(x0 * across), round(x1 * across))
             core = covered[rows, columns] >= _CORE
-            if core.sum() >= _LEAST_PX:
+            if core.any():
                 inner[number] = frames[:, rows, columns][:, core].mean(axis=1)
 
         def banded(x0: float, y0: float, x1: float, y1: float) -> NDArray[np.float32]:
             """Return the levels of a part of the ROI in bands, ``(bands, frames)``; 0 where it is outside.
 
-            What is between two lines belongs to the upper one, and a little of the lower one, which may be its line.
+            What is between two lines belongs to the upper one, which it may underline.
             """
             left, right = max(0, round(x0 * across)), max(0, round(x1 * across))
-            is_below = any(word.box[1] < y0 and word.box[3] < (y0 + y1) / 2 for word in words)
-            low = y0 + (_ABOVE if is_below else -_ABOVE) * line_px
             following = (word.box[1] for word in words if (y0 + y1) / 2 < word.box[1])
-            high = min(y1 + _BELOW * line_px, max(y1, min(following, default=np.inf) + _ABOVE * line_px))
-            edges = np.linspace(low * down, high * down, _BANDS + 1)
+            high = min(y1 + _BELOW * line_px, max(y1, min(following, default=np.inf)))
+            edges = np.linspace(y0 * down, high * down, _BANDS + 1)
             levels = np.zeros((_BANDS, len(frames)), np.float32)
             for band, (low, high) in enumerate(itertools.pairwise(edges)):
                 part = frames[:, max(0, round(low)) : max(0, round(high)), left:right]
-                if part[0].size >= _LEAST_PX:
+                if part.size:
                     levels[band] = part.mean(axis=(1, 2))
             return levels
 
@@ -225,13 +222,14 @@ def _is_clear(jumps: Jumps, spans: Sequence[Span | None]) -> bool:
     edges = [(word, edge) for word, span in lit for edge in span if 0 < edge < frames]
     pairs = [(one, other) for one, other in itertools.pairwise(edges) if one[0] == other[0] or one[1] == other[1]]
     undone = sum(jumps.are_opposite(one, other) for one, other in pairs)
-    moves_on = sum(one[1][1] == other[1][0] for one, other in itertools.pairwise(lit))
+    runs = [span for span, _ in itertools.groupby(span for _, span in lit)]  # of words that are highlighted together
+    moves_on = sum(one[1] == other[0] for one, other in itertools.pairwise(runs))
     seen = sum(float(sizes[edge]) for edge in edges)
     strong = np.where(sizes >= _SEEN, sizes, 0.0)
     near = sum(float(strong[word, max(0, edge - 1) : edge + 2].sum()) for word, edge in edges)
     return (
         min(last - first for _, (first, last) in lit) >= _BRIEFEST
-        and 2 * moves_on >= len(lit) - 1
+        and 2 * moves_on >= len(runs) - 1
         and 2 * undone >= len(pairs) > 0
         and seen >= _LEAST_SHARE * len(edges)
         and near >= _LEAST_SHARE * float(strong.sum())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from captionacc_dagster.captioning.extents.growth import Growth, follow_growth
+from captionacc_dagster.captioning.extents.growth import Growth, _shown_cells, follow_growth
 from captionacc_dagster.captioning.extents.words import ReadLine, ReadWord
 
 LINE_PX = 33.0
@@ -42,8 +43,16 @@ def read(lines: Sequence[str]) -> list[ReadLine]:
     return found
 
 
-def grown(shown: Sequence[Sequence[str]], rest: int, whole: Sequence[str] = (TEXT,)) -> Growth | None:
-    """Return the growth of a caption of which each frame shows some lines; it is read from a frame on."""
+def grown(
+    shown: Sequence[Sequence[str]],
+    rest: int,
+    whole: Sequence[str] = (TEXT,),
+    words: Sequence[ReadWord] = (),
+) -> Growth | None:
+    """Return the growth of a caption of which each frame shows some lines; it is read from a frame on.
+
+    ``words`` are read instead of those of ``whole``.
+    """
     rng = np.random.default_rng(3)
     scene = Image.fromarray(rng.integers(20, 200, (12, 60), np.uint8)).resize((900, 160))
     small_rois: list[tuple[int, NDArray[np.uint8]]] = []
@@ -53,7 +62,8 @@ def grown(shown: Sequence[Sequence[str]], rest: int, whole: Sequence[str] = (TEX
         small_rois.append((at, np.asarray(roi.resize((SIZE[0] // 2, SIZE[1] // 2), Image.Resampling.BOX))))
     mask = Image.new("L", SIZE)
     write(mask, whole, 0)
-    return follow_growth(small_rois, rest, len(shown), read(whole), np.asarray(mask) > 128, LINE_PX)
+    lines = [ReadLine(TEXT, words[0].box, tuple(words))] if words else read(whole)
+    return follow_growth(small_rois, rest, len(shown), lines, np.asarray(mask) > 128, LINE_PX)
 
 
 def onsets(growth: Growth | None, lines: Sequence[str] = (TEXT,)) -> list[int | None]:
@@ -117,3 +127,19 @@ def test_both_lines_of_a_caption_may_build_up():
 def test_what_another_caption_showed_is_left_out():
     growth = Growth(3, (((0, 0, 9, 9), 3), ((9, 0, 18, 9), 12)))
     assert growth.since(8) == Growth(8, (((0, 0, 9, 9), 8), ((9, 0, 18, 9), 12)))
+
+
+def test_a_cell_may_look_wrong_where_most_look_right():
+    seen = np.array([True] * 8 + [False] * 4)
+    assert _shown_cells(seen) == 8
+    seen[3] = False
+    assert _shown_cells(seen) == 8
+    assert _shown_cells(np.arange(12) % 4 < 2) is None
+
+
+def test_a_part_of_a_word_without_strokes_is_no_cell():
+    shown = [[TEXT[: 1 + at // 2]] for at in range(2 * len(TEXT))] + [[TEXT]] * 10
+    wide = [replace(read([TEXT])[0].words[-1], box=(LEFT, TOP, SIZE[0], TOP + 22))]
+    growth = grown(shown, rest=30, words=wide)
+    assert growth is not None
+    assert max(cell[0] for cell, _ in growth.onsets) < LEFT + font().getlength(TEXT)

@@ -147,3 +147,27 @@ def test_a_color_sweeps_through_the_words():
     for span, box in zip(found, boxes, strict=True):
         assert span is not None
         assert abs(span[0] - (box[0] - boxes[0][0]) / width * len(rois)) <= 2
+
+
+def looks(strokes: NDArray[np.float32], *, is_unspaced: bool) -> WordLooks:
+    """Return words of equal width, by the gray levels of their strokes, ``(words, frames)``, and nothing else."""
+    count, frames = strokes.shape
+    bands = np.zeros((10, count, frames), np.float32)
+    return WordLooks(list(range(frames)), strokes, bands, bands[:, :2], np.ones(count), is_unspaced)
+
+
+def test_characters_are_highlighted_in_runs():
+    lit = [(0, 8), (0, 8), (8, 20), (8, 20), (8, 20), (20, 30)]
+    strokes = np.full((6, 30), 240, np.float32)
+    for character, (start, end) in enumerate(lit):
+        strokes[character, start:end] = 180
+    assert highlighted_spans(looks(strokes, is_unspaced=True), 30) == lit
+
+
+def test_a_drift_too_faint_to_be_seen_is_no_sweep():
+    def swept(levels: float) -> list[Span | None] | None:
+        passed = np.clip(np.arange(40)[None] / 10 - np.arange(4)[:, None], 0, 1)
+        return highlighted_spans(looks((240 - levels * passed).astype(np.float32), is_unspaced=False), 40)
+
+    assert swept(60) is not None
+    assert swept(6) is None
