@@ -15,6 +15,7 @@ from dagster import (
     AssetKey,
     Backoff,
     DagsterExecutionInterruptedError,
+    DagsterRun,
     Failure,
     Jitter,
     MaterializeResult,
@@ -34,7 +35,7 @@ from captionacc_dagster.orchestration.transitions import Outcome, Stage, meaning
 from captionacc_dagster.orchestration.workers import register_worker
 from captionacc_dagster.storage.errors import StorageError
 from captionacc_dagster.storage.keys import VideoKeys
-from captionacc_dagster.tags import REQUEST_TAG
+from captionacc_dagster.tags import REQUEST_TAG, ROOT_RUN_TAG
 
 # For transient errors; what a person must change fails at once (Failure without retries).
 TRANSIENT_RETRIES = RetryPolicy(max_retries=4, delay=2, backoff=Backoff.EXPONENTIAL, jitter=Jitter.PLUS_MINUS)
@@ -91,12 +92,12 @@ class VideoRun:
         """Take the video's request, if there is one, for this run.
 
         Raises:
-            Failure: another run is still working on the request that this run was made for.
+            Failure: another run works on the request that this run was made for, or has done so.
             BadInput: the video's or its tenant's language is unknown.
         """
         named = self.context.run.tags.get(REQUEST_TAG)
         if named is not None and adopt_request(self.catalog, self.context.run) is None:
-            self._refuse_duplicate_run(named)
+            self._refuse_needless_run(named)
         pending = self.catalog.list_processing_requests(
             states=["pending"], video_id=self.video_id, flows=[self.flow.value]
         )
@@ -108,14 +109,19 @@ class VideoRun:
         except UnknownLanguageError as error:
             raise BadInput(f"{self.video.filename}: lang: {error}") from error
 
-    def _refuse_duplicate_run(self, request_id: str) -> None:
+    def _refuse_needless_run(self, request_id: str) -> None:
         try:
             request = self.catalog.get_processing_request(request_id)
         except NotFound:
             return
         other = self.context.instance.get_run_by_id(request.run_id) if request.run_id else None
-        if request.state == "launched" and other is not None and not other.is_finished:
+        if other is None:
+            return
+        if request.state == "launched" and not other.is_finished:
             raise Failure(f"run {other.run_id} is already working on request {request_id}", allow_retries=False)
+        # A person may start a run again, but two launchers that each lost sight of the other's run have made one twice.
+        if _first_run(other) != _first_run(self.context.run):
+            raise Failure(f"run {other.run_id} of request {request_id} has done this already", allow_retries=False)
 
     def record(self, outcome: Outcome) -> None:
         """Write to the video's row what an outcome of this stage means."""
@@ -198,6 +204,11 @@ class VideoRun:
         except CatalogError as unwritten:
             # The sensor run_outcomes records it once the catalog is back.
             self.context.log.error("the failure could not be recorded in the catalog: %s", unwritten)
+
+
+def _first_run(run: DagsterRun) -> str:
+    """Return the id of the run of which a run is a repetition: its own if it is none."""
+    return run.tags.get(ROOT_RUN_TAG, run.run_id)
 
 
 def _is_transient(error: Exception) -> bool:

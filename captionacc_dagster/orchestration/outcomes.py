@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus
+from dagster import DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.errors import Conflict, InvalidValue, NotFound
@@ -27,6 +27,7 @@ from captionacc_dagster.tags import (
     PARENT_RUN_TAG,
     PARTITION_TAG,
     REQUEST_TAG,
+    RETRY_NUMBER_TAG,
     VIDEO_TAG,
     WILL_RETRY_TAG,
 )
@@ -106,17 +107,37 @@ def record_outcome(
         for request in catalog.list_processing_requests(states=["launched"], video_id=video_id).items
         if request.run_id == run.run_id
     ]
-    if run.status is DagsterRunStatus.FAILURE and run.tags.get(WILL_RETRY_TAG) == "true":
-        retry = run.tags.get(AUTO_RETRY_RUN_TAG)
-        if retry is None:
+    if run.status is DagsterRunStatus.FAILURE:
+        retry = _retry_of(instance, run)
+        if retry is not None:
+            for request in requests:
+                catalog.replace_request_run(request.id, run.run_id, retry)
+            return "handed to its retry"
+        if _may_be_retried(instance, run):
             return "waits for its retry"
-        for request in requests:
-            catalog.replace_request_run(request.id, run.run_id, retry)
-        return "handed to its retry"
 
     if run.status is DagsterRunStatus.SUCCESS:
         return _record_success(catalog, run, video_id, requests, approval)
     return _record_failure(catalog, instance, run, video_id, requests)
+
+
+def _retry_of(instance: DagsterInstance, run: DagsterRun) -> str | None:
+    """Return the id of the run that Dagster made to retry a failed one; None if there is none yet."""
+    if (retry := run.tags.get(AUTO_RETRY_RUN_TAG)) is not None:
+        return retry
+    # Dagster writes that tag after it has made the run, and gives the retry up where an outage comes in between.
+    made = instance.get_runs(RunsFilter(tags={PARENT_RUN_TAG: run.run_id}))
+    return next((other.run_id for other in made if RETRY_NUMBER_TAG in other.tags), None)
+
+
+def _may_be_retried(instance: DagsterInstance, run: DagsterRun) -> bool:
+    """Return whether Dagster retries a failed run, or has not decided that yet.
+
+    It decides after it has written that the run failed: its daemon does, where the process that wrote that was killed
+    in between.
+    """
+    undecided = str(instance.run_retries_enabled).lower()
+    return run.tags.get(WILL_RETRY_TAG, undecided) == "true"
 
 
 def _record_success(

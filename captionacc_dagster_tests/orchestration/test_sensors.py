@@ -52,6 +52,7 @@ from captionacc_dagster.tags import (
     DAGSTER_PRIORITY_TAG,
     PARENT_RUN_TAG,
     REQUEST_TAG,
+    RETRY_NUMBER_TAG,
     TENANT_TAG,
     TIER_SOURCE_TAG,
     VIDEO_TAG,
@@ -307,6 +308,42 @@ def test_a_crashed_run_hands_its_request_to_its_retry(floor: Floor) -> None:
     floor.end(retry, DagsterRunStatus.SUCCESS)
     floor.tick(sensors.run_outcomes)
     assert floor.request_of(video).state == "succeeded"
+
+
+def test_a_failure_waits_until_dagster_has_decided_about_a_retry(
+    postgres_server: EmbeddedPostgres, postgres_catalog: PostgresCatalog, catalog_url: str, tmp_path: Path
+) -> None:
+    retries = {"run_retries": {"enabled": True, "max_retries": 2, "retry_on_asset_or_op_failure": False}}
+    with postgres_instance(postgres_server, retries) as instance:
+        floor = Floor(instance, postgres_catalog, catalog_url, tmp_path)
+        video = floor.video()
+        floor.tick(sensors.new_videos)
+        run = floor.run_of(video)
+        # What a process has written that is killed while it reports a failure.
+        failure = DagsterEvent(DagsterEventType.RUN_FAILURE.value, run.job_name, message="the process is gone")
+        instance.run_storage.handle_run_event(run.run_id, failure, datetime.now(UTC))
+        assert WILL_RETRY_TAG not in floor.run_of(video).tags
+        floor.tick(sensors.run_outcomes)
+        assert floor.request_of(video).state == "launched"
+        assert floor.catalog.get_video_metadata(video.id).error_details is None
+
+        instance.add_run_tags(run.run_id, {WILL_RETRY_TAG: "false"})
+        floor.tick(sensors.run_outcomes)
+        assert floor.request_of(video).state == "failed"
+
+
+def test_a_retry_that_dagster_lost_sight_of_has_its_request(floor: Floor) -> None:
+    video = floor.video()
+    floor.tick(sensors.new_videos)
+    run = floor.run_of(video)
+    family = {PARENT_RUN_TAG: run.run_id, RETRY_NUMBER_TAG: "1"}
+    retry = floor.run("video_initial_processing", {**run.tags, **family}, DagsterRunStatus.QUEUED)
+    # An error after it has made the retry has Dagster say that there is none.
+    floor.instance.add_run_tags(run.run_id, {WILL_RETRY_TAG: "false"})
+    floor.end(run, DagsterRunStatus.FAILURE)
+    floor.tick(sensors.run_outcomes)
+    assert (floor.request_of(video).state, floor.request_of(video).run_id) == ("launched", retry.run_id)
+    assert floor.catalog.get_video_metadata(video.id).error_details is None
 
 
 def test_an_older_runs_failure_does_not_touch_what_a_newer_run_owns(floor: Floor) -> None:

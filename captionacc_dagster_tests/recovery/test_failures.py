@@ -19,7 +19,15 @@ from captionacc_dagster.orchestration.flows import FLOW_ASSETS, Flow
 from captionacc_dagster.orchestration.history import video_history
 from captionacc_dagster.orchestration.subtitle_files import download_captions
 from captionacc_dagster.settings import get_settings
-from captionacc_dagster.tags import FLOW_TAG, REQUEST_TAG, TENANT_TAG, TIER_TAG, VIDEO_TAG
+from captionacc_dagster.tags import (
+    FLOW_TAG,
+    PARENT_RUN_TAG,
+    REQUEST_TAG,
+    ROOT_RUN_TAG,
+    TENANT_TAG,
+    TIER_TAG,
+    VIDEO_TAG,
+)
 from captionacc_dagster_tests.recovery.conftest import FlowHarness, failing
 
 pytestmark = pytest.mark.recovery
@@ -225,6 +233,24 @@ def test_a_second_run_for_a_request_that_another_run_works_on_does_nothing(harne
     row = harness.catalog.get_video_metadata(video.id)
     assert (row.status, row.error_details) == ("active", None)
     assert harness.catalog.get_processing_request(request.id).run_id == first.run_id
+    harness.nothing_is_left_behind()
+
+
+def test_a_second_run_for_a_request_that_another_run_has_done_does_nothing(harness: FlowHarness) -> None:
+    video = harness.upload()
+    (request,) = harness.catalog.list_processing_requests(video_id=video.id).items
+    tags = {REQUEST_TAG: str(request.id)}
+    first = harness.run(INITIAL, video, tags=tags)
+    double = harness.run(INITIAL, video, tags=tags)
+    assert (first.success, double.success, harness.compute.calls) == (True, False, 1)
+    row = harness.catalog.get_video_metadata(video.id)
+    assert (row.status, row.error_details) == ("active", None)
+    assert harness.catalog.get_processing_request(request.id).run_id == first.run_id
+
+    # A person who starts the first run again in Dagster's UI wants it.
+    family = {PARENT_RUN_TAG: first.run_id, ROOT_RUN_TAG: first.run_id}
+    assert harness.run(INITIAL, video, tags=tags | family).success
+    assert harness.compute.calls == 2
     harness.nothing_is_left_behind()
 
 
