@@ -90,14 +90,14 @@ def find_boundary(
         return Boundary(cut, cut, False, change.share, (appeared & second.model.stroke_mask) | change.gained)
     if appeared is not None and _persists(first, second, appeared, change, around):
         return Boundary(cut, cut, True, change.share)
-    fading = _neighbor_in_fade(first, second, change, around)
+    old, new = (_text_strokes(segment.model, boxes) for segment in (first, second))
+    fading = _neighbor_in_fade(first, second, (old, new), change, around)
     if fading is second:
         return Boundary(cut, cut, True, change.share)
     if fading is first:
         seen = visibility(around.rois, second.model, second.model.stroke_mask)
         start = _half_visible_frame(around, seen, second, rising=True) or around.split(seen < HALF)
         return Boundary(start, start, start <= first.start + 1, change.share)
-    old, new = first.model.stroke_mask, second.model.stroke_mask
     kept = old & new & ~change.lost & ~change.gained
     if kept.sum() < max(min_stroke_px(line_px), (1 - TUNING.different_share) * (old.sum() + new.sum()) / 2):
         return _place_transition(first, second, change, around, old, new)
@@ -105,7 +105,8 @@ def find_boundary(
     if gap is not None:
         return gap
     adjacent = around.adjacent()
-    if change.total < TUNING.different_share:
+    changed = np.count_nonzero((old & change.lost) | (new & change.gained)) / max(1, np.count_nonzero(old | new))
+    if (changed if boxes else change.total) < TUNING.different_share:
         is_same = not _replaces_character(first, second, change, adjacent, line_px)
         return Boundary(cut, cut, is_same, change.share)
     if synchrony(adjacent, first.model, second.model, change, line_px, at_once=True) >= TUNING.nearly_all:
@@ -114,6 +115,14 @@ def find_boundary(
         return Boundary(cut, cut, True, change.share)
     # A caption fades beside text that stays: only its own strokes show when.
     return _place_transition(first, second, change, around, old & ~kept, new & ~kept)
+
+
+def _text_strokes(model: StrokeModel, boxes: Sequence[CaptionBox]) -> Mask:
+    """Return the strokes of some frames without those that are on no box, where captions are on boxes."""
+    if not boxes:
+        return model.stroke_mask
+    on_boxes = model.stroke_mask & mark_boxes(model, boxes)
+    return on_boxes if on_boxes.sum() >= min_stroke_px(model.line_px) else model.stroke_mask
 
 
 def _own_frames(first: Segment, second: Segment) -> list[NumberedPlane]:
@@ -392,17 +401,25 @@ def _replaces_character(
 
 
 def _neighbor_in_fade(
-    first: Segment, second: Segment, change: StrokeChange, around: _FramesAroundCut
+    first: Segment, second: Segment, texts: tuple[Mask, Mask], change: StrokeChange, around: _FramesAroundCut
 ) -> Segment | None:
-    """Return the neighbor that is merely the other's fade: the other is at least half visible on both sides."""
+    """Return the neighbor that is merely the other's fade: the other is at least half visible on both sides.
+
+    Args:
+        first, second: the neighbors.
+        texts: the strokes of the text in each.
+        change: how they differ.
+        around: the frames around the cut between them.
+    """
     adjacent, line_px = around.adjacent(), around.line_px
     if len(adjacent) < 4:
         return None
     if synchrony(adjacent, first.model, second.model, change, line_px, at_once=True) >= TUNING.nearly_all:
         return None
     longest = int(around.numbers.max()) - around.cut
-    for brief, lasting in ((second, first), (first, second)):
-        strokes, own = lasting.model.stroke_mask, brief.model.stroke_mask
+    for brief, lasting, strokes in ((second, first, texts[0]), (first, second, texts[1])):
+        own = brief.model.stroke_mask
+        own = own & text_box(strokes, line_px) if strokes is not lasting.model.stroke_mask else own
         if (own & strokes).sum() < TUNING.different_share * own.sum():
             continue  # over a static picture, strokes of the picture are on both sides of any caption
         if brief.end - brief.start <= longest and strokes.sum() >= min_stroke_px(line_px):
@@ -559,6 +576,21 @@ def is_moving(segment: Segment, stroke_mask: Mask, max_residual: float) -> bool:
     return min(halves) >= _RESTING_SHARE * whole  # a caption that slides in or out rests for half of its time
 
 
+def _slides(segment: Segment, neighbor: Segment, stroke_mask: Mask, moved: float) -> bool:
+    """Return whether strokes slide in their segment's neighbor and rest in the segment, as those of a caption do.
+
+    A sign rests in both, or in none.
+
+    Args:
+        segment, neighbor: of each, the first picture and the last one are compared.
+        stroke_mask: bool ``(height, width)``, the strokes.
+        moved: how much one differs from the other there, gray levels.
+    """
+    ends = [(part.pictures[0][1], part.pictures[-1][1]) for part in (segment, neighbor)]
+    within, beside = (_difference(*pair, stroke_mask) for pair in ends)
+    return len(segment.pictures) > 1 and within < _RESTING_SHARE * moved <= beside
+
+
 def _difference(one: Plane, other: Plane, stroke_mask: Mask) -> float:
     """Return the mean difference of two pictures where the strokes are, gray levels."""
     import cv2
@@ -630,7 +662,7 @@ def drop_signs(
     """Return the strokes of a brief segment without the lines that its neighbor shows at another place, as signs.
 
     A sign hardly moves within a few frames. A letter of another word may look as if a brief word had moved, but has
-    other letters beside it.
+    other letters beside it. A caption slides in or out.
     """
     import cv2
 
@@ -644,7 +676,7 @@ def drop_signs(
         line = np.zeros_like(stroke_mask)
         line[y0:y1, x0:x1] = stroke_mask[y0:y1, x0:x1]
         shift = _shift_between(pair[0][1], pair[1][1], line, line_px, TUNING.motion_residual / 2)
-        if shift is None:
+        if shift is None or _slides(segment, neighbor, line, _difference(pair[0][1], pair[1][1], line)):
             continue
         moved = np.roll(cv2.dilate(line.astype(np.uint8), np.ones((5, 5), np.uint8)), shift, axis=(0, 1)) > 0
         box = slice(max(0, y0 - reach), y1 + reach), slice(max(0, x0 - reach), x1 + reach)

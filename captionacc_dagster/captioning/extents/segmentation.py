@@ -6,6 +6,7 @@ character. A segment between two cuts shows one caption, or none.
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -14,11 +15,14 @@ import numpy as np
 
 from captionacc_dagster.captioning.extents.stroke_meter import StrokeMeter
 from captionacc_dagster.captioning.extents.strokes import (
+    LETTERS,
     Plane,
+    StrokeChange,
     StrokeModel,
     StrokeStyle,
     common_styles,
     find_change,
+    in_style,
     is_isolated_change,
     min_stroke_px,
     model_strokes,
@@ -258,6 +262,14 @@ class TrackSegmenter:
         """The styles of the track's text, empty while they are unknown."""
         return self._meter.styles
 
+    @property
+    def has_shared_style(self) -> bool:
+        """Whether two texts that were seen have the same style."""
+        return any(
+            one.sign == other.sign and abs(one.level - other.level) <= TUNING.same_style_levels
+            for one, other in itertools.combinations(self._measured, 2)
+        )
+
     def add_style(self, style: StrokeStyle) -> None:
         """Learn the style of a text that was seen."""
         self._measured = [*self._measured, style][-_STYLE_SAMPLES:]
@@ -373,12 +385,29 @@ class TrackSegmenter:
         around = [roi for _, roi in self._history.frames(index - 2, index + 2)]
         left = self._history.model(start, index - 1) or self._history.model(start, index)
         right = self._history.model(index + 1, end) or self._history.model(index, end)
+        beside = self._history.model(index - _BRIEFEST, index), self._history.model(index, index + _BRIEFEST)
+        return self._is_text_replaced(left, right, around) or self._is_text_replaced(*beside, around)
+
+    def _is_text_replaced(self, left: StrokeModel | None, right: StrokeModel | None, around: Sequence[Plane]) -> bool:
+        """Return whether most strokes of the text change at once between two stretches."""
         if left is None or right is None:
             return False
         change = find_change(left, right, self.line_px, around, TUNING.nearly_all)
-        if change is None or change.total < TUNING.different_share:
+        if change is None or self._share_of_text(left, right, change) < TUNING.different_share:
             return False
         return synchrony(around, left, right, change, self.line_px, at_once=True) >= TUNING.nearly_all
+
+    def _share_of_text(self, left: StrokeModel, right: StrokeModel, change: StrokeChange) -> float:
+        """Return the share of changed strokes in those of the text's level; of all strokes where that is unknown.
+
+        Over a picture with letters of another color, as of code, most strokes stay when the text is replaced.
+        """
+        if not self.styles:
+            return change.total
+        in_left, in_right = (in_style(model.level, self.styles) for model in (left, right))
+        text = np.count_nonzero((left.stroke_mask & in_left) | (right.stroke_mask & in_right))
+        changed = np.count_nonzero((change.lost & in_left) | (change.gained & in_right))
+        return changed / text if text >= LETTERS * min_stroke_px(self.line_px) else change.total
 
     def _changes_slowly(self, index: int) -> bool:
         """Return whether characters, and much of all strokes, changed together around a frame, in a fade."""

@@ -128,7 +128,7 @@ class TrackCaptions:
                 self._add(segment)
             return
         self._pending.append(picture)
-        if self._segmenter.styles or len(self._pending) >= self.ticks.within(_STYLE_WAIT_S):
+        if self.style.is_known or len(self._pending) >= self.ticks.within(_STYLE_WAIT_S):
             self._release_pending()
 
     def finish(self) -> None:

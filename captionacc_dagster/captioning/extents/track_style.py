@@ -98,6 +98,15 @@ class TrackStyle:
         return is_central or bool(2 * (detected & area).sum() > detected.sum())
 
     @property
+    def is_known(self) -> bool:
+        """Whether two lines look alike, or the only one that the layout detected was measured.
+
+        The first one may be text of the picture, as a line of code that a caption covers in part.
+        """
+        is_last = not self.detections and self._frames is None
+        return self.segmenter.has_shared_style or (is_last and bool(self.segmenter.styles))
+
+    @property
     def is_bounded(self) -> bool:
         """Whether a box or an outline bounds the letters of the track, by those that the layout detected."""
         return bool(self.boxes) or median(self._bounded_shares or [0.0]) >= TUNING.bounded_share

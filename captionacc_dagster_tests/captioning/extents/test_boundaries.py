@@ -16,6 +16,7 @@ from captionacc_dagster.captioning.extents.boundaries import (
     is_moving,
     join_segments,
 )
+from captionacc_dagster.captioning.extents.boxes import CaptionBox
 from captionacc_dagster.captioning.extents.segmentation import Segment, TrackSegmenter
 from captionacc_dagster.captioning.extents.strokes import Plane, StrokeStyle, compare_strokes, model_strokes
 from captionacc_dagster_tests.captioning.drawn_clips import texture, write_text
@@ -332,3 +333,66 @@ def test_a_caption_that_goes_on_over_a_cut_to_a_dark_scene_begins_over_the_brigh
 
     boundary = find_boundary(segment(roi, 10, 40), segment(roi, 40, 100, range(20, 61)), LINE)
     assert (boundary.is_same, boundary.start) == (False, 40)
+
+
+DARK = StrokeStyle(-1, 32.0, 36.0)
+
+
+def popping(words: Sequence[tuple[int, str]]) -> Strip:
+    """Return words on a light box in front of code, each of which grows in its first six frames."""
+
+    def roi(frame: int) -> Plane:
+        picture = np.full((*SIZE, 3), 40, np.uint8)
+        write_text(picture, "WHERE created_at", (0.18, 0.5), 18, fill="#a0a0a0", outline=0)
+        write_text(picture, "ORDER BY name", (0.82, 0.5), 18, fill="#a0a0a0", outline=0)
+        start, word = max(item for item in words if item[0] <= frame)
+        size = min(1.0, 0.6 + (frame - start) / 15)
+        across, down = round(8 * len(word) * size) + 8, round(20 * size)
+        picture[24 - down : 24 + down, 240 - across : 240 + across] = 210
+        write_text(picture, word, (0.5, 0.5), round(24 * size), fill="#202020", outline=0)
+        noise = np.random.default_rng(frame).normal(0, 1.5, SIZE)
+        return np.clip(picture[..., 0] + noise, 0, 255).astype(np.uint8)
+
+    return roi
+
+
+def test_words_that_pop_up_in_front_of_letters_that_stay_are_parted():
+    """Most strokes were those of the code, and stayed: a word in two was taken for the one before it."""
+    starts = (0, 12, 24, 36, 48)
+    roi = popping(list(zip(starts, ("only", "today", "the", "scratch", "door"), strict=True)))
+    segmenter = TrackSegmenter(LINE, 60.0)
+    segmenter.add_style(DARK)
+    ended = [segment for frame in range(60) for segment in segmenter.push(roi(frame))]
+    ends = {segment.end for segment in (*ended, *segmenter.finish())}
+    assert ends >= {12, 24, 36, 48, 60}
+
+
+def test_a_word_that_pops_up_in_front_of_letters_that_stay_is_no_fade_of_the_one_before():
+    """The code was visible on both sides of the cut."""
+    roi = popping([(0, "the"), (20, "camera")])
+    first, second = segment(roi, 8, 20), segment(roi, 26, 40)
+    second = Segment(23, 40, *_rest(second), [(n, roi(n)) for n in range(3, 44)])
+    boundary = find_boundary(first, second, LINE, styles=[DARK], boxes=[CaptionBox(210.0, DARK)])
+    assert (boundary.is_same, boundary.end) == (False, 20)
+
+
+def test_a_brief_word_that_slid_into_its_place_is_no_sign():
+    """Words of a fifth of a second that slide in were dropped: in the frames before, they are elsewhere."""
+
+    def sliding(frame: int) -> Plane:
+        return lettered("door", at=0.5 + 0.004 * max(0, 14 - frame))
+
+    brief, neighbor = segment(lambda _: lettered("door"), 14, 17), segment(sliding, 9, 14)
+    rows, columns = np.nonzero(brief.model.stroke_mask)
+    lines = [(int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1)]
+    assert np.array_equal(drop_signs(brief, neighbor, brief.model.stroke_mask, lines), brief.model.stroke_mask)
+
+
+def test_a_style_is_shared_by_two_texts_that_look_alike():
+    """The first text that is detected may be a line of the picture: frames wait until another one looks like one."""
+    segmenter = TrackSegmenter(LINE, 25.0)
+    seen = []
+    for level in (146.0, 32.0, 40.0):
+        segmenter.add_style(StrokeStyle(-1, level, 36.0))
+        seen.append(segmenter.has_shared_style)
+    assert seen == [False, False, True]
