@@ -244,10 +244,23 @@ def _is_highlight(before: Step, after: Step, line_px: float) -> bool:
         box = union_box(word.box for word in (*words, *others))
         if not any(_gap_along(box, near) <= line_px for near, _ in kept):
             return False  # more than a space away: what another person says, or another text
+        if not (words and others) and _stays_inside(before, after, box):
+            continue  # it is still there: only its reading was lost, as of an "I" in a highlight
         own, later = (union_box(word.box for word in part) if part else box for part in (words, others))
         if _look_change(before, after, own, later) < max(1.0, 2 * usual):
             return False
     return True
+
+
+def _stays_inside(before: Step, after: Step, box: Box) -> bool:
+    """Return whether the strokes in a box are the same in two steps."""
+    import cv2
+
+    x0, y0, x1, y1 = box
+    one, other = (step.strokes[y0:y1, x0:x1] for step in (before, after))
+    near = [cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0 for mask in (one, other)]
+    kept = (one & near[1]).sum() + (other & near[0]).sum()
+    return bool(kept >= TUNING.built_share * (one.sum() + other.sum()) > 0)
 
 
 def _leaves_room(words: Sequence[ReadWord], others: Sequence[ReadWord], kept: Sequence[tuple[Box, Box]]) -> bool:

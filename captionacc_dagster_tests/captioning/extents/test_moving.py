@@ -171,6 +171,15 @@ def test_a_highlighted_word_that_is_misread_is_no_new_caption():
 
 
 @pytest.mark.unit
+def test_a_word_that_was_not_read_but_is_still_there_is_no_change():
+    """An "I" in the box of a highlight was not read: the rest of its caption was one of its own."""
+    before, again = step(PLAIN), step(PLAIN)
+    lines = (replace(again.lines[0], text="This line one", words=(again.words[0], *again.words[2:])),)
+    unread = replace(again, reading=replace(again.reading, text="This line one", lines=lines))
+    assert step_change(before, unread, LINE_PX) == "highlight"
+
+
+@pytest.mark.unit
 def test_a_larger_highlighted_word_that_is_not_read_leaves_its_room():
     """The words beside it make room for it: of a line of karaoke with "is" lit, only "This  line two" was read."""
     before = step([("This", 16, 76), ("is", 96, 116), ("line", 136, 166), ("one", 186, 216)], boxed=0)
