@@ -290,8 +290,9 @@ class TrackSegmenter:
     def finish(self) -> list[Segment]:
         """Return the segments that are left at the end of the video."""
         count = self._history.count
-        for offset, change in enumerate(reversed(self._meter.flush())):
-            self._changes[count - 1 - offset] = change
+        last = list(self._meter.flush())
+        for index, (change, brief) in enumerate(last, start=count - len(last)):
+            self._changes[index], self._brief_changes[index] = change, brief
         segments = self._examine(count)
         if count > self._history.start:
             segments.append(self._history.cut(count))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,8 @@ class StrokeMeter:
 
         if self._level is None or self._previous is None or self._age is None or self._one is None:
             self._level = roi.copy()
-            self._age = np.zeros_like(roi)
+            # What is in the first frame of a video was there before: only its start cuts it off.
+            self._age = np.full_like(roi, self.hold)
             self._one = np.ones_like(roi)
             self._gone.append(None)
             self._brief.append(None)
@@ -112,14 +114,17 @@ class StrokeMeter:
         self.brief_change = 0.0 if brief is None else float(brief.max())
         return 0.0 if shares is None else float(shares.max())
 
-    def flush(self) -> list[float]:
-        """Return the change at the last frames, for which it is unknown what appears."""
-        rest = [0.0 if gone is None else float(gone.max()) for gone in self._gone]
-        self._gone.clear()
-        self._brief.clear()
-        self._sharp.clear()
-        self._emerged.clear()
-        return rest
+    def flush(self) -> Iterator[tuple[float, float]]:
+        """Yield the change and the brief change at each of the last frames, up to ``hold - 1``.
+
+        What is in the last frame of a video counts as staying: only its end cuts it off.
+        """
+        if (last := self._previous) is None:
+            return
+        for _ in range(self.hold - 1):
+            change = self.update(last)
+            if change is not None:
+                yield change, self.brief_change
 
     def _plain(self, roi: Plane) -> Plane:
         """Mark pixels with 255 that differ from their surroundings by no more than the noise of compression."""

@@ -240,7 +240,8 @@ class TrackCaptions:
             reading, strokes = lone
         is_letter = len(fold(reading.text)) == 1 and not (reading.is_unread or reading.waiting)
         brief_s = TUNING.brief_s * (1.5 if is_letter else 1.0)  # most short single characters are edges of the picture
-        if frames < self.ticks.within(brief_s) and reading.confidence < OCR.sure:
+        is_cut_off = self._start == 0 or following is None  # by the start or the end of the video: it lasted longer
+        if frames < self.ticks.within(brief_s) and reading.confidence < OCR.sure and not is_cut_off:
             reading = NOTHING
         if not reading.may_be_caption:
             if self.style.boxes and self.style.shows_text_without_box(segment, strokes, neighbors):

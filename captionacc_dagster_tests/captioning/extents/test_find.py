@@ -89,6 +89,12 @@ def test_words_of_two_frames_are_captions_of_their_own(tmp_path: Path, engine: O
     assert_found(tmp_path / "clip.mp4", layout, engine, events)
 
 
+def test_captions_that_the_start_and_the_end_of_a_clip_cut_off_are_found(tmp_path: Path, engine: OcrEngine):
+    events = [Event(0, 3, "WANT TO"), Event(14, 40, "KNOW MORE?"), Event(54, 57, "GO ON")]
+    layout = captioned(tmp_path / "clip.mp4", events, 57)
+    assert_found(tmp_path / "clip.mp4", layout, engine, events)
+
+
 def test_a_brief_word_that_looks_like_the_next_one_is_no_sign(tmp_path: Path, engine: OcrEngine):
     """A letter that differs leaves little of a difference when the others are laid on each other."""
     events, start = [], 12

@@ -23,6 +23,12 @@ def most_change(shape: tuple[int, int], line_px: float, letter: tuple[slice, sli
     return max(change for change in changes if change is not None)
 
 
+def all_changes(meter: StrokeMeter, rois: list[Plane]) -> list[float]:
+    """Return the change at each frame."""
+    changes = [change for change in map(meter.update, rois) if change is not None]
+    return [*changes, *(change for change, _ in meter.flush())]
+
+
 @pytest.mark.parametrize("extent", [*range(1780, 1811, 3), 1799, 1000, 958, 639])
 @pytest.mark.parametrize("line_px", [36.0, 26.0])
 @pytest.mark.parametrize("vertical", [False, True])
@@ -50,7 +56,7 @@ def test_what_comes_and_goes_is_measured_at_its_own_frame(noise: int):
     for roi in rois:  # at one end of the strip something changes in each frame
         roi[:, :40] = draw.integers(90, 91 + noise, (54, 40))
     meter = StrokeMeter(36.0, HOLD)
-    changes = [change for change in map(meter.update, rois) if change is not None] + meter.flush()
+    changes = all_changes(meter, rois)
     assert len(changes) == len(rois)
     strong = [number for number, change in enumerate(changes) if change > 0.2]
     assert strong == [10, 22]
@@ -65,8 +71,16 @@ def test_ink_that_came_unnoticed_is_known_when_it_goes():
     between = [np.where(both != lettered, level, lettered).astype(np.uint8) for level in range(100, 230, 10)]
     meter = StrokeMeter(36.0, HOLD)
     rois = [*[empty] * 8, *[lettered] * 8, *between, *[both] * 8, *[lettered] * 8]
-    changes = [change for change in map(meter.update, rois) if change is not None] + meter.flush()
+    changes = all_changes(meter, rois)
     assert [number for number, change in enumerate(changes) if change > 0.2] == [8, 24 + len(between)]
+
+
+def test_what_the_start_and_the_end_of_a_video_cut_off_comes_and_goes():
+    empty = np.full((54, 400), 90, np.uint8)
+    lettered = empty.copy()
+    lettered[12:30, 200:206] = 230
+    changes = all_changes(StrokeMeter(36.0, HOLD), [*[lettered] * 2, *[empty] * 10, *[lettered] * 2])
+    assert [number for number, change in enumerate(changes) if change > 0.2] == [2, 12]
 
 
 def test_letters_as_bright_as_the_page_come_and_go_with_their_box():
