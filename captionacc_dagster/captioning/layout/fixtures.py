@@ -61,8 +61,25 @@ class SampleComparison:
         height, width = self._samples[line.sample].strokes.shape
         if (right - left) * width < other.height * height or bottom - top < 0.5 * min(box.height, other.height):
             return False
-        shared = BBox(left, top, right, bottom)
-        return not self.is_alike(fixture.sample, line.sample, shared, TUNING.same_strokes_correlation / 2)
+        return self._differs(fixture, line, BBox(left, top, right, bottom))
+
+    def replaces(self, line: SampleDetection, fixture: SampleDetection) -> bool:
+        """Return whether a line is another text at the place of a fixture: longer or shorter, with other strokes.
+
+        A part of the fixture alone, which the detector may find too, has its strokes.
+        """
+        box, other = fixture.bbox, line.bbox
+        if min(overlap(box, other), overlap(other, box)) <= _SAME_BOX:
+            return False
+        height, width = self._samples[line.sample].strokes.shape
+        line_height, length = sorted((box.width * width, box.height * height))
+        if abs(length - max(other.width * width, other.height * height)) < line_height:
+            return False
+        return self._differs(fixture, line, other) and self._differs(fixture, line, box)
+
+    def _differs(self, one: SampleDetection, other: SampleDetection, bbox: BBox) -> bool:
+        """Return whether the samples of two lines show clearly different strokes in a box."""
+        return not self.is_alike(one.sample, other.sample, bbox, TUNING.same_strokes_correlation / 2)
 
 
 def find_staying(samples: Sequence[Sample], detections: Sequence[SampleDetection]) -> list[SampleDetection]:
@@ -70,7 +87,7 @@ def find_staying(samples: Sequence[Sample], detections: Sequence[SampleDetection
 
     Over a static scene, a box around a caption contains much that never changes: there the text must be as alike as
     the scene. Edges along the line, as of the bars above and below a wide picture, are no text. Text that a line of
-    other text hides in some sample is part of the scene.
+    other text hides in some sample is part of the scene, and text that another one replaces is no fixture.
     """
     comparison = SampleComparison(samples)
     staying = []
@@ -91,6 +108,9 @@ def find_staying(samples: Sequence[Sample], detections: Sequence[SampleDetection
         letters = [other for other in alike if comparison.has_letters_of(detection, other)]
         if len(letters) >= least:
             staying.append(detection)
+    stays = {id(detection) for detection in staying}
+    others = [detection for detection in detections if id(detection) not in stays]
+    staying = [line for line in staying if not any(comparison.replaces(other, line) for other in others)]
     staying = _by_majority(staying, detections)
     stays = {id(detection) for detection in staying}
     lines = [detection for detection in detections if id(detection) not in stays]

@@ -249,6 +249,18 @@ def test_what_stays_over_a_picture_that_stands_still_is_a_fixture():
     assert find_staying(still_samples(8, {2: (200, 300, 440, 326)}), [logo_seen]) == [logo_seen]
 
 
+def test_text_that_another_text_replaces_is_no_fixture():
+    """Of two captions in four seconds, one took most of the time and was taken for a sign, with the other as part."""
+    place, other_place = (112, 300, 524, 318), (166, 300, 474, 318)
+    taken = still_samples(8, {7: other_place})
+    first = [detection(number, *place, still=0.5) for number in range(7)]
+    assert find_staying(taken, first) == first
+    part = detection(6, *other_place, still=0.5)  # what the detector finds of the same text
+    assert find_staying(taken, [*first, part]) == [*first, part]
+    other = detection(7, *other_place, still=0.5)
+    assert find_staying(taken, [*first, other]) == []
+
+
 def test_texture_that_a_caption_runs_across_is_no_fixture():
     taken = still_samples(8, {2: (200, 300, 440, 326)})
     texture_seen, caption = detection(6, 330, 296, 600, 330, still=0.5), detection(2, 200, 300, 440, 326, still=0.5)
