@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 
 from dagster import DagsterRun
 from dagster._config.config_schema import UserConfigSchema
+from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.run_coordinator.queued_run_coordinator import RunQueueConfig
 from dagster._core.scheduler.instigation import SensorInstigatorData
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.compute_log_manager import CapturedLogContext
 from dagster._core.storage.dagster_run import NOT_FINISHED_STATUSES
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
@@ -22,11 +24,15 @@ from dagster._core.storage.root import LocalArtifactStorage
 from dagster._serdes import ConfigurableClassData
 
 if TYPE_CHECKING:
+    from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
     from dagster._core.storage.runs.schema import RunsTable, RunTagsTable
     from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
 
 __all__ = [
     "NOT_FINISHED_STATUSES",
+    "AssetCheckEvaluationPlanned",
+    "AssetCheckExecutionRecordStatus",
+    "AssetCheckExecutionsTable",
     "CapturedLogContext",
     "ConfigurableClassData",
     "LocalArtifactStorage",
@@ -35,6 +41,7 @@ __all__ = [
     "RunTagsTable",
     "RunsTable",
     "SensorInstigatorData",
+    "SqlEventLogStorageTable",
     "SqlRunStorage",
     "UnresolvedAssetJobDefinition",
     "UnsupportedDagster",
@@ -44,7 +51,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Load the storage of runs and its tables when they are first used.
+    """Load the storages' classes and tables when they are first used.
 
     SQLAlchemy and Dagster's storages take longer to import than the whole code location, which needs neither.
     """
@@ -54,6 +61,10 @@ def __getattr__(name: str) -> object:
         return SqlRunStorage
     if name in ("RunsTable", "RunTagsTable"):
         from dagster._core.storage.runs import schema
+
+        return getattr(schema, name)
+    if name in ("SqlEventLogStorageTable", "AssetCheckExecutionsTable"):
+        from dagster._core.storage.event_log import schema
 
         return getattr(schema, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

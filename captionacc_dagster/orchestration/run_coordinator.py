@@ -18,6 +18,7 @@ from captionacc_dagster.orchestration.queue_order import in_order
 from captionacc_dagster.orchestration.run_tags import queue_tags
 from captionacc_dagster.orchestration.sensor_ticks import forget_future_ticks
 from captionacc_dagster.orchestration.tenants import TenantDirectory, catalog_directory
+from captionacc_dagster.orchestration.workers import keep_connections
 from captionacc_dagster.settings import get_settings
 
 
@@ -53,8 +54,12 @@ class PriorityAwareRunCoordinator(QueuedRunCoordinator):
         return cls(inst_data=inst_data, **config_value)
 
     def register_instance(self, instance: DagsterInstance) -> None:
-        """Note the instance; the daemon does so first of all when it starts."""
+        """Note the instance; the daemon does so first of all when it starts.
+
+        It keeps its connections: Dagster would open dozens each second, for a daemon that has nothing to do.
+        """
         super().register_instance(instance)
+        keep_connections(instance)
         forget_future_ticks(instance)
 
     def get_run_queue_config(self) -> RunQueueConfig:

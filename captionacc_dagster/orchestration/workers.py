@@ -25,6 +25,10 @@ CLAIMED_BY = "command"
 # What a person reads of a run whose process is gone; the machine may also have been restarted.
 PROCESS_GONE = "the process that worked on it was killed, or the machine ran out of memory"
 _WORKING = [DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+# A connection that a run keeps is renewed after an hour; its statements take as long as they take.
+_KEPT_FOR_S = 3600
+_MORE_CONNECTIONS = 8
+_NO_TIMEOUT_MS = 0
 
 
 def this_worker() -> str:
@@ -32,12 +36,21 @@ def this_worker() -> str:
     return f"{socket.gethostname()}:{os.getpid()}:{_birth(psutil.Process())}"
 
 
+def keep_connections(instance: DagsterInstance) -> None:
+    """Keep the connections of an instance in a process that executes runs: Dagster would open hundreds for one video.
+
+    What Dagster offers for its webserver is this: the instance's storage keeps a pool.
+    """
+    instance.optimize_for_webserver(_NO_TIMEOUT_MS, pool_recycle=_KEPT_FOR_S, max_overflow=_MORE_CONNECTIONS)
+
+
 def register_worker(instance: DagsterInstance, run: DagsterRun, catalog: Catalog) -> None:
-    """Record in the run's tags that this process works on it.
+    """Record in the run's tags that this process works on it, and let it keep its connections.
 
     A run that was never queued (``dagster asset materialize``, ``captionacc process``) also gets its tenant's tags
     here, so that it is found and counted like every other.
     """
+    keep_connections(instance)
     # The run object from the start of the process lacks tags that an earlier stage wrote.
     run = instance.get_run_by_id(run.run_id) or run
     worker = this_worker()

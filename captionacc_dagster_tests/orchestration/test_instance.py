@@ -1,16 +1,26 @@
-"""Dagster's storage as the webserver uses it: connections are kept, and what does not change is asked for once."""
+"""Dagster's storage in processes that create or execute runs: few connections, few statements, nothing lost."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
-from dagster import DagsterRun, DagsterRunStatus, RunsFilter
+from dagster import AssetCheckKey, AssetKey, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.test_utils import instance_for_test
 from sqlalchemy import event
 
+from captionacc_dagster.assets.checks import LAYOUT_CHECKS, RAW_VIDEO_CHECKS
+from captionacc_dagster.definitions import defs
+from captionacc_dagster.orchestration.flows import FLOW_ASSETS, Flow
 from captionacc_dagster.orchestration.instance import WebserverPostgresStorage
+from captionacc_dagster.orchestration.workers import keep_connections
+from captionacc_dagster.tags import PARTITION_TAG
 from captionacc_dagster_tests.conftest import MakeDatabase
+
+VIDEO = "00000000-0000-4000-8000-000000000001"
 
 pytestmark = pytest.mark.integration
 
@@ -69,3 +79,69 @@ def test_the_shape_of_tables_is_looked_up_once(storage: WebserverPostgresStorage
 
     assert len([statement for statement in asked if "pg_attribute" in statement]) == 1
     assert len([statement for statement in asked if "pg_class" in statement and "pg_attribute" not in statement]) == 1
+
+
+@pytest.fixture
+def instance(make_database: MakeDatabase) -> Iterator[DagsterInstance]:
+    url = make_database().replace("postgresql://", "postgresql+psycopg2://", 1)
+    kind = WebserverPostgresStorage
+    storage = {"module": kind.__module__, "class": kind.__name__, "config": {"postgres_url": url}}
+    with instance_for_test(overrides={"storage": {"custom": storage}}) as instance:
+        keep_connections(instance)
+        yield instance
+
+
+def test_what_a_run_plans_is_written_at_once_as_dagster_writes_it_one_by_one(
+    instance: DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = defs.resolve_job_def(Flow.VIDEO_INITIAL_PROCESSING.value)
+    boxes_agree = AssetCheckKey(AssetKey("layout_db"), "boxes_agree")
+    instance.add_dynamic_partitions("videos", [VIDEO])
+    written: list[str] = []
+    event.listen(instance.event_log_storage._engine, "before_cursor_execute", lambda *call: written.append(call[2]))  # pyright: ignore
+
+    def planned() -> tuple[list[tuple[object, ...]], int]:
+        """What a new run plans, and the number of statements that wrote it."""
+        written.clear()
+        run = instance.create_run_for_job(job, tags={PARTITION_TAG: VIDEO})
+        statements = len([statement for statement in written if statement.startswith("INSERT INTO")])
+        [check] = instance.event_log_storage.get_asset_check_execution_history(boxes_agree, limit=1)
+        assert (check.run_id, check.status, check.partition) == (
+            run.run_id,
+            AssetCheckExecutionRecordStatus.PLANNED,
+            None,
+        )
+        assert check.event in [record.event_log_entry for record in instance.get_records_for_run(run.run_id).records]
+        assert instance.get_asset_records([AssetKey("layout_db")])[0].asset_entry.last_run_id == run.run_id
+        entries = [record.event_log_entry for record in instance.get_records_for_run(run.run_id).records]
+        return [(entry.dagster_event_type, entry.step_key, entry.message) for entry in entries], statements
+
+    at_once, few = planned()
+    monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "0")
+    one_by_one, many = planned()
+
+    assert at_once == one_by_one
+    kinds = [kind for kind, _, _ in at_once]
+    assert kinds.count(DagsterEventType.ASSET_MATERIALIZATION_PLANNED) == len(FLOW_ASSETS[Flow(job.name)])
+    assert kinds.count(DagsterEventType.ASSET_CHECK_EVALUATION_PLANNED) == len(RAW_VIDEO_CHECKS + LAYOUT_CHECKS)
+    assert few == 2 + len(FLOW_ASSETS[Flow(job.name)])
+    assert many == 2 * len(kinds)
+
+
+def test_a_kept_connection_that_postgres_closed_is_replaced(instance: DagsterInstance) -> None:
+    opened: list[object] = []
+    engine = instance.run_storage._engine  # pyright: ignore[reportAttributeAccessIssue]
+    event.listen(engine, "connect", lambda connection, _: opened.append(connection))
+    for _ in range(5):
+        keep_connections(instance)  # as each step of a run does
+        assert instance.get_runs_count() == 0
+    assert len(opened) == 1
+
+    with psycopg.connect(engine.url.render_as_string(False).replace("+psycopg2", ""), autocommit=True) as other:
+        other.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity"
+            " where datname = current_database() and pid <> pg_backend_pid()"
+        )
+
+    assert instance.get_runs_count() == 0
+    assert len(opened) == 2
