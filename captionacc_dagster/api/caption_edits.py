@@ -6,13 +6,13 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Response
+from fastapi import APIRouter, Depends, Header, Response
 from fastapi import Path as PathParameter
 
 from captionacc_dagster.api.actions import IdempotencyKey, launched_job
@@ -64,162 +64,200 @@ _PAUSE_SECONDS = 0.1
 
 _EDIT = responses(400, 401, 403, 404, 409, 412, 413, 422, 423, 429, 503)
 CaptionNumber = Annotated[int, PathParameter(ge=1, le=(1 << 63) - 1)]
-IfMatch = Annotated[
-    str | None, Header(max_length=500, description="`ETag` of the captions; the edit is refused if they have changed.")
-]
-Edit = Callable[[CaptionEditor], Sequence[StoredCaption]]
+
+
+@dataclass(frozen=True)
+class Editing:
+    """A person's change of a video's captions; the answer names their new state."""
+
+    services: Services
+    caller: Caller
+    video: Video
+    answer: Response
+    if_match: str | None
+
+    @contextmanager
+    def begin(self) -> Iterator[tuple[Path, Callable[[], None]]]:
+        """Yield ``captions.db``, downloaded under its lock, and a function that verifies that the lock is still held.
+
+        Raises:
+            ApiError: 404 without captions, 412 if they have changed, 423 while they are locked elsewhere.
+        """
+        with TemporaryDirectory(prefix="captionacc-api-") as folder, self._locked() as renew:
+            if self.if_match is not None and not has_tag(self.if_match, captions_tag(self.services, self.video)):
+                raise ApiError(412, "the captions have changed; read them again")
+            try:
+                path = download_captions(self.services.store, self.video, Path(folder))
+            except ObjectNotFound:
+                raise no_captions(self.video) from None
+            yield path, renew
+            self.answer.headers["ETag"] = captions_tag(self.services, self.video)
+
+    def edit(self, change: Callable[[CaptionEditor], Sequence[StoredCaption]]) -> Edited:
+        """Change captions and publish them, then request only the readings that the change requires."""
+        services, video, user_id = self.services, self.video, str(self.caller.user_id)
+        with self.begin() as (path, renew):
+            duration, version = video.duration_seconds, video.cropped_frames_version
+            if version is None:
+                raise no_captions(video)
+            grid = services.frames.known_grid(video)
+            with edit_captions(
+                path,
+                services.catalog.get_cropped_frame_rate(video.id, version),
+                None if duration is None else round(duration * 1000),
+                user_id=user_id,
+                native_frame=grid.frame_from if grid is not None else None,
+            ) as editor:
+                changed = list(change(editor))
+                to_read, text_pending = editor.to_read, editor.text_pending
+            rows, steps = read_captions(path), read_steps(path, user_id)
+            renew()
+            publish_captions(services.store, video, path)
+            publish_subtitles(services.store, video, path)
+            self._record(rows, open_text=text_pending or bool(to_read))
+        job = _request_reading(services, self.caller, video, to_read) if to_read else None
+        shown = [CaptionView.of(row) for row in changed]
+        return Edited(captions=shown, ocr_job=job, undo_label=steps.undo, redo_label=steps.redo)
+
+    def step(self, direction: Direction) -> Edited:
+        """Undo the caller's last edit, or redo the one that was undone last."""
+        label, numbers = "", list[int]()
+
+        def go(editor: CaptionEditor) -> list[StoredCaption]:
+            nonlocal label, numbers
+            label, numbers = editor.undo(direction)
+            return [row for row in editor.rows() if row.id in numbers]
+
+        done = self.edit(go)
+        there = {caption.id for caption in done.captions}
+        removed = [number for number in numbers if number not in there]
+        return done.model_copy(update={"label": label, "removed_ids": removed})
+
+    def _record(self, rows: Sequence[StoredCaption], *, open_text: bool) -> None:
+        counts = caption_counts(rows)
+        if counts != {name: getattr(self.video, name) for name in counts}:
+            self.services.catalog.update_video_metadata(self.video.id, counts)
+        if open_text and self.video.text_status == "done":
+            self.services.catalog.update_video_status(self.video.id, text_status="review")
+
+    @contextmanager
+    def _locked(self) -> Iterator[Callable[[], None]]:
+        catalog, video_id, holder = self.services.catalog, self.video.id, f"api:{current_request_id()}:{new_claimer()}"
+        deadline = time.monotonic() + WAIT_FOR_EDITOR_SECONDS
+        while not catalog.acquire_server_lock(
+            video_id, "captions", holder, LOCK_SECONDS, lock_type="client", user_id=self.caller.user_id
+        ):
+            others = [lock for lock in catalog.list_locks(video_id) if lock.database_name == "captions"]
+            # Another person's edit takes seconds, a run takes minutes.
+            if any(lock.lock_type == "server" for lock in others) or time.monotonic() > deadline:
+                left = min((lock.expires_at - datetime.now(UTC)).total_seconds() for lock in others) if others else 1
+                wait_s = max(1, min(30, round(left)))
+                raise ApiError(423, "the captions are being changed elsewhere", {"Retry-After": str(wait_s)})
+            time.sleep(_PAUSE_SECONDS)
+
+        def renew() -> None:
+            if not catalog.renew_server_lock(video_id, "captions", holder, LOCK_SECONDS):
+                raise ApiError(423, "the lock of the captions was lost; nothing was changed", {"Retry-After": "1"})
+
+        try:
+            yield renew
+        finally:
+            try:
+                catalog.release_server_lock(video_id, "captions", holder)
+            except Exception as error:  # noqa: BLE001 - the edit is done or refused; the lock expires by itself
+                _log.warning("the lock of video %s was not released and will expire: %s", video_id, error)
+
+
+def get_editing(
+    services: ServicesDependency,
+    caller: CallerDependency,
+    video: VideoDependency,
+    answer: Response,
+    if_match: Annotated[
+        str | None,
+        Header(max_length=500, description="`ETag` of the captions; the edit is refused if they have changed."),
+    ] = None,
+) -> Editing:
+    """Return the change that a request asks for."""
+    return Editing(services, caller, video, answer, if_match)
+
+
+EditingDependency = Annotated[Editing, Depends(get_editing)]
 
 
 @router.post("/captions", status_code=201, summary="Add a caption", responses=_EDIT)
-def add_caption(
-    services: ServicesDependency,
-    caller: CallerDependency,
-    video: VideoDependency,
-    body: AddCaption,
-    answer: Response,
-    if_match: IfMatch = None,
-) -> Edited:
+def add_caption(editing: EditingDependency, body: AddCaption) -> Edited:
     """Add a caption that was not found."""
-    return _edit(services, caller, video, answer, if_match, lambda e: [e.add(body.start_ms, body.end_ms, body.text)])
+    return editing.edit(lambda e: [e.add(body.start_ms, body.end_ms, body.text)])
 
 
 @router.patch("/captions/{caption_id}", summary="Correct a caption", responses=_EDIT)
-def correct_caption(
-    services: ServicesDependency,
-    caller: CallerDependency,
-    video: VideoDependency,
-    caption_id: CaptionNumber,
-    body: CorrectCaption,
-    answer: Response,
-    if_match: IfMatch = None,
-) -> Edited:
+def correct_caption(editing: EditingDependency, caption_id: CaptionNumber, body: CorrectCaption) -> Edited:
     """Change times, text, notes, kind, track, or position; afterward the caption counts as confirmed."""
     given = body.model_dump(exclude_unset=True)
     texts = {name: given.get(name, UNCHANGED) for name in ("text", "text_status", "text_notes")}
     times = {name: given.get(name) for name in ("start_ms", "end_ms", "state", "kind", "track", "position")}
-    return _edit(services, caller, video, answer, if_match, lambda e: [e.correct(caption_id, **times, **texts)])
+    return editing.edit(lambda e: [e.correct(caption_id, **times, **texts)])
 
 
 @router.post("/captions/confirm", summary="Confirm captions", responses=_EDIT)
-def confirm_captions(
-    services: ServicesDependency,
-    caller: CallerDependency,
-    video: VideoDependency,
-    answer: Response,
-    body: ConfirmCaptions | None = None,
-    if_match: IfMatch = None,
-) -> Edited:
+def confirm_captions(editing: EditingDependency, body: ConfirmCaptions | None = None) -> Edited:
     """Mark captions as right, without a body every one; processing never changes them again."""
-    return _edit(services, caller, video, answer, if_match, lambda e: e.confirm(body.caption_ids if body else None))
+    return editing.edit(lambda e: e.confirm(body.caption_ids if body else None))
 
 
 @router.post("/captions/merge", summary="Merge captions", responses=_EDIT)
-def merge_captions(
-    services: ServicesDependency,
-    caller: CallerDependency,
-    video: VideoDependency,
-    body: MergeCaptions,
-    answer: Response,
-    if_match: IfMatch = None,
-) -> Edited:
+def merge_captions(editing: EditingDependency, body: MergeCaptions) -> Edited:
     """Merge several captions; the earliest keeps its number."""
-    return _edit(services, caller, video, answer, if_match, lambda e: [e.merge(body.caption_ids, body.text)])
+    return editing.edit(lambda e: [e.merge(body.caption_ids, body.text)])
 
 
 @router.post("/captions/{caption_id}/split", summary="Split a caption", responses=_EDIT)
-def split_caption(
-    services: ServicesDependency,
-    caller: CallerDependency,
-    video: VideoDependency,
-    caption_id: CaptionNumber,
-    body: SplitCaption,
-    answer: Response,
-    if_match: IfMatch = None,
-) -> Edited:
+def split_caption(editing: EditingDependency, caption_id: CaptionNumber, body: SplitCaption) -> Edited:
     """Split a caption in two; the first keeps its number."""
-    return _edit(services, caller, video, answer, if_match, lambda e: e.split(caption_id, body.at_ms, body.texts))
+    return editing.edit(lambda e: e.split(caption_id, body.at_ms, body.texts))
 
 
 @router.delete("/captions/{caption_id}", summary="Delete a caption", responses=_EDIT)
-def delete_caption(
-    services: ServicesDependency,
-    caller: CallerDependency,
-    video: VideoDependency,
-    caption_id: CaptionNumber,
-    answer: Response,
-    if_match: IfMatch = None,
-) -> Edited:
+def delete_caption(editing: EditingDependency, caption_id: CaptionNumber) -> Edited:
     """Delete a caption; it is no longer shown and is not found again."""
-    return _edit(services, caller, video, answer, if_match, lambda e: [e.delete(caption_id)])
+    return editing.edit(lambda e: [e.delete(caption_id)])
 
 
 @router.post("/captions:delete", summary="Delete captions", responses=_EDIT)
-def delete_captions(
-    services: ServicesDependency,
-    caller: CallerDependency,
-    video: VideoDependency,
-    body: DeleteCaptions,
-    answer: Response,
-    if_match: IfMatch = None,
-) -> Edited:
+def delete_captions(editing: EditingDependency, body: DeleteCaptions) -> Edited:
     """Delete several captions as one edit."""
-    return _edit(services, caller, video, answer, if_match, lambda e: e.delete_all(body.caption_ids))
+    return editing.edit(lambda e: e.delete_all(body.caption_ids))
 
 
 @router.post("/captions:undo", summary="Undo an edit", responses=_EDIT)
-def undo_edit(
-    services: ServicesDependency,
-    caller: CallerDependency,
-    video: VideoDependency,
-    answer: Response,
-    if_match: IfMatch = None,
-) -> Edited:
+def undo_edit(editing: EditingDependency) -> Edited:
     """Undo the caller's last edit; 409 if there is none, or if somebody changed its captions since."""
-    return _step(services, caller, video, answer, if_match, "undo")
+    return editing.step("undo")
 
 
 @router.post("/captions:redo", summary="Redo an edit", responses=_EDIT)
-def redo_edit(
-    services: ServicesDependency,
-    caller: CallerDependency,
-    video: VideoDependency,
-    answer: Response,
-    if_match: IfMatch = None,
-) -> Edited:
+def redo_edit(editing: EditingDependency) -> Edited:
     """Redo the edit that the caller undid last; 409 if there is none, or if somebody changed its captions since."""
-    return _step(services, caller, video, answer, if_match, "redo")
+    return editing.step("redo")
 
 
 @router.post("/captions:restore", summary="Bring back captions", responses=_EDIT)
-def bring_back_captions(
-    services: ServicesDependency,
-    caller: CallerDependency,
-    video: VideoDependency,
-    answer: Response,
-    if_match: IfMatch = None,
-) -> CaptionList:
+def bring_back_captions(editing: EditingDependency) -> CaptionList:
     """Bring back the captions from before the last processing that removed some; 409 if there are none.
 
     The current ones are kept in their place: the same call again brings them back, with everybody's edits.
     """
-    with TemporaryDirectory(prefix="captionacc-api-") as name, _locked(services, caller, video) as renew:
-        path = _download(services, video, Path(name), if_match)
-        rows = restore_captions(services.catalog, services.store, video, path, renew)
+    services = editing.services
+    with editing.begin() as (path, renew):
+        rows = restore_captions(services.catalog, services.store, editing.video, path, renew)
         services.audit.record("captions_restored", severity="info")
-        answer.headers["ETag"] = captions_tag(services, video)
         shown = [row for row in rows if row.caption_frame_extents_state != "gap"]
-        return caption_list(path, shown, caller)
+        return caption_list(path, shown, editing.caller)
 
 
 @router.post("/captions:replace", summary="Search and replace", responses=_EDIT)
-def replace_text(
-    services: ServicesDependency,
-    caller: CallerDependency,
-    video: VideoDependency,
-    body: ReplaceText,
-    answer: Response,
-    if_match: IfMatch = None,
-) -> Edited:
+def replace_text(editing: EditingDependency, body: ReplaceText) -> Edited:
     """Replace text in all captions, or in some, as one edit; with `preview`, nothing is changed."""
     wanted = None if body.caption_ids is None else set(body.caption_ids)
 
@@ -235,11 +273,11 @@ def replace_text(
         return {number: text for number, text in replaced.items() if text != shown[number]}
 
     if body.preview:
-        rows = stored_captions(services, video)
+        rows = stored_captions(editing.services, editing.video)
         found = texts(rows)
         changed = [replace(row, text=found[row.id]) for row in rows if row.id in found]
         return Edited(captions=[CaptionView.of(row) for row in changed], ocr_job=None)
-    return _edit(services, caller, video, answer, if_match, lambda e: e.replace(texts(e.rows())))
+    return editing.edit(lambda e: e.replace(texts(e.rows())))
 
 
 @router.post("/captions/{caption_id}/request-ocr", summary="Read a caption again", responses=_EDIT)
@@ -264,107 +302,3 @@ def _request_reading(
     claimer = new_claimer()
     claimed = services.catalog.claim_processing_request(request.id, claimer, lease_s=CLAIM_SECONDS)
     return launched_job(services, video, claimed or services.catalog.get_processing_request(request.id), claimer)
-
-
-def _download(services: Services, video: Video, folder: Path, if_match: str | None) -> Path:
-    if if_match is not None and not has_tag(if_match, captions_tag(services, video)):
-        raise ApiError(412, "the captions have changed; read them again")
-    try:
-        return download_captions(services.store, video, folder)
-    except ObjectNotFound:
-        raise no_captions(video) from None
-
-
-def _edit(
-    services: Services, caller: Caller, video: Video, answer: Response, if_match: str | None, edit: Edit
-) -> Edited:
-    """Download, edit, and publish under the lock, then request only the readings that the edit requires."""
-    with TemporaryDirectory(prefix="captionacc-api-") as name, _locked(services, caller, video) as renew:
-        path = _download(services, video, Path(name), if_match)
-        duration = video.duration_seconds
-        version = video.cropped_frames_version
-        if version is None:
-            raise no_captions(video)
-        frame_rate = services.catalog.get_cropped_frame_rate(video.id, version)
-        grid = services.frames.known_grid(video)
-        with edit_captions(
-            path,
-            frame_rate,
-            None if duration is None else round(duration * 1000),
-            user_id=str(caller.user_id),
-            native_frame=grid.frame_from if grid is not None else None,
-        ) as editor:
-            changed = list(edit(editor))
-            to_read, text_pending = editor.to_read, editor.text_pending
-        rows, steps = read_captions(path), read_steps(path, str(caller.user_id))
-        renew()
-        publish_captions(services.store, video, path)
-        publish_subtitles(services.store, video, path)
-        _record(services, video, rows, open_text=text_pending or bool(to_read))
-        answer.headers["ETag"] = captions_tag(services, video)
-    job = (
-        _request_reading(services, caller, video, to_read)
-        if to_read and video.cropped_frames_version is not None
-        else None
-    )
-    return Edited(
-        captions=[CaptionView.of(row) for row in changed], ocr_job=job, undo_label=steps.undo, redo_label=steps.redo
-    )
-
-
-def _step(
-    services: Services, caller: Caller, video: Video, answer: Response, if_match: str | None, direction: Direction
-) -> Edited:
-    label, numbers = "", list[int]()
-
-    def go(editor: CaptionEditor) -> list[StoredCaption]:
-        nonlocal label, numbers
-        label, numbers = editor.undo(direction)
-        return [row for row in editor.rows() if row.id in numbers]
-
-    done = _edit(services, caller, video, answer, if_match, go)
-    there = {caption.id for caption in done.captions}
-    return done.model_copy(
-        update={"label": label, "removed_ids": [number for number in numbers if number not in there]}
-    )
-
-
-def _record(services: Services, video: Video, rows: Sequence[StoredCaption], *, open_text: bool) -> None:
-    counts = caption_counts(rows)
-    if counts != {name: getattr(video, name) for name in counts}:
-        services.catalog.update_video_metadata(video.id, counts)
-    if open_text and video.text_status == "done":
-        services.catalog.update_video_status(video.id, text_status="review")
-
-
-@contextmanager
-def _locked(services: Services, caller: Caller, video: Video) -> Iterator[Callable[[], None]]:
-    """Hold the lock of the captions; yields a function that verifies that it is still held.
-
-    Raises:
-        ApiError: 423 while it is held elsewhere.
-    """
-    catalog, holder = services.catalog, f"api:{current_request_id()}:{new_claimer()}"
-    deadline = time.monotonic() + WAIT_FOR_EDITOR_SECONDS
-    while not catalog.acquire_server_lock(
-        video.id, "captions", holder, LOCK_SECONDS, lock_type="client", user_id=caller.user_id
-    ):
-        others = [lock for lock in catalog.list_locks(video.id) if lock.database_name == "captions"]
-        # Another person's edit takes seconds, a run takes minutes.
-        if any(lock.lock_type == "server" for lock in others) or time.monotonic() > deadline:
-            left = min((lock.expires_at - datetime.now(UTC)).total_seconds() for lock in others) if others else 1
-            wait_s = max(1, min(30, round(left)))
-            raise ApiError(423, "the captions are being changed elsewhere", {"Retry-After": str(wait_s)})
-        time.sleep(_PAUSE_SECONDS)
-
-    def renew() -> None:
-        if not catalog.renew_server_lock(video.id, "captions", holder, LOCK_SECONDS):
-            raise ApiError(423, "the lock of the captions was lost; nothing was changed", {"Retry-After": "1"})
-
-    try:
-        yield renew
-    finally:
-        try:
-            catalog.release_server_lock(video.id, "captions", holder)
-        except Exception as error:  # noqa: BLE001 - the edit is done or refused; the lock expires by itself
-            _log.warning("the lock of video %s was not released and will expire: %s", video.id, error)

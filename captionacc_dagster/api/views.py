@@ -10,7 +10,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
 
-from captionacc_dagster.captioning.captions import Kind, Word
+from captionacc_dagster.captioning.captions import Kind
 from captionacc_dagster.captioning.files.caption_edits import LONGEST_TEXT
 from captionacc_dagster.captioning.files.captions_database import ExtentsState, OcrStatus, StoredCaption
 from captionacc_dagster.captioning.files.positions import Position, position_of
@@ -67,13 +67,11 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class CropRegionBody(_Body):
+class CropRegionBody(
+    _Body,
+    json_schema_extra={"examples": [{"crop_left": 0.1, "crop_top": 0.78, "crop_right": 0.9, "crop_bottom": 0.95}]},
+):
     """Where captions appear, in fractions of the picture from the top left."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={"examples": [{"crop_left": 0.1, "crop_top": 0.78, "crop_right": 0.9, "crop_bottom": 0.95}]},
-    )
 
     crop_left: float = Field(ge=0, le=1, allow_inf_nan=False)
     crop_top: float = Field(ge=0, le=1, allow_inf_nan=False)
@@ -246,17 +244,6 @@ class WordView(BaseModel):
     highlight_start_s: float | None = Field(description="Start of its highlight, seconds; null: it has none.")
     highlight_end_s: float | None
 
-    @classmethod
-    def of(cls, word: Word) -> WordView:
-        """Return the view of a word."""
-        return cls(
-            text=word.text,
-            start_s=word.start_s,
-            end_s=word.end_s,
-            highlight_start_s=word.highlight_start_s,
-            highlight_end_s=word.highlight_end_s,
-        )
-
 
 class CaptionView(BaseModel):
     """A caption: half-open times on the video's clock, and its text."""
@@ -312,17 +299,15 @@ class CaptionView(BaseModel):
             lang=row.lang,
             script=row.script,
             unread=row.unread and row.text is None,
-            words=[WordView.of(word) for word in fit_words(row.shown_text, row.words)],
+            words=[
+                WordView.model_validate(word, from_attributes=True) for word in fit_words(row.shown_text, row.words)
+            ],
             updated_at=row.updated_at,
         )
 
 
-class NewVideo(_Body):
+class NewVideo(_Body, json_schema_extra={"examples": [{"filename": "episode-1.mp4", "size_bytes": 73400320}]}):
     """A video to upload."""
-
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"filename": "episode-1.mp4", "size_bytes": 73400320}]}
-    )
 
     filename: Annotated[StrictStr, Field(min_length=1, max_length=255), AfterValidator(_name)]
     size_bytes: Annotated[StrictInt, Field(ge=1, le=1 << 50)]
@@ -355,10 +340,8 @@ class UploadProgress(BaseModel):
     size_bytes: int
 
 
-class RenameVideo(_Body):
+class RenameVideo(_Body, json_schema_extra={"examples": [{"filename": "episode-2.mp4"}]}):
     """A video's new name, or folder, or both."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"filename": "episode-2.mp4"}]})
 
     filename: Annotated[StrictStr, Field(min_length=1, max_length=255), AfterValidator(_name)] | None = None
     folder: FolderPath | None = Field(default=None, description="Such as `series 1/raw`; empty: none.")
@@ -405,10 +388,8 @@ class Edited(BaseModel):
     redo_label: str | None = Field(default=None, description="What the caller can redo next.")
 
 
-class CorrectCaption(_Body):
+class CorrectCaption(_Body, json_schema_extra={"examples": [{"text": "What are you doing here?"}]}):
     """The changes; omitted fields stay. `text: null` removes a typed text."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"text": "What are you doing here?"}]})
 
     start_ms: Milliseconds | None = None
     end_ms: Milliseconds | None = None
@@ -421,56 +402,42 @@ class CorrectCaption(_Body):
     text_notes: Note | None = None
 
 
-class AddCaption(_Body):
+class AddCaption(_Body, json_schema_extra={"examples": [{"start_ms": 1000, "end_ms": 2500}]}):
     """A caption that was not found; without a text, it is read by OCR."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"start_ms": 1000, "end_ms": 2500}]})
 
     start_ms: Milliseconds
     end_ms: Milliseconds
     text: CaptionText | None = None
 
 
-class SplitCaption(_Body):
+class SplitCaption(_Body, json_schema_extra={"examples": [{"at_ms": 1700}]}):
     """Where to split a caption in two; without texts, both are read again."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"at_ms": 1700}]})
 
     at_ms: Milliseconds
     texts: tuple[CaptionText, CaptionText] | None = None
 
 
-class MergeCaptions(_Body):
+class MergeCaptions(_Body, json_schema_extra={"examples": [{"caption_ids": [3, 4]}]}):
     """Captions to merge; without a text, the result is read again."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"caption_ids": [3, 4]}]})
 
     caption_ids: Annotated[list[CaptionId], Field(min_length=2, max_length=_MOST_CAPTIONS)]
     text: CaptionText | None = None
 
 
-class ConfirmCaptions(_Body):
+class ConfirmCaptions(_Body, json_schema_extra={"examples": [{"caption_ids": [1, 2, 3]}]}):
     """Captions whose start and end are correct."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"caption_ids": [1, 2, 3]}]})
-
     caption_ids: CaptionIds
 
 
-class DeleteCaptions(_Body):
+class DeleteCaptions(_Body, json_schema_extra={"examples": [{"caption_ids": [3, 4]}]}):
     """Captions to delete."""
 
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"caption_ids": [3, 4]}]})
-
     caption_ids: CaptionIds
 
 
-class ReplaceText(_Body):
+class ReplaceText(_Body, json_schema_extra={"examples": [{"search": "Jon", "replacement": "John"}]}):
     """Text to replace, taken literally; each caption keeps some text."""
-
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"search": "Jon", "replacement": "John"}]}
-    )
 
     search: CaptionText
     replacement: Annotated[StrictStr, Field(max_length=500), AfterValidator(_printable)]
@@ -480,10 +447,8 @@ class ReplaceText(_Body):
     preview: StrictBool = Field(default=False, description="Return the captions as they would be; change nothing.")
 
 
-class CreateInvitation(_Body):
+class CreateInvitation(_Body, json_schema_extra={"examples": [{"max_uses": 5, "valid_days": 7}]}):
     """An invitation to make."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"max_uses": 5, "valid_days": 7}]})
 
     role: Role = Field(default="member", description="What those who join may do.")
     max_uses: StrictInt = Field(default=1, ge=1, le=1000, description="How many people may join with it.")
@@ -528,10 +493,8 @@ class InvitationList(BaseModel):
         return cls(invitations=[InvitationView(**row.model_dump(include=shown)) for row in invitations])
 
 
-class RedeemInvitation(_Body):
+class RedeemInvitation(_Body, json_schema_extra={"examples": [{"code": "7KQ2M-XH4RP-BD9TW-3FNEC"}]}):
     """An invitation code."""
-
-    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"code": "7KQ2M-XH4RP-BD9TW-3FNEC"}]})
 
     code: Annotated[StrictStr, Field(min_length=1, max_length=100), AfterValidator(_printable)]
 
@@ -544,15 +507,11 @@ class Membership(BaseModel):
     role: Role
 
 
-class CompareCaptions(_Body):
+class CompareCaptions(
+    _Body,
+    json_schema_extra={"examples": [{"format": "srt", "content": "1\n00:00:01,000 --> 00:00:02,000\nHello there.\n"}]},
+):
     """A subtitle file to compare the captions with."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [{"format": "srt", "content": "1\n00:00:01,000 --> 00:00:02,000\nHello there.\n"}]
-        },
-    )
 
     format: Literal["srt", "vtt", "ass", "json"]
     content: Annotated[StrictStr, Field(min_length=1, max_length=900_000)]
