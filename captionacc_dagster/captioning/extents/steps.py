@@ -238,7 +238,7 @@ def _is_highlight(before: Step, after: Step, line_px: float) -> bool:
     usual = min(_look_change(before, after, *boxes) for boxes in kept)
     for words, others in differing:
         is_lost = not (words and others) and (stays or _leaves_room(words, others, kept))
-        is_misread = _are_half_alike(_joined(words), _joined(others))
+        is_misread = _are_half_alike(*_without_shared_words(words, others))
         if not is_lost and not is_misread and (not is_unspaced(_joined(words)) or is_surely_read):
             return False
         box = union_box(word.box for word in (*words, *others))
@@ -261,6 +261,21 @@ def _stays_inside(before: Step, after: Step, box: Box) -> bool:
     near = [cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0 for mask in (one, other)]
     kept = (one & near[1]).sum() + (other & near[0]).sum()
     return bool(kept >= TUNING.built_share * (one.sum() + other.sum()) > 0)
+
+
+def _without_shared_words(words: Sequence[ReadWord], others: Sequence[ReadWord]) -> tuple[str, str]:
+    """Return two readings of some words without the words at their ends that both have.
+
+    A recognizer may leave out a space: ``lineone`` is like ``line two`` only for the word that they share.
+    """
+    text, other = fold(_joined(words)), fold(_joined(others))
+    for shared in (fold(word.text) for word in (*words, *others)):
+        if 0 < len(shared) < min(len(text), len(other)) and text.startswith(shared) and other.startswith(shared):
+            text, other = text[len(shared) :], other[len(shared) :]
+    for shared in (fold(word.text) for word in (*reversed(words), *reversed(others))):
+        if 0 < len(shared) < min(len(text), len(other)) and text.endswith(shared) and other.endswith(shared):
+            text, other = text[: -len(shared)], other[: -len(shared)]
+    return text, other
 
 
 def _leaves_room(words: Sequence[ReadWord], others: Sequence[ReadWord], kept: Sequence[tuple[Box, Box]]) -> bool:
@@ -305,8 +320,26 @@ def _compared_words(
                 others.remove(end(others))
     used = set().union(*(own for own, _ in blocks)), set().union(*(others for _, others in blocks))
     kept = {(one, two) for one, two in pairs if one not in used[0] and two not in used[1]}
-    words = [([line.words[n] for n in sorted(own)], [other.words[n] for n in sorted(others)]) for own, others in blocks]
-    return words, [(line.words[one].box, other.words[two].box) for one, two in sorted(kept)]
+    words = [
+        pair
+        for own, others in blocks
+        for pair in _word_pairs([line.words[n] for n in sorted(own)], [other.words[n] for n in sorted(others)])
+    ]
+    # Where a reading lacks a space, the places of its words say nothing of those of the other.
+    alike_words = [pair for pair in kept if fold(line.words[pair[0]].text) == fold(other.words[pair[1]].text)]
+    boxes = [(line.words[one].box, other.words[two].box) for one, two in sorted(alike_words or kept)]
+    return words, boxes
+
+
+def _word_pairs(words: Sequence[ReadWord], others: Sequence[ReadWord]) -> list[tuple[list[ReadWord], list[ReadWord]]]:
+    """Return differing words one by one where each resembles its counterpart, or all of them together.
+
+    A letter lost in one word and another in the next look like one that was replaced, across both.
+    """
+    pairs = list(zip(words, others, strict=False))
+    if len(words) != len(others) or not all(_are_half_alike(one.text, two.text) for one, two in pairs):
+        return [(list(words), list(others))]
+    return [([one], [two]) for one, two in pairs if fold(one.text) != fold(two.text)]
 
 
 def _word_of_each_character(line: ReadLine) -> list[int]:

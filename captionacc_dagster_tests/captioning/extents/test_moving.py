@@ -214,6 +214,25 @@ def test_another_word_with_a_highlight_is_another_caption():
 
 
 @pytest.mark.unit
+def test_a_space_that_was_not_read_hides_no_other_word():
+    """ "lineone" is half like "line two": twelve seconds of three lines of karaoke were one caption."""
+    unparted = [*PLAIN[:2], ("lineone", 120, 200)]
+    other = [*PLAIN[:3], ("two", 170, 200)]
+    assert step_change(step(unparted, boxed=2), step(other, boxed=0), LINE_PX) is None
+    assert step_change(step(unparted, boxed=2), step(PLAIN, boxed=0), LINE_PX) == "highlight"
+
+
+@pytest.mark.unit
+def test_two_words_misread_side_by_side_are_looked_at_one_by_one():
+    """Where a highlight goes from one to the next, both together look the same before and after."""
+    before = step([PLAIN[0], ("i", 80, 100), PLAIN[2], PLAIN[3]], boxed=1)
+    after = step([PLAIN[0], PLAIN[1], ("ine", 120, 150), PLAIN[3]], boxed=2)
+    assert step_change(before, after, LINE_PX) == "highlight"
+    unparted = step([("Thisis", 20, 100), *PLAIN[2:]], boxed=0)
+    assert step_change(unparted, after, LINE_PX) == "highlight"
+
+
+@pytest.mark.unit
 def test_lines_that_differ_little_do_not_roll_up():
     upper, lower = step(PLAIN), step([*PLAIN[:3], ("two", 170, 200)])
     assert step_change(upper, lower, LINE_PX) is None
