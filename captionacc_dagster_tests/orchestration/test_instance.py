@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
@@ -10,13 +10,16 @@ import pytest
 from dagster import AssetCheckKey, AssetKey, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.test_utils import instance_for_test
+from dagster._core.utils import make_new_run_id
 from sqlalchemy import event
 
 from captionacc_dagster.assets.checks import LAYOUT_CHECKS, RAW_VIDEO_CHECKS
+from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.definitions import defs
 from captionacc_dagster.orchestration.flows import FLOW_ASSETS, Flow
 from captionacc_dagster.orchestration.instance import WebserverPostgresStorage
-from captionacc_dagster.orchestration.workers import keep_connections
+from captionacc_dagster.orchestration.run_coordinator import PriorityAwareRunCoordinator
+from captionacc_dagster.orchestration.workers import keep_connections, register_worker
 from captionacc_dagster.tags import PARTITION_TAG
 from captionacc_dagster_tests.conftest import MakeDatabase
 
@@ -87,7 +90,6 @@ def instance(make_database: MakeDatabase) -> Iterator[DagsterInstance]:
     kind = WebserverPostgresStorage
     storage = {"module": kind.__module__, "class": kind.__name__, "config": {"postgres_url": url}}
     with instance_for_test(overrides={"storage": {"custom": storage}}) as instance:
-        keep_connections(instance)
         yield instance
 
 
@@ -97,6 +99,7 @@ def test_what_a_run_plans_is_written_at_once_as_dagster_writes_it_one_by_one(
     job = defs.resolve_job_def(Flow.VIDEO_INITIAL_PROCESSING.value)
     boxes_agree = AssetCheckKey(AssetKey("layout_db"), "boxes_agree")
     instance.add_dynamic_partitions("videos", [VIDEO])
+    keep_connections(instance)
     written: list[str] = []
     event.listen(instance.event_log_storage._engine, "before_cursor_execute", lambda *call: written.append(call[2]))  # pyright: ignore
 
@@ -128,20 +131,35 @@ def test_what_a_run_plans_is_written_at_once_as_dagster_writes_it_one_by_one(
     assert many == 2 * len(kinds)
 
 
-def test_a_kept_connection_that_postgres_closed_is_replaced(instance: DagsterInstance) -> None:
+def _work(instance: DagsterInstance, catalog: PostgresCatalog) -> None:
+    register_worker(instance, instance.add_run(DagsterRun(job_name="j", run_id=make_new_run_id())), catalog)
+
+
+def _queue(instance: DagsterInstance, catalog: PostgresCatalog) -> None:
+    PriorityAwareRunCoordinator().register_instance(instance)
+
+
+@pytest.mark.parametrize("begin", [_work, _queue])
+def test_a_process_that_works_on_runs_or_queues_them_keeps_its_connections(
+    instance: DagsterInstance, postgres_catalog: PostgresCatalog, begin: Callable[..., None]
+) -> None:
+    begin(instance, postgres_catalog)
     opened: list[object] = []
-    engine = instance.run_storage._engine  # pyright: ignore[reportAttributeAccessIssue]
-    event.listen(engine, "connect", lambda connection, _: opened.append(connection))
+    engines = [storage._engine for storage in (instance.run_storage, instance.event_log_storage)]  # pyright: ignore
+    for engine in engines:
+        event.listen(engine, "connect", lambda connection, _: opened.append(connection))
     for _ in range(5):
         keep_connections(instance)  # as each step of a run does
-        assert instance.get_runs_count() == 0
-    assert len(opened) == 1
+        instance.add_dynamic_partitions("videos", [VIDEO])
+        assert not instance.get_runs(RunsFilter(run_ids=[VIDEO]))
+    assert len(opened) <= 2
 
-    with psycopg.connect(engine.url.render_as_string(False).replace("+psycopg2", ""), autocommit=True) as other:
+    opened.clear()
+    with psycopg.connect(engines[0].url.render_as_string(False).replace("+psycopg2", ""), autocommit=True) as other:
         other.execute(
             "select pg_terminate_backend(pid) from pg_stat_activity"
             " where datname = current_database() and pid <> pg_backend_pid()"
         )
-
-    assert instance.get_runs_count() == 0
-    assert len(opened) == 2
+    assert instance.has_dynamic_partition("videos", VIDEO)
+    assert not instance.get_runs(RunsFilter(run_ids=[VIDEO]))
+    assert len(opened) == 2, "what Postgres closed is replaced"

@@ -26,6 +26,7 @@ from captionacc_dagster.tags import (
     ROOT_RUN_TAG,
     TENANT_TAG,
     TIER_TAG,
+    VIDEO_NAME_TAG,
     VIDEO_TAG,
 )
 from captionacc_dagster_tests.recovery.conftest import FlowHarness, failing
@@ -336,6 +337,13 @@ def test_each_partition_names_its_file(harness: FlowHarness) -> None:
     ]  # fmt: skip
     assert len(made) == 8
     assert {(item.partition, item.metadata["video"].value) for item in made} == {(str(video.id), "The evening.mp4")}
+    judged = [evaluation for result in (first, second) for evaluation in result.get_asset_check_evaluations()]
+    assert len(judged) == 30
+    assert {evaluation.metadata["video"].value for evaluation in judged} == {"The evening.mp4"}
+    for result in (first, second):
+        run = harness.instance.get_run_by_id(result.run_id)
+        assert run
+        assert run.tags[VIDEO_NAME_TAG] == "The evening.mp4"
 
 
 def statuses(harness: FlowHarness, video: Video) -> tuple[str, str, str, str]:
