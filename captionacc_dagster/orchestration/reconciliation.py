@@ -18,7 +18,7 @@ from captionacc_dagster.orchestration.flows import Flow, videos_partitions
 from captionacc_dagster.orchestration.limits import ensure_pool_slots
 from captionacc_dagster.orchestration.outcomes import record_outcome
 from captionacc_dagster.orchestration.run_tags import PROVISIONAL, corrected_tags
-from captionacc_dagster.orchestration.tenants import CatalogTenants, TenantDirectory
+from captionacc_dagster.orchestration.tenants import TenantDirectory
 from captionacc_dagster.orchestration.transitions import record
 from captionacc_dagster.orchestration.workers import (
     CLAIMED_BY,
@@ -82,7 +82,7 @@ def reconcile_all(
         result.lines.append(f"pool {pool} now has {slots} slots")
     steps: tuple[Iterator[str], ...] = (
         _dead_runs(instance),
-        complete_tags(instance, TenantDirectory(lambda: CatalogTenants(catalog)), now),
+        complete_tags(instance, TenantDirectory(lambda: catalog), now),
         _lost_requests(instance, catalog, now),
         _forgotten_locks(instance, catalog),
         _interrupted_versions(instance, catalog, store, now),

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from captionacc_dagster.backends import open_catalog_briefly
 from captionacc_dagster.catalog.base import Catalog
@@ -32,22 +32,6 @@ class KnownVideo(NamedTuple):
 
     tenant_id: str
     name: str
-
-
-class TenantSource(Protocol):
-    """The source of tenants: the catalog."""
-
-    def find_video(self, video_id: str) -> KnownVideo | None:
-        """Return a video's tenant and name; None if there is no such video."""
-        ...
-
-    def tier_of_tenant(self, tenant_id: str) -> str:
-        """Return the name of the tier; ``free`` for an unknown tenant."""
-        ...
-
-    def run_limits(self) -> Mapping[str, int]:
-        """Return tenant id → concurrent runs, for tenants with a limit of their own."""
-        ...
 
 
 class TierSource(StrEnum):
@@ -71,14 +55,14 @@ class TenantDirectory:
     """Looks up tenants, caches the answers for a minute, and never raises.
 
     Args:
-        open_source: opens the catalog; called when first needed, and again after a failure.
+        open_catalog: called when first needed, and again after a failure.
         clock: monotonic time in seconds.
     """
 
-    def __init__(self, open_source: Callable[[], TenantSource], clock: Callable[[], float] = time.monotonic) -> None:
-        self._open_source = open_source
+    def __init__(self, open_catalog: Callable[[], Catalog], clock: Callable[[], float] = time.monotonic) -> None:
+        self._open_catalog = open_catalog
         self._clock = clock
-        self._source: TenantSource | None = None
+        self._catalog: Catalog | None = None
         self._kept: dict[tuple[str, str], tuple[float, Any]] = {}
         self._run_limits: tuple[float, Mapping[str, int]] = (float("-inf"), {})
         self._leave_alone_until = float("-inf")
@@ -98,7 +82,7 @@ class TenantDirectory:
                     return Tenancy(None, TenantTier.FREE, TierSource.UNKNOWN_VIDEO)
                 tenant_id = video.tenant_id
             known = tenant_id
-            tier = self._ask("tenant", known, lambda source: source.tier_of_tenant(known))
+            tier = self._ask("tenant", known, lambda catalog: catalog.get_tenant_tier(known))
             return Tenancy(known, TenantTier.from_name(tier or ""), TierSource.CATALOG)
         except Exception as error:  # noqa: BLE001 - whatever the catalog's driver raises, the run is queued
             logger.warning("the catalog is unavailable; assuming the free tier: %s: %s", type(error).__name__, error)
@@ -119,16 +103,23 @@ class TenantDirectory:
         now = self._clock()
         if now - asked_at >= KEEP_SECONDS:
             try:
-                limits = self._answer(lambda source: source.run_limits())
+                limits = self._answer(lambda catalog: catalog.get_tenant_run_limits())
                 self._run_limits = (now, limits)
             except Exception as error:  # noqa: BLE001 - whatever the catalog's driver raises, the queue goes on
                 logger.warning("the catalog is unavailable; limits do not change: %s: %s", type(error).__name__, error)
         return limits
 
     def _find(self, video_id: str) -> KnownVideo | None:
-        return self._ask("video", video_id, lambda source: source.find_video(video_id))
+        def find(catalog: Catalog) -> KnownVideo | None:
+            try:
+                video = catalog.get_video_metadata(video_id)
+            except (NotFound, InvalidValue):  # no such video, or the key is no video's id
+                return None
+            return KnownVideo(str(video.tenant_id), video.filename)
 
-    def _ask(self, kind: str, key: str, question: Callable[[TenantSource], Answer | None]) -> Answer | None:
+        return self._ask("video", video_id, find)
+
+    def _ask(self, kind: str, key: str, question: Callable[[Catalog], Answer | None]) -> Answer | None:
         now = self._clock()
         with self._lock:
             kept = self._kept.get((kind, key))
@@ -143,47 +134,24 @@ class TenantDirectory:
                 self._kept[(kind, key)] = (now, answer)
         return answer
 
-    def _answer(self, question: Callable[[TenantSource], Answer]) -> Answer:
+    def _answer(self, question: Callable[[Catalog], Answer]) -> Answer:
         with self._lock:
             if self._clock() < self._leave_alone_until:
                 raise ConnectionError("the catalog did not answer recently")
         try:
-            source = self._source or self._open_source()
-            answer = question(source)
+            catalog = self._catalog or self._open_catalog()
+            answer = question(catalog)
         except Exception:
             with self._lock:
-                self._source = None
+                self._catalog = None
                 self._leave_alone_until = self._clock() + LEAVE_ALONE_SECONDS
             raise
         with self._lock:
-            self._source = source
+            self._catalog = catalog
         return answer
-
-
-class CatalogTenants:
-    """Tenants from the catalog."""
-
-    def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
-
-    def find_video(self, video_id: str) -> KnownVideo | None:
-        """Return a video's tenant and name; None for an unknown video or a key that is not a video id."""
-        try:
-            video = self._catalog.get_video_metadata(video_id)
-        except (NotFound, InvalidValue):
-            return None
-        return KnownVideo(str(video.tenant_id), video.filename)
-
-    def tier_of_tenant(self, tenant_id: str) -> str:
-        """Return the name of the tier."""
-        return self._catalog.get_tenant_tier(tenant_id)
-
-    def run_limits(self) -> Mapping[str, int]:
-        """Return tenant id → concurrent runs, for tenants with a limit of their own."""
-        return self._catalog.get_tenant_run_limits()
 
 
 def catalog_directory() -> TenantDirectory:
     """Return a directory over the catalog of the settings; the catalog is opened on the first lookup."""
     # Short timeouts: the submitter of a run waits for the answer, and an unknown tenant is corrected later.
-    return TenantDirectory(lambda: CatalogTenants(open_catalog_briefly()))
+    return TenantDirectory(open_catalog_briefly)

@@ -17,7 +17,7 @@ from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.orchestration.run_tags import queue_tags
-from captionacc_dagster.orchestration.tenants import CatalogTenants, TenantDirectory
+from captionacc_dagster.orchestration.tenants import TenantDirectory
 from captionacc_dagster.tags import BASE_PRIORITY_TAG, WORKER_TAG
 
 # Commands claim requests as "command:" and the name of their process.
@@ -56,7 +56,7 @@ def register_worker(instance: DagsterInstance, run: DagsterRun, catalog: Catalog
     worker = this_worker()
     tags = {} if run.tags.get(WORKER_TAG) == worker else {WORKER_TAG: worker}
     if BASE_PRIORITY_TAG not in run.tags:
-        tags |= queue_tags(run, TenantDirectory(lambda: CatalogTenants(catalog)), datetime.now(UTC))
+        tags |= queue_tags(run, TenantDirectory(lambda: catalog), datetime.now(UTC))
     if tags:
         instance.add_run_tags(run.run_id, tags)
 

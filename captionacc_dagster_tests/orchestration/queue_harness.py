@@ -25,34 +25,40 @@ from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 from dagster._daemon.run_coordinator.queued_run_coordinator_daemon import QueuedRunCoordinatorDaemon
 from dagster._serdes import serialize_value
 
+from captionacc_dagster.catalog.base import Catalog
+from captionacc_dagster.catalog.calls import Id
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres
+from captionacc_dagster.catalog.errors import NotFound
+from captionacc_dagster.catalog.models import Tier, Video
 from captionacc_dagster.orchestration.run_coordinator import PriorityAwareRunCoordinator
-from captionacc_dagster.orchestration.tenants import KnownVideo, TenantDirectory
+from captionacc_dagster.orchestration.tenants import TenantDirectory
 from captionacc_dagster.tags import FLOW_TAG
 from captionacc_dagster_tests.orchestration.instances import postgres_instance
 
 EMBEDDED_YAML = Path(__file__).parents[2] / "deploy" / "embedded" / "dagster.yaml"
 
 
-@dataclass
-class KnownTenants:
-    """A tenant source in memory that can be taken away."""
+@dataclass(eq=False)
+class KnownTenants(Catalog):
+    """The catalog's tenants in memory; it can be taken away."""
 
-    tiers: dict[str, str] = field(default_factory=dict)
+    tiers: dict[str, Tier] = field(default_factory=dict)
     videos: dict[str, str] = field(default_factory=dict)
     limits: dict[str, int] = field(default_factory=dict)
     away: bool = False
     questions: int = 0
 
-    def find_video(self, video_id: str) -> KnownVideo | None:
+    def get_video_metadata(self, video_id: Id) -> Video:
         self._answer()
-        return KnownVideo(self.videos[video_id], f"{video_id}.mp4") if video_id in self.videos else None
+        if video_id not in self.videos:
+            raise NotFound(f"no video {video_id}")
+        return Video.model_construct(tenant_id=self.videos[str(video_id)], filename=f"{video_id}.mp4")
 
-    def tier_of_tenant(self, tenant_id: str) -> str:
+    def get_tenant_tier(self, tenant_id: Id) -> Tier:
         self._answer()
-        return self.tiers.get(tenant_id, "free")
+        return self.tiers.get(str(tenant_id), "free")
 
-    def run_limits(self) -> dict[str, int]:
+    def get_tenant_run_limits(self) -> dict[str, int]:
         self._answer()
         return dict(self.limits)
 
@@ -60,6 +66,12 @@ class KnownTenants:
         self.questions += 1
         if self.away:
             raise ConnectionError("the catalog is away")
+
+    def _send(self, function: str, parameters: Mapping[str, Any]) -> Any:
+        raise NotImplementedError(function)
+
+    def close(self) -> None:
+        pass
 
 
 @dataclass
