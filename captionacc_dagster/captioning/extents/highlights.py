@@ -29,7 +29,7 @@ _SEEN = 0.5  # of a jump
 _OPPOSITE = 0.3  # correlation of two changes of which one undoes the other
 _BRIEFEST = 2  # frames that a highlight lasts
 _LEAST_SHARE = 0.6  # of a jump in those of the path, of all jumps in the path, and of the words in it
-_LEAST_SWEEP = 14.0  # gray levels between the two colors of a sweep
+_LEAST_SWEEP = 8.0  # gray levels between the two colors of a sweep
 _SWEPT = 0.02  # of the text: the sweep has reached a word
 
 
@@ -244,13 +244,17 @@ def _sweep(looks: WordLooks) -> list[Span | None] | None:
         return None
     few = max(1, frames // (4 * count))
     first, last = np.median(levels[:, :few], axis=1), np.median(levels[:, -few:], axis=1)
-    old, new = float(np.median(first[count // 2 :])), float(np.median(last))
-    if abs(new - old) < _LEAST_SWEEP:
+    step = float(np.median((last - first)[count // 2 :]))
+    if abs(step) < _LEAST_SWEEP:
         return None
-    # The levels of each word differ a little from those of the others, as their strokes are more or less thick.
-    near = 0.25 * abs(new - old)
-    before = np.where(np.abs(first - old) < near, first, old)[:, None]
-    after = np.where(np.abs(last - new) < near, last, new)[:, None]
+    # The levels of each word differ from those of the others, as their strokes are more or less thick.
+    change = (last - first) / step
+    is_swept = change >= 0.5
+    if change.min() <= -0.5 or 2 * is_swept.sum() < count:
+        return None  # a highlight moves on
+    before, after = first, np.where(is_swept, last, first + step)
+    at_first = np.arange(count) < np.argmax(is_swept)  # they have the new color from the first frame on
+    before, after = np.where(at_first, last - step, before)[:, None], np.where(at_first, last, after)[:, None]
     share = np.clip((levels - before) / (after - before), 0.0, 1.0)
     passed = (share * looks.widths[:, None]).sum(axis=0)
     starts = np.append(0.0, np.cumsum(looks.widths))

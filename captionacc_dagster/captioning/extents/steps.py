@@ -178,12 +178,12 @@ def _is_built_on(before: Step, after: Step, line_px: float) -> bool:
     count = max(range(len(stay)), key=lambda count: (stay[count], count))
     if count == len(second) or stay[count] < TUNING.alike_text:
         return False
-    are_new = all(is_new_word(word, after, [before]) for word in second[count:])
+    is_new = [is_new_word(word, after, [before]) for word in second[count:]]
     if _stay(before, after):
-        return are_new
+        return any(is_new)  # the others were there but not read, as an "I" alone
     shift = 0.5 * line_px
     stays = all(abs(word.box[0] - other.box[0]) <= shift for word, other in zip(first, second, strict=False))
-    return fold(text) == fold(_joined(second[:count])) and (are_new if stays else count >= _RECENTERED_WORDS)
+    return fold(text) == fold(_joined(second[:count])) and (all(is_new) if stays else count >= _RECENTERED_WORDS)
 
 
 def _joined(words: Sequence[ReadWord]) -> str:
@@ -216,19 +216,23 @@ def is_new_word(word: ReadWord, step: Step, earlier: Sequence[Step]) -> bool:
 
 def _is_highlight(before: Step, after: Step, line_px: float) -> bool:
     """Return whether two steps have the same words, misread only where the look of a word changed."""
-    if before.level.shape != after.level.shape or len(before.lines) != len(after.lines):
+    if before.level.shape != after.level.shape:
         return False
     differing: list[tuple[list[ReadWord], list[ReadWord]]] = []
     kept: list[tuple[Box, Box]] = []
-    for line, other in zip(before.lines, after.lines, strict=True):
-        if overlap_across(line.box, other.box) < 0.5 or overlap_along(line.box, other.box) < 0.5:
+    for line, other in _lines_in_place(before, after):
+        if other is None:
+            if not _stays_inside(before, after, line.box, _LINE_STAYS):
+                return False
+            continue  # a line that was not read, as of a highlight that hardly contrasts, is still there
+        if overlap_along(line.box, other.box) < 0.5:
             return False
         if not _are_half_alike(line.text, other.text):
             return False
         differ, same = _compared_words(line, other)
         differing += differ
         kept += same
-    if not differing:  # except for spaces, or dimmed lines
+    if kept and not differing:  # except for spaces, or dimmed lines
         return True
     if not kept or any(abs(box[0] - other[0]) > line_px for box, other in kept):
         return False
@@ -244,7 +248,7 @@ def _is_highlight(before: Step, after: Step, line_px: float) -> bool:
         box = union_box(word.box for word in (*words, *others))
         if not any(_gap_along(box, near) <= line_px for near, _ in kept):
             return False  # more than a space away: what another person says, or another text
-        if not (words and others) and _stays_inside(before, after, box):
+        if not (words and others) and _stays_inside(before, after, box, TUNING.built_share):
             continue  # it is still there: only its reading was lost, as of an "I" in a highlight
         own, later = (union_box(word.box for word in part) if part else box for part in (words, others))
         if _look_change(before, after, own, later) < max(1.0, 2 * usual):
@@ -252,15 +256,30 @@ def _is_highlight(before: Step, after: Step, line_px: float) -> bool:
     return True
 
 
-def _stays_inside(before: Step, after: Step, box: Box) -> bool:
-    """Return whether the strokes in a box are the same in two steps."""
+_LINE_STAYS = 0.57  # of the strokes of a line in two steps: two fifths of one are in the other as well
+
+
+def _lines_in_place(before: Step, after: Step) -> list[tuple[ReadLine, ReadLine | None]]:
+    """Return the lines of two steps, each with that of the other step in its place; None: only one of them has it."""
+    rest = list(after.lines)
+    pairs: list[tuple[ReadLine, ReadLine | None]] = []
+    for line in before.lines:
+        other = next((other for other in rest if overlap_across(line.box, other.box) >= 0.5), None)
+        pairs.append((line, other))
+        if other is not None:
+            rest.remove(other)
+    return [*pairs, *((line, None) for line in rest)]
+
+
+def _stays_inside(before: Step, after: Step, box: Box, share: float) -> bool:
+    """Return whether at least a share of the strokes that two steps have in a box is the same in both."""
     import cv2
 
     x0, y0, x1, y1 = box
     one, other = (step.strokes[y0:y1, x0:x1] for step in (before, after))
     near = [cv2.dilate(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0 for mask in (one, other)]
     kept = (one & near[1]).sum() + (other & near[0]).sum()
-    return bool(kept >= TUNING.built_share * (one.sum() + other.sum()) > 0)
+    return bool(kept >= share * (one.sum() + other.sum()) > 0)
 
 
 def _without_shared_words(words: Sequence[ReadWord], others: Sequence[ReadWord]) -> tuple[str, str]:

@@ -170,4 +170,14 @@ def test_a_drift_too_faint_to_be_seen_is_no_sweep():
         return highlighted_spans(looks((240 - levels * passed).astype(np.float32), is_unspaced=False), 40)
 
     assert swept(60) is not None
+    assert swept(12) is not None
     assert swept(6) is None
+
+
+def test_a_color_sweeps_through_words_of_thick_and_thin_strokes():
+    """White and yellow differ by twelve levels; so do the means of the strokes of thick and thin words."""
+    own = np.array([240, 224, 238, 236, 230, 226], np.float32)
+    passed = np.clip(np.arange(48)[None] / 8 - np.arange(6)[:, None], 0, 1)
+    found = highlighted_spans(looks((own[:, None] - 12 * passed).astype(np.float32), is_unspaced=False), 48)
+    assert found is not None
+    assert all(span is not None and abs(span[0] - 8 * word) <= 2 for word, span in enumerate(found))

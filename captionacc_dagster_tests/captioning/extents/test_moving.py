@@ -180,6 +180,40 @@ def test_a_word_that_was_not_read_but_is_still_there_is_no_change():
 
 
 @pytest.mark.unit
+def test_two_words_that_were_read_as_one_are_where_they_were():
+    """Beside a box that was read as a bar, "this map" was read as "thismap", and its caption was parted."""
+    bar = [("look", 20, 60), ("|", 75, 80), ("this", 100, 140), ("map", 150, 190)]
+    joined = [("look", 20, 60), ("thismap", 100, 190)]
+    assert step_change(step(bar, boxed=1), step(joined), LINE_PX) == "highlight"
+
+
+def stacked(upper: Step, lower: Step, *, read: Sequence[int]) -> Step:
+    """Return a step with the strokes of two lines, of which some were read."""
+    level = np.maximum(upper.level, lower.level).astype(np.float32)
+    lines = tuple(line for number in read for line in (upper, lower)[number].lines)
+    reading = replace(upper.reading, text="\n".join(line.text for line in lines), lines=lines)
+    return Step.of(0, 10, reading, StrokeModel(level, (), LINE_PX), upper.strokes | lower.strokes)
+
+
+@pytest.mark.unit
+def test_a_line_that_was_not_read_but_is_still_there_is_no_change():
+    """Of two lines, one with its last word in a color like the picture's was not read."""
+    upper, lower = step(PLAIN), step([("Nobody", 30, 90), ("knows", 110, 160)], top=36)
+    both = stacked(upper, lower, read=(0, 1))
+    assert step_change(both, stacked(step(PLAIN[:3]), lower, read=(1,)), LINE_PX) == "highlight"
+    assert step_change(both, lower, LINE_PX) is None
+    assert step_change(both, stacked(step(PLAIN[:1]), lower, read=(1,)), LINE_PX) is None
+
+
+@pytest.mark.unit
+def test_words_are_added_to_one_that_was_there_but_not_read():
+    """A lone "I" below a line that had rolled up was not read: the words after it began another caption."""
+    upper, lower = step(PLAIN), step([("I", 30, 36), ("used", 50, 90)], top=36)
+    lone = stacked(upper, step([("I", 30, 36)], top=36), read=(0,))
+    assert step_change(lone, stacked(upper, lower, read=(0, 1)), LINE_PX) == "build"
+
+
+@pytest.mark.unit
 def test_a_larger_highlighted_word_that_is_not_read_leaves_its_room():
     """The words beside it make room for it: of a line of karaoke with "is" lit, only "This  line two" was read."""
     before = step([("This", 16, 76), ("is", 96, 116), ("line", 136, 166), ("one", 186, 216)], boxed=0)
