@@ -168,14 +168,19 @@ class TrackScripts:
                 continue
             script, lang = CLASSES[at]
             if engine.reads(script, lang=lang):
-                default = line.default.confidence if line.default is not None and line.is_whole else 0.0
-                self.weigh(line.number, int(at), self._read(line, int(at), engine).confidence, default)
+                self._read(line, int(at), engine)
         return self.chances(line.number)
 
     def _read(self, line: SeenLine, at: int, engine: OcrEngine) -> Recognition:
+        """Return the reading of a line by the engine of a class, which is evidence for or against that class."""
         if at not in line.readings:
             script, lang = CLASSES[at]
-            (line.readings[at],) = engine.recognize([line.picture], script=script, lang=lang)
+            (read,) = engine.recognize([line.picture], script=script, lang=lang)
+            line.readings[at] = read
+            # An engine of another script reads Latin words, too: they say nothing for its script.
+            if _IS_OTHER[at] and (read.confidence < TUNING.plausible or not _is_mostly_latin(read.text)):
+                default = line.default.confidence if line.default is not None and line.is_whole else 0.0
+                self.weigh(line.number, at, read.confidence, default)
         return line.readings[at]
 
     def _in_other_script(self, line: SeenLine, at: int, engine: OcrEngine) -> LineReading:
@@ -251,6 +256,11 @@ def is_vietnamese_of(read: Recognition, default: Recognition) -> bool:
         return False
     known, bare = bare_letters(default.text), bare_letters(read.text)
     return LCSseq.similarity(known, bare) >= EXTENTS.alike_text * len(known) and len(known) > 0
+
+
+def _is_mostly_latin(text: str) -> bool:
+    letters = [letter for letter in text if letter.isalpha()]
+    return 2 * sum(unicodedata.name(letter, "").startswith("LATIN") for letter in letters) > len(letters)
 
 
 def _is_missing(letter: str) -> bool:

@@ -119,6 +119,26 @@ def test_garbage_of_another_script_is_no_text():
     assert track.said()[-1] == (None, None, False)
 
 
+def test_garbage_that_was_read_before_the_track_ended_counts_against_its_script():
+    """Code behind captions looked like Hangul and was read as such once, so it was never held against Hangul."""
+    track = Track(Engine({"Hang": Recognition("트1 0910 60850 징708", 0.15)}))
+    for _ in range(4):
+        track.add("Nobody saw the train leave", Latn=0.9)
+    for _ in range(4):
+        track.add(Hang=0.6, Latn=0.05)
+    early = [track.scripts.resolve(line, track.engine, is_final=False) for line in track.lines]
+    assert "Hang" in {line.script for line in early}
+    assert {script for _, script, _ in track.said()} == {"Latn", None}
+
+
+def test_latin_words_that_the_engine_of_another_script_reads_say_nothing_for_its_script():
+    text = "estamos transcribiendo el archivo"
+    track = Track(Engine({"Hang": Recognition(text, 0.98)}))
+    track.add("Nobody saw the train leave", Latn=0.9)
+    track.add(text, Hang=0.88, Latn=0.05)
+    assert track.said()[-1] == (text, "Latn", False)
+
+
 def test_texture_that_looks_like_an_unknown_script_is_no_text():
     track = Track()
     for _ in range(6):
