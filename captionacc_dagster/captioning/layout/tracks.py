@@ -128,8 +128,12 @@ def find_tracks(rows: Sequence[Row], size: tuple[int, int]) -> list[FoundTrack]:
             _follow_as_captions(track)
     if not any(track.kind == "caption" for track in tracks):
         tracks += _lone_tracks(weak, size) or _doubtful_tracks(weak, size)
+    else:
+        # Among many rows of a screen, one of a few texts may look a little more like captions than they do themselves.
+        surest = max(track.confidence for track in tracks if track.kind == "caption")
+        tracks += _doubtful_tracks(weak, size, surest)
     tracks = _without_rivals(_joined(tracks), size)
-    for row in weak:
+    for row in (row for row in weak if not any(row in track.all_rows for track in tracks)):
         home = next((track for track in tracks if _completes(row, track, size)), None)
         if home is not None:
             home.add(row)
@@ -181,11 +185,11 @@ def _lone_tracks(rows: Sequence[Row], size: tuple[int, int]) -> list[FoundTrack]
     return [track]
 
 
-def _doubtful_tracks(rows: Sequence[Row], size: tuple[int, int]) -> list[FoundTrack]:
+def _doubtful_tracks(rows: Sequence[Row], size: tuple[int, int], surest: float = 0.0) -> list[FoundTrack]:
     """Return the track of the row that most likely contains captions, where no row certainly does.
 
     Text of a screen behind captions makes them look like it. Text that turns over in one place as captions do is
-    rather followed than lost; its confidence says how doubtful it is.
+    rather followed than lost; its confidence says how doubtful it is. ``surest`` is the confidence of the tracks found.
     """
     possible = [
         row
@@ -199,6 +203,8 @@ def _doubtful_tracks(rows: Sequence[Row], size: tuple[int, int]) -> list[FoundTr
     if not possible:
         return []
     row = max(possible, key=lambda entry: entry.chances["caption"])
+    if _grown_surer(row.chances["caption"], row) <= surest:
+        return []
     anchor = anchor_of([row], size[1] if row.vertical else size[0])
     track = FoundTrack([row], anchor, row.chances["caption"], is_doubtful=True)
     for other in rows:
@@ -238,7 +244,11 @@ def _is_like(row: Row, track: FoundTrack, size: tuple[int, int]) -> bool:
 
 def _confidence(row: Row) -> float:
     """Return how sure it is that a row contains captions: more texts in one place make it surer (0..1)."""
-    return row.chances[row.kind] * (1 - 0.8 * 0.5 ** max(1, row.distinct))
+    return _grown_surer(row.chances[row.kind], row)
+
+
+def _grown_surer(chance: float, row: Row) -> float:
+    return chance * (1 - 0.8 * 0.5 ** max(1, row.distinct))
 
 
 def _is_other_speaker(row: Row, track: FoundTrack) -> bool:

@@ -188,6 +188,20 @@ def test_text_that_turns_over_like_captions_is_rather_followed_than_lost():
     assert [track.is_doubtful for track in find_tracks([certain, rows[1]], (640, 360))] == [False]
 
 
+@pytest.mark.parametrize(("chance", "is_followed"), [(0.35, True), (0.4, False)])
+def test_a_few_texts_that_look_a_little_more_like_captions_do_not_decide(chance: float, is_followed: bool):
+    """Of all rows of a screen, one of two texts was followed, and five texts in one place were left out."""
+
+    def row_of(texts: int, low: float, likely: dict[Kind, float]) -> Row:
+        lines = [Line(n, 2.0 * n, 100, 540, low, low + 20, 0.9, 1.0) for n in range(texts)]
+        followed = [RowText(2.0 * n, 2.0 * n, 100, 440) for n in range(texts)]
+        return Row(False, lines, followed, chances=dict.fromkeys(KINDS, 0.0) | likely)
+
+    row = row_of(5, 300, {"caption": 0.3, "interface": 0.7})
+    tracks = find_tracks([row, row_of(2, 150, {"caption": chance, "lower_third": 0.3})], (640, 360))
+    assert [track.all_rows for track in tracks if track.is_doubtful] == [[row]] * is_followed
+
+
 def look(bright: float, dark: float) -> Look:
     return Look(bright, dark, ring=0.1, step=0.1)
 
