@@ -24,8 +24,9 @@ Kind = Literal["caption", "context", "lower_third", "title", "fixture", "interfa
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-# Of the picture, where one of several people speaks at once; what they say is a track of its own.
-Side = Literal["left", "middle", "right"]
+# Of the picture, where one of several people speaks at once, or of a track, where a caption is above another one; what
+# is there is a track of its own.
+Side = Literal["left", "middle", "right", "upper"]
 
 # Stable codes, for programs; the message of a warning says what was seen and what to do.
 WarningCode = Literal[
@@ -33,6 +34,7 @@ WarningCode = Literal[
     "text_left_out",
     "script_unread",
     "letters_confused",
+    "lines_apart",
     "low_confidence",
     "duration_mismatch",
     "frames_missing",

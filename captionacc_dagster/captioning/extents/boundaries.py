@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from captionacc_dagster.captioning.extents.boxes import CaptionBox, mark_boxes
 from captionacc_dagster.captioning.extents.segmentation import NumberedPlane, Segment, joined_small_rois
 from captionacc_dagster.captioning.extents.strokes import (
+    LETTERS,
     Mask,
     Plane,
     StrokeChange,
@@ -21,6 +22,7 @@ from captionacc_dagster.captioning.extents.strokes import (
     compare_styled_strokes,
     in_style,
     is_isolated_change,
+    measure_styles,
     min_stroke_px,
     model_strokes,
     synchrony,
@@ -51,6 +53,7 @@ class Boundary:
         share: the share of the strokes that differ, 0..1.
         appeared: bool ``(height, width)``, strokes that appeared with the second; None if that is unknown.
         is_background: both show the same caption, and what changes is behind it.
+        is_line: a line comes or goes beside lines that stay.
     """
 
     end: int
@@ -59,6 +62,7 @@ class Boundary:
     share: float
     appeared: Mask | None = None
     is_background: bool = False
+    is_line: bool = False
 
 
 def find_boundary(
@@ -68,6 +72,7 @@ def find_boundary(
     appeared: Mask | None = None,
     styles: Sequence[StrokeStyle] = (),
     boxes: Sequence[CaptionBox] = (),
+    styles_of_text: Sequence[StrokeStyle] = (),
 ) -> Boundary:
     """Place the boundary between two neighbors exactly, or find that there is none.
 
@@ -78,6 +83,7 @@ def find_boundary(
         appeared: strokes that appeared with the first. While they are present, so is its caption.
         styles: of the track's text if a box or an outline bounds its letters, else empty.
         boxes: behind the track's letters, if there are any.
+        styles_of_text: of the track's text, whether anything bounds it or not.
     """
     cut = second.start
     change = compare_strokes(first.model, second.model, line_px)
@@ -86,6 +92,8 @@ def find_boundary(
     around = _FramesAroundCut.of(_own_frames(first, second), cut, line_px)
     if change.is_change and _only_background_changes(first, second, styles, around, boxes):
         return Boundary(cut, cut, True, change.share, is_background=True)
+    if (line := _line_change(first, second, change, styles_of_text, around)) is not None:
+        return line
     if appeared is not None and _another_speaks(first, second, appeared, change, around):
         return Boundary(cut, cut, False, change.share, (appeared & second.model.stroke_mask) | change.gained)
     if appeared is not None and _persists(first, second, appeared, change, around):
@@ -157,6 +165,18 @@ class _FramesAroundCut:
     def between(self, start: int, end: int) -> list[Plane]:
         """Return the ROIs of the frames from ``start`` to ``end``."""
         return [roi for index, roi in zip(self.numbers, self.rois, strict=True) if start <= index < end]
+
+    def is_camera_cut(self, rows: slice, first: StrokeModel, second: StrokeModel) -> bool:
+        """Return whether the picture beside the strokes in some rows changes at the cut."""
+        import cv2
+
+        before, after = self.between(self.cut - 1, self.cut), self.between(self.cut, self.cut + 1)
+        if not before or not after:
+            return False
+        strokes = (first.stroke_mask | second.stroke_mask)[rows]
+        beside = cv2.dilate(strokes.astype(np.uint8), np.ones((5, 5), np.uint8)) == 0
+        change = cv2.absdiff(before[0][rows], after[0][rows])[beside]
+        return bool(change.size) and float(np.median(change)) >= TUNING.steady_levels
 
     def split(self, is_before: NDArray[np.bool_]) -> int:
         """Return the frame near the cut that best separates frames that are True from those after it.
@@ -382,6 +402,51 @@ def _another_speaks(
     if abs(levels[0] - levels[1]) > TUNING.same_style_levels:
         return False
     return synchrony(around.adjacent(), first.model, second.model, change, line_px, at_once=True) >= TUNING.nearly_all
+
+
+def _line_change(
+    first: Segment,
+    second: Segment,
+    change: StrokeChange,
+    styles: Sequence[StrokeStyle],
+    around: _FramesAroundCut,
+) -> Boundary | None:
+    """Return where a whole line comes or goes above or below lines that stay; None if none does.
+
+    It is on rows of its own, and its strokes come or go together; nearly nothing else changes. It is in one color, and
+    in a color of the track: where the camera does not cut, one of both is enough, for thin strokes are uneven.
+    """
+    line_px = around.line_px
+    changed = max(change.lost, change.gained, key=np.count_nonzero)
+    kept = first.model.stroke_mask & second.model.stroke_mask & ~change.lost & ~change.gained
+    least = LETTERS * min_stroke_px(line_px)
+    if not styles or min(np.count_nonzero(changed), np.count_nonzero(kept)) < least:
+        return None
+    text = changed.copy()
+    rows = np.flatnonzero(kept.any(axis=1))
+    text[rows[0] : rows[-1] + 1] = False
+    if text.sum() < max(least, (1 + TUNING.nearly_all) / 2 * np.count_nonzero(change.lost | change.gained)):
+        return None  # letters behind the lines that stay are on their rows, too
+    measured = measure_styles(second.model if changed is change.gained else first.model, text)
+    pairs = [(style, known) for style in measured for known in styles if style.sign == known.sign]
+    is_even = any(not style.is_uneven for style, _ in pairs)
+    is_known = any(abs(style.level - known.level) <= TUNING.same_style_levels for style, known in pairs)
+    beside = slice(int(rows[0]), int(rows[-1]) + 1)
+    is_sure = is_even and is_known
+    if not is_sure and (not (is_even or is_known) or around.is_camera_cut(beside, first.model, second.model)):
+        return None
+    if synchrony(around.adjacent(), first.model, second.model, change, line_px, at_once=True) >= TUNING.nearly_all:
+        at = around.cut
+    elif (
+        is_even
+        and synchrony(around.rois, first.model, second.model, change, line_px, at_once=False) >= TUNING.nearly_all
+    ):
+        placed = _place_transition(first, second, change, around, change.lost, change.gained)
+        at = placed.start if changed is change.gained else placed.end
+    else:
+        return None
+    appeared = second.model.stroke_mask & (kept | change.gained)
+    return Boundary(at, at, False, change.share, appeared, is_line=True)
 
 
 def _replaces_character(

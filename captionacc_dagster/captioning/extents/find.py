@@ -14,6 +14,7 @@ from captionacc_dagster.captioning.extents.labels import label_pairs
 from captionacc_dagster.captioning.extents.marked_letters import confused_letters_warnings
 from captionacc_dagster.captioning.extents.merging import FoundCaption, TimedWord
 from captionacc_dagster.captioning.extents.opening_marks import restore_opening_marks
+from captionacc_dagster.captioning.extents.overlapping import overlap_warnings
 from captionacc_dagster.captioning.extents.reading import calibrated
 from captionacc_dagster.captioning.extents.strokes import Plane
 from captionacc_dagster.captioning.extents.track_captions import TrackCaptions
@@ -56,6 +57,7 @@ class WindowResult:
         end_s: when its last frame ends, seconds.
         recognitions, seconds, cuts_s: see :class:`Timeline`.
         unboxed_s: when texts begin that were left out because they are on no box, seconds.
+        unparted_s: when captions begin of which it cannot be told whether they are two over each other, seconds.
         confused_languages: of the captions (BCP 47), of which some letters are often read as others.
     """
 
@@ -67,6 +69,7 @@ class WindowResult:
     seconds: dict[str, float]
     cuts_s: list[float]
     unboxed_s: list[float]
+    unparted_s: list[float]
     confused_languages: list[str]
 
 
@@ -110,6 +113,7 @@ def find_captions(
             *unread_warnings(result.captions),
             *confused_letters_warnings(result.confused_languages),
             *unboxed_warnings(result.unboxed_s),
+            *overlap_warnings(result.unparted_s),
         ),
         cuts_s=tuple(result.cuts_s),
     )
@@ -180,6 +184,7 @@ def follow(
         },
         cuts_s=rois.shots.starts_s,
         unboxed_s=[times[track.ticks.native_frame(tick)] for track in tracks for tick in track.unboxed_starts],
+        unparted_s=[times[track.ticks.native_frame(tick)] for track in tracks for tick in track.unparted_starts],
         confused_languages=sorted({language for track in tracks for language in track.reader.confused_languages}),
     )
 
@@ -189,7 +194,7 @@ def _nothing_to_follow(facts: VideoFacts, window: Window, progress: Progress | N
     if progress is not None:
         progress("captions", 1, 1)
     seconds = {"decode": 0.0, "analysis": 0.0, "ocr": 0.0, "encode": 0.0}
-    return WindowResult([], [], [], _end([], facts, window), 0, seconds, [], [], [])
+    return WindowResult([], [], [], _end([], facts, window), 0, seconds, [], [], [], [])
 
 
 @dataclass(slots=True)

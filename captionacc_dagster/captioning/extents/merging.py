@@ -31,6 +31,16 @@ class TimedWord:
     highlight: tuple[int, int] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a stretch of a caption's frames shows, in which no line comes or goes: its lines, and how surely read."""
+
+    start: int
+    end: int
+    lines: tuple[ReadLine, ...]
+    confidence: float
+
+
 @dataclass(slots=True)
 class FoundCaption:
     """A segment that was read as a caption.
@@ -49,7 +59,9 @@ class FoundCaption:
         words: those with times of their own.
         context: dimmed lines around it, which are not part of its text.
         is_apart: its neighbors are known to show nothing of it, so that it is no fade of theirs.
-        side: of the picture, where it is what one of several people says at once; None: nobody else speaks.
+        side: of the picture, where it is what one of several people says at once, or of the track, where it is above
+            another caption; None: nothing else is said.
+        shown: what its stretches show, in order of time; empty where its lines have no times of their own.
     """
 
     start: int
@@ -67,6 +79,7 @@ class FoundCaption:
     context: tuple[ReadLine, ...] = ()
     is_apart: bool = False
     side: Side | None = None
+    shown: tuple[Shown, ...] = ()
 
 
 def is_same_caption(first: FoundCaption, second: FoundCaption, fade_frames: int) -> bool:
@@ -122,27 +135,38 @@ def join_readings(first: FoundCaption, second: FoundCaption, fade_frames: int) -
         (found.reading.is_unread, len(fold(found.reading.text)), found.reading.confidence) for found in (first, second)
     ]
     better = first if worth[0] >= worth[1] else second
-    start, end, steps, small_rois = (
+    start, end, steps, small_rois, shown = (
         first.start,
         second.end,
         first.steps + second.steps,
         joined_small_rois(first.small_rois, second.small_rois),
+        _joined_stretches(first, second, better),
     )
     if _is_fade(first, second, fade_frames):
-        start, steps, small_rois = second.start, second.steps, second.small_rois
+        start, steps, small_rois, shown = second.start, second.steps, second.small_rois, second.shown
     elif _is_fade(second, first, fade_frames):
-        end, steps, small_rois = first.end, first.steps, first.small_rois
+        end, steps, small_rois, shown = first.end, first.steps, first.small_rois, first.shown
     return replace(
         better,
         start=start,
         end=end,
         steps=steps if len(steps) <= MOST_STEPS else (),
         small_rois=small_rois,
+        shown=shown,
         growth=first.growth,
         bbox=first.bbox.union(second.bbox),
         extent_confidence=min(first.extent_confidence, second.extent_confidence),
         stroke_px=max(first.stroke_px, second.stroke_px),
     )
+
+
+def _joined_stretches(first: FoundCaption, second: FoundCaption, better: FoundCaption) -> tuple[Shown, ...]:
+    """Return what the stretches of two readings of one caption show: the last of the first one is that of the next."""
+    if not (first.shown and second.shown):
+        return ()
+    shown = better.shown[0 if better is second else -1]
+    joined = replace(shown, start=first.shown[-1].start, end=second.shown[0].end)
+    return (*first.shown[:-1], joined, *second.shown[1:])
 
 
 def _is_fade(brief: FoundCaption, lasting: FoundCaption, fade_frames: int) -> bool:

@@ -43,6 +43,7 @@ def join_steps(last: FoundCaption, found: FoundCaption, line_px: float) -> Found
         extent_confidence=min(last.extent_confidence, found.extent_confidence),
         stroke_px=max(last.stroke_px, found.stroke_px),
         steps=last.steps + found.steps,
+        shown=last.shown + found.shown,
         small_rois=joined_small_rois(last.small_rois, found.small_rois),
         growth=last.growth,
         rolls=last.rolls or change == "roll",
@@ -69,6 +70,7 @@ def settled_steps(found: FoundCaption, line_px: float, place: Callable[[Box], BB
                 reading=replace(found.reading, text=line.text, lines=(), waiting=()),
                 bbox=place(line.box),
                 steps=(),
+                shown=(),
                 small_rois=(),
                 growth=None,
             )

@@ -74,6 +74,14 @@ class Reading:
     seen: tuple[SeenLine, ...] = ()
 
     @property
+    def lines_as_read(self) -> tuple[ReadLine, ...]:
+        """Its lines as they are in the text, which may have marks that they were read without."""
+        texts = self.text.split("\n")
+        if len(self.lines) != len(texts):
+            return self.lines
+        return tuple(replace(line, text=text) for line, text in zip(self.lines, texts, strict=True))
+
+    @property
     def may_be_caption(self) -> bool:
         """Whether there is text, read or not, or may be."""
         return bool(self.text) or self.is_unread or bool(self.waiting)

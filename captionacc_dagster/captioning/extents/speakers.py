@@ -44,10 +44,7 @@ def part_speakers(found: Sequence[FoundCaption], line_px: float, place: Callable
 
 def _parts(caption: FoundCaption, line_px: float, place: Callable[[Box], BBox]) -> list[FoundCaption]:
     """Return a caption as the captions of the speakers that it consists of, or as it is."""
-    lines, read = caption.reading.lines, caption.reading.text.split("\n")
-    if len(lines) == len(read):  # the text may have marks that its lines were read without
-        lines = tuple(replace(line, text=text) for line, text in zip(lines, read, strict=True))
-    texts = _texts(lines, line_px)
+    texts = _texts(caption.reading.lines_as_read, line_px)
     if len(texts) < 2 or caption.reading.is_unread:
         return [caption]
     last = len(texts) - 1

@@ -18,6 +18,7 @@ from captionacc_dagster.captioning.extents.find import Window, follow
 from captionacc_dagster.captioning.extents.labels import label_pairs
 from captionacc_dagster.captioning.extents.marked_letters import confused_letters_warnings
 from captionacc_dagster.captioning.extents.opening_marks import restore_opening_marks
+from captionacc_dagster.captioning.extents.overlapping import overlap_warnings
 from captionacc_dagster.captioning.extents.track_scripts import unread_warnings
 from captionacc_dagster.captioning.files.chunks import FRAMES_PER_CHUNK, LEVELS
 from captionacc_dagster.captioning.files.words import fit_words
@@ -47,7 +48,7 @@ class SegmentFindings:
         shown: the native frame, an index of ``times``, that each cropped frame of its own part shows.
         end_s: when the last frame that it covers ends.
         recognitions, seconds, cuts_s: see :class:`Timeline`; the cuts in all that it covers.
-        unboxed_s, confused_languages: see :class:`WindowResult`; in all that it covers.
+        unboxed_s, unparted_s, confused_languages: see :class:`WindowResult`; in all that it covers.
     """
 
     captions: tuple[Caption, ...]
@@ -59,6 +60,7 @@ class SegmentFindings:
     seconds: dict[str, float]
     cuts_s: tuple[float, ...] = ()
     unboxed_s: tuple[float, ...] = ()
+    unparted_s: tuple[float, ...] = ()
     confused_languages: tuple[str, ...] = ()
 
     @property
@@ -138,6 +140,7 @@ def follow_time_segment(
         seconds=followed.seconds,
         cuts_s=tuple(followed.cuts_s),
         unboxed_s=tuple(followed.unboxed_s),
+        unparted_s=tuple(followed.unparted_s),
         confused_languages=tuple(followed.confused_languages),
     )
 
@@ -167,6 +170,7 @@ def join_time_segments(parts: Sequence[SegmentFindings]) -> Timeline:
             *unread_warnings(caption for track in tracks for caption in joined[track]),
             *confused_letters_warnings(language for part in parts for language in part.confused_languages),
             *unboxed_warnings([time_s for part in parts for time_s in _own_times(part, part.unboxed_s)]),
+            *overlap_warnings([time_s for part in parts for time_s in _own_times(part, part.unparted_s)]),
         ),
         cuts_s=tuple(cut for part in parts for cut in _own_times(part, part.cuts_s)),
     )

@@ -17,6 +17,7 @@ from captionacc_dagster.captioning.extents.entrances import Motion
 from captionacc_dagster.captioning.extents.growth import Growth, follow_growth
 from captionacc_dagster.captioning.extents.merging import (
     FoundCaption,
+    Shown,
     are_alike,
     explains_both,
     is_part_of_picture,
@@ -24,6 +25,7 @@ from captionacc_dagster.captioning.extents.merging import (
     join_readings,
 )
 from captionacc_dagster.captioning.extents.moving import is_next_step, join_steps, settled_steps
+from captionacc_dagster.captioning.extents.overlapping import part_overlapping
 from captionacc_dagster.captioning.extents.reading import NOTHING, Reading, fold
 from captionacc_dagster.captioning.extents.segmentation import NumberedPlane, Segment, TrackSegmenter, joined_small_rois
 from captionacc_dagster.captioning.extents.speakers import part_speakers
@@ -68,6 +70,7 @@ class TrackCaptions:
         reader: reads what the segments show.
         found: the captions so far, in ticks.
         unboxed_starts: where texts begin that were left out because they are not on the box of the captions, in ticks.
+        unparted_starts: where captions begin of which it cannot be told whether they are two over each other, in ticks.
     """
 
     roi: TrackRoi
@@ -77,11 +80,13 @@ class TrackCaptions:
     reader: TrackReader
     found: list[FoundCaption] = field(default_factory=list)
     unboxed_starts: list[int] = field(default_factory=list)
+    unparted_starts: list[int] = field(default_factory=list)
     _pending: list[Plane] | None = field(default_factory=list)  # frames that wait for a style; None: it is known
     _segment: Segment | None = None  # the last one, whose end is not yet placed
     _start: int = 0  # its exact start
     _start_share: float = 1.0
     _appeared: Mask | None = None  # the strokes that appeared with it
+    _is_line: bool = False  # it begins where a line comes or goes beside lines that stay
     _previous: Segment | None = None
     _roi_shape: tuple[int, ...] = (1, 1)
     _background: StrokeModel | None = None  # the last segment without a caption
@@ -147,6 +152,8 @@ class TrackCaptions:
         self._read_marked_letters(len(self.found))
         if not self.track.vertical:
             self.found = part_speakers(self.found, self.roi.line_px, self.place_in_picture)
+            brief, fade = self.ticks.within(TUNING.brief_s), self.ticks.within(TUNING.fade_s)
+            self.found, self.unparted_starts = part_overlapping(self.found, brief, fade, self.place_in_picture)
 
     def _settle(self, count: int) -> None:
         """Read the first captions in the scripts that the track turned out to have; drop those that are none."""
@@ -196,7 +203,7 @@ class TrackCaptions:
         """Forget what was found so far, but not how the text looks."""
         self.found = []
         self.reader.forget_scripts()
-        self._segment, self._start, self._start_share, self._appeared = None, 0, 1.0, None
+        self._segment, self._start, self._start_share, self._appeared, self._is_line = None, 0, 1.0, None, False
         self._previous, self._background, self._shown, self._rest_end = None, None, None, 0
 
     def _follow(self, segment: Segment) -> None:
@@ -206,13 +213,15 @@ class TrackCaptions:
             return
         line_px = self.roi.line_px
         styles = self.style.bounded_styles(self._segment)
-        boundary = find_boundary(self._segment, segment, line_px, self._appeared, styles, self.style.boxes)
+        boundary = find_boundary(
+            self._segment, segment, line_px, self._appeared, styles, self.style.boxes, self._segmenter.styles
+        )
         if boundary.is_same:
             self._segment = join_segments(self._segment, segment, line_px, is_background=boundary.is_background)
             return
         self._read(self._segment, boundary.end, boundary.share, segment)
         self._segment, self._start, self._start_share = segment, boundary.start, boundary.share
-        self._appeared = boundary.appeared
+        self._appeared, self._is_line = boundary.appeared, boundary.is_line
 
     def _read(self, segment: Segment, end: int, end_share: float, following: Segment | None = None) -> None:
         """Read a segment. One without text shows the picture without a caption."""
@@ -267,6 +276,7 @@ class TrackCaptions:
             stroke_px=int(strokes.sum()),
             bounded=share_of_islands(segment.model, strokes, styles) if styles else 1.0,
             steps=(Step.of(start, end, reading, segment.model, strokes),),
+            shown=(Shown(start, end, reading.lines_as_read, reading.confidence),),
             small_rois=segment.small_rois
             if growth is None
             else [item for item in self._small_rois if item[0] >= start],
@@ -347,7 +357,8 @@ class TrackCaptions:
     ) -> tuple[FoundCaption, Segment] | None:
         """Return two neighbors read as one caption if only letters behind it changed; None if they are two."""
         line_px, styles, parts = self.roi.line_px, self.style.bounded_styles(shown), (shown, segment)
-        if not styles or not are_alike(last, found):
+        is_line = self._is_line and len(last.reading.lines) != len(found.reading.lines)
+        if not styles or is_line or not are_alike(last, found):
             return None
         change = compare_styled_strokes(
             shown.model, segment.model, styles, line_px, self.style.places_of(shown, segment)
@@ -370,6 +381,7 @@ class TrackCaptions:
             bbox=self.roi.bbox(strokes),
             stroke_px=int(strokes.sum()),
             small_rois=whole.small_rois,
+            shown=(Shown(last.start, found.end, reading.lines_as_read, reading.confidence),),
         )
         return joined, whole
 

@@ -396,3 +396,60 @@ def test_a_style_is_shared_by_two_texts_that_look_alike():
         segmenter.add_style(StrokeStyle(-1, level, 36.0))
         seen.append(segmenter.has_shared_style)
     assert seen == [False, False, True]
+
+
+STYLE = StrokeStyle(1, 250.0, 36.0)
+CUT = 40
+
+
+def two_rows(upper: Callable[[int], float], scene: Callable[[int], Plane]) -> Strip:
+    """Return strips with a line below that stays and one above of the opacity of its frame."""
+
+    def roi(frame: int) -> Plane:
+        plain = np.repeat(scene(frame)[..., None], 3, axis=2)
+        write_text(plain, "They left without us", (0.5, 0.75), 22)
+        both = plain.copy()
+        write_text(both, "Nobody saw it", (0.5, 0.25), 22)
+        noise = np.random.default_rng(frame).normal(0, 1.5, plain.shape[:2])
+        mixed = plain[..., 0] + (both[..., 0].astype(np.float32) - plain[..., 0]) * upper(frame)
+        return np.clip(mixed + noise, 0, 255).astype(np.uint8)
+
+    return roi
+
+
+def panning(frame: int) -> Plane:
+    return np.ascontiguousarray(texture(900, 96)[:, 2 * frame : 2 * frame + 480, 0] // 2)
+
+
+@pytest.mark.parametrize("frames", [1, 8])
+@pytest.mark.parametrize("comes", [True, False])
+def test_a_line_that_comes_or_goes_beside_another_one_is_a_boundary(frames: int, comes: bool):
+    """At once, or in a fade. The strokes that appeared with the first stay in both."""
+    comes_in = rising(CUT, frames)
+    roi = two_rows(comes_in if comes else lambda frame: 1 - comes_in(frame), panning)
+    around = range(CUT - 20, CUT + 20)
+    first, second = segment(roi, 0, CUT - frames), segment(roi, CUT + frames, 80, around)
+    appeared = first.model.stroke_mask.copy()
+    appeared[: SIZE[0]] = False
+    boundary = find_boundary(first, second, LINE, appeared, styles_of_text=[STYLE])
+    assert (boundary.is_line, boundary.is_same) == (True, False)
+    assert boundary.end == boundary.start
+    assert abs(boundary.start - CUT) <= 1
+    assert find_boundary(first, second, LINE, appeared).is_line is False
+
+
+@pytest.mark.parametrize(("fill", "is_line"), [("#b4b4b4", False), ("white", True)])
+def test_a_sign_that_a_cut_of_the_camera_uncovers_is_no_line(fill: str, is_line: bool):
+    """In the color of the captions, it may be a line."""
+
+    def scene(frame: int) -> Plane:
+        if frame < CUT:
+            return np.full((96, 480), 90, np.uint8)
+        picture = np.full((96, 480, 3), 50, np.uint8)
+        write_text(picture, "Central Station", (0.5, 0.25), 22, fill=fill)
+        return picture[..., 0].copy()
+
+    roi = two_rows(lambda frame: 0.0, scene)
+    first, second = segment(roi, 0, CUT), segment(roi, CUT, 80, range(CUT - 20, CUT + 20))
+    boundary = find_boundary(first, second, LINE, first.model.stroke_mask, styles_of_text=[STYLE])
+    assert boundary.is_line == is_line
