@@ -105,6 +105,13 @@ def is_same_caption(first: FoundCaption, second: FoundCaption, fade_frames: int)
     return False
 
 
+def is_rest_of(rest: FoundCaption, whole: FoundCaption, brief_frames: int) -> bool:
+    """Return whether a brief text that was not surely read is what the start or end of a video left of the one beside
+    it."""
+    is_brief = rest.end - rest.start < brief_frames
+    return is_brief and rest.reading.confidence < OCR.sure and are_alike(rest, whole)
+
+
 def is_part_of_picture(found: FoundCaption) -> bool:
     """Return whether what was read, in a track whose letters are bounded, mostly is not, and reads badly."""
     return 2 * found.bounded < 1 and found.reading.confidence < OCR.sure

@@ -21,6 +21,7 @@ from captionacc_dagster.captioning.extents.merging import (
     are_alike,
     explains_both,
     is_part_of_picture,
+    is_rest_of,
     is_same_caption,
     join_readings,
 )
@@ -290,6 +291,10 @@ class TrackCaptions:
             self.found[-1] = join_readings(last, found, fade_frames)
             if shown is not None:
                 self._shown = join_segments(shown, segment, line_px, is_background=True)
+        elif last and follows and is_rest_of(found, last, self.ticks.within(TUNING.brief_s)):
+            self.found[-1] = replace(last, end=found.end)
+        elif last and follows and is_rest_of(last, found, self.ticks.within(TUNING.brief_s)):
+            self.found[-1] = replace(found, start=last.start)
         elif last and shown and (whole := self._read_whole(last, shown, found, segment)) is not None:
             self.found[-1], self._shown = whole
         elif last and follows and is_next_step(last, found, line_px):

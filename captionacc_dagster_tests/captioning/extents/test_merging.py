@@ -11,6 +11,7 @@ from captionacc_dagster.captioning.extents.merging import (
     are_alike,
     explains_both,
     is_part_of_picture,
+    is_rest_of,
     is_same_caption,
     join_readings,
 )
@@ -51,6 +52,15 @@ def test_a_glimpse_begins_with_the_last_cut_and_may_be_longer_than_a_fade():
     assert join_readings(glimpse, caption, FADE).start == 28
     empty = read("Mind the step", 0, 28, 60)
     assert join_readings(empty, caption, FADE).start == 28
+
+
+def test_what_the_end_of_a_video_left_of_a_caption_is_no_caption_of_its_own():
+    """Noise in the last frames parted them from the rest, and a recognizer read them otherwise."""
+    caption = read("Mind the step", 0, 60, 900)
+    assert is_rest_of(read("Mind tha stop", 60, 65, 890, 0.8), caption, 6)
+    assert not is_rest_of(read("Mind tha stop", 60, 66, 890, 0.8), caption, 6)  # long enough to be read
+    assert not is_rest_of(read("Mind the stop", 60, 65, 890, 0.95), caption, 6)  # surely read
+    assert not is_rest_of(read("Nobody saw it", 60, 65, 890, 0.8), caption, 6)
 
 
 @pytest.mark.parametrize(
