@@ -28,9 +28,11 @@ def is_next_step(last: FoundCaption, found: FoundCaption, line_px: float) -> boo
     """Return whether what was read next is the same caption with another word highlighted, more words, or rolled up."""
     if not last.steps or not found.steps or len(last.steps) >= MOST_STEPS:
         return False
-    if any(reading.waiting and reading.confidence < OCR.sure for reading in (last.reading, found.reading)):
-        return False  # their script is not known yet: what was read may be of no use
-    return step_change(last.steps[-1], found.steps[0], line_px) is not None
+    first, second = (reading.waiting and reading.confidence < OCR.sure for reading in (last.reading, found.reading))
+    if second:
+        return False  # its script is not known yet: what was read may be of no use
+    change = step_change(last.steps[-1], found.steps[0], line_px)
+    return change == "build" if first else change is not None
 
 
 def join_steps(last: FoundCaption, found: FoundCaption, line_px: float) -> FoundCaption:

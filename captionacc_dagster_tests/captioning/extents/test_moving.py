@@ -13,10 +13,11 @@ from captionacc_dagster.captioning.captions import Caption, Timeline
 from captionacc_dagster.captioning.extents.context import has_context, mark_dimmed
 from captionacc_dagster.captioning.extents.find import find_captions
 from captionacc_dagster.captioning.extents.merging import FoundCaption
-from captionacc_dagster.captioning.extents.moving import _evidence
+from captionacc_dagster.captioning.extents.moving import _evidence, is_next_step
 from captionacc_dagster.captioning.extents.reading import Reading
 from captionacc_dagster.captioning.extents.steps import Step, step_change
 from captionacc_dagster.captioning.extents.strokes import StrokeModel
+from captionacc_dagster.captioning.extents.track_scripts import LineReading
 from captionacc_dagster.captioning.extents.words import ReadLine, ReadWord, locate_read_words, word_spans
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.model import Layout
@@ -211,6 +212,19 @@ def test_words_are_added_to_one_that_was_there_but_not_read():
     upper, lower = step(PLAIN), step([("I", 30, 36), ("used", 50, 90)], top=36)
     lone = stacked(upper, step([("I", 30, 36)], top=36), read=(0,))
     assert step_change(lone, stacked(upper, lower, read=(0, 1)), LINE_PX) == "build"
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(("confidences", "is_same"), [((0.8, 0.99), True), ((0.99, 0.8), False), ((0.8, 0.8), False)])
+def test_a_caption_grows_from_a_word_whose_script_was_not_sure(confidences: tuple[float, float], is_same: bool):
+    """ "Im", which is short, was a caption of its own before "Im Jahr", which is surely read."""
+    found = []
+    for number, confidence in enumerate(confidences):
+        shown = step(PLAIN[: number + 1], start=10 * number)
+        reading = replace(shown.reading, confidence=confidence, waiting=(LineReading(None),))
+        place = BBox(0.2, 0.8, 0.8, 0.9)
+        found.append(FoundCaption(shown.start, shown.end, reading, place, 0.9, 900, steps=(shown,)))
+    assert is_next_step(found[0], found[1], LINE_PX) == is_same
 
 
 @pytest.mark.unit
