@@ -304,9 +304,14 @@ def _leaves_room(words: Sequence[ReadWord], others: Sequence[ReadWord], kept: Se
     """
     own, other = (0, 1) if words else (1, 0)
     x0, _, x1, _ = union_box(word.box for word in words or others)
-    before = [boxes[other] for boxes in kept if boxes[own][2] <= x0]
-    after = [boxes[other] for boxes in kept if boxes[own][0] >= x1]
-    return bool(before and after) and 2 * (min(b[0] for b in after) - max(b[2] for b in before)) >= x1 - x0
+    # The box of a word beside one that was not read may reach over that, so its far edge and its own width tell.
+    before = [boxes[other][0] + _width(boxes[own]) for boxes in kept if boxes[own][2] <= x0]
+    after = [boxes[other][2] - _width(boxes[own]) for boxes in kept if boxes[own][0] >= x1]
+    return bool(before and after) and 2 * (min(after) - max(before)) >= x1 - x0
+
+
+def _width(box: Box) -> int:
+    return box[2] - box[0]
 
 
 def _compared_words(
@@ -353,12 +358,23 @@ def _compared_words(
 def _word_pairs(words: Sequence[ReadWord], others: Sequence[ReadWord]) -> list[tuple[list[ReadWord], list[ReadWord]]]:
     """Return differing words one by one where each resembles its counterpart, or all of them together.
 
-    A letter lost in one word and another in the next look like one that was replaced, across both.
+    A letter lost in one word and another in the next look like one that was replaced, across both. Where one reading
+    has a word more, that one has no counterpart.
     """
-    pairs = list(zip(words, others, strict=False))
-    if len(words) != len(others) or not all(_are_half_alike(one.text, two.text) for one, two in pairs):
-        return [(list(words), list(others))]
-    return [([one], [two]) for one, two in pairs if fold(one.text) != fold(two.text)]
+    is_first_longer = len(words) > len(others)
+    fewer, more = (others, words) if is_first_longer else (words, others)
+    for extra in range(len(more)) if len(more) == len(fewer) + 1 else [len(more)]:
+        rest = [*more[:extra], *more[extra + 1 :]]
+        if not fewer or len(rest) != len(fewer) or not all(map(_are_alike_words, fewer, rest)):
+            continue
+        pairs = [([one], [two]) for one, two in zip(fewer, rest, strict=True) if fold(one.text) != fold(two.text)]
+        pairs += [([], [word]) for word in more[extra : extra + 1]]
+        return [(two, one) for one, two in pairs] if is_first_longer else pairs
+    return [(list(words), list(others))]
+
+
+def _are_alike_words(word: ReadWord, other: ReadWord) -> bool:
+    return _are_half_alike(word.text, other.text)
 
 
 def _word_of_each_character(line: ReadLine) -> list[int]:

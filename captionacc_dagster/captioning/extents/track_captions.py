@@ -145,11 +145,11 @@ class TrackCaptions:
         if self._segment is not None:
             self._read(self._segment, self._segment.end, 1.0)
         self._settle_last()
-        if has_context(self.found):
-            self.found = [part_context(found) for found in self.found]
         if self.style.is_bounded:
             self.found = [found for found in self.found if not is_part_of_picture(found)]
         self._settle(len(self.found))
+        if has_context(self.found):
+            self.found = [part_context(found) for found in self.found]
         self._read_marked_letters(len(self.found))
         if not self.track.vertical:
             self.found = part_speakers(self.found, self.roi.line_px, self.place_in_picture)

@@ -278,6 +278,18 @@ def test_two_words_misread_side_by_side_are_looked_at_one_by_one():
     assert step_change(before, after, LINE_PX) == "highlight"
     unparted = step([("Thisis", 20, 100), *PLAIN[2:]], boxed=0)
     assert step_change(unparted, after, LINE_PX) == "highlight"
+    lost = step([PLAIN[0], PLAIN[2], PLAIN[3]])
+    lost.level[8:32, 77:103] = 220  # where "is" is highlighted
+    misread = step([PLAIN[0], PLAIN[1], ("in", 120, 150), PLAIN[3]], boxed=2)
+    assert step_change(lost, misread, LINE_PX) == "highlight"
+    assert step_change(misread, lost, LINE_PX) == "highlight"
+
+
+@pytest.mark.unit
+def test_the_box_of_a_word_may_reach_over_a_highlighted_one_that_was_not_read():
+    before = step([("This", 16, 76), ("is", 80, 88), ("line", 92, 122), ("one", 132, 162)], boxed=0)
+    after = step([("This", 20, 60), ("line", 62, 120), ("one", 130, 160)])
+    assert step_change(before, after, LINE_PX) == "highlight"
 
 
 @pytest.mark.unit
