@@ -114,7 +114,7 @@ def settle_video(instance: DagsterInstance, catalog: Catalog, video_id: UUID) ->
                 lines.append(f"request {request.id}: released, because the process that claimed it is gone")
             continue
         run = runs.get(request.run_id or "")
-        if run is not None and not run.is_finished and is_gone(run):
+        if run is not None and not run.is_finished and is_gone(instance, run):
             instance.report_run_failed(run, PROCESS_GONE)
             lines.append(f"run {run.run_id}: ended, because its process is gone")
             run = instance.get_run_by_id(run.run_id)

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import psutil
-from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunRecord, RunsFilter
 
 from captionacc_dagster.catalog.base import Catalog
+from captionacc_dagster.orchestration.flows import flow_of_run
 from captionacc_dagster.orchestration.run_tags import queue_tags
 from captionacc_dagster.orchestration.tenants import TenantDirectory
-from captionacc_dagster.tags import BASE_PRIORITY_TAG, WORKER_TAG
+from captionacc_dagster.tags import BASE_PRIORITY_TAG, PARENT_RUN_TAG, WORKER_TAG
 
 # Commands claim requests as "command:" and the name of their process.
 CLAIMED_BY = "command"
@@ -61,9 +63,19 @@ def register_worker(instance: DagsterInstance, run: DagsterRun, catalog: Catalog
         instance.add_run_tags(run.run_id, tags)
 
 
-def is_gone(run: DagsterRun) -> bool:
+def is_gone(instance: DagsterInstance, run: DagsterRun) -> bool:
     """Return whether the process of the run is known to be gone; for another host's process it is never known."""
-    return worker_is_gone(run.tags.get(WORKER_TAG, ""))
+    return worker_is_gone(_worker_of(instance, run))
+
+
+def _worker_of(instance: DagsterInstance, run: DagsterRun) -> str:
+    """Return the name of the process that works on a run, nothing before it has begun.
+
+    Dagster copies the tags of a run to its retry, also the name of the process that was killed.
+    """
+    worker = run.tags.get(WORKER_TAG, "")
+    parent = instance.get_run_by_id(run.tags[PARENT_RUN_TAG]) if PARENT_RUN_TAG in run.tags else None
+    return "" if parent is not None and parent.tags.get(WORKER_TAG) == worker else worker
 
 
 def worker_is_gone(worker: str) -> bool:
@@ -92,12 +104,21 @@ def _birth(process: psutil.Process) -> str:
 
 def runs_without_worker(instance: DagsterInstance, limit: int = 500) -> Iterator[DagsterRun]:
     """Yield the runs that count as running although their process is gone."""
-    for run in instance.get_runs(RunsFilter(statuses=_WORKING), limit=limit):
-        if is_gone(run):
-            # It may have ended since it was listed.
-            current = instance.get_run_by_id(run.run_id)
-            if current is not None and current.status in _WORKING:
+    for record in instance.get_run_records(RunsFilter(statuses=_WORKING), limit=limit):
+        if is_gone(instance, record.dagster_run) or _never_worked(instance, record):
+            # It may have ended, or begun to work, since it was listed.
+            current = instance.get_run_by_id(record.dagster_run.run_id)
+            if current is not None and current.status in _WORKING and current.tags == record.dagster_run.tags:
                 yield current
+
+
+def _never_worked(instance: DagsterInstance, record: RunRecord) -> bool:
+    """Return whether the process of one of our runs was killed between the start of the run and of its first step,
+    which names the process: nothing else would end that run for hours."""
+    if record.start_time is None or flow_of_run(record.dagster_run) is None:
+        return False
+    is_late = time.time() - record.start_time > instance.run_monitoring_start_timeout_seconds
+    return is_late and not _worker_of(instance, record.dagster_run)
 
 
 def end_runs_without_worker(instance: DagsterInstance, limit: int = 500) -> list[DagsterRun]:

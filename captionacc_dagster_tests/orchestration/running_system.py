@@ -53,7 +53,7 @@ class System:
     def family(self) -> list[psutil.Process]:
         """The processes that it started, but for the server of the catalog, which outlives it for a while."""
         children = psutil.Process(self.process.pid).children(recursive=True)
-        return [child for child in children if "postgres" not in " ".join(child.cmdline())]
+        return [child for child in children if "postgres" not in _command(child)]
 
     def wait_for(self, condition: Callable[[], Any], what: str, seconds: float = PATIENCE_S) -> Any:
         deadline = time.monotonic() + seconds
@@ -79,7 +79,7 @@ class System:
 
     def service(self, part: str) -> psutil.Process:
         """The process whose command contains a word."""
-        return next(child for child in self.family() if part in " ".join(child.cmdline()))
+        return next(child for child in self.family() if part in _command(child))
 
     def ask(self, query: str, **variables: Any) -> dict[str, Any]:
         """Ask the webserver, as the UI does."""
@@ -122,3 +122,11 @@ class System:
         for process in [*self.family(), self.process] if self.process.poll() is None else []:
             process.kill()
         self.process.wait()
+
+
+def _command(process: psutil.Process) -> str:
+    """Return the command line of a process; nothing of one that has ended."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""

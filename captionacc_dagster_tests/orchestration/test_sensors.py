@@ -421,6 +421,23 @@ def test_reconcile_ends_a_run_whose_process_is_gone_and_frees_its_locks(floor: F
     assert [lock.database_name for lock in floor.catalog.list_locks()] == ["layout"]
 
 
+def test_reconcile_ends_a_run_whose_process_was_killed_before_its_first_step(floor: Floor) -> None:
+    """Such a run names no process, or only that of the run which it retries, and would count as running for hours."""
+    host, _, _ = this_worker().partition(":")
+    named = {WORKER_TAG: f"{host}:4194300:1.00"}
+    parent = floor.run("crop_and_infer", named, DagsterRunStatus.FAILURE)
+    retry = named | {PARENT_RUN_TAG: parent.run_id}
+    runs = [floor.run("crop_and_infer", tags, DagsterRunStatus.QUEUED) for tags in ({}, {}, retry, retry)]
+    runs.append(floor.run("somebody_elses_job", {}, DagsterRunStatus.QUEUED))
+    now, patience = datetime.now(UTC), timedelta(seconds=floor.instance.run_monitoring_start_timeout_seconds)
+    for run, since in zip(runs, (0 * patience, 2 * patience, 0 * patience, 2 * patience, 2 * patience), strict=True):
+        started = DagsterEvent(DagsterEventType.RUN_START.value, run.job_name)
+        floor.instance.run_storage.handle_run_event(run.run_id, started, now - since)
+    floor.tick(sensors.reconcile)
+    found = [floor.instance.get_run_by_id(run.run_id) for run in runs]
+    assert [run.status.value for run in found if run] == ["STARTED", "FAILURE", "STARTED", "FAILURE", "STARTED"]
+
+
 def test_reconcile_fails_and_cleans_interrupted_versions(floor: Floor) -> None:
     video = floor.video()
     keys = VideoKeys(str(video.tenant_id), str(video.id))
