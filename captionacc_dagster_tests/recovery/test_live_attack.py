@@ -30,6 +30,7 @@ from captionacc_dagster.catalog.embedded import EmbeddedPostgres, open_catalog
 from captionacc_dagster.catalog.embedded_keeper import server_pid
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, Video
 from captionacc_dagster.orchestration.instance import packaged_configuration
+from captionacc_dagster.orchestration.sensors import CLAIM_SECONDS
 from captionacc_dagster.settings import Settings
 from captionacc_dagster.storage.keys import VideoKeys
 from captionacc_dagster.storage.local import LocalObjectStore
@@ -54,6 +55,8 @@ ROUNDS = (
 # Seconds between two kills: several a minute, at any moment of a start, a run, or an upload.
 PAUSE_S = (0.3, 3.0)
 VIDEOS = 5
+# Seconds after which a claim is of a process that was killed: a living one has made its run.
+LAUNCH_S = 10.0
 POISON = b"this is no video" * 100
 
 
@@ -183,12 +186,16 @@ def test_thirty_kills_of_a_live_system_with_uploads_going_on(folder: Path, tmp_p
             uploads = Uploads(system, token, files, random.Random(chance.random()))
             uploads.thread.start()
             killed = attack(system, chance)
+            ended = time.monotonic()
             assert killed == Counter(ROUNDS)
             if system.process.poll() is not None:
                 system.start()
             system.wait_for(lambda: not uploads.thread.is_alive(), "the uploads")
             assert set(uploads.done) == {path.name for path in files}
             system.wait_for(system.says_ready, "all parts")
+            system.wait_for(
+                lambda: time.monotonic() - ended > LAUNCH_S + 1, "claims that tell the dead from the living"
+            )
             skip_leases(server)
             system.wait_for(lambda: is_settled(system), "the videos")
 
@@ -217,7 +224,8 @@ def skip_leases(server: EmbeddedPostgres) -> None:
     with psycopg.connect(server.url("captionacc")) as connection:
         connection.execute(
             "update captionacc.processing_requests set claim_expires_at = clock_timestamp()"
-            " where state = 'pending' and claim_expires_at - interval '290 s' < clock_timestamp()"
+            " where state = 'pending' and claim_expires_at < clock_timestamp() + make_interval(secs => %s)",
+            (CLAIM_SECONDS - LAUNCH_S,),
         )
 
 
