@@ -420,7 +420,9 @@ def _line_change(
     changed = max(change.lost, change.gained, key=np.count_nonzero)
     kept = first.model.stroke_mask & second.model.stroke_mask & ~change.lost & ~change.gained
     least = LETTERS * min_stroke_px(line_px)
-    if not styles or min(np.count_nonzero(changed), np.count_nonzero(kept)) < least:
+    # Letters of the picture behind, in another color, are no lines that stay.
+    stay = kept & in_style(first.model.level, styles) & in_style(second.model.level, styles)
+    if not styles or min(np.count_nonzero(changed), np.count_nonzero(stay)) < least:
         return None
     text = changed.copy()
     rows = np.flatnonzero(kept.any(axis=1))

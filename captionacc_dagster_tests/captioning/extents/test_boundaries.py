@@ -453,3 +453,20 @@ def test_a_sign_that_a_cut_of_the_camera_uncovers_is_no_line(fill: str, is_line:
     first, second = segment(roi, 0, CUT), segment(roi, CUT, 80, range(CUT - 20, CUT + 20))
     boundary = find_boundary(first, second, LINE, first.model.stroke_mask, styles_of_text=[STYLE])
     assert boundary.is_line == is_line
+
+
+@pytest.mark.parametrize(("fill", "is_line"), [("#8c8c8c", False), ("white", True)])
+def test_letters_of_the_picture_in_another_color_are_no_line_that_stays(fill: str, is_line: bool):
+    """A caption that came above such letters began with the empty frames before it."""
+
+    def roi(frame: int) -> Plane:
+        picture = np.full((96, 480, 3), 50, np.uint8)
+        write_text(picture, "Central Station", (0.5, 0.75), 22, fill=fill)
+        if frame >= CUT:
+            write_text(picture, "Nobody saw it", (0.5, 0.25), 22)
+        noise = np.random.default_rng(frame).normal(0, 1.5, picture.shape[:2])
+        return np.clip(picture[..., 0] + noise, 0, 255).astype(np.uint8)
+
+    first, second = segment(roi, 0, CUT), segment(roi, CUT, 80, range(CUT - 20, CUT + 20))
+    boundary = find_boundary(first, second, LINE, first.model.stroke_mask, styles_of_text=[STYLE])
+    assert boundary.is_line == is_line
