@@ -92,7 +92,7 @@ class VideoRun:
         """Take the video's request, if there is one, for this run.
 
         Raises:
-            Failure: another run works on the request that this run was made for, or has done so.
+            Failure: another run is working, or has worked, on the request that this run was made for.
             BadInput: the video's or its tenant's language is unknown.
         """
         named = self.context.run.tags.get(REQUEST_TAG)
@@ -119,9 +119,9 @@ class VideoRun:
             return
         if request.state == "launched" and not other.is_finished:
             raise Failure(f"run {other.run_id} is already working on request {request_id}", allow_retries=False)
-        # A person may start a run again, but two launchers that each lost sight of the other's run have made one twice.
+        # A repetition of that run is wanted. Any other was made by a launcher that did not see the first one.
         if _first_run(other) != _first_run(self.context.run):
-            raise Failure(f"run {other.run_id} of request {request_id} has done this already", allow_retries=False)
+            raise Failure(f"run {other.run_id} has already worked on request {request_id}", allow_retries=False)
 
     def record(self, outcome: Outcome) -> None:
         """Write to the video's row what an outcome of this stage means."""

@@ -271,8 +271,8 @@ def overlap_warnings(times_s: Sequence[float]) -> tuple[CaptionWarning, ...]:
     if not times_s:
         return ()
     first_s = min(times_s)
-    subject = (
-        "A line of 1 caption comes or goes" if len(times_s) == 1 else f"Lines of {len(times_s)} captions come or go"
-    )
-    message = f"{subject} alone, the first at {first_s:.1f} s; check whether that is a caption of its own."
+    where = f"In the caption at {first_s:.1f} s"
+    if len(times_s) > 1:
+        where = f"In {len(times_s)} captions, the first at {first_s:.1f} s"
+    message = f"{where}, a line appears or disappears alone; check whether it is a caption of its own."
     return (CaptionWarning("lines_apart", message, first_s),)

@@ -20,6 +20,7 @@ from captionacc_dagster.captioning.extents.reading_tuning import TUNING
 from captionacc_dagster.captioning.extents.tuning import TUNING as EXTENTS
 from captionacc_dagster.captioning.ocr.base import LinePicture, OcrEngine, Recognition
 from captionacc_dagster.captioning.ocr.languages import LANGUAGES, SCRIPTS, script_name
+from captionacc_dagster.captioning.ocr.mixed_lines import is_latin_letter
 from captionacc_dagster.captioning.ocr.scripts import CLASSES, ScriptGuess
 
 # What the default recognizer reads, and what is no text.
@@ -260,7 +261,7 @@ def is_vietnamese_of(read: Recognition, default: Recognition) -> bool:
 
 def _is_mostly_latin(text: str) -> bool:
     letters = [letter for letter in text if letter.isalpha()]
-    return 2 * sum(unicodedata.name(letter, "").startswith("LATIN") for letter in letters) > len(letters)
+    return 2 * sum(is_latin_letter(letter) for letter in letters) > len(letters)
 
 
 def _is_missing(letter: str) -> bool:

@@ -133,7 +133,10 @@ def find_tracks(rows: Sequence[Row], size: tuple[int, int]) -> list[FoundTrack]:
         surest = max(track.confidence for track in tracks if track.kind == "caption")
         tracks += _doubtful_tracks(weak, size, surest)
     tracks = _without_rivals(_joined(tracks), size)
-    for row in (row for row in weak if not any(row in track.all_rows for track in tracks)):
+    followed = {id(row) for track in tracks for row in track.all_rows}
+    for row in weak:
+        if id(row) in followed:
+            continue
         home = next((track for track in tracks if _completes(row, track, size)), None)
         if home is not None:
             home.add(row)

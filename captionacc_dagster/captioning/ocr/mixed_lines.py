@@ -207,14 +207,15 @@ def _is_latin(word: PlacedWord) -> bool:
     """Return whether a word of the default recognizer is certainly Latin: sure, and of more than one character."""
     known = [character for character in word.text if character.isalnum()]
     letters = [character for character in known if character.isalpha()]
-    return len(known) > 1 and word.confidence >= TUNING.sure and bool(letters) and all(map(_is_latin_letter, letters))
+    return len(known) > 1 and word.confidence >= TUNING.sure and bool(letters) and all(map(is_latin_letter, letters))
 
 
 def _has_own_letters(text: str) -> bool:
-    return any(character.isalpha() and not _is_latin_letter(character) for character in text)
+    return any(character.isalpha() and not is_latin_letter(character) for character in text)
 
 
-def _is_latin_letter(character: str) -> bool:
+def is_latin_letter(character: str) -> bool:
+    """Return whether a character is a letter of the Latin script, with or without marks."""
     return unicodedata.name(character, "").startswith("LATIN")
 
 

@@ -166,8 +166,8 @@ def test_words_that_light_up_keep_their_times_in_a_caption_that_is_parted():
 def test_the_warning_says_how_many_and_where():
     assert overlap_warnings([]) == ()
     [one], [two] = overlap_warnings([3.21]), overlap_warnings([8.0, 3.21])
-    assert one.message.startswith("A line of 1 caption comes or goes alone, the first at 3.2 s")
-    assert two.message.startswith("Lines of 2 captions come or go alone, the first at 3.2 s")
+    assert one.message.startswith("In the caption at 3.2 s, a line appears or disappears alone")
+    assert two.message.startswith("In 2 captions, the first at 3.2 s, a line appears or disappears alone")
     assert (one.code, two.start_s) == ("lines_apart", 3.21)
 
 
