@@ -106,10 +106,14 @@ def is_same_caption(first: FoundCaption, second: FoundCaption, fade_frames: int)
 
 
 def is_rest_of(rest: FoundCaption, whole: FoundCaption, brief_frames: int) -> bool:
-    """Return whether a brief text that was not surely read is what the start or end of a video left of the one beside
-    it."""
-    is_brief = rest.end - rest.start < brief_frames
-    return is_brief and rest.reading.confidence < OCR.sure and are_alike(rest, whole)
+    """Return whether a brief text is what is left of the one beside it: some of its lines, as where those of two
+    languages end a frame or two apart; or, not surely read, what the start or end of a video or noise left."""
+    if rest.end - rest.start >= brief_frames:
+        return False
+    if rest.reading.confidence < OCR.sure and are_alike(rest, whole):
+        return True
+    left, lines = ({fold(line) for line in found.reading.text.split("\n")} for found in (rest, whole))
+    return left < lines and bool(fold(rest.reading.text))
 
 
 def is_part_of_picture(found: FoundCaption) -> bool:

@@ -394,9 +394,29 @@ def change_together(row: Row, other: Row) -> bool:
 
 
 def turn_over_together(row: Row, other: Row) -> bool:
-    """Return whether most samples in which a text of one of two rows begins are samples in which one of each does."""
+    """Return whether most samples in which a text of one of two rows begins are samples in which one of each does, or
+    most changes between samples that show both rows are changes of both.
+
+    Where one of two lines begins a frame late, or was not found in a sample, their texts begin in different samples.
+    """
     begins, others = ({text.first_s for text in entry.texts} for entry in (row, other))
-    return 2 * len(begins & others) > len(begins | others)
+    if 2 * len(begins & others) > len(begins | others):
+        return True
+    both, either = _common_changes(row, other)
+    return both >= TUNING.telling_texts and 2 * both > either
+
+
+def _common_changes(row: Row, other: Row) -> tuple[int, int]:
+    """Return between how many successive samples with a text of both rows both change, and between how many either."""
+    seen = [{line.time_s: _text_at(entry, line.time_s) for line in entry.lines} for entry in (row, other)]
+    pairs = [(one, seen[1][time_s]) for time_s, one in sorted(seen[0].items()) if time_s in seen[1]]
+    changes = [(a != c, b != d) for (a, b), (c, d) in itertools.pairwise(p for p in pairs if None not in p)]
+    return sum(map(all, changes)), sum(map(any, changes))
+
+
+def _text_at(row: Row, time_s: float) -> int | None:
+    """Return which of its texts a row shows, by number; None where it moves."""
+    return next((number for number, text in enumerate(row.texts) if text.first_s <= time_s <= text.last_s), None)
 
 
 def box_of(vertical: bool, start: float, end: float, low: float, high: float, size: tuple[int, int]) -> BBox:

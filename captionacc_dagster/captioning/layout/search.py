@@ -26,6 +26,7 @@ _ON_KNOWN = 0.3  # of something: on what is known already, it is nothing new
 _UPPER_END = 3.0  # times the gap between the two longest: the upper end of a distribution, 75 % sure
 _AROUND = 1.0  # heights of a suspected line that are searched above and below it
 
+Band = tuple[float, float]  # its top and its bottom, as fractions of the height
 Place = tuple[Sample, float, float]  # a sample, and the top and bottom of a band of it as fractions
 
 
@@ -122,7 +123,7 @@ class LayoutSearch:
         self._is_spread = False  # samples cover the time between keyframes: what is rare would have been seen
         self._unsearched_texts = 0  # samples not searched, in which something is still where the tracks are
         self._suspected: set[int] = set()  # samples searched away from the tracks
-        self._banded: set[int] = set()  # samples searched near the tracks
+        self._banded: dict[int, list[Band]] = {}  # bands searched, by sample
         self._empty: dict[int, tuple[float, ...]] = {}  # samples without lines, by what they were compared with
 
     def run(self) -> list[FoundTrack]:
@@ -190,11 +191,8 @@ class LayoutSearch:
         self._suspected.update(id(sample) for sample, _, _ in places)
         lowest = min(high - low for _, low, high in places) / (2 * _AROUND + 1)
         self._finder.search_places(places, max(self._finder.side, self._finder.side_for(lowest)))
-        known, tracks = tracks, self.evidence.tracks()
-        if tracks and not known:
-            self._search_bands(tracks)
-            tracks = self.evidence.tracks()
-        return tracks
+        tracks = self.evidence.tracks()
+        return self.evidence.tracks() if tracks and self._search_bands(tracks) else tracks
 
     def _search_rest(self) -> list[FoundTrack]:
         """Search all samples of a short video in which nothing was found: a single letter shows in few of them."""
@@ -240,20 +238,23 @@ class LayoutSearch:
                 searched.append(sample.time_s)
         return chosen
 
-    def _search_bands(self, tracks: Sequence[FoundTrack]) -> None:
-        """Search the remaining samples near the tracks, and those in which a whole picture may show too little.
+    def _search_bands(self, tracks: Sequence[FoundTrack]) -> bool:
+        """Search the remaining samples near the tracks, and those in which a whole picture may show too little; return
+        whether there were any.
 
         Where captions show by their strokes alone, only samples are searched in which strokes reach farther out than
-        any line found so far.
+        any line found so far. A place that becomes known later is searched in all samples.
         """
+        reaches = self._reaches(tracks)
         rest = [
             sample
             for sample in self.evidence.samples
-            if id(sample) not in self._banded and (not sample.searched or (sample.static_scene and not sample.fine))
+            if (not sample.searched or (sample.static_scene and not sample.fine))
+            and (not reaches or self._not_searched(sample, reaches))
         ]
         if self.evidence.has_columns:
             self._finder.search_whole([sample for sample in rest if not sample.searched])
-            return
+            return bool(rest)
         if self.evidence.strokes_suffice(tracks):
             outside = [self.evidence.is_outside(sample, tracks) for sample in rest]
             unsearched = [out for sample, out in zip(rest, outside, strict=True) if not sample.searched]
@@ -262,31 +263,28 @@ class LayoutSearch:
         # With more samples to compare with, more comes and goes; with the same ones, nothing new.
         compared = {id(sample): self.evidence.compared_with(sample) for sample in rest if sample.static_scene}
         rest = [s for s in rest if id(s) not in compared or self._empty.get(id(s)) != compared[id(s)]]
-        zones = self._zones(tracks)
-        self._finder.search_places([(sample, *zone) for sample in rest for zone in zones], self._finder.side)
+        bands = {id(sample): _zones(self._not_searched(sample, reaches)) for sample in rest}
+        self._finder.search_places(
+            [(sample, *zone) for sample in rest for zone in bands[id(sample)]], self._finder.side
+        )
         for sample in rest:
             if sample.lines or not sample.static_scene:
-                self._banded.add(id(sample))
+                self._banded.setdefault(id(sample), []).extend(bands[id(sample)])
             else:
                 self._empty[id(sample)] = compared[id(sample)]
+        return bool(rest)
 
-    def _zones(self, tracks: Sequence[FoundTrack]) -> list[tuple[float, float]]:
-        """Return the bands around the tracks, and around rows that may contain captions, as fractions of the height;
-        bands that touch are one."""
-        zones: list[tuple[float, float]] = []
-        reaches = [self.evidence.reach(track) for track in tracks]
-        reaches += [
-            self.evidence.band(row)
-            for row in self.evidence.other_rows
-            if self.evidence.is_possible(row) and not row.vertical
+    def _reaches(self, tracks: Sequence[FoundTrack]) -> list[Band]:
+        """Return the bands around the tracks, and around rows that may contain captions."""
+        rows = (row for row in self.evidence.other_rows if self.evidence.is_possible(row) and not row.vertical)
+        return [*map(self.evidence.reach, tracks), *map(self.evidence.band, rows)]
+
+    def _not_searched(self, sample: Sample, bands: Sequence[Band]) -> list[Band]:
+        """Return those of some bands whose middle no band contains that was searched in a sample."""
+        known = self._banded.get(id(sample), [])
+        return [
+            (low, high) for low, high in bands if not any(top <= (low + high) / 2 <= bottom for top, bottom in known)
         ]
-        for low, high in sorted(reaches):
-            top, bottom = max(0.0, low), min(1.0, high)
-            if zones and top <= zones[-1][1]:
-                zones[-1] = (zones[-1][0], max(bottom, zones[-1][1]))
-            else:
-                zones.append((top, bottom))
-        return zones
 
     def _suspects(self, tracks: Sequence[FoundTrack]) -> list[Place]:
         """Return places where something is still, or comes and goes, like a line of the tracks where no track is."""
@@ -312,6 +310,18 @@ class LayoutSearch:
                 place = (sample, max(0.0, box.top - room), min(1.0, box.bottom + room))
                 (changing if sample.static_scene else still).append((weight, place))
         return [*_heaviest(still, TUNING.suspects), *_heaviest(changing, 2 * TUNING.suspects)]
+
+
+def _zones(bands: Sequence[Band]) -> list[Band]:
+    """Return bands inside the picture; those that touch are one."""
+    zones: list[Band] = []
+    for low, high in sorted(bands):
+        top, bottom = max(0.0, low), min(1.0, high)
+        if zones and top <= zones[-1][1]:
+            zones[-1] = (zones[-1][0], max(bottom, zones[-1][1]))
+        else:
+            zones.append((top, bottom))
+    return zones
 
 
 def _heaviest(places: Sequence[tuple[float, Place]], most: int) -> list[Place]:

@@ -63,6 +63,15 @@ def test_what_the_end_of_a_video_left_of_a_caption_is_no_caption_of_its_own():
     assert not is_rest_of(read("Nobody saw it", 60, 65, 890, 0.8), caption, 6)
 
 
+def test_a_line_that_ends_a_frame_or_two_after_the_other_is_no_caption_of_its_own():
+    """The Chinese line stayed two frames longer than the English one below it, and became a caption of two frames."""
+    caption = read("这件事跟你没有关系\nWell, that changes everything.", 0, 60, 900)
+    assert is_rest_of(read("这件事跟你没有关系", 60, 62, 500), caption, 6)
+    assert not is_rest_of(read("这件事跟你没有关系", 60, 66, 500), caption, 6)  # long enough to be read
+    assert not is_rest_of(read("我从来没有见过他", 60, 62, 500), caption, 6)
+    assert not is_rest_of(read("", 60, 62, 500), caption, 6)
+
+
 @pytest.mark.parametrize(
     "other",
     [

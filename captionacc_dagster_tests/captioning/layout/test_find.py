@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from captionacc_dagster.captioning.extents.find import find_captions
 from captionacc_dagster.captioning.geometry import BBox, CropRegion
 from captionacc_dagster.captioning.layout import search as layout_search
+from captionacc_dagster.captioning.layout.evidence import Evidence
 from captionacc_dagster.captioning.layout.find import find_layout, layout_from_region, read_frame, read_full_frames
 from captionacc_dagster.captioning.layout.model import Detection, FrameOcr, Layout, Track
 from captionacc_dagster.captioning.layout.mosaics import Cutout, Mosaic, mosaics
@@ -279,6 +280,36 @@ def test_a_rare_track_is_found_beside_a_busy_one(tmp_path: Path, engine):
     assert set(tracks) == {"bottom", "top"}
     assert_covers(tracks["bottom"], low)
     assert_covers(tracks["top"], high)
+
+
+class SeesTheTopAtFirst(RapidOcrEngine):
+    """Finds nothing in the lower half of the first whole pictures, as if they had come at bad moments."""
+
+    first = 6
+
+    def detect(self, image: NDArray[np.uint8], *, long_side: int | None = None) -> list[LineBox]:
+        lines = super().detect(image, long_side=long_side)
+        if image.shape[0] * 16 != image.shape[1] * 9 or self.first == 0:
+            return lines
+        self.first -= 1
+        return [line for line in lines if line.bbox.bottom < 0.5]
+
+
+def test_a_place_that_becomes_known_later_is_searched_in_all_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Of captions that changed between top and bottom, those at the bottom were seen once and taken for a name plate,
+    since most samples had been searched at the top alone."""
+    monkeypatch.setattr(Evidence, "strokes_suffice", lambda *_: False)  # as over a busy picture
+    high = captions(y=0.08, every=22, shown=11)
+    low = captions(every=22, shown=22)
+
+    def lower(picture: NDArray[np.uint8], at: int) -> Box | None:
+        return low(picture, at) if at % 22 >= 11 else None
+
+    path, (_, below) = clip(tmp_path, high, lower, frames=132)
+    tracks = {track.name: track for track in find_layout(probe(path), SeesTheTopAtFirst(), []).tracks}
+    assert {name: track.kind for name, track in tracks.items()} == {"top": "caption", "bottom": "caption"}
+    assert_covers(tracks["bottom"], below)
+    assert tracks["bottom"].texts_seen >= 5
 
 
 def test_a_watermark_beside_the_captions_is_outside_or_avoided(tmp_path: Path, engine):

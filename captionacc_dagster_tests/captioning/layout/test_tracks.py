@@ -12,7 +12,7 @@ from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.fixtures import find_staying
 from captionacc_dagster.captioning.layout.kinds import KINDS, judge_rows
 from captionacc_dagster.captioning.layout.regions import track_of
-from captionacc_dagster.captioning.layout.rows import Look, Row, anchor_of, find_rows, split_sides
+from captionacc_dagster.captioning.layout.rows import Look, Row, RowText, anchor_of, find_rows, split_sides
 from captionacc_dagster.captioning.layout.samples import Sample, SampleDetection
 from captionacc_dagster.captioning.layout.tracks import find_tracks
 
@@ -64,6 +64,21 @@ def test_two_languages_over_each_other_are_one_track():
     seen += [detection(n, 320 - 90 - 7 * n, 328, 320 + 90 + 7 * n, 346) for n in range(4)]
     (track,) = find_tracks(judged(find_rows(samples(4), seen, [], SIZE)), SIZE)
     assert [(round(row.low), round(row.high)) for row in track.rows] == [(300, 326), (328, 346)]
+
+
+@pytest.mark.parametrize("is_with_it", [True, False], ids=["changes with it", "changes when it stays"])
+def test_a_line_in_another_look_that_changes_with_captions_is_a_line_of_them(is_with_it: bool):
+    """A language in yellow was lost, since it began a frame after the other one and was missing in some samples."""
+    seen = {300: list(range(10)), 328: [1, 3, 4, 5, 7, 8, 9]}  # samples, by where a row begins
+    lines = [detection(n, 200, top, 440, top + 22) for top, shown in seen.items() for n in shown]
+    rows = sorted(judged(find_rows(samples(10), lines, [], SIZE)), key=lambda row: row.low)
+    turns = {300: [n // 2 for n in range(10)], 328: [n // 2 if is_with_it else (n + 1) // 2 for n in seen[328]]}
+    for row, (top, shown), bright in zip(rows, seen.items(), (0.9, 0.5), strict=True):
+        row.look = Look(bright, 0.0, 0.5, 0.0)
+        texts = [[n for n, turn in zip(shown, turns[top], strict=True) if turn == number] for number in range(6)]
+        row.texts = [RowText(2.0 * text[0], 2.0 * text[-1], 200.0, 240.0) for text in texts if text]
+    (track,) = find_tracks(rows, SIZE)
+    assert len(track.rows) == (2 if is_with_it else 1)
 
 
 def test_centered_captions_that_slide_into_place_are_followed_and_a_ticker_is_not():
