@@ -21,6 +21,7 @@ from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.ocr.tuning import TUNING as OCR
 
 _LONGEST_DISTANCE = 4.0  # between looks that counts
+_LEAST_FRAMES = 6  # in which two words are highlighted
 _LEAST_EVIDENCE = 0.2  # of a highlight: how much more a word looks unlike itself than others do
 
 
@@ -123,20 +124,29 @@ def _spans_in_small_rois(
     start, end = stretch
     small_rois = [frame for frame in small_rois if frame[0] >= start]
     alike = [step.strokes for step in steps if step.level.shape == steps[0].level.shape]
-    if len(words) < 2 or len(small_rois) < 2 * len(words) or small_rois[0][0] > start + 2:
+    if len(words) < 2 or len(small_rois) < _LEAST_FRAMES or small_rois[0][0] > start + 2:
         return None
     return highlighted_spans(WordLooks.of(words, small_rois, np.logical_or.reduce(alike), line_px), end)
 
 
 def _agreed_lines(steps: Sequence[Step]) -> list[ReadLine]:
-    """Return each line as most steps read it; of equally frequent readings the one with the most characters."""
+    """Return each line as most steps read it; of equally frequent readings the one with the most characters.
+
+    Its words are where most of these steps show them: where one is highlighted, it may reach over its neighbors.
+    """
     count = Counter(len(step.lines) for step in steps).most_common(1)[0][0]
     alike = [step.lines for step in steps if len(step.lines) == count]
     agreed = []
     for lines in zip(*alike, strict=True):
         texts = Counter(line.text for line in lines)
         text = max(texts, key=lambda text: (texts[text], len(text)))
-        agreed.append(next(line for line in lines if line.text == text))
+        same = [line for line in lines if line.text == text]
+        boxes = np.median([[word.box for word in line.words] for line in same], axis=0).round().astype(int).tolist()
+        words = [
+            ReadWord(word.text, (box[0], box[1], box[2], box[3]))
+            for word, box in zip(same[0].words, boxes, strict=True)
+        ]
+        agreed.append(replace(same[0], words=tuple(words)))
     return agreed
 
 

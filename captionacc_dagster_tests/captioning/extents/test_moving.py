@@ -342,6 +342,28 @@ def test_words_are_parted_at_spaces_and_between_ideographs():
 
 
 @pytest.mark.unit
+@pytest.mark.parametrize("first_px", [20, 32])  # of the first character, in whose place a box may be
+def test_ideographs_are_parted_on_a_grid_however_roughly_they_were_placed(first_px: int):
+    """The recognizer placed a character over half of the next one, whose highlight then counted for both."""
+    strokes = np.zeros((20, 260), bool)
+    for number in range(8):
+        left = 40 + 24 * number
+        strokes[2:18, left : left + 20 : 2] = True
+        strokes[2:18, left + 8 : left + 11] = number % 2 == 0  # a gap within a character
+    strokes[:, 60 - first_px : 60] = True
+    centers = [50 + 24 * number + (-9, 7, 9, -6, 8, -8, 9, -9)[number] for number in range(8)]
+    words = locate_read_words("离边境还有六十公", centers, (60 - first_px, 0, 228, 20), strokes)
+    assert [word.box[0] for word in words[1:]] == pytest.approx([64 + 24 * number for number in range(7)], abs=2)
+
+
+@pytest.mark.unit
+def test_words_that_are_not_equally_wide_are_parted_where_they_were_seen():
+    strokes = np.zeros((20, 100), bool)
+    strokes[:, 2:22] = strokes[:, 26:90] = True
+    assert [word.box[0] for word in locate_read_words("一王川", [12, 24, 58], (2, 0, 90, 20), strokes)][1] == 26
+
+
+@pytest.mark.unit
 @pytest.mark.filterwarnings("error")
 def test_a_word_without_strokes_in_any_step_warns_of_nothing():
     """NumPy's warning about it went to the terminal of whoever processed such a video."""
