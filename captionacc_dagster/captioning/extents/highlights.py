@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,15 +23,21 @@ Span = tuple[int, int]
 _BANDS = 10  # across a line: a line below the words fills one
 _BELOW = 0.3  # line heights: what is measured below the box of a line
 _CORE = 0.7  # of a pixel of a small ROI: covered by strokes
+_THINNEST = 0.3  # of a pixel of a small ROI, covered by strokes: less tells no color
 _AROUND = 4  # frames on each side that tell how much a look changes by itself, as the picture behind moves
 _JUMP = 14.0  # gray levels: a change this much larger than these is one of the word
+_REACH = 0.3  # of the jump of a word, of what it does to its neighbors
 _LONGEST_RUN = 6  # characters that are highlighted together
 _SEEN = 0.5  # of a jump
+_MOST_LINES = 4  # whose words may each jump in a way of their own
 _OPPOSITE = 0.3  # correlation of two changes of which one undoes the other
 _BRIEFEST = 2  # frames that a highlight lasts
 _LEAST_SHARE = 0.6  # of a jump in those of the path, of all jumps in the path, and of the words in it
 _LEAST_SWEEP = 8.0  # gray levels between the two colors of a sweep
-_SWEPT = 0.02  # of the text: the sweep has reached a word
+_SWEEP_SAMPLES = 128  # frames, evenly spaced, in which a sweep is searched
+_LEAST_SWEPT = 0.3  # of the words of a caption that ends, or begins, while it is swept
+_LEAST_STEP = 0.35  # of the usual one, of each word that is swept
+_UNEXPLAINED = 0.15  # of how the levels of words vary: what a sweep leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +49,7 @@ class WordLooks:
         strokes: gray levels of the strokes, float32 ``(words, frames)``, NaN where they are too thin.
         bands: gray levels of each word in bands across it, float32 ``(bands, words, frames)``.
         beside: the same on both sides of the text, ``(bands, 2, frames)``, 0 without room.
-        widths: of the words, pixels.
+        lines: the number of the line of each word.
         is_unspaced: the words are characters.
     """
 
@@ -50,7 +57,7 @@ class WordLooks:
     strokes: NDArray[np.float32]
     bands: NDArray[np.float32]
     beside: NDArray[np.float32]
-    widths: NDArray[np.float64]
+    lines: NDArray[np.intp]
     is_unspaced: bool
 
     @classmethod
@@ -75,8 +82,10 @@ class WordLooks:
         for number, word in enumerate(words):
             x0, y0, x1, y1 = word.box
             rows, columns = slice(int(y0 * down), round(y1 * down)), slice(int(x0 * across), round(x1 * across))
-            core = covered[rows, columns] >= _CORE
-            if core.any():
+            part = covered[rows, columns]
+            # A letter as thin as an "I" may cover no pixel of a small ROI: what it covers most tells its color, too.
+            core = part >= _CORE * min(1.0, float(part.max(initial=0.0)))
+            if part.max(initial=0.0) >= _THINNEST:
                 inner[number] = frames[:, rows, columns][:, core].mean(axis=1)
 
         def banded(x0: float, y0: float, x1: float, y1: float) -> NDArray[np.float32]:
@@ -105,8 +114,9 @@ class WordLooks:
             ],
             axis=1,
         )
-        widths = np.array([max(1, word.box[2] - word.box[0]) for word in words], float)
-        return cls([number for number, _ in small_rois], inner, bands, beside, widths, is_unspaced(words[0].text))
+        lines = np.unique(tops, return_inverse=True)[1]
+        numbers = [number for number, _ in small_rois]
+        return cls(numbers, inner, bands, beside, lines, is_unspaced(words[0].text))
 
 
 def highlighted_spans(looks: WordLooks, end: int) -> list[Span | None] | None:
@@ -120,7 +130,10 @@ def highlighted_spans(looks: WordLooks, end: int) -> list[Span | None] | None:
     spans = _sweep(looks)
     if spans is None:
         jumps = Jumps.of(looks)
-        spans = _best_path(jumps.sizes, _LONGEST_RUN if looks.is_unspaced else 1)
+        longest = _LONGEST_RUN if looks.is_unspaced else 1
+        spans = max((_best_path(*there_and_back, longest) for there_and_back in jumps.directed()), key=itemgetter(0))[1]
+        if not _is_clear(jumps, spans):  # a box over a picture is brighter here and darker there
+            spans = _best_path(jumps.sizes, jumps.sizes, longest)[1]
         if not _is_clear(jumps, spans):
             return None
         spans = _completed(spans)
@@ -134,10 +147,12 @@ class Jumps:
     Attributes:
         sizes: ``(words, frames)``, 0..1.
         changes: of each gray level, ``(levels, words, frames)``.
+        lines: the number of the line of each word.
     """
 
     sizes: NDArray[np.float64]
     changes: NDArray[np.float32]
+    lines: NDArray[np.intp]
 
     @classmethod
     def of(cls, looks: WordLooks) -> Jumps:
@@ -149,10 +164,32 @@ class Jumps:
         padded = np.pad(np.abs(changes), ((0, 0), (0, 0), (_AROUND, _AROUND)), mode="reflect")
         usual = np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * _AROUND + 1, axis=2), axis=-1)
         own = np.abs(changes) - 2 * usual - beside[:, None]
-        sizes = np.clip(own / _JUMP, 0.0, 1.0).max(axis=0).astype(float)
+        own = own.max(axis=0).astype(float)
         together = 2 * _LONGEST_RUN if looks.is_unspaced else 2
-        sizes[:, (sizes >= _SEEN).sum(axis=0) > max(together + 1, 0.5 * len(sizes))] = 0.0  # a cut of the camera
-        return cls(sizes, changes)
+        is_cut = (own >= _SEEN * _JUMP).sum(axis=0) > max(together + 1, 0.5 * len(own))  # of the camera
+        own[:, is_cut] = 0.0
+        least = np.full(own.shape, _JUMP)
+        if looks.is_unspaced:  # what reaches over a neighbor, as a box does, makes that one jump less
+            beyond = np.pad(own, ((1, 1), (0, 0)))
+            least = np.maximum(_JUMP, _REACH * np.maximum(beyond[:-2], beyond[2:]))
+        return cls(np.clip(own / least, 0.0, 1.0), changes, looks.lines)
+
+    def directed(self) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+        """Return the jumps to a highlight and back from it, each ``(words, frames)``, for each way that it may be.
+
+        The words of a line jump to the same look and back, so that most of their jumps are along one line: those one
+        way are to it, those the other way are back, and those across it may be either.
+        """
+        lengths = np.maximum(np.linalg.norm(self.changes, axis=0), 1e-6)
+        ways = np.zeros(self.sizes.shape)
+        for line in np.unique(self.lines):
+            is_strong = (self.sizes >= _SEEN) & (self.lines == line)[:, None]
+            strong = self.changes[:, is_strong] / lengths[is_strong]
+            along = np.linalg.eigh(strong @ strong.T)[1][:, -1]
+            ways += (self.lines == line)[:, None] * np.tensordot(along, self.changes, axes=1) / lengths
+        signs = itertools.product((1, -1), repeat=min(int(self.lines[-1]) + 1, _MOST_LINES))
+        ways = [ways * np.array(sign)[np.minimum(self.lines, _MOST_LINES - 1), None] for sign in signs]
+        return [(self.sizes * np.clip(0.5 + way, 0.0, 1.0), self.sizes * np.clip(0.5 - way, 0.0, 1.0)) for way in ways]
 
     def are_opposite(self, one: Span, other: Span) -> bool:
         """Return whether two jumps, each a word and a frame, undo each other, as where a highlight comes and goes."""
@@ -160,17 +197,17 @@ class Jumps:
         return float(first @ second) < -_OPPOSITE * float(np.linalg.norm(first) * np.linalg.norm(second))
 
 
-def _best_path(jumps: NDArray[np.float64], longest: int) -> list[Span | None]:
-    """Return the frames in which each word is highlighted, in order, by how far they jump.
+def _best_path(there: NDArray[np.float64], back: NDArray[np.float64], longest: int) -> tuple[float, list[Span | None]]:
+    """Return the frames in which each word is highlighted, in order, by how far they jump, and how much they do.
 
     Words that are highlighted together are a run; the best path through the runs is found by dynamic programming. A
     run counts for more the more its words jump where it begins and ends.
     """
-    count, frames = jumps.shape
+    count, frames = there.shape
     runs = [(first, last) for first in range(count) for last in range(first, min(count, first + longest))]
     firsts, lasts = (np.array(places) for places in zip(*runs, strict=True))
-    total = np.vstack([np.zeros(frames), np.cumsum(jumps - _LEAST_SHARE / 2, axis=0)])
-    gains = total[lasts + 1] - total[firsts]  # (runs, frames), where a run begins or ends
+    totals = (np.vstack([np.zeros(frames), np.cumsum(jumps - _LEAST_SHARE / 2, axis=0)]) for jumps in (there, back))
+    begins, ends = (total[lasts + 1] - total[firsts] for total in totals)  # (runs, frames): what is gained there
     places = np.arange(count + 1)  # how many words were highlighted before, or left out
     idle = np.where(places == 0, 0.0, -np.inf)
     scores = np.where(firsts == 0, 0.0, -np.inf)  # the first words may be highlighted from the first frame on
@@ -178,7 +215,7 @@ def _best_path(jumps: NDArray[np.float64], longest: int) -> list[Span | None]:
     idle_from = np.zeros((frames, count + 1), int)
     for frame in range(1, frames):
         after = np.full(count + 1, -np.inf)
-        left = scores + gains[:, frame]
+        left = scores + ends[:, frame]
         np.maximum.at(after, lasts + 1, left)
         source = np.full(count + 1, -1)
         best = np.flatnonzero(left == after[lasts + 1])
@@ -189,10 +226,11 @@ def _best_path(jumps: NDArray[np.float64], longest: int) -> list[Span | None]:
         for place in range(1, count + 1):  # words may be left out
             if ready[place - 1] > ready[place]:
                 ready[place], origin[place] = ready[place - 1], origin[place - 1]
-        fresh = ready[firsts] + gains[:, frame]
+        fresh = ready[firsts] + begins[:, frame]
         stays = scores >= fresh
         run_from[frame] = np.where(stays, np.arange(len(runs)), origin[firsts])
         scores = np.maximum(scores, fresh)
+    score = float(max(scores.max(), idle.max()))
     state = int(np.argmax(scores)) if scores.max() >= idle.max() else -1 - int(np.argmax(idle))
     spans: list[Span | None] = [None] * count
     for frame in reversed(range(frames)):
@@ -200,7 +238,7 @@ def _best_path(jumps: NDArray[np.float64], longest: int) -> list[Span | None]:
             known = spans[word]
             spans[word] = (frame, frame + 1 if known is None else known[1])
         state = int(run_from[frame, state] if state >= 0 else idle_from[frame, -1 - state])
-    return spans
+    return score, spans
 
 
 def _completed(spans: Sequence[Span | None]) -> list[Span | None]:
@@ -237,32 +275,96 @@ def _is_clear(jumps: Jumps, spans: Sequence[Span | None]) -> bool:
 
 
 def _sweep(looks: WordLooks) -> list[Span | None] | None:
-    """Return in which frames a color sweeps through each word, half-open; None if none does."""
-    levels = looks.strokes
+    """Return in which frames a color sweeps through each word, half-open; None if none does.
+
+    A word has one color before, another one after, and more and more of the latter while it is swept, after the word
+    before it. The frames are those that fit all words best.
+    """
+    levels = looks.strokes.astype(float)
     count, frames = levels.shape
-    if np.isnan(levels[:, 0]).any() or frames < 2 * count:
+    if np.isnan(levels[:, 0]).any() or frames < 4 or np.sort(np.ptp(levels, axis=1))[-2:].min() < _LEAST_SWEEP:
         return None
-    few = max(1, frames // (4 * count))
-    first, last = np.median(levels[:, :few], axis=1), np.median(levels[:, -few:], axis=1)
-    step = float(np.median((last - first)[count // 2 :]))
-    if abs(step) < _LEAST_SWEEP:
+    stride = -(-frames // _SWEEP_SAMPLES)
+    spans = [(first * stride, min(last * stride, frames)) for first, last in _best_ramps(levels[:, ::stride])]
+    if stride > 1:
+        spans = [_refined(level, span, stride) for level, span in zip(levels, spans, strict=True)]
+    swept = [number for number, (first, last) in enumerate(spans) if first < last]
+    if len(swept) < max(2, _LEAST_SWEPT * count):
         return None
-    # The levels of each word differ from those of the others, as their strokes are more or less thick.
-    change = (last - first) / step
-    is_swept = change >= 0.5
-    if change.min() <= -0.5 or 2 * is_swept.sum() < count:
-        return None  # a highlight moves on
-    before, after = first, np.where(is_swept, last, first + step)
-    at_first = np.arange(count) < np.argmax(is_swept)  # they have the new color from the first frame on
-    before, after = np.where(at_first, last - step, before)[:, None], np.where(at_first, last, after)[:, None]
-    share = np.clip((levels - before) / (after - before), 0.0, 1.0)
-    passed = (share * looks.widths[:, None]).sum(axis=0)
-    starts = np.append(0.0, np.cumsum(looks.widths))
-    expected = np.clip((passed[None, :] - starts[:-1, None]) / looks.widths[:, None], 0.0, 1.0)
-    if float(np.abs(share - expected).mean()) > 0.1 or float(np.diff(passed).min(initial=0.0)) < -0.1 * starts[-1]:
+    fits = [_fit_ramp(levels[number], spans[number]) for number in swept]
+    step = float(np.median([step for step, _ in fits]))
+    left = sum(error for _, error in fits)
+    moved = sum(float(((levels[number] - levels[number].mean()) ** 2).sum()) for number in swept)
+    complete = fits[:-1] if spans[swept[-1]][1] == frames else fits  # the caption may end while a word is swept
+    if (
+        abs(step) < _LEAST_SWEEP
+        or any(own / step < _LEAST_STEP for own, _ in complete)
+        or spans[swept[-1]][1] - spans[swept[0]][0] < 2 * len(swept)
+        or left > _UNEXPLAINED * moved
+    ):
         return None
-    if share[-1, : frames // 4].max() > 0.4 or passed[-1] < 0.75 * starts[-1]:
-        return None
-    begins = [0, *(int(np.argmax(passed >= start + _SWEPT * starts[-1])) for start in starts[1:-1])]
-    done = int(np.argmax(passed >= 0.97 * passed.max())) + 1
-    return [(begin, max(end, begin + 1)) for begin, end in zip(begins, [*begins[1:], done], strict=True)]
+    # What begins in the first frame shows no frame before it.
+    begun = [(0 if first <= 1 else first, last) for first, last in spans]
+    return [(first, max(last, 1)) if first < last or last == 0 else None for first, last in begun]
+
+
+def _ramps(firsts: NDArray[np.intp], lasts: NDArray[np.intp], frames: int) -> NDArray[np.float64]:
+    """Return which share of a word is swept in each frame if it is from one frame to another, ``(spans, frames)``."""
+    at = np.arange(1, frames + 1)
+    return np.clip((at - firsts[:, None]) / np.maximum(lasts - firsts, 1)[:, None], 0.0, 1.0)
+
+
+def _best_ramps(levels: NDArray[np.float64]) -> list[Span]:
+    """Return the frames in which each word is swept, one after the other; an empty span at an end for one that is not.
+
+    Args:
+        levels: of the strokes of each word, ``(words, frames)``.
+    """
+    frames = levels.shape[1]
+    firsts, lasts = np.triu_indices(frames, 1)
+    lasts = np.minimum(lasts, frames)
+    firsts, lasts = np.concatenate([firsts, np.arange(frames)]), np.concatenate([lasts, np.full(frames, frames)])
+    ramps = _ramps(firsts, lasts, frames)
+    ramps -= ramps.mean(axis=1, keepdims=True)
+    ramps /= np.maximum(np.linalg.norm(ramps, axis=1, keepdims=True), 1e-9)
+    explained = ((levels - levels.mean(axis=1, keepdims=True)) @ ramps.T) ** 2
+    best = np.zeros(frames + 1)  # explained by the words so far, by the frame up to which the last one is swept
+    origins: list[tuple[NDArray[np.intp], NDArray[np.float64]]] = []
+    for own in explained:
+        ready = np.maximum.accumulate(best)
+        score = np.full(frames + 1, -np.inf)
+        np.maximum.at(score, lasts, own + ready[firsts])
+        score[0], score[frames] = best[0], max(score[frames], ready[frames])
+        origins.append((own + ready[firsts], best))
+        best = score
+    place = int(np.argmax(best))
+    spans: list[Span] = []
+    for scores, before in reversed(origins):
+        here = np.flatnonzero(lasts == place)
+        number = int(here[np.argmax(scores[here])]) if here.size else -1
+        is_swept = number >= 0 and place > 0 and scores[number] >= before[: place + 1].max()
+        spans.append((int(firsts[number]), place) if is_swept else (place, place))
+        place = int(np.argmax(before[: spans[-1][0] + 1]))
+    return spans[::-1]
+
+
+def _refined(levels: NDArray[np.float64], span: Span, by: int) -> Span:
+    """Return the span near another one that fits the levels of a word best."""
+    (first, last), frames = span, len(levels)
+    if first >= last:
+        return span
+    near = [
+        (one, other)
+        for one in range(max(0, first - by), min(frames - 1, first + by) + 1)
+        for other in range(max(one + 1, last - by), min(frames, last + by) + 1)
+    ]
+    return min(near, key=lambda span: _fit_ramp(levels, span)[1]) if near else span
+
+
+def _fit_ramp(levels: NDArray[np.float64], span: Span) -> tuple[float, float]:
+    """Return how far the levels of a word that is swept in a span go, and the squares of what that leaves, summed."""
+    first, last = (np.array([frame]) for frame in span)
+    ramp = _ramps(first, last, len(levels))[0]
+    ramp, levels = ramp - ramp.mean(), levels - levels.mean()
+    step = float(ramp @ levels) / max(float(ramp @ ramp), 1e-9)
+    return step, float(((levels - step * ramp) ** 2).sum())

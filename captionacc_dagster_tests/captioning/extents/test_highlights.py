@@ -153,7 +153,7 @@ def looks(strokes: NDArray[np.float32], *, is_unspaced: bool) -> WordLooks:
     """Return words of equal width, by the gray levels of their strokes, ``(words, frames)``, and nothing else."""
     count, frames = strokes.shape
     bands = np.zeros((10, count, frames), np.float32)
-    return WordLooks(list(range(frames)), strokes, bands, bands[:, :2], np.ones(count), is_unspaced)
+    return WordLooks(list(range(frames)), strokes, bands, bands[:, :2], np.zeros(count, int), is_unspaced)
 
 
 def test_characters_are_highlighted_in_runs():
@@ -181,3 +181,59 @@ def test_a_color_sweeps_through_words_of_thick_and_thin_strokes():
     found = highlighted_spans(looks((own[:, None] - 12 * passed).astype(np.float32), is_unspaced=False), 48)
     assert found is not None
     assert all(span is not None and abs(span[0] - 8 * word) <= 2 for word, span in enumerate(found))
+
+
+def test_a_sweep_is_timed_across_a_cut_and_a_pause():
+    """All words became darker where the camera cut, so that no frame fitted a sweep at one pace through all of them."""
+    onsets, ends = [0, 10, 24, 34], [10, 18, 34, 44]
+    at = np.arange(1, 51)
+    passed = np.clip([(at - on) / (end - on) for on, end in zip(onsets, ends, strict=True)], 0, 1)
+    levels = np.array([200, 170, 190, 180])[:, None] - 14 * passed - 3 * (at > 30)
+    found = highlighted_spans(looks(levels.astype(np.float32), is_unspaced=False), 50)
+    assert found is not None
+    assert [span and span[0] for span in found] == pytest.approx(onsets, abs=1)
+
+
+def test_a_sweep_that_the_end_of_the_caption_cuts_off_times_the_words_that_it_reached():
+    passed = np.clip((np.arange(1, 31)[None] - 12 * np.arange(6)[:, None]) / 12, 0, 1)
+    found = highlighted_spans(looks((220 - 40 * passed).astype(np.float32), is_unspaced=False), 30)
+    assert found is not None
+    assert [span and span[0] for span in found] == [0, 12, 24, None, None, None]
+
+
+def test_a_highlight_that_reaches_over_its_neighbor_does_not_light_both():
+    """The box of the second character reached over the first one, which seemed to be lit with it."""
+    lit = [(0, 6), (6, 12), (12, 18), (18, 24)]
+    strokes = np.full((4, 24), 240, np.float32)
+    for character, (start, end) in enumerate(lit):
+        strokes[character, start:end] = 180
+        if character:
+            strokes[character - 1, start:end] -= 9
+    assert highlighted_spans(looks(strokes, is_unspaced=True), 24) == lit
+
+
+def test_what_jumps_across_the_way_of_a_highlight_is_none():
+    """A cut behind some of the words of a caption looked like a highlight of all of them."""
+    lit = [(0, 10), (10, 20), (20, 30), (30, 40), (40, 50)]
+    found = looks(np.full((5, 50), 240, np.float32), is_unspaced=True)
+    for character, (start, end) in enumerate(lit):
+        found.strokes[character, start:end] = 180
+    found.bands[4:8, 2:, 26:] = 60.0
+    assert highlighted_spans(found, 50) == lit
+
+
+def test_a_sweep_is_timed_beside_a_letter_too_thin_to_fill_a_pixel():
+    """The "I" of karaoke filled no pixel of a frame of half the size, and no word got a time."""
+    strokes = np.zeros((60, 200), bool)
+    strokes[20:40, 21] = strokes[20:40, 40:90] = strokes[20:40, 110:180] = True
+    words = [ReadWord("I", (20, 20, 23, 40)), ReadWord("know", (40, 20, 90, 40)), ReadWord("them", (110, 20, 180, 40))]
+    half = [Image.fromarray(np.where(strokes, 230, 60).astype(np.uint8)) for _ in range(30)]
+    rois = []
+    for at, picture in enumerate(half):
+        roi = np.array(picture)
+        edge = int(np.interp(at, [0, 4, 15, 29], [20, 23, 90, 180]))
+        roi[:, :edge] = np.where(strokes[:, :edge], 150, roi[:, :edge])
+        rois.append((at, np.asarray(Image.fromarray(roi).resize((100, 30), Image.Resampling.BOX))))
+    found = highlighted_spans(WordLooks.of(words, rois, strokes, LINE_PX), 30)
+    assert found is not None
+    assert [span and span[0] for span in found] == pytest.approx([2, 7, 18], abs=2)
