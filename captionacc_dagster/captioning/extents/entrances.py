@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +28,7 @@ _SHORT_LINES = 3  # line heights, of a text that is found in others: about four 
 _UNMOVED = 0.8  # likeness with which it is not searched elsewhere: of a shift by a pixel
 _AWAY_PX = 1.6  # from its place at rest: what moves by less, as by compression, has not moved
 _SAME_PLACE_PX = 1.0  # where a caption is found twice without having moved
+_FEW_PLACES = 25  # at which summing by place is faster than a correlation
 
 Relief = NDArray[np.float32]
 Area = tuple[float, float, float, float]
@@ -165,6 +167,30 @@ class Lettering:
         """The longer side of its box at rest, pixels."""
         return max(self.near.shape)
 
+    @cached_property
+    def _marked(self) -> tuple[NDArray[np.intp], NDArray[np.intp], Relief]:
+        """Rows and columns of its strokes and their surroundings, and its relief there."""
+        rows, columns = np.nonzero(self.near)
+        return rows, columns, self.relief[rows, columns]
+
+    def _sums_at_places(self, part: Relief) -> tuple[Relief, Relief, Relief]:
+        """Return the sums, the sums of squares, and those of products with the relief of a part of a frame where the
+        strokes and their surroundings would be, for each place in it.
+
+        For a few places that takes a quarter of the time of a correlation, which works for all of them at once.
+        """
+        rows, columns, own = self._marked
+        across = part.shape[1]
+        down, right = part.shape[0] - self.height + 1, across - self.width + 1
+        places = (np.arange(down)[:, None] * across + np.arange(right)).ravel()
+        values = part.ravel().take(places[:, None] + (rows * across + columns))
+        shape = down, right
+        return (
+            values.sum(axis=1).reshape(shape),
+            np.einsum("ij,ij->i", values, values).reshape(shape),
+            (values @ own).reshape(shape),
+        )
+
     def find(
         self, relief: Relief, near: Pose, scale: float, reach: tuple[float, float], *, keep_inside: bool = False
     ) -> Pose | None:
@@ -192,24 +218,31 @@ class Lettering:
         if part is None:
             return None
 
-        def correlate(one: Relief, other: Relief) -> Relief:
-            return np.asarray(cv2.matchTemplate(one, other, cv2.TM_CCORR), np.float32)
-
         def weigh(other: Relief) -> Relief | float:
             """Return the sum of what is inside the frame, for each place."""
-            return float(other.sum()) if is_inside is None else correlate(is_inside, other)
+            return float(other.sum()) if is_inside is None else _correlate(is_inside, other)
 
         count, own, power = np.maximum(weigh(mask), 1.0), weigh(target), weigh(target * target)
         own_variance = np.maximum(power - own * own / count, 1.0)
-        mean = correlate(part, mask)
-        variance = np.maximum(correlate(part * part, mask) - mean * mean / count, 1.0)
-        covariance = correlate(part, target) - own * mean / count
+        if scale == 1 and (across - width + 1) * (down - height + 1) <= _FEW_PLACES:
+            mean, square, product = self._sums_at_places(part)
+        else:
+            mean, square, product = _correlate(part, mask), _correlate(part * part, mask), _correlate(part, target)
+        variance = np.maximum(square - mean * mean / count, 1.0)
+        covariance = product - own * mean / count
         likeness = np.where(
             count >= _LEAST_INSIDE * float(mask.sum()), covariance / np.sqrt(variance * own_variance), -1.0
         )
         _, best, _, (x, y) = cv2.minMaxLoc(likeness)
         contrast = float((covariance / own_variance)[y, x])
         return Pose(left + x + width / 2, top + y + height / 2, scale, best, contrast)
+
+
+def _correlate(one: Relief, other: Relief) -> Relief:
+    """Return the sum of the products of a picture with a smaller one, for each place of that in it."""
+    import cv2
+
+    return np.asarray(cv2.matchTemplate(one, other, cv2.TM_CCORR), np.float32)
 
 
 def _halved(relief: Relief) -> Relief:

@@ -76,10 +76,13 @@ def follow_growth(
     cells, weights = _weigh_cells(complete, lines, strokes, line_px)
     if len(cells) <= _LEAST_STEPS:
         return None
+    # Cells are a small part of the ROI.
+    pixels = np.flatnonzero(weights.any(axis=0))
+    weights = np.ascontiguousarray(weights[:, pixels])
     onsets = np.full(len(cells), middle)
     shown, sizes = len(cells), [len(cells)]
     for number, frame in reversed([item for item in small_rois if item[0] < middle]):
-        seen = weights @ high_pass(frame, line_px / 2).ravel() >= 0.5
+        seen = weights @ high_pass(frame, line_px / 2).ravel().take(pixels) >= 0.5
         here = _shown_cells(seen)
         if here is None or here > shown + 1:
             break

@@ -7,6 +7,7 @@ neighbors jump to another look and all other words keep theirs. In a color sweep
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -33,6 +34,7 @@ _MOST_LINES = 4  # whose words may each jump in a way of their own
 _OPPOSITE = 0.3  # correlation of two changes of which one undoes the other
 _BRIEFEST = 2  # frames that a highlight lasts
 _LEAST_SHARE = 0.6  # of a jump in those of the path, of all jumps in the path, and of the words in it
+_ROUNDING = 1e-6
 _LEAST_SWEEP = 8.0  # gray levels between the two colors of a sweep
 _SWEEP_SAMPLES = 128  # frames, evenly spaced, in which a sweep is searched
 _LEAST_SWEPT = 0.3  # of the words of a caption that ends, or begins, while it is swept
@@ -129,8 +131,9 @@ def highlighted_spans(looks: WordLooks, end: int) -> list[Span | None] | None:
     ends = [*looks.numbers[1:], end]
     spans = _sweep(looks)
     if spans is None:
-        jumps = Jumps.of(looks)
-        longest = _LONGEST_RUN if looks.is_unspaced else 1
+        jumps, longest = Jumps.of(looks), _LONGEST_RUN if looks.is_unspaced else 1
+        if not _may_be_clear(jumps, longest):
+            return None
         spans = max((_best_path(*there_and_back, longest) for there_and_back in jumps.directed()), key=itemgetter(0))[1]
         if not _is_clear(jumps, spans):  # a box over a picture is brighter here and darker there
             spans = _best_path(jumps.sizes, jumps.sizes, longest)[1]
@@ -249,6 +252,17 @@ def _completed(spans: Sequence[Span | None]) -> list[Span | None]:
         if here is None and before and after and before[1] < after[0]:
             completed[word] = before[1], after[0]
     return completed
+
+
+def _may_be_clear(jumps: Jumps, longest: int) -> bool:
+    """Return whether words jump enough for any path to be clear, which is cheaper than finding the best one.
+
+    Each word that is highlighted jumps twice, but for the first run at its start and the last one at its end.
+    """
+    lit = max(2, math.ceil(_LEAST_SHARE * len(jumps.sizes)))
+    edges = max(2, 2 * (lit - longest))
+    farthest = np.sort(np.sort(jumps.sizes, axis=1)[:, -2:], axis=None)[-edges:]
+    return float(farthest.sum()) >= _LEAST_SHARE * edges - _ROUNDING
 
 
 def _is_clear(jumps: Jumps, spans: Sequence[Span | None]) -> bool:

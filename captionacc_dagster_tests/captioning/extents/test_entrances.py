@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from captionacc_dagster.captioning.extents.entrances import Motion
-from captionacc_dagster.captioning.extents.strokes import Plane, model_strokes
+from captionacc_dagster.captioning.extents.entrances import Lettering, Motion, Pose
+from captionacc_dagster.captioning.extents.strokes import Plane, high_pass, model_strokes
 from captionacc_dagster_tests.captioning.drawn_clips import texture, write_text
 
 pytestmark = pytest.mark.unit
@@ -105,6 +105,20 @@ def test_other_letters_are_not_the_caption_in_motion(text: str):
 @pytest.mark.parametrize("frames", [1, 2, 8])
 def test_the_same_text_at_another_place_is_not_a_caption_that_moves(frames: int):
     assert entrance([lettered(REST - frames + n, right=12, down=10) for n in range(frames)]).before == []
+
+
+@pytest.mark.parametrize("left", [0.0, -200.0])
+def test_a_search_of_few_places_finds_what_a_wide_one_finds(left: float):
+    model = model_strokes([lettered(REST + n) for n in range(6)], LINE_PX)
+    letters = Lettering.of(model, model.stroke_mask)
+    near = Pose(letters.rest.x + left, letters.rest.y, 1.0)
+    relief = high_pass(lettered(REST - 1, right=left), LINE_PX)
+    few, many = (letters.find(relief, near, 1.0, (reach, reach)) for reach in (1.0, 4.0))
+    assert few is not None
+    assert many is not None
+    assert (few.x, few.y) == (many.x, many.y)
+    assert (few.likeness, few.contrast) == pytest.approx((many.likeness, many.contrast), abs=1e-4)
+    assert few.likeness > 0.8
 
 
 def test_a_single_letter_is_not_followed():
