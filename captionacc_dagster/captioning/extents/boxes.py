@@ -130,13 +130,16 @@ def _areas_at(model: StrokeModel, level: float) -> list[Mask]:
     closed = cv2.morphologyEx(_is_at(model, level).view(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     _, labels, stats, _ = cv2.connectedComponentsWithStats(closed, connectivity=4)
     areas = []
-    for number, (_, _, width, height, _) in enumerate(stats[1:], start=1):
+    for number, (x, y, width, height, _) in enumerate(stats[1:], start=1):
         if width >= model.line_px and 2 * height >= model.line_px:
-            part = np.asarray(labels) == number
+            place = slice(y, y + height), slice(x, x + width)
+            part = np.asarray(labels)[place] == number
             after = np.logical_or.accumulate(part, axis=1)
-            area = after & np.logical_or.accumulate(part[:, ::-1], axis=1)[:, ::-1]
-            area = _without_narrow_parts(area, model.stroke_mask)
-            if 2 * area.any(axis=1).sum() >= model.line_px and _has_straight_sides(area, model.line_px):
+            inside = after & np.logical_or.accumulate(part[:, ::-1], axis=1)[:, ::-1]
+            inside = _without_narrow_parts(inside, model.stroke_mask[place])
+            if 2 * inside.any(axis=1).sum() >= model.line_px and _has_straight_sides(inside, model.line_px):
+                area = np.zeros(model.level.shape, bool)
+                area[place] = inside
                 areas.append(area)
     return areas
 

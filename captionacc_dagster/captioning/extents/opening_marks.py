@@ -24,9 +24,8 @@ def restore_opening_marks(texts: Sequence[str]) -> list[str]:
 
     A sentence that starts with a small letter began in an earlier caption, and gets none.
     """
-    if not any("!" in text for text in texts) or identify_language(texts) != "es":
-        return list(texts)
-    return ["".join(map(_with_opening_mark, _sentences(text))) for text in texts]
+    restored = ["".join(map(_with_opening_mark, _sentences(text))) if "!" in text else text for text in texts]
+    return restored if restored != list(texts) and identify_language(texts) == "es" else list(texts)
 
 
 def _sentences(text: str) -> list[str]:

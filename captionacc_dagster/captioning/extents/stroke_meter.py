@@ -38,7 +38,9 @@ class StrokeMeter:
         self._cell = max(4, round(line_px / 2))  # about a narrow character
         self._window = nearest_odd(line_px * 0.37)  # wider than a stroke
         self._previous: Plane | None = None
-        self._strokes: Plane | None = None  # of the previous frame, if they were computed
+        # Of the previous frame, if they were computed: its strokes, and how far pixels are from their surroundings.
+        self._strokes: Plane | None = None
+        self._relief: Plane | None = None
         self._sharp: list[Plane | None] = []  # what changed at once at each of the last frames; None: nothing
         self._emerged: list[
             Plane | None
@@ -72,32 +74,34 @@ class StrokeMeter:
         # In most ROIs most of the time nothing changes at once: then no strokes need to be computed.
         sharp = sharp if cv2.countNonZero(sharp) else None
         strokes: Plane | None = None
+        relief: Plane | None = None
         emerged: Plane | None = None
         if sharp is None:
             self._gone.append(None)
             self._brief.append(None)
         else:
-            before = self._contrasting(self._previous) if self._strokes is None else self._strokes
-            strokes = self._contrasting(roi)
+            relief, relief_before = self._relief_of(roi), self._relief
+            relief_before = self._relief_of(self._previous) if relief_before is None else relief_before
+            before = self._contrasting(self._previous, relief_before) if self._strokes is None else self._strokes
+            strokes = self._contrasting(roi, relief)
             settled, switched = _above(self._age, self.hold - 2), cv2.bitwise_and(moved, sharp)
             # White letters on a dark box over a white picture keep their level when the box comes or goes.
             around = cv2.dilate(switched, np.ones((self._window, self._window), np.uint8))
-            merged = cv2.bitwise_and(around, cv2.bitwise_and(before, self._plain(roi)))
-            emerged = cv2.bitwise_and(around, cv2.bitwise_and(strokes, self._plain(self._previous)))
+            merged = cv2.bitwise_and(around, cv2.bitwise_and(before, _plain(relief)))
+            emerged = cv2.bitwise_and(around, cv2.bitwise_and(strokes, _plain(relief_before)))
             emerged = cv2.bitwise_and(emerged, settled)
             gone = cv2.bitwise_and(cv2.bitwise_and(settled, before), cv2.bitwise_or(switched, merged))
             self._gone.append(self._shares(gone))
             going = cv2.bitwise_and(before, switched)
             self._brief.append(self._shares(cv2.bitwise_and(going, _above(self._age, 0))))
-        self._previous, self._strokes = roi, strokes
+        self._previous, self._strokes, self._relief = roi, strokes, relief
         self._emerged.append(emerged)
         self._sharp.append(sharp)
         cv2.add(self._age, self._one, dst=self._age)
         cv2.subtract(self._age, moved, dst=self._age)  # the age of what moved is 0
         cv2.copyTo(roi, moved, self._level)
         if len(self._sharp) > 1 and (coming := self._sharp[-2]) is not None:
-            self._strokes = self._contrasting(roi) if self._strokes is None else self._strokes
-            came = cv2.bitwise_and(cv2.compare(self._age, 1, cv2.CMP_EQ), self._strokes)
+            came = cv2.bitwise_and(cv2.compare(self._age, 1, cv2.CMP_EQ), self._current_strokes(roi))
             brief = self._brief[-2]
             shares = self._shares(cv2.bitwise_and(came, coming))
             self._brief[-2] = shares if brief is None else brief + shares
@@ -106,10 +110,9 @@ class StrokeMeter:
         shares, brief = self._gone.pop(0), self._brief.pop(0)
         appearing, emerged = self._sharp.pop(0), self._emerged.pop(0)
         if appearing is not None:
-            self._strokes = self._contrasting(roi) if self._strokes is None else self._strokes
             appeared = cv2.bitwise_and(cv2.compare(self._age, self.hold - 1, cv2.CMP_EQ), appearing)
             appeared = appeared if emerged is None else cv2.bitwise_or(appeared, emerged)
-            came = self._shares(cv2.bitwise_and(appeared, self._strokes))
+            came = self._shares(cv2.bitwise_and(appeared, self._current_strokes(roi)))
             shares = came if shares is None else shares + came
         self.brief_change = 0.0 if brief is None else float(brief.max())
         return 0.0 if shares is None else float(shares.max())
@@ -126,19 +129,24 @@ class StrokeMeter:
             if change is not None:
                 yield change, self.brief_change
 
-    def _plain(self, roi: Plane) -> Plane:
-        """Mark pixels with 255 that differ from their surroundings by no more than the noise of compression."""
+    def _relief_of(self, roi: Plane) -> Plane:
+        """Return how far pixels are from their surroundings, gray levels."""
         cv2 = _opencv()
 
-        around = cv2.blur(roi, (self._window, self._window))
-        return cv2.threshold(cv2.absdiff(roi, around), TUNING.steady_levels, 255, cv2.THRESH_BINARY_INV)[1]
+        return cv2.absdiff(roi, cv2.blur(roi, (self._window, self._window)))
 
-    def _contrasting(self, roi: Plane) -> Plane:
+    def _current_strokes(self, roi: Plane) -> Plane:
+        """Return what is contrasting in the frame that is taken."""
+        if self._strokes is None:
+            self._relief = self._relief_of(roi)
+            self._strokes = self._contrasting(roi, self._relief)
+        return self._strokes
+
+    def _contrasting(self, roi: Plane, relief: Plane) -> Plane:
         """Mark pixels with 255 that contrast with their surroundings and have the level of the text if it is known."""
         cv2 = _opencv()
 
-        around = cv2.blur(roi, (self._window, self._window))
-        strokes = _above(cv2.absdiff(roi, around), TUNING.same_style_levels - 1)
+        strokes = _above(relief, TUNING.same_style_levels - 1)
         if not self.styles:
             return strokes
         matching: Plane | None = None
@@ -169,6 +177,13 @@ class StrokeMeter:
             edges = high // 2, high - high // 2, wide // 2, wide - wide // 2
             whole = cv2.copyMakeBorder(whole, *edges, cv2.BORDER_CONSTANT, value=0)
         return cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+
+
+def _plain(relief: Plane) -> Plane:
+    """Mark pixels with 255 that differ from their surroundings by no more than the noise of compression."""
+    cv2 = _opencv()
+
+    return cv2.threshold(relief, TUNING.steady_levels, 255, cv2.THRESH_BINARY_INV)[1]
 
 
 def _above(plane: Plane, level: int) -> Plane:

@@ -440,10 +440,15 @@ def _areas_in_style(model: StrokeModel, styles: Sequence[StrokeStyle]) -> Mask:
     level = in_style(model.level, styles, TUNING.other_style).view(np.uint8)
     side = nearest_odd(TUNING.thickest_stroke * model.line_px)
     thick = cv2.morphologyEx(level, cv2.MORPH_OPEN, np.ones((side, side), np.uint8)) > 0
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(level, connectivity=4)
-    high = np.flatnonzero(np.asarray(stats)[:, cv2.CC_STAT_HEIGHT] > model.line_px)
-    areas = np.isin(labels, np.intersect1d(labels[thick], high))
-    return cv2.dilate(areas.view(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    if not thick.any():
+        return thick
+    _, found, stats, _ = cv2.connectedComponentsWithStats(level, connectivity=4)
+    labels, is_area = np.asarray(found, np.int32), np.zeros(len(stats), bool)
+    is_area[labels[thick]] = True
+    is_area &= np.asarray(stats)[:, cv2.CC_STAT_HEIGHT] > model.line_px
+    if not is_area.any():
+        return np.zeros_like(thick)
+    return cv2.dilate(is_area.take(labels).view(np.uint8), np.ones((3, 3), np.uint8)) > 0
 
 
 def _small_words(strokes: Mask, areas: Mask, line_px: float, places: Sequence[tuple[float, float]]) -> Mask:

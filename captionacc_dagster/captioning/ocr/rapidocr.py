@@ -306,7 +306,7 @@ def _decoded(scores: NDArray[np.float32], model: _Model, share: float) -> Recogn
     steps = np.flatnonzero(chosen)
     if not len(steps):
         return Recognition("", 0.0)
-    highest = scores.max(axis=1)
+    highest = scores[np.arange(len(scores)), best]
     spaces = scores[:, len(characters) - 1] - highest
     # Only the steps that are used become probabilities.
     seen = np.flatnonzero(chosen | (spaces >= np.log(_LOST_SPACE)))
