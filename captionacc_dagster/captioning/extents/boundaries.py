@@ -543,7 +543,10 @@ def _joined_segments(first: Segment, second: Segment, line_px: float, *, is_back
 
 
 def _is_recolored(before: StrokeModel, after: StrokeModel) -> bool:
-    """Return whether part of a text changed its level and part did not, as in karaoke. A fade changes all alike."""
+    """Return whether part of a text changed its level and part did not, as in karaoke. A fade changes all alike.
+
+    Over another picture, as after a cut, letters contrast otherwise without a change of their own.
+    """
     common = before.stroke_mask & after.stroke_mask
     areas = float(before.stroke_mask.sum()), float(after.stroke_mask.sum())
     if common.sum() < max(min_stroke_px(before.line_px), (1 - TUNING.different_share) * sum(areas) / 2):
@@ -552,6 +555,9 @@ def _is_recolored(before: StrokeModel, after: StrokeModel) -> bool:
     # Edges of strokes are blends with the background: take the half of the pixels that contrasts most.
     inner = np.maximum(np.abs(old), np.abs(new))
     inner = inner >= np.median(inner)
+    steps = np.abs(after.level[common] - before.level[common])[inner]
+    if 2 * np.percentile(steps, 90) <= TUNING.steady_levels:
+        return False
     ratios = new[inner] / np.where(np.abs(old[inner]) < 1, 1, old[inner])
     low, high = np.percentile(ratios, (10, 90))
     return bool(low > 0 and high > TUNING.recolored_ratio * low)

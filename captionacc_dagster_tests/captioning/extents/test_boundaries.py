@@ -335,6 +335,26 @@ def test_a_caption_that_goes_on_over_a_cut_to_a_dark_scene_begins_over_the_brigh
     assert (boundary.is_same, boundary.start) == (False, 40)
 
 
+@pytest.mark.parametrize("is_sweep", [False, True], ids=["another picture", "another color of half of it"])
+def test_a_caption_over_a_cut_to_a_bright_picture_is_recolored_where_its_letters_are(is_sweep: bool):
+    """A caption was lost: where the picture brightened behind half of it, that half passed for recolored,
+    and the caption was looked for in what followed the cut alone, where its letters touch the sky."""
+
+    def roi(frame: int) -> Plane:
+        picture = np.full((*SIZE, 3), 20, np.uint8)
+        if frame >= 40 and not is_sweep:
+            picture[:, 240:] = 225
+        fill = "#ffffff" if frame < 40 or not is_sweep else "#808080"
+        write_text(picture, "Are you", (0.49, 0.5), 22, anchor="rm", outline=1)
+        write_text(picture, "coming", (0.51, 0.5), 22, anchor="lm", fill=fill, outline=1)
+        return picture[..., 0].copy()
+
+    before, after = segment(roi, 0, 40), segment(roi, 40, 60)
+    joined = join_segments(before, after, LINE)
+    assert (joined.start, joined.end) == (0, 60)
+    assert (joined.model is after.model) is is_sweep
+
+
 DARK = StrokeStyle(-1, 32.0, 36.0)
 
 
