@@ -167,14 +167,21 @@ def _follow_as_captions(track: FoundTrack) -> None:
 
 
 def _lone_tracks(rows: Sequence[Row], size: tuple[int, int]) -> list[FoundTrack]:
-    """Return the track of a title that may as well be a caption, where no other text comes and goes.
+    """Return the track of titles, or of centered text of a screen, that may as well be captions, where no other text
+    comes and goes.
 
-    Titles are told from captions by the captions beside them. The only text of a clip is rather followed than lost.
+    Titles are told from captions by the captions beside them; blocks of many lines look like text of a screen, which is
+    hardly ever centered throughout. The only text of a clip is rather followed than lost.
     """
     lone = sorted((row for row in rows if not row.stays and row.kind != "scene"), key=lambda row: -len(row.lines))
-    if any(row.kind != "title" or row.vertical or 2 * row.chances["caption"] < row.chances["title"] for row in lone):
+    if any(row.vertical or 2 * row.chances["caption"] < row.chances[row.kind] for row in lone):
         return []
     if not lone or lone[0].score < TUNING.certain_score:
+        return []
+    is_of_screen = any(row.kind == "interface" for row in lone)
+    if is_of_screen and not all(_is_centered(line, size) for row in lone for line in row.lines):
+        return []
+    if any(row.kind not in ("title", "interface") for row in lone):
         return []
     track = FoundTrack([lone[0]], anchor_of([lone[0]], size[0]), 0.0)
     for row in lone[1:]:
@@ -182,10 +189,15 @@ def _lone_tracks(rows: Sequence[Row], size: tuple[int, int]) -> list[FoundTrack]
             return []
         track.add(row)
     for line in lone:
-        both = line.chances["caption"] + line.chances["title"]
-        line.chances = {**line.chances, "caption": both, "title": 0.0}
-    track.confidence = _confidence(lone[0])
+        kinds: tuple[Kind, ...] = ("caption", "title", "interface") if is_of_screen else ("caption", "title")
+        all_of_them = sum(line.chances[kind] for kind in kinds)
+        line.chances = {**line.chances, **dict.fromkeys(kinds, 0.0), "caption": all_of_them}
+    track.confidence, track.is_doubtful = _confidence(lone[0]), is_of_screen
     return [track]
+
+
+def _is_centered(line: Line, size: tuple[int, int]) -> bool:
+    return abs(line.middle - size[0] / 2) <= TUNING.centered * size[0]
 
 
 def _doubtful_tracks(rows: Sequence[Row], size: tuple[int, int], surest: float = 0.0) -> list[FoundTrack]:

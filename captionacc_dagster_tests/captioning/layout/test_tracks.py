@@ -199,6 +199,23 @@ def test_the_only_text_of_a_clip_is_followed_even_if_it_looks_like_a_title(
     assert [track.kind for track in find_tracks(rows, SIZE)] == (["caption"] if expected else [])
 
 
+@pytest.mark.parametrize("is_centered", [True, False], ids=["centered", "from the left"])
+def test_centered_blocks_are_followed_where_nothing_else_is_even_if_they_look_like_a_slide(is_centered: bool):
+    """The verses of a poem, three to five lines at a time, were all lost: they passed for text of a screen."""
+    blocks = {0: (120, 148, 176, 204, 232), 1: (134, 162, 190, 218)}  # where the lines of a sample begin
+    seen = [
+        detection(n, left := (320 - half if is_centered else 100), top, left + 2 * half, top + 24)
+        for n, tops in blocks.items()
+        for top, half in zip(tops, (140, 120, 150, 90, 130), strict=False)
+    ]
+    rows = find_rows(samples(4), seen, [], SIZE)
+    for row in rows:
+        row.chances = {kind: {"interface": 0.55, "caption": 0.32}.get(kind, 0.03) for kind in KINDS}
+    tracks = find_tracks(rows, SIZE)
+    assert [(track.kind, track.is_doubtful) for track in tracks] == ([("caption", True)] if is_centered else [])
+    assert sum(len(track.all_rows) for track in tracks) == (len(rows) if is_centered else 0)
+
+
 def test_lines_without_a_common_place_have_a_mixed_anchor():
     seen = [detection(n, 20 + 120 * n, 100 + n, 90 + 140 * n, 126 + n) for n in range(4)]
     (track,) = find_tracks(judged(find_rows(samples(4), seen, [], SIZE)), SIZE)
