@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
+from dagster import RunRequest
 
 from captionacc_dagster.orchestration.flows import Flow, videos_partitions
-from captionacc_dagster.orchestration.requests import KnownRun, RunPlan
 from captionacc_dagster.tags import DAGSTER_PRIORITY_TAG, PARTITION_TAG, REQUEST_TAG
 
 _log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ _LAUNCH = """mutation ($repository: RepositorySelector!, $partitions: String!, $
   }
   launchRun(executionParams: $run) {
     __typename
-    ... on LaunchRunSuccess { run { runId tags { key value } } }
+    ... on LaunchRunSuccess { run { runId status tags { key value } } }
     ... on Error { message }
     ... on RunConfigValidationInvalid { errors { message } }
   }
@@ -61,11 +61,12 @@ class RunRefused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class FoundRun:
-    """A run with a request's tag, and whether it ever entered the queue."""
+class KnownRun:
+    """The run of a request, and whether it ever entered the queue."""
 
-    run: KnownRun
-    is_submitted: bool
+    run_id: str
+    priority: int | None
+    is_submitted: bool = True
 
 
 class DagsterClient:
@@ -120,7 +121,7 @@ class DagsterClient:
             self._repository = None
             raise CodeLocationAway(f"the code location does not answer: {answer}")
 
-    def launch(self, plan: RunPlan) -> KnownRun:
+    def launch(self, plan: RunRequest) -> KnownRun:
         """Create the run of a plan and queue it, creating its partition if necessary.
 
         Raises:
@@ -129,21 +130,20 @@ class DagsterClient:
             AnswerLost: the outcome is unknown.
         """
         repository = self._select()
-        tags = {**plan.tags, PARTITION_TAG: plan.partition_key}
         variables = {
             "repository": repository,
             "partitions": videos_partitions.name,
-            "partition": plan.partition_key,
+            "partition": plan.tags[PARTITION_TAG],
             "run": {
                 "selector": {**repository, "jobName": plan.job_name},
                 "mode": "default",
                 "runConfigData": dict(plan.run_config),
-                "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
+                "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in plan.tags.items()]},
             },
         }
         answer = self._ask(_LAUNCH, variables)["launchRun"]
         if answer["__typename"] == "LaunchRunSuccess":
-            return _known_run(answer["run"], plan.request_id)
+            return _known_run(answer["run"])
         if answer["__typename"] in _SELECTION_GONE:
             self._repository = None
             raise DagsterAway(f"Dagster does not know the job {plan.job_name}")
@@ -151,7 +151,7 @@ class DagsterClient:
         _log.error("Dagster refused a run of %s: %s: %s", plan.job_name, answer["__typename"], reason)
         raise RunRefused(f"Dagster could not create the run: {answer['__typename']}")
 
-    def find_run(self, request_id: str) -> FoundRun | None:
+    def find_run(self, request_id: str) -> KnownRun | None:
         """Return the newest run with a request's tag, or None.
 
         Raises:
@@ -163,10 +163,7 @@ class DagsterClient:
             raise DagsterAway(f"Dagster does not answer: {error}") from error
         if answer["__typename"] != "Runs":
             raise DagsterAway(f"Dagster cannot find runs: {answer['__typename']}")
-        runs = answer["results"]
-        if not runs:
-            return None
-        return FoundRun(_known_run(runs[0], request_id), runs[0]["status"] != "NOT_STARTED")
+        return _known_run(answer["results"][0]) if answer["results"] else None
 
     def delete_run(self, run_id: str) -> None:
         """Delete a run that never entered the queue.
@@ -220,7 +217,7 @@ class DagsterClient:
         return data
 
 
-def _known_run(run: Mapping[str, Any], request_id: str) -> KnownRun:
-    tags = {tag["key"]: tag["value"] for tag in run["tags"]}
-    priority = tags.get(DAGSTER_PRIORITY_TAG, "")
-    return KnownRun(run["runId"], request_id, int(priority) if priority.lstrip("-").isdecimal() else None)
+def _known_run(run: Mapping[str, Any]) -> KnownRun:
+    priority = next((tag["value"] for tag in run["tags"] if tag["key"] == DAGSTER_PRIORITY_TAG), "")
+    is_number = priority.lstrip("-").isdecimal()
+    return KnownRun(run["runId"], int(priority) if is_number else None, run["status"] != "NOT_STARTED")

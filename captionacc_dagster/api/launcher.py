@@ -9,16 +9,15 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from uuid import uuid4
 
-from captionacc_dagster.api.dagster_client import AnswerLost, DagsterAway, DagsterClient, RunRefused
+from captionacc_dagster.api.dagster_client import AnswerLost, DagsterAway, DagsterClient, KnownRun, RunRefused
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.errors import CatalogError, Conflict, NotFound
 from captionacc_dagster.catalog.models import ProcessingRequest, error_details
 from captionacc_dagster.catalog.requests import CLAIM_LEASE_S
-from captionacc_dagster.orchestration.requests import KnownRun, plan_run
+from captionacc_dagster.orchestration.requests import plan_run
 
 _log = logging.getLogger(__name__)
 
@@ -31,14 +30,6 @@ _PAUSE_SECONDS = 0.2
 
 class LaunchDelayed(Exception):
     """The request is stored and will run, but its run is not known yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class Launched:
-    """The run of a request."""
-
-    run_id: str
-    priority: int | None
 
 
 def new_claimer() -> str:
@@ -71,7 +62,7 @@ class Launcher:
 
     def launch(
         self, request: ProcessingRequest, claimer: str, video_name: str, delivery_id: str | None = None
-    ) -> Launched:
+    ) -> KnownRun:
         """Return the run of a request: created now if ``claimer`` has claimed it, or by another process.
 
         Args:
@@ -99,7 +90,7 @@ class Launcher:
             _log.warning("request %s waits; it is unknown whether its run was created: %s", request.id, error)
             raise LaunchDelayed(str(error)) from error
         self._note(request, claimer, run, delivery_id)
-        return Launched(run.run_id, run.priority)
+        return run
 
     def _make(self, request: ProcessingRequest, video_name: str) -> KnownRun:
         if not _never_lost(request) and (run := self._find_queued(request)) is not None:
@@ -119,7 +110,7 @@ class Launcher:
 
     def _find_queued(self, request: ProcessingRequest) -> KnownRun | None:
         found = self._dagster.find_run(str(request.id))
-        return found.run if found is not None and found.is_submitted else None
+        return found if found is not None and found.is_submitted else None
 
     def _look_for(self, request: ProcessingRequest, seconds: float) -> KnownRun | None:
         """Return the run that may have been created, or None.
@@ -133,8 +124,8 @@ class Launcher:
             with suppress(DagsterAway):
                 found = self._dagster.find_run(str(request.id))
                 if found is not None and found.is_submitted:
-                    return found.run
-                stuck = found.run.run_id if found is not None else None
+                    return found
+                stuck = found.run_id if found is not None else None
             if time.monotonic() >= deadline:
                 break
             time.sleep(_PAUSE_SECONDS)
@@ -160,7 +151,7 @@ class Launcher:
         except CatalogError as error:
             _log.warning("the claim of request %s was not released and will expire: %s", request.id, error)
 
-    def _wait_for(self, request: ProcessingRequest) -> Launched:
+    def _wait_for(self, request: ProcessingRequest) -> KnownRun:
         """Wait until the claimer of the request has launched it."""
         deadline = time.monotonic() + self._wait_s
         while time.monotonic() < deadline:
@@ -176,13 +167,13 @@ class Launcher:
             raise LaunchDelayed(str(error)) from error
         if run is None:
             raise LaunchDelayed("the request waits in the outbox")
-        return Launched(run.run_id, run.priority)
+        return run
 
     @staticmethod
-    def _launched(request: ProcessingRequest) -> Launched:
+    def _launched(request: ProcessingRequest) -> KnownRun:
         if request.run_id is None:
             raise LaunchDelayed(f"the request is {request.state}")
-        return Launched(request.run_id, request.priority)
+        return KnownRun(request.run_id, request.priority)
 
 
 def _never_lost(request: ProcessingRequest) -> bool:

@@ -19,8 +19,9 @@ from captionacc_dagster.api.auth import (
     check_webhook_secret,
     refuse_webhook,
 )
+from captionacc_dagster.api.dagster_client import KnownRun
 from captionacc_dagster.api.errors import ApiError, fields_of, responses, unavailable
-from captionacc_dagster.api.launcher import CLAIM_SECONDS, LaunchDelayed, Launched, new_claimer
+from captionacc_dagster.api.launcher import CLAIM_SECONDS, LaunchDelayed, new_claimer
 from captionacc_dagster.api.request_log import current_facts
 from captionacc_dagster.api.services import Services, ServicesDependency
 from captionacc_dagster.catalog.errors import CatalogUnavailable, Conflict, InvalidValue, NotFound, QuotaReached
@@ -225,7 +226,7 @@ def _claim(services: Services, record: VideoRecord, claimer: str) -> ProcessingR
     return made.request
 
 
-def _launch(services: Services, request: ProcessingRequest, claimer: str, record: VideoRecord) -> Launched:
+def _launch(services: Services, request: ProcessingRequest, claimer: str, record: VideoRecord) -> KnownRun:
     try:
         return services.launcher.launch(request, claimer, record.filename or DEFAULT_FILENAME, _delivery_id(record))
     except LaunchDelayed as error:

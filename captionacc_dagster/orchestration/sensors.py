@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 
 from dagster import (
@@ -29,11 +29,11 @@ from captionacc_dagster.orchestration.flows import Flow, videos_partitions
 from captionacc_dagster.orchestration.inbox import take_from_inbox
 from captionacc_dagster.orchestration.outcomes import FINISHED, note_launch, record_outcome
 from captionacc_dagster.orchestration.reconciliation import clean_up, reconcile_all
-from captionacc_dagster.orchestration.requests import KnownRun, RunPlan, plan_requests
+from captionacc_dagster.orchestration.requests import plan_run
 from captionacc_dagster.orchestration.run_updates import RunUpdates
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster.storage.base import ObjectStore
-from captionacc_dagster.tags import DAGSTER_PRIORITY_TAG, PARTITION_TAG, REQUEST_TAG
+from captionacc_dagster.tags import PARTITION_TAG, REQUEST_TAG
 
 REQUESTS_PER_TICK = 100
 TICK_SECONDS = 10.0
@@ -80,66 +80,53 @@ ocr_requests = _request_sensor(
 
 
 def _launch_requests(context: SensorEvaluationContext, catalog: Catalog, flow: Flow, claimer: str) -> SensorResult:
-    instance = context.instance
-    noted = _note_last_tick(instance, catalog, claimer, json.loads(context.cursor or "[]"))
+    noted = _note_last_tick(context.instance, catalog, claimer, json.loads(context.cursor or "[]"))
     claimed = catalog.claim_processing_requests(
         claimer, limit=REQUESTS_PER_TICK, lease_s=CLAIM_SECONDS, flows=[flow.value]
     )
-    by_id = {str(request.id): request for request in claimed}
-    runs = {run.request_id: (known, run) for known, run in _runs_of_requests(instance, by_id)}
     videos = catalog.get_videos({request.video_id for request in claimed}) if claimed else {}
-    names = {video_id: video.filename for video_id, video in videos.items()}
-    plans = plan_requests(claimed, [run for _, run in runs.values()], names)
-    for run in plans.to_note:
-        note_launch(catalog, by_id[run.request_id], runs[run.request_id][0])
-    noted += len(plans.to_note)
-    if not plans.to_run:
+    plans: list[RunRequest] = []
+    for request in claimed:
+        # Whoever claimed it before may have created its run, and died before recording it.
+        if (run := _run_of_request(context.instance, str(request.id))) is not None:
+            note_launch(catalog, request, run)
+            noted += 1
+        else:
+            video = videos.get(request.video_id)
+            plans.append(plan_run(request, video and video.filename))
+    if not plans:
         seen = f"; {noted} earlier requests now have their runs" if noted else ""
         return SensorResult(skip_reason=f"no pending {flow} requests{seen}", cursor="[]")
-    context.log.info("creating runs for %d requests of %s", len(plans.to_run), flow)
+    context.log.info("creating runs for %d requests of %s", len(plans), flow)
     return SensorResult(
-        run_requests=[_run_request(plan) for plan in plans.to_run],
+        run_requests=plans,
         dynamic_partitions_requests=[
-            videos_partitions.build_add_request(sorted({plan.partition_key for plan in plans.to_run}))
+            videos_partitions.build_add_request(sorted({plan.tags[PARTITION_TAG] for plan in plans}))
         ],
-        cursor=json.dumps([plan.request_id for plan in plans.to_run]),
+        cursor=json.dumps([plan.tags[REQUEST_TAG] for plan in plans]),
     )
 
 
 def _note_last_tick(instance: DagsterInstance, catalog: Catalog, claimer: str, request_ids: Iterable[str]) -> int:
-    """Record in the outbox the runs that Dagster created for the last tick's requests."""
+    """Record in the outbox the runs that Dagster created for the last tick's requests; release the other requests."""
     noted = 0
-    waiting = set(request_ids)
-    for run, known in _runs_of_requests(instance, waiting.copy()):
-        waiting.discard(known.request_id)
+    for request_id in request_ids:
+        if (run := _run_of_request(instance, request_id)) is None:
+            catalog.release_processing_request(request_id, claimer)
+            continue
         try:
-            request = catalog.get_processing_request(known.request_id)
+            request = catalog.get_processing_request(request_id)
             if request.state == "pending":
                 note_launch(catalog, request, run)
                 noted += 1
         except (NotFound, Conflict):
             continue
-    for request_id in waiting:
-        catalog.release_processing_request(request_id, claimer)
     return noted
 
 
-def _runs_of_requests(instance: DagsterInstance, request_ids: Iterable[str]) -> Iterator[tuple[DagsterRun, KnownRun]]:
+def _run_of_request(instance: DagsterInstance, request_id: str) -> DagsterRun | None:
     # One query per request: Dagster's storage is slow for a list of tag values.
-    for request_id in request_ids:
-        for run in instance.get_runs(RunsFilter(tags={REQUEST_TAG: request_id}), limit=1):
-            priority = run.tags.get(DAGSTER_PRIORITY_TAG)
-            yield run, KnownRun(run.run_id, request_id, None if priority is None else int(priority))
-
-
-def _run_request(plan: RunPlan) -> RunRequest:
-    # The partition is passed as a tag: for `partition_key`, Dagster would load all partitions to check each one.
-    return RunRequest(
-        run_key=plan.run_key,
-        job_name=plan.job_name,
-        tags={**plan.tags, PARTITION_TAG: plan.partition_key},
-        run_config=plan.run_config,
-    )
+    return next(iter(instance.get_runs(RunsFilter(tags={REQUEST_TAG: request_id}), limit=1)), None)
 
 
 @sensor(

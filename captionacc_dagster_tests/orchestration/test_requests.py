@@ -7,12 +7,13 @@ from uuid import UUID, uuid4
 import pytest
 
 from captionacc_dagster.catalog.models import ProcessingRequest
-from captionacc_dagster.orchestration.requests import KnownRun, plan_requests, plan_run
+from captionacc_dagster.orchestration.requests import plan_run
 from captionacc_dagster.tags import (
     AGE_BOOSTING_TAG,
     BASE_PRIORITY_TAG,
     DAGSTER_PRIORITY_TAG,
     FLOW_TAG,
+    PARTITION_TAG,
     REQUEST_TAG,
     REQUESTED_AT_TAG,
     SHOWN_TIER_TAG,
@@ -57,7 +58,7 @@ def request(**changes: Any) -> ProcessingRequest:
 def test_a_run_carries_all_that_places_it_and_leads_back() -> None:
     row = request()
     plan = plan_run(row, "a.mp4", NOW)
-    assert (plan.job_name, plan.partition_key, plan.run_config) == ("video_initial_processing", str(row.video_id), {})
+    assert (plan.job_name, plan.run_config) == ("video_initial_processing", {})
     assert plan.tags == {
         TENANT_TAG: str(UUID(int=7)),
         SHOWN_TIER_TAG: "premium",
@@ -69,6 +70,7 @@ def test_a_run_carries_all_that_places_it_and_leads_back() -> None:
         DAGSTER_PRIORITY_TAG: "72",
         FLOW_TAG: "video_initial_processing",
         VIDEO_TAG: str(row.video_id),
+        PARTITION_TAG: str(row.video_id),
         REQUEST_TAG: str(row.id),
         TIER_SOURCE_TAG: "catalog",
     }
@@ -89,12 +91,3 @@ def test_the_run_key_is_the_same_until_a_run_is_lost() -> None:
     assert plan_run(row, "a.mp4", NOW).run_key == plan_run(row, now=NOW + timedelta(hours=5)).run_key
     lost = row.model_copy(update={"attempts": 1})
     assert plan_run(lost, now=NOW).run_key != plan_run(row, "a.mp4", NOW).run_key
-
-
-def test_requests_whose_run_is_there_are_noted_and_not_run_again() -> None:
-    rows = [request() for _ in range(3)]
-    known = [KnownRun("run-b", str(rows[1].id), 72), KnownRun("later", str(rows[1].id), 72)]
-    plans = plan_requests(rows, known, now=NOW)
-    assert [plan.request_id for plan in plans.to_run] == [str(rows[0].id), str(rows[2].id)]
-    assert [run.run_id for run in plans.to_note] == ["run-b"]
-    assert plan_requests([], known, now=NOW).to_note == []
