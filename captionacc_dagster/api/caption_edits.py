@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -46,21 +43,19 @@ from captionacc_dagster.captioning.files.caption_edits import (
 from captionacc_dagster.captioning.files.captions_database import StoredCaption, read_captions
 from captionacc_dagster.captioning.files.edit_journal import Direction, read_steps
 from captionacc_dagster.catalog.models import Video
-from captionacc_dagster.orchestration.caption_restore import restore_captions
+from captionacc_dagster.orchestration.locks import server_lock
 from captionacc_dagster.orchestration.subtitle_files import (
     caption_counts,
     download_captions,
     publish_captions,
     publish_subtitles,
+    restore_captions,
 )
 from captionacc_dagster.storage.errors import ObjectNotFound
 
 router = APIRouter(prefix="/videos/{video_id}", tags=["captions"])
-_log = logging.getLogger(__name__)
 
-LOCK_SECONDS = 60.0
 WAIT_FOR_EDITOR_SECONDS = 3.0
-_PAUSE_SECONDS = 0.1
 
 _EDIT = responses(400, 401, 403, 404, 409, 412, 413, 422, 423, 429, 503)
 CaptionNumber = Annotated[int, PathParameter(ge=1, le=(1 << 63) - 1)]
@@ -81,22 +76,35 @@ class Editing:
         """Yield ``captions.db``, downloaded under its lock, and a function that verifies that the lock is still held.
 
         Raises:
-            ApiError: 404 without captions, 412 if they have changed, 423 while they are locked elsewhere.
+            ApiError: 404 without captions, 412 if they have changed.
+            LockHeld: they are locked elsewhere.
         """
-        with TemporaryDirectory(prefix="captionacc-api-") as folder, self._locked() as renew:
+        catalog, holder = self.services.catalog, f"api:{current_request_id()}:{new_claimer()}"
+        with (
+            TemporaryDirectory(prefix="captionacc-api-") as folder,
+            server_lock(
+                catalog,
+                self.video.id,
+                "captions",
+                holder,
+                lock_type="client",
+                user_id=self.caller.user_id,
+                wait_s=WAIT_FOR_EDITOR_SECONDS,
+            ) as lock,
+        ):
             if self.if_match is not None and not has_tag(self.if_match, captions_tag(self.services, self.video)):
                 raise ApiError(412, "the captions have changed; read them again")
             try:
                 path = download_captions(self.services.store, self.video, Path(folder))
             except ObjectNotFound:
                 raise no_captions(self.video) from None
-            yield path, renew
+            yield path, lock.check
             self.answer.headers["ETag"] = captions_tag(self.services, self.video)
 
     def edit(self, change: Callable[[CaptionEditor], Sequence[StoredCaption]]) -> Edited:
         """Change captions and publish them, then request only the readings that the change requires."""
         services, video, user_id = self.services, self.video, str(self.caller.user_id)
-        with self.begin() as (path, renew):
+        with self.begin() as (path, check_lock):
             duration, version = video.duration_seconds, video.cropped_frames_version
             if version is None:
                 raise no_captions(video)
@@ -111,7 +119,7 @@ class Editing:
                 changed = list(change(editor))
                 to_read, text_pending = editor.to_read, editor.text_pending
             rows, steps = read_captions(path), read_steps(path, user_id)
-            renew()
+            check_lock()
             publish_captions(services.store, video, path)
             publish_subtitles(services.store, video, path)
             self._record(rows, open_text=text_pending or bool(to_read))
@@ -139,33 +147,6 @@ class Editing:
             self.services.catalog.update_video_metadata(self.video.id, counts)
         if open_text and self.video.text_status == "done":
             self.services.catalog.update_video_status(self.video.id, text_status="review")
-
-    @contextmanager
-    def _locked(self) -> Iterator[Callable[[], None]]:
-        catalog, video_id, holder = self.services.catalog, self.video.id, f"api:{current_request_id()}:{new_claimer()}"
-        deadline = time.monotonic() + WAIT_FOR_EDITOR_SECONDS
-        while not catalog.acquire_server_lock(
-            video_id, "captions", holder, LOCK_SECONDS, lock_type="client", user_id=self.caller.user_id
-        ):
-            others = [lock for lock in catalog.list_locks(video_id) if lock.database_name == "captions"]
-            # Another person's edit takes seconds, a run takes minutes.
-            if any(lock.lock_type == "server" for lock in others) or time.monotonic() > deadline:
-                left = min((lock.expires_at - datetime.now(UTC)).total_seconds() for lock in others) if others else 1
-                wait_s = max(1, min(30, round(left)))
-                raise ApiError(423, "the captions are being changed elsewhere", {"Retry-After": str(wait_s)})
-            time.sleep(_PAUSE_SECONDS)
-
-        def renew() -> None:
-            if not catalog.renew_server_lock(video_id, "captions", holder, LOCK_SECONDS):
-                raise ApiError(423, "the lock of the captions was lost; nothing was changed", {"Retry-After": "1"})
-
-        try:
-            yield renew
-        finally:
-            try:
-                catalog.release_server_lock(video_id, "captions", holder)
-            except Exception as error:  # noqa: BLE001 - the edit is done or refused; the lock expires by itself
-                _log.warning("the lock of video %s was not released and will expire: %s", video_id, error)
 
 
 def get_editing(
@@ -249,8 +230,8 @@ def bring_back_captions(editing: EditingDependency) -> CaptionList:
     The current ones are kept in their place: the same call again brings them back, with everybody's edits.
     """
     services = editing.services
-    with editing.begin() as (path, renew):
-        rows = restore_captions(services.catalog, services.store, editing.video, path, renew)
+    with editing.begin() as (path, check_lock):
+        rows = restore_captions(services.catalog, services.store, editing.video, path, check_lock)
         services.audit.record("captions_restored", severity="info")
         shown = [row for row in rows if row.caption_frame_extents_state != "gap"]
         return caption_list(path, shown, editing.caller)

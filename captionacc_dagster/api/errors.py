@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -25,12 +26,14 @@ from captionacc_dagster.catalog.errors import (
     NotFound,
     QuotaReached,
 )
+from captionacc_dagster.orchestration.locks import LockHeld, LockLost
 from captionacc_dagster.storage.errors import ObjectNotFound, StorageError
 from captionacc_dagster.storage.keys import InvalidKey
 
 _log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 5
+_LOCK_LOST = "the lock of the captions was lost; nothing was changed"
 
 
 class ErrorBody(BaseModel):
@@ -138,6 +141,11 @@ def _of_storage(error: StorageError) -> JSONResponse:
     return _answer(503, "the object store is unavailable; try again", {"Retry-After": str(RETRY_AFTER_S)})
 
 
+def _of_held_lock(error: LockHeld) -> JSONResponse:
+    left_s = round((error.lock.expires_at - datetime.now(UTC)).total_seconds()) if error.lock is not None else 1
+    return _answer(423, "the captions are being changed elsewhere", {"Retry-After": str(max(1, min(30, left_s)))})
+
+
 def _internal(error: Exception) -> JSONResponse:
     _log.error("unexpected %s", type(error).__name__, exc_info=error)
     return _answer(500, f"internal error, logged under request id {current_request_id()}")
@@ -161,6 +169,8 @@ def add_error_handlers(app: FastAPI) -> None:
         _handler(RequestValidationError, lambda error: _answer(422, fields_of(error.errors()))),
         _handler(CatalogError, _of_catalog),
         _handler(StorageError, _of_storage),
+        _handler(LockHeld, _of_held_lock),
+        _handler(LockLost, lambda error: _answer(423, _LOCK_LOST, {"Retry-After": "1"})),
         _handler(CaptionNotFound, lambda error: _answer(404, str(error))),
         _handler(CannotUndo, lambda error: _answer(409, str(error))),
         _handler(NothingKept, lambda error: _answer(409, str(error))),

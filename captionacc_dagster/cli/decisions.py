@@ -71,9 +71,8 @@ def bring_back_captions(catalog: Catalog, store: ObjectStore, name: str) -> str:
         ProcessError: there is no such video, nothing is kept, or somebody else changes its captions.
     """
     from captionacc_dagster.captioning.files.captions_before import NothingKept
-    from captionacc_dagster.orchestration.caption_restore import restore_captions
     from captionacc_dagster.orchestration.locks import LOCK_TTL_S, LockHeld, LockLost, server_lock
-    from captionacc_dagster.orchestration.subtitle_files import caption_counts, download_captions
+    from captionacc_dagster.orchestration.subtitle_files import caption_counts, download_captions, restore_captions
 
     video = find_video(catalog, name)
     try:

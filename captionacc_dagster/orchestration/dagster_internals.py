@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from dagster import DagsterRun
@@ -50,24 +51,21 @@ __all__ = [
 ]
 
 
+# SQLAlchemy and Dagster's storages take longer to import than the whole code location, which needs neither: these are
+# loaded when they are first used.
+_STORAGE_MODULES = {
+    "SqlRunStorage": "runs.sql_run_storage",
+    "RunsTable": "runs.schema",
+    "RunTagsTable": "runs.schema",
+    "SqlEventLogStorageTable": "event_log.schema",
+    "AssetCheckExecutionsTable": "event_log.schema",
+}
+
+
 def __getattr__(name: str) -> object:
-    """Load the storages' classes and tables when they are first used.
-
-    SQLAlchemy and Dagster's storages take longer to import than the whole code location, which needs neither.
-    """
-    if name == "SqlRunStorage":
-        from dagster._core.storage.runs.sql_run_storage import SqlRunStorage
-
-        return SqlRunStorage
-    if name in ("RunsTable", "RunTagsTable"):
-        from dagster._core.storage.runs import schema
-
-        return getattr(schema, name)
-    if name in ("SqlEventLogStorageTable", "AssetCheckExecutionsTable"):
-        from dagster._core.storage.event_log import schema
-
-        return getattr(schema, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _STORAGE_MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"dagster._core.storage.{_STORAGE_MODULES[name]}"), name)
 
 
 class UnsupportedDagster(Exception):

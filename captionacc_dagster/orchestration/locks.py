@@ -11,18 +11,24 @@ from contextlib import contextmanager
 from uuid import UUID
 
 from captionacc_dagster.catalog.base import Catalog
-from captionacc_dagster.catalog.errors import CatalogError, CatalogUnavailable
-from captionacc_dagster.catalog.models import DatabaseName
+from captionacc_dagster.catalog.errors import CatalogError
+from captionacc_dagster.catalog.models import DatabaseLock, DatabaseName, LockType
 
 logger = logging.getLogger(__name__)
 
 # Others wait this long after a worker is killed; a living worker renews four times within it.
 LOCK_TTL_S = 60.0
 LOCK_WAIT_S = 15 * 60.0
+# The first and the longest pause before the lock is tried again.
+_PAUSES_S: dict[LockType, tuple[float, float]] = {"server": (1.0, 30.0), "client": (0.1, 0.1)}
 
 
 class LockHeld(Exception):
-    """Raised when another holder kept the lock for the whole waiting time."""
+    """Raised when another holder kept the lock for the whole waiting time; ``lock``: that one, if still there."""
+
+    def __init__(self, message: str, lock: DatabaseLock | None) -> None:
+        super().__init__(message)
+        self.lock = lock
 
 
 class LockLost(Exception):
@@ -32,15 +38,10 @@ class LockLost(Exception):
 class HeldLock:
     """An acquired lock, kept for as long as its heartbeat reaches the catalog."""
 
-    def __init__(self, catalog: Catalog, video_id: UUID, database: DatabaseName, holder: str, ttl_s: float) -> None:
-        self._catalog = catalog
-        self._video_id = video_id
-        self._database: DatabaseName = database
-        self._holder = holder
-        self._ttl_s = ttl_s
-        self._stop = threading.Event()
-        self._lost = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name=f"lock-{database}", daemon=True)
+    def __init__(self, name: str, renew: Callable[[], bool]) -> None:
+        self.name = name
+        self._renew = renew
+        self._lost = False
 
     def check(self) -> None:
         """Verify, before publishing anything, that the lock is still held.
@@ -49,40 +50,16 @@ class HeldLock:
             LockLost: the lock was lost.
             CatalogUnavailable: the catalog cannot be asked.
         """
-        if self._lost.is_set() or not self._renew():
-            raise LockLost(f"the lock on the {self._database} of video {self._video_id} was lost during the work")
+        if self._lost or not self._renew():
+            raise LockLost(f"the lock on the {self.name} was lost during the work")
 
-    def start(self) -> None:
-        """Start renewing the lock."""
-        self._thread.start()
-
-    def release(self) -> None:
-        """Stop renewing and release the lock; while the catalog is unavailable it expires by itself."""
-        self._stop.set()
-        self._thread.join(timeout=self._ttl_s)
-        try:
-            self._catalog.release_server_lock(self._video_id, self._database, self._holder)
-        except CatalogError as error:
-            logger.warning(
-                "the lock on %s of video %s could not be released and will expire: %s",
-                self._database,
-                self._video_id,
-                error,
-            )
-
-    def _renew(self) -> bool:
-        return self._catalog.renew_server_lock(self._video_id, self._database, self._holder, self._ttl_s)
-
-    def _beat(self) -> None:
-        while not self._stop.wait(self._ttl_s / 4):
+    def beat(self, stop: threading.Event, every_s: float) -> None:
+        """Renew the lock until it is lost, or ``stop`` is set."""
+        while not self._lost and not stop.wait(every_s):
             try:
-                if not self._renew():
-                    self._lost.set()
-                    return
-            except CatalogUnavailable as error:
-                logger.warning("the lock on %s could not be renewed: %s", self._database, error)
+                self._lost = not self._renew()
             except CatalogError as error:
-                logger.error("renewing the lock on %s was refused: %s", self._database, error)
+                logger.warning("the lock on the %s could not be renewed: %s", self.name, error)
 
 
 @contextmanager
@@ -92,6 +69,8 @@ def server_lock(
     database: DatabaseName,
     holder: str,
     *,
+    lock_type: LockType = "server",
+    user_id: UUID | None = None,
     ttl_s: float = LOCK_TTL_S,
     wait_s: float = LOCK_WAIT_S,
     sleep: Callable[[float], None] = time.sleep,
@@ -99,13 +78,16 @@ def server_lock(
 ) -> Iterator[HeldLock]:
     """Hold the lock on one of a video's databases for the duration of the block.
 
-    While another holder has it, retry after 1, 2, 4 … at most 30 seconds, with jitter.
+    While another holder has it, a run (``server``) retries after 1, 2, 4 … at most 30 seconds, with jitter. A person
+    (``client``) retries at once: another person's edit takes moments. A run takes minutes, for which no person waits.
 
     Args:
         catalog: the catalog that stores the lock.
         video_id: the video.
         database: ``layout`` or ``captions``.
         holder: name of the holder: the run id.
+        lock_type: who holds it.
+        user_id: the person.
         ttl_s: seconds after which the lock of a dead holder is free.
         wait_s: maximum seconds to wait for it.
         sleep: waits for a number of seconds.
@@ -114,25 +96,28 @@ def server_lock(
     Raises:
         LockHeld: the lock was not free in time; the message names the holder.
     """
+    name = f"{database} of video {video_id}"
     deadline = clock() + wait_s
-    pause = 1.0
-    while not catalog.acquire_server_lock(video_id, database, holder, ttl_s):
-        if clock() >= deadline:
-            who = _held_by(catalog, video_id, database)
-            raise LockHeld(f"the {database} of video {video_id} is {who}; gave up after {wait_s:.0f} s")
-        logger.info("the %s of video %s is %s; waiting", database, video_id, _held_by(catalog, video_id, database))
+    pause, longest = _PAUSES_S[lock_type]
+    while not catalog.acquire_server_lock(video_id, database, holder, ttl_s, lock_type=lock_type, user_id=user_id):
+        other = next((lock for lock in catalog.list_locks(video_id) if lock.database_name == database), None)
+        who = "locked" + (f" by {other.lock_holder} since {other.locked_at:%Y-%m-%d %H:%M:%S} UTC" if other else "")
+        takes_long = lock_type == "client" and other is not None and other.lock_type == "server"
+        if takes_long or clock() >= deadline:
+            raise LockHeld(f"the {name} is {who}; gave up after {wait_s:.0f} s", other)
+        logger.info("the %s is %s; waiting", name, who)
         sleep(min(pause * random.uniform(0.75, 1.25), max(deadline - clock(), 0.05)))  # noqa: S311
-        pause = min(pause * 2, 30.0)
-    lock = HeldLock(catalog, video_id, database, holder, ttl_s)
-    lock.start()
+        pause = min(pause * 2, longest)
+    lock = HeldLock(name, lambda: catalog.renew_server_lock(video_id, database, holder, ttl_s))
+    stop = threading.Event()
+    heart = threading.Thread(target=lock.beat, args=(stop, ttl_s / 4), name=f"lock-{database}", daemon=True)
+    heart.start()
     try:
         yield lock
     finally:
-        lock.release()
-
-
-def _held_by(catalog: Catalog, video_id: UUID, database: DatabaseName) -> str:
-    for lock in catalog.list_locks(video_id):
-        if lock.database_name == database:
-            return f"locked by {lock.lock_holder} since {lock.locked_at:%Y-%m-%d %H:%M:%S} UTC"
-    return "locked"
+        stop.set()
+        heart.join(timeout=ttl_s)
+        try:
+            catalog.release_server_lock(video_id, database, holder)
+        except CatalogError as error:
+            logger.warning("the lock on the %s could not be released and will expire: %s", name, error)

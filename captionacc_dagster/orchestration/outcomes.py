@@ -211,26 +211,23 @@ def failure_details(instance: DagsterInstance, run: DagsterRun) -> dict[str, Any
     records = instance.get_records_for_run(
         run.run_id, of_type={DagsterEventType.STEP_FAILURE, DagsterEventType.RUN_FAILURE}, limit=20
     ).records
-    for entry in records:
-        event = entry.event_log_entry.dagster_event
-        if event and event.event_type is DagsterEventType.STEP_FAILURE:
-            error = event.step_failure_data.error
-            # Dagster wraps the original exception; the innermost cause is the one a person can act on.
-            while error and error.cause:
-                error = error.cause
-            if error:
-                # Dagster puts the class before the message, with its module unless that is a built-in one.
-                message = re.sub(rf"^(?:\w+\.)*{error.cls_name}:", "", error.message).strip().splitlines()
-                text = message[0] if message else error.cls_name
-                return details | {"message": text, "error_type": error.cls_name, "step": event.step_key}
-    for entry in reversed(records):
-        if entry.event_log_entry.user_message or entry.event_log_entry.dagster_event:
-            event = entry.event_log_entry.dagster_event
-            text = (event.message if event else None) or entry.event_log_entry.user_message
-            if text and _ENDED_FROM_OUTSIDE in text:
-                text = PROCESS_GONE
-            return details | {"message": text or "the run failed", "error_type": "RunFailure"}
-    return details | {"message": "the run failed", "error_type": "RunFailure"}
+    entries = [record.event_log_entry for record in records]
+    for entry in entries:
+        event = entry.dagster_event
+        if event is None or event.event_type is not DagsterEventType.STEP_FAILURE:
+            continue
+        error = event.step_failure_data.error
+        # Dagster wraps the original exception; the innermost cause is the one a person can act on.
+        while error and error.cause:
+            error = error.cause
+        if error:
+            # Dagster puts the class before the message, with its module unless that is a built-in one.
+            message = re.sub(rf"^(?:\w+\.)*{error.cls_name}:", "", error.message).strip().splitlines()
+            text = message[0] if message else error.cls_name
+            return details | {"message": text, "error_type": error.cls_name, "step": event.step_key}
+    said = [entry.dagster_event.message if entry.dagster_event else entry.user_message for entry in entries]
+    text = next((text for text in reversed(said) if text), "the run failed")
+    return details | {"message": PROCESS_GONE if _ENDED_FROM_OUTSIDE in text else text, "error_type": "RunFailure"}
 
 
 def video_of_run(run: DagsterRun) -> UUID | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 import sqlalchemy as db
 from dagster import DagsterInstance, DagsterRunStatus
@@ -77,8 +77,6 @@ def queue_figures(instance: DagsterInstance, now: datetime | None = None) -> Que
 
 
 def _groups(instance: DagsterInstance, now: datetime) -> list[RunGroup]:
-    storage = instance.run_storage
-    assert isinstance(storage, SqlRunStorage)
     wanted = (FLOW_TAG, TIER_TAG, BASE_PRIORITY_TAG, AGE_BOOSTING_TAG, DAGSTER_PRIORITY_TAG, REQUESTED_AT_TAG)
     tags = {key: RunTagsTable.alias() for key in wanted}
     joined: db.FromClause = RunsTable
@@ -94,10 +92,8 @@ def _groups(instance: DagsterInstance, now: datetime) -> list[RunGroup]:
         .where(RunsTable.c.status.in_(list(_STATES)))
         .group_by(*alike)
     )
-    with storage.connect() as connection:
-        rows = connection.execute(query).fetchall()
     groups = []
-    for status, *values, count in map(tuple, rows):
+    for status, *values, count in _rows(instance, query):
         of_group = {key: value for key, value in zip(wanted, values, strict=True) if value is not None}
         flow = of_group.get(FLOW_TAG, "")
         groups.append(
@@ -127,8 +123,6 @@ def videos_before(instance: DagsterInstance, now: datetime | None = None) -> dic
     Raises:
         sqlalchemy.exc.SQLAlchemyError: Dagster's storage cannot be reached.
     """
-    storage = instance.run_storage
-    assert isinstance(storage, SqlRunStorage)
     wanted = (BASE_PRIORITY_TAG, AGE_BOOSTING_TAG, DAGSTER_PRIORITY_TAG, REQUESTED_AT_TAG, PARTITION_TAG)
     query = (
         db.select(RunsTable.c.id, RunTagsTable.c.key, RunTagsTable.c.value)
@@ -136,9 +130,8 @@ def videos_before(instance: DagsterInstance, now: datetime | None = None) -> dic
         .where(RunsTable.c.status == DagsterRunStatus.QUEUED.value, RunTagsTable.c.key.in_(wanted))
     )
     tags: dict[int, dict[str, str]] = defaultdict(dict)
-    with storage.connect() as connection:
-        for number, key, value in connection.execute(query):
-            tags[number][key] = value
+    for number, key, value in _rows(instance, query):
+        tags[number][key] = value
     moment = now or datetime.now(UTC)
     places: dict[str, int] = {}
     for number in sorted(tags, key=lambda number: (place_of_tags(tags[number], moment), number)):
@@ -149,13 +142,17 @@ def videos_before(instance: DagsterInstance, now: datetime | None = None) -> dic
 
 def waiting_tenants(instance: DagsterInstance) -> list[str]:
     """Return the tenants of the queued runs."""
-    storage = instance.run_storage
-    assert isinstance(storage, SqlRunStorage)
     query = (
         db.select(RunTagsTable.c.value)
         .distinct()
         .join(RunsTable, RunsTable.c.run_id == RunTagsTable.c.run_id)
         .where(RunsTable.c.status == DagsterRunStatus.QUEUED.value, RunTagsTable.c.key == TENANT_TAG)
     )
+    return [tenant for (tenant,) in _rows(instance, query)]
+
+
+def _rows(instance: DagsterInstance, query: db.Executable) -> list[tuple[Any, ...]]:
+    storage = instance.run_storage
+    assert isinstance(storage, SqlRunStorage)
     with storage.connect() as connection:
-        return [tenant for (tenant,) in connection.execute(query).fetchall()]
+        return [tuple(row) for row in connection.execute(query)]

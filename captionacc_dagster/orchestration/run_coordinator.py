@@ -5,18 +5,23 @@ Named in ``dagster.yaml``; runs in the webserver and the daemon, not in the code
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, QueuedRunCoordinator, SubmitRunContext
 
-from captionacc_dagster.orchestration.dagster_internals import ConfigurableClassData, RunQueueConfig, sort_queue_by
+from captionacc_dagster.orchestration.dagster_internals import (
+    ConfigurableClassData,
+    RunQueueConfig,
+    SensorInstigatorData,
+    sort_queue_by,
+)
 from captionacc_dagster.orchestration.limits import override_run_limits, with_tenant_limits
 from captionacc_dagster.orchestration.queue_figures import waiting_tenants
 from captionacc_dagster.orchestration.queue_order import in_order
 from captionacc_dagster.orchestration.run_tags import queue_tags
-from captionacc_dagster.orchestration.sensor_ticks import forget_future_ticks
 from captionacc_dagster.orchestration.tenants import TenantDirectory, catalog_directory
 from captionacc_dagster.orchestration.workers import keep_connections
 from captionacc_dagster.settings import get_settings
@@ -60,7 +65,7 @@ class PriorityAwareRunCoordinator(QueuedRunCoordinator):
         """
         super().register_instance(instance)
         keep_connections(instance)
-        forget_future_ticks(instance)
+        _forget_future_ticks(instance)
 
     def get_run_queue_config(self) -> RunQueueConfig:
         """Return the limits of ``dagster.yaml``, overridden by the settings and by tenants' own limits."""
@@ -83,3 +88,18 @@ class PriorityAwareRunCoordinator(QueuedRunCoordinator):
             except Exception:
                 self._logger.exception("run %s is queued without priority tags", run.run_id)
         return super().submit_run(context)
+
+
+def _forget_future_ticks(instance: DagsterInstance) -> None:
+    """Let every sensor tick whose last tick lies in the future, because the machine's clock was set back.
+
+    Dagster would wait until the clock has caught up.
+    """
+    now = time.time()
+    for state in instance.all_instigator_state():
+        data = state.instigator_data
+        if not isinstance(data, SensorInstigatorData):
+            continue
+        if max(data.last_tick_timestamp or 0.0, data.last_tick_start_timestamp or 0.0) > now:
+            forgotten = data._replace(last_tick_timestamp=None, last_tick_start_timestamp=None)
+            instance.update_instigator_state(state.with_data(forgotten))

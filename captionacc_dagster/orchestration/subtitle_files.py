@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
 
 from captionacc_dagster.captioning.captions import Caption
 from captionacc_dagster.captioning.files import captions_database, databases
+from captionacc_dagster.captioning.files.captions_before import bring_back
 from captionacc_dagster.captioning.files.subtitles import FORMATS, Format, SubtitleOptions, format_subtitles
+from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.models import Video
 from captionacc_dagster.settings import Settings, get_settings
 from captionacc_dagster.storage.base import ObjectStore
@@ -112,3 +115,31 @@ def download_captions(store: ObjectStore, video: Video, folder: Path) -> Path:
 def publish_captions(store: ObjectStore, video: Video, path: Path) -> None:
     """Publish a ``captions.db``, replacing the one before."""
     store.publish(video_keys(video).captions_db, databases.compress(path, path.with_name("captions-published.db.gz")))
+
+
+def restore_captions(
+    catalog: Catalog, store: ObjectStore, video: Video, path: Path, check_lock: Callable[[], object]
+) -> list[captions_database.StoredCaption]:
+    """Swap the captions and those from before the last processing, publish them, and return their rows.
+
+    Args:
+        catalog: gets the counts and the warnings of what is shown now.
+        store: has the video's objects.
+        video: its row.
+        path: its ``captions.db``, downloaded under the lock of its captions, which the caller has.
+        check_lock: raises if the lock was lost; nothing is published then.
+
+    Raises:
+        NothingKept: no captions from before are kept.
+        DatabaseError: not a captions database.
+    """
+    bring_back(path)
+    rows = captions_database.read_captions(path)
+    check_lock()
+    publish_captions(store, video, path)
+    publish_subtitles(store, video, path)
+    warnings = [asdict(warning) for warning in databases.read_warnings(path)]
+    catalog.update_video_metadata(video.id, {**caption_counts(rows), "warnings": warnings})
+    if video.text_status == "done" and any(row.caption_frame_extents_state == "predicted" for row in rows):
+        catalog.update_video_status(video.id, text_status="review")
+    return rows

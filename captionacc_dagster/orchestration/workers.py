@@ -102,14 +102,20 @@ def _birth(process: psutil.Process) -> str:
     return f"{boot}+{process.create_time() - psutil.boot_time():.2f}"
 
 
-def runs_without_worker(instance: DagsterInstance, limit: int = 500) -> Iterator[DagsterRun]:
-    """Yield the runs that count as running although their process is gone."""
+def end_runs_without_worker(instance: DagsterInstance, limit: int = 500) -> Iterator[DagsterRun]:
+    """End runs whose process is gone and yield them: cancelled if that was requested, otherwise failed, to be retried."""
     for record in instance.get_run_records(RunsFilter(statuses=_WORKING), limit=limit):
-        if is_gone(instance, record.dagster_run) or _never_worked(instance, record):
-            # It may have ended, or begun to work, since it was listed.
-            current = instance.get_run_by_id(record.dagster_run.run_id)
-            if current is not None and current.status in _WORKING and current.tags == record.dagster_run.tags:
-                yield current
+        if not is_gone(instance, record.dagster_run) and not _never_worked(instance, record):
+            continue
+        # It may have ended, or begun to work, since it was listed.
+        run = instance.get_run_by_id(record.dagster_run.run_id)
+        if run is None or run.status not in _WORKING or run.tags != record.dagster_run.tags:
+            continue
+        if run.status is DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, PROCESS_GONE)
+        else:
+            instance.report_run_failed(run, PROCESS_GONE)
+        yield run
 
 
 def _never_worked(instance: DagsterInstance, record: RunRecord) -> bool:
@@ -119,15 +125,3 @@ def _never_worked(instance: DagsterInstance, record: RunRecord) -> bool:
         return False
     is_late = time.time() - record.start_time > instance.run_monitoring_start_timeout_seconds
     return is_late and not _worker_of(instance, record.dagster_run)
-
-
-def end_runs_without_worker(instance: DagsterInstance, limit: int = 500) -> list[DagsterRun]:
-    """End runs whose process is gone: as cancelled if that was requested, otherwise as failed, so Dagster may retry."""
-    ended = []
-    for run in runs_without_worker(instance, limit):
-        if run.status is DagsterRunStatus.CANCELING:
-            instance.report_run_canceled(run, PROCESS_GONE)
-        else:
-            instance.report_run_failed(run, PROCESS_GONE)
-        ended.append(run)
-    return ended

@@ -14,10 +14,9 @@ from captionacc_dagster.captioning.files import databases
 from captionacc_dagster.catalog.models import Video
 from captionacc_dagster.compute.base import BadInput, ComputeTimeout, ComputeUnavailable, QuotaExceeded
 from captionacc_dagster.compute.results import ExtractResult
-from captionacc_dagster.orchestration.caption_restore import restore_captions
 from captionacc_dagster.orchestration.flows import FLOW_ASSETS, Flow
 from captionacc_dagster.orchestration.history import video_history
-from captionacc_dagster.orchestration.subtitle_files import download_captions
+from captionacc_dagster.orchestration.subtitle_files import download_captions, restore_captions
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster.tags import (
     FLOW_TAG,
