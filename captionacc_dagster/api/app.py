@@ -87,6 +87,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         media,
     ):
         app.include_router(module.router)
+    app.include_router(pages.public)
     app.include_router(pages.missing)
     add_error_handlers(app)
     _describe(app)

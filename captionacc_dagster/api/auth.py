@@ -125,13 +125,13 @@ def identify(services: Services, token: str | None) -> UUID:
     if not token:
         _refuse_person(services, "no_token", "a user token is required")
     try:
-        user = services.tokens.verify(token)
+        user_id = services.tokens.verify(token)
     except InvalidToken as error:
         _refuse_person(services, "bad_token", str(error))
     except KeysUnavailable as error:
         raise unavailable(str(error)) from error
-    current_facts().user_id = user.user_id
-    return user.user_id
+    current_facts().user_id = user_id
+    return user_id
 
 
 def get_caller(services: ServicesDependency, user_id: UserDependency) -> Caller:

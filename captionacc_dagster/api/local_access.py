@@ -13,18 +13,13 @@ import os
 import secrets
 import time
 from typing import Literal
-from uuid import UUID
 
 import jwt
-import psycopg
 from starlette.datastructures import Headers
 
-from captionacc_dagster.catalog.base import Catalog
-from captionacc_dagster.catalog.embedded import EmbeddedPostgres
-from captionacc_dagster.catalog.models import LOCAL_TENANT_ID
+from captionacc_dagster.catalog.models import LOCAL_USER_ID
 from captionacc_dagster.settings import Settings
 
-LOCAL_USER_ID = UUID("00000000-0000-4000-8000-000000000002")
 LOCAL_ISSUER = "captionacc"
 
 
@@ -100,18 +95,14 @@ def _is_loopback(address: str) -> bool:
         return False
 
 
-def local_token(settings: Settings, catalog: Catalog, *, hours: float = 24.0) -> str:
-    """Return a token for the local tenant's owner, who is created in the embedded catalog if missing.
+def local_token(settings: Settings, *, hours: float = 24.0) -> str:
+    """Return a token for the local tenant's owner, whom the embedded catalog creates when it is opened.
 
     Raises:
         ValueError: the catalog is not the embedded one; its users come from Supabase.
-        CatalogError: the catalog is unavailable.
     """
     if not has_local_user(settings):
         raise ValueError("with this catalog, users and their tokens come from Supabase, not from captionacc")
-    with psycopg.connect(EmbeddedPostgres(settings.home).url(), autocommit=True) as connection:
-        connection.execute("insert into auth.users (id) values (%s) on conflict do nothing", (LOCAL_USER_ID,))
-    catalog.set_user_profile(LOCAL_USER_ID, LOCAL_TENANT_ID, role="owner", approval_status="approved")
     now = int(time.time())
     claims = {
         "sub": str(LOCAL_USER_ID),

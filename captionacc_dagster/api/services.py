@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from typing import Annotated
 
 import psycopg
@@ -16,20 +17,22 @@ from captionacc_dagster.api.launcher import Launcher
 from captionacc_dagster.api.local_access import LOCAL_ISSUER, local_secret
 from captionacc_dagster.api.native_frames import NativeFrames
 from captionacc_dagster.api.playable_films import PlayableFilms
-from captionacc_dagster.api.queue_places import QueuePlaces
 from captionacc_dagster.api.rate_limits import RateLimits
+from captionacc_dagster.api.sources import Source
 from captionacc_dagster.api.tokens import PublishedKeys, TokenVerifier
 from captionacc_dagster.backends import open_catalog, open_store
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.calls import Retries
 from captionacc_dagster.catalog.errors import CatalogUnavailable
 from captionacc_dagster.orchestration.instance import open_instance
+from captionacc_dagster.orchestration.queue_figures import videos_before
 from captionacc_dagster.settings import Settings
 from captionacc_dagster.storage.base import ObjectStore
 
 # Short timeouts, because a caller is waiting and can try again.
 CATALOG_RETRIES = Retries(attempts=2, base_s=0.1, cap_s=0.2)
 CATALOG_TIMEOUT_S = 3.0
+PLACES_WAIT_S = 0.5
 
 
 class Services:
@@ -45,7 +48,7 @@ class Services:
         self.launcher = Launcher(lambda: self.catalog, self.dagster)
         self.frames = NativeFrames(lambda: self.store)
         self.films = PlayableFilms(lambda: self.store, lambda: self.catalog, self.frames)
-        self.queue = QueuePlaces(lambda: self.instance)
+        self._places = Source("the queue", self._look_for_places)
         self._opening = threading.Lock()
         self._catalog: Catalog | None = None
         self._store: ObjectStore | None = None
@@ -91,6 +94,22 @@ class Services:
                     raise DagsterAway("DAGSTER_HOME is not set, so the queue cannot be read")
                 self._instance = open_instance(self.settings)
             return self._instance
+
+    def places(self) -> Mapping[str, int]:
+        """Return video id → number of videos before it in the queue, some seconds old.
+
+        Empty while Dagster's storage is away: a page is shown without the places rather than later.
+        """
+        try:
+            return self._places.answer().result(PLACES_WAIT_S)
+        except Exception:  # noqa: BLE001 - the source has logged it; the page is useful without the places
+            return {}
+
+    def _look_for_places(self) -> Mapping[str, int]:
+        try:
+            return videos_before(self.instance)
+        except DagsterAway:  # not configured here: nothing to log every few seconds
+            return {}
 
     @property
     def tokens(self) -> TokenVerifier:

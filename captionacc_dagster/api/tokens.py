@@ -11,7 +11,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
@@ -38,13 +37,6 @@ class InvalidToken(Exception):
 
 class KeysUnavailable(Exception):
     """The published keys cannot be fetched and none are known."""
-
-
-@dataclass(frozen=True, slots=True)
-class TokenUser:
-    """The user named in a token."""
-
-    user_id: UUID
 
 
 class PublishedKeys:
@@ -156,8 +148,8 @@ class TokenVerifier:
         self._audience = audience
         self._issuer = issuer
 
-    def verify(self, token: str) -> TokenUser:
-        """Return the user named in a token.
+    def verify(self, token: str) -> UUID:
+        """Return the id of the user named in a token.
 
         Raises:
             InvalidToken: it is malformed, forged, expired, not valid yet, or for another audience.
@@ -185,7 +177,7 @@ class TokenVerifier:
         if claims.get("role", "authenticated") != "authenticated":
             raise InvalidToken("the token is not a user token")
         try:
-            return TokenUser(UUID(claims["sub"]))
+            return UUID(claims["sub"])
         except (ValueError, AttributeError, TypeError):
             raise InvalidToken("the token names no user") from None
 

@@ -501,7 +501,6 @@ def token(
 ) -> None:
     """Print a token of the local user, for calling the API on this machine."""
     from captionacc_dagster.api.local_access import has_local_user, local_key, local_token, sign_in_link
-    from captionacc_dagster.backends import open_catalog_briefly
 
     try:
         if metrics:
@@ -514,8 +513,7 @@ def token(
                 raise ValueError("with this catalog, users come from Supabase and sign in with their password")
             typer.echo(sign_in_link(settings(), settings().api_url))
             return
-        with errors_in_one_line(), open_catalog_briefly(settings()) as catalog:
-            typer.echo(local_token(settings(), catalog, hours=hours))
+        typer.echo(local_token(settings(), hours=hours))
     except ValueError as error:
         fail(str(error))
 

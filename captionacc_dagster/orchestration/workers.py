@@ -103,7 +103,7 @@ def _birth(process: psutil.Process) -> str:
 
 
 def end_runs_without_worker(instance: DagsterInstance, limit: int = 500) -> Iterator[DagsterRun]:
-    """End runs whose process is gone and yield them: cancelled if that was requested, otherwise failed, to be retried."""
+    """End runs whose process is gone, and yield them: as cancelled if that was requested, otherwise as failed."""
     for record in instance.get_run_records(RunsFilter(statuses=_WORKING), limit=limit):
         if not is_gone(instance, record.dagster_run) and not _never_worked(instance, record):
             continue

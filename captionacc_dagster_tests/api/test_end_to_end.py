@@ -184,7 +184,7 @@ def test_sensors_and_webhooks_make_one_run_each(stack: DagsterStack, api: httpx.
 @pytest.mark.security
 def test_the_local_user_gets_in_with_a_local_token(stack: DagsterStack) -> None:
     """With nothing configured: a secret of this home, a token for its one user, and their videos."""
-    token = local_token(stack.settings, stack.world.catalog)
+    token = local_token(stack.settings)
     video = stack.world.video(LOCAL_TENANT_ID)
     secret_file = stack.settings.home / "api" / "jwt-secret"
 
@@ -196,4 +196,4 @@ def test_the_local_user_gets_in_with_a_local_token(stack: DagsterStack) -> None:
     assert local_secret(stack.settings) == secret_file.read_text()
     hosted = stack.settings.model_copy(update={"supabase_jwt_secret": SecretStr(JWT_SECRET)})
     with pytest.raises(ValueError, match="Supabase"):
-        local_token(hosted, stack.world.catalog)
+        local_token(hosted)

@@ -18,7 +18,8 @@ import pytest
 from fastapi.testclient import TestClient
 from pydantic import SecretStr
 
-from captionacc_dagster.api import queue_places, sources
+from captionacc_dagster.api import services as api_services
+from captionacc_dagster.api import sources
 from captionacc_dagster.api.services import Services
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres
 from captionacc_dagster.catalog.models import Video, error_details
@@ -281,7 +282,7 @@ def test_a_waiting_video_shows_its_place_in_the_queue(
     browser: PageBrowser, world: World, postgres_server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sources, "KEEP_SECONDS", 0.0)
-    monkeypatch.setattr(queue_places, "_WAIT_S", 60.0)
+    monkeypatch.setattr(api_services, "PLACES_WAIT_S", 60.0)
     video = world.video(browser.person.tenant_id)
     page = f"/review/videos/{video.id}/state"
     # Where Dagster's storage cannot be read, the page says what it knows.

@@ -16,7 +16,9 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from fastapi.routing import APIRoute
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from captionacc_dagster.api.browser_session import csrf_token, form_secret, set_form_secret
+from captionacc_dagster.api.auth import NoTenant
+from captionacc_dagster.api.browser_session import cookie_name, csrf_token, form_secret, set_form_secret
+from captionacc_dagster.api.errors import ApiError
 from captionacc_dagster.api.local_access import has_local_user
 from captionacc_dagster.api.pages import messages
 from captionacc_dagster.api.request_log import current_request_id
@@ -93,12 +95,14 @@ def render(request: Request, template: str, code: int = 200, **values: Any) -> R
     return answer
 
 
-class SignInNeeded(Exception):
-    """The page requires signing in; the browser is sent to the sign-in page and back."""
+def need_session(request: Request) -> None:
+    """Send a browser without a session to the sign-in page and back; nobody was refused, so nothing is recorded.
 
-
-class InvitationNeeded(Exception):
-    """The person belongs to no tenant; the browser is sent to the page that takes an invitation code."""
+    Raises:
+        ApiError: 401, which :class:`PageRoute` turns into a redirect.
+    """
+    if not request.cookies.get(cookie_name(request)):
+        raise ApiError(401, "sign in")
 
 
 def to_sign_in(request: Request) -> Response:
@@ -114,7 +118,7 @@ def to_sign_in(request: Request) -> Response:
 
 
 class PageRoute(APIRoute):
-    """A route that shows errors as pages for people."""
+    """A route that shows errors as pages for people, and sends who has no session or no tenant where to get one."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Return the endpoint, wrapped to show errors as pages."""
@@ -123,9 +127,7 @@ class PageRoute(APIRoute):
         async def handle(request: Request) -> Response:
             try:
                 return await handler(request)
-            except SignInNeeded:
-                return to_sign_in(request)
-            except InvitationNeeded:
+            except NoTenant:
                 return RedirectResponse(INVITATION, 303)
             except Exception as error:  # noqa: BLE001 - the application's handlers turn each error into an answer
                 return await _error_page(request, error)

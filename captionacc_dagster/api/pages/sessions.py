@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.concurrency import run_in_threadpool
 
-from captionacc_dagster.api.auth import Caller, NoTenant, get_caller, get_user, identify
+from captionacc_dagster.api.auth import NoTenant, UserDependency, get_caller, identify
 from captionacc_dagster.api.browser_session import (
     CSRF_HEADER,
     begin_session,
@@ -23,14 +23,7 @@ from captionacc_dagster.api.browser_session import (
 from captionacc_dagster.api.errors import ApiError, unavailable
 from captionacc_dagster.api.invitations import redeem
 from captionacc_dagster.api.local_access import has_local_user, is_the_local_user, local_token
-from captionacc_dagster.api.pages.rendering import (
-    INVITATION,
-    SIGN_IN,
-    InvitationNeeded,
-    PageRoute,
-    SignInNeeded,
-    render,
-)
+from captionacc_dagster.api.pages.rendering import INVITATION, SIGN_IN, PageRoute, need_session, render
 from captionacc_dagster.api.pages.supabase_auth import AuthUnavailable, SignInRefused, Tokens, renew, sign_in
 from captionacc_dagster.api.request_log import current_facts
 from captionacc_dagster.api.services import Services, ServicesDependency
@@ -46,29 +39,6 @@ _NO_LINK = (
     "This link does not sign you in here. It works in a browser on the machine that runs captionacc, with the key of "
     "its home as it is now."
 )
-
-
-def get_viewer(services: ServicesDependency, request: Request) -> Caller:
-    """Return the person of the browser's session.
-
-    Raises:
-        SignInNeeded: there is no session, or it has ended.
-        InvitationNeeded: the account belongs to no tenant yet.
-        ApiError: 403 for an account without access.
-    """
-    if not request.cookies.get(cookie_name(request)):
-        raise SignInNeeded
-    try:
-        return get_caller(services, get_user(services, request, None))
-    except NoTenant as error:
-        raise InvitationNeeded from error
-    except ApiError as error:
-        if error.status == 401:
-            raise SignInNeeded from error
-        raise
-
-
-ViewerDependency = Annotated[Caller, Depends(get_viewer)]
 
 
 @router.get("/sign-in")
@@ -92,7 +62,7 @@ def show_sign_in(
             again = f"{SIGN_IN}?cookies=1&key={valid[0]}&next={quote(target, safe='')}"
             return render(request, "again.html", target=again)
         answer = render(request, "again.html", target=target)
-        begin_session(request, answer, local_token(services.settings, services.catalog), valid[0])
+        begin_session(request, answer, local_token(services.settings), valid[0])
         return answer
     refresh = refresh_token(request)
     if refresh is not None and (tokens := _renewed(services, refresh)) is not None:
@@ -143,13 +113,11 @@ def _by_password(services: Services, form: dict[str, str]) -> Tokens:
     return sign_in(services.settings, form["email"], form["password"])
 
 
-@router.get("/invitation")
-def show_invitation(services: ServicesDependency, request: Request) -> Response:
+@router.get("/invitation", dependencies=[Depends(need_session)])
+def show_invitation(services: ServicesDependency, user_id: UserDependency, request: Request) -> Response:
     """Ask who belongs to no tenant yet for an invitation code; who does is shown the videos."""
-    if not request.cookies.get(cookie_name(request)):
-        raise SignInNeeded
     try:
-        get_caller(services, get_user(services, request, None))
+        get_caller(services, user_id)
     except NoTenant:
         return render(request, "invitation.html", signed_in=True, problem=None)
     return RedirectResponse("/review", 303)
@@ -180,7 +148,7 @@ def renew_session(services: ServicesDependency, request: Request) -> Response:
     check_csrf(request, request.headers.get(CSRF_HEADER))
     refresh = refresh_token(request)
     if _is_local(services, request, refresh):
-        tokens: Tokens | None = Tokens(local_token(services.settings, services.catalog), refresh)
+        tokens: Tokens | None = Tokens(local_token(services.settings), refresh)
     else:
         tokens = None if refresh is None else _renewed(services, refresh)
     if tokens is None:

@@ -14,12 +14,11 @@ from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import RedirectResponse, Response
 from pydantic import AfterValidator
 
-from captionacc_dagster.api.auth import Caller, get_own_video, get_readable_video
+from captionacc_dagster.api.auth import Caller, CallerDependency, ReadableVideoDependency, VideoDependency
 from captionacc_dagster.api.errors import ApiError
 from captionacc_dagster.api.local_access import has_local_user
 from captionacc_dagster.api.pages import media, messages
-from captionacc_dagster.api.pages.rendering import PageRoute, render, static_files
-from captionacc_dagster.api.pages.sessions import ViewerDependency
+from captionacc_dagster.api.pages.rendering import PageRoute, need_session, render, static_files
 from captionacc_dagster.api.services import Services, ServicesDependency
 from captionacc_dagster.api.uploads import upload_origin
 from captionacc_dagster.api.videos import NOT_DELETED, can_restore, stored_captions
@@ -35,7 +34,8 @@ from captionacc_dagster.orchestration.approval import may_be_approved
 from captionacc_dagster.orchestration.subtitle_files import video_keys
 from captionacc_dagster.storage.errors import ObjectNotFound, StorageError
 
-router = APIRouter(route_class=PageRoute, include_in_schema=False)
+router = APIRouter(route_class=PageRoute, include_in_schema=False, dependencies=[Depends(need_session)])
+public = APIRouter(route_class=PageRoute, include_in_schema=False)
 # Included last: what no other page is.
 missing = APIRouter(route_class=PageRoute, include_in_schema=False)
 
@@ -54,41 +54,19 @@ FolderText = Annotated[str, Query(max_length=500), AfterValidator(no_control_cha
 PageCursor = Annotated[str | None, Query(max_length=200)]
 
 
-def get_viewed_video(video_id: UUID, services: ServicesDependency, viewer: ViewerDependency) -> Video:
-    """Return the video if it belongs to the viewer's tenant.
-
-    Raises:
-        ApiError: 404 for a missing video and for one of another tenant.
-    """
-    return get_own_video(video_id, services, viewer)
-
-
-def get_example(video_id: UUID, services: ServicesDependency, viewer: ViewerDependency) -> Video:
-    """Return the video if the viewer may read it: a demo video, or one of their own tenant.
-
-    Raises:
-        ApiError: 404 for any other.
-    """
-    return get_readable_video(video_id, services, viewer)
-
-
-ViewedVideo = Annotated[Video, Depends(get_viewed_video)]
-Example = Annotated[Video, Depends(get_example)]
-
-
-@router.get("/")
+@public.get("/")
 def go_to_pages() -> Response:
     """Redirect the root address to the pages."""
     return RedirectResponse("/review", 303)
 
 
-@router.get("/review/")
+@public.get("/review/")
 def go_to_list() -> Response:
     """Redirect the address with a slash, as people type it, to the list of videos."""
     return RedirectResponse("/review", 303)
 
 
-@router.get("/docs")
+@public.get("/docs")
 def show_api(request: Request) -> Response:
     """Show the description of the API."""
     return render(request, "docs.html")
@@ -106,7 +84,7 @@ def show_no_page(path: str) -> Response:
     raise ApiError(404, "no such page")
 
 
-@router.get("/review/static/{name}")
+@public.get("/review/static/{name}")
 def read_static(request: Request, name: str, v: str = "") -> Response:
     """Return a style sheet, script, or picture of the pages."""
     found = static_files().get(name)
@@ -123,7 +101,7 @@ def read_static(request: Request, name: str, v: str = "") -> Response:
 @router.get("/review")
 def show_videos(
     services: ServicesDependency,
-    viewer: ViewerDependency,
+    viewer: CallerDependency,
     request: Request,
     text: SearchText = "",
     stage: VideoStage | None = None,
@@ -169,7 +147,7 @@ def show_videos(
 
 
 @router.get("/review/examples/{video_id}")
-def show_example(services: ServicesDependency, video: Example, request: Request) -> Response:
+def show_example(services: ServicesDependency, video: ReadableVideoDependency, request: Request) -> Response:
     """Show a demo video with its captions, which people of other tenants read and do not change."""
     has_captions = video.cropped_frames_version is not None and video.caption_count is not None
     rows = stored_captions(services, video) if has_captions else []
@@ -186,7 +164,7 @@ def show_example(services: ServicesDependency, video: Example, request: Request)
 
 @router.get("/review/videos/{video_id}")
 def show_video(
-    services: ServicesDependency, viewer: ViewerDependency, video: ViewedVideo, request: Request
+    services: ServicesDependency, viewer: CallerDependency, video: VideoDependency, request: Request
 ) -> Response:
     """Show one video: its state, layout, subtitles, facts, and history."""
     events = services.catalog.get_video_history(video.id)
@@ -203,14 +181,14 @@ def show_video(
 
 @router.get("/review/videos/{video_id}/state")
 def show_state(
-    services: ServicesDependency, viewer: ViewerDependency, video: ViewedVideo, request: Request
+    services: ServicesDependency, viewer: CallerDependency, video: VideoDependency, request: Request
 ) -> Response:
     """Show the state of a video: the part of its page that refreshes itself."""
     return render(request, "state.html", **_state(services, video, viewer))
 
 
 @router.get("/review/videos/{video_id}/captions")
-def show_captions(services: ServicesDependency, video: ViewedVideo, request: Request) -> Response:
+def show_captions(services: ServicesDependency, video: VideoDependency, request: Request) -> Response:
     """Show the captions beside their frames, for a person to check and correct."""
     if video.cropped_frames_version is None:
         return RedirectResponse(f"/review/videos/{video.id}", 303)
@@ -282,7 +260,7 @@ def _with_states(services: Services, videos: Sequence[Video]) -> list[tuple[Vide
     """Return each video with its state, and the number of videos before it in the queue; None: it does not wait, or
     nobody knows."""
     working = any(video.stage == "working" for video in videos)
-    places = services.queue.videos_before() if working else {}
+    places = services.places() if working else {}
     soon = _approved_soon(services, videos)
     found = []
     for video in videos:
