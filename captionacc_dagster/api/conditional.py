@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from fastapi import Request
-from fastapi.responses import Response
+from fastapi.responses import Response, StreamingResponse
 
 from captionacc_dagster.api.errors import ApiError
+from captionacc_dagster.storage.base import ObjectInfo
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)", re.ASCII)
-CACHE_CONTROL = "private, no-cache"
 
 
 def entity_tag(*parts: object) -> str:
     """Return the strong entity tag of content that depends on these parts."""
     return f'"{hashlib.sha256(repr(parts).encode()).hexdigest()[:32]}"'
+
+
+def stored_tag(info: ObjectInfo) -> str:
+    """Return the entity tag of a stored object."""
+    return entity_tag(info.etag, info.size, info.modified)
 
 
 def has_tag(header: str | None, tag: str) -> bool:
@@ -28,6 +34,14 @@ def has_tag(header: str | None, tag: str) -> bool:
     return "*" in named or tag in named
 
 
+class Content(NamedTuple):
+    """Content of some size: ``read`` returns its bytes from one place to another, whole or in pieces."""
+
+    size: int
+    read: Callable[[int, int], bytes | Iterator[bytes]]
+    media_type: str
+
+
 def tagged_answer(
     request: Request, tag: str, make: Callable[[], bytes], media_type: str, headers: dict[str, str] | None = None
 ) -> Response:
@@ -36,19 +50,37 @@ def tagged_answer(
     Raises:
         ApiError: 416 for a range outside the content.
     """
-    sent = {"ETag": tag, "Cache-Control": CACHE_CONTROL, "Accept-Ranges": "bytes", **(headers or {})}
+
+    def made() -> Content:
+        content = make()
+        return Content(len(content), lambda start, stop: content[start:stop], media_type)
+
+    return ranged_answer(request, tag, made, headers)
+
+
+def ranged_answer(
+    request: Request, tag: str, open_content: Callable[[], Content], headers: dict[str, str] | None = None
+) -> Response:
+    """Answer a GET with the content of this tag, or the part that is asked for; it is opened only if it is needed.
+
+    Raises:
+        ApiError: 416 for a range outside the content.
+    """
+    sent = {"ETag": tag, "Cache-Control": "private, no-cache", "Accept-Ranges": "bytes", **(headers or {})}
     if has_tag(request.headers.get("if-none-match"), tag):
         return Response(status_code=304, headers=sent)
-    content = make()
-    part = requested_range(request, tag, len(content))
-    if part is None:
-        return Response(content, media_type=media_type, headers=sent)
-    first, last = part
-    sent["Content-Range"] = f"bytes {first}-{last}/{len(content)}"
-    return Response(content[first : last + 1], 206, sent, media_type)
+    size, read, media_type = open_content()
+    part = _requested_range(request, tag, size)
+    first, last = part or (0, size - 1)
+    if part is not None:
+        sent["Content-Range"] = f"bytes {first}-{last}/{size}"
+    sent["Content-Length"] = str(last - first + 1)
+    content = read(first, last + 1)
+    kind = Response if isinstance(content, bytes) else StreamingResponse
+    return kind(content, 206 if part else 200, sent, media_type)  # pyright: ignore[reportArgumentType]
 
 
-def requested_range(request: Request, tag: str, size: int) -> tuple[int, int] | None:
+def _requested_range(request: Request, tag: str, size: int) -> tuple[int, int] | None:
     """Return the first and last byte that a GET asks for; None for the whole content of this tag.
 
     Raises:

@@ -157,10 +157,7 @@ class DagsterClient:
         Raises:
             DagsterAway: the webserver cannot be reached.
         """
-        try:
-            answer = self._ask(_FIND, {"filter": {"tags": [{"key": REQUEST_TAG, "value": request_id}]}})["runsOrError"]
-        except AnswerLost as error:
-            raise DagsterAway(f"Dagster does not answer: {error}") from error
+        answer = self._query(_FIND, {"filter": {"tags": [{"key": REQUEST_TAG, "value": request_id}]}})["runsOrError"]
         if answer["__typename"] != "Runs":
             raise DagsterAway(f"Dagster cannot find runs: {answer['__typename']}")
         return _known_run(answer["results"][0]) if answer["results"] else None
@@ -171,20 +168,13 @@ class DagsterClient:
         Raises:
             DagsterAway: the webserver cannot be reached.
         """
-        try:
-            self._ask(_DELETE, {"run": run_id})
-        except AnswerLost as error:
-            raise DagsterAway(f"Dagster does not answer: {error}") from error
+        self._query(_DELETE, {"run": run_id})
 
     def _select(self) -> Mapping[str, str]:
         """Return the selector of the repository with our jobs, cached."""
         with self._selecting:
             if self._repository is None:
-                try:
-                    found = self._ask(_REPOSITORIES, {})["repositoriesOrError"].get("nodes", [])
-                except AnswerLost as error:
-                    raise DagsterAway(f"Dagster does not answer: {error}") from error
-                for node in found:
+                for node in self._query(_REPOSITORIES, {})["repositoriesOrError"].get("nodes", []):
                     if {job["name"] for job in node["pipelines"]} >= set(Flow):
                         self._repository = {
                             "repositoryName": node["name"],
@@ -194,6 +184,13 @@ class DagsterClient:
                 else:
                     raise CodeLocationAway("Dagster has not loaded the code location")
             return self._repository
+
+    def _query(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+        """Ask what may be asked again: it does not matter whether a lost answer was given."""
+        try:
+            return self._ask(query, variables)
+        except AnswerLost as error:
+            raise DagsterAway(f"Dagster does not answer: {error}") from error
 
     def _ask(self, query: str, variables: Mapping[str, Any], timeout_s: float | None = None) -> dict[str, Any]:
         timeout = httpx.USE_CLIENT_DEFAULT if timeout_s is None else timeout_s

@@ -18,6 +18,7 @@ from captionacc_dagster.captioning.files.caption_edits import CaptionNotFound, I
 from captionacc_dagster.captioning.files.captions_before import NothingKept
 from captionacc_dagster.captioning.files.databases import DatabaseError
 from captionacc_dagster.captioning.files.edit_journal import CannotUndo
+from captionacc_dagster.captioning.video.containers import VideoError
 from captionacc_dagster.catalog.errors import (
     CatalogError,
     CatalogUnavailable,
@@ -31,6 +32,8 @@ from captionacc_dagster.storage.errors import ObjectNotFound, StorageError
 from captionacc_dagster.storage.keys import InvalidKey
 
 _log = logging.getLogger(__name__)
+
+Answer = Callable[[Any], JSONResponse]
 
 RETRY_AFTER_S = 5
 _LOCK_LOST = "the lock of the captions was lost; nothing was changed"
@@ -119,28 +122,6 @@ def _answer(status: int, detail: object, headers: Mapping[str, str] | None = Non
     return JSONResponse({"detail": detail}, status, dict(headers or {}))
 
 
-def _of_catalog(error: CatalogError) -> JSONResponse:
-    if isinstance(error, CatalogUnavailable):
-        _log.warning("the catalog is unavailable: %s", error)
-        return _answer(503, "the catalog is unavailable; try again", {"Retry-After": str(RETRY_AFTER_S)})
-    if isinstance(error, NotFound):
-        return _answer(404, error.message)
-    if isinstance(error, Conflict):
-        return _answer(409, error.message)
-    if isinstance(error, QuotaReached):
-        return _answer(429, str(error))
-    if isinstance(error, InvalidValue):
-        return _answer(422, error.message)
-    return _internal(error)
-
-
-def _of_storage(error: StorageError) -> JSONResponse:
-    if isinstance(error, ObjectNotFound):
-        return _answer(404, "no such file")
-    _log.warning("store: %s: %s", type(error).__name__, error)
-    return _answer(503, "the object store is unavailable; try again", {"Retry-After": str(RETRY_AFTER_S)})
-
-
 def _of_held_lock(error: LockHeld) -> JSONResponse:
     left_s = round((error.lock.expires_at - datetime.now(UTC)).total_seconds()) if error.lock is not None else 1
     return _answer(423, "the captions are being changed elsewhere", {"Retry-After": str(max(1, min(30, left_s)))})
@@ -151,33 +132,52 @@ def _internal(error: Exception) -> JSONResponse:
     return _answer(500, f"internal error, logged under request id {current_request_id()}")
 
 
-Handler = Callable[[Request, Exception], Awaitable[JSONResponse]]
+def _busy(detail: str) -> Answer:
+    def answer(error: Exception) -> JSONResponse:
+        _log.warning("%s: %s: %s", detail, type(error).__name__, error)
+        return _answer(503, f"{detail}; try again", {"Retry-After": str(RETRY_AFTER_S)})
+
+    return answer
 
 
-def _handler(kind: type[Exception], answer: Callable[[Any], JSONResponse]) -> tuple[type[Exception], Handler]:
-    async def handle(request: Request, error: Exception) -> JSONResponse:
-        return answer(error)
+def _says(status: int) -> Answer:
+    return lambda error: _answer(status, error.message if isinstance(error, CatalogError) else str(error))
 
-    return kind, handle
+
+# The closest base class of an error decides.
+_ANSWERS: dict[type[Exception], Answer] = {
+    ApiError: lambda error: _answer(error.status, error.detail, error.headers),
+    StarletteHTTPException: lambda error: _answer(error.status_code, error.detail, error.headers),
+    RequestValidationError: lambda error: _answer(422, fields_of(error.errors())),
+    CatalogUnavailable: _busy("the catalog is unavailable"),
+    NotFound: _says(404),
+    Conflict: _says(409),
+    QuotaReached: lambda error: _answer(429, str(error)),
+    InvalidValue: _says(422),
+    CatalogError: _internal,
+    ObjectNotFound: lambda error: _answer(404, "a file of this video is not there"),
+    StorageError: _busy("the object store is unavailable"),
+    VideoError: lambda error: _answer(404, f"the video cannot be read: {error.reason}"),
+    LockHeld: _of_held_lock,
+    LockLost: lambda error: _answer(423, _LOCK_LOST, {"Retry-After": "1"}),
+    CaptionNotFound: _says(404),
+    CannotUndo: _says(409),
+    NothingKept: _says(409),
+    InvalidEdit: _says(422),
+    InvalidKey: _says(422),
+    DatabaseError: _internal,
+    Exception: _internal,
+}
 
 
 def add_error_handlers(app: FastAPI) -> None:
     """Register a handler for every error type of this program."""
-    handlers = [
-        _handler(ApiError, lambda error: _answer(error.status, error.detail, error.headers)),
-        _handler(StarletteHTTPException, lambda error: _answer(error.status_code, error.detail, error.headers)),
-        _handler(RequestValidationError, lambda error: _answer(422, fields_of(error.errors()))),
-        _handler(CatalogError, _of_catalog),
-        _handler(StorageError, _of_storage),
-        _handler(LockHeld, _of_held_lock),
-        _handler(LockLost, lambda error: _answer(423, _LOCK_LOST, {"Retry-After": "1"})),
-        _handler(CaptionNotFound, lambda error: _answer(404, str(error))),
-        _handler(CannotUndo, lambda error: _answer(409, str(error))),
-        _handler(NothingKept, lambda error: _answer(409, str(error))),
-        _handler(InvalidEdit, lambda error: _answer(422, str(error))),
-        _handler(InvalidKey, lambda error: _answer(422, str(error))),
-        _handler(DatabaseError, lambda error: _internal(error)),
-        _handler(Exception, _internal),
-    ]
-    for kind, handle in handlers:
-        app.add_exception_handler(kind, handle)
+
+    def handler(answer: Answer) -> Callable[[Request, Exception], Awaitable[JSONResponse]]:
+        async def handle(request: Request, error: Exception) -> JSONResponse:
+            return answer(error)
+
+        return handle
+
+    for kind, answer in _ANSWERS.items():
+        app.add_exception_handler(kind, handler(answer))

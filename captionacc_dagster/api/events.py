@@ -6,18 +6,17 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from captionacc_dagster.api.auth import VideoDependency
-from captionacc_dagster.api.conditional import entity_tag
-from captionacc_dagster.api.errors import responses
+from captionacc_dagster.api.errors import ApiError, responses
 from captionacc_dagster.api.services import Services, ServicesDependency
+from captionacc_dagster.api.videos import captions_tag
 from captionacc_dagster.catalog.models import Video
-from captionacc_dagster.orchestration.subtitle_files import video_keys
-from captionacc_dagster.storage.errors import ObjectNotFound
 
 router = APIRouter(prefix="/videos/{video_id}", tags=["videos"])
 
@@ -55,8 +54,5 @@ async def _events(request: Request, services: Services, video: Video) -> AsyncIt
 
 
 def _tag(services: Services, video: Video) -> str | None:
-    try:
-        info = services.store.stat(video_keys(video).captions_db)
-    except ObjectNotFound:
-        return None
-    return entity_tag(info.etag, info.size, info.modified)
+    with suppress(ApiError):  # no captions yet
+        return captions_tag(services, video)

@@ -8,15 +8,14 @@ from collections.abc import Iterator
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
-from fastapi.responses import Response, StreamingResponse
+from fastapi.responses import Response
 
 from captionacc_dagster.api.auth import ReadableVideoDependency, VideoDependency
-from captionacc_dagster.api.conditional import CACHE_CONTROL, entity_tag, has_tag, requested_range, tagged_answer
+from captionacc_dagster.api.conditional import Content, ranged_answer, stored_tag
 from captionacc_dagster.api.errors import ApiError, responses
 from captionacc_dagster.api.native_frames import Part
 from captionacc_dagster.api.services import ServicesDependency
 from captionacc_dagster.api.views import FilmView, FrameGridView, ShotsView
-from captionacc_dagster.captioning.video.containers import VideoError
 from captionacc_dagster.orchestration.subtitle_files import video_keys
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.errors import ObjectNotFound
@@ -40,12 +39,7 @@ FrameNumber = Annotated[int, Path(ge=0, le=99_999_999)]
 @router.get("/frames", summary="Read the frame grid", responses=_READ)
 def read_frame_grid(services: ServicesDependency, video: ReadableVideoDependency, answer: Response) -> FrameGridView:
     """Return when each native frame of the video begins, in whole milliseconds."""
-    try:
-        grid = services.frames.grid(video)
-    except ObjectNotFound:
-        raise ApiError(404, "the video's file is not there") from None
-    except VideoError as error:
-        raise ApiError(404, f"the video cannot be read: {error.reason}") from error
+    grid = services.frames.grid(video)
     answer.headers["Cache-Control"] = _FOR_A_WEEK
     step, times = grid.steady_step_ms, grid.times_ms
     steps = None if step is not None else [after - before for before, after in itertools.pairwise(times)]
@@ -69,12 +63,8 @@ def read_frame(
     """Return one native frame of the video as JPEG; frames count from 0."""
     try:
         picture = services.frames.picture(video, number, part)
-    except ObjectNotFound:
-        raise ApiError(404, "the video's file is not there") from None
     except IndexError as error:
         raise ApiError(404, str(error)) from error
-    except VideoError as error:
-        raise ApiError(404, f"the video cannot be read: {error.reason}") from error
     return Response(picture, media_type="image/jpeg", headers={"Cache-Control": _FOR_A_WEEK})
 
 
@@ -86,12 +76,7 @@ def read_frame(
 )
 def read_waveform(services: ServicesDependency, video: ReadableVideoDependency) -> Response:
     """Return the loudest sample of each fiftieth of a second, one byte each; empty for a video without sound."""
-    try:
-        waveform = services.frames.waveform(video)
-    except ObjectNotFound:
-        raise ApiError(404, "the video's file is not there") from None
-    except VideoError as error:
-        raise ApiError(404, f"the video cannot be read: {error.reason}") from error
+    waveform = services.frames.waveform(video)
     return Response(waveform, media_type="application/octet-stream", headers={"Cache-Control": _FOR_A_WEEK})
 
 
@@ -116,10 +101,7 @@ def prepare_film(services: ServicesDependency, video: VideoDependency) -> FilmVi
 
     It is made once, in the background; call this again every few seconds until it is ready.
     """
-    try:
-        film = services.films.prepare(video)
-    except ObjectNotFound:
-        raise ApiError(404, "the video's file is not there") from None
+    film = services.films.prepare(video)
     return FilmView(state=film.state, share=film.share, left_s=film.left_s, reason=film.reason)
 
 
@@ -134,19 +116,12 @@ def _file(request: Request, store: ObjectStore, key: str, absent: str) -> Respon
         info = store.stat(key)
     except ObjectNotFound:
         raise ApiError(404, absent) from None
-    tag = entity_tag(info.etag, info.size, info.modified)
-    if info.size == 0:
-        return tagged_answer(request, tag, lambda: b"", "application/octet-stream")
-    headers = {"ETag": tag, "Cache-Control": CACHE_CONTROL, "Accept-Ranges": "bytes"}
-    if has_tag(request.headers.get("if-none-match"), tag):
-        return Response(status_code=304, headers=headers)
-    part = requested_range(request, tag, info.size)
-    first, last = part or (0, info.size - 1)
-    if part:
-        headers["Content-Range"] = f"bytes {first}-{last}/{info.size}"
-    headers["Content-Length"] = str(last - first + 1)
-    kind = _media_type(store.read_range(key, 0, 16))
-    return StreamingResponse(_bytes(store, key, first, last + 1), 206 if part else 200, headers, kind)
+
+    def open_file() -> Content:
+        head = store.read_range(key, 0, 16) if info.size else b""
+        return Content(info.size, lambda start, stop: _bytes(store, key, start, stop), _media_type(head))
+
+    return ranged_answer(request, stored_tag(info), open_file)
 
 
 def _bytes(store: ObjectStore, key: str, start: int, stop: int) -> Iterator[bytes]:

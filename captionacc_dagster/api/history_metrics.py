@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, TypeVar, get_args
 from uuid import UUID
 
@@ -51,13 +52,8 @@ class RunCounters:
         self._launched: dict[str, float] = {}
         self._ended: dict[str, float] = {}
 
-        def counter(name: str, text: str, **labels: Sequence[str]) -> Counter:
-            return _shown(Counter(f"{PREFIX}{name}", text, labels, registry=registry), labels)
-
-        def histogram(name: str, text: str, **labels: Sequence[str]) -> Histogram:
-            made = Histogram(f"{PREFIX}{name}", text, labels, buckets=DURATION_BUCKETS_S, registry=registry)
-            return _shown(made, labels)
-
+        counter = partial(_shown, Counter, registry)
+        histogram = partial(_shown, partial(Histogram, buckets=DURATION_BUCKETS_S), registry)
         self.runs = counter(
             "flow_runs", "Runs that have ended; restarted: their worker died and a retry took over.",
             flow=_FLOWS, tier=_TIERS, outcome=_OUTCOMES,
@@ -140,10 +136,7 @@ class CallCounters:
         self._latest = self._started
         self._counted: dict[tuple[UUID, int, str], float] = {}
 
-        def counter(name: str, text: str, **labels: Sequence[str]) -> Counter:
-            labels = {"function": tuple(FUNCTIONS), **labels}
-            return _shown(Counter(f"{PREFIX}{name}", text, labels, registry=registry), labels)
-
+        counter = partial(_shown, Counter, registry, function=tuple(FUNCTIONS))
         self.calls = counter("compute_calls", "Remote compute calls that are over.", outcome=_CALL_ENDS)
         self.timeouts = counter("compute_timeouts", "Remote compute calls that exceeded a time limit.")
         self.restarts = counter("compute_call_restarts", "Remote compute calls that were restarted.")
@@ -173,8 +166,12 @@ class CallCounters:
         _forget(self._counted, self._latest)
 
 
-def _shown(metric: MetricType, labels: Mapping[str, Sequence[str]]) -> MetricType:
-    """Show every combination of label values from the start: a counter that appears at 1 has no increase."""
+def _shown(
+    kind: Callable[..., MetricType], registry: CollectorRegistry, name: str, text: str, **labels: Sequence[str]
+) -> MetricType:
+    """Return a metric that shows every combination of label values from the start: a counter that appears at 1 has no
+    increase."""
+    metric = kind(f"{PREFIX}{name}", text, labels, registry=registry)
     for values in itertools.product(*labels.values()):
         metric.labels(*values)
     return metric

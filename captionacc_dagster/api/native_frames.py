@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Literal
@@ -42,25 +43,21 @@ class NativeFrames:
         self._store = store
         self._lock = threading.Lock()
         self._decoding = threading.BoundedSemaphore(_DECODINGS)
-        self._grids: OrderedDict[str, FrameGrid] = OrderedDict()
+        self._stored_grid = lru_cache(_MOST_GRIDS)(self._read_grid)
         self._pictures: OrderedDict[_FrameName, bytes] = OrderedDict()
         self._bytes = 0
 
     def known_grid(self, video: Video) -> FrameGrid | None:
         """Return the frame grid of a video if it was made before."""
-        from captionacc_dagster.captioning.video.frame_grid import FrameGrid
-
-        key = video_keys(video).frame_grid
-        with self._lock:
-            if key in self._grids:
-                self._grids.move_to_end(key)
-                return self._grids[key]
         try:
-            grid = FrameGrid.unpack(self._store().download_to_bytes(key), Path(video.filename))
+            return self._stored_grid(video_keys(video).frame_grid, Path(video.filename))
         except (ObjectNotFound, ValueError):
             return None
-        self._keep_grid(key, grid)
-        return grid
+
+    def _read_grid(self, key: str, path: Path) -> FrameGrid:
+        from captionacc_dagster.captioning.video.frame_grid import FrameGrid
+
+        return FrameGrid.unpack(self._store().download_to_bytes(key), path)
 
     def grid(self, video: Video) -> FrameGrid:
         """Return the frame grid of a video; made, and stored, if it is missing.
@@ -82,7 +79,6 @@ class NativeFrames:
         ):
             grid = read_frame_grid(probe(path))
         self._store().publish(keys.frame_grid, grid.pack())
-        self._keep_grid(keys.frame_grid, grid)
         return grid
 
     def waveform(self, video: Video) -> bytes:
@@ -147,12 +143,6 @@ class NativeFrames:
             self._pictures[name] = picture
             while self._bytes > _MOST_BYTES:
                 self._bytes -= len(self._pictures.popitem(last=False)[1])
-
-    def _keep_grid(self, key: str, grid: FrameGrid) -> None:
-        with self._lock:
-            self._grids[key] = grid
-            while len(self._grids) > _MOST_GRIDS:
-                self._grids.popitem(last=False)
 
 
 def _jpeg(picture: NDArray[np.uint8]) -> bytes:

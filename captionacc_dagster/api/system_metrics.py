@@ -61,10 +61,8 @@ class SystemCollector(Collector):
             for name, answer in answers.items()
             if answer in done and answer.exception() is None
         }  # fmt: skip
-        up = GaugeMetricFamily(f"{PREFIX}up", "Whether a part of the system answers.", labels=["part"])
-        for name in answers:
-            up.add_metric([name], float(name in given))
-        yield up
+        up = {(name,): float(name in given) for name in answers}
+        yield _gauge("up", "Whether a part of the system answers.", {"part": ()}, up)
         now = datetime.now(UTC)
         catalog: CatalogMetrics | None = given.get("catalog")
         queue: QueueFigures | None = given.get("dagster")
@@ -112,11 +110,11 @@ def _of_catalog(catalog: CatalogMetrics) -> Iterator[Metric]:
 def _of_queue(queue: QueueFigures, now: datetime) -> Iterator[Metric]:
     waiting: dict[tuple[str, ...], float] = defaultdict(float)
     active: dict[tuple[str, ...], float] = defaultdict(float)
-    head: dict[str, int] = {}
+    head: dict[tuple[str, ...], float] = {}
     for group in queue.groups:
         if group.state == "queued":
             waiting[group.flow, group.tier.value] += group.count
-            head[group.flow] = max(group.priority, head.get(group.flow, group.priority))
+            head[group.flow,] = max(group.priority, head.get((group.flow,), group.priority))
         else:
             active[group.flow, group.tier.value, group.state] += group.count
     yield _gauge("queued_runs", "Runs waiting in Dagster's queue.", {"flow": _FLOWS, "tier": _TIERS}, waiting)
@@ -125,42 +123,24 @@ def _of_queue(queue: QueueFigures, now: datetime) -> Iterator[Metric]:
         "active_runs", "Runs that left the queue and have not ended.",
         {"flow": _FLOWS, "tier": _TIERS, "state": states}, active,
     )  # fmt: skip
-    priority = GaugeMetricFamily(
-        f"{PREFIX}queue_head_priority",
-        "Highest priority of waiting runs; absent if none wait.",
-        labels=["flow"],
-    )
-    for flow, value in sorted(head.items()):
-        priority.add_metric([flow], value)
-    yield priority
-    beats = GaugeMetricFamily(
-        f"{PREFIX}daemon_heartbeat_age_seconds",
-        "Age of the last heartbeat of each of Dagster's daemons.",
-        labels=["daemon"],
-    )
-    for name, at in sorted(queue.heartbeats.items()):
-        beats.add_metric([name.lower()], max((now - at).total_seconds(), 0.0))
-    yield beats
+    yield _gauge("queue_head_priority", "Highest priority of waiting runs; absent if none wait.", {"flow": ()}, head)
+    ages = {(name.lower(),): max((now - at).total_seconds(), 0.0) for name, at in sorted(queue.heartbeats.items())}
+    text = "Age of the last heartbeat of each of Dagster's daemons."
+    yield _gauge("daemon_heartbeat_age_seconds", text, {"daemon": ()}, ages)
 
 
 def _oldest(catalog: CatalogMetrics | None, queue: QueueFigures | None, now: datetime) -> Metric:
-    family = GaugeMetricFamily(
-        f"{PREFIX}oldest_waiting_request_age_seconds",
-        "Age of the oldest request waiting for its run to be created (outbox) or to start (queue); 0 if none wait.",
-        labels=["place", "flow"],
-    )
     waiting: list[tuple[str, str, datetime | None]] = []
-    places = []
+    places: list[str] = []
     if catalog is not None:
         places.append("outbox")
         waiting += [("outbox", r.flow, r.oldest_requested_at) for r in catalog.requests if r.state == "pending"]
     if queue is not None:
         places.append("queue")
         waiting += [("queue", g.flow, g.oldest_requested_at) for g in queue.groups if g.state == "queued"]
-    ages: dict[tuple[str, str], float] = dict.fromkeys(itertools.product(places, _FLOWS), 0.0)
+    ages: dict[tuple[str, ...], float] = defaultdict(float)
     for place, flow, since in waiting:
         if since is not None:
-            ages[place, flow] = max(ages.get((place, flow), 0.0), (now - since).total_seconds())
-    for key, age in ages.items():
-        family.add_metric(key, age)
-    return family
+            ages[place, flow] = max(ages[place, flow], (now - since).total_seconds())
+    text = "Age of the oldest request waiting for its run to be created (outbox) or to start (queue); 0 if none wait."
+    return _gauge("oldest_waiting_request_age_seconds", text, {"place": places, "flow": _FLOWS}, ages)

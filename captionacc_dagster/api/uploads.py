@@ -26,6 +26,7 @@ from captionacc_dagster.api.request_log import current_facts
 from captionacc_dagster.api.services import Services, ServicesDependency
 from captionacc_dagster.api.views import NewVideo, Upload, UploadProgress, UploadTarget, VideoView
 from captionacc_dagster.catalog.models import Video
+from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.errors import ObjectNotFound
 from captionacc_dagster.storage.keys import VideoKeys, temporary_key
 from captionacc_dagster.storage.local import LocalObjectStore, OutOfStep
@@ -74,28 +75,25 @@ def upload_origin(services: Services) -> str | None:
 
 
 def _target(services: Services, keys: VideoKeys, size: int) -> UploadTarget:
-    expires_at = datetime.now(UTC) + _VALID
     if isinstance(services.store, LocalObjectStore):
-        return UploadTarget(
-            url=f"/videos/{keys.video_id}/media",
-            method="PUT",
-            headers={},
-            expires_at=expires_at,
-            part_bytes=PART_BYTES,
-        )
-    url = services.store.presigned_put(keys.video, size, int(_VALID.total_seconds()))
-    return UploadTarget(url=url, method="PUT", headers={}, expires_at=expires_at, part_bytes=None)
+        url, part_bytes = f"/videos/{keys.video_id}/media", PART_BYTES
+    else:
+        url, part_bytes = services.store.presigned_put(keys.video, size, int(_VALID.total_seconds())), None
+    return UploadTarget(url=url, method="PUT", headers={}, expires_at=datetime.now(UTC) + _VALID, part_bytes=part_bytes)
 
 
 @router.get("/videos/{upload_id}/upload", summary="Read an upload", responses=responses(401, 403, 404, 422, 429, 503))
 def read_upload(services: ServicesDependency, caller: CallerDependency, upload_id: UUID) -> UploadProgress:
     """Return how many bytes of an announced upload have arrived, to go on from there."""
     announced = _announced(services, caller, upload_id)
-    store, key = services.store, _keys(caller, upload_id).video
-    if isinstance(store, LocalObjectStore) and not store.file_exists(key):
-        return UploadProgress(received_bytes=store.part_size(key), size_bytes=announced["size_bytes"])
-    received = store.stat(key).size if store.file_exists(key) else 0
+    received = _received(services.store, _keys(caller, upload_id).video)
     return UploadProgress(received_bytes=received, size_bytes=announced["size_bytes"])
+
+
+def _received(store: ObjectStore, key: str) -> int:
+    if isinstance(store, LocalObjectStore) and not store.file_exists(key):
+        return store.part_size(key)
+    return store.stat(key).size if store.file_exists(key) else 0
 
 
 @router.put(
@@ -148,10 +146,7 @@ def complete_upload(services: ServicesDependency, caller: CallerDependency, uplo
     store, key = services.store, _keys(caller, upload_id).video
     if isinstance(store, LocalObjectStore) and store.part_size(key) == announced["size_bytes"]:
         store.finish_parts(key)
-    try:
-        size = store.stat(key).size
-    except ObjectNotFound:
-        size = store.part_size(key) if isinstance(store, LocalObjectStore) else 0
+    size = _received(store, key)
     if size != announced["size_bytes"]:
         raise ApiError(409, f"{size} of {announced['size_bytes']} bytes have arrived")
     claimer = new_claimer()

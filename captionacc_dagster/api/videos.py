@@ -21,7 +21,7 @@ from captionacc_dagster.api.auth import (
     ReadableVideoDependency,
     VideoDependency,
 )
-from captionacc_dagster.api.conditional import entity_tag, tagged_answer
+from captionacc_dagster.api.conditional import entity_tag, stored_tag, tagged_answer
 from captionacc_dagster.api.errors import ApiError, responses
 from captionacc_dagster.api.request_log import current_facts
 from captionacc_dagster.api.services import Services, ServicesDependency
@@ -327,7 +327,7 @@ def captions_tag(services: Services, video: Video) -> str:
         info = services.store.stat(video_keys(video).captions_db)
     except ObjectNotFound:
         raise no_captions(video) from None
-    return entity_tag(info.etag, info.size, info.modified)
+    return stored_tag(info)
 
 
 def no_captions(video: Video) -> ApiError:

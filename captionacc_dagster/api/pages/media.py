@@ -12,7 +12,7 @@ from fastapi import APIRouter, Path, Request
 from fastapi.responses import Response
 
 from captionacc_dagster.api.auth import ReadableVideoDependency
-from captionacc_dagster.api.conditional import entity_tag, tagged_answer
+from captionacc_dagster.api.conditional import stored_tag, tagged_answer
 from captionacc_dagster.api.errors import ApiError
 from captionacc_dagster.api.services import Services, ServicesDependency
 from captionacc_dagster.captioning.files.chunk_frames import read_cropped_frames
@@ -47,8 +47,7 @@ def read_full_frame(
 ) -> Response:
     """Return one full frame of the video."""
     key = video_keys(video).full_frame(index)
-    info = services.store.stat(key)
-    tag = entity_tag(info.etag, info.size, info.modified)
+    tag = stored_tag(services.store.stat(key))
     return tagged_answer(request, tag, lambda: services.store.download_to_bytes(key), "image/jpeg")
 
 
