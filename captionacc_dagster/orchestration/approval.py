@@ -25,11 +25,7 @@ def may_be_approved(video: Video, tenant: Tenant, mode: Mode) -> bool:
 def approve_automatically(catalog: Catalog, video: Video, mode: Mode, *, occasion: str) -> ProcessingRequest | None:
     """Approve the layout of a video that was just processed, if no person is needed, and request its captions.
 
-    Args:
-        catalog: the catalog that contains the video.
-        video: its row.
-        mode: what the settings allow.
-        occasion: the id of the run that led here; one approval per occasion.
+    ``occasion`` is the id of the run that led here: it leads to one approval.
 
     Returns:
         The request for the next flow; None if a person must decide, has decided, or the video is being processed.

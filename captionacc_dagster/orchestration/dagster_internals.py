@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from dagster import DagsterRun
 from dagster._config.config_schema import UserConfigSchema
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.run_coordinator.queued_run_coordinator import RunQueueConfig
 from dagster._core.scheduler.instigation import SensorInstigatorData
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
@@ -44,7 +43,6 @@ __all__ = [
     "SensorInstigatorData",
     "SqlEventLogStorageTable",
     "SqlRunStorage",
-    "UnresolvedAssetJobDefinition",
     "UnsupportedDagster",
     "UserConfigSchema",
     "sort_queue_by",

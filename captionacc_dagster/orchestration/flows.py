@@ -53,19 +53,20 @@ def _flow_job(flow: Flow, assets: frozenset[str], description: str):  # noqa: AN
     )
 
 
-video_initial_processing = _flow_job(
-    Flow.VIDEO_INITIAL_PROCESSING,
-    FLOW_ASSETS[Flow.VIDEO_INITIAL_PROCESSING],
-    "Sample a new video, read its text, and find where captions appear.",
-)
-crop_and_infer = _flow_job(
-    Flow.CROP_AND_INFER,
-    FLOW_ASSETS[Flow.CROP_AND_INFER],
-    "Find when each caption of an approved layout begins and ends, and what it says.",
-)
-caption_ocr = _flow_job(
-    Flow.CAPTION_OCR,
-    frozenset({"captions_db", "subtitles"}),
-    "Read selected captions again, after a person has changed them.",
-)
-JOBS = [video_initial_processing, crop_and_infer, caption_ocr]
+JOBS = [
+    _flow_job(
+        Flow.VIDEO_INITIAL_PROCESSING,
+        FLOW_ASSETS[Flow.VIDEO_INITIAL_PROCESSING],
+        "Sample a new video, read its text, and find where captions appear.",
+    ),
+    _flow_job(
+        Flow.CROP_AND_INFER,
+        FLOW_ASSETS[Flow.CROP_AND_INFER],
+        "Find when each caption of an approved layout begins and ends, and what it says.",
+    ),
+    _flow_job(
+        Flow.CAPTION_OCR,
+        frozenset({"captions_db", "subtitles"}),
+        "Read selected captions again, after a person has changed them.",
+    ),
+]

@@ -46,8 +46,8 @@ def with_tenant_limits(
     the limit for all is raised to the highest, and the other waiting tenants are named with theirs.
 
     Args:
-        config: with or without a limit per tenant.
-        own: tenant id → runs, for tenants with a limit of their own.
+        config: with or without a limit for all tenants.
+        own: tenant id → runs.
         waiting: returns the tenants that have queued runs; called only if some tenant has a higher limit.
     """
     if not own:
@@ -82,10 +82,7 @@ def ensure_pool_slots(
 ) -> dict[str, int]:
     """Set the slots of the compute pool; a number set in the UI or by ``dagster instance concurrency set`` stays.
 
-    Args:
-        instance: the instance that stores the pools.
-        compute: where the heavy steps run, ``local`` or ``modal``; the default slots of the other place are replaced.
-        overrides: slots of pools that the settings fix; these always win.
+    The default slots of the other place than ``compute`` are replaced; ``overrides``, from the settings, always win.
 
     Returns:
         Pool → slots, for the pools that changed.

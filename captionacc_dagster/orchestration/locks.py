@@ -81,20 +81,10 @@ def server_lock(
     While another holder has it, a run (``server``) retries after 1, 2, 4 … at most 30 seconds, with jitter. A person
     (``client``) retries at once: another person's edit takes moments. A run takes minutes, for which no person waits.
 
-    Args:
-        catalog: the catalog that stores the lock.
-        video_id: the video.
-        database: ``layout`` or ``captions``.
-        holder: name of the holder: the run id.
-        lock_type: who holds it.
-        user_id: the person.
-        ttl_s: seconds after which the lock of a dead holder is free.
-        wait_s: maximum seconds to wait for it.
-        sleep: waits for a number of seconds.
-        clock: monotonic time in seconds.
+    The lock of a dead holder is free after ``ttl_s`` seconds; ``clock`` is monotonic.
 
     Raises:
-        LockHeld: the lock was not free in time; the message names the holder.
+        LockHeld: the lock was not free within ``wait_s`` seconds; the message names the holder.
     """
     name = f"{database} of video {video_id}"
     deadline = clock() + wait_s

@@ -149,10 +149,11 @@ def priority_run_tags(
     """
     tier = TenantTier.from_name(tenant_tier)
     base = BASE_PRIORITY[tier] if base_priority_override is None else base_priority_override
-    boosting = AgeBoosting.ENABLED if enable_age_boosting else AgeBoosting.DISABLED
+    boosting = AgeBoosting.DISABLED
+    if enable_age_boosting:
+        boosting = AgeBoosting.BACKFILL if backfill else AgeBoosting.ENABLED
     if backfill:
         base -= BACKFILL_PENALTY
-        boosting = AgeBoosting.BACKFILL if enable_age_boosting else AgeBoosting.DISABLED
     asked_at = _aware(requested_at, "requested_at").astimezone(UTC)
     priority = calculate_flow_priority(
         tier, asked_at, enable_age_boosting, age_boost_cap=boosting.cap, base_priority_override=base, now=now

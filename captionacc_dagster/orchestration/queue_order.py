@@ -18,12 +18,8 @@ _NOT_KNOWN = datetime.max.replace(tzinfo=UTC)
 
 
 def in_order(runs: Iterable[DagsterRun], now: datetime | None = None) -> list[DagsterRun]:
-    """Return queued runs in order; runs without a request time come last among equals, in queue order.
-
-    Args:
-        runs: the queued runs, in the order in which they were queued.
-        now: the time to compare them at; None means the present.
-    """
+    """Return queued runs in order at a time (None: the present); those without a request time come last among equals,
+    as they were queued."""
     moment = now or datetime.now(UTC)
     return sorted(runs, key=lambda run: place_of_tags(run.tags, moment))
 

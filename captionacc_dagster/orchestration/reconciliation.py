@@ -11,7 +11,7 @@ from uuid import UUID
 from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 
 from captionacc_dagster.catalog.base import Catalog
-from captionacc_dagster.catalog.errors import CatalogError, CatalogUnavailable, NotFound
+from captionacc_dagster.catalog.errors import CatalogError, CatalogUnavailable
 from captionacc_dagster.catalog.models import ProcessingRequest, error_details
 from captionacc_dagster.orchestration.dagster_internals import NOT_FINISHED_STATUSES
 from captionacc_dagster.orchestration.flows import Flow, videos_partitions
@@ -81,7 +81,7 @@ def reconcile_all(
     for pool, slots in ensure_pool_slots(instance, compute, pool_slots).items():
         result.lines.append(f"pool {pool} now has {slots} slots")
     steps: tuple[Iterator[str], ...] = (
-        _dead_runs(instance),
+        (f"run {run.run_id}: ended, because its process is gone" for run in end_runs_without_worker(instance)),
         complete_tags(instance, TenantDirectory(lambda: catalog), now),
         _lost_requests(instance, catalog, now),
         _forgotten_locks(instance, catalog),
@@ -150,11 +150,6 @@ def clean_up(instance: DagsterInstance, catalog: Catalog, store: ObjectStore, no
     if swept := store.sweep_temporary(KEEP_TEMPORARY):
         lines.append(f"removed {swept} remains of interrupted uploads")
     return lines
-
-
-def _dead_runs(instance: DagsterInstance) -> Iterator[str]:
-    for run in end_runs_without_worker(instance):
-        yield f"run {run.run_id}: ended, because its process is gone"
 
 
 def complete_tags(instance: DagsterInstance, directory: TenantDirectory, now: datetime) -> Iterator[str]:
@@ -251,7 +246,7 @@ def _forgotten_videos(instance: DagsterInstance, catalog: Catalog, now: datetime
             record(catalog, video.id, Flow.VIDEO_INITIAL_PROCESSING, "layout", "failed", details=details)
         except CatalogUnavailable:
             raise
-        except (NotFound, CatalogError):
+        except CatalogError:
             continue
         yield f"video {video.id}: marked as failed, because no run works on it"
 

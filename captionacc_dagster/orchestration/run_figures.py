@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from dagster import AssetMaterialization, DagsterEvent, DagsterEventType, DagsterInstance, DagsterRunStatus, RunRecord
+from dagster import AssetMaterialization, DagsterInstance, DagsterRunStatus, RunRecord
 
 from captionacc_dagster.orchestration.flows import flow_of_run
 from captionacc_dagster.orchestration.outcomes import failure_details
@@ -25,15 +25,6 @@ _OUTCOMES: Mapping[DagsterRunStatus, RunOutcome] = {
     DagsterRunStatus.FAILURE: "failed",
     DagsterRunStatus.CANCELED: "cancelled",
 }
-_EVENTS = {
-    DagsterEventType.RUN_ENQUEUED,
-    DagsterEventType.STEP_SUCCESS,
-    DagsterEventType.STEP_FAILURE,
-    DagsterEventType.STEP_START,
-    DagsterEventType.STEP_UP_FOR_RETRY,
-    DagsterEventType.ASSET_MATERIALIZATION,
-}
-_MOST_EVENTS = 500
 _ERROR_TYPE = re.compile(r"[A-Za-z_]\w{0,59}")
 
 
@@ -67,14 +58,15 @@ def figures_of_run(instance: DagsterInstance, record: RunRecord) -> RunFigures |
         tier=TenantTier.from_name(run.tags.get(TIER_TAG, "")).value,
         retries=int(run.tags.get(RETRY_NUMBER_TAG, 0)),
     )
-    began: dict[str, float] = {}
-    for entry in instance.get_records_for_run(run.run_id, of_type=_EVENTS, limit=_MOST_EVENTS).records:
-        event, at = entry.event_log_entry.dagster_event, entry.event_log_entry.timestamp
-        if event is not None:
-            _take(figures, event, at, began)
+    for step in instance.get_run_step_stats(run.run_id):
+        if step.attempts_list:
+            last = step.attempts_list[-1]
+            figures.stage_seconds[step.step_key] = (last.end_time or 0.0) - (last.start_time or 0.0)
+        figures.retries += max((step.attempts or 1) - 1, 0)
+        figures.ocr_failures += sum(_ocr_failures(entry.asset_materialization) for entry in step.materialization_events)
     if record.start_time is not None:
         figures.seconds = max(at_end(record) - record.start_time, 0.0)
-        if (queued := began.get("")) is not None:
+        if (queued := instance.get_run_stats(run.run_id).enqueued_time) is not None:
             figures.queued_seconds = max(record.start_time - queued, 0.0)
     if outcome in ("failed", "restarted"):
         # Free text would make a label with unbounded values.
@@ -88,21 +80,6 @@ def at_end(record: RunRecord) -> float:
     return record.end_time or record.update_timestamp.timestamp()
 
 
-def _take(figures: RunFigures, event: DagsterEvent, at: float, began: dict[str, float]) -> None:
-    kind, step = event.event_type, event.step_key or ""
-    if kind in (DagsterEventType.RUN_ENQUEUED, DagsterEventType.STEP_START):
-        began.setdefault(step, at)
-    elif kind is DagsterEventType.STEP_SUCCESS:
-        figures.stage_seconds[step] = event.step_success_data.duration_ms / 1000
-    elif kind is DagsterEventType.STEP_FAILURE:
-        figures.stage_seconds[step] = max(at - began.get(step, at), 0.0)
-    elif kind is DagsterEventType.STEP_UP_FOR_RETRY:
-        figures.retries += 1
-    elif kind is DagsterEventType.ASSET_MATERIALIZATION:
-        figures.ocr_failures += _ocr_failures(event.step_materialization_data.materialization)
-
-
-def _ocr_failures(made: AssetMaterialization) -> int:
-    named = made.metadata.get(OCR_FAILURES.get(made.asset_key.path[-1], ""))
-    value = named.value if named is not None else 0
-    return value if isinstance(value, int) else 0
+def _ocr_failures(made: AssetMaterialization | None) -> int:
+    named = made.metadata.get(OCR_FAILURES.get(made.asset_key.path[-1], "")) if made is not None else None
+    return named.value if named is not None and isinstance(named.value, int) else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from dagster import DagsterRun
@@ -38,9 +39,7 @@ def queue_tags(run: DagsterRun, directory: TenantDirectory, now: datetime) -> di
     added = {FLOW_TAG: flow.value} if flow and FLOW_TAG not in tags else {}
     if video_id and VIDEO_TAG not in tags:
         added[VIDEO_TAG] = video_id
-    if video_id and VIDEO_NAME_TAG not in tags and (name := directory.name_of_video(video_id)) is not None:
-        added[VIDEO_NAME_TAG] = name
-
+    added |= _name_tag(tags, video_id, directory)
     priority = priority_of_tags(tags, now)
     if priority is not None:
         return added | {DAGSTER_PRIORITY_TAG: str(priority)}
@@ -72,10 +71,12 @@ def corrected_tags(run: DagsterRun, directory: TenantDirectory, now: datetime) -
     if tags.get(BASE_PRIORITY_TAG) != guessed:
         placed[BASE_PRIORITY_TAG] = tags[BASE_PRIORITY_TAG]
         placed[DAGSTER_PRIORITY_TAG] = str(priority_of_tags(placed, now))
-    video_id = tags.get(VIDEO_TAG)
-    if video_id and VIDEO_NAME_TAG not in tags and (name := directory.name_of_video(video_id)) is not None:
-        placed[VIDEO_NAME_TAG] = name
-    return placed | {TIER_SOURCE_TAG: tenancy.source.value}
+    return placed | _name_tag(tags, tags.get(VIDEO_TAG), directory) | {TIER_SOURCE_TAG: tenancy.source.value}
+
+
+def _name_tag(tags: Mapping[str, str], video_id: str | None, directory: TenantDirectory) -> dict[str, str]:
+    name = directory.name_of_video(video_id) if video_id and VIDEO_NAME_TAG not in tags else None
+    return {} if name is None else {VIDEO_NAME_TAG: name}
 
 
 def _whole_number(text: str | None) -> int | None:

@@ -10,7 +10,6 @@ from dagster import (
     DagsterInstance,
     DagsterRun,
     DefaultSensorStatus,
-    JobDefinition,
     ResourceParam,
     RunRequest,
     RunsFilter,
@@ -23,8 +22,6 @@ from dagster import (
 
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.errors import CatalogError, CatalogUnavailable, Conflict, NotFound
-from captionacc_dagster.orchestration import flows
-from captionacc_dagster.orchestration.dagster_internals import UnresolvedAssetJobDefinition
 from captionacc_dagster.orchestration.flows import Flow, videos_partitions
 from captionacc_dagster.orchestration.inbox import take_from_inbox
 from captionacc_dagster.orchestration.outcomes import FINISHED, note_launch, record_outcome
@@ -43,12 +40,10 @@ OUTCOMES_PER_TICK = 100
 CLEAN_UP_EVERY = timedelta(hours=1)
 
 
-def _request_sensor(
-    name: str, flow: Flow, job: JobDefinition | UnresolvedAssetJobDefinition, description: str
-) -> SensorDefinition:
+def _request_sensor(name: str, flow: Flow, description: str) -> SensorDefinition:
     @sensor(
         name=name,
-        job=job,
+        job_name=flow.value,
         minimum_interval_seconds=5,
         default_status=DefaultSensorStatus.RUNNING,
         description=description,
@@ -62,20 +57,15 @@ def _request_sensor(
 new_videos = _request_sensor(
     "new_videos",
     Flow.VIDEO_INITIAL_PROCESSING,
-    flows.video_initial_processing,
     "Starts the initial processing of every uploaded video that has not been started yet.",
 )
 approved_layouts = _request_sensor(
     "approved_layouts",
     Flow.CROP_AND_INFER,
-    flows.crop_and_infer,
     "Starts the search for captions in every video whose layout was approved.",
 )
 ocr_requests = _request_sensor(
-    "ocr_requests",
-    Flow.CAPTION_OCR,
-    flows.caption_ocr,
-    "Starts the reading of captions that a person wants read again.",
+    "ocr_requests", Flow.CAPTION_OCR, "Starts the reading of captions that a person wants read again."
 )
 
 

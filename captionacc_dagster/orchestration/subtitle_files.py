@@ -54,14 +54,9 @@ def subtitle_texts(
     options: SubtitleOptions | None = None,
     captions: list[Caption] | None = None,
 ) -> dict[Format, str]:
-    """Return the texts of a video's subtitle files, made from its ``captions.db``.
+    """Return the texts of a video's subtitle files, made from its ``captions.db``, or from other ``captions``.
 
-    Args:
-        video: the row of the video.
-        captions_db: its database.
-        kinds: the formats.
-        options: what the files contain; None: as the settings say.
-        captions: what to write instead of the captions of the database.
+    Without ``options``, the files contain what the settings say.
 
     Raises:
         DatabaseError: not a captions database.
@@ -122,12 +117,8 @@ def restore_captions(
 ) -> list[captions_database.StoredCaption]:
     """Swap the captions and those from before the last processing, publish them, and return their rows.
 
-    Args:
-        catalog: gets the counts and the warnings of what is shown now.
-        store: has the video's objects.
-        video: its row.
-        path: its ``captions.db``, downloaded under the lock of its captions, which the caller has.
-        check_lock: raises if the lock was lost; nothing is published then.
+    ``path`` is the ``captions.db``, downloaded under the lock of the captions, which the caller has; ``check_lock``
+    raises if that was lost, and nothing is published then.
 
     Raises:
         NothingKept: no captions from before are kept.

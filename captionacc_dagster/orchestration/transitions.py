@@ -115,15 +115,9 @@ def record(
     run_id: str | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write what an outcome means to the video's row and to the requests that its run holds; idempotent.
+    """Write what an outcome means to the video's row and to the open requests that its run holds; idempotent.
 
-    Args:
-        catalog: the catalog that contains the video.
-        video_id: the video.
-        flow, stage, outcome: what happened.
-        requests: the open requests of the run.
-        run_id: the run; None if no run held the requests.
-        details: the error, for an outcome that is one.
+    ``details`` are the error, for an outcome that is one.
 
     Raises:
         CatalogError: the row is gone, a request belongs to another run, or the catalog is unavailable.

@@ -62,7 +62,7 @@ def show_sign_in(
             again = f"{SIGN_IN}?cookies=1&key={valid[0]}&next={quote(target, safe='')}"
             return render(request, "again.html", target=again)
         answer = render(request, "again.html", target=target)
-        begin_session(request, answer, local_token(services.settings), valid[0])
+        begin_session(request, answer, _new_local_token(services), valid[0])
         return answer
     refresh = refresh_token(request)
     if refresh is not None and (tokens := _renewed(services, refresh)) is not None:
@@ -148,7 +148,7 @@ def renew_session(services: ServicesDependency, request: Request) -> Response:
     check_csrf(request, request.headers.get(CSRF_HEADER))
     refresh = refresh_token(request)
     if _is_local(services, request, refresh):
-        tokens: Tokens | None = Tokens(local_token(services.settings), refresh)
+        tokens: Tokens | None = Tokens(_new_local_token(services), refresh)
     else:
         tokens = None if refresh is None else _renewed(services, refresh)
     if tokens is None:
@@ -171,6 +171,11 @@ async def sign_out(services: ServicesDependency, request: Request) -> Response:
 def _is_local(services: Services, request: Request, key: str | None) -> bool:
     client = request.client.host if request.client else ""
     return is_the_local_user(services.settings, key, client, request.url.hostname or "", request.headers)
+
+
+def _new_local_token(services: Services) -> str:
+    services.catalog.ping()  # its local user is there once it answers
+    return local_token(services.settings)
 
 
 def _renewed(services: Services, refresh: str) -> Tokens | None:
