@@ -38,13 +38,14 @@ def create_invitation(services: ServicesDependency, owner: OwnerDependency, body
         note=body.note,
         created_by=owner.user_id,
     )
-    return InvitationCode(**made.model_dump())
+    return InvitationCode.model_validate(made, from_attributes=True)
 
 
 @router.get("/invitations", summary="List invitations", responses=responses(401, 403, 429, 503))
 def list_invitations(services: ServicesDependency, owner: OwnerDependency) -> InvitationList:
     """Return the invitations of the caller's tenant, newest first, without their codes. For owners of the tenant."""
-    return InvitationList.of(services.catalog.list_invitations(owner.tenant_id))
+    invitations = services.catalog.list_invitations(owner.tenant_id)
+    return InvitationList.model_validate({"invitations": invitations}, from_attributes=True)
 
 
 @router.delete(
@@ -66,10 +67,7 @@ def revoke_invitation(services: ServicesDependency, owner: OwnerDependency, invi
 def redeem_invitation(services: ServicesDependency, user_id: UserDependency, body: RedeemInvitation) -> Membership:
     """Let the caller, who has an account but no tenant yet, join the tenant of a code. Again, it changes nothing."""
     joined = redeem(services, user_id, body.code)
-    assert joined.tenant_id is not None
-    assert joined.tenant_name is not None
-    assert joined.role is not None
-    return Membership(tenant_id=joined.tenant_id, tenant_name=joined.tenant_name, role=joined.role)
+    return Membership.model_validate(joined, from_attributes=True)
 
 
 def redeem(services: Services, user_id: UUID, code: str) -> Redemption:

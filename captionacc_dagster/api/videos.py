@@ -273,11 +273,8 @@ def list_security_events(
 ) -> SecurityEventPage:
     """Return the security events of the caller's tenant, newest first. For owners of the tenant."""
     page = services.catalog.list_security_events(tenant_id=owner.tenant_id, event=event, cursor=cursor, limit=limit)
-    shown = set(SecurityEventView.model_fields)
-    return SecurityEventPage(
-        events=[SecurityEventView(**entry.model_dump(include=shown)) for entry in page.items],
-        next_cursor=page.next_cursor,
-    )
+    events = [SecurityEventView.model_validate(entry, from_attributes=True) for entry in page.items]
+    return SecurityEventPage(events=events, next_cursor=page.next_cursor)
 
 
 def can_restore(services: Services, video: Video) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Literal, Self
 from uuid import UUID
@@ -18,7 +17,6 @@ from captionacc_dagster.captioning.files.words import fit_words
 from captionacc_dagster.captioning.ocr.languages import language_codes
 from captionacc_dagster.catalog.models import (
     FlowName,
-    Invitation,
     Json,
     RequestState,
     Role,
@@ -132,6 +130,9 @@ class CropRegionView(BaseModel):
     crop_bottom: float
 
 
+_SIDES = tuple(CropRegionView.model_fields)
+
+
 class WarningView(BaseModel):
     """Something about a video that its user should know."""
 
@@ -174,26 +175,12 @@ class VideoView(BaseModel):
     def of(cls, video: Video) -> VideoView:
         """Return the view of a row."""
         values = video.model_dump(include=set(cls.model_fields) - {"error", "crop_region"})
-        region = video.crop_region
+        region, failure = video.crop_region, video.failure
         return cls(
             **values,
-            error=_first_error(video),
-            crop_region=None
-            if region is None
-            else CropRegionView(crop_left=region[0], crop_top=region[1], crop_right=region[2], crop_bottom=region[3]),
+            error=None if failure is None else error_message(failure[1]) or "processing failed",
+            crop_region=None if region is None else CropRegionView(**dict(zip(_SIDES, region, strict=True))),
         )
-
-
-def _first_error(video: Video) -> str | None:
-    for status, details in (
-        (video.status, video.error_details),
-        (video.layout_status, video.layout_error_details),
-        (video.boundaries_status, video.boundaries_error_details),
-        (video.text_status, video.text_error_details),
-    ):
-        if status == "error":
-            return error_message(details) or "processing failed"
-    return None
 
 
 def error_message(details: Json | None) -> str | None:
@@ -485,12 +472,6 @@ class InvitationList(BaseModel):
     """Invitations, newest first."""
 
     invitations: list[InvitationView]
-
-    @classmethod
-    def of(cls, invitations: Sequence[Invitation]) -> InvitationList:
-        """Return the view of rows."""
-        shown = set(InvitationView.model_fields)
-        return cls(invitations=[InvitationView(**row.model_dump(include=shown)) for row in invitations])
 
 
 class RedeemInvitation(_Body, json_schema_extra={"examples": [{"code": "7KQ2M-XH4RP-BD9TW-3FNEC"}]}):

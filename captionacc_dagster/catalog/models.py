@@ -216,6 +216,20 @@ class Video(Row):
         return "done" if self.boundaries_status == "done" and self.text_status == "done" else "attention"
 
     @property
+    def failure(self) -> tuple[str, Json] | None:
+        """The first stage that failed (``video``, ``layout``, ``boundaries``, or ``text``) with the details of its
+        error; None if none did."""
+        for stage, status, details in (
+            ("video", self.status, self.error_details),
+            ("layout", self.layout_status, self.layout_error_details),
+            ("boundaries", self.boundaries_status, self.boundaries_error_details),
+            ("text", self.text_status, self.text_error_details),
+        ):
+            if status == "error":
+                return stage, details or {}
+        return None
+
+    @property
     def crop_region(self) -> tuple[float, float, float, float] | None:
         """``(left, top, right, bottom)`` in 0..1, or None if there is none."""
         left, top, right, bottom = self.crop_left, self.crop_top, self.crop_right, self.crop_bottom

@@ -1,4 +1,4 @@
-"""The texts of the pages: a video's state, the next step, its error, and its history."""
+"""The texts of the pages: a video's state, the next step, and its error."""
 
 from __future__ import annotations
 
@@ -7,60 +7,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from captionacc_dagster.captioning.captions import Kind
-from captionacc_dagster.catalog.models import HistoryEvent, Json, ProcessingRequest, Video, VideoStage
+from captionacc_dagster.catalog.models import Json, ProcessingRequest, Video
 from captionacc_dagster.compute.progress import StageProgress
 
 Tone = Literal["work", "you", "done", "bad"]
-
-STAGES: dict[VideoStage, str] = {
-    "attention": "Waiting for you",
-    "working": "In progress",
-    "failed": "Failed",
-    "done": "Done",
-}
-
-KINDS: dict[Kind, str] = {
-    "caption": "caption",
-    "lower_third": "lower third",
-    "title": "title",
-    "fixture": "logo or ticker",
-    "interface": "interface",
-    "scene": "scene",
-}
-
-HTTP_ERRORS: dict[int, str] = {
-    400: "The request is not valid.",
-    403: "This is not allowed.",
-    404: "There is no such page. The video may have been deleted or belong to someone else.",
-    409: "That is not possible right now.",
-    413: "The request is too large.",
-    422: "The address or a value in it is not valid.",
-    423: "Someone else is changing this right now. Try again in a moment.",
-    429: "Too many requests. Wait a moment and try again.",
-    500: "Something went wrong on our side.",
-    503: "A part of the service is unavailable right now. Try again in a moment.",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step of a video's processing."""
-
-    name: str
-    state: Literal["done", "current", "failed", "waiting"]
+# Analyze the video, layout, find captions, check captions.
+_STEPS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class VideoState:
-    """The state of a video: one line, what to do about it, its tone, the steps, and the progress (0..100)."""
+    """The state of a video: one line, what to do about it, its tone, the number of steps done, and the progress."""
 
     label: str
     advice: str | None
     tone: Tone
-    steps: tuple[Step, ...]
-    percent: int
     place: int
+    percent: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +35,6 @@ class Problem:
     message: str
     step: str | None
     at: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class HistoryLine:
-    """One line of a video's history."""
-
-    at: datetime
-    text: str
-    tone: Literal["plain", "good", "bad"]
 
 
 def video_state(
@@ -101,22 +55,11 @@ def video_state(
     label, tone = ("Layout found", "work") if is_approved_soon else _label(video)
     if before is not None and video.stage == "working":
         label = f"In the queue: {_ahead(before)}"
-    names = ("Analyze the video", "Layout", "Find captions", "Check captions")
-    place = _place(video)
-    failed = video.stage == "failed"
-    steps = tuple(
-        Step(
-            name,
-            "done" if number < place else "waiting" if number > place else ("failed" if failed else "current"),
-        )
-        for number, name in enumerate(names)
-    )
-    share = 0.0
+    place, share = _place(video), 0.0
     if progress is not None and video.stage == "working":
         share = progress.share
         label += f": {round(100 * share)} %" + ("" if progress.left_s is None else f", {_left(progress.left_s)}")
-    percent = round(100 * (place + share) / len(names))
-    return VideoState(label, _NEXT.get(label), tone, steps, percent, place)
+    return VideoState(label, _NEXT.get(label), tone, place, round(100 * (place + share) / _STEPS))
 
 
 def _ahead(before: int) -> str:
@@ -194,27 +137,28 @@ _ADVICE = (
     (("cancelled", "terminated"), "Processing was stopped before it was complete. Try again at any time."),
     (("lock",), "Another process was working on this video at the same time. Try again."),
 )
+_FAILED = {
+    "video": "The video could not be analyzed",
+    "layout": "The layout could not be found",
+    "boundaries": "Captions could not be found",
+    "text": "Captions could not be read",
+}
 _USUAL_ADVICE = "Try again. If it fails again, send the message below to the administrator of this service."
 
 
 def video_problem(video: Video) -> Problem | None:
     """Return the error of a video, or None."""
-    for status, details, title in (
-        (video.status, video.error_details, "The video could not be analyzed"),
-        (video.layout_status, video.layout_error_details, "The layout could not be found"),
-        (video.boundaries_status, video.boundaries_error_details, "Captions could not be found"),
-        (video.text_status, video.text_error_details, "Captions could not be read"),
-    ):
-        if status == "error":
-            message = _text(details, "message") or "processing failed"
-            lowered = f"{message} {_text(details, 'error_type') or ''}".lower()
-            advice = next((text for words, text in _ADVICE if any(word in lowered for word in words)), _USUAL_ADVICE)
-            return Problem(title, advice, message, _text(details, "step"), _text(details, "time"))
-    return None
+    if video.failure is None:
+        return None
+    stage, details = video.failure
+    message = _text(details, "message") or "processing failed"
+    lowered = f"{message} {_text(details, 'error_type') or ''}".lower()
+    advice = next((text for words, text in _ADVICE if any(word in lowered for word in words)), _USUAL_ADVICE)
+    return Problem(_FAILED[stage], advice, message, _text(details, "step"), _text(details, "time"))
 
 
-def _text(details: Json | None, name: str) -> str | None:
-    value = (details or {}).get(name)
+def _text(details: Json, name: str) -> str | None:
+    value = details.get(name)
     return value if isinstance(value, str) and value else None
 
 
@@ -241,50 +185,6 @@ def waiting_line(
     return "Waiting in the queue since", request.requested_at
 
 
-_FLOWS = {
-    "video_initial_processing": "the analysis of the video",
-    "crop_and_infer": "the search for captions",
-    "caption_ocr": "reading captions again",
-}
-_SILENT = ("locked", "cropped frames version begun", "cropped frames version archived")
-
-
-def history_lines(events: list[HistoryEvent]) -> list[HistoryLine]:
-    """Return the history of a video, newest first, without technical events."""
-    lines = [_line(event) for event in events if event.event not in _SILENT]
-    return [line for line in reversed(lines) if line is not None]
-
-
-def _line(event: HistoryEvent) -> HistoryLine | None:
-    details = event.details
-    flow = _FLOWS.get(str(details.get("flow")), "work")
-    subject = flow[0].upper() + flow[1:]
-    match event.event:
-        case "uploaded":
-            text = f"Uploaded as {details.get('filename')}."
-        case "requested":
-            text = f"{subject} was requested."
-        case "queued":
-            text = f"{subject} entered the queue."
-        case "succeeded":
-            return HistoryLine(event.at, f"{subject} is complete.", "good")
-        case "failed" | "cancelled":
-            error = details.get("error")
-            reason = error.get("message") if isinstance(error, dict) else None
-            said = "was cancelled" if event.event == "cancelled" else "failed"
-            return HistoryLine(event.at, f"{subject} {said}" + (f": {reason}" if reason else "."), "bad")
-        case "layout approved":
-            by_itself = details.get("approval") == "automatic"
-            return HistoryLine(
-                event.at, "The layout was approved " + ("by itself." if by_itself else "by a person."), "good"
-            )
-        case "cropped frames version active":
-            text = f"The caption region was cropped: {details.get('frame_count') or 'some'} frames."
-        case other:
-            text = other[:1].upper() + other[1:] + "."
-    return HistoryLine(event.at, text, "plain")
-
-
 def duration(seconds: float | None) -> str:
     """Return ``m:ss`` or ``h:mm:ss``; a dash for an unknown duration."""
     if seconds is None:
@@ -294,23 +194,6 @@ def duration(seconds: float | None) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def size(number: int | None) -> str:
-    """Return a number of bytes in readable units."""
-    if number is None:
-        return "–"
-    value = float(number)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000 or unit == "GB":
-            return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:.1f} GB"
-
-
 def moment(at: datetime) -> str:
     """Return a time in UTC; the page's script shows it in local time."""
     return at.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
-
-
-def percent(fraction: float | None) -> str:
-    """Return a fraction as a whole percentage; a dash for an unknown one."""
-    return "–" if fraction is None else f"{round(100 * fraction)} %"

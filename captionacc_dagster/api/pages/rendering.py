@@ -44,12 +44,7 @@ def _templates() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals |= {"static": static_url, "imports_of": imports_of}
-    environment.filters |= {
-        "duration": messages.duration,
-        "size": messages.size,
-        "moment": messages.moment,
-        "percent": messages.percent,
-    }
+    environment.filters |= {"duration": messages.duration, "moment": messages.moment}
     return environment
 
 
@@ -148,7 +143,6 @@ async def _error_page(request: Request, error: Exception) -> Response:
         answer.status_code,
         status=answer.status_code,
         detail=detail if isinstance(detail, str) else None,
-        explanation=messages.HTTP_ERRORS.get(answer.status_code, messages.HTTP_ERRORS[500]),
         request_id=current_request_id(),
         local=has_local_user(request.app.state.services.settings),
     )

@@ -24,7 +24,7 @@ from captionacc_dagster.api.errors import ApiError, unavailable
 from captionacc_dagster.api.invitations import redeem
 from captionacc_dagster.api.local_access import has_local_user, is_the_local_user, local_token
 from captionacc_dagster.api.pages.rendering import INVITATION, SIGN_IN, PageRoute, need_session, render
-from captionacc_dagster.api.pages.supabase_auth import AuthUnavailable, SignInRefused, Tokens, renew, sign_in
+from captionacc_dagster.api.pages.supabase_auth import AuthUnavailable, SignInRefused, Tokens, grant_tokens
 from captionacc_dagster.api.request_log import current_facts
 from captionacc_dagster.api.services import Services, ServicesDependency
 from captionacc_dagster.api.tokens import InvalidToken, KeysUnavailable
@@ -110,7 +110,7 @@ def _by_password(services: Services, form: dict[str, str]) -> Tokens:
         raise SignInRefused("enter a token")
     if not form.get("email") or not form.get("password"):
         raise SignInRefused("enter your email and password")
-    return sign_in(services.settings, form["email"], form["password"])
+    return grant_tokens(services.settings, "password", {"email": form["email"], "password": form["password"]})
 
 
 @router.get("/invitation", dependencies=[Depends(need_session)])
@@ -182,7 +182,7 @@ def _renewed(services: Services, refresh: str) -> Tokens | None:
     if not services.settings.supabase_url:
         return None
     try:
-        tokens = renew(services.settings, refresh)
+        tokens = grant_tokens(services.settings, "refresh_token", {"refresh_token": refresh})
         services.tokens.verify(tokens.access)
     except (SignInRefused, InvalidToken):
         return None

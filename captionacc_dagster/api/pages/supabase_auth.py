@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import httpx
 
@@ -28,34 +29,22 @@ class AuthUnavailable(Exception):
     """Supabase Auth cannot be reached or gives an invalid answer."""
 
 
-def sign_in(settings: Settings, email: str, password: str) -> Tokens:
-    """Return tokens for an email and password.
+def grant_tokens(
+    settings: Settings, grant_type: Literal["password", "refresh_token"], credentials: Mapping[str, str]
+) -> Tokens:
+    """Return tokens for an email and password, or new ones for a refresh token.
 
     Raises:
-        SignInRefused: the credentials are wrong, or there were too many attempts.
+        SignInRefused: the credentials are wrong, used, or revoked, or there were too many attempts.
         AuthUnavailable: Supabase Auth does not answer.
     """
-    return _grant(settings, "password", {"email": email, "password": password})
-
-
-def renew(settings: Settings, refresh: str) -> Tokens:
-    """Return new tokens for a refresh token.
-
-    Raises:
-        SignInRefused: the refresh token was used or revoked.
-        AuthUnavailable: Supabase Auth does not answer.
-    """
-    return _grant(settings, "refresh_token", {"refresh_token": refresh})
-
-
-def _grant(settings: Settings, kind: str, body: Mapping[str, str]) -> Tokens:
     assert settings.supabase_url is not None
     key = settings.supabase_service_role_key.get_secret_value() if settings.supabase_service_role_key else ""
     try:
         answer = httpx.post(
             f"{settings.supabase_url.rstrip('/')}/auth/v1/token",
-            params={"grant_type": kind},
-            json=dict(body),
+            params={"grant_type": grant_type},
+            json=dict(credentials),
             headers={"apikey": key},
             timeout=_TIMEOUT_S,
             follow_redirects=False,

@@ -41,6 +41,7 @@ missing = APIRouter(route_class=PageRoute, include_in_schema=False)
 
 PAGE_SIZE = 24
 _HISTORY_LINES = 60
+_SILENT = ("locked", "cropped frames version begun", "cropped frames version archived")
 _FIRST_ROWS = 40  # more than a screen shows
 _FRAMES_SHOWN = 12
 _BOXES_SHOWN = 1500
@@ -132,9 +133,7 @@ def show_videos(
         text=text.strip(),
         stage=stage,
         folder=folder,
-        everywhere=address(folder=""),
-        stages=[(None, "All", address(stage=""))]
-        + [(name, label, address(stage=name)) for name, label in messages.STAGES.items()],
+        address=address,
         here=address(cursor=cursor or "", part=1),
         older=address(cursor=page.next_cursor) if page.next_cursor else None,
         newest=address() if cursor else None,
@@ -167,7 +166,7 @@ def show_video(
     services: ServicesDependency, viewer: CallerDependency, video: VideoDependency, request: Request
 ) -> Response:
     """Show one video: its state, layout, subtitles, facts, and history."""
-    events = services.catalog.get_video_history(video.id)
+    events = [event for event in services.catalog.get_video_history(video.id) if event.event not in _SILENT]
     return render(
         request,
         "video.html",
@@ -175,7 +174,7 @@ def show_video(
         **_state(services, video, viewer),
         layout=_layout(services, video) if video.status == "active" else None,
         can_restore=_can_restore(services, video),
-        history=messages.history_lines(events)[:_HISTORY_LINES],
+        history=events[: -_HISTORY_LINES - 1 : -1],
     )
 
 
@@ -212,7 +211,6 @@ def show_captions(services: ServicesDependency, video: VideoDependency, request:
         video=video,
         formats=_formats(video),
         editor=editor,
-        kinds=list(messages.KINDS.items()),
         positions=POSITIONS,
     )
 
