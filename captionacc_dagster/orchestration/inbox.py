@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from captionacc_dagster.catalog.base import Catalog
@@ -23,21 +22,6 @@ UNFINISHED = frozenset({".part", ".tmp", ".crdownload", ".download", ".partial"}
 DONE, REJECTED = "done", "rejected"
 
 
-@dataclass
-class InboxOutcome:
-    """Result of one scan of the folder.
-
-    Attributes:
-        seen: name → size and time of the files that are still there, to compare with at the next scan.
-        lines: what happened to each file.
-        summary: one line for the sensor's page.
-    """
-
-    seen: dict[str, str] = field(default_factory=dict)
-    lines: list[str] = field(default_factory=list)
-    summary: str = ""
-
-
 def take_from_inbox(
     folder: Path,
     catalog: Catalog,
@@ -46,29 +30,29 @@ def take_from_inbox(
     seen: Mapping[str, str],
     seconds: float,
     clock: Callable[[], float] = time.monotonic,
-) -> InboxOutcome:
+) -> tuple[list[str], dict[str, str], str]:
     """Create videos from the files that have not changed since the last scan; at least one, then until time is up.
 
     A file moves to ``done/`` once its video is complete, and to ``rejected/`` with a ``.reason.txt`` if it is not a
     video. Taking the same file again, after a crash in between, gives the same video.
+
+    Returns:
+        A line for each file; name → size and time of those still there, to compare with at the next scan; a summary.
     """
-    outcome = InboxOutcome()
     if not folder.is_dir():
-        outcome.summary = f"there is no folder {folder}"
-        return outcome
+        return [], {}, f"there is no folder {folder}"
+    lines: list[str] = []
+    waiting: dict[str, str] = {}
     deadline = clock() + seconds
-    waiting = taken = 0
     for path in sorted(path for path in folder.iterdir() if _is_candidate(path)):
         status = path.stat()
         stamp = f"{status.st_size}:{status.st_mtime_ns}"
-        if seen.get(path.name) != stamp or (taken and clock() > deadline):
-            outcome.seen[path.name] = stamp if seen.get(path.name) != stamp else seen[path.name]
-            waiting += 1
-            continue
-        outcome.lines.append(_take(path, catalog, store))
-        taken += 1
-    outcome.summary = f"took {taken} files, {waiting} waiting" if taken or waiting else "the inbox is empty"
-    return outcome
+        if seen.get(path.name) != stamp or (lines and clock() > deadline):
+            waiting[path.name] = stamp
+        else:
+            lines.append(_take(path, catalog, store))
+    found = f"took {len(lines)} files, {len(waiting)} waiting" if lines or waiting else "the inbox is empty"
+    return lines, waiting, found
 
 
 def _is_candidate(path: Path) -> bool:

@@ -92,13 +92,17 @@ def open_instance_for_runs(settings: Settings) -> DagsterInstance:
     return instance
 
 
-class EmbeddedArtifactStorage(LocalArtifactStorage):
-    """Run artifacts in ``CAPTIONACC_HOME/dagster``."""
+class _InHome:
+    """A folder below ``CAPTIONACC_HOME``: there is nothing to configure."""
 
     @classmethod
     def config_type(cls) -> UserConfigSchema:
         """Accept no settings."""
         return {}
+
+
+class EmbeddedArtifactStorage(_InHome, LocalArtifactStorage):
+    """Run artifacts in ``CAPTIONACC_HOME/dagster``."""
 
     @classmethod
     def from_config_value(
@@ -108,7 +112,7 @@ class EmbeddedArtifactStorage(LocalArtifactStorage):
         return cls(base_dir=str(get_settings().dagster_home), inst_data=inst_data)
 
 
-class EmbeddedComputeLogs(LocalComputeLogManager):
+class EmbeddedComputeLogs(_InHome, LocalComputeLogManager):
     """Standard output and error of the steps in ``CAPTIONACC_HOME/dagster/compute_logs``.
 
     Attributes:
@@ -125,11 +129,6 @@ class EmbeddedComputeLogs(LocalComputeLogManager):
             return
         with super().capture_logs(log_key) as captured:
             yield captured
-
-    @classmethod
-    def config_type(cls) -> UserConfigSchema:
-        """Accept no settings."""
-        return {}
 
     @classmethod
     def from_config_value(

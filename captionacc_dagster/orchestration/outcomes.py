@@ -51,10 +51,7 @@ def adopt_request(catalog: Catalog, run: DagsterRun) -> ProcessingRequest | None
     """Make the request named in the run's tags belong to the run, and return it.
 
     A request that is still pending (its launcher died, or has not recorded the run yet) is marked as launched by this
-    run; a request of the run that this one retries is handed over.
-
-    Returns:
-        The request; None if the run names none or the request belongs to another run.
+    run; a request of the run that this one retries is handed over. None if it belongs to another run, or there is none.
     """
     request_id = run.tags.get(REQUEST_TAG)
     if request_id is None:

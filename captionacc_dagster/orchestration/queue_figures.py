@@ -42,11 +42,7 @@ _STATES: dict[str, RunState] = {
 
 @dataclass(frozen=True, slots=True)
 class RunGroup:
-    """Number of unfinished runs with the same state, flow, tier, and base priority.
-
-    Attributes:
-        priority: the highest of them now: that of the oldest request.
-    """
+    """Number of unfinished runs with the same state, flow, tier, and base, and the highest of their priorities now."""
 
     state: RunState
     flow: str

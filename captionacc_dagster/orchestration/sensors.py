@@ -129,10 +129,11 @@ def inbox(
 ) -> SensorResult | SkipReason:
     """Turn each file in the inbox into a video; a file is complete when two ticks find it unchanged."""
     folder = get_settings().inbox_dir
-    outcome = take_from_inbox(folder, catalog, store, seen=json.loads(context.cursor or "{}"), seconds=TICK_SECONDS)
-    for line in outcome.lines:
+    seen = json.loads(context.cursor or "{}")
+    lines, waiting, summary = take_from_inbox(folder, catalog, store, seen=seen, seconds=TICK_SECONDS)
+    for line in lines:
         context.log.info(line)
-    return SensorResult(skip_reason=outcome.summary, cursor=json.dumps(outcome.seen))
+    return SensorResult(skip_reason=summary, cursor=json.dumps(waiting))
 
 
 @sensor(

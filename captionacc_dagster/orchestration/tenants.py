@@ -48,9 +48,7 @@ class Tenancy(NamedTuple):
 class TenantDirectory:
     """Looks up tenants, caches the answers for a minute, and never raises.
 
-    Args:
-        open_catalog: called when first needed, and again after a failure.
-        clock: monotonic time in seconds.
+    The catalog is opened when it is first needed, and again after a failure; ``clock`` is monotonic.
     """
 
     def __init__(self, open_catalog: Callable[[], Catalog], clock: Callable[[], float] = time.monotonic) -> None:

@@ -138,10 +138,7 @@ def last_stage(flow: Flow) -> Stage:
 def stage_of(video: Video, flow: Flow, step: str | None) -> tuple[Flow, Stage]:
     """Return the flow and stage in which a run ended: those of its failed step, or those that its video had reached.
 
-    Args:
-        video: its row, as the run left it.
-        flow: the run's flow; one run may contain the steps of two.
-        step: the failed step; None if the run ended outside any (its process was killed).
+    One run may contain the steps of two flows; without a step, it ended outside any (its process was killed).
     """
     if flow is not OCR and step is not None and step in STAGES:
         return STAGES[step]
