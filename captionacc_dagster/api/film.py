@@ -101,8 +101,7 @@ def prepare_film(services: ServicesDependency, video: VideoDependency) -> FilmVi
 
     It is made once, in the background; call this again every few seconds until it is ready.
     """
-    film = services.films.prepare(video)
-    return FilmView(state=film.state, share=film.share, left_s=film.left_s, reason=film.reason)
+    return services.films.prepare(video)
 
 
 @router.get("/film", summary="Read the film that every browser plays", response_class=Response, responses=_FILE)

@@ -10,7 +10,14 @@ from captionacc_dagster.api.auth import OwnerDependency, UserDependency
 from captionacc_dagster.api.errors import ApiError, responses
 from captionacc_dagster.api.request_log import current_facts
 from captionacc_dagster.api.services import Services, ServicesDependency
-from captionacc_dagster.api.views import CreateInvitation, InvitationCode, InvitationList, Membership, RedeemInvitation
+from captionacc_dagster.api.views import (
+    CreateInvitation,
+    InvitationCode,
+    InvitationList,
+    InvitationView,
+    Membership,
+    RedeemInvitation,
+)
 from captionacc_dagster.catalog.models import Redemption, RedemptionOutcome
 
 router = APIRouter(tags=["people"])
@@ -38,14 +45,14 @@ def create_invitation(services: ServicesDependency, owner: OwnerDependency, body
         note=body.note,
         created_by=owner.user_id,
     )
-    return InvitationCode.model_validate(made, from_attributes=True)
+    return InvitationCode.of(made)
 
 
 @router.get("/invitations", summary="List invitations", responses=responses(401, 403, 429, 503))
 def list_invitations(services: ServicesDependency, owner: OwnerDependency) -> InvitationList:
     """Return the invitations of the caller's tenant, newest first, without their codes. For owners of the tenant."""
     invitations = services.catalog.list_invitations(owner.tenant_id)
-    return InvitationList.model_validate({"invitations": invitations}, from_attributes=True)
+    return InvitationList(invitations=[InvitationView.of(row) for row in invitations])
 
 
 @router.delete(
@@ -67,7 +74,7 @@ def revoke_invitation(services: ServicesDependency, owner: OwnerDependency, invi
 def redeem_invitation(services: ServicesDependency, user_id: UserDependency, body: RedeemInvitation) -> Membership:
     """Let the caller, who has an account but no tenant yet, join the tenant of a code. Again, it changes nothing."""
     joined = redeem(services, user_id, body.code)
-    return Membership.model_validate(joined, from_attributes=True)
+    return Membership.of(joined)
 
 
 def redeem(services: Services, user_id: UUID, code: str) -> Redemption:

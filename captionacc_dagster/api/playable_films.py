@@ -9,13 +9,12 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Literal
 from uuid import UUID
 
 from captionacc_dagster.api.native_frames import NativeFrames
+from captionacc_dagster.api.views import FilmView
 from captionacc_dagster.captioning.video.containers import VideoError
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.errors import NotFound
@@ -32,16 +31,6 @@ _MOST_WAITING = 2
 _FAILED_S = 60.0
 # Of the thread that makes films: requests and processing come first.
 _NICENESS = 10
-
-
-@dataclass(frozen=True, slots=True)
-class FilmState:
-    """What is known of a film: its state, the share 0..1 that is made, seconds left, and why it failed."""
-
-    state: Literal["ready", "preparing", "failed"]
-    share: float | None = None
-    left_s: float | None = None
-    reason: str | None = None
 
 
 class _Stopped(Exception):
@@ -66,7 +55,7 @@ class PlayableFilms:
         self._waiting: dict[UUID, UUID] = {}  # video → tenant
         self._failed: dict[UUID, tuple[float, str]] = {}
 
-    def prepare(self, video: Video) -> FilmState:
+    def prepare(self, video: Video) -> FilmView:
         """Return the state of a video's film; begin to make it if nobody does.
 
         Raises:
@@ -74,15 +63,15 @@ class PlayableFilms:
         """
         keys, store = video_keys(video), self._store()
         if store.file_exists(keys.film):
-            return FilmState("ready")
+            return FilmView(state="ready")
         # Another process of the API may be making it.
         if (made := read_progress(store, keys.film_progress)) is not None:
-            return FilmState("preparing", made.share, made.left_s)
+            return FilmView(state="preparing", share=made.share, left_s=made.left_s)
         with self._lock:
             now = time.monotonic()
             self._failed = {number: told for number, told in self._failed.items() if now - told[0] < _FAILED_S}
             if (told := self._failed.get(video.id)) is not None:
-                return FilmState("failed", reason=told[1])
+                return FilmView(state="failed", reason=told[1])
         store.stat(keys.video)
         with self._lock:
             tenants = list(self._waiting.values())
@@ -90,7 +79,7 @@ class PlayableFilms:
                 self._waiting[video.id] = video.tenant_id
                 self._worker = self._worker or ThreadPoolExecutor(1, "films", _step_back)
                 self._worker.submit(self._make, video)
-        return FilmState("preparing")
+        return FilmView(state="preparing")
 
     def close(self) -> None:
         """End the film that is being made, without a trace."""

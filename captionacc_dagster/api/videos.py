@@ -273,7 +273,7 @@ def list_security_events(
 ) -> SecurityEventPage:
     """Return the security events of the caller's tenant, newest first. For owners of the tenant."""
     page = services.catalog.list_security_events(tenant_id=owner.tenant_id, event=event, cursor=cursor, limit=limit)
-    events = [SecurityEventView.model_validate(entry, from_attributes=True) for entry in page.items]
+    events = [SecurityEventView.of(entry) for entry in page.items]
     return SecurityEventPage(events=events, next_cursor=page.next_cursor)
 
 

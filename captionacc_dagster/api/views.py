@@ -7,13 +7,22 @@ from datetime import datetime
 from typing import Annotated, Literal, Self
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    StrictStr,
+    model_validator,
+)
 
 from captionacc_dagster.captioning.captions import Kind
 from captionacc_dagster.captioning.files.caption_edits import LONGEST_TEXT
-from captionacc_dagster.captioning.files.captions_database import ExtentsState, OcrStatus, StoredCaption
+from captionacc_dagster.captioning.files.captions_database import ExtentsState, OcrStatus
 from captionacc_dagster.captioning.files.positions import Position, position_of
-from captionacc_dagster.captioning.files.words import fit_words
 from captionacc_dagster.captioning.ocr.languages import language_codes
 from captionacc_dagster.catalog.models import (
     FlowName,
@@ -21,7 +30,6 @@ from captionacc_dagster.catalog.models import (
     RequestState,
     Role,
     Severity,
-    Video,
     VideoStatus,
     WorkflowStatus,
 )
@@ -63,6 +71,15 @@ Note = Annotated[StrictStr, Field(max_length=2000), AfterValidator(_printable)]
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+class _View(BaseModel):
+    model_config = ConfigDict(from_attributes=True)
+
+    @classmethod
+    def of(cls, row: object) -> Self:
+        """Return the view of a row."""
+        return cls.model_validate(row)
 
 
 class CropRegionBody(
@@ -130,10 +147,15 @@ class CropRegionView(BaseModel):
     crop_bottom: float
 
 
-_SIDES = tuple(CropRegionView.model_fields)
+def _error_of(failure: tuple[str, Json] | None) -> str | None:
+    return None if failure is None else error_message(failure[1]) or "processing failed"
 
 
-class WarningView(BaseModel):
+def _sides(region: tuple[float, ...] | None) -> dict[str, float] | None:
+    return None if region is None else dict(zip(CropRegionView.model_fields, region, strict=True))
+
+
+class WarningView(_View):
     """Something about a video that its user should know."""
 
     code: str = Field(description="Stable, for programs.", examples=["text_left_out"])
@@ -142,7 +164,7 @@ class WarningView(BaseModel):
     end_s: float | None = Field(description="End of the part it concerns, seconds; null: the whole video.")
 
 
-class VideoView(BaseModel):
+class VideoView(_View):
     """A video and the state of its processing."""
 
     id: UUID
@@ -154,9 +176,11 @@ class VideoView(BaseModel):
     layout_status: WorkflowStatus
     boundaries_status: WorkflowStatus
     text_status: WorkflowStatus
-    error: str | None = Field(description="The first error, in one line.")
+    error: Annotated[str | None, BeforeValidator(_error_of)] = Field(
+        validation_alias="failure", description="The first error, in one line."
+    )
     warnings: list[WarningView] = Field(description="What you should know about the result.")
-    crop_region: CropRegionView | None
+    crop_region: Annotated[CropRegionView | None, BeforeValidator(_sides)]
     layout_confidence: float | None
     layout_approved_at: datetime | None
     duration_seconds: float | None
@@ -170,17 +194,6 @@ class VideoView(BaseModel):
     file_size_bytes: int | None
     created_at: datetime
     updated_at: datetime
-
-    @classmethod
-    def of(cls, video: Video) -> VideoView:
-        """Return the view of a row."""
-        values = video.model_dump(include=set(cls.model_fields) - {"error", "crop_region"})
-        region, failure = video.crop_region, video.failure
-        return cls(
-            **values,
-            error=None if failure is None else error_message(failure[1]) or "processing failed",
-            crop_region=None if region is None else CropRegionView(**dict(zip(_SIDES, region, strict=True))),
-        )
 
 
 def error_message(details: Json | None) -> str | None:
@@ -200,9 +213,9 @@ class FilmView(BaseModel):
     """The small film of a video that a browser cannot play."""
 
     state: Literal["ready", "preparing", "failed"] = Field(description="`ready`: `GET` of the same path plays it.")
-    share: float | None = Field(description="Share that is made, 0 to 1; null: it waits.")
-    left_s: float | None = Field(description="Seconds until it is ready, as far as known.")
-    reason: str | None = Field(description="Why it cannot be made.")
+    share: float | None = Field(default=None, description="Share that is made, 0 to 1; null: it waits.")
+    left_s: float | None = Field(default=None, description="Seconds until it is ready, as far as known.")
+    reason: str | None = Field(default=None, description="Why it cannot be made.")
 
 
 class FrameGridView(BaseModel):
@@ -222,7 +235,7 @@ class ShotsView(BaseModel):
     )
 
 
-class WordView(BaseModel):
+class WordView(_View):
     """A word of a caption whose words appear or are highlighted one after another."""
 
     text: str
@@ -232,7 +245,7 @@ class WordView(BaseModel):
     highlight_end_s: float | None
 
 
-class CaptionView(BaseModel):
+class CaptionView(_View):
     """A caption: half-open times on the video's clock, and its text."""
 
     id: int
@@ -240,57 +253,33 @@ class CaptionView(BaseModel):
     end_ms: int
     start_frame_index: int = Field(description="Index of cropped frames, 10 per second by default.")
     end_frame_index: int
-    text: str = Field(description="The text that a person typed, or else the OCR text.")
-    typed_text: str | None
-    ocr_text: str | None
-    ocr_confidence: float | None
-    ocr_status: OcrStatus
-    ocr_error: str | None
-    extents_confidence: float | None = Field(description="Of start and end; 1 after a person's change.")
-    state: ExtentsState
+    text: str = Field(validation_alias="shown_text", description="The text that a person typed, or else the OCR text.")
+    typed_text: str | None = Field(validation_alias="text")
+    ocr_text: str | None = Field(validation_alias="caption_ocr")
+    ocr_confidence: float | None = Field(validation_alias="caption_ocr_confidence")
+    ocr_status: OcrStatus = Field(validation_alias="caption_ocr_status")
+    ocr_error: str | None = Field(validation_alias="caption_ocr_error")
+    extents_confidence: float | None = Field(
+        validation_alias="caption_frame_extents_confidence", description="Of start and end; 1 after a person's change."
+    )
+    state: ExtentsState = Field(validation_alias="caption_frame_extents_state")
     text_pending: bool = Field(description="Whether its times changed after its text was typed.")
     text_status: str | None
     text_notes: str | None
     track: str
-    position: Position = Field(description="Where in the picture.")
+    position: Annotated[Position, BeforeValidator(position_of)] = Field(
+        validation_alias="bbox", description="Where in the picture."
+    )
     kind: Kind = Field(description="What the text is.")
     lang: str | None = Field(description="Language of the text, BCP 47; null if unknown.")
     script: str | None = Field(description="Script of the text, ISO 15924; null if unknown.")
-    unread: bool = Field(description="Whether no available engine reads the script of at least one line.")
-    words: list[WordView] = Field(description="Words with their own times; empty if they appear together.")
+    unread: bool = Field(
+        validation_alias="is_unread", description="Whether no available engine reads the script of at least one line."
+    )
+    words: list[WordView] = Field(
+        validation_alias="shown_words", description="Words with their own times; empty if they appear together."
+    )
     updated_at: str
-
-    @classmethod
-    def of(cls, row: StoredCaption) -> CaptionView:
-        """Return the view of a row."""
-        return cls(
-            id=row.id,
-            start_ms=row.start_ms,
-            end_ms=row.end_ms,
-            start_frame_index=row.start_frame_index,
-            end_frame_index=row.end_frame_index,
-            text=row.shown_text,
-            typed_text=row.text,
-            ocr_text=row.caption_ocr,
-            ocr_confidence=row.caption_ocr_confidence,
-            ocr_status=row.caption_ocr_status,
-            ocr_error=row.caption_ocr_error,
-            extents_confidence=row.caption_frame_extents_confidence,
-            state=row.caption_frame_extents_state,
-            text_pending=row.text_pending,
-            text_status=row.text_status,
-            text_notes=row.text_notes,
-            track=row.track,
-            position=position_of(row.bbox),
-            kind=row.kind,
-            lang=row.lang,
-            script=row.script,
-            unread=row.unread and row.text is None,
-            words=[
-                WordView.model_validate(word, from_attributes=True) for word in fit_words(row.shown_text, row.words)
-            ],
-            updated_at=row.updated_at,
-        )
 
 
 class NewVideo(_Body, json_schema_extra={"examples": [{"filename": "episode-1.mp4", "size_bytes": 73400320}]}):
@@ -445,7 +434,7 @@ class CreateInvitation(_Body, json_schema_extra={"examples": [{"max_uses": 5, "v
     )
 
 
-class InvitationCode(BaseModel):
+class InvitationCode(_View):
     """A new invitation; the code is shown only now."""
 
     id: UUID
@@ -455,7 +444,7 @@ class InvitationCode(BaseModel):
     expires_at: datetime
 
 
-class InvitationView(BaseModel):
+class InvitationView(_View):
     """An invitation, without its code."""
 
     id: UUID
@@ -480,7 +469,7 @@ class RedeemInvitation(_Body, json_schema_extra={"examples": [{"code": "7KQ2M-XH
     code: Annotated[StrictStr, Field(min_length=1, max_length=100), AfterValidator(_printable)]
 
 
-class Membership(BaseModel):
+class Membership(_View):
     """The tenant that a user belongs to."""
 
     tenant_id: UUID
@@ -517,7 +506,7 @@ class Comparison(BaseModel):
     differences: list[Difference]
 
 
-class SecurityEventView(BaseModel):
+class SecurityEventView(_View):
     """An event in the tenant's security log."""
 
     id: UUID

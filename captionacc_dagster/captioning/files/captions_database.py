@@ -98,6 +98,16 @@ class StoredCaption:
         return self.text if self.text is not None else (self.caption_ocr or "")
 
     @property
+    def shown_words(self) -> tuple[Word, ...]:
+        """The words with times of their own, as the shown text spells them."""
+        return fit_words(self.shown_text, self.words)
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether no available engine reads the script of a line, and no person has typed the text."""
+        return self.unread and self.text is None
+
+    @property
     def bbox(self) -> BBox:
         """The caption's place in the frame; the whole frame if unknown."""
         if self.bbox_left is None or self.bbox_top is None or self.bbox_right is None or self.bbox_bottom is None:
