@@ -34,6 +34,7 @@ class Caller:
     role: Role
 
 
+_CHALLENGE = 'Bearer error="invalid_token"'
 _user_token = HTTPBearer(scheme_name="userToken", description="A Supabase user token.", auto_error=False)
 _webhook_secret = HTTPBearer(scheme_name="webhookSecret", description="A webhook secret.", auto_error=False)
 UserToken = Annotated[HTTPAuthorizationCredentials | None, Depends(_user_token)]
@@ -75,15 +76,14 @@ def _signing_key(secret: SecretStr) -> bytes:
         return text.encode()
 
 
-def refuse_webhook(services: Services, event: str, detail: str) -> NoReturn:
-    """Record the refusal and raise it.
+def refuse(services: Services, event: str, detail: str, challenge: str = "Bearer") -> NoReturn:
+    """Record refused credentials, count them against the client, and say so.
 
     Raises:
         ApiError: 401, or 429 if this client was refused too often.
     """
-    services.audit.record(event)
-    services.limits.count_failure(current_facts().client_ip)
-    raise ApiError(401, f"Unauthorized: {detail}", {"WWW-Authenticate": "Bearer"})
+    services.refused(event)
+    raise ApiError(401, detail, {"WWW-Authenticate": challenge})
 
 
 def check_webhook_secret(services: Services, given: HTTPAuthorizationCredentials | None) -> None:
@@ -93,9 +93,9 @@ def check_webhook_secret(services: Services, given: HTTPAuthorizationCredentials
         ApiError: 401 without the right secret.
     """
     if given is None or not given.credentials:
-        refuse_webhook(services, "webhook_no_secret", "a bearer secret is required")
+        refuse(services, "webhook_no_secret", "Unauthorized: a bearer secret is required")
     if not is_one_of(given.credentials, services.settings.webhook_secret):
-        refuse_webhook(services, "webhook_bad_secret", "the secret is not valid")
+        refuse(services, "webhook_bad_secret", "Unauthorized: the secret is not valid")
 
 
 class NoTenant(ApiError):
@@ -123,11 +123,11 @@ def identify(services: Services, token: str | None) -> UUID:
         ApiError: 401 for no token or a bad one, 503 if it cannot be verified now.
     """
     if not token:
-        _refuse_person(services, "no_token", "a user token is required")
+        refuse(services, "no_token", "a user token is required", _CHALLENGE)
     try:
         user_id = services.tokens.verify(token)
     except InvalidToken as error:
-        _refuse_person(services, "bad_token", str(error))
+        refuse(services, "bad_token", str(error), _CHALLENGE)
     except KeysUnavailable as error:
         raise unavailable(str(error)) from error
     current_facts().user_id = user_id
@@ -151,12 +151,6 @@ def get_caller(services: ServicesDependency, user_id: UserDependency) -> Caller:
         services.audit.record("rate_limited", details={"limit": "tenant"})
         raise
     return Caller(profile.id, profile.tenant_id, profile.role)
-
-
-def _refuse_person(services: Services, event: str, detail: str) -> NoReturn:
-    services.audit.record(event)
-    services.limits.count_failure(current_facts().client_ip)
-    raise ApiError(401, detail, {"WWW-Authenticate": 'Bearer error="invalid_token"'})
 
 
 CallerDependency = Annotated[Caller, Depends(get_caller)]

@@ -17,7 +17,7 @@ from captionacc_dagster.api.auth import Caller, CallerDependency, VideoDependenc
 from captionacc_dagster.api.conditional import has_tag
 from captionacc_dagster.api.errors import ApiError, responses
 from captionacc_dagster.api.launcher import CLAIM_SECONDS, new_claimer
-from captionacc_dagster.api.request_log import current_request_id
+from captionacc_dagster.api.request_log import current_facts
 from captionacc_dagster.api.services import Services, ServicesDependency
 from captionacc_dagster.api.videos import caption_list, captions_tag, no_captions, stored_captions
 from captionacc_dagster.api.views import (
@@ -79,7 +79,7 @@ class Editing:
             ApiError: 404 without captions, 412 if they have changed.
             LockHeld: they are locked elsewhere.
         """
-        catalog, holder = self.services.catalog, f"api:{current_request_id()}:{new_claimer()}"
+        catalog, holder = self.services.catalog, f"api:{current_facts().request_id}:{new_claimer()}"
         with (
             TemporaryDirectory(prefix="captionacc-api-") as folder,
             server_lock(

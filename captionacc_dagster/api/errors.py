@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from captionacc_dagster.api.request_log import current_request_id
+from captionacc_dagster.api.request_log import current_facts
 from captionacc_dagster.captioning.files.caption_edits import CaptionNotFound, InvalidEdit
 from captionacc_dagster.captioning.files.captions_before import NothingKept
 from captionacc_dagster.captioning.files.databases import DatabaseError
@@ -129,7 +129,7 @@ def _of_held_lock(error: LockHeld) -> JSONResponse:
 
 def _internal(error: Exception) -> JSONResponse:
     _log.error("unexpected %s", type(error).__name__, exc_info=error)
-    return _answer(500, f"internal error, logged under request id {current_request_id()}")
+    return _answer(500, f"internal error, logged under request id {current_facts().request_id}")
 
 
 def _busy(detail: str) -> Answer:

@@ -8,7 +8,6 @@ from fastapi import APIRouter
 
 from captionacc_dagster.api.auth import OwnerDependency, UserDependency
 from captionacc_dagster.api.errors import ApiError, responses
-from captionacc_dagster.api.request_log import current_facts
 from captionacc_dagster.api.services import Services, ServicesDependency
 from captionacc_dagster.api.views import (
     CreateInvitation,
@@ -88,7 +87,6 @@ def redeem(services: Services, user_id: UUID, code: str) -> Redemption:
     if refusal is None:
         return redemption
     if redemption.outcome == "unknown":
-        services.audit.record("invitation_unknown")
-        services.limits.count_failure(current_facts().client_ip)
+        services.refused("invitation_unknown")
         raise ApiError(404, refusal)
     raise ApiError(409, refusal)

@@ -48,11 +48,6 @@ def local_key(settings: Settings, purpose: Literal["sign-in", "metrics"]) -> str
     return hmac.new(local_secret(settings).encode(), f"captionacc {purpose}".encode(), hashlib.sha256).hexdigest()
 
 
-def is_local_key(settings: Settings, purpose: Literal["sign-in", "metrics"], given: str | None) -> bool:
-    """Return whether this is the home's key, comparing in constant time."""
-    return bool(given) and hmac.compare_digest(local_key(settings, purpose).encode(), given.encode("utf-8", "replace"))
-
-
 def sign_in_link(settings: Settings, url: str) -> str:
     """Return the link that signs a browser on this machine in as the local user; without one, the page's address."""
     if not has_local_user(settings):
@@ -81,7 +76,7 @@ def is_the_local_user(settings: Settings, key: str | None, client: str, host: st
     """
     if not has_local_user(settings) or settings.trusted_proxies:
         return False
-    if not is_local_key(settings, "sign-in", key):
+    if not key or not hmac.compare_digest(local_key(settings, "sign-in").encode(), key.encode("utf-8", "replace")):
         return False
     if any(name in headers for name in ("forwarded", "x-forwarded-for", "x-forwarded-host", "via")):
         return False

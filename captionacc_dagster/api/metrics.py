@@ -26,11 +26,10 @@ from pydantic import SecretStr
 from starlette.types import Scope
 
 from captionacc_dagster import __version__
-from captionacc_dagster.api.auth import is_one_of
+from captionacc_dagster.api.auth import is_one_of, refuse
 from captionacc_dagster.api.errors import ApiError, responses
 from captionacc_dagster.api.history_metrics import PREFIX, CallCounters, RunCounters
 from captionacc_dagster.api.local_access import local_key
-from captionacc_dagster.api.request_log import current_facts
 from captionacc_dagster.api.services import Services, ServicesDependency
 from captionacc_dagster.api.system_metrics import SystemCollector
 from captionacc_dagster.catalog.models import CatalogMetrics
@@ -126,9 +125,7 @@ def check_reader(services: ServicesDependency, given: MetricsToken) -> None:
         services.audit.record("metrics_refused")
         raise ApiError(403, "metrics need a token: set CAPTIONACC_METRICS_TOKEN")
     if given is None or not is_one_of(given.credentials, tokens):
-        services.audit.record("metrics_bad_token")
-        services.limits.count_failure(current_facts().client_ip)
-        raise ApiError(401, "Unauthorized: the metrics token is required", {"WWW-Authenticate": "Bearer"})
+        refuse(services, "metrics_bad_token", "Unauthorized: the metrics token is required")
 
 
 @router.get(

@@ -12,10 +12,11 @@ from uuid import uuid4
 import anyio
 from anyio.to_thread import run_sync
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from captionacc_dagster.api.errors import ApiError
-from captionacc_dagster.api.request_log import RequestFacts, set_current
+from captionacc_dagster.api.request_log import RequestFacts, current
 from captionacc_dagster.api.services import Services
 
 _log = logging.getLogger("captionacc_dagster.api.requests")
@@ -64,7 +65,7 @@ class RequestMiddleware:
             path=scope["path"][:300],
             client_ip=client[0] if client else "unknown",
         )
-        set_current(facts)
+        current.set(facts)
         scope.setdefault("state", {})["facts"] = facts
         began = time.perf_counter()
         status = 500
@@ -108,7 +109,7 @@ class HostMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         if scope["type"] == "http" and not self._is_ours(Headers(scope=scope).getlist("host")):
-            await _refuse(send, ApiError(400, "the Host header is not one of this service"))
+            await _refuse(scope, receive, send, ApiError(400, "the Host header is not one of this service"))
             return
         await self.app(scope, receive, send)
 
@@ -132,7 +133,7 @@ class ClientLimitMiddleware:
                 await self._services.limits.admit_client(scope["state"]["facts"].client_ip)
             except ApiError as error:
                 await run_sync(lambda: self._services.audit.record("rate_limited", details={"limit": "client"}))
-                await _refuse(send, error)
+                await _refuse(scope, receive, send, error)
                 return
         await self.app(scope, receive, send)
 
@@ -157,7 +158,7 @@ class BodyLimitMiddleware:
         too_large = ApiError(413, f"the body is larger than {most} bytes", {"Connection": "close"})
         length = Headers(scope=scope).get("content-length", "0")
         if not length.isdecimal() or int(length) > most:
-            await _refuse(send, too_large)
+            await _refuse(scope, receive, send, too_large)
             return
         seen = 0
         started = complete = False
@@ -187,7 +188,7 @@ class BodyLimitMiddleware:
             await self.app(scope, counted, noted)
         except _BodyRefused as refused:
             if not started:
-                await _refuse(send, refused.error)
+                await _refuse(scope, receive, send, refused.error)
 
 
 class _BodyRefused(BaseException):
@@ -198,9 +199,5 @@ class _BodyRefused(BaseException):
         self.error = error
 
 
-async def _refuse(send: Send, error: ApiError) -> None:
-    body = json.dumps({"detail": error.detail}).encode()
-    headers = {"content-type": "application/json", "content-length": str(len(body)), **error.headers}
-    raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    await send({"type": "http.response.start", "status": error.status, "headers": raw})
-    await send({"type": "http.response.body", "body": body})
+async def _refuse(scope: Scope, receive: Receive, send: Send, error: ApiError) -> None:
+    await JSONResponse({"detail": error.detail}, error.status, error.headers)(scope, receive, send)

@@ -27,22 +27,13 @@ class RequestFacts:
     refusal: str | None = None
 
 
-_current: ContextVar[RequestFacts | None] = ContextVar("captionacc_request", default=None)
-
-
-def set_current(facts: RequestFacts) -> None:
-    """Set the facts of the current request."""
-    _current.set(facts)
+# The facts of the current request.
+current: ContextVar[RequestFacts | None] = ContextVar("captionacc_request", default=None)
 
 
 def current_facts() -> RequestFacts:
     """Return the facts of the current request; empty ones outside of a request."""
-    return _current.get() or RequestFacts("-", "-", "-", "-")
-
-
-def current_request_id() -> str:
-    """Return the id of the current request."""
-    return current_facts().request_id
+    return current.get() or RequestFacts("-", "-", "-", "-")
 
 
 class JsonFormatter(logging.Formatter):
@@ -50,7 +41,7 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line for a record."""
-        facts = _current.get()
+        facts = current.get()
         line: dict[str, object] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname.lower(),

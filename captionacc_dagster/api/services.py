@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated
 
 import psycopg
@@ -18,6 +19,7 @@ from captionacc_dagster.api.local_access import LOCAL_ISSUER, local_secret
 from captionacc_dagster.api.native_frames import NativeFrames
 from captionacc_dagster.api.playable_films import PlayableFilms
 from captionacc_dagster.api.rate_limits import RateLimits
+from captionacc_dagster.api.request_log import current_facts
 from captionacc_dagster.api.sources import Source
 from captionacc_dagster.api.tokens import PublishedKeys, TokenVerifier
 from captionacc_dagster.backends import open_catalog, open_store
@@ -51,8 +53,6 @@ class Services:
         self._places = Source("the queue", self._look_for_places)
         self._opening = threading.Lock()
         self._catalog: Catalog | None = None
-        self._store: ObjectStore | None = None
-        self._tokens: TokenVerifier | None = None
         self._instance: DagsterInstance | None = None
 
     @property
@@ -74,12 +74,10 @@ class Services:
                     raise CatalogUnavailable(f"the catalog cannot be opened: {type(error).__name__}") from error
             return self._catalog
 
-    @property
+    @cached_property
     def store(self) -> ObjectStore:
         """The object store."""
-        if self._store is None:
-            self._store = open_store(self.settings)
-        return self._store
+        return open_store(self.settings)
 
     @property
     def instance(self) -> DagsterInstance:
@@ -111,12 +109,19 @@ class Services:
         except DagsterAway:  # not configured here: nothing to log every few seconds
             return {}
 
-    @property
+    @cached_property
     def tokens(self) -> TokenVerifier:
         """The verifier of user tokens."""
-        if self._tokens is None:
-            self._tokens = _token_verifier(self.settings)
-        return self._tokens
+        return _token_verifier(self.settings)
+
+    def refused(self, event: str) -> None:
+        """Record refused credentials, and count them against the client.
+
+        Raises:
+            ApiError: 429 if this client was refused too often.
+        """
+        self.audit.record(event)
+        self.limits.count_failure(current_facts().client_ip)
 
     def close(self) -> None:
         """Close every connection."""

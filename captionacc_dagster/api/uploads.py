@@ -50,7 +50,8 @@ def create_upload(services: ServicesDependency, caller: CallerDependency, body: 
     """Return the id of a new video, and where its bytes go. Nothing is processed before `uploaded` is called."""
     name = PurePosixPath(body.filename.replace("\\", "/")).name.strip()
     if PurePosixPath(name).suffix.lower() not in VIDEO_SUFFIXES:
-        raise ApiError(422, f"{name or 'this file'} is not named like a video; allowed: {_listed(VIDEO_SUFFIXES)}")
+        allowed = ", ".join(sorted(suffix.removeprefix(".") for suffix in VIDEO_SUFFIXES))
+        raise ApiError(422, f"{name or 'this file'} is not named like a video; allowed: {allowed}")
     if body.size_bytes > services.settings.max_upload_bytes:
         most = services.settings.max_upload_bytes
         raise ApiError(413, f"{name} has {body.size_bytes} bytes; {most} are the most (CAPTIONACC_MAX_UPLOAD_BYTES)")
@@ -184,7 +185,3 @@ def _announced(services: Services, caller: Caller, upload_id: UUID) -> dict[str,
         return json.loads(services.store.download_to_bytes(temporary_key(caller.tenant_id, upload_id)))
     except ObjectNotFound:
         raise ApiError(404, "no such upload") from None
-
-
-def _listed(suffixes: frozenset[str]) -> str:
-    return ", ".join(sorted(suffix.removeprefix(".") for suffix in suffixes))

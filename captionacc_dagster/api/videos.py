@@ -249,14 +249,9 @@ def read_job(services: ServicesDependency, caller: CallerDependency, job_id: UUI
         raise ApiError(404, "no such job")
     current_facts().video_id = request.video_id
     return JobDetails(
+        **request.model_dump(include=set(JobDetails.model_fields)),
         jobId=request.run_id or str(request.id),
         status=request.state,
-        flow=request.flow,
-        video_id=request.video_id,
-        run_id=request.run_id,
-        requested_at=request.requested_at,
-        launched_at=request.launched_at,
-        finished_at=request.finished_at,
         error=error_message(request.error_details),
     )
 

@@ -17,9 +17,8 @@ from captionacc_dagster.api.auth import (
     WebhookSecret,
     check_signature,
     check_webhook_secret,
-    refuse_webhook,
+    refuse,
 )
-from captionacc_dagster.api.dagster_client import KnownRun
 from captionacc_dagster.api.errors import ApiError, fields_of, responses, unavailable
 from captionacc_dagster.api.launcher import CLAIM_SECONDS, LaunchDelayed, new_claimer
 from captionacc_dagster.api.request_log import current_facts
@@ -155,7 +154,7 @@ def _process(services: Services, headers: Headers, body: bytes) -> tuple[int, Ac
         try:
             check_signature(headers, body, services.settings.webhook_signing_secret)
         except BadSignature as error:
-            refuse_webhook(services, "webhook_bad_signature", str(error))
+            refuse(services, "webhook_bad_signature", f"Unauthorized: {error}")
     event = _parse(Event, body)
     if event.type != "INSERT" or event.table != "videos":
         return 200, Ignored(reason="not an INSERT into videos")
@@ -172,7 +171,11 @@ def _process(services: Services, headers: Headers, body: bytes) -> tuple[int, Ac
         # The open request is a later one, such as a retry, not the one of this insertion.
         services.catalog.release_processing_request(request.id, claimer)
         _refuse_replay(services)
-    launched = _launch(services, request, claimer, record)
+    try:
+        filename = record.filename or DEFAULT_FILENAME
+        launched = services.launcher.launch(request, claimer, filename, _delivery_id(record))
+    except LaunchDelayed as error:
+        raise unavailable(f"the video will be processed later: {error}", RETRY_AFTER_S) from error
     # The first run of a request that this call has claimed was recorded together with this delivery.
     is_first_run = request.attempts == 0 and request.state == "pending" and request.claimed_by == claimer
     if not is_first_run and not _is_first(services, record):
@@ -224,13 +227,6 @@ def _claim(services: Services, record: VideoRecord, claimer: str) -> ProcessingR
     except InvalidValue as error:
         raise ApiError(400, f"record: {error.message}") from None
     return made.request
-
-
-def _launch(services: Services, request: ProcessingRequest, claimer: str, record: VideoRecord) -> KnownRun:
-    try:
-        return services.launcher.launch(request, claimer, record.filename or DEFAULT_FILENAME, _delivery_id(record))
-    except LaunchDelayed as error:
-        raise unavailable(f"the video will be processed later: {error}", RETRY_AFTER_S) from error
 
 
 def _is_first(services: Services, record: VideoRecord) -> bool:

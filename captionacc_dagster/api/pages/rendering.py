@@ -21,7 +21,7 @@ from captionacc_dagster.api.browser_session import cookie_name, csrf_token, form
 from captionacc_dagster.api.errors import ApiError
 from captionacc_dagster.api.local_access import has_local_user
 from captionacc_dagster.api.pages import messages
-from captionacc_dagster.api.request_log import current_request_id
+from captionacc_dagster.api.request_log import current_facts
 
 _FOLDER = Path(__file__).parent
 SIGN_IN = "/review/sign-in"
@@ -143,7 +143,7 @@ async def _error_page(request: Request, error: Exception) -> Response:
         answer.status_code,
         status=answer.status_code,
         detail=detail if isinstance(detail, str) else None,
-        request_id=current_request_id(),
+        request_id=current_facts().request_id,
         local=has_local_user(request.app.state.services.settings),
     )
     if retry_after := answer.headers.get("retry-after"):

@@ -25,7 +25,6 @@ from captionacc_dagster.api.invitations import redeem
 from captionacc_dagster.api.local_access import has_local_user, is_the_local_user, local_token
 from captionacc_dagster.api.pages.rendering import INVITATION, SIGN_IN, PageRoute, need_session, render
 from captionacc_dagster.api.pages.supabase_auth import AuthUnavailable, SignInRefused, Tokens, grant_tokens
-from captionacc_dagster.api.request_log import current_facts
 from captionacc_dagster.api.services import Services, ServicesDependency
 from captionacc_dagster.api.tokens import InvalidToken, KeysUnavailable
 
@@ -93,8 +92,7 @@ def _sign_in(services: Services, request: Request, form: dict[str, str]) -> Resp
             raise SignInRefused("this token is too long for a cookie")
         services.tokens.verify(tokens.access)
     except (SignInRefused, InvalidToken) as error:
-        services.audit.record("bad_sign_in")
-        services.limits.count_failure(current_facts().client_ip)
+        services.refused("bad_sign_in")
         return _form(services, request, target, status=401, problem=str(error), email=form.get("email", ""))
     except (AuthUnavailable, KeysUnavailable) as error:
         raise unavailable(str(error)) from error
