@@ -32,14 +32,9 @@ class Audit:
         video_id: UUID | None = None,
         details: Mapping[str, Any] | None = None,
     ) -> None:
-        """Record an event together with the facts of the request.
+        """Record an event, such as ``webhook_bad_secret``, together with the facts of the request.
 
-        Args:
-            event: name, such as ``webhook_bad_secret``.
-            severity: how severe it is.
-            tenant_id: the tenant concerned, by default the caller's.
-            video_id: the video concerned.
-            details: further facts; never a secret, a token, or a part of one.
+        Tenant and video are by default the request's. ``details`` never have a secret, a token, or a part of one.
         """
         facts = current_facts()
         facts.refusal = event

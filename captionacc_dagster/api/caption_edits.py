@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Annotated
@@ -38,7 +39,7 @@ from captionacc_dagster.captioning.files.caption_edits import (
     CaptionEditor,
     CaptionNotFound,
     edit_captions,
-    replaced_text,
+    replacements,
 )
 from captionacc_dagster.captioning.files.captions_database import StoredCaption, read_captions
 from captionacc_dagster.captioning.files.edit_journal import Direction, read_steps
@@ -240,19 +241,7 @@ def bring_back_captions(editing: EditingDependency) -> CaptionList:
 @router.post("/captions:replace", summary="Search and replace", responses=_EDIT)
 def replace_text(editing: EditingDependency, body: ReplaceText) -> Edited:
     """Replace text in all captions, or in some, as one edit; with `preview`, nothing is changed."""
-    wanted = None if body.caption_ids is None else set(body.caption_ids)
-
-    def texts(rows: Sequence[StoredCaption]) -> dict[int, str]:
-        replaced = {
-            row.id: replaced_text(
-                row.shown_text, body.search, body.replacement, match_case=body.match_case, whole_word=body.whole_word
-            )
-            for row in rows
-            if row.caption_frame_extents_state != "gap" and (wanted is None or row.id in wanted)
-        }
-        shown = {row.id: row.shown_text for row in rows}
-        return {number: text for number, text in replaced.items() if text != shown[number]}
-
+    texts = partial(replacements, **body.model_dump(exclude={"preview"}))
     if body.preview:
         rows = stored_captions(editing.services, editing.video)
         found = texts(rows)

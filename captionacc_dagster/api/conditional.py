@@ -91,10 +91,7 @@ def _requested_range(request: Request, tag: str, size: int) -> tuple[int, int] |
     if asked is None or not fresh or asked.group(0) == "bytes=-":
         # For several ranges or another unit, a server may answer with the whole content.
         return None
-    return _bounds(asked.group(1), asked.group(2), size)
-
-
-def _bounds(first: str, last: str, size: int) -> tuple[int, int]:
+    first, last = asked.groups()
     if not first:
         begin, end = max(0, size - int(last[:18])), size - 1
     else:

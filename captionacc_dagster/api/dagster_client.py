@@ -70,13 +70,7 @@ class KnownRun:
 
 
 class DagsterClient:
-    """A thread-safe client with a bounded pool of connections.
-
-    Args:
-        url: URL of the webserver.
-        timeout_s: timeout of one answer.
-        connections: maximum number of connections; further calls wait.
-    """
+    """A thread-safe client of the webserver with a bounded pool of connections; further calls wait."""
 
     def __init__(self, url: str, *, timeout_s: float = 15.0, connections: int = 8) -> None:
         self._url = url.rstrip("/")

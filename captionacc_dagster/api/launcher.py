@@ -40,11 +40,8 @@ def new_claimer() -> str:
 class Launcher:
     """Launches requests that the caller has claimed.
 
-    Args:
-        open_catalog: returns the catalog with the outbox.
-        dagster: the client that creates runs.
-        look_for_s: how long to look for a run whose creation was not confirmed, seconds.
-        wait_s: how long to wait for a request that another process is launching, seconds.
+    Looks ``look_for_s`` seconds for a run whose creation was not confirmed, and waits ``wait_s`` seconds for a request
+    that another process is launching.
     """
 
     def __init__(
@@ -65,11 +62,8 @@ class Launcher:
     ) -> KnownRun:
         """Return the run of a request: created now if ``claimer`` has claimed it, or by another process.
 
-        Args:
-            request: the row as just read.
-            claimer: the caller's claimer name; the claim for ``CLAIM_SECONDS`` was tried together with the read.
-            video_name: file name of the video, for people who look at its run.
-            delivery_id: id of the webhook that is recorded if this call creates the run.
+        The row was just read, and its claim for ``CLAIM_SECONDS`` tried together with that. If this call creates the
+        run, the webhook ``delivery_id`` is recorded with it.
 
         Raises:
             LaunchDelayed: Dagster is unavailable or has not answered; the request stays in the outbox.

@@ -130,7 +130,7 @@ class ClientLimitMiddleware:
         """Serve one request."""
         if scope["type"] == "http" and scope["path"] != "/health":
             try:
-                await self._services.limits.admit_client(scope["state"]["facts"].client_ip)
+                await self._services.limits.admit("client", scope["state"]["facts"].client_ip)
             except ApiError as error:
                 await run_sync(lambda: self._services.audit.record("rate_limited", details={"limit": "client"}))
                 await _refuse(scope, receive, send, error)

@@ -100,12 +100,7 @@ class NativeFrames:
         return waveform
 
     def picture(self, video: Video, number: int, part: Part) -> bytes:
-        """Return a native frame as JPEG.
-
-        Args:
-            video: the video.
-            number: of the frame, from 0.
-            part: the whole picture, or the video's caption region.
+        """Return a native frame, counted from 0, as JPEG: the whole picture, or the video's caption region.
 
         Raises:
             IndexError: there is no such frame.

@@ -38,12 +38,7 @@ class _Stopped(Exception):
 
 
 class PlayableFilms:
-    """The films of all videos, one made at a time; thread-safe.
-
-    Args:
-        store, catalog: return those of the API.
-        frames: knows the facts of a video.
-    """
+    """The films of all videos, one made at a time; thread-safe."""
 
     def __init__(self, store: Callable[[], ObjectStore], catalog: Callable[[], Catalog], frames: NativeFrames) -> None:
         self._store = store

@@ -20,12 +20,7 @@ _LONGEST_WINDOW = "1 day"
 
 
 class PostgresStorage(Storage, MovingWindowSupport):
-    """Moving windows as rows; entries of one key are acquired one after another.
-
-    Args:
-        uri: libpq URL.
-        wrap_exceptions: whether errors are raised as ``limits.errors.StorageError``.
-    """
+    """Moving windows as rows; entries of one key are acquired one after another."""
 
     STORAGE_SCHEME = ["postgresql", "postgres"]  # noqa: RUF012 - the base class declares it as a list
 

@@ -6,7 +6,7 @@ import ipaddress
 import logging
 import math
 import time
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
 from anyio.to_thread import run_sync
@@ -60,21 +60,17 @@ class RateLimits:
         self._tenant = parse(settings.rate_limit_tenant)
         self._failures = parse(settings.rate_limit_failures)
 
-    async def admit_client(self, address: str) -> None:
-        """Count a request of this client.
+    async def admit(self, kind: Literal["client", "webhook"], address: str) -> None:
+        """Count a request of this client, or a webhook of it with a valid secret.
 
         Raises:
             ApiError: 429 with ``Retry-After``.
         """
-        await self._async_hit(self._client, "client", client_key(address))
-
-    async def admit_webhook(self, address: str) -> None:
-        """Count a webhook of this client with a valid secret.
-
-        Raises:
-            ApiError: 429 with ``Retry-After``.
-        """
-        await self._async_hit(self._webhooks, "webhook", client_key(address))
+        item = self._client if kind == "client" else self._webhooks
+        if isinstance(self._storage, MemoryStorage):
+            self._hit(item, kind, client_key(address))
+        else:
+            await run_sync(self._hit, item, kind, client_key(address))
 
     def admit_tenant(self, tenant_id: UUID) -> None:
         """Count a request of this tenant's users.
@@ -98,12 +94,6 @@ class RateLimits:
             return self._limiter.hit(self._failures, "audit", event, client_key(address))
         except StorageError:
             return True
-
-    async def _async_hit(self, item: RateLimitItem, *identifiers: str) -> None:
-        if isinstance(self._storage, MemoryStorage):
-            self._hit(item, *identifiers)
-        else:
-            await run_sync(self._hit, item, *identifiers)
 
     def _hit(self, item: RateLimitItem, *identifiers: str) -> None:
         try:

@@ -140,7 +140,7 @@ async def receive(
     """
     await run_sync(check_webhook_secret, services, secret)
     try:
-        await services.limits.admit_webhook(current_facts().client_ip)
+        await services.limits.admit("webhook", current_facts().client_ip)
     except ApiError:
         await run_sync(lambda: services.audit.record("rate_limited", details={"limit": "webhooks"}))
         raise

@@ -44,13 +44,9 @@ def video_state(
     *,
     is_approved_soon: bool = False,
 ) -> VideoState:
-    """Return the state of a video.
+    """Return the state of a video, with the progress of its stage if known, and how many are before it in the queue.
 
-    Args:
-        video: its row.
-        progress: of the current stage; None: unknown.
-        before: number of videos before it in the queue; None: it does not wait there.
-        is_approved_soon: its layout is about to be approved without a person.
+    ``before`` is None if it does not wait there; ``is_approved_soon``: its layout is approved without a person.
     """
     label, tone = ("Layout found", "work") if is_approved_soon else _label(video)
     if before is not None and video.stage == "working":
@@ -165,13 +161,9 @@ def _text(details: Json, name: str) -> str | None:
 def waiting_line(
     video: Video, requests: Sequence[ProcessingRequest], before: int | None = None
 ) -> tuple[str, datetime] | None:
-    """Return what is still to come of a video, and since when; None if nothing is.
+    """Return what is still to come of a video by its open requests, and since when; None if nothing is.
 
-    Args:
-        video: its row.
-        requests: its open requests. A run's request is closed some seconds after its captions are there: then nothing
-            is said of it.
-        before: number of videos before it in the queue.
+    A run's request is closed some seconds after its captions are there: then nothing is said of it.
     """
     is_found = video.stage in ("attention", "done")
     request = next((request for request in requests if (request.flow == "caption_ocr") == is_found), None)

@@ -439,6 +439,26 @@ def replaced_text(text: str, search: str, replacement: str, *, match_case: bool,
     return re.sub(pattern, lambda _: replacement, text, flags=0 if match_case else re.IGNORECASE)
 
 
+def replacements(
+    rows: Iterable[StoredCaption],
+    search: str,
+    replacement: str,
+    *,
+    match_case: bool,
+    whole_word: bool,
+    caption_ids: Iterable[int] | None = None,
+) -> dict[int, str]:
+    """Return number → new text of the captions, all or these, that a replacement changes."""
+    wanted = None if caption_ids is None else set(caption_ids)
+    found = {
+        row.id: replaced_text(row.shown_text, search, replacement, match_case=match_case, whole_word=whole_word)
+        for row in rows
+        if row.caption_frame_extents_state != "gap" and (wanted is None or row.id in wanted)
+    }
+    shown = {row.id: row.shown_text for row in rows}
+    return {number: text for number, text in found.items() if text != shown[number]}
+
+
 @contextmanager
 def edit_captions(
     path: Path,
