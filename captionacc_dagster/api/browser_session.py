@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
+from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import Request
@@ -71,36 +72,26 @@ def refresh_token(request: Request) -> str | None:
 def set_form_secret(request: Request, answer: Response) -> str:
     """Set the secret of this browser's pages and return it."""
     secret = secrets.token_urlsafe(32)
-    _set(request, answer, "form", secret, _REMEMBERED_S, "/")
+    _set(request, answer, "form", secret, "/")
     return secret
 
 
 def begin_session(request: Request, answer: Response, token: str, refresh: str | None = None) -> None:
     """Start a session in the browser, with the user token and, if given, its refresh token."""
-    _set(request, answer, "session", token, _REMEMBERED_S, "/")
+    _set(request, answer, "session", token, "/")
     if refresh is not None:
-        _set(request, answer, "refresh", refresh, _REMEMBERED_S, _REFRESH_PATH)
+        _set(request, answer, "refresh", refresh, _REFRESH_PATH)
 
 
 def end_session(request: Request, answer: Response) -> None:
     """End the session in the browser."""
     for kind, path in (("session", "/"), ("refresh", _REFRESH_PATH)):
-        answer.delete_cookie(
-            cookie_name(request, kind), path=path, secure=_is_secure(request), httponly=True, samesite="strict"
-        )
+        answer.delete_cookie(cookie_name(request, kind), path, **_protection(request))
 
 
-def _set(request: Request, answer: Response, kind: str, value: str, seconds: int, path: str) -> None:
-    answer.set_cookie(
-        cookie_name(request, kind),
-        value,
-        max_age=max(1, seconds),
-        path=path,
-        secure=_is_secure(request),
-        httponly=True,
-        samesite="strict",
-    )
+def _set(request: Request, answer: Response, kind: str, value: str, path: str) -> None:
+    answer.set_cookie(cookie_name(request, kind), value, _REMEMBERED_S, path=path, **_protection(request))
 
 
-def _is_secure(request: Request) -> bool:
-    return request.url.scheme == "https"
+def _protection(request: Request) -> dict[str, Any]:
+    return {"secure": request.url.scheme == "https", "httponly": True, "samesite": "strict"}

@@ -160,12 +160,10 @@ def caption_list(path: Path, rows: Sequence[StoredCaption], caller: Caller) -> C
 @router.get("/videos/{video_id}/left-out", summary="Read text left out", responses=_READ)
 def list_left_out(services: ServicesDependency, video: ReadableVideoDependency) -> LeftOutPlaces:
     """Return the places with text that was not taken for captions."""
-    with TemporaryDirectory(prefix="captionacc-api-") as folder:
-        try:
-            packed = services.store.download_file(video_keys(video).layout_db, Path(folder) / "layout.db.gz")
-        except ObjectNotFound:
+    with layout_database(services, video) as path:
+        if path is None:
             return LeftOutPlaces(places=[])
-        layout = read_layout_database(decompress(packed, Path(folder) / "layout.db"))
+        layout = read_layout_database(path)
     return LeftOutPlaces(
         places=[
             LeftOutPlace(kind=place.kind, text=place.text, start_ms=_ms(place.start_s), end_ms=_ms(place.end_s))
@@ -307,6 +305,18 @@ def _captions_database(services: Services, video: Video) -> Iterator[Path]:
         except ObjectNotFound:
             raise no_captions(video) from None
         yield path
+
+
+@contextmanager
+def layout_database(services: Services, video: Video) -> Iterator[Path | None]:
+    """Download a video's ``layout.db`` for the time of the block; None if there is none yet."""
+    with TemporaryDirectory(prefix="captionacc-api-") as folder:
+        try:
+            packed = services.store.download_file(video_keys(video).layout_db, Path(folder) / "layout.db.gz")
+        except ObjectNotFound:
+            yield None
+        else:
+            yield decompress(packed, Path(folder) / "layout.db")
 
 
 def captions_tag(services: Services, video: Video) -> str:

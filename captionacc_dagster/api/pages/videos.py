@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 from urllib.parse import urlencode
 from uuid import UUID
@@ -21,18 +19,18 @@ from captionacc_dagster.api.pages import media, messages
 from captionacc_dagster.api.pages.rendering import PageRoute, need_session, render, static_files
 from captionacc_dagster.api.services import Services, ServicesDependency
 from captionacc_dagster.api.uploads import upload_origin
-from captionacc_dagster.api.videos import NOT_DELETED, can_restore, stored_captions
+from captionacc_dagster.api.videos import NOT_DELETED, can_restore, layout_database, stored_captions
 from captionacc_dagster.api.views import CaptionView
 from captionacc_dagster.api.webhooks import no_control_characters
 from captionacc_dagster.captioning.files.captions_database import StoredCaption
-from captionacc_dagster.captioning.files.databases import DatabaseError, decompress, read_boxes, read_layout_database
+from captionacc_dagster.captioning.files.databases import DatabaseError, read_boxes, read_layout_database
 from captionacc_dagster.captioning.files.positions import POSITIONS
 from captionacc_dagster.captioning.files.subtitles import FORMATS
 from captionacc_dagster.catalog.models import Video, VideoStage
 from captionacc_dagster.compute.progress import StageProgress, read_progress
 from captionacc_dagster.orchestration.approval import may_be_approved
 from captionacc_dagster.orchestration.subtitle_files import video_keys
-from captionacc_dagster.storage.errors import ObjectNotFound, StorageError
+from captionacc_dagster.storage.errors import StorageError
 
 router = APIRouter(route_class=PageRoute, include_in_schema=False, dependencies=[Depends(need_session)])
 public = APIRouter(route_class=PageRoute, include_in_schema=False)
@@ -294,13 +292,9 @@ def _progress(services: Services, video: Video, before: int | None) -> StageProg
 
 def _layout(services: Services, video: Video) -> dict[str, Any] | None:
     """Return the layout as data for the page's script; None if there is no layout yet."""
-    with TemporaryDirectory(prefix="captionacc-api-") as name:
-        folder = Path(name)
-        try:
-            packed = services.store.download_file(video_keys(video).layout_db, folder / "layout.db.gz")
-        except ObjectNotFound:
+    with layout_database(services, video) as path:
+        if path is None:
             return None
-        path = decompress(packed, folder / "layout.db")
         found, boxes = read_layout_database(path), read_boxes(path)
     frames = {
         index: [[*(round(side, 4) for side in box.as_tuple()), int(is_caption)] for box, is_caption in entries]
