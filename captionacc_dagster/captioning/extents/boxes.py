@@ -128,19 +128,20 @@ def _areas_at(model: StrokeModel, level: float) -> list[Mask]:
     import cv2
 
     closed = cv2.morphologyEx(_is_at(model, level).view(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(closed, connectivity=4)
-    areas = []
-    for number, (x, y, width, height, _) in enumerate(stats[1:], start=1):
-        if width >= model.line_px and 2 * height >= model.line_px:
-            place = slice(y, y + height), slice(x, x + width)
-            part = np.asarray(labels)[place] == number
-            after = np.logical_or.accumulate(part, axis=1)
-            inside = after & np.logical_or.accumulate(part[:, ::-1], axis=1)[:, ::-1]
-            inside = _without_narrow_parts(inside, model.stroke_mask[place])
-            if 2 * inside.any(axis=1).sum() >= model.line_px and _has_straight_sides(inside, model.line_px):
-                area = np.zeros(model.level.shape, bool)
-                area[place] = inside
-                areas.append(area)
+    _, labels, found, _ = cv2.connectedComponentsWithStats(closed, connectivity=4)
+    stats, areas = np.asarray(found), []
+    is_large = (stats[:, cv2.CC_STAT_WIDTH] >= model.line_px) & (2 * stats[:, cv2.CC_STAT_HEIGHT] >= model.line_px)
+    for number in np.flatnonzero(is_large[1:]) + 1:
+        x, y, width, height, _ = stats[number].tolist()
+        place = slice(y, y + height), slice(x, x + width)
+        part = np.asarray(labels)[place] == number
+        after = np.logical_or.accumulate(part, axis=1)
+        inside = after & np.logical_or.accumulate(part[:, ::-1], axis=1)[:, ::-1]
+        inside = _without_narrow_parts(inside, model.stroke_mask[place])
+        if 2 * inside.any(axis=1).sum() >= model.line_px and _has_straight_sides(inside, model.line_px):
+            area = np.zeros(model.level.shape, bool)
+            area[place] = inside
+            areas.append(area)
     return areas
 
 

@@ -28,6 +28,8 @@ _SHORT_LINES = 3  # line heights, of a text that is found in others: about four 
 _UNMOVED = 0.8  # likeness with which it is not searched elsewhere: of a shift by a pixel
 _AWAY_PX = 1.6  # from its place at rest: what moves by less, as by compression, has not moved
 _SAME_PLACE_PX = 1.0  # where a caption is found twice without having moved
+_FEW_SIZES = 16  # that are tried at the size of the frame
+_SIZES_AROUND = 1.5  # steps of the sizes that are tried at half that: what is near the best one
 _FEW_PLACES = 25  # at which summing by place is faster than a correlation
 
 Relief = NDArray[np.float32]
@@ -137,8 +139,9 @@ class Lettering:
         mask = near[part].astype(np.float32)
         return cls(model.relief[part] * mask, mask, rest, model.line_px)
 
-    def halved(self) -> Lettering:
-        """Return the lettering at half the size."""
+    @cached_property
+    def half(self) -> Lettering:
+        """The lettering at half the size."""
         rest = Pose(self.rest.x / 2, self.rest.y / 2, 1.0)
         return Lettering(_halved(self.relief), _halved(self.near), rest, self.line_px / 2)
 
@@ -214,13 +217,13 @@ class Lettering:
         rows, columns = relief.shape
         left, across = _window(near.x - width / 2, reach[0], width, columns, keep_inside)
         top, down = _window(near.y - height / 2, reach[1], height, rows, keep_inside)
-        part, is_inside = _padded_part(relief, left, top, across, down)
+        part, inside = _padded_part(relief, left, top, across, down)
         if part is None:
             return None
 
-        def weigh(other: Relief) -> Relief | float:
+        def weigh(other: Relief) -> NDArray[np.floating] | float:
             """Return the sum of what is inside the frame, for each place."""
-            return float(other.sum()) if is_inside is None else _correlate(is_inside, other)
+            return float(other.sum()) if inside is None else _sums_inside(other, inside, part.shape)
 
         count, own, power = np.maximum(weigh(mask), 1.0), weigh(target), weigh(target * target)
         own_variance = np.maximum(power - own * own / count, 1.0)
@@ -263,8 +266,10 @@ def _window(place: float, reach: float, size: int, whole: int, keep_inside: bool
     return start, end - start
 
 
-def _padded_part(relief: Relief, left: int, top: int, across: int, down: int) -> tuple[Relief | None, Relief | None]:
-    """Return a part of a frame, with zeros outside of it, and which pixels are inside: None if all are.
+def _padded_part(
+    relief: Relief, left: int, top: int, across: int, down: int
+) -> tuple[Relief | None, tuple[slice, slice] | None]:
+    """Return a part of a frame, with zeros outside of it, and its rows and columns that are inside: None if all are.
 
     The part is None if no pixel of it is inside.
     """
@@ -274,10 +279,35 @@ def _padded_part(relief: Relief, left: int, top: int, across: int, down: int) ->
         return None, None
     if (y1 - y0, x1 - x0) == (down, across):
         return relief[y0:y1, x0:x1], None
-    part, is_inside = np.zeros((down, across), np.float32), np.zeros((down, across), np.float32)
-    there = slice(y0 - top, y1 - top), slice(x0 - left, x1 - left)
-    part[there], is_inside[there] = relief[y0:y1, x0:x1], 1.0
-    return part, is_inside
+    part, inside = np.zeros((down, across), np.float32), (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
+    part[inside] = relief[y0:y1, x0:x1]
+    return part, inside
+
+
+def _sums_inside(other: Relief, inside: tuple[slice, slice], shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return the sum of what of a picture is inside a rectangle of a larger one, for each place of it in that one.
+
+    Args:
+        other: the picture.
+        inside: the rectangle.
+        shape: of the larger picture.
+    """
+    import cv2
+
+    def ends(within: slice, size: int, whole: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+        """Return where what is inside begins and ends in the picture along one side, for each place."""
+        places = np.arange(whole - size + 1)
+        first = np.clip(within.start - places, 0, size)
+        return first, np.maximum(np.clip(within.stop - places, 0, size), first)
+
+    up_to = np.asarray(cv2.integral(other), np.float64)
+    (top, bottom), (left, right) = map(ends, inside, other.shape, shape)
+    return (
+        up_to[np.ix_(bottom, right)]
+        - up_to[np.ix_(top, right)]
+        - up_to[np.ix_(bottom, left)]
+        + up_to[np.ix_(top, left)]
+    )
 
 
 def _poses(letters: Lettering, frames: Sequence[NumberedPlane]) -> Iterator[tuple[int, Pose]]:
@@ -290,11 +320,10 @@ def _poses(letters: Lettering, frames: Sequence[NumberedPlane]) -> Iterator[tupl
         if found is None or found.likeness < _UNMOVED:
             if pose.is_near(letters.rest, _SAME_PLACE_PX, letters.size) and not _is_somewhere(letters, relief):
                 return
-            step = _scale_step(letters, pose)
             found = letters.find(relief, pose, pose.scale, (reach, min(reach, letters.height + line_px)))
-            found = _resized(letters, relief, pose, found, 0.0, growth, step)
+            found = _resized(letters, relief, pose, found, 0.0, growth)
             if growth < most and (found is None or found.likeness < letters.least_likeness):
-                found = _resized(letters, relief, pose, found, growth, most, step)  # it grows faster than before
+                found = _resized(letters, relief, pose, found, growth, most)  # it grows faster than before
         if found is None or found.likeness < letters.least_likeness:
             return
         reach = 2 * max(abs(found.x - pose.x), abs(found.y - pose.y)) + 0.6 * line_px
@@ -313,13 +342,12 @@ def _is_somewhere(letters: Lettering, relief: Relief) -> bool:
 
     Most captions are not: this takes a tenth of the time of a search at full size.
     """
-    small, relief = letters.halved(), _halved(relief)
+    small, relief = letters.half, _halved(relief)
     if not _may_be_half_visible(small, relief):
         return False
     reach = _first_reach(small)
     found = small.find(relief, small.rest, 1.0, (reach, min(reach, small.height + small.line_px)))
-    step = _scale_step(small, small.rest)
-    found = _resized(small, relief, small.rest, found, 0.0, math.log(_MOST_GROWTH), step)
+    found = _best_size(small, relief, small.rest, found, _sizes(small, small.rest, 0.0, math.log(_MOST_GROWTH)))
     return found is not None and found.likeness >= 0.8 * letters.least_likeness
 
 
@@ -341,9 +369,12 @@ def _scale_step(letters: Lettering, pose: Pose) -> float:
 
 
 def _resized(
-    letters: Lettering, relief: Relief, pose: Pose, found: Pose | None, least: float, most: float, step: float
+    letters: Lettering, relief: Relief, pose: Pose, found: Pose | None, least: float, most: float
 ) -> Pose | None:
     """Return the pose in a frame in the size in which the caption is most like itself at rest.
+
+    Where many sizes are to be tried, they are at half the size of the frame first, and then those near the best one:
+    that takes half of the time.
 
     Args:
         letters: the caption.
@@ -351,14 +382,35 @@ def _resized(
         pose: in the frame beside.
         found: the best pose so far.
         least, most: the logarithms of the ratios of sizes between which others are tried.
-        step: the logarithm of the ratio of one of them to the next.
     """
-    for n in range(int(least / step) + 1, int(most / step) + 1):
-        for scale in (pose.scale * math.exp(n * step), pose.scale * math.exp(-n * step)):
-            other = letters.find(relief, pose, scale, (_CENTER_PX, 0.3 * letters.line_px), keep_inside=True)
-            if other is not None and (found is None or other.likeness > found.likeness):
-                found = other
+    sizes = _sizes(letters, pose, least, most)
+    if len(sizes) > _FEW_SIZES:
+        small, near = letters.half, Pose(pose.x / 2, pose.y / 2, pose.scale)
+        rough = _best_size(small, _halved(relief), near, None, _sizes(small, near, least, most))
+        if rough is None:
+            return found
+        reach = _SIZES_AROUND * _scale_step(small, near)
+        sizes = [size for size in sizes if abs(math.log(size / rough.scale)) <= reach]
+    return _best_size(letters, relief, pose, found, sizes)
+
+
+def _best_size(
+    letters: Lettering, relief: Relief, pose: Pose, found: Pose | None, sizes: Sequence[float]
+) -> Pose | None:
+    """Return the pose in a frame in the one of some sizes in which the caption is most like itself at rest, or
+    ``found`` if that is more like it; arguments as of `_resized`."""
+    for scale in sizes:
+        other = letters.find(relief, pose, scale, (_CENTER_PX, 0.3 * letters.line_px), keep_inside=True)
+        if other is not None and (found is None or other.likeness > found.likeness):
+            found = other
     return found
+
+
+def _sizes(letters: Lettering, pose: Pose, least: float, most: float) -> list[float]:
+    """Return the sizes that are tried, in which a caption in any size between is found; arguments as of `_resized`."""
+    step = _scale_step(letters, pose)
+    numbers = range(int(least / step) + 1, int(most / step) + 1)
+    return [pose.scale * math.exp(number * step) for n in numbers for number in (n, -n)]
 
 
 def _follow(
