@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from captionacc_dagster.captioning.captions import Caption, Progress, Timeline, Word, side_track, sort_cues
+from captionacc_dagster.captioning.captions import Caption, Kind, Progress, Timeline, Word, side_track, sort_cues
 from captionacc_dagster.captioning.extents.boxes import unboxed_warnings
 from captionacc_dagster.captioning.extents.labels import label_pairs
 from captionacc_dagster.captioning.extents.marked_letters import confused_letters_warnings
 from captionacc_dagster.captioning.extents.merging import FoundCaption, TimedWord
+from captionacc_dagster.captioning.extents.moving import are_spoken
 from captionacc_dagster.captioning.extents.opening_marks import restore_opening_marks
 from captionacc_dagster.captioning.extents.overlapping import overlap_warnings
 from captionacc_dagster.captioning.extents.reading import calibrated
@@ -171,7 +172,7 @@ def follow(
     encode = writer.seconds if writer is not None else 0.0
     analysis = time.thread_time() - main_began - ocr
     return WindowResult(
-        captions=[caption for track in tracks for caption in _captions(track, times, end_s)],
+        captions=[caption for track in tracks for caption in _captions(track, _kind(track, tracks), times, end_s)],
         times=times,
         shown=shown,
         end_s=end_s,
@@ -249,7 +250,14 @@ def _end(times: list[float], facts: VideoFacts, window: Window) -> float:
     return max(facts.duration_s, last) if window.end_s is None else last
 
 
-def _captions(track: TrackCaptions, times: list[float], end_s: float) -> list[Caption]:
+def _kind(track: TrackCaptions, tracks: Sequence[TrackCaptions]) -> Kind:
+    """Return what the text of a track is: in place of captions, what comes word by word is no name plate."""
+    kind = track.track.kind
+    has_captions = any(other.track.kind == "caption" for other in tracks)
+    return "caption" if kind == "lower_third" and not has_captions and are_spoken(track.found) else kind
+
+
+def _captions(track: TrackCaptions, kind: Kind, times: list[float], end_s: float) -> list[Caption]:
     texts = restore_opening_marks([item.reading.text for item in track.found])
     captions = []
     for item, text in zip(track.found, texts, strict=True):
@@ -269,7 +277,7 @@ def _captions(track: TrackCaptions, times: list[float], end_s: float) -> list[Ca
             confidence=calibrated(item.reading.confidence),
             bbox=item.bbox,
             track=side_track(track.track.name, item.side),
-            kind=track.track.kind,
+            kind=kind,
             extent_confidence=item.extent_confidence,
             lang=item.reading.lang,
             script=item.reading.script,

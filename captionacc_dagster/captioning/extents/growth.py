@@ -46,15 +46,21 @@ class Growth:
         """The first frame that shows all of it."""
         return max(number for _, number in self.onsets)
 
+    def is_at_once(self, word: ReadWord) -> bool:
+        """Return whether a word appears at once, which it does not where letters are typed."""
+        return len(set(self._onsets_of(word))) <= 1
+
     def onset(self, word: ReadWord) -> int | None:
         """Return the first frame that shows a part of a word."""
+        return min(self._onsets_of(word), default=None)
+
+    def _onsets_of(self, word: ReadWord) -> list[int]:
         x0, y0, x1, y1 = word.box
-        inside = [
+        return [
             number
             for (left, top, right, bottom), number in self.onsets
             if x0 <= (left + right) / 2 < x1 and y0 <= (top + bottom) / 2 < y1
         ]
-        return min(inside, default=None)
 
 
 def follow_growth(

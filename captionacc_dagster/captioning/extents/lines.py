@@ -14,6 +14,7 @@ from captionacc_dagster.captioning.layout.rows import SIDE_GAP
 from captionacc_dagster.captioning.ocr.base import Recognition
 
 _SEAM = -1  # strokes in a row that parts two lines
+_FLUSH = 0.2  # line heights: two lines begin at one place, though letters leave more or less room beside them
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +62,26 @@ def split_lines(
     profile = stroke_mask.sum(axis=1)
     for seam in seams:
         profile = _with_seam(profile, seam, line_px)
-    boxes = []
-    for top, bottom in _bands(profile, line_px):
-        extent = _extent(stroke_mask[top:bottom], line_px, anchor)
-        if extent is not None:
-            boxes.append((extent[0], top, extent[1], bottom))
-    return boxes
+    bands = _bands(profile, line_px)
+    extents = [_extent(stroke_mask[top:bottom], line_px, anchor) for top, bottom in bands]
+    if anchor is not None and len(bands) > 1:
+        wholes = [_extent(stroke_mask[top:bottom], line_px, None) for top, bottom in bands]
+        known = [whole for whole, extent in zip(wholes, extents, strict=True) if whole is not None and whole == extent]
+        # Too few lines were seen to tell the anchor: of lines that begin or end together, all are of the text.
+        extents = [
+            whole if whole is not None and any(_are_flush(whole, other, line_px) for other in known) else extent
+            for whole, extent in zip(wholes, extents, strict=True)
+        ]
+    return [
+        (extent[0], top, extent[1], bottom)
+        for (top, bottom), extent in zip(bands, extents, strict=True)
+        if extent is not None
+    ]
+
+
+def _are_flush(extent: tuple[int, int], other: tuple[int, int], line_px: float) -> bool:
+    """Return whether two lines begin or end at the same place."""
+    return min(abs(extent[0] - other[0]), abs(extent[1] - other[1])) <= _FLUSH * line_px
 
 
 def split_texts(strokes: Mask, line: Recognition, extent: tuple[float, float], line_px: float) -> list[tuple[int, int]]:

@@ -57,6 +57,7 @@ class FoundCaption:
         growth: how it appeared, if part after part.
         rolls: its lines roll up.
         words: those with times of their own.
+        is_typed: letters appeared one by one.
         context: dimmed lines around it, which are not part of its text.
         is_apart: its neighbors are known to show nothing of it, so that it is no fade of theirs.
         side: of the picture, where it is what one of several people says at once, or of the track, where it is above
@@ -76,6 +77,7 @@ class FoundCaption:
     growth: Growth | None = None
     rolls: bool = False
     words: tuple[TimedWord, ...] = ()
+    is_typed: bool = False
     context: tuple[ReadLine, ...] = ()
     is_apart: bool = False
     side: Side | None = None

@@ -10,19 +10,44 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from captionacc_dagster.captioning.extents.growth import Growth
 from captionacc_dagster.captioning.extents.highlights import WordLooks, highlighted_spans
 from captionacc_dagster.captioning.extents.merging import MOST_STEPS, FoundCaption, TimedWord
-from captionacc_dagster.captioning.extents.reading import fold
+from captionacc_dagster.captioning.extents.reading import Reading, fold
 from captionacc_dagster.captioning.extents.segmentation import NumberedPlane, joined_small_rois
 from captionacc_dagster.captioning.extents.steps import Step, boxes_in, is_new_word, rolled_out, step_change
+from captionacc_dagster.captioning.extents.strokes import Mask
 from captionacc_dagster.captioning.extents.tuning import TUNING
 from captionacc_dagster.captioning.extents.words import Box, ReadLine, ReadWord, word_spans
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.ocr.tuning import TUNING as OCR
 
 _LONGEST_DISTANCE = 4.0  # between looks that counts
+_SPOKEN_STEPS = 3  # in which a text appears: a name plate may come line by line, in two
 _LEAST_FRAMES = 6  # in which two words are highlighted
 _LEAST_EVIDENCE = 0.2  # of a highlight: how much more a word looks unlike itself than others do
+
+
+def are_spoken(captions: Sequence[FoundCaption]) -> bool:
+    """Return whether the words of all captions come one by one, as those that follow a voice do."""
+    steps = [0 if found.is_typed else len({word.start for word in found.words}) for found in captions]
+    return bool(steps) and min(steps) > 1 and max(steps) >= _SPOKEN_STEPS
+
+
+def is_begun(found: FoundCaption, growth: Growth, reading: Reading, strokes: Mask) -> bool:
+    """Return whether what was found is the beginning of a caption that grew: its strokes are part of it, or its text
+    is, where the picture behind adds strokes.
+
+    Args:
+        found: before the caption was complete.
+        growth: of the caption.
+        reading: of the complete caption.
+        strokes: of the complete caption, bool ``(height, width)`` of the ROI.
+    """
+    if found.steps and found.steps[-1].is_part_of(strokes):
+        return True
+    text = fold(found.reading.text)
+    return bool(text) and abs(found.start - growth.start) <= 1 and text in fold(reading.text)
 
 
 def is_next_step(last: FoundCaption, found: FoundCaption, line_px: float) -> bool:
@@ -110,7 +135,9 @@ def settled_steps(found: FoundCaption, line_px: float, place: Callable[[Box], BB
         lines, dimmed, timed = sorted((*lines, *dimmed), key=lambda line: line.box[1]), (), []
         text = "\n".join(line.text for line in lines)
     reading = replace(found.reading, text=text, lines=tuple(lines), waiting=())
-    return [replace(found, reading=reading, context=dimmed, words=tuple(_joined_characters(timed, text)))]
+    is_typed = growth is not None and not all(map(growth.is_at_once, words))
+    timed = _joined_characters(timed, text)
+    return [replace(found, reading=reading, context=dimmed, words=tuple(timed), is_typed=is_typed)]
 
 
 def _spans_in_small_rois(

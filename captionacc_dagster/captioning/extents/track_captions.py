@@ -25,7 +25,7 @@ from captionacc_dagster.captioning.extents.merging import (
     is_same_caption,
     join_readings,
 )
-from captionacc_dagster.captioning.extents.moving import is_next_step, join_steps, settled_steps
+from captionacc_dagster.captioning.extents.moving import is_begun, is_next_step, join_steps, settled_steps
 from captionacc_dagster.captioning.extents.overlapping import part_overlapping
 from captionacc_dagster.captioning.extents.reading import NOTHING, Reading, fold
 from captionacc_dagster.captioning.extents.segmentation import NumberedPlane, Segment, TrackSegmenter, joined_small_rois
@@ -334,7 +334,7 @@ class TrackCaptions:
         if growth is None:
             return None
         before = [found for found in self.found if found.end > growth.start]
-        parts = [found for found in before if found.steps and found.steps[-1].is_part_of(strokes)]
+        parts = [found for found in before if is_begun(found, growth, reading, strokes)]
         if any(found.start < growth.start - 1 for found in parts):
             return None
         others = [found.end for found in before if found not in parts]

@@ -124,6 +124,12 @@ def test_both_lines_of_a_caption_may_build_up():
     assert onsets(grown(shown, 22, lines), lines) == list(times)
 
 
+def test_a_word_whose_letters_are_typed_does_not_appear_at_once():
+    word = ReadWord("When", (0, 0, 18, 9))
+    assert Growth(3, (((0, 0, 9, 9), 3), ((9, 0, 18, 9), 3), ((18, 0, 27, 9), 8))).is_at_once(word)
+    assert not Growth(3, (((0, 0, 9, 9), 3), ((9, 0, 18, 9), 5))).is_at_once(word)
+
+
 def test_what_another_caption_showed_is_left_out():
     growth = Growth(3, (((0, 0, 9, 9), 3), ((9, 0, 18, 9), 12)))
     assert growth.since(8) == Growth(8, (((0, 0, 9, 9), 8), ((9, 0, 18, 9), 12)))

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from captionacc_dagster.captioning.captions import Caption, Timeline
+from captionacc_dagster.captioning.captions import Caption, Kind, Timeline
 from captionacc_dagster.captioning.extents.context import has_context, mark_dimmed
 from captionacc_dagster.captioning.extents.find import find_captions
+from captionacc_dagster.captioning.extents.growth import Growth
 from captionacc_dagster.captioning.extents.merging import FoundCaption
-from captionacc_dagster.captioning.extents.moving import _evidence, is_next_step
+from captionacc_dagster.captioning.extents.moving import _evidence, is_begun, is_next_step
 from captionacc_dagster.captioning.extents.reading import Reading
 from captionacc_dagster.captioning.extents.steps import Step, step_change
 from captionacc_dagster.captioning.extents.strokes import StrokeModel
@@ -60,6 +61,32 @@ def test_words_that_build_up_are_one_caption(tmp_path: Path, engine: OcrEngine):
     lefts = [word.bbox.left for word in caption.words]
     assert lefts == sorted(lefts)
     assert caption.bbox.left <= lefts[0] < caption.words[-1].bbox.right <= caption.bbox.right + 0.01
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(("onsets", "kind"), [((10, 22, 34, 46), "caption"), ((10, 10, 10, 34), "lower_third")])
+def test_what_comes_word_by_word_is_no_name_plate(
+    tmp_path: Path, engine: OcrEngine, onsets: tuple[int, ...], kind: Kind
+):
+    """The only caption of a short clip, at the bottom left, was left out. A name plate may come in two steps."""
+    events = [Event(onset, 66, text, at=(x, MIDDLE)) for (text, x), onset in zip(WORDS, onsets, strict=True)]
+    layout = captioned(tmp_path / "clip.mp4", events, 80)
+    plate = replace(layout.tracks[0], anchor="mixed", kind="lower_third")
+    assert only(followed(tmp_path / "clip.mp4", replace(layout, tracks=(plate,)), engine)).kind == kind
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("start", "text", "begun"), [(10, "Bring me", True), (2, "Bring me", False), (10, "No", False)]
+)
+def test_the_beginning_of_a_caption_is_known_by_its_text_where_the_picture_adds_strokes(
+    start: int, text: str, begun: bool
+):
+    """Code behind a caption that builds up was read with its first word, whose start was lost then."""
+    place, strokes = BBox(0.2, 0.8, 0.8, 0.9), np.zeros((20, 100), bool)
+    first = FoundCaption(start, 22, Reading(text, 0.99, 1), place, 0.9, 900)
+    growth = Growth(10, (((0, 0, 50, 20), 10), ((50, 0, 99, 20), 22)))
+    assert is_begun(first, growth, Reading(")> Bring me some", 0.9, 1), strokes) == begun
 
 
 @pytest.mark.integration

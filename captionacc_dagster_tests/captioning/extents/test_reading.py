@@ -81,6 +81,15 @@ def test_lines_that_touch_are_parted_at_their_seam():
     assert len(split_lines(touching, LINE, seams=[38.0])) == 2
 
 
+def test_a_line_that_begins_or_ends_with_another_one_is_text_wherever_the_track_is_anchored():
+    """Lines that roll up begin at the left; the only one that the layout had seen was in the middle."""
+    anchor = Anchor("center", 200.0)
+    rolling = stroke_mask((50, 5, 350, 30), (52, 40, 130, 66))
+    assert split_lines(rolling, LINE, anchor=anchor) == [(50, 5, 350, 30), (52, 40, 130, 66)]
+    assert len(split_lines(stroke_mask((50, 5, 350, 30), (270, 40, 350, 66)), LINE, anchor=anchor)) == 2
+    assert split_lines(stroke_mask((50, 5, 350, 30), (10, 40, 90, 66)), LINE, anchor=anchor) == [(50, 5, 350, 30)]
+
+
 def test_what_stands_far_from_the_text_is_left_out():
     with_logo = stroke_mask((120, 5, 280, 30), (370, 5, 395, 30))
     assert split_lines(with_logo, LINE, anchor=Anchor("center", 200.0)) == [(120, 5, 280, 30)]
