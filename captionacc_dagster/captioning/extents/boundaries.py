@@ -54,6 +54,7 @@ class Boundary:
         appeared: bool ``(height, width)``, strokes that appeared with the second; None if that is unknown.
         is_background: both show the same caption, and what changes is behind it.
         is_line: a line comes or goes beside lines that stay.
+        is_word: a word is added to those that stay.
     """
 
     end: int
@@ -63,6 +64,7 @@ class Boundary:
     appeared: Mask | None = None
     is_background: bool = False
     is_line: bool = False
+    is_word: bool = False
 
 
 def find_boundary(
@@ -96,6 +98,8 @@ def find_boundary(
         return line
     if appeared is not None and _another_speaks(first, second, appeared, change, around):
         return Boundary(cut, cut, False, change.share, (appeared & second.model.stroke_mask) | change.gained)
+    if appeared is not None and _adds_word(first, second, appeared, change, around):
+        return Boundary(cut, cut, False, change.share, change.gained, is_word=True)
     if appeared is not None and _persists(first, second, appeared, change, around):
         return Boundary(cut, cut, True, change.share)
     old, new = (_text_strokes(segment.model, boxes) for segment in (first, second))
@@ -374,6 +378,24 @@ def _persists(
     # Not every stroke of a caption is seen to appear: those between them belong to it as well.
     touching = change.touching(first.model.stroke_mask & text_box(own, line_px), line_px)
     return not _replaces_character(first, second, touching, around.adjacent(), line_px)
+
+
+def _adds_word(first: Segment, second: Segment, appeared: Mask, change: StrokeChange, around: _FramesAroundCut) -> bool:
+    """Return whether a word is added at once to words that one was added to before, in their color.
+
+    The longer the caption, the smaller the share of it that one more word changes.
+    """
+    line_px = around.line_px
+    kept = first.model.stroke_mask & second.model.stroke_mask & ~change.gained & ~change.lost
+    before = kept & ~appeared
+    if min(change.gained.sum(), before.sum()) < LETTERS * min_stroke_px(line_px):
+        return False
+    if change.lost.sum() > (1 - TUNING.nearly_all) * change.gained.sum():
+        return False
+    levels = [float(np.median(second.model.level[strokes])) for strokes in (kept, change.gained)]
+    if abs(levels[0] - levels[1]) > TUNING.same_style_levels:
+        return False
+    return synchrony(around.adjacent(), first.model, second.model, change, line_px, at_once=True) >= TUNING.nearly_all
 
 
 def _another_speaks(

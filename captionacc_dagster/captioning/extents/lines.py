@@ -69,7 +69,9 @@ def split_lines(
         known = [whole for whole, extent in zip(wholes, extents, strict=True) if whole is not None and whole == extent]
         # Too few lines were seen to tell the anchor: of lines that begin or end together, all are of the text.
         extents = [
-            whole if whole is not None and any(_are_flush(whole, other, line_px) for other in known) else extent
+            whole
+            if extent is None and whole is not None and any(_are_flush(whole, other, line_px) for other in known)
+            else extent
             for whole, extent in zip(wholes, extents, strict=True)
         ]
     return [

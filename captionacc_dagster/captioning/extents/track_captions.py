@@ -88,6 +88,7 @@ class TrackCaptions:
     _start_share: float = 1.0
     _appeared: Mask | None = None  # the strokes that appeared with it
     _is_line: bool = False  # it begins where a line comes or goes beside lines that stay
+    _is_word: bool = False  # it begins where a word is added to those that stay
     _previous: Segment | None = None
     _roi_shape: tuple[int, ...] = (1, 1)
     _background: StrokeModel | None = None  # the last segment without a caption
@@ -204,7 +205,8 @@ class TrackCaptions:
         """Forget what was found so far, but not how the text looks."""
         self.found = []
         self.reader.forget_scripts()
-        self._segment, self._start, self._start_share, self._appeared, self._is_line = None, 0, 1.0, None, False
+        self._segment, self._start, self._start_share, self._appeared = None, 0, 1.0, None
+        self._is_line = self._is_word = False
         self._previous, self._background, self._shown, self._rest_end = None, None, None, 0
 
     def _follow(self, segment: Segment) -> None:
@@ -222,7 +224,7 @@ class TrackCaptions:
             return
         self._read(self._segment, boundary.end, boundary.share, segment)
         self._segment, self._start, self._start_share = segment, boundary.start, boundary.share
-        self._appeared, self._is_line = boundary.appeared, boundary.is_line
+        self._appeared, self._is_line, self._is_word = boundary.appeared, boundary.is_line, boundary.is_word
 
     def _read(self, segment: Segment, end: int, end_share: float, following: Segment | None = None) -> None:
         """Read a segment. One without text shows the picture without a caption."""
@@ -363,7 +365,7 @@ class TrackCaptions:
         """Return two neighbors read as one caption if only letters behind it changed; None if they are two."""
         line_px, styles, parts = self.roi.line_px, self.style.bounded_styles(shown), (shown, segment)
         is_line = self._is_line and len(last.reading.lines) != len(found.reading.lines)
-        if not styles or is_line or not are_alike(last, found):
+        if not styles or is_line or self._is_word or not are_alike(last, found):
             return None
         change = compare_styled_strokes(
             shown.model, segment.model, styles, line_px, self.style.places_of(shown, segment)

@@ -144,6 +144,24 @@ def test_what_another_speaker_begins_to_say_far_beside_a_caption_is_seen(beside:
     assert (boundary.is_same, boundary.end, boundary.start) == (is_same, 40, 40)
 
 
+@pytest.mark.parametrize(
+    ("came", "last", "is_same"), [("the", "river", False), ("the", "i", True), ("We walked along the", "river", True)]
+)
+def test_a_word_that_is_added_to_added_words_is_seen_however_long_the_caption_is(came: str, last: str, is_same: bool):
+    """The last word of a caption that built up was left out: it was a tenth of its strokes."""
+    texts = {"We walked along": 0.25, "the": 0.56, last: 0.68}
+    long, the, word = (lettered(text, at) for text, at in texts.items())
+
+    def roi(frame: int) -> Plane:
+        words = [long, the, *([word] if frame >= 40 else [])]
+        return over_moving(np.max(words, axis=0), frame)
+
+    first, second = segment(roi, 10, 40), segment(roi, 40, 80, range(20, 61))
+    appeared = model_strokes([the if came == "the" else np.maximum(long, the)] * 5, LINE).stroke_mask
+    boundary = find_boundary(first, second, LINE, appeared)
+    assert (boundary.is_same, boundary.is_word) == (is_same, not is_same)
+
+
 def test_letters_of_the_scene_behind_that_a_cut_shows_are_no_other_speaker():
     """They are everywhere: in the gap beside the caption, and above and below it."""
     text = shown(("I grew up" + " " * 60, lambda _: 1.0))
