@@ -58,7 +58,10 @@ class ReadingTuning:
         seen_by="test_a_speck_beside_a_line_of_text_is_no_letter",
     )
     speck_share: float = tuned(
-        0.03, "share of strokes", "a speck has fewer of its line's strokes than a letter", seen_by=""
+        0.03,
+        "share of strokes",
+        "a speck has fewer of its line's strokes than a letter",
+        seen_by="test_texture_beside_a_short_word_is_left_out_where_the_rest_is_in_its_place",
     )
 
     # What the recognizer is given.
@@ -132,7 +135,10 @@ class ReadingTuning:
         seen_by="test_texture_that_looks_like_an_unknown_script_is_no_text",
     )
     looks_like_script: float = tuned(
-        0.25, "probability", "of a known script that no engine reads, by a line's looks", seen_by=""
+        0.25,
+        "probability",
+        "of a known script that no engine reads, by a line's looks",
+        seen_by="test_a_line_that_was_not_read_is_unread_in_its_script",
     )
     uncovered_share: float = tuned(
         0.12,

@@ -104,7 +104,7 @@ class ExtentTuning:
         "share of a word's strokes",
         "So many may lie above the body of its letters, and below it: a few descenders. The baseline of Arabic and the "
         "headline of Devanagari have most strokes in a few rows, so the fullest row tells nothing of the height.",
-        seen_by="test_joined_letters_are_no_smaller_text",
+        seen_by="test_a_second_line_in_small_letters_is_no_text_behind",
     )
     body_share: float = tuned(
         0.3,
@@ -137,7 +137,7 @@ class ExtentTuning:
         0.2,
         "share of the added pixels",
         "A stroke was added to a character (hat, bat) when this share of it touches strokes that stay.",
-        seen_by="test_one_character_changes_without_a_gap",
+        seen_by="test_a_character_changes_amidst_ink_that_was_seen_to_come",
     )
     nearly_all: float = tuned(
         0.75,
@@ -157,7 +157,7 @@ class ExtentTuning:
         0.25,
         "share of the changed pixels",
         "A change is isolated when at most this many further pixels change at the same frame.",
-        seen_by="test_a_character_too_faint_for_the_mask_is_seen_to_change_where_all_else_stands",
+        seen_by="test_a_sign_that_drifts_through_the_strip_is_no_caption",
     )
 
     # The stroke meter: where a change is worth a closer look
@@ -206,7 +206,7 @@ class ExtentTuning:
         0.25,
         "share of the strokes",
         "A fade changes at least this share of all strokes; less is noise.",
-        seen_by="test_slides_that_stand_still_are_no_captions",
+        seen_by="test_slow_fades_are_no_captions_of_their_own",
     )
 
     # Visibility of a caption, 0 (absent) to 1 (in full)
@@ -256,26 +256,26 @@ class ExtentTuning:
         0.25,
         "share of the caption's strokes",
         "As `faded`, for a stretch up to twice as long.",
-        seen_by="test_a_glimpse_begins_with_the_last_cut_and_may_be_longer_than_a_fade",
+        seen_by="test_a_highlight_runs_through_the_words_of_one_caption",
     )
     trace_area: float = tuned(
         0.1,
         "share of the caption's strokes",
         "With less than this, what was read are a few letters of a fade, however many were recognized.",
-        seen_by="test_other_captions_stay_captions_of_their_own",
+        seen_by="test_a_brief_word_that_looks_like_the_next_one_is_no_sign",
     )
     fainter: float = tuned(
         0.15,
         "visibility",
         "A caption shows its fade's strokes by this much more than the fade does. The stretch of a text that shows its "
         "strokes by this much less adds nothing to the picture that is read.",
-        seen_by="test_another_caption_is_no_fade",
+        seen_by="test_joining_a_caption_with_its_fade_keeps_what_stands_in_full",
     )
     recolored_ratio: float = tuned(
         1.4,
         "ratio of contrasts",
         "A part of a text is recolored when its contrast changed by this much more than that of another part.",
-        seen_by="test_a_sweep_of_a_darker_color_does_not_end_the_caption",
+        seen_by="test_slow_fades_are_no_captions_of_their_own",
     )
 
     # Signs that move with the scene
@@ -298,7 +298,7 @@ class ExtentTuning:
         0.8,
         "share of the strokes",
         "When words are added, this much of the strokes stays where it was.",
-        seen_by="test_words_that_build_up_are_one_caption",
+        seen_by="test_a_highlighted_word_that_is_misread_is_no_new_caption",
     )
 
     # Durations of captions

@@ -22,10 +22,13 @@ class LayoutTuning:
         0.25,
         "of the video",
         "when full frames need this much decoding anyway, all samples are taken in the same pass",
-        seen_by="test_sampler",
+        seen_by="test_a_video_with_one_keyframe_is_decoded_once",
     )
     shallow_decoding_s: float = tuned(
-        8.0, "seconds", "videos at least this long have frames to spare: B-frames are skipped", seen_by="test_sampler"
+        8.0,
+        "seconds",
+        "videos at least this long have frames to spare: B-frames are skipped",
+        seen_by="test_words_that_move_are_no_captions",
     )
 
     # What the pixels of a sample show.
@@ -40,7 +43,7 @@ class LayoutTuning:
         0.6,
         "correlation",
         "a line's strokes are found again elsewhere, where chance has more tries",
-        seen_by="test_samples",
+        seen_by="test_all_of_a_short_clip_is_searched_before_it_has_no_captions",
     )
     thickest_line: float = tuned(
         0.22, "of the shorter side", "thicker boxes are textures taken for text", seen_by="test_find"
@@ -71,14 +74,19 @@ class LayoutTuning:
     loose_box: float = tuned(1.2, "times the height", "a higher box is cut to its letters", seen_by="test_still_scenes")
 
     # How samples are searched.
-    detector_line_px: int = tuned(18, "pixels", "box height at which the text detector is reliable", seen_by="")
+    detector_line_px: int = tuned(
+        18,
+        "pixels",
+        "box height at which the text detector is reliable",
+        seen_by="test_words_that_move_are_no_captions",
+    )
     short_video_s: float = tuned(12.0, "seconds", "videos this short are sampled throughout", seen_by="test_find")
     settled_texts: int = tuned(
         4,
         "texts",
         "with this many texts of similar lengths, or twice as many of any, no more are needed, and a second line would "
         "have been seen; a column with this many is captions even over a static scene",
-        seen_by="",
+        seen_by="test_one_track_at_the_bottom_and_no_logo_or_clock",
     )
     region_reserve: float = tuned(
         0.24, "of the longest line", "room that the region leaves for longer lines", seen_by="test_find"

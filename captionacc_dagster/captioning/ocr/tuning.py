@@ -44,7 +44,7 @@ class OcrTuning:
         0.35,
         "line heights",
         "how far from a word's end the gap before the next one is searched",
-        seen_by="",
+        seen_by="test_english_words_in_a_line_of_another_script_are_read",
     )
 
     # What Tesseract is given.
