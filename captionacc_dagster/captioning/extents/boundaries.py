@@ -653,6 +653,16 @@ def comes_and_goes(segment: Segment, neighbors: Sequence[Segment], styles: Seque
     return bool(seen) and max(seen) < HALF
 
 
+def only_in(segment: Segment, neighbors: Sequence[Segment], styles: Sequence[StrokeStyle]) -> Mask:
+    """Mark what a segment shows in the style of a track, whatever its shape, and its neighbors do not: the picture is
+    in these, too, except under their letters."""
+    level = segment.model.level
+    found = in_style(level, styles) if neighbors else np.zeros(level.shape, bool)
+    for other in neighbors:
+        found &= (np.abs(level - other.model.level) > 2 * TUNING.steady_levels) | other.model.stroke_mask
+    return found
+
+
 def is_moving(segment: Segment, stroke_mask: Mask, max_residual: float) -> bool:
     """Return whether strokes move through the ROI during their segment, as signs in a scene do.
 

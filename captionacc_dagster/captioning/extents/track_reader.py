@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from captionacc_dagster.captioning.extents.boundaries import comes_and_goes, drop_moving_lines, drop_signs
+from captionacc_dagster.captioning.extents.boundaries import comes_and_goes, drop_moving_lines, drop_signs, only_in
 from captionacc_dagster.captioning.extents.boxes import mark_boxes, on_boxes_alone
 from captionacc_dagster.captioning.extents.lines import split_lines
 from captionacc_dagster.captioning.extents.lone_letters import upright_bar
@@ -111,6 +111,8 @@ class TrackReader:
     ) -> tuple[Reading, Mask] | None:
         """Return an "I" in Latin captions and its strokes: a bar in their style and place, which comes and goes.
 
+        Where the glyph mask takes a heavy bar for an area, what is in their style there and not before or after counts.
+
         Args:
             segment: of the caption.
             strokes: of the track's text in it.
@@ -118,12 +120,18 @@ class TrackReader:
             before: the readings of the captions before it.
         """
         roi, line_px = self.style.roi, self.style.roi.line_px
-        box, anchor = upright_bar(strokes, line_px), roi.anchor(strokes.shape)
-        if box is None or not before or roi.track.vertical:
+        if not before or roi.track.vertical:
+            return None
+        styles, anchor = self.style.segmenter.styles, roi.anchor(strokes.shape)
+        box, is_masked = upright_bar(strokes, line_px), True
+        if box is None and strokes.sum() < min_stroke_px(line_px):
+            strokes, is_masked = only_in(segment, neighbors, styles), False
+            box = upright_bar(strokes, line_px)
+        if box is None:
             return None
         is_latin = all(reading.script in (None, "Latn") for reading in before[-_RECENT:])
         is_in_place = anchor is None or anchor.distance(box[0], box[2]) <= line_px / 2
-        if not (is_latin and is_in_place and comes_and_goes(segment, neighbors, self.style.segmenter.styles)):
+        if not (is_latin and is_in_place and (not is_masked or comes_and_goes(segment, neighbors, styles))):
             return None
         bar = np.zeros_like(strokes)
         bar[box[1] : box[3], box[0] : box[2]] = strokes[box[1] : box[3], box[0] : box[2]]

@@ -15,6 +15,7 @@ from captionacc_dagster.captioning.extents.boundaries import (
     is_fade_of,
     is_moving,
     join_segments,
+    only_in,
 )
 from captionacc_dagster.captioning.extents.boxes import CaptionBox
 from captionacc_dagster.captioning.extents.segmentation import Segment, TrackSegmenter
@@ -371,6 +372,29 @@ def test_a_caption_over_a_cut_to_a_bright_picture_is_recolored_where_its_letters
     joined = join_segments(before, after, LINE)
     assert (joined.start, joined.end) == (0, 60)
     assert (joined.model is after.model) is is_sweep
+
+
+def test_what_only_one_segment_shows_in_the_style_is_marked_whatever_its_shape():
+    """The glyph mask took a heavy I for an area of the picture: three of 41 words of short clips were lost."""
+    white = (StrokeStyle(1, 250.0, 36.0),)
+
+    def scene(frame: int) -> Plane:
+        picture = np.full((*SIZE, 3), 90, np.uint8)
+        picture[:, 400:] = 250  # a white wall
+        if frame < 20:
+            write_text(picture, "WRONG", (0.5, 0.5), 26)
+        elif frame < 30:
+            picture[12:36, 233:247] = 250
+        return picture[..., 0].copy()
+
+    before, middle, after = segment(scene, 0, 20), segment(scene, 20, 30), segment(scene, 30, 50)
+    marked = only_in(middle, [before, after], white)
+    rows, columns = np.nonzero(marked)
+    assert (columns.min(), columns.max()) == (233, 246)
+    assert (rows.min(), rows.max()) == (12, 35)
+    assert marked.sum() >= 0.9 * 24 * 14
+    assert not only_in(before, [middle, middle], white)[:, 400:].any()
+    assert not only_in(middle, [], white).any()
 
 
 DARK = StrokeStyle(-1, 32.0, 36.0)
