@@ -81,6 +81,15 @@ def test_lines_that_touch_are_parted_at_their_seam():
     assert len(split_lines(touching, LINE, seams=[38.0])) == 2
 
 
+def test_two_lines_lower_than_thought_are_parted_where_nothing_is_between_them():
+    """A highlighted word in a box had made the lines seem higher, and two close ones were read as one."""
+    assert split_lines(stroke_mask((50, 5, 350, 32), (100, 35, 300, 55)), LINE) == [
+        (50, 5, 350, 32),
+        (100, 35, 300, 55),
+    ]
+    assert len(split_lines(stroke_mask((50, 5, 350, 12), (50, 15, 350, 55)), LINE)) == 1
+
+
 def test_a_line_that_begins_or_ends_with_another_one_is_text_wherever_the_track_is_anchored():
     """Lines that roll up begin at the left; the only one that the layout had seen was in the middle."""
     anchor = Anchor("center", 200.0)
