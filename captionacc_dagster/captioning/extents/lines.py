@@ -71,7 +71,9 @@ def split_lines(
         # Too few lines were seen to tell the anchor: of lines that begin or end together, all are of the text.
         extents = [
             whole
-            if extent is None and whole is not None and any(_are_flush(whole, other, line_px) for other in known)
+            if extent is None
+            and whole is not None
+            and any(_are_flush(whole, other, stroke_mask.shape[1], line_px) for other in known)
             else extent
             for whole, extent in zip(wholes, extents, strict=True)
         ]
@@ -82,9 +84,12 @@ def split_lines(
     ]
 
 
-def _are_flush(extent: tuple[int, int], other: tuple[int, int], line_px: float) -> bool:
-    """Return whether two lines begin or end at the same place."""
-    return min(abs(extent[0] - other[0]), abs(extent[1] - other[1])) <= _FLUSH * line_px
+def _are_flush(extent: tuple[int, int], other: tuple[int, int], width: int, line_px: float) -> bool:
+    """Return whether two lines begin or end at the same place, other than where the picture of them ends."""
+    slack = _FLUSH * line_px
+    begins = min(extent[0], other[0]) > slack and abs(extent[0] - other[0]) <= slack
+    ends = max(extent[1], other[1]) < width - slack and abs(extent[1] - other[1]) <= slack
+    return begins or ends
 
 
 def split_texts(strokes: Mask, line: Recognition, extent: tuple[float, float], line_px: float) -> list[tuple[int, int]]:

@@ -97,6 +97,8 @@ def test_a_line_that_begins_or_ends_with_another_one_is_text_wherever_the_track_
     assert split_lines(rolling, LINE, anchor=anchor) == [(50, 5, 350, 30), (52, 40, 130, 66)]
     assert len(split_lines(stroke_mask((50, 5, 350, 30), (270, 40, 350, 66)), LINE, anchor=anchor)) == 2
     assert split_lines(stroke_mask((50, 5, 350, 30), (10, 40, 90, 66)), LINE, anchor=anchor) == [(50, 5, 350, 30)]
+    cut_off = stroke_mask((0, 5, 400, 30), (0, 40, 90, 66))  # code, which goes on beside the picture
+    assert split_lines(cut_off, LINE, anchor=anchor) == [(0, 5, 400, 30)]
 
 
 def test_what_stands_far_from_the_text_is_left_out():
