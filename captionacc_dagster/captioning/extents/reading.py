@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from captionacc_dagster.captioning.extents.ellipsis import may_be_ellipsis, read_ellipsis
+from captionacc_dagster.captioning.extents.ellipsis import may_be_ellipsis, read_ellipsis, with_last_ellipsis
 from captionacc_dagster.captioning.extents.glyph_mask import mean_level
 from captionacc_dagster.captioning.extents.lines import Anchor, split_lines, split_texts
 from captionacc_dagster.captioning.extents.lost_words import with_lost_words
@@ -201,7 +201,8 @@ def read_caption(
             chosen[number] = read_ellipsis(mask, found[number], line_px, vertical=vertical) or line
         elif not vertical:
             (x0, y0, x1, y1), (left, _, right, _) = found[number], boxes[number]
-            chosen[number] = with_pauses(line, stroke_mask[y0:y1, x0:x1], (left / scale - x0, right / scale - x0))
+            strokes, extent = stroke_mask[y0:y1, x0:x1], (left / scale - x0, right / scale - x0)
+            chosen[number] = with_last_ellipsis(with_pauses(line, strokes, extent), strokes, extent, line_px)
 
     def placed(reading: Reading, lines: Sequence[LineReading]) -> Reading:
         """Return a reading with the places of its lines and words."""

@@ -184,6 +184,34 @@ def test_other_specks_are_no_ellipsis(mask: NDArray[np.bool_]):
     assert read_caption(ScriptedReader(*nothing), pictures(), mask, LINE).text == ""
 
 
+@pytest.mark.parametrize(
+    ("letters", "columns", "said", "text"),
+    [
+        ((100, 10, 108, 54), (120, 132, 144), "Iooo", "I..."),
+        ((100, 10, 108, 54), (120, 132, 144), "I.", "I..."),
+        ((100, 10, 108, 54), (120, 132, 144), "I...", "I..."),
+        ((100, 10, 108, 54), (120, 132), "Ioo", "Ioo"),
+        ((100, 10, 108, 54), (120, 132, 156), "Ioo.", "Ioo."),
+    ],
+    ids=["zeros", "one dot", "right", "two dots", "uneven"],
+)
+def test_the_dots_at_the_end_of_a_line_are_an_ellipsis(
+    letters: tuple[int, int, int, int], columns: tuple[int, ...], said: str, text: str
+):
+    mask = stroke_mask(letters) | dots(*columns)
+    edges = np.linspace(0.15, 0.9, len(said)).tolist()
+    recognition = Recognition(said, 0.95, (0.95,) * len(said), tuple(edges))
+    assert read_caption(ScriptedReader(*[recognition] * 3), pictures(), mask, LINE).text == text
+
+
+def test_letters_before_an_ellipsis_are_kept():
+    columns = (150, 162, 174)
+    mask = stroke_mask((60, 10, 80, 54), (90, 24, 110, 54), (120, 24, 140, 54)) | dots(*columns)
+    places = [(x - 54) / 130 for x in (70, 100, 130, 152, 176)]
+    recognition = Recognition("Too..", 0.95, (0.95,) * 5, tuple(places))
+    assert read_caption(ScriptedReader(*[recognition] * 3), pictures(), mask, LINE).text == "Too..."
+
+
 def test_a_row_of_specks_beside_a_line_of_text_is_no_line():
     mask = dots(180, 192, 204) | stroke_mask((100, 5, 300, 30))
     reader = ScriptedReader(Recognition("We left at noon", 0.98), Recognition("", 0.0))
