@@ -14,7 +14,7 @@ from captionacc_dagster.captioning.ocr.base import Recognition
 from captionacc_dagster.captioning.ocr.tuning import TUNING as OCR
 
 _MISREAD_DOTS = re.compile(r"[\s0oOD.,·•…。、*:;'\-_~]*")  # what a row of dots is read as
-_LAST_MISREAD = re.compile(r"[\s0oO.,·•…。]+$")  # at the end of a line; what of it is dots tells its place
+_LAST_MISREAD = "0oO.,·•…。 \u3000"  # at the end of a line; which of these are dots tells their place
 _ELLIPSIS = re.compile(r"\.{3,}|…+|。{3,}|·{3,}")
 _FEWEST_DOTS, _MOST_DOTS = 3, 8
 _LONG_ELLIPSIS = 5  # dots: the Chinese ellipsis has six, one of which may be lost in the background
@@ -52,8 +52,9 @@ def with_last_ellipsis(line: Recognition, strokes: Mask, extent: tuple[float, fl
         extent: from where to where the image that was read reaches, pixels of ``strokes``.
         line_px: height of a line, pixels of ``strokes``.
     """
-    read = _LAST_MISREAD.search(line.text)
-    if read is None or _ELLIPSIS.fullmatch(read.group()) or len(line.positions) != len(line.text):
+    first = len(line.text.rstrip(_LAST_MISREAD))
+    read = line.text[first:]
+    if not read or _ELLIPSIS.fullmatch(read) or len(line.positions) != len(line.text):
         return line
     dots, middles = _parts(strokes)
     is_small = dots.max(axis=1, initial=0) <= OCR.least_letter * line_px
@@ -64,7 +65,7 @@ def with_last_ellipsis(line: Recognition, strokes: Mask, extent: tuple[float, fl
     start, end = extent
     pitch = float(middles[1, 0] - middles[0, 0])
     places = start + np.array(line.positions) * (end - start)
-    kept = max(read.start(), int(np.argmax(np.append(places >= middles[0, 0] - pitch / 2, True))))
+    kept = max(first, int(np.argmax(np.append(places >= middles[0, 0] - pitch / 2, True))))
     if kept == len(line.text):
         return line
     text = line.text[:kept].rstrip()
