@@ -66,7 +66,9 @@ def with_last_ellipsis(line: Recognition, strokes: Mask, extent: tuple[float, fl
     pitch = float(middles[1, 0] - middles[0, 0])
     places = start + np.array(line.positions) * (end - start)
     kept = max(first, int(np.argmax(np.append(places >= middles[0, 0] - pitch / 2, True))))
-    if kept == len(line.text):
+    said = line.text[kept:].replace(" ", "")
+    # Each dot is read as something; what was not is no dot, as in a picture of small strokes.
+    if len(said) < count - 1 or not (len(said) >= _FEWEST_DOTS or set(said) == {"."}):
         return line
     text = line.text[:kept].rstrip()
     ellipsis = _ellipsis_of(count)

@@ -188,12 +188,14 @@ def test_other_specks_are_no_ellipsis(mask: NDArray[np.bool_]):
     ("letters", "columns", "said", "text"),
     [
         ((100, 10, 108, 54), (120, 132, 144), "Iooo", "I..."),
-        ((100, 10, 108, 54), (120, 132, 144), "I.", "I..."),
+        ((100, 10, 108, 54), (120, 132, 144), "I..", "I..."),
+        ((100, 10, 108, 54), (120, 132, 144), "Io.", "Io."),
+        ((100, 10, 108, 54), (120, 132, 144, 156, 168), "Iooo", "Iooo"),
         ((100, 10, 108, 54), (120, 132, 144), "I...", "I..."),
         ((100, 10, 108, 54), (120, 132), "Ioo", "Ioo"),
         ((100, 10, 108, 54), (120, 132, 156), "Ioo.", "Ioo."),
     ],
-    ids=["zeros", "one dot", "right", "two dots", "uneven"],
+    ids=["zeros", "two of three", "a letter", "more dots than read", "right", "two dots", "uneven"],
 )
 def test_the_dots_at_the_end_of_a_line_are_an_ellipsis(
     letters: tuple[int, int, int, int], columns: tuple[int, ...], said: str, text: str
