@@ -72,18 +72,31 @@ def find_boxes(model: StrokeModel) -> list[tuple[CaptionBox, Mask]]:
     return found
 
 
-def _has_straight_sides(area: Mask, line_px: float) -> bool:
-    """Return whether an area's sides are mostly straight for a quarter of a line at a time, as far as pixels tell.
+def _between_straight_sides(area: Mask, line_px: float) -> Mask | None:
+    """Return what is between the sides of an area if they are mostly straight, as far as pixels tell; else None.
 
-    Those of the outline of a word and of parts of the scene are not. Corners may be round.
+    They are straight for a quarter of a line at a time: where one line of a box is wider than the next, straight pieces
+    meet. Those of the outline of a word and of parts of the scene are not. Letters close to a side leave notches in it,
+    which are filled. Corners may be round.
     """
-    corner = round(_CORNER * line_px)
-    rows = area[area.any(axis=1)][corner:-corner]
-    size = max(2, round(line_px / 4))
-    if len(rows) < size:
-        return False
-    ends = (np.lib.stride_tricks.sliding_window_view(np.argmax(side, axis=1), size) for side in (rows, rows[:, ::-1]))
-    return all(np.mean(np.ptp(end, axis=1) <= _EDGE_PX) >= TUNING.nearly_all for end in ends)
+    import cv2
+
+    corner, size = round(_CORNER * line_px), max(2, round(line_px / 4))
+    rows = np.flatnonzero(area.any(axis=1))
+    if len(rows) - 2 * corner < size:
+        return None
+    between = np.ones((len(rows), area.shape[1]), bool)
+    for inside, part in ((between, area[rows]), (between[:, ::-1], area[rows][:, ::-1])):
+        ragged = np.argmax(part, axis=1).astype(np.float32)[:, np.newaxis]
+        side = cv2.morphologyEx(ragged, cv2.MORPH_OPEN, np.ones((size, 1), np.uint8)).ravel()
+        pieces = np.lib.stride_tricks.sliding_window_view(side[corner : len(side) - corner], size)
+        is_straight = np.convolve(np.ptp(pieces, axis=1) <= _EDGE_PX, np.ones(size)) > 0
+        if is_straight.mean() < TUNING.nearly_all:
+            return None
+        inside &= np.arange(area.shape[1]) >= side[:, np.newaxis]
+    filled = np.zeros_like(area)
+    filled[rows] = between
+    return filled
 
 
 def _without_narrow_parts(area: Mask, strokes: Mask) -> Mask:
@@ -138,9 +151,11 @@ def _areas_at(model: StrokeModel, level: float) -> list[Mask]:
         after = np.logical_or.accumulate(part, axis=1)
         inside = after & np.logical_or.accumulate(part[:, ::-1], axis=1)[:, ::-1]
         inside = _without_narrow_parts(inside, model.stroke_mask[place])
-        if 2 * inside.any(axis=1).sum() >= model.line_px and _has_straight_sides(inside, model.line_px):
+        if 2 * inside.any(axis=1).sum() < model.line_px:
+            continue
+        if (between := _between_straight_sides(inside, model.line_px)) is not None:
             area = np.zeros(model.level.shape, bool)
-            area[place] = inside
+            area[place] = between
             areas.append(area)
     return areas
 

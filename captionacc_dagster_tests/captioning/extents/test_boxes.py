@@ -69,6 +69,25 @@ def test_an_even_part_of_the_scene_is_no_box():
     assert find_boxes(StrokeModel(level, (level.astype(np.uint8),) * 3, LINE_PX)) == []
 
 
+def test_a_box_hugs_lines_of_different_length_on_a_white_page():
+    """Letters close to its sides leave notches in them, and the next line is longer: no side looked straight."""
+    letters = np.zeros((84, 640, 3), np.uint8)
+    places = ((0.17, "yes. The"), (0.5, "futon comes here"), (0.83, "with the"))
+    for row, text in places:
+        write_text(letters, text, (0.5, row), 22, fill="white", outline=0)
+    picture = np.full_like(letters, 235)
+    sides = []
+    for top in (0, 28, 56):
+        rows = slice(top, top + 28)
+        columns = np.flatnonzero(letters[rows].max(axis=(0, 2)) > 128)
+        sides.append(slice(int(columns[0]) - 1, int(columns[-1]) + 2))
+        picture[rows, sides[-1]] = letters[rows, sides[-1]]
+    plane: Plane = np.ascontiguousarray(picture[:, :, 0])
+    ((_, area),) = find_boxes(model_strokes([plane, plane, plane], LINE_PX))
+    for row, side in zip((14, 42, 70), sides, strict=True):
+        assert np.flatnonzero(area[row]).tolist() == list(range(side.start, side.stop))
+
+
 def test_a_box_without_letters_is_none():
     assert find_boxes(drawn(text="", beside=False)) == []
 
