@@ -72,12 +72,17 @@ def find_boxes(model: StrokeModel) -> list[tuple[CaptionBox, Mask]]:
     return found
 
 
-def _between_straight_sides(area: Mask, line_px: float) -> Mask | None:
+def _between_straight_sides(area: Mask, strokes: Mask, line_px: float) -> Mask | None:
     """Return what is between the sides of an area if they are mostly straight, as far as pixels tell; else None.
 
-    They are straight for a quarter of a line at a time: where one line of a box is wider than the next, straight pieces
-    meet. Those of the outline of a word and of parts of the scene are not. Letters close to a side leave notches in it,
-    which are filled. Corners may be round.
+    They are straight for a quarter of a line at a time, except where one line of a box is wider than the next. Those of
+    the outline of a word and of parts of the scene are not. Letters close to a side leave notches in it, which are
+    filled. Corners may be round.
+
+    Args:
+        area: bool ``(height, width)``.
+        strokes: of letters, in the same place.
+        line_px: height of a line, pixels.
     """
     import cv2
 
@@ -85,15 +90,22 @@ def _between_straight_sides(area: Mask, line_px: float) -> Mask | None:
     rows = np.flatnonzero(area.any(axis=1))
     if len(rows) - 2 * corner < size:
         return None
+    steps = max(0, round(len(rows) / line_px) - 1)
+    columns, letters = np.arange(area.shape[1]), _near(strokes, _EDGE_PX)[rows]
     between = np.ones((len(rows), area.shape[1]), bool)
-    for inside, part in ((between, area[rows]), (between[:, ::-1], area[rows][:, ::-1])):
-        ragged = np.argmax(part, axis=1).astype(np.float32)[:, np.newaxis]
-        side = cv2.morphologyEx(ragged, cv2.MORPH_OPEN, np.ones((size, 1), np.uint8)).ravel()
-        pieces = np.lib.stride_tricks.sliding_window_view(side[corner : len(side) - corner], size)
-        is_straight = np.convolve(np.ptp(pieces, axis=1) <= _EDGE_PX, np.ones(size)) > 0
-        if is_straight.mean() < TUNING.nearly_all:
+    flipped = between[:, ::-1], area[rows][:, ::-1], letters[:, ::-1]
+    for inside, part, here in ((between, area[rows], letters), flipped):
+        ragged = np.argmax(part, axis=1)[:, np.newaxis]
+        kernel = np.ones((size, 1), np.uint8)
+        side = cv2.morphologyEx(ragged.astype(np.float32), cv2.MORPH_OPEN, kernel, borderType=cv2.BORDER_REPLICATE)
+        notch = (columns >= side) & (columns < ragged)
+        is_of_letters = (here & notch).sum(axis=1) >= TUNING.nearly_all * notch.sum(axis=1)
+        side = np.where(is_of_letters[:, np.newaxis], side, ragged)
+        pieces = np.lib.stride_tricks.sliding_window_view(side[corner : len(side) - corner, 0], size)
+        uneven = int((np.ptp(pieces, axis=1) > _EDGE_PX).sum()) - steps * size
+        if uneven > (1 - TUNING.nearly_all) * len(pieces):
             return None
-        inside &= np.arange(area.shape[1]) >= side[:, np.newaxis]
+        inside &= columns >= side
     filled = np.zeros_like(area)
     filled[rows] = between
     return filled
@@ -153,7 +165,7 @@ def _areas_at(model: StrokeModel, level: float) -> list[Mask]:
         inside = _without_narrow_parts(inside, model.stroke_mask[place])
         if 2 * inside.any(axis=1).sum() < model.line_px:
             continue
-        if (between := _between_straight_sides(inside, model.line_px)) is not None:
+        if (between := _between_straight_sides(inside, model.stroke_mask[place], model.line_px)) is not None:
             area = np.zeros(model.level.shape, bool)
             area[place] = between
             areas.append(area)
