@@ -383,7 +383,8 @@ def _persists(
 def _adds_word(first: Segment, second: Segment, appeared: Mask, change: StrokeChange, around: _FramesAroundCut) -> bool:
     """Return whether a word is added at once to words that one was added to before, in their color.
 
-    The longer the caption, the smaller the share of it that one more word changes.
+    The longer the caption, the smaller the share of it that one more word changes. A word is in one line; what changes
+    in several is the text behind.
     """
     line_px = around.line_px
     kept = first.model.stroke_mask & second.model.stroke_mask & ~change.gained & ~change.lost
@@ -391,6 +392,8 @@ def _adds_word(first: Segment, second: Segment, appeared: Mask, change: StrokeCh
     if min(change.gained.sum(), before.sum()) < LETTERS * min_stroke_px(line_px):
         return False
     if change.lost.sum() > (1 - TUNING.nearly_all) * change.gained.sum():
+        return False
+    if np.ptp(np.percentile(np.nonzero(change.gained)[0], (5, 95))) > line_px:
         return False
     levels = [float(np.median(second.model.level[strokes])) for strokes in (kept, change.gained)]
     if abs(levels[0] - levels[1]) > TUNING.same_style_levels:

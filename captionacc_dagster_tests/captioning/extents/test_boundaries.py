@@ -163,6 +163,21 @@ def test_a_word_that_is_added_to_added_words_is_seen_however_long_the_caption_is
     assert (boundary.is_same, boundary.is_word) == (is_same, not is_same)
 
 
+def test_letters_that_appear_in_two_lines_behind_a_caption_are_no_word_that_is_added():
+    """A caption over code was split where code appeared beside it."""
+    long, the = lettered("We walked along", 0.25), lettered("the", 0.56)
+    code = np.full((*SIZE, 3), 90, np.uint8)
+    for row in (0.12, 0.7):
+        write_text(code, "river bank", (0.78, row), 17)
+
+    def roi(frame: int) -> Plane:
+        return over_moving(np.max([long, the, *([code[..., 0]] if frame >= 40 else [])], axis=0), frame)
+
+    first, second = segment(roi, 10, 40), segment(roi, 40, 80, range(20, 61))
+    boundary = find_boundary(first, second, LINE, model_strokes([the] * 5, LINE).stroke_mask)
+    assert (boundary.is_same, boundary.is_word) == (True, False)
+
+
 def test_letters_of_the_scene_behind_that_a_cut_shows_are_no_other_speaker():
     """They are everywhere: in the gap beside the caption, and above and below it."""
     text = shown(("I grew up" + " " * 60, lambda _: 1.0))
