@@ -1,1 +1,1 @@
-"""How captions are found. Stands alone: no Dagster, no network, no cloud."""
+"""How captions are found. Independent of Dagster, the network, and any cloud."""

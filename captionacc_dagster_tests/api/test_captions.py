@@ -236,7 +236,7 @@ def test_split_merge_add_confirm_delete(desk: Desk, dagster: StandIn) -> None:
     assert dagster.questions == []
 
 
-def test_texts_that_were_done_are_looked_at_again(stand_in_client: TestClient, world: World) -> None:
+def test_texts_that_were_done_are_checked_again(stand_in_client: TestClient, world: World) -> None:
     desk = Desk(stand_in_client, world, boundaries_status="done", text_status="done")
 
     desk.call("PATCH", "/captions/1", {"text": "typed"})

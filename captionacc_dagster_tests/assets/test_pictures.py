@@ -67,7 +67,7 @@ def test_the_layout_picture_shows_region_anchor_and_boxes() -> None:
     assert not has(without, drawings.ANCHOR)
 
 
-def test_boxes_over_time_stand_at_their_time_and_height() -> None:
+def test_boxes_over_time_are_at_their_time_and_height() -> None:
     image = drawings.boxes_over_time([(0.0, [(LOGO, False)]), (50.0, [(BOTTOM, True)])], [75.0], 100.0)
     ys, xs = np.nonzero((image[22:202, 46:] == np.array(drawings.CAPTION)).all(axis=2))
     assert 0.84 < ys.min() / 180 < ys.max() / 180 < 0.93

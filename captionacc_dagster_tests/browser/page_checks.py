@@ -1,4 +1,4 @@
-"""What every page must hold for people who see little, use keys, or have a phone; looked at in a real browser."""
+"""What every page must do for people who see little, use keys, or have a phone; checked in a real browser."""
 
 from __future__ import annotations
 

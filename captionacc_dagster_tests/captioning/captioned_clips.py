@@ -13,7 +13,7 @@ from captionacc_dagster.captioning.layout.model import Detection, Layout, Track
 from captionacc_dagster_tests.captioning.drawn_clips import Picture, moving, write_clip, write_text
 
 WIDTH, HEIGHT, RATE = 640, 360, 24
-MIDDLE = 0.88  # of the height: where the lines stand
+MIDDLE = 0.88  # of the height: where the lines are
 SIZE = 24
 
 
@@ -29,7 +29,7 @@ class Event:
     at: tuple[float, float] = (0.5, MIDDLE)
 
     def opacity(self, frame: int) -> float:
-        """How much of it is to be seen on a frame."""
+        """How much of it a frame shows."""
         if not self.start <= frame < self.end:
             return 0.0
         ramp = self.fade + 1

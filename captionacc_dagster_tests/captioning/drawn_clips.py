@@ -101,7 +101,7 @@ def write_text(
     fill: str = "white",
     outline: int = 2,
 ) -> tuple[float, float, float, float]:
-    """Letter text into a picture in place; gives the relative box of its ink ``(left, top, right, bottom)``."""
+    """Letter text into a picture in place; return the relative box of its strokes ``(left, top, right, bottom)``."""
     height, width = picture.shape[:2]
     image = Image.fromarray(picture)
     draw = ImageDraw.Draw(image)

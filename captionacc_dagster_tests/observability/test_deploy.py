@@ -125,7 +125,7 @@ def test_each_service_gets_only_its_own_secrets(compose: dict[str, Any]) -> None
                 assert name in READERS[variable], (name, variable)
 
 
-def test_no_secret_stands_in_the_files() -> None:
+def test_no_secret_is_in_the_files() -> None:
     for path in [path for path in DEPLOY.rglob("*") if path.is_file()]:
         text = path.read_text()
         assert not re.search(r"(?i)(password|secret|token|_key)\S*\s*[:=]\s*[\"']?[0-9a-f]{16,}", text), path
@@ -284,7 +284,7 @@ def test_dagsters_instance_is_the_same_on_kubernetes() -> None:
     assert VALUES["computeLogManager"]["config"]["customComputeLogManager"] == PRODUCTION["compute_logs"]
     for key in ("concurrency", "run_monitoring", "run_retries", "backfills"):
         assert more[key] == PRODUCTION[key], key
-    # What the chart would write itself must not stand there twice.
+    # What the chart would write itself must not be there twice.
     assert (daemon["runMonitoring"], daemon["runRetries"]) == ({"enabled": False}, {"enabled": False})
     sensors = daemon["sensors"]
     assert PRODUCTION["sensors"] == {

@@ -167,7 +167,7 @@ def dagster_config(run_limits: Mapping[str, Any] | None = None) -> dict[str, Any
     config = yaml.safe_load(EMBEDDED_YAML.read_text())
     for key in ("storage", "local_artifact_storage", "compute_logs", "run_monitoring"):
         del config[key]
-    # Threads start runs side by side; without them the order of the starts can be looked at.
+    # Threads start runs side by side; without them the order of the starts can be checked.
     config["run_coordinator"]["config"] |= {"dequeue_use_threads": False, **(run_limits or {})}
     config["run_launcher"] = {"module": "dagster._core.test_utils", "class": "MockedRunLauncher"}
     return config

@@ -296,7 +296,7 @@ def test_the_runs_of_twenty_tenants_drain_fairly_and_in_order(open_queue: OpenQu
         waiting = set(facts)
         while waiting:
             started = queue.dequeue()
-            assert started, "the queue stands still"
+            assert started, "the queue does not move"
             waiting -= set(started)
             places = [facts[run_id].place for run_id in started]
             assert places == sorted(places)

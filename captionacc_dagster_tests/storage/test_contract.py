@@ -51,7 +51,7 @@ def test_a_key_without_a_tenant_can_be_written_and_read(store: ObjectStore) -> N
     assert not store.file_exists(key)
 
 
-def test_a_stream_is_put_from_where_it_stands(store: ObjectStore, video: VideoKeys) -> None:
+def test_a_stream_is_put_from_its_current_position(store: ObjectStore, video: VideoKeys) -> None:
     stream = io.BytesIO(b"skipped:kept")
     stream.seek(8)
     store.upload_file(video.video, stream)

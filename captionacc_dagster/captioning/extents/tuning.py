@@ -22,7 +22,7 @@ class ExtentTuning:
         0.4,
         "probability",
         "A pixel of the glyph mask is a stroke from here on.",
-        seen_by="test_a_fade_beside_a_sign_that_stands_is_cut_where_half_of_what_goes_is_seen",
+        seen_by="test_a_fade_beside_a_sign_that_stays_is_cut_where_half_of_the_fade_is_visible",
     )
     steady_levels: int = tuned(
         18,
@@ -41,7 +41,7 @@ class ExtentTuning:
         0.4,
         "share of the caption's contrast",
         "The strokes of one caption have about the same contrast. Fainter pixels are not its text.",
-        seen_by="test_a_fade_beside_a_sign_that_stands_is_cut_where_half_of_what_goes_is_seen",
+        seen_by="test_a_fade_beside_a_sign_that_stays_is_cut_where_half_of_the_fade_is_visible",
     )
 
     # Styles: the gray level of a track's text
@@ -97,7 +97,7 @@ class ExtentTuning:
         "line heights",
         "Strokes nearer than this along the line are of one word. A word in another color has its baseline within half "
         "of it of that of its line. Words stay when they move by less, and a moving sign is searched this far.",
-        seen_by="test_a_sign_that_moves_is_told_from_a_caption_that_stands",
+        seen_by="test_a_sign_that_moves_is_told_from_a_caption_that_stays",
     )
     beyond_body: float = tuned(
         0.05,
@@ -119,7 +119,7 @@ class ExtentTuning:
         "share of the strokes in a character's window",
         "A character differs when this share of its strokes changed. With less change of all strokes at the text's "
         "level the text may be the same, and letters behind it changed: reading both decides.",
-        seen_by="test_a_character_changes_amidst_ink_that_was_seen_to_come",
+        seen_by="test_a_character_changes_beside_strokes_whose_start_is_known",
     )
     changed_area: float = tuned(
         0.011,
@@ -131,13 +131,13 @@ class ExtentTuning:
         0.03,
         "share of the changed strokes",
         "A character replaced another when strokes went and came, each at least this share.",
-        seen_by="test_a_character_changes_amidst_ink_that_was_seen_to_come",
+        seen_by="test_a_character_changes_beside_strokes_whose_start_is_known",
     )
     attached_share: float = tuned(
         0.2,
         "share of the added pixels",
         "A stroke was added to a character (hat, bat) when this share of it touches strokes that stay.",
-        seen_by="test_a_character_changes_amidst_ink_that_was_seen_to_come",
+        seen_by="test_a_character_changes_beside_strokes_whose_start_is_known",
     )
     nearly_all: float = tuned(
         0.75,
@@ -145,19 +145,19 @@ class ExtentTuning:
         "The pixels of a glyph change together; what moves through the ROI changes pixel by pixel. Half of the rest is "
         "allowed to a single stroke added to a character: few pixels agree by chance more easily. A caption in full "
         "shows this much of itself, whatever the picture behind it does.",
-        seen_by="test_a_character_changes_amidst_ink_that_was_seen_to_come",
+        seen_by="test_a_character_changes_beside_strokes_whose_start_is_known",
     )
     switched_share: float = tuned(
         0.55,
         "share of the way between two levels",
         "A pixel switched at a frame when it covers this much of its way there. A fade takes several frames.",
-        seen_by="test_a_character_changes_amidst_ink_that_was_seen_to_come",
+        seen_by="test_a_character_changes_beside_strokes_whose_start_is_known",
     )
     elsewhere_share: float = tuned(
         0.25,
         "share of the changed pixels",
         "A change is isolated when at most this many further pixels change at the same frame.",
-        seen_by="test_a_sign_that_drifts_through_the_strip_is_no_caption",
+        seen_by="test_a_sign_that_drifts_through_the_roi_is_no_caption",
     )
 
     # The stroke meter: where a change is worth a closer look
@@ -200,7 +200,7 @@ class ExtentTuning:
         "seconds",
         "How often to look for a fade where nothing changes at once, and how far to compare on both sides of a sharp "
         "change, at least.",
-        seen_by="test_fades_begin_and_end_where_half_is_to_be_seen",
+        seen_by="test_fades_begin_and_end_where_half_is_visible",
     )
     fading_share: float = tuned(
         0.25,
@@ -226,14 +226,14 @@ class ExtentTuning:
         1.5,
         "visibility",
         "Above this the picture itself resembles the text: no caption shows more than all of itself.",
-        seen_by="test_a_fade_is_cut_where_half_is_to_be_seen_wherever_it_was_noticed",
+        seen_by="test_a_fade_is_cut_where_half_is_visible_wherever_it_was_noticed",
     )
     ramp_foot: float = tuned(
         0.12,
         "share of the full visibility",
         "A fade's line is fitted between this share and its complement, where noise and saturation are small. What "
         "varies by less is no fade; what varies by a third of it is steady.",
-        seen_by="test_a_fade_is_cut_where_half_is_to_be_seen_wherever_it_was_noticed",
+        seen_by="test_a_fade_is_cut_where_half_is_visible_wherever_it_was_noticed",
     )
 
     # The same caption, or another one
@@ -242,7 +242,7 @@ class ExtentTuning:
         "share of the strokes",
         "With less change than this, a caption is new only when a character took the place of another. Strokes with "
         "less than this in common are of two texts. The same text keeps the rest of its strokes, and of its variance.",
-        seen_by="test_a_fade_beside_a_sign_that_stands_is_cut_where_half_of_what_goes_is_seen",
+        seen_by="test_a_fade_beside_a_sign_that_stays_is_cut_where_half_of_the_fade_is_visible",
     )
     faded: float = tuned(
         0.6,
@@ -250,7 +250,7 @@ class ExtentTuning:
         "A brief stretch with less than this share of its neighbor's strokes is that neighbor fading; in the fainter "
         "half of a fade less than this of the caption is visible. A dimmed line has less of the lit line's contrast: "
         "0.2 to 0.45; lines of a caption have over 0.7.",
-        seen_by="test_a_caption_that_stands_fainter_over_another_picture_is_no_fade",
+        seen_by="test_a_caption_that_is_fainter_over_another_picture_is_no_fade",
     )
     faint_area: float = tuned(
         0.25,
@@ -269,7 +269,7 @@ class ExtentTuning:
         "visibility",
         "A caption shows its fade's strokes by this much more than the fade does. The stretch of a text that shows its "
         "strokes by this much less adds nothing to the picture that is read.",
-        seen_by="test_joining_a_caption_with_its_fade_keeps_what_stands_in_full",
+        seen_by="test_joining_a_caption_with_its_fade_keeps_what_shows_it_in_full",
     )
     recolored_ratio: float = tuned(
         1.4,

@@ -67,7 +67,7 @@ def falling(half: int, frames: int) -> Callable[[int], float]:
 
 
 @pytest.mark.parametrize("fade", [6, 12, 24])
-def test_a_fade_is_cut_where_half_is_to_be_seen_wherever_it_was_noticed(fade: int):
+def test_a_fade_is_cut_where_half_is_visible_wherever_it_was_noticed(fade: int):
     coming = shown(("Slowly it comes", rising(40, fade)))
     going = shown(("Slowly it goes", falling(40, fade)))
     for noticed in (40 - fade // 3, 40, 40 + fade // 3):
@@ -118,7 +118,7 @@ def test_another_caption_is_no_fade(other: str):
     assert not is_fade_of(beside, beside.model.stroke_mask, caption, LINE)
 
 
-def test_a_caption_that_fades_in_beside_a_sign_that_stands_is_not_the_sign():
+def test_a_caption_that_fades_in_beside_a_sign_that_stays_is_not_the_sign():
     roi = shown(("EXIT" + " " * 40, lambda _: 1.0), ("                Nobody left", rising(40, 6)))
     sign, caption = segment(roi, 10, 36), segment(roi, 44, 52)
     boundary = find_boundary(sign, Segment(40, 52, *_rest(caption), [(n, roi(n)) for n in range(20, 61)]), LINE)
@@ -194,8 +194,8 @@ def test_letters_of_the_scene_behind_that_a_cut_shows_are_no_other_speaker():
     assert find_boundary(first, second, LINE, first.model.stroke_mask).is_same
 
 
-def test_a_character_changes_amidst_ink_that_was_seen_to_come():
-    """Not all of a caption is seen to come; over a scene that moves, its ink tells of the rest."""
+def test_a_character_changes_beside_strokes_whose_start_is_known():
+    """Not all of a caption is seen to appear; over a scene that moves, its strokes tell of the rest."""
     texts = shown(
         ("It costs 15 dollars.", lambda frame: float(frame < 40)),
         ("It costs 16 dollars.", lambda frame: float(frame >= 40)),
@@ -231,14 +231,14 @@ def test_the_smallest_part_of_a_letter_is_a_change_where_nothing_else_changes(is
 
 
 @pytest.mark.parametrize("fade", [8, 16])
-def test_a_fade_beside_a_sign_that_stands_is_cut_where_half_of_what_goes_is_seen(fade: int):
+def test_a_fade_beside_a_sign_that_stays_is_cut_where_half_of_the_fade_is_visible(fade: int):
     roi = shown(("EXIT ONLY" + " " * 30, lambda _: 1.0), (" " * 30 + "Nobody", falling(40, fade)))
     both, sign = segment(roi, 0, 30), segment(roi, 50, 70)
     boundary = find_boundary(both, Segment(44, 70, *_rest(sign), [(n, roi(n)) for n in range(20, 69)]), LINE)
     assert abs(boundary.end - 40) <= 1
 
 
-def test_a_caption_that_stands_fainter_over_another_picture_is_no_fade():
+def test_a_caption_that_is_fainter_over_another_picture_is_no_fade():
     roi = shown(("Over the hills", lambda frame: 1.0 if frame < 40 else 0.5))
     caption, fainter = segment(roi, 0, 40), segment(roi, 40, 80)
     assert not is_fade_of(fainter, caption.model.stroke_mask, caption, LINE)
@@ -246,7 +246,7 @@ def test_a_caption_that_stands_fainter_over_another_picture_is_no_fade():
     assert is_fade_of(fading, caption.model.stroke_mask, caption, LINE)
 
 
-def test_a_character_too_faint_for_the_mask_is_seen_to_change_where_all_else_stands():
+def test_a_character_too_faint_for_the_mask_changes_where_all_else_stays():
     before, after = lettered("Gate"), lettered("Gate")
     before[22:24, 266:277] += 30
     after[18:20, 266:277] += 30
@@ -261,7 +261,7 @@ def test_a_character_too_faint_for_the_mask_is_seen_to_change_where_all_else_sta
     assert find_boundary(first, Segment(40, 80, *_rest(scene), around), LINE).is_same
 
 
-def test_joining_a_caption_with_its_fade_keeps_what_stands_in_full():
+def test_joining_a_caption_with_its_fade_keeps_what_shows_it_in_full():
     roi = shown(("It stands and fades", falling(50, 24)))
     caption, fade = segment(roi, 0, 36), segment(roi, 42, 52)
     joined = join_segments(caption, fade, LINE)
@@ -278,7 +278,7 @@ def test_frames_beyond_the_boundaries_say_nothing_of_a_segment():
     assert late.model.stroke_mask.sum() > 0 == before.model.stroke_mask.sum()
 
 
-def test_a_sign_that_moves_is_told_from_a_caption_that_stands():
+def test_a_sign_that_moves_is_told_from_a_caption_that_stays():
     sign = segment(lambda frame: lettered("MARKET", at=0.5 + 0.0008 * frame), 0, 16)
     stroke_mask = segment(lambda _: lettered("MARKET"), 0, 16).model.stroke_mask
     assert is_moving(sign, stroke_mask, 0.5)

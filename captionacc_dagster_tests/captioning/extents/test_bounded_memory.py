@@ -18,7 +18,7 @@ LINE_PX = 30.0
 
 
 def rois(count: int) -> Iterator[np.ndarray]:
-    """Pictures of a roi in which a bar of another place stands for two seconds, and nothing for one."""
+    """Pictures of a roi in which a bar of another place is shown for two seconds, and nothing for one."""
     rng = np.random.default_rng(5)
     for number in range(count):
         roi = rng.integers(90, 96, (40, 160), np.uint8)

@@ -127,7 +127,7 @@ def test_a_repeat_after_a_gap_is_a_caption_of_its_own(tmp_path: Path, engine: Oc
     assert_found(tmp_path / "clip.mp4", layout, engine, events)
 
 
-def test_fades_begin_and_end_where_half_is_to_be_seen(tmp_path: Path, engine: OcrEngine):
+def test_fades_begin_and_end_where_half_is_visible(tmp_path: Path, engine: OcrEngine):
     events = [Event(14, 70, "Slowly it comes", fade=7), Event(84, 140, "and slowly it goes", fade=7)]
     layout = captioned(tmp_path / "clip.mp4", events, 150)
     halves = [
@@ -264,7 +264,7 @@ def test_letters_as_bright_as_the_page_end_with_their_box(tmp_path: Path, engine
     assert_found(tmp_path / "clip.mp4", layout, engine, events)
 
 
-def test_slides_that_stand_still_are_no_captions(tmp_path: Path, engine: OcrEngine):
+def test_slides_that_do_not_move_are_no_captions(tmp_path: Path, engine: OcrEngine):
     events = [Event(20, 60, "Welcome to the lecture"), Event(90, 126, "Any questions so far?")]
     slides = [texture(WIDTH, HEIGHT, seed) for seed in (2, 3, 4)]
     layout = captioned(tmp_path / "clip.mp4", events, 144, background=lambda frame: slides[frame // 48].copy())
@@ -465,7 +465,7 @@ def test_slow_fades_are_no_captions_of_their_own(tmp_path: Path, engine: OcrEngi
     assert_found(tmp_path / "clip.mp4", layout, engine, halves, within=2)
 
 
-def test_a_sign_that_drifts_through_the_strip_is_no_caption(tmp_path: Path, engine: OcrEngine):
+def test_a_sign_that_drifts_through_the_roi_is_no_caption(tmp_path: Path, engine: OcrEngine):
     events = [Event(10, 50, "Only this is said"), Event(110, 150, "and nothing else")]
     scene = texture(2 * WIDTH, HEIGHT, 4).copy()
     write_text(scene, "MARKET", (0.3, 0.88), 28, outline=0)

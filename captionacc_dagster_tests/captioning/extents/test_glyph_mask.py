@@ -1,4 +1,4 @@
-"""The learned glyph mask sees the strokes of captions that stand still, and nothing else."""
+"""The learned glyph mask sees the strokes of captions that do not move, and nothing else."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def texture(seed: int, width: int = 600) -> NDArray[np.float32]:
 
 
 def moving(speed: float, strokes: NDArray[np.float32] | None = None, seed: int = 1, count: int = 7) -> list[Plane]:
-    """Frames of a texture that moves, with white strokes that stand."""
+    """Frames of a texture that moves, with white strokes that do not."""
     canvas = texture(seed)
     frames = []
     for number in range(count):
@@ -103,7 +103,7 @@ def test_looks_at_larger_text_at_the_size_it_knows() -> None:
     assert found[::2, ::2][strokes > 0.5].mean() > 0.6
 
 
-def test_takes_strips_of_any_size() -> None:
+def test_takes_rois_of_any_size() -> None:
     frames = [frame[:71, :357] for frame in moving(3.0, letters("Where did you go?"))]
     found = stroke_map(frames, LINE_PX)
     assert found.shape == (71, 357)

@@ -164,7 +164,7 @@ def test_characters_are_highlighted_in_runs():
     assert highlighted_spans(looks(strokes, is_unspaced=True), 30) == lit
 
 
-def test_a_drift_too_faint_to_be_seen_is_no_sweep():
+def test_a_drift_too_faint_to_see_is_no_sweep():
     def swept(levels: float) -> list[Span | None] | None:
         passed = np.clip(np.arange(40)[None] / 10 - np.arange(4)[:, None], 0, 1)
         return highlighted_spans(looks((240 - levels * passed).astype(np.float32), is_unspaced=False), 40)

@@ -76,9 +76,9 @@ def test_a_line_that_ends_a_frame_or_two_after_the_other_is_no_caption_of_its_ow
     "other",
     [
         read("Mind the stop", 0, 40, 890),  # another character
-        read("I", 0, 25, 70),  # a letter of it that stands long enough to be read
+        read("I", 0, 25, 70),  # a letter of it that is shown long enough to be read
         read("Nobody", 0, 10, 60),  # other letters
-        read("Mnd tha stop", 0, 20, 700),  # with ink of its own
+        read("Mnd tha stop", 0, 20, 700),  # with strokes of its own
         read("Mnd tha stop", 0, 45, 60),  # far longer than a fade
     ],
     ids=lambda found: f"{found.reading.text} {found.end} {found.stroke_px}",

@@ -298,7 +298,7 @@ def test_a_space_that_was_not_read_hides_no_other_word():
 
 
 @pytest.mark.unit
-def test_two_words_misread_side_by_side_are_looked_at_one_by_one():
+def test_two_words_misread_side_by_side_are_compared_one_by_one():
     """Where a highlight goes from one to the next, both together look the same before and after."""
     before = step([PLAIN[0], ("i", 80, 100), PLAIN[2], PLAIN[3]], boxed=1)
     after = step([PLAIN[0], PLAIN[1], ("ine", 120, 150), PLAIN[3]], boxed=2)

@@ -101,7 +101,7 @@ def test_a_line_that_begins_or_ends_with_another_one_is_text_wherever_the_track_
     assert split_lines(cut_off, LINE, anchor=anchor) == [(0, 5, 400, 30)]
 
 
-def test_what_stands_far_from_the_text_is_left_out():
+def test_what_is_far_from_the_text_is_left_out():
     with_logo = stroke_mask((120, 5, 280, 30), (370, 5, 395, 30))
     assert split_lines(with_logo, LINE, anchor=Anchor("center", 200.0)) == [(120, 5, 280, 30)]
     assert split_lines(with_logo, LINE, anchor=Anchor("left", 120.0))[0][0] == 120
@@ -257,7 +257,7 @@ def test_a_word_is_not_taken_for_dots():
     assert reading.text == "ill"
 
 
-def test_without_ink_nothing_is_read():
+def test_without_strokes_nothing_is_read():
     reader = ScriptedReader()
     assert read_caption(reader, pictures(), np.zeros((80, 400), bool), LINE) == NOTHING
     assert reader.calls == 0

@@ -17,7 +17,7 @@ from captionacc_dagster_tests.small_clips import CAPTIONS, RATE, make_clip
 pytestmark = pytest.mark.integration
 
 
-def test_a_span_says_what_stands_in_it_longest(tmp_path: Path) -> None:
+def test_a_span_has_the_text_that_is_shown_longest_in_it(tmp_path: Path) -> None:
     facts = probe(make_clip(tmp_path / "news.mp4"))
     layout = layout_from_region(facts, CropRegion(0.1, 0.8, 0.9, 0.96))
     (first_start, first_end, first), (second_start, second_end, second) = CAPTIONS

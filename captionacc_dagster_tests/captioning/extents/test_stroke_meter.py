@@ -32,7 +32,7 @@ def all_changes(meter: StrokeMeter, rois: list[Plane]) -> list[float]:
 @pytest.mark.parametrize("extent", [*range(1780, 1811, 3), 1799, 1000, 958, 639])
 @pytest.mark.parametrize("line_px", [36.0, 26.0])
 @pytest.mark.parametrize("vertical", [False, True])
-def test_letters_at_both_ends_of_a_strip_are_seen(extent: int, line_px: float, vertical: bool):
+def test_letters_at_both_ends_of_a_roi_are_seen(extent: int, line_px: float, vertical: bool):
     size = round(line_px / 2)
     for start in (4, extent - 4 - size // 3):
         along, across = slice(start, start + size // 3), slice(12, 12 + size)
@@ -42,7 +42,7 @@ def test_letters_at_both_ends_of_a_strip_are_seen(extent: int, line_px: float, v
 
 
 @pytest.mark.parametrize("shape", [(1, 200), (200, 1), (3, 5), (7, 23)])
-def test_a_flat_strip_that_grows_bright_has_no_ink_however_small_it_is(shape: tuple[int, int]):
+def test_a_flat_roi_that_grows_bright_has_no_strokes_however_small_it_is(shape: tuple[int, int]):
     assert most_change(shape, 36.0, (slice(None), slice(None))) == 0.0
 
 
@@ -62,7 +62,7 @@ def test_what_comes_and_goes_is_measured_at_its_own_frame(noise: int):
     assert strong == [10, 22]
 
 
-def test_ink_that_came_unnoticed_is_known_when_it_goes():
+def test_strokes_that_appeared_unnoticed_are_known_when_they_disappear():
     empty = np.full((54, 400), 90, np.uint8)
     lettered = empty.copy()
     lettered[12:30, 40:46] = 230  # comes at once

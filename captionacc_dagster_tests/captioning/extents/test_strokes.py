@@ -20,7 +20,7 @@ pytestmark = pytest.mark.unit
 
 
 @pytest.mark.parametrize("shape", [(40, 200), (31, 33), (9, 120), (120, 9), (2, 50)])
-def test_what_is_seen_of_some_ink_is_what_the_relief_of_a_frame_has_of_it(shape: tuple[int, int]):
+def test_the_visibility_of_strokes_is_how_much_of_their_relief_a_frame_has(shape: tuple[int, int]):
     draw = np.random.default_rng(5)
     level = draw.uniform(0, 255, shape).astype(np.float32)
     frames = [draw.integers(0, 256, shape).astype(np.uint8) for _ in range(3)]
@@ -32,7 +32,7 @@ def test_what_is_seen_of_some_ink_is_what_the_relief_of_a_frame_has_of_it(shape:
     np.testing.assert_allclose(visibility([level], model, stroke_mask), [1.0], atol=1e-4)
 
 
-def test_nothing_is_seen_of_no_ink():
+def test_no_strokes_have_no_visibility():
     model = StrokeModel(np.full((20, 50), 90, np.float32), (), 30.0)
     frames = [np.zeros((20, 50), np.uint8)] * 2
     assert visibility(frames, model, np.zeros((20, 50), bool)).tolist() == [0.0, 0.0]

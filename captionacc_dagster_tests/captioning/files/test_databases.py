@@ -101,7 +101,7 @@ class TestOcrDatabase:
         ]
         assert rows(path, "SELECT schema_version, generator FROM database_metadata") == [(2, "captionacc_dagster")]
 
-    def test_a_box_cannot_stand_twice(self, tmp_path, frames):
+    def test_a_box_cannot_be_stored_twice(self, tmp_path, frames):
         doubled = [FrameOcr(0, 5.0, (frames[0].detections[0],) * 2, None)]
         with pytest.raises(sqlite3.IntegrityError):
             databases.write_ocr_database(tmp_path / "raw-ocr.db", doubled)
@@ -109,7 +109,7 @@ class TestOcrDatabase:
 
 
 class TestLayoutDatabase:
-    def test_where_captions_stand_comes_back(self, tmp_path, frames, layout):
+    def test_the_places_of_captions_come_back(self, tmp_path, frames, layout):
         databases.write_layout_database(tmp_path / "layout.db", layout, frames)
         found = databases.read_layout_database(tmp_path / "layout.db")
         assert found.tracks == layout.tracks

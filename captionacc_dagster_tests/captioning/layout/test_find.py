@@ -194,7 +194,7 @@ class OnlyBands(RapidOcrEngine):
         return [] if image.shape[0] * 16 == image.shape[1] * 9 else super().detect(image, long_side=long_side)
 
 
-def test_what_stands_like_captions_is_looked_at_before_all_is_decoded(tmp_path: Path):
+def test_what_stays_like_captions_is_read_before_all_is_decoded(tmp_path: Path):
     path, (boxes,) = clip(tmp_path, captions(words=WORDS * 4), frames=24 * 24)
     seen: list[tuple[int, int]] = []
     layout = find_layout(probe(path), OnlyBands(), [], progress=lambda _, done, total: seen.append((done, total)))
@@ -204,7 +204,7 @@ def test_what_stands_like_captions_is_looked_at_before_all_is_decoded(tmp_path: 
     assert max(done for done, _ in sampled) < 0.8 * (total - 1)
 
 
-def test_what_stands_but_is_no_text_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_stays_but_is_no_text_is_searched_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     class Blind(RapidOcrEngine):
         def detect(self, image: NDArray[np.uint8], *, long_side: int | None = None) -> list[LineBox]:
             return []
@@ -328,7 +328,7 @@ def test_a_watermark_beside_the_captions_is_outside_or_avoided(tmp_path: Path, e
 
 
 @pytest.mark.parametrize("scene", ["still", "slides"])
-def test_captions_over_pictures_that_stand_still(tmp_path: Path, engine, scene: str):
+def test_captions_over_pictures_that_do_not_move(tmp_path: Path, engine, scene: str):
     slides = [texture(640, 360, seed) for seed in range(4)]
 
     def background(at: int) -> NDArray[np.uint8]:

@@ -44,7 +44,7 @@ def marks(mosaic: Mosaic) -> dict[float, BBox]:
 def test_what_is_found_in_a_part_is_brought_back_to_its_sample(side: int):
     places = {
         float(n): BBox(0.3, 0.8 + 0.01 * n, 0.3 + 0.05 * (n + 1), 0.87 + 0.01 * n) for n in range(6)
-    }  # wider and wider ones, so that some stand side by side
+    }  # wider and wider ones, so that some are side by side
     parts = [part(n, BBox(0.25, 0.75, place.right + 0.05, 0.95), place) for n, place in places.items()]
     (mosaic,) = mosaics(parts, side)
     found = marks(mosaic)

@@ -1,4 +1,4 @@
-"""What stands still and what moves, in pictures of every size."""
+"""What moves and what does not, in pictures of every size."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def sample(height: int, width: int, moved: int) -> Sample:
 
 
 @pytest.mark.parametrize("size", [(360, 640), (120, 640), (70, 640), (60, 60), (71, 200), (64, 96)])
-def test_text_that_moves_is_told_from_text_that_stands(size: tuple[int, int]):
+def test_text_that_moves_is_told_from_text_that_stays(size: tuple[int, int]):
     assert stillness(sample(*size, moved=0), PLACE) > stillness(sample(*size, moved=6), PLACE)
 
 

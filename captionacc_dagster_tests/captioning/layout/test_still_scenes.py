@@ -1,4 +1,4 @@
-"""Captions over pictures that stand still are found by what comes and goes, whatever stands behind them."""
+"""Captions over pictures that do not move are found by what comes and goes, whatever is behind them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def busy(seed: int = 0) -> NDArray[np.uint8]:
 
 
 def samples(words: tuple[str, ...] = WORDS, behind: list[NDArray[np.uint8]] | None = None):
-    """Draw samples two seconds apart with a text each; gives them and where the texts stand."""
+    """Draw samples two seconds apart with a text each; return them and the places of the texts."""
     taken, boxes = [], []
     for number, text in enumerate(words):
         picture = (behind[number] if behind else busy()).copy()
@@ -89,7 +89,7 @@ def test_what_comes_and_goes_is_dark_in_its_picture():
     assert (picture[: top - 8] > 250).all()
 
 
-def test_only_the_part_of_a_band_in_which_something_comes_and_goes_is_looked_at():
+def test_only_the_part_of_a_band_in_which_something_comes_and_goes_is_searched():
     taken, boxes = samples()
     differences = SceneDifferences(taken)
     for sample, box in zip(taken, boxes, strict=True):

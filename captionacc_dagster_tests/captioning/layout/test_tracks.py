@@ -118,7 +118,7 @@ def test_a_line_seen_once_above_a_caption_is_part_of_it_if_both_look_alike_there
     assert len(track.rows) == lines
 
 
-def test_lines_that_stand_apart_are_two_tracks():
+def test_lines_that_are_apart_are_two_tracks():
     seen = [detection(n, 200 - 9 * n, 300, 440 + 9 * n, 326) for n in range(4)]
     seen += [detection(n, 240 - 9 * n, 20, 400 + 9 * n, 46) for n in range(4)]
     assert len(find_tracks(judged(find_rows(samples(4), seen, [], SIZE)), SIZE)) == 2
@@ -270,13 +270,13 @@ def still_samples(count: int, covered: dict[int, tuple[int, int, int, int]]) -> 
     return taken
 
 
-def test_a_caption_over_a_picture_that_stands_still_is_no_fixture():
+def test_a_caption_over_a_picture_that_does_not_move_is_no_fixture():
     taken = still_samples(8, {2: (200, 300, 440, 326), 5: (250, 300, 390, 326)})
     seen = [detection(2, 200, 300, 440, 326, still=0.5), detection(5, 250, 300, 390, 326, still=0.5)]
     assert find_staying(taken, seen) == []
 
 
-def test_what_stays_over_a_picture_that_stands_still_is_a_fixture():
+def test_what_stays_over_a_picture_that_does_not_move_is_a_fixture():
     logo_seen = detection(1, 500, 20, 620, 44, still=0.5)
     assert find_staying(still_samples(8, {2: (200, 300, 440, 326)}), [logo_seen]) == [logo_seen]
 
@@ -308,7 +308,7 @@ def test_parts_of_centerd_lines_do_not_move_their_anchor():
     assert anchor_of([row], SIZE[0]) == "center"
 
 
-def test_tight_boxes_tell_where_a_row_stands():
+def test_tight_boxes_tell_where_a_row_is():
     seen = [detection(n, 200 - 9 * n, 290, 440 + 9 * n, 336) for n in range(3)]
     (row,) = find_rows(samples(4), seen, [], SIZE)
     assert row.height == pytest.approx(46)

@@ -35,18 +35,18 @@ def test_lines_are_found_and_read_where_they_stand(engine):
     }
     found = {box.text: box for box in engine.read(picture)}
     assert set(found) == set(truth)
-    for text, ink in truth.items():
+    for text, box in truth.items():
         assert found[text].confidence > 0.9
-        assert found[text].bbox.as_tuple() == pytest.approx(ink, abs=0.02)
+        assert found[text].bbox.as_tuple() == pytest.approx(box, abs=0.02)
 
 
 @pytest.mark.parametrize("size", [20, 26, 60])
 def test_text_from_three_to_eight_percent_of_the_height_is_found(engine, size: int):
     picture = moving(1280, 720)(3)
-    ink = write_text(picture, "We leave before the sun comes up", (0.5, 0.85), size)
+    box = write_text(picture, "We leave before the sun comes up", (0.5, 0.85), size)
     lines = engine.detect(picture)
     assert len(lines) == 1
-    assert lines[0].bbox.as_tuple() == pytest.approx(ink, abs=0.025)
+    assert lines[0].bbox.as_tuple() == pytest.approx(box, abs=0.025)
     assert engine.recognize([cut_line(picture, lines[0])])[0].text == "We leave before the sun comes up"
 
 
@@ -213,7 +213,7 @@ def answer(words: list[SimpleNamespace], error: str = "") -> SimpleNamespace:
 
 
 class Service:
-    """Stands where Google's client stands: takes its requests, gives answers of its shape."""
+    """Takes the place of Google's client: takes its requests, returns answers of its shape."""
 
     def __init__(self, *answers: SimpleNamespace) -> None:
         self.answers = list(answers)

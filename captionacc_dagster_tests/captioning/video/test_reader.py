@@ -168,7 +168,7 @@ def test_a_sparse_sample_is_even_and_taken_from_keyframes(tmp_path: Path):
     assert next(sample_frames(facts, 0.1, long_side=32)).image.shape == (24, 32, 3)
 
 
-def test_the_keyframes_of_a_webm_file_are_known_though_its_index_stands_at_its_end(tmp_path: Path):
+def test_the_keyframes_of_a_webm_file_are_known_though_its_index_is_at_its_end(tmp_path: Path):
     clip = write_clip(tmp_path / "clip.webm", levels(40), 10, codec="libvpx-vp9", options={"cpu-used": "8"}, gop=10)
     assert probe(clip).keyframes_s == pytest.approx([0.0, 1.0, 2.0, 3.0], abs=1e-3)
 
@@ -252,7 +252,7 @@ def test_what_is_taken_of_a_frame_is_taken_where_it_is_decoded(tmp_path: Path):
     assert taken == [("decode", number, pytest.approx(0.4 + number / 25)) for number in range(30)]
 
 
-def test_what_fails_while_a_frame_is_looked_at_fails_where_the_result_is_used(tmp_path: Path):
+def test_what_fails_while_a_frame_is_processed_fails_where_the_result_is_used(tmp_path: Path):
     facts = probe(write_clip(tmp_path / "clip.mp4", (moving(64, 48)(n) for n in range(50)), 25))
 
     def take(frame: NativeFrame) -> int:

@@ -191,7 +191,7 @@ export class Timeline {
       pen.fillRect(left, top, Math.max(scale, right - left - scale), tall);
       pen.globalAlpha = 1;
     }
-    color("--ink");
+    color("--text");
     for (const cut of this.cuts) {
       const x = this.xAt(cut) * scale;
       if (x < 0 || x > width) continue;
