@@ -15,9 +15,9 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from captionacc_dagster.api.request_log import current_facts
 from captionacc_dagster.captioning.files.caption_edits import CaptionNotFound, InvalidEdit
-from captionacc_dagster.captioning.files.captions_before import NothingKept
 from captionacc_dagster.captioning.files.databases import DatabaseError
 from captionacc_dagster.captioning.files.edit_journal import CannotUndo
+from captionacc_dagster.captioning.files.previous_captions import NothingKept
 from captionacc_dagster.captioning.video.containers import VideoError
 from captionacc_dagster.catalog.errors import (
     CatalogError,

@@ -41,10 +41,10 @@ from captionacc_dagster.api.views import (
 )
 from captionacc_dagster.api.webhooks import no_control_characters
 from captionacc_dagster.captioning.captions import Kind
-from captionacc_dagster.captioning.files.captions_before import has_before
 from captionacc_dagster.captioning.files.captions_database import ExtentsState, StoredCaption, read_captions
 from captionacc_dagster.captioning.files.databases import decompress, read_layout_database
 from captionacc_dagster.captioning.files.edit_journal import read_steps
+from captionacc_dagster.captioning.files.previous_captions import has_before
 from captionacc_dagster.captioning.files.subtitles import Format, SubtitleOptions
 from captionacc_dagster.catalog.models import Video, VideoStatus
 from captionacc_dagster.orchestration.subtitle_files import (

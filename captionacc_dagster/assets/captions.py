@@ -14,8 +14,8 @@ from captionacc_dagster.assets.metadata import captions_table, strips, warning_m
 from captionacc_dagster.assets.stored_outputs import cropped_frame_of_each
 from captionacc_dagster.captioning.captions import CaptionWarning, Progress
 from captionacc_dagster.captioning.files import captions_database, databases
-from captionacc_dagster.captioning.files.captions_before import keep_before
 from captionacc_dagster.captioning.files.captions_database import OcrUpdate, StoredCaption
+from captionacc_dagster.captioning.files.previous_captions import keep_before
 from captionacc_dagster.captioning.files.subtitles import FORMATS
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.compute.base import BadInput, ComputeBackend, QuotaExceeded

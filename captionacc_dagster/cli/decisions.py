@@ -70,7 +70,7 @@ def bring_back_captions(catalog: Catalog, store: ObjectStore, name: str) -> str:
     Raises:
         ProcessError: there is no such video, nothing is kept, or somebody else changes its captions.
     """
-    from captionacc_dagster.captioning.files.captions_before import NothingKept
+    from captionacc_dagster.captioning.files.previous_captions import NothingKept
     from captionacc_dagster.orchestration.locks import LOCK_TTL_S, LockHeld, LockLost, server_lock
     from captionacc_dagster.orchestration.subtitle_files import caption_counts, download_captions, restore_captions
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from captionacc_dagster.captioning.captions import Caption
 from captionacc_dagster.captioning.files import captions_database, databases
-from captionacc_dagster.captioning.files.captions_before import bring_back
+from captionacc_dagster.captioning.files.previous_captions import bring_back
 from captionacc_dagster.captioning.files.subtitles import FORMATS, Format, SubtitleOptions, format_subtitles
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.models import Video

@@ -17,10 +17,10 @@ import psycopg
 
 from captionacc_dagster.captioning.captions import Caption
 from captionacc_dagster.captioning.files import captions_database, databases
-from captionacc_dagster.captioning.files.captions_before import keep_before
 from captionacc_dagster.captioning.files.captions_database import OcrUpdate
 from captionacc_dagster.captioning.files.chunks import ChunkWriter
 from captionacc_dagster.captioning.files.databases import Detection, FrameOcr
+from captionacc_dagster.captioning.files.previous_captions import keep_before
 from captionacc_dagster.captioning.geometry import BBox, CropRegion
 from captionacc_dagster.captioning.layout.model import Layout, LeftOut
 from captionacc_dagster.catalog.base import Catalog

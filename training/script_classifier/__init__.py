@@ -1,1 +1,1 @@
-"""Trains the classifier that tells the script of a line of text (``captionacc_dagster/captioning/ocr/scripts.py``)."""
+"""Trains the classifier that tells the script of a line of text (``captioning/ocr/script_classifier.py``)."""

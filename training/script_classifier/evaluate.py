@@ -6,7 +6,7 @@ import argparse
 import random
 from collections import Counter
 
-from captionacc_dagster.captioning.ocr.scripts import ScriptGuess, classify_script, combined_guess
+from captionacc_dagster.captioning.ocr.script_classifier import ScriptGuess, classify_script, combined_guess
 from training.script_classifier.lines import draw_line
 from training.script_classifier.texts import CLASSES
 

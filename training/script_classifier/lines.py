@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from captionacc_dagster.captioning.ocr.scripts import INPUT_HEIGHT, line_input
+from captionacc_dagster.captioning.ocr.script_classifier import INPUT_HEIGHT, line_input
 from training.glyph_mask.backdrops import backdrop
 from training.script_classifier.fonts import pick_font
 from training.script_classifier.texts import CLASSES, made_up_line

@@ -22,7 +22,7 @@ from captionacc_dagster.captioning.extents.track_captions import TrackCaptions
 from captionacc_dagster.captioning.extents.track_scripts import unread_warnings
 from captionacc_dagster.captioning.extents.words import ReadLine
 from captionacc_dagster.captioning.files.chunks import ChunkWriter
-from captionacc_dagster.captioning.files.words import fit_words
+from captionacc_dagster.captioning.files.word_json import fit_words
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.model import Layout
 from captionacc_dagster.captioning.ocr.base import OcrEngine

@@ -29,7 +29,7 @@ from captionacc_dagster.captioning.extents.track_scripts import (
 )
 from captionacc_dagster.captioning.extents.words import Box, ReadLine, locate_read_words
 from captionacc_dagster.captioning.ocr.base import LinePicture, OcrEngine, Recognition
-from captionacc_dagster.captioning.ocr.scripts import DARKEST, classify_script
+from captionacc_dagster.captioning.ocr.script_classifier import DARKEST, classify_script
 from captionacc_dagster.captioning.ocr.tuning import TUNING as OCR
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from captionacc_dagster.captioning.extents.opening_marks import restore_opening_
 from captionacc_dagster.captioning.extents.overlapping import overlap_warnings
 from captionacc_dagster.captioning.extents.track_scripts import unread_warnings
 from captionacc_dagster.captioning.files.chunks import FRAMES_PER_CHUNK, LEVELS
-from captionacc_dagster.captioning.files.words import fit_words
+from captionacc_dagster.captioning.files.word_json import fit_words
 from captionacc_dagster.captioning.layout.model import Layout
 from captionacc_dagster.captioning.ocr.base import OcrEngine
 from captionacc_dagster.captioning.video.reader import VideoFacts

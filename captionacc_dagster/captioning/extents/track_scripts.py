@@ -21,7 +21,7 @@ from captionacc_dagster.captioning.extents.tuning import TUNING as EXTENTS
 from captionacc_dagster.captioning.ocr.base import LinePicture, OcrEngine, Recognition
 from captionacc_dagster.captioning.ocr.languages import LANGUAGES, SCRIPTS, script_name
 from captionacc_dagster.captioning.ocr.mixed_lines import is_latin_letter
-from captionacc_dagster.captioning.ocr.scripts import CLASSES, ScriptGuess
+from captionacc_dagster.captioning.ocr.script_classifier import CLASSES, ScriptGuess
 
 # What the default recognizer reads, and what is no text.
 _DEFAULT_SCRIPTS = frozenset({"Latn", "Hani", "Hans", "Hant", "Jpan"})

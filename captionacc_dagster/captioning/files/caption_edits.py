@@ -19,7 +19,7 @@ from captionacc_dagster.captioning.files.captions_database import ExtentsState, 
 from captionacc_dagster.captioning.files.databases import change_database, now_text
 from captionacc_dagster.captioning.files.edit_journal import Direction, EditJournal
 from captionacc_dagster.captioning.files.positions import Position, moved_to
-from captionacc_dagster.captioning.files.words import dump_words
+from captionacc_dagster.captioning.files.word_json import dump_words
 from captionacc_dagster.captioning.geometry import BBox
 
 UNCHANGED: Final[Any] = object()

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from captionacc_dagster.captioning.captions import Caption, CaptionWarning, Kind, Word, is_side_of
-from captionacc_dagster.captioning.files.captions_before import CAPTIONS_BEFORE_SCHEMA
 from captionacc_dagster.captioning.files.databases import (
     TEXT_FACTS_SCHEMA,
     WARNINGS_SCHEMA,
@@ -28,7 +27,8 @@ from captionacc_dagster.captioning.files.databases import (
     text_facts,
 )
 from captionacc_dagster.captioning.files.edit_journal import JOURNAL_SCHEMA
-from captionacc_dagster.captioning.files.words import fit_words, load_words
+from captionacc_dagster.captioning.files.previous_captions import CAPTIONS_BEFORE_SCHEMA
+from captionacc_dagster.captioning.files.word_json import fit_words, load_words
 from captionacc_dagster.captioning.geometry import BBox
 
 ExtentsState = Literal["predicted", "confirmed", "gap", "issue"]

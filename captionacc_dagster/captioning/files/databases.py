@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from captionacc_dagster import __version__
 from captionacc_dagster.captioning.captions import LABELS, Caption, CaptionWarning, PairResult, Timeline
-from captionacc_dagster.captioning.files.words import dump_words, load_words
+from captionacc_dagster.captioning.files.word_json import dump_words, load_words
 from captionacc_dagster.captioning.geometry import BBox, CropRegion
 from captionacc_dagster.captioning.layout.model import Detection, FrameOcr, Layout, LeftOut, Track
 

@@ -33,7 +33,7 @@ from captionacc_dagster.captioning.captions import (
     ticks,
 )
 from captionacc_dagster.captioning.files.phrases import join_gaps, phrases
-from captionacc_dagster.captioning.files.words import (
+from captionacc_dagster.captioning.files.word_json import (
     bbox_from_json,
     bbox_to_json,
     locate_words,

@@ -30,7 +30,7 @@ from captionacc_dagster.captioning.ocr.languages import LANGUAGES, SCRIPTS, Lang
 from captionacc_dagster.captioning.ocr.mixed_lines import read_mixed
 from captionacc_dagster.captioning.ocr.model_files import model_name
 from captionacc_dagster.captioning.ocr.rapidocr import WHEEL_SCRIPTS, RapidOcrEngine
-from captionacc_dagster.captioning.ocr.scripts import classify_script
+from captionacc_dagster.captioning.ocr.script_classifier import classify_script
 
 ENGINES = ("rapidocr", "google_vision")
 _TESSERACT_PACKAGES = "tesseract-ocr-{}"  # Debian's names of Tesseract's data

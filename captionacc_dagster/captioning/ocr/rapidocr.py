@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import importlib.util
-import itertools
 import os
 import threading
 from collections.abc import Callable, Sequence
@@ -24,6 +23,7 @@ from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.ocr.base import Line, LineBox, OcrError, Recognition, TextBox, cut_line, picture_of
 from captionacc_dagster.captioning.ocr.languages import LANGUAGES, Language
 from captionacc_dagster.captioning.ocr.onnx_session import open_session, without_softmax
+from captionacc_dagster.captioning.ocr.vertical_lines import lay_flat
 
 if TYPE_CHECKING:
     import onnxruntime
@@ -40,7 +40,6 @@ _LINE_HEIGHT = 48  # pixels, the recognizer's input
 _NARROWEST = 64  # pixels, narrower lines are padded
 _WIDEST = 3200
 _COLUMN = 1.6  # a line this many times higher than wide may be a column of characters
-_CLOSEST, _WIDEST_PITCH = 0.5, 1.3  # of a column's width: how far its characters may be apart
 # Probability from which on a space that is not the likeliest symbol is one: of 5,900 pairs of letters in real and drawn
 # captions at 360p, 1,094 true spaces had at least 0.05, and the others at most 0.01.
 _LOST_SPACE = 0.02
@@ -231,7 +230,7 @@ def _line_inputs(image: NDArray[np.uint8]) -> list[NDArray[np.float32]]:
     height, width = image.shape[:2]
     if height <= _COLUMN * width:
         return [_line_input(image)]
-    return [_line_input(image), _line_input(_laid_flat(image))]
+    return [_line_input(image), _line_input(lay_flat(image))]
 
 
 def _line_input(image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -253,48 +252,6 @@ def _batch_of(lines: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     for row, line in zip(batch, lines, strict=True):
         row[:, :, : line.shape[2]] = line
     return batch
-
-
-def _laid_flat(column: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a column of upright characters as a line: cut between them and set side by side.
-
-    The characters of a column have one pitch; the right one puts the cuts on rows without strokes.
-    """
-    height, width = column.shape[:2]
-    luma = column.astype(np.float64) if column.ndim == 2 else column.mean(axis=2)
-    unrest = np.abs(np.diff(luma, axis=1)).mean(axis=1)
-    quiet = np.minimum(unrest, np.minimum(np.roll(unrest, 1), np.roll(unrest, -1)))
-    grids = [
-        (float(quiet[np.minimum(np.arange(start, height, pitch), height - 1).astype(int)].mean()), pitch, start)
-        for pitch in np.arange(max(8.0, _CLOSEST * width), _WIDEST_PITCH * width + 1, 0.5)
-        for start in np.arange(0.0, pitch, 1.0)
-    ]
-    # Every second gap is as quiet as every gap, so take the closest among the quiet grids.
-    best = min(cost for cost, _, _ in grids) + 0.12 * float(unrest.mean())
-    _, pitch, start = min((grid for grid in grids if grid[0] <= best), key=lambda grid: (grid[1], grid[0]))
-    cuts = [0, *np.arange(start, height, pitch).round().astype(int).tolist(), height]
-    left, right = _text_columns(luma, pitch)
-    size = int(np.ceil(pitch))
-    cells = []
-    for top, bottom in itertools.pairwise(cuts):
-        cell = column[top:bottom, left:right][-size:]
-        at_an_end = top == 0 or bottom == height
-        if at_an_end and (bottom - top < 0.4 * pitch or luma[top:bottom].std() < 0.35 * luma.std()):
-            continue  # the margin above the first or below the last character
-        missing = size - len(cell)
-        room = [(missing // 2, missing - missing // 2), *[(0, 0)] * (cell.ndim - 1)]
-        cells.append(np.pad(cell, room, mode="edge"))
-    return np.concatenate(cells, axis=1) if cells else column
-
-
-def _text_columns(luma: NDArray[np.floating], pitch: float) -> tuple[int, int]:
-    """Return the range of columns with the most strokes, as wide as a character is high, without the margins."""
-    width = luma.shape[1]
-    across = min(width, int(np.ceil(1.08 * pitch)))
-    busy = np.abs(np.diff(luma, axis=0)).mean(axis=0)
-    sums = np.convolve(busy, np.ones(across), "valid")
-    left = int(np.argmax(sums))
-    return left, left + across
 
 
 def _decoded(scores: NDArray[np.float32], model: _Model, share: float) -> Recognition:

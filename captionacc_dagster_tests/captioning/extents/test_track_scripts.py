@@ -19,7 +19,7 @@ from captionacc_dagster.captioning.extents.track_scripts import (
 )
 from captionacc_dagster.captioning.ocr.base import Line, LinePicture, Recognition
 from captionacc_dagster.captioning.ocr.rapidocr import RapidOcrEngine
-from captionacc_dagster.captioning.ocr.scripts import CLASSES, ScriptGuess
+from captionacc_dagster.captioning.ocr.script_classifier import CLASSES, ScriptGuess
 
 pytestmark = pytest.mark.unit
 

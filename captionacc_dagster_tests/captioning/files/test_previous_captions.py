@@ -9,7 +9,6 @@ import pytest
 
 from captionacc_dagster.captioning.captions import Caption
 from captionacc_dagster.captioning.files.caption_edits import edit_captions
-from captionacc_dagster.captioning.files.captions_before import NothingKept, bring_back, has_before, keep_before
 from captionacc_dagster.captioning.files.captions_database import (
     OcrUpdate,
     loses_captions,
@@ -18,6 +17,7 @@ from captionacc_dagster.captioning.files.captions_database import (
     write_ocr_updates,
 )
 from captionacc_dagster.captioning.files.databases import DatabaseError, decompress
+from captionacc_dagster.captioning.files.previous_captions import NothingKept, bring_back, has_before, keep_before
 from captionacc_dagster.captioning.geometry import BBox
 
 pytestmark = pytest.mark.unit

@@ -7,7 +7,7 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
-from captionacc_dagster.captioning.ocr.scripts import ScriptGuess, classify_script, combined_guess
+from captionacc_dagster.captioning.ocr.script_classifier import ScriptGuess, classify_script, combined_guess
 from captionacc_dagster_tests.captioning.ocr.script_lines import LINES, draw_line
 
 pytestmark = pytest.mark.unit
