@@ -36,8 +36,8 @@ class Anchor:
         return abs(at - self.position)
 
     def fits(self, start: float, end: float, line_px: float) -> bool:
-        """Return whether a text from ``start`` to ``end`` may be anchored here. The ends of long lines vary more."""
-        return self.distance(start, end) <= max(TUNING.line_pitch * line_px, TUNING.off_anchor_share * (end - start))
+        """Return whether a text from ``start`` to ``end`` may be anchored here."""
+        return self.distance(start, end) <= TUNING.line_pitch * line_px
 
 
 def split_lines(
@@ -194,7 +194,7 @@ def _with_seam(profile: NDArray[np.int_], seam: float, line_px: float) -> NDArra
     Args:
         profile: strokes in each row, pixels.
     """
-    reach = TUNING.seam_reach * line_px
+    reach = TUNING.lowest_letters * line_px
     low, high = max(1, round(seam - reach)), min(len(profile) - 1, round(seam + reach) + 1)
     if low >= high:
         return profile

@@ -14,6 +14,7 @@ from captionacc_dagster.captioning.extents.growth import Growth
 from captionacc_dagster.captioning.extents.highlights import WordLooks, highlighted_spans
 from captionacc_dagster.captioning.extents.merging import MOST_STEPS, FoundCaption, TimedWord
 from captionacc_dagster.captioning.extents.reading import Reading, fold
+from captionacc_dagster.captioning.extents.reading_tuning import TUNING as READING
 from captionacc_dagster.captioning.extents.segmentation import NumberedPlane, joined_small_rois
 from captionacc_dagster.captioning.extents.steps import Step, boxes_in, is_new_word, rolled_out, step_change
 from captionacc_dagster.captioning.extents.strokes import Mask
@@ -274,7 +275,7 @@ def _evidence(words: Sequence[ReadWord], steps: Sequence[Step]) -> NDArray[np.fl
     shared = np.nanmedian(looks[..., :2], axis=(0, 1))
     looks[is_unseen.all(axis=1)] = 1.0  # any value: a word that is never seen is alike nowhere
     scale = np.array([TUNING.same_style_levels, 2 * TUNING.steady_levels, 1.0])
-    heights = np.nanmedian(looks[..., 2], axis=1, keepdims=True) * TUNING.look_height
+    heights = np.nanmedian(looks[..., 2], axis=1, keepdims=True) * READING.accent
     divisor = np.concatenate([np.broadcast_to(scale[:2], (len(words), 2)), heights], axis=1)[:, None, :]
     usual = np.nanmedian(looks, axis=1, keepdims=True)
     if len(steps) == 2:  # each of two may be the usual look: that of the other words is

@@ -30,20 +30,11 @@ class ReadingTuning:
         "are one line: accents, dots; a line farther off its track's anchor is other text",
         seen_by="test_accents_and_dots_belong_to_their_line",
     )
-    seam_reach: float = tuned(
-        0.25, "line heights", "how far from its usual row two lines may meet: descenders", seen_by=""
-    )
     column_gap: float = tuned(
         0.55,
         "line heights",
         "a wider gap may part the caption from other text; spaces are narrower",
         seen_by="test_texture_beside_a_short_word_is_left_out_where_the_rest_is_in_its_place",
-    )
-    off_anchor_share: float = tuned(
-        0.15,
-        "share of the line's width",
-        "how far off their track's anchor long lines may be, whose ends vary more",
-        seen_by="",
     )
     speck_gap: float = tuned(
         0.2,
@@ -80,7 +71,8 @@ class ReadingTuning:
     lowest_letters: float = tuned(
         0.25,
         "line heights",
-        "lower strokes are dashes and dots, which need the whole line around them",
+        "lower strokes are dashes and dots, which need the whole line around them; as deep as descenders, by which two "
+        "lines meet off their usual row",
         seen_by="test_a_small_second_line_is_read_at_its_own_height",
     )
 
@@ -102,7 +94,11 @@ class ReadingTuning:
 
     # Telling lines in scripts that the default recognizer does not read.
     classifier_doubt: float = tuned(
-        0.1, "probability", "that the classifier's guess on a line is worth nothing", seen_by=""
+        0.1,
+        "probability",
+        "that the classifier's guess on a line is worth nothing; a script with a smaller share of a track's lines is "
+        "in none of their parts",
+        seen_by="",
     )
     reading_log_odds: float = tuned(
         16.0,
@@ -144,12 +140,6 @@ class ReadingTuning:
         0.12,
         "share of strokes",
         "beside the characters that were read: more is a part of the line unread",
-        seen_by="",
-    )
-    mixed_share: float = tuned(
-        0.1,
-        "share of lines",
-        "of a script in a track, for parts of other lines to be in it",
         seen_by="",
     )
 

@@ -334,13 +334,15 @@ class TrackSegmenter:
 
     @property
     def _candidate_share(self) -> float:
-        return TUNING.candidate_share * (1.0 if self.styles else 2.5)  # less is noise while the style is unknown
+        return TUNING.candidate_share * (
+            1.0 if self.styles else TUNING.quiet_ratio
+        )  # less is noise while the style is unknown
 
     def _is_quiet_candidate(self, index: int) -> bool:
         """Return whether pixels of the text's level change, if only a few, while little else does."""
         here = self._changes.get(index, 0.0)
         near = (share for i, share in self._changes.items() if 0 < abs(i - index) <= self._windows.hold)
-        least = max(TUNING.candidate_share / 2.5, TUNING.quiet_ratio * max(near, default=here))
+        least = max(TUNING.candidate_share / TUNING.quiet_ratio, TUNING.quiet_ratio * max(near, default=here))
         return bool(self.styles) and here >= least
 
     def _is_sharp_soon(self, index: int) -> bool:
@@ -378,7 +380,9 @@ class TrackSegmenter:
         """
         changes, windows = self._brief_changes, self._windows
         here = changes.get(index, 0.0)
-        if here < 3 * TUNING.candidate_share or not _is_peak(changes, index):  # less is noise, or drifts
+        if here < TUNING.quiet_ratio * TUNING.candidate_share or not _is_peak(
+            changes, index
+        ):  # less is noise, or drifts
             return False
         start, self._peak = max(self._peak, index - windows.near), index
         after = range(index + _BRIEFEST, min(self._calm_end(index), index + windows.near))

@@ -81,7 +81,7 @@ def measure_styles(model: StrokeModel, inside: Mask) -> list[StrokeStyle]:
 
 def _second_style(style: StrokeStyle, levels: NDArray[np.float32]) -> list[StrokeStyle]:
     others = levels[np.abs(levels - style.level) > style.tolerance]
-    if len(others) < max(_MIN_STYLE_PX, TUNING.style_share * len(levels)):
+    if len(others) < max(_MIN_STYLE_PX, TUNING.fading_share * len(levels)):
         return []
     middle = float(np.median(others))
     spread = float(np.median(np.abs(others - middle)))
@@ -100,7 +100,7 @@ def common_styles(measured: Sequence[StrokeStyle]) -> tuple[StrokeStyle, ...]:
         else:
             groups.append([style])
     groups.sort(key=len, reverse=True)
-    shared = [group for group in groups if len(group) >= max(2, TUNING.style_share * len(measured))] or groups[:1]
+    shared = [group for group in groups if len(group) >= max(2, TUNING.fading_share * len(measured))] or groups[:1]
     return tuple(
         StrokeStyle(
             group[0].sign,
@@ -206,7 +206,7 @@ class StrokeChange:
 
         def is_replaced(window: tuple[slice, slice]) -> bool:
             lost, gained = int(self.lost[window].sum()), int(self.gained[window].sum())
-            return min(lost, gained) >= TUNING.replaced_share * (lost + gained)
+            return min(lost, gained) >= TUNING.trace_area * (lost + gained)
 
         return self._keep(lambda center: is_replaced(_window_at(center, line_px)))
 

@@ -208,7 +208,7 @@ class TrackScripts:
     def _is_mixed(self, line: SeenLine, at: int) -> bool:
         """Return whether a line that the default recognizer read in part may have words of a script of its track."""
         odds = self._lines[line.number][at] - self._lines[line.number][_IS_DEFAULT].max()
-        return bool(self.shares()[at] >= TUNING.mixed_share and odds >= np.log(TUNING.unlikely))
+        return bool(self.shares()[at] >= TUNING.classifier_doubt and odds >= np.log(TUNING.unlikely))
 
     def _maybe_vietnamese(self, line: SeenLine, chance: float, engine: OcrEngine) -> LineReading:
         """Return a Latin line in Vietnamese if an engine that has all its letters reads it so."""

@@ -49,7 +49,7 @@ class ExtentTuning:
         6.0,
         "ratio",
         "White text with a dark outline also fits dark text on white. Bright text is this much more likely.",
-        seen_by="dev-en-outlined-pan",
+        seen_by="test_bright_strokes_are_the_text_unless_they_are_few",
     )
     same_style_levels: int = tuned(
         28,
@@ -58,12 +58,6 @@ class ExtentTuning:
         "another color. Strokes of the picture behind keep their level this closely when a caption appears, "
         "and a stroke in a single frame differs this much from its surroundings.",
         seen_by="dev-es-yellow-bright",
-    )
-    style_share: float = tuned(
-        0.2,
-        "share",
-        "A second color counts from this share of the strokes, or of the measured texts, on.",
-        seen_by="test_a_change_of_color_inside_a_caption_is_no_cut",
     )
 
     alike_text: float = tuned(
@@ -127,12 +121,6 @@ class ExtentTuning:
         "A character differs when at least this area changed.",
         seen_by="test_the_smallest_part_of_a_letter_is_a_change_where_nothing_else_changes",
     )
-    replaced_share: float = tuned(
-        0.03,
-        "share of the changed strokes",
-        "A character replaced another when strokes went and came, each at least this share.",
-        seen_by="test_a_character_changes_beside_strokes_whose_start_is_known",
-    )
     attached_share: float = tuned(
         0.2,
         "share of the added pixels",
@@ -164,14 +152,14 @@ class ExtentTuning:
     candidate_share: float = tuned(
         0.05,
         "share of a character cell's pixels",
-        "From here on a change of pixels at the text's level is examined: 2.5 times as much while the style of the "
-        "text is unknown, 2.5 times less where little else changes.",
+        "From here on a change of pixels at the text's level is examined.",
         seen_by="test_one_character_changes_without_a_gap",
     )
     quiet_ratio: float = tuned(
         3.0,
         "ratio",
-        "Little else changes when the frames around show this many times less.",
+        "So many times less change is examined where the frames around show so many times less again, and so many "
+        "times more is needed while the style of the text is unknown, or for text that replaces a brief one.",
         seen_by="test_the_smallest_part_of_a_letter_is_a_change_where_nothing_else_changes",
     )
     strong_share: float = tuned(
@@ -203,9 +191,10 @@ class ExtentTuning:
         seen_by="test_fades_begin_and_end_where_half_is_visible",
     )
     fading_share: float = tuned(
-        0.25,
+        0.2,
         "share of the strokes",
-        "A fade changes at least this share of all strokes; less is noise.",
+        "A fade changes at least this share of all strokes; less is noise. A second color counts from this share on, "
+        "of the strokes or of the measured texts.",
         seen_by="test_slow_fades_are_no_captions_of_their_own",
     )
 
@@ -261,7 +250,8 @@ class ExtentTuning:
     trace_area: float = tuned(
         0.1,
         "share of the caption's strokes",
-        "With less than this, what was read are a few letters of a fade, however many were recognized.",
+        "With less than this, what was read are a few letters of a fade, however many were recognized. A character "
+        "replaced another when strokes came and went, each more than this share of what changed.",
         seen_by="test_a_brief_word_that_looks_like_the_next_one_is_no_sign",
     )
     fainter: float = tuned(
@@ -288,12 +278,6 @@ class ExtentTuning:
     )
 
     # Captions that move
-    look_height: float = tuned(
-        0.1,
-        "share of the height",
-        "A word that is higher by this much is seen to be larger.",
-        seen_by="test_a_highlighted_word_that_is_misread_is_no_new_caption",
-    )
     built_share: float = tuned(
         0.8,
         "share of the strokes",

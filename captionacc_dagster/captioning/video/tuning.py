@@ -26,13 +26,6 @@ class VideoTuning:
         "two samples never take the same keyframe.",
         seen_by="test_a_sparse_sample_is_even_and_taken_from_keyframes",
     )
-    linear_scale: float = tuned(
-        0.6,
-        "output size over input size",
-        "From this scale up, a whole picture's luma is scaled linearly, which is faster, instead of by area. Near half "
-        "the size and below, linear scaling leaves pixels out; above, both look alike.",
-        seen_by="",
-    )
 
 
 TUNING = VideoTuning()

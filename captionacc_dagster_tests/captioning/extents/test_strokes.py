@@ -1,4 +1,4 @@
-"""Ink: how much of it a frame shows, and where two stretches of frames differ."""
+"""Strokes: how much of them a frame shows, and where two stretches of frames differ."""
 
 from __future__ import annotations
 
@@ -142,3 +142,29 @@ def test_strokes_of_many_levels_have_no_level_that_tells_them_from_the_picture(c
     model = written(*((word, x, 0.5, 26, color) for word, x, color in words))
     styles = measure_styles(model, np.ones(model.level.shape, bool))
     assert [style.is_uneven for style in styles[:1]] == [is_uneven]
+
+
+@pytest.mark.parametrize(("white_share", "sign"), [(0.25, 1), (0.1, -1)])
+def test_bright_strokes_are_the_text_unless_they_are_few(white_share: float, sign: int):
+    """An outline of white letters has three times as many pixels; glare beside dark letters has far fewer."""
+    model = StrokeModel(np.full((60, 300), 128, np.float32), (), LINE)
+    strokes = np.zeros(model.level.shape, bool)
+    strokes[20:40, 10:290:5] = True
+    columns = np.flatnonzero(strokes.any(axis=0))
+    white = columns[: round(white_share * len(columns))]
+    model.level[:, columns] = np.where(strokes[:, columns], 10.0, 128.0)
+    model.level[20:40, white] = 246.0
+    model.__dict__["stroke_mask"] = strokes
+    assert measure_styles(model, np.ones(strokes.shape, bool))[0].sign == sign
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.08, 1), (0.2, 2)])
+def test_a_second_color_is_more_than_a_few_strokes(share: float, count: int):
+    model = StrokeModel(np.full((60, 400), 60, np.float32), (), LINE)
+    strokes = np.zeros(model.level.shape, bool)
+    strokes[20:40, 10:390:5] = True
+    columns = np.flatnonzero(strokes.any(axis=0))
+    model.level[strokes] = 180.0
+    model.level[20:40, columns[: round(share * len(columns))]] = 245.0  # the half that contrasts most counts
+    model.__dict__["stroke_mask"] = strokes
+    assert len(measure_styles(model, np.ones(strokes.shape, bool))) == count
