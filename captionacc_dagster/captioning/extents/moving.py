@@ -16,8 +16,17 @@ from captionacc_dagster.captioning.extents.merging import MOST_STEPS, FoundCapti
 from captionacc_dagster.captioning.extents.reading import Reading, fold
 from captionacc_dagster.captioning.extents.reading_tuning import TUNING as READING
 from captionacc_dagster.captioning.extents.segmentation import NumberedPlane, joined_small_rois
-from captionacc_dagster.captioning.extents.steps import Step, boxes_in, is_new_word, rolled_out, step_change
-from captionacc_dagster.captioning.extents.strokes import Mask
+from captionacc_dagster.captioning.extents.steps import (
+    Step,
+    all_stay,
+    boxes_in,
+    is_new_word,
+    overlap_across,
+    rolled_lines,
+    step_change,
+    with_unread_lines,
+)
+from captionacc_dagster.captioning.extents.strokes import Mask, high_pass
 from captionacc_dagster.captioning.extents.tuning import TUNING
 from captionacc_dagster.captioning.extents.words import Box, ReadLine, ReadWord, word_spans
 from captionacc_dagster.captioning.geometry import BBox
@@ -26,6 +35,7 @@ from captionacc_dagster.captioning.ocr.tuning import TUNING as OCR
 _LONGEST_DISTANCE = 4.0  # between looks that counts
 _SPOKEN_STEPS = 3  # in which a text appears: a name plate may come line by line, in two
 _LEAST_FRAMES = 6  # in which two words are highlighted
+_SCROLLING = 0.5  # correlation of a line that moves with itself at rest
 _LEAST_EVIDENCE = 0.2  # of a highlight: how much more a word looks unlike itself than others do
 
 
@@ -58,8 +68,58 @@ def is_next_step(last: FoundCaption, found: FoundCaption, line_px: float) -> boo
     first, second = (reading.waiting and reading.confidence < OCR.sure for reading in (last.reading, found.reading))
     if second:
         return False  # its script is not known yet: what was read may be of no use
-    change = step_change(last.steps[-1], found.steps[0], line_px)
+    before, after = last.steps[-1], found.steps[0]
+    change = step_change(before, after, line_px)
+    if change is None and last.rolls:
+        return all_stay(before, after)  # beside what rolls up, another text may appear
     return change == "build" if first else change is not None
+
+
+def with_lines_of(last: FoundCaption, found: FoundCaption, line_px: float) -> FoundCaption:
+    """Return what was read after lines that roll up, with those of them that were not read, though they are there."""
+    lifts = [
+        before.lines[number].box[1] - after.lines[place].box[1]
+        for before, after in itertools.pairwise(last.steps)
+        for number, place in rolled_lines(before.lines, after.lines, line_px) or ()
+    ]
+    if not lifts or not found.steps:
+        return found
+    return replace(found, steps=(with_unread_lines(last.steps[-1], found.steps[0], max(lifts), line_px),))
+
+
+def scrolls_on(last: FoundCaption, found: FoundCaption, small_rois: Sequence[NumberedPlane], line_px: float) -> bool:
+    """Return whether lines that were read before and after some frames scroll up a row in these.
+
+    Args:
+        small_rois: with those of the frames between the two, at half the size of the ROI.
+    """
+    import cv2
+
+    if not last.steps or not found.steps:
+        return False
+    before, after = last.steps[-1], found.steps[0]
+    pairs = rolled_lines(before.lines, after.lines, line_px) or ()
+    moved = [(before.lines[a].box, after.lines[b].box) for a, b in pairs]
+    moved = [(box, other) for box, other in moved if other[1] < box[1]]
+    start = next((frame for number, frame in small_rois if number == last.end - 1), None)
+    between = [frame for number, frame in small_rois if last.end <= number < found.start]
+    if (
+        not moved
+        or start is None
+        or 2 * len(between) < found.start - last.end
+        or before.level.shape != after.level.shape
+    ):
+        return False
+    down, across = start.shape[0] / before.level.shape[0], start.shape[1] / before.level.shape[1]
+    (x0, y0, x1, y1), (_, top, _, _) = max(moved, key=lambda pair: pair[0][2] - pair[0][0])
+    rows, columns = slice(int(y0 * down), round(y1 * down)), slice(int(x0 * across), round(x1 * across))
+    within = slice(max(0, int(top * down) - 1), round(y1 * down) + 1)
+    text = high_pass(start, line_px / 2)[rows, columns]
+    likeness = [
+        float(cv2.matchTemplate(high_pass(frame, line_px / 2)[within, columns], text, cv2.TM_CCOEFF_NORMED).max())
+        for frame in between
+    ]
+    return min(likeness) >= _SCROLLING
 
 
 def join_steps(last: FoundCaption, found: FoundCaption, line_px: float) -> FoundCaption:
@@ -301,7 +361,7 @@ def _joined_characters(words: Iterable[TimedWord], text: str) -> list[TimedWord]
     return joined
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _RollingLine:
     """A line of a roll-up while it is followed."""
 
@@ -317,25 +377,38 @@ class _RollingLine:
 
 
 def _rolled_lines(found: FoundCaption, line_px: float) -> list[_RollingLine]:
-    """Return the lines of a roll-up, each from when it is complete until it leaves."""
+    """Return the lines of a roll-up, each from when it is complete until it leaves.
+
+    Lines may scroll for some frames from one step to the next: a new one is visible, and another leaves, from there on.
+    """
     steps = found.steps
     live = [_RollingLine(found.start, steps[0].end, line.box, [line.text]) for line in steps[0].lines]
     done: list[_RollingLine] = []
     for before, step in itertools.pairwise(steps):
-        gone = rolled_out(before.lines, step.lines, line_px) or 0
-        done += live[:gone]
-        live = live[gone:]
-        for line, seen in zip(live, step.lines, strict=False):
+        owners = {place: live[number] for number, place in _same_lines(before, step, line_px)}
+        done += [line for line in live if line not in owners.values()]
+        is_built = step_change(before, step, line_px) == "build"
+        live = []
+        for place, seen in enumerate(step.lines):
+            line = owners.get(place) or _RollingLine(before.end, step.end, seen.box, [])
             line.end = step.end
-            if (
-                len(word_spans(seen.text)) > len(word_spans(line.text))
-                and step_change(before, step, line_px) == "build"
-            ):
+            if line.texts and is_built and len(word_spans(seen.text)) > len(word_spans(line.text)):
                 line.start, line.texts = step.start, []
             line.texts.append(seen.text)
-        done += live[len(step.lines) :]
-        live = live[: len(step.lines)]
-        live += [_RollingLine(step.start, step.end, line.box, [line.text]) for line in step.lines[len(live) :]]
+            live.append(line)
     for line in live:
         line.end = found.end
     return sorted((*done, *live), key=lambda line: (line.start, line.box[1]))
+
+
+def _same_lines(before: Step, step: Step, line_px: float) -> list[tuple[int, int]]:
+    """Return which lines of a step are which of the next one, by number."""
+    rolled = rolled_lines(before.lines, step.lines, line_px)
+    if rolled is not None:
+        return rolled
+    return [
+        (number, place)
+        for number, line in enumerate(before.lines)
+        for place, other in enumerate(step.lines)
+        if overlap_across(line.box, other.box) > 0.5
+    ]

@@ -7,7 +7,7 @@ word changed (highlight), if words were added to words that stay (build-up), or 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 
 from captionacc_dagster.captioning.extents.reading import Reading, fold
-from captionacc_dagster.captioning.extents.strokes import Mask, Plane, StrokeModel
+from captionacc_dagster.captioning.extents.strokes import Mask, Plane
 from captionacc_dagster.captioning.extents.tuning import TUNING
 from captionacc_dagster.captioning.extents.words import Box, ReadLine, ReadWord, is_unspaced
 from captionacc_dagster.captioning.ocr.tuning import TUNING as OCR
@@ -51,6 +51,7 @@ class Step:
         reading: of its frames.
         level: mean luma of the ROI, uint8 ``(height, width)``.
         packed: its strokes, eight pixels a byte.
+        packed_all: the same with strokes of other text.
     """
 
     start: int
@@ -58,17 +59,28 @@ class Step:
     reading: Reading
     level: Plane
     packed: NDArray[np.uint8]
+    packed_all: NDArray[np.uint8]
 
     @classmethod
-    def of(cls, start: int, end: int, reading: Reading, model: StrokeModel, strokes: Mask) -> Step:
+    def of(
+        cls, start: int, end: int, reading: Reading, level: NDArray[np.float32], strokes: Mask, all_strokes: Mask
+    ) -> Step:
         """Return the step that shows a reading."""
-        return cls(start, end, reading, np.rint(model.level).astype(np.uint8), np.packbits(strokes))
+        packed = np.packbits(strokes), np.packbits(all_strokes)
+        return cls(start, end, reading, np.rint(level).astype(np.uint8), *packed)
 
     @property
     def strokes(self) -> Mask:
         """Its strokes, bool ``(height, width)``."""
-        flat = np.unpackbits(self.packed, count=self.level.size)
-        return flat.reshape(self.level.shape).astype(bool)
+        return self._unpacked(self.packed)
+
+    @property
+    def all_strokes(self) -> Mask:
+        """Its strokes and those of other text, bool ``(height, width)``."""
+        return self._unpacked(self.packed_all)
+
+    def _unpacked(self, packed: NDArray[np.uint8]) -> Mask:
+        return np.unpackbits(packed, count=self.level.size).reshape(self.level.shape).astype(bool)
 
     def is_part_of(self, strokes: Mask) -> bool:
         """Return whether its strokes are among others, bool ``(height, width)``."""
@@ -110,27 +122,114 @@ def step_change(before: Step, after: Step, line_px: float) -> StepChange | None:
     first, second = before.lines, after.lines
     if not first or not second:
         return None
-    if rolled_out(first, second, line_px) is not None:
+    if rolled_lines(first, second, line_px) is not None:
         return "roll"
     if _is_built_on(before, after, line_px):
         return "build"
     return "highlight" if _is_highlight(before, after, line_px) else None
 
 
-def rolled_out(first: Sequence[ReadLine], second: Sequence[ReadLine], line_px: float) -> int | None:
-    """Return how many lines left at the top when the others moved up by a row; None if they did not move up."""
-    for gone in range(len(first)):
-        kept, moved = first[gone:], second[: len(first) - gone]
-        if len(kept) > len(moved):
-            continue
-        lifts = [line.box[1] - other.box[1] for line, other in zip(kept, moved, strict=True)]
-        if 2 * min(lifts) < line_px or not all(map(_is_same_line, kept, moved)):
-            continue
+def rolled_lines(first: Sequence[ReadLine], second: Sequence[ReadLine], line_px: float) -> list[tuple[int, int]] | None:
+    """Return which lines of a step are which of the next one, by number, if they moved up by a row; else None.
+
+    Lines that stay are text beside them, such as a name plate; others may come at any side.
+    """
+    staying = [
+        (number, place)
+        for number, line in enumerate(first)
+        for place, other in enumerate(second)
+        if _is_same_line(line, other) and 2 * abs(line.box[1] - other.box[1]) < line_px
+    ]
+    stays, taken = {number for number, _ in staying}, {place for _, place in staying}
+    rest = [number for number in range(len(first)) if number not in stays]
+    for gone in range(len(rest)):
+        moved = _moved_up(first, second, rest[gone:], taken, line_px)
         # Lines that differ little, as of a song, are not taken for each other.
-        stayed = sum(_alike_in_place(line, second) for line in kept)
-        if stayed < sum(alike(line.text, other.text) for line, other in zip(kept, moved, strict=True)):
-            return gone
+        if moved and sum(_alike_in_place(first[number], second) for number, _ in moved) < sum(
+            alike(first[number].text, second[place].text) for number, place in moved
+        ):
+            return sorted([*staying, *moved])
     return None
+
+
+def all_stay(before: Step, after: Step) -> bool:
+    """Return whether all lines of a step are in the next one, in their places."""
+    return all(_stays(line, after.lines) for line in before.lines)
+
+
+def _stays(line: ReadLine, lines: Sequence[ReadLine]) -> bool:
+    """Return whether a line is one of some lines, in its place."""
+    return any(_is_same_line(line, other) and overlap_across(line.box, other.box) > 0.5 for other in lines)
+
+
+def _moved_up(
+    first: Sequence[ReadLine], second: Sequence[ReadLine], numbers: Sequence[int], taken: set[int], line_px: float
+) -> list[tuple[int, int]]:
+    """Return which lines of the next step some lines of a step are, in order; none if one of them did not move up."""
+    moved: list[tuple[int, int]] = []
+    for number in numbers:
+        line = first[number]
+        place = next(
+            (
+                place
+                for place, other in enumerate(second)
+                if place not in taken
+                and (not moved or place > moved[-1][1])
+                and 2 * (line.box[1] - other.box[1]) >= line_px
+                and _is_same_line(line, other)
+            ),
+            None,
+        )
+        if place is None:
+            return []
+        moved.append((number, place))
+    return moved
+
+
+def with_unread_lines(before: Step, after: Step, pitch: int, line_px: float) -> Step:
+    """Return a step of a roll-up with the lines of the one before that were not read in it, though they are there.
+
+    They moved up with the others, or by a row where none was read; where the others stayed, they did, too.
+
+    Args:
+        pitch: how far lines move up, pixels.
+    """
+    if before.level.shape != after.level.shape:
+        return after
+    first, second = before.lines, after.lines
+    pairs = rolled_lines(first, second, line_px)
+    lift = pitch
+    if pairs is not None:
+        lift = max(first[number].box[1] - second[place].box[1] for number, place in pairs)
+    elif any(_stays(line, second) for line in first):
+        lift = 0
+    known = {number for number, _ in pairs or ()}
+    unread = []
+    for number, line in enumerate(first):
+        x0, y0, x1, y1 = line.box
+        moved = replace(
+            line,
+            box=(x0, y0 - lift, x1, y1 - lift),
+            words=tuple(
+                replace(word, box=(word.box[0], word.box[1] - lift, word.box[2], word.box[3] - lift))
+                for word in line.words
+            ),
+        )
+        is_read = any(overlap_across(moved.box, other.box) > 0.5 for other in second)
+        if number not in known and not is_read and moved.box[1] >= 0 and _is_moved(before, after, line.box, lift):
+            unread.append(moved)
+    lines = tuple(sorted((*after.reading.lines, *unread), key=lambda line: line.box[1]))
+    return replace(after, reading=replace(after.reading, lines=lines)) if unread else after
+
+
+def _is_moved(before: Step, after: Step, box: Box, lift: int) -> bool:
+    """Return whether the strokes that a step has in a box are higher up in the next one."""
+    import cv2
+
+    x0, y0, x1, y1 = box
+    own = before.strokes[y0:y1, x0:x1]
+    near = cv2.dilate(after.all_strokes.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
+    return bool((own & near[y0 - lift : y1 - lift, x0:x1]).sum() >= TUNING.built_share * own.sum() > 0)
 
 
 def _alike_in_place(line: ReadLine, lines: Sequence[ReadLine]) -> float:

@@ -25,7 +25,14 @@ from captionacc_dagster.captioning.extents.merging import (
     is_same_caption,
     join_readings,
 )
-from captionacc_dagster.captioning.extents.moving import is_begun, is_next_step, join_steps, settled_steps
+from captionacc_dagster.captioning.extents.moving import (
+    is_begun,
+    is_next_step,
+    join_steps,
+    scrolls_on,
+    settled_steps,
+    with_lines_of,
+)
 from captionacc_dagster.captioning.extents.overlapping import part_overlapping
 from captionacc_dagster.captioning.extents.reading import NOTHING, Reading, fold
 from captionacc_dagster.captioning.extents.segmentation import NumberedPlane, Segment, TrackSegmenter, joined_small_rois
@@ -278,7 +285,7 @@ class TrackCaptions:
             extent_confidence=min(self._start_share, end_share),
             stroke_px=int(strokes.sum()),
             bounded=share_of_islands(segment.model, strokes, styles) if styles else 1.0,
-            steps=(Step.of(start, end, reading, segment.model, strokes),),
+            steps=(Step.of(start, end, reading, segment.model.level, strokes, segment.model.stroke_mask),),
             shown=(Shown(start, end, reading.lines_as_read, reading.confidence),),
             small_rois=segment.small_rois
             if growth is None
@@ -299,12 +306,24 @@ class TrackCaptions:
             self.found[-1] = replace(found, start=last.start)
         elif last and shown and (whole := self._read_whole(last, shown, found, segment)) is not None:
             self.found[-1], self._shown = whole
-        elif last and follows and is_next_step(last, found, line_px):
-            self.found[-1] = join_steps(last, found, line_px)
+        elif last and (joined := self._next_step(last, found, follows=follows)) is not None:
+            self.found[-1] = joined
         else:
             self._settle_last()
             self.found.append(found)
             self._forget_old_pictures()
+
+    def _next_step(self, last: FoundCaption, found: FoundCaption, *, follows: bool) -> FoundCaption | None:
+        """Return the last caption with its next step: it follows at once, or its lines scroll up for some frames."""
+        line_px = self.roi.line_px
+        if follows:
+            found = with_lines_of(last, found, line_px)
+        elif not 0 < found.start - last.end <= self.ticks.within(TUNING.fade_s):
+            return None
+        if not is_next_step(last, found, line_px):
+            return None
+        is_joined = follows or scrolls_on(last, found, self._small_rois, line_px)
+        return join_steps(last, found, line_px) if is_joined else None
 
     def _motion(self, segment: Segment, strokes: Mask, start: int, following: Segment | None) -> Motion:
         """Return how a caption moves before it rests, from ``start`` to the end of its segment, and after that."""

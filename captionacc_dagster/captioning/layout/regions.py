@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.fixtures import overlap
@@ -16,6 +17,7 @@ from captionacc_dagster.captioning.layout.tuning import TUNING
 _BORDER = 0.01  # of the picture along the text: the region stays away from its edges
 _WHOLE_LINE = 0.6  # of the tallest place: a lower one is a part of a line
 _ON_ANCHOR = 1.2  # line heights: a line farther from the anchor was found in one with something else
+_TOGETHER = 0.3  # line heights: lines that begin or end together are found this far apart at the most
 
 
 def track_of(
@@ -145,9 +147,31 @@ def _tells_anchor(line: Line) -> bool:
 
 
 def _anchor_of(lines: Sequence[Line], anchor: str) -> float:
-    """Return where most of the lines have their anchored side, pixels along the text."""
-    sides = np.array([_side(line, anchor) for line in lines])
-    return weighted_median(sides, np.array([line.length for line in lines]))
+    """Return where most of the lines have their anchored side, pixels along the text.
+
+    A line that was found in one with what is beside it, such as the number of a line of code, has a side of each part:
+    that of the text is where the most lines have one.
+    """
+    lengths = np.array([line.length for line in lines])
+    usual = weighted_median(np.array([_side(line, anchor) for line in lines]), lengths)
+    if anchor == "center" or all(len(line.spans) == 1 for line in lines):
+        return usual
+    sides = [np.array([start if anchor == "left" else end for start, end in line.spans]) for line in lines]
+
+    def distances(place: float) -> NDArray[np.float64]:
+        """Return how far the nearest side of each line is from a place, line heights."""
+        return np.array([np.abs(own - place).min() / line.height for own, line in zip(sides, lines, strict=True)])
+
+    def weight(place: float) -> float:
+        """Return how long the lines with a side at a place are together."""
+        return float(lengths[distances(place) <= _TOGETHER].sum())
+
+    best = max(np.unique(np.concatenate(sides)).tolist(), key=weight)
+    if weight(best) <= weight(usual):
+        return usual
+    is_there = distances(best) <= _TOGETHER
+    nearest = np.array([own[np.abs(own - best).argmin()] for own in sides])
+    return weighted_median(nearest[is_there], lengths[is_there])
 
 
 def _side(line: Line, anchor: str) -> float:

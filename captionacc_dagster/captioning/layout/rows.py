@@ -39,6 +39,12 @@ class Line:
     still: float
     fine: bool = False
     sources: tuple[BBox, ...] = ()
+    parts: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def spans(self) -> tuple[tuple[float, float], ...]:
+        """Where each of the parts that it was found in begins and ends along the text, pixels."""
+        return self.parts or ((self.start, self.end),)
 
     @property
     def height(self) -> float:
@@ -337,6 +343,7 @@ def _joined(lines: Sequence[Line]) -> list[Line]:
                 max(last.still, line.still),
                 line.fine,
                 (*last.sources, *line.sources),
+                (*last.spans, *line.spans),
             )
         else:
             joined.append(line)

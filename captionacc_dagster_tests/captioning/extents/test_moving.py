@@ -16,7 +16,7 @@ from captionacc_dagster.captioning.extents.growth import Growth
 from captionacc_dagster.captioning.extents.merging import FoundCaption
 from captionacc_dagster.captioning.extents.moving import _evidence, is_begun, is_next_step
 from captionacc_dagster.captioning.extents.reading import Reading
-from captionacc_dagster.captioning.extents.steps import Step, step_change
+from captionacc_dagster.captioning.extents.steps import Step, step_change, with_unread_lines
 from captionacc_dagster.captioning.extents.strokes import StrokeModel
 from captionacc_dagster.captioning.extents.track_scripts import LineReading
 from captionacc_dagster.captioning.extents.words import ReadLine, ReadWord, locate_read_words, word_spans
@@ -125,6 +125,29 @@ def test_each_line_that_rolls_up_is_a_caption(tmp_path: Path, engine: OcrEngine)
 
 
 @pytest.mark.integration
+def test_lines_that_scroll_up_for_some_frames_are_captions_once(tmp_path: Path, engine: OcrEngine):
+    """Each step of a roll-up that scrolls smoothly was a caption of all its lines."""
+    texts = ("Bring me some milk", "Nobody has seen him", "The train was late", "We wait for news")
+    low, high, scroll = MIDDLE + 0.04, MIDDLE - 0.04, 5
+    events = []
+    for number, text in enumerate(texts):
+        start = 10 + 30 * number
+        for row in range(2):
+            came = start + 30 * row
+            to = (low, high)[row]
+            for frame in range(scroll):
+                at = (0.5, to + (low - high) * (1 - (frame + 1) / (scroll + 1)))
+                events.append(Event(came + frame, came + frame + 1, text, at=at))
+            events.append(Event(came + scroll, came + 30, text, at=(0.5, to)))
+    layout = captioned(tmp_path / "clip.mp4", events, 180)
+    found = followed(tmp_path / "clip.mp4", layout, engine).captions
+    assert [caption.text for caption in found] == list(texts)
+    for number, caption in enumerate(found):
+        assert abs(caption.start_frame - (10 + 30 * number)) <= scroll
+        assert abs(caption.end_frame - (70 + 30 * number)) <= scroll
+
+
+@pytest.mark.integration
 def test_a_dimmed_line_below_a_highlighted_one_is_text_of_another_kind(tmp_path: Path, engine: OcrEngine):
     onsets, high, low = (10, 22, 34, 46, 58), MIDDLE - 0.04, MIDDLE + 0.04
 
@@ -170,7 +193,7 @@ def step(
     text = " ".join(word.text for word in read)
     line = ReadLine(text, (words[0][1], top, words[-1][2], top + 20), tuple(read))
     reading = Reading(text, 0.9, 1, lines=(line,))
-    return Step.of(start, start + 10, reading, StrokeModel(level, (), LINE_PX), strokes)
+    return Step.of(start, start + 10, reading, level, strokes, strokes)
 
 
 PLAIN = [("This", 20, 60), ("is", 80, 100), ("line", 120, 150), ("one", 170, 200)]
@@ -220,7 +243,8 @@ def stacked(upper: Step, lower: Step, *, read: Sequence[int]) -> Step:
     level = np.maximum(upper.level, lower.level).astype(np.float32)
     lines = tuple(line for number in read for line in (upper, lower)[number].lines)
     reading = replace(upper.reading, text="\n".join(line.text for line in lines), lines=lines)
-    return Step.of(0, 10, reading, StrokeModel(level, (), LINE_PX), upper.strokes | lower.strokes)
+    strokes = upper.strokes | lower.strokes
+    return Step.of(0, 10, reading, level, strokes, strokes)
 
 
 @pytest.mark.unit
@@ -231,6 +255,40 @@ def test_a_line_that_was_not_read_but_is_still_there_is_no_change():
     assert step_change(both, stacked(step(PLAIN[:3]), lower, read=(1,)), LINE_PX) == "highlight"
     assert step_change(both, lower, LINE_PX) is None
     assert step_change(both, stacked(step(PLAIN[:1]), lower, read=(1,)), LINE_PX) is None
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_line_that_rolled_up_over_letters_is_there_though_it_was_not_read(is_there: bool):
+    """Over code, a line was read in one of its two places: it ended there, and the roll-up began anew."""
+    line, other = [("Nobody", 30, 90), ("knows", 110, 160)], [("The", 30, 60), ("train", 80, 130)]
+    before = stacked(step(PLAIN, top=4), step(line, top=34), read=(0, 1))
+    upper = step(line if is_there else PLAIN, top=4)
+    after = stacked(upper, step(other, top=34), read=(1,))
+    assert step_change(before, after, LINE_PX) is None
+    complete = with_unread_lines(before, after, 30, LINE_PX)
+    assert [line.text for line in complete.lines] == (["Nobody knows"] if is_there else []) + ["The train"]
+    assert step_change(before, complete, LINE_PX) == ("roll" if is_there else None)
+
+
+@pytest.mark.unit
+def test_a_name_plate_above_lines_that_roll_up_is_another_text():
+    """It began another caption of all lines that were there."""
+    plate, upper, lower = step([("Anna", 30, 80)], top=0), step(PLAIN, top=20), step([("and", 20, 60)], top=40)
+    place, reading = BBox(0.2, 0.8, 0.8, 0.9), Reading("", 0.9, 1)
+    after = replace(upper.reading, lines=(*plate.lines, *upper.lines, *lower.lines))
+    before = replace(upper.reading, lines=(*upper.lines, *lower.lines))
+    last = FoundCaption(
+        0, 10, reading, place, 0.9, 900, steps=(replace(stacked(upper, lower, read=()), reading=before),)
+    )
+    found = replace(last, start=10, end=20, steps=(replace(stacked(upper, lower, read=()), reading=after),))
+    assert is_next_step(replace(last, rolls=True), found, LINE_PX)
+    assert not is_next_step(last, found, LINE_PX)
+    rolled = replace(
+        after,
+        lines=(*plate.lines, replace(lower.lines[0], box=upper.lines[0].box), *step([("all", 20, 70)], top=40).lines),
+    )
+    assert step_change(found.steps[0], replace(found.steps[0], reading=rolled), LINE_PX) == "roll"
 
 
 @pytest.mark.unit

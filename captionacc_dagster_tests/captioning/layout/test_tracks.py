@@ -351,3 +351,14 @@ def test_the_anchor_of_a_track_is_known_where_the_frame_cuts_its_region():
     assert track.anchor == "center"
     assert track.anchor_position == pytest.approx(120 / 640, abs=0.01)
     assert (track.region.left + track.region.right) / 2 > 125 / 640  # not in the middle of the region
+
+
+def test_numbers_of_lines_of_code_beside_captions_do_not_move_their_anchor():
+    """Captions that roll up over code were lost: most were found in one with the number of a line, which begins it."""
+    seen = [detection(n, 57, 300, 230 + 20 * n, 326) for n in range(6)]
+    seen += [detection(n, 30, 300, 48, 326) for n in range(2, 6)]
+    (found,) = find_tracks(judged(find_rows(samples(6), seen, [], SIZE)), SIZE)
+    track = track_of(found, SIZE, [], [])
+    assert track.anchor == "left"
+    assert track.anchor_position == pytest.approx(57 / 640)
+    assert track.region.left <= 30 / 640
