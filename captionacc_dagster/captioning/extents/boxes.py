@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.captions import CaptionWarning
+from captionacc_dagster.captioning.extents.reading_tuning import TUNING as READING
 from captionacc_dagster.captioning.extents.strokes import (
     Mask,
     Plane,
@@ -67,9 +68,25 @@ def find_boxes(model: StrokeModel) -> list[tuple[CaptionBox, Mask]]:
                 continue
             own = np.flatnonzero((letters & in_style(model.level, (style,))).any(axis=0))
             is_tight = own.size and max(own[0] - left, right - 1 - own[-1]) <= line_px
-            if is_tight and (style.level - level) * style.sign >= TUNING.other_style * style.tolerance:
+            is_apart = (style.level - level) * style.sign >= TUNING.other_style * style.tolerance
+            if is_tight and is_apart and not _parts_text(model, style, area):
                 found.append((CaptionBox(level, style), area))
     return found
+
+
+def _parts_text(model: StrokeModel, style: StrokeStyle, area: Mask) -> bool:
+    """Return whether a side of an area is between letters of one line, as that of a wall behind them may be: a box
+    contains all of its line."""
+    import cv2
+
+    letters = model.stroke_mask & in_style(model.level, (style,))
+    # Letters that touch a side of their box leave notches in it, and edges of a page are beside it.
+    upright = np.ones((round(model.line_px), 1), np.uint8)
+    whole = cv2.morphologyEx(area.view(np.uint8), cv2.MORPH_CLOSE, upright) > 0
+    beyond = letters & ~_near(whole, 2 * _EDGE_PX)
+    space = np.ones((1, 2 * round(READING.column_gap * model.line_px) + 1), np.uint8)
+    parted = letters & whole & (cv2.dilate(beyond.view(np.uint8), space) > 0)
+    return bool(4 * np.count_nonzero(parted.any(axis=1)) >= model.line_px)
 
 
 def _between_straight_sides(area: Mask, strokes: Mask, line_px: float) -> Mask | None:

@@ -69,6 +69,15 @@ def test_an_even_part_of_the_scene_is_no_box():
     assert find_boxes(StrokeModel(level, (level.astype(np.uint8),) * 3, LINE_PX)) == []
 
 
+def test_a_wall_behind_a_part_of_a_line_is_no_box():
+    """Its sides are straight, and letters in front of it leave notches in them: the other letters were left out."""
+    picture = np.full((66, 640, 3), 200, np.uint8)
+    picture[:, LEFT:RIGHT] = 116
+    write_text(picture, "a line in front of a gray wall, and of the sky", (0.5, 0.7), 24, fill="white", outline=2)
+    plane: Plane = np.ascontiguousarray(picture[:, :, 0])
+    assert find_boxes(model_strokes([plane, plane, plane], LINE_PX)) == []
+
+
 def test_a_box_hugs_lines_of_different_length_on_a_white_page():
     """Letters close to its sides leave notches in them, and the next line is longer: no side looked straight."""
     letters = np.zeros((84, 640, 3), np.uint8)
