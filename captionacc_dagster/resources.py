@@ -21,6 +21,7 @@ from pydantic import BaseModel, Field, SecretStr
 from captionacc_dagster.backends import language_of, open_catalog, open_compute, open_store
 from captionacc_dagster.captioning.captions import Progress
 from captionacc_dagster.catalog.base import Catalog
+from captionacc_dagster.catalog.errors import NotFound
 from captionacc_dagster.compute.base import ComputeBackend
 from captionacc_dagster.settings import Settings, get_settings
 from captionacc_dagster.storage.base import ObjectStore
@@ -76,15 +77,23 @@ class ComputeResource(ConfigurableResource[ComputeBackend]):
 
     def create_resource(self, context: InitResourceContext) -> ComputeBackend:
         """Open the compute backend for the video of the run."""
-        key = context.run.tags.get(PARTITION_TAG) if context.run is not None else None
+        run = context.run
+        key = run.tags.get(PARTITION_TAG) if run is not None else None
         return open_compute(
             self.store,
             self.catalog,
             _settings_with(self),
-            run_id=context.run_id or "",
+            run_id=run.run_id if run is not None else "",
             log=context.log,
-            language=language_of(self.catalog, UUID(key)) if key else None,
+            language=_language_of(self.catalog, key) if key else None,
         )
+
+
+def _language_of(catalog: Catalog, key: str) -> str | None:
+    try:
+        return language_of(catalog, UUID(key))
+    except (ValueError, NotFound):  # the step itself says what is wrong with its partition
+        return None
 
 
 def _settings_with(given: BaseModel, secrets: Collection[str] = ()) -> Settings:

@@ -12,7 +12,7 @@ from dagster import AssetKey, EnvVar, build_resources
 from dagster_aws.s3 import S3Resource
 
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID
-from captionacc_dagster.compute.code_version import code_version
+from captionacc_dagster.compute.code_version import code_version, deciding_files
 from captionacc_dagster.definitions import defs
 from captionacc_dagster.orchestration.flows import FLOW_ASSETS, videos_partitions
 from captionacc_dagster.resources import StoreResource, dagster_resources
@@ -58,6 +58,15 @@ def test_every_asset_says_what_it_is_and_whose() -> None:
         assert set(node.pools or ()) <= {"compute"}
         (reference,) = node.metadata["dagster/code_references"].code_references
         assert reference.file_path.startswith(str(ROOT / "captionacc_dagster" / "assets"))
+
+
+def test_a_model_that_was_trained_again_is_other_code() -> None:
+    captioning = ROOT / "captionacc_dagster" / "captioning"
+    found = {path.relative_to(captioning).as_posix() for path in deciding_files(captioning)}
+    models = {"glyph_mask.onnx", "layout_kinds.npz", "script_classifier.onnx"}
+    assert {f"models/{name}" for name in models} <= found
+    assert {path.relative_to(captioning).as_posix() for path in captioning.rglob("*.py")} <= found
+    assert not [path for path in found if path.endswith(".pyc")]
 
 
 # True: blocking.

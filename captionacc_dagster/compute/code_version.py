@@ -1,4 +1,4 @@
-"""The version of the code behind a compute result: the release and a hash of the sources."""
+"""The version of the code behind a compute result: the release and a hash of the sources and the trained models."""
 
 from __future__ import annotations
 
@@ -18,7 +18,14 @@ def code_version() -> str:
     digest = hashlib.sha256()
     for name in _DECIDING:
         path = package / name
-        for source in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
+        for source in deciding_files(path):
             digest.update(source.relative_to(package).as_posix().encode() + b"\0")
             digest.update(hashlib.sha256(source.read_bytes()).digest())
     return f"{__version__}-{digest.hexdigest()[:12]}"
+
+
+def deciding_files(path: Path) -> list[Path]:
+    """Return a file, or every file of a folder, except what Python itself writes there."""
+    if path.is_file():
+        return [path]
+    return sorted(found for found in path.rglob("*") if found.is_file() and "__pycache__" not in found.parts)

@@ -1,7 +1,7 @@
 """Everything of Dagster that has no public name, and the one hook into its queue.
 
-No other module imports from ``dagster._…``. What is imported here fails at once on a release that lacks it; the hook
-has a check of its own.
+No other module imports from ``dagster._…``. What is imported here fails at once on a release that lacks it. Private
+members of Dagster's classes are used where ``require_members`` names them at the start.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from dagster import DagsterRun
+from dagster import __version__ as dagster_version
 from dagster._config.config_schema import UserConfigSchema
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 from dagster._core.run_coordinator.queued_run_coordinator import RunQueueConfig
@@ -45,6 +46,7 @@ __all__ = [
     "SqlRunStorage",
     "UnsupportedDagster",
     "UserConfigSchema",
+    "require_members",
     "sort_queue_by",
 ]
 
@@ -67,7 +69,30 @@ def __getattr__(name: str) -> object:
 
 
 class UnsupportedDagster(Exception):
-    """This release of Dagster sorts its queue in another way than the one that we replace."""
+    """This release of Dagster lacks what we use or replace under a private name."""
+
+    def __init__(self, difference: str) -> None:
+        super().__init__(f"Dagster {dagster_version} {difference}; install the release that requirements.lock names")
+
+
+def require_members(owner: type, *attributes: str, **methods: str) -> None:
+    """Verify that a class of Dagster has the private members that we use.
+
+    Args:
+        owner: the class.
+        attributes: what it has, or sets when it is created.
+        methods: methods and the names of their parameters, with spaces between them.
+
+    Raises:
+        UnsupportedDagster: it lacks one, or a method has other parameters.
+    """
+    lacking = [name for name in attributes if not hasattr(owner, name) and name not in owner.__init__.__code__.co_names]
+    for name, parameters in methods.items():
+        method = getattr(owner, name, None)
+        if method is None or list(inspect.signature(method).parameters) != parameters.split():
+            lacking.append(name)
+    if lacking:
+        raise UnsupportedDagster(f"has no {owner.__name__}.{' and '.join(lacking)} as captionacc uses it")
 
 
 def sort_queue_by(order: Callable[[Iterable[DagsterRun]], list[DagsterRun]]) -> None:
@@ -95,16 +120,7 @@ def check_queue_daemon(daemon: type) -> None:
     Raises:
         UnsupportedDagster: it does not.
     """
-    sorting, choosing = getattr(daemon, "_priority_sort", None), getattr(daemon, "_get_runs_to_dequeue", None)
-    if (
-        sorting is None
-        or choosing is None
-        or list(inspect.signature(sorting).parameters) != ["self", "runs"]
-        or "_priority_sort" not in choosing.__code__.co_names
-    ):
-        from dagster import __version__
-
-        raise UnsupportedDagster(
-            f"Dagster {__version__} does not sort its queue by {daemon.__name__}._priority_sort(runs), so runs would "
-            "start in a wrong order; install the release that requirements.lock names"
-        )
+    require_members(daemon, "_get_runs_to_dequeue", _priority_sort="self runs")
+    choosing = getattr(daemon, "_get_runs_to_dequeue")  # noqa: B009 - pyright does not know the class
+    if "_priority_sort" not in choosing.__code__.co_names:
+        raise UnsupportedDagster(f"does not sort its queue by {daemon.__name__}._priority_sort")

@@ -50,7 +50,7 @@ def take_from_inbox(
         if seen.get(path.name) != stamp or (lines and clock() > deadline):
             waiting[path.name] = stamp
         else:
-            lines.append(_take(path, catalog, store))
+            lines.append(_take(path, catalog, store, clock))
     found = f"took {len(lines)} files, {len(waiting)} waiting" if lines or waiting else "the inbox is empty"
     return lines, waiting, found
 
@@ -59,7 +59,7 @@ def _is_candidate(path: Path) -> bool:
     return path.is_file() and not path.name.startswith(".") and path.suffix.lower() not in UNFINISHED
 
 
-def _take(path: Path, catalog: Catalog, store: ObjectStore) -> str:
+def _take(path: Path, catalog: Catalog, store: ObjectStore, clock: Callable[[], float]) -> str:
     from captionacc_dagster.captioning.video.reader import VideoError, probe
 
     try:
@@ -82,10 +82,17 @@ def _take(path: Path, catalog: Catalog, store: ObjectStore) -> str:
     except QuotaReached as error:
         return _reject(path, error)
     key = VideoKeys(str(made.video.tenant_id), str(made.video.id)).video
-    request = made.request
+    request, renewed = made.request, clock()
+
+    def keep_claim(_: int) -> None:
+        nonlocal renewed
+        if request is not None and clock() - renewed > CLAIM_SECONDS / 4:
+            renewed = clock()
+            catalog.renew_request_claim(request.id, CLAIMER, lease_s=CLAIM_SECONDS)
+
     try:
         if not store.file_exists(key):
-            store.publish(key, path)
+            store.publish(key, path, progress=keep_claim)
     except Exception as error:
         if request is not None:
             catalog.release_processing_request(request.id, CLAIMER, delay_s=60, error_details=error_details(error))

@@ -34,6 +34,7 @@ from captionacc_dagster.orchestration.dagster_internals import (
     LocalComputeLogManager,
     SqlEventLogStorageTable,
     UserConfigSchema,
+    require_members,
 )
 from captionacc_dagster.orchestration.workers import keep_connections
 from captionacc_dagster.settings import Settings, get_settings
@@ -243,6 +244,15 @@ class WebserverPostgresStorage(DagsterPostgresStorage):
     """
 
     def __init__(self, postgres_url: str, inst_data: ConfigurableClassData | None = None) -> None:
+        require_members(DagsterPostgresStorage, "_run_storage", "_event_log_storage")
+        require_members(PostgresRunStorage, "_engine")
+        require_members(
+            PostgresEventLogStorage,
+            "_engine",
+            _event_to_row="self event",
+            _event_insert_timestamp="self event",
+            _store_asset_event="self conn event event_id",
+        )
         # Dagster's only switch for writing events in batches.
         os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", str(_PLANNED_AT_ONCE))
         with _one_process_at_a_time(postgres_url):

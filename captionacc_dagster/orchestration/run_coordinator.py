@@ -16,6 +16,7 @@ from captionacc_dagster.orchestration.dagster_internals import (
     ConfigurableClassData,
     RunQueueConfig,
     SensorInstigatorData,
+    require_members,
     sort_queue_by,
 )
 from captionacc_dagster.orchestration.limits import override_run_limits, with_tenant_limits
@@ -49,6 +50,7 @@ class PriorityAwareRunCoordinator(QueuedRunCoordinator):
             **config,
         )
         self.directory = directory or catalog_directory()
+        require_members(QueuedRunCoordinator, "_instance", "_logger")
         sort_queue_by(in_order)
 
     @classmethod

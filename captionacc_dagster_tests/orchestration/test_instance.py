@@ -7,7 +7,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
-from dagster import AssetCheckKey, AssetKey, DagsterEventType, DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
+from dagster import (
+    AssetCheckKey,
+    AssetKey,
+    DagsterEventType,
+    DagsterInstance,
+    DagsterRun,
+    DagsterRunStatus,
+    RunsFilter,
+    build_resources,
+)
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.test_utils import instance_for_test
 from dagster._core.utils import make_new_run_id
@@ -15,11 +24,13 @@ from sqlalchemy import event
 
 from captionacc_dagster.assets.checks import LAYOUT_CHECKS, RAW_VIDEO_CHECKS
 from captionacc_dagster.catalog.postgres import PostgresCatalog
+from captionacc_dagster.compute.base import ComputeBackend
 from captionacc_dagster.definitions import defs
 from captionacc_dagster.orchestration.flows import FLOW_ASSETS, Flow
 from captionacc_dagster.orchestration.instance import WebserverPostgresStorage
 from captionacc_dagster.orchestration.run_coordinator import PriorityAwareRunCoordinator
 from captionacc_dagster.orchestration.workers import keep_connections, register_worker
+from captionacc_dagster.resources import ComputeResource, StoreResource
 from captionacc_dagster.tags import PARTITION_TAG
 from captionacc_dagster_tests.conftest import MakeDatabase
 
@@ -163,3 +174,13 @@ def test_a_process_that_works_on_runs_or_queues_them_keeps_its_connections(
     assert instance.has_dynamic_partition("videos", VIDEO)
     assert not instance.get_runs(RunsFilter(run_ids=[VIDEO]))
     assert len(opened) == 2, "what Postgres closed is replaced"
+
+
+@pytest.mark.parametrize("key", ["episode-1.mp4", "11111111-2222-4333-8444-555555555555"])
+def test_a_partition_that_is_no_video_does_not_keep_compute_from_opening(
+    postgres_catalog: PostgresCatalog, key: str
+) -> None:
+    run = DagsterRun(job_name="crop_and_infer", tags={PARTITION_TAG: key})
+    compute = ComputeResource(catalog=postgres_catalog, store=StoreResource(), compute="local")
+    with build_resources({"compute": compute}, dagster_run=run) as built:
+        assert isinstance(built.compute, ComputeBackend)

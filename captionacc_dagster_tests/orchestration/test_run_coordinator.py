@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
+import inspect
 import re
 import time
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from textwrap import dedent
 from typing import Any, NamedTuple
 
 import pytest
@@ -17,7 +21,7 @@ from dagster._core.storage import tags as dagster_tags
 
 import captionacc_dagster
 from captionacc_dagster import tags
-from captionacc_dagster.orchestration.dagster_internals import UnsupportedDagster, check_queue_daemon
+from captionacc_dagster.orchestration.dagster_internals import UnsupportedDagster, check_queue_daemon, require_members
 from captionacc_dagster.orchestration.limits import COMPUTE_POOL, default_pool_slots, ensure_pool_slots
 from captionacc_dagster.orchestration.priority import priority_run_tags
 from captionacc_dagster.orchestration.queue_figures import videos_before
@@ -240,10 +244,13 @@ def test_ten_thousand_waiting_runs_are_sorted_in_a_second() -> None:
 
 
 class _OtherName:
+    def __init__(self) -> None:
+        self._sorted = False
+
     def _get_runs_to_dequeue(self) -> None: ...
 
 
-class _OtherSignature:
+class _OtherSignature(_OtherName):
     def _priority_sort(self, runs: list[DagsterRun], limits: object) -> list[DagsterRun]:
         return runs
 
@@ -251,7 +258,7 @@ class _OtherSignature:
         self._priority_sort([], None)
 
 
-class _SortsElsewhere:
+class _SortsElsewhere(_OtherName):
     def _priority_sort(self, runs: list[DagsterRun]) -> list[DagsterRun]:
         return runs
 
@@ -261,8 +268,65 @@ class _SortsElsewhere:
 @pytest.mark.unit
 @pytest.mark.parametrize("daemon", [_OtherName, _OtherSignature, _SortsElsewhere])
 def test_a_dagster_that_sorts_otherwise_is_refused_at_the_start(daemon: type) -> None:
-    with pytest.raises(UnsupportedDagster, match=r"does not sort its queue by \w+\._priority_sort"):
+    with pytest.raises(UnsupportedDagster, match=rf"^Dagster [\d.]+ .* {daemon.__name__}\._priority_sort"):
         check_queue_daemon(daemon)
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("attributes", "methods"),
+    [(["_engine"], {}), ([], {"_sort": "self runs"}), ([], {"_priority_sort": "self runs limits"})],
+)
+def test_a_dagster_without_a_private_member_is_refused_at_the_start(
+    attributes: list[str], methods: dict[str, str]
+) -> None:
+    (name,) = [*attributes, *methods]
+    with pytest.raises(UnsupportedDagster, match=rf"has no _SortsElsewhere\.{name} as captionacc uses it"):
+        require_members(_SortsElsewhere, *attributes, **methods)
+    require_members(_SortsElsewhere, "_sorted", "_get_runs_to_dequeue", _priority_sort="self runs")
+
+
+def _is_of_dagster(cls: type) -> bool:
+    return re.match(r"dagster(_postgres|_shared|_aws)?\b", cls.__module__) is not None
+
+
+def _private_names(tree: ast.AST) -> set[str]:
+    """Private members that source text reads, writes, or defines."""
+    named = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    named |= {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+    return {name for name in named if re.match("_[^_]", name)}
+
+
+def _members(cls: type) -> set[str]:
+    """Members that a class itself has, or sets when it is created."""
+    return set(vars(cls)) | (set(cls.__init__.__code__.co_names) if "__init__" in vars(cls) else set())
+
+
+@pytest.mark.unit
+def test_every_private_member_of_dagster_that_we_use_is_checked_at_the_start() -> None:
+    package = Path(captionacc_dagster.__file__).parent
+    used, checked, own = set[str](), set[str](), {"_replace"}
+    for path in (path for path in package.rglob("*.py") if re.search("^from dagster", path.read_text(), re.MULTILINE)):
+        name = ".".join(("captionacc_dagster", *path.relative_to(package).with_suffix("").parts))
+        for cls in vars(importlib.import_module(name)).values():
+            above = cls.__mro__ if isinstance(cls, type) and cls.__module__ == name else ()
+            theirs = {name for each in above if _is_of_dagster(each) for name in _members(each)}
+            if not theirs:
+                continue
+            ours = [each for each in above if each.__module__.startswith("captionacc") and "[" not in each.__name__]
+            in_source = {name for each in ours for name in _private_names(ast.parse(dedent(inspect.getsource(each))))}
+            used |= in_source & theirs
+            own |= in_source - theirs
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "require_members":
+                checked |= {each.value for each in node.args if isinstance(each, ast.Constant)}
+                checked |= {each.arg for each in node.keywords if each.arg}
+            # Outside classes of ours, such as on a class of Dagster that is patched.
+            elif isinstance(node, ast.Attribute) and getattr(node.value, "id", "self") not in {"self", "cls"}:
+                used |= _private_names(node)
+    used -= own
+    assert used <= checked
+    assert {"_engine", "_event_to_row", "_instance", "_priority_sort", "_run_storage"} <= used, "it sees them"
 
 
 @pytest.mark.unit

@@ -39,12 +39,14 @@ from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, ProcessingRequest
 from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.orchestration import sensors
 from captionacc_dagster.orchestration.dagster_internals import RunsTable, SqlRunStorage
+from captionacc_dagster.orchestration.inbox import CLAIM_SECONDS, take_from_inbox
 from captionacc_dagster.orchestration.priority import priority_run_tags
 from captionacc_dagster.orchestration.reconciliation import clean_up, settle_video
 from captionacc_dagster.orchestration.run_coordinator import PriorityAwareRunCoordinator
 from captionacc_dagster.orchestration.run_updates import OVERLAP, RunUpdates
 from captionacc_dagster.orchestration.workers import register_worker, this_worker, worker_is_gone
 from captionacc_dagster.settings import get_settings
+from captionacc_dagster.storage.base import Published
 from captionacc_dagster.storage.keys import VideoKeys
 from captionacc_dagster.storage.local import LocalObjectStore
 from captionacc_dagster.tags import (
@@ -538,6 +540,32 @@ def test_a_file_in_the_inbox_becomes_a_video(floor: Floor, inbox_folder: Path) -
     _said(floor)
     assert len(floor.catalog.list_videos().items) == 1
     assert (inbox_folder / "done" / "the same again.mp4").is_file()
+
+
+def test_a_file_of_the_inbox_stays_claimed_while_it_is_uploaded(floor: Floor, tmp_path: Path) -> None:
+    folder, seconds = tmp_path / "inbox", iter(range(0, 10**9, 200))
+    folder.mkdir()
+    clip = make_clip(folder / "clip.mp4", frames=12)
+    claims: list[datetime] = []
+
+    class SlowStore(LocalObjectStore):
+        def publish(self, key: str, source: bytes | Path, *arguments: Any, **named: Any) -> Published:
+            (video,) = floor.catalog.list_videos().items
+            # As if nearly all of the claim's time had passed.
+            floor.sql("update captionacc.processing_requests set claim_expires_at = clock_timestamp() + interval '1 s'")
+            published = super().publish(key, source, *arguments, **named)
+            expires_at = floor.request_of(video).claim_expires_at
+            assert expires_at
+            claims.append(expires_at)
+            return published
+
+    stamp = f"{clip.stat().st_size}:{clip.stat().st_mtime_ns}"
+    store = SlowStore(tmp_path / "objects")
+    take_from_inbox(folder, floor.catalog, store, seen={clip.name: stamp}, seconds=1, clock=lambda: next(seconds))
+    assert len(claims) == 1
+    assert claims[0] > datetime.now(UTC) + timedelta(seconds=CLAIM_SECONDS / 2)
+    (request,) = floor.catalog.list_processing_requests().items
+    assert (request.state, request.claimed_by) == ("pending", None), "due once the object is there"
 
 
 def _said(floor: Floor) -> str:
