@@ -19,6 +19,8 @@ BASE_PRIORITY_TAG: Final = ".dagster/captionacc_base_priority"
 FLOW_TAG: Final = ".dagster/captionacc_flow"
 VIDEO_TAG: Final = ".dagster/captionacc_video"
 REQUEST_TAG: Final = ".dagster/captionacc_request"
+# How often the request had been launched before this run was made for it.
+ATTEMPT_TAG: Final = ".dagster/captionacc_attempt"
 WORKER_TAG: Final = ".dagster/captionacc_worker"
 # Runs inside a command: the command itself decides what comes next.
 COMMAND_TAG: Final = ".dagster/captionacc_command"

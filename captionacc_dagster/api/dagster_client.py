@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from dagster import RunRequest
+from dagster import DagsterRunStatus, RunRequest
 
+from captionacc_dagster.catalog.models import ProcessingRequest
 from captionacc_dagster.orchestration.flows import Flow, videos_partitions
+from captionacc_dagster.orchestration.outcomes import is_run_of
 from captionacc_dagster.tags import DAGSTER_PRIORITY_TAG, PARTITION_TAG, REQUEST_TAG
 
 _log = logging.getLogger(__name__)
@@ -145,16 +147,20 @@ class DagsterClient:
         _log.error("Dagster refused a run of %s: %s: %s", plan.job_name, answer["__typename"], reason)
         raise RunRefused(f"Dagster could not create the run: {answer['__typename']}")
 
-    def find_run(self, request_id: str) -> KnownRun | None:
-        """Return the newest run with a request's tag, or None.
+    def find_run(self, request: ProcessingRequest) -> KnownRun | None:
+        """Return the newest run with a request's tag, or None if the request has lost that run.
 
         Raises:
             DagsterAway: the webserver cannot be reached.
         """
-        answer = self._query(_FIND, {"filter": {"tags": [{"key": REQUEST_TAG, "value": request_id}]}})["runsOrError"]
+        wanted = {"tags": [{"key": REQUEST_TAG, "value": str(request.id)}]}
+        answer = self._query(_FIND, {"filter": wanted})["runsOrError"]
         if answer["__typename"] != "Runs":
             raise DagsterAway(f"Dagster cannot find runs: {answer['__typename']}")
-        return _known_run(answer["results"][0]) if answer["results"] else None
+        for run in answer["results"]:
+            tags = {tag["key"]: tag["value"] for tag in run["tags"]}
+            return _known_run(run) if is_run_of(request, DagsterRunStatus(run["status"]), tags) else None
+        return None
 
     def delete_run(self, run_id: str) -> None:
         """Delete a run that never entered the queue.

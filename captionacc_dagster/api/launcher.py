@@ -103,7 +103,7 @@ class Launcher:
             return run
 
     def _find_queued(self, request: ProcessingRequest) -> KnownRun | None:
-        found = self._dagster.find_run(str(request.id))
+        found = self._dagster.find_run(request)
         return found if found is not None and found.is_submitted else None
 
     def _look_for(self, request: ProcessingRequest, seconds: float) -> KnownRun | None:
@@ -116,7 +116,7 @@ class Launcher:
         while True:
             stuck: str | None = None
             with suppress(DagsterAway):
-                found = self._dagster.find_run(str(request.id))
+                found = self._dagster.find_run(request)
                 if found is not None and found.is_submitted:
                     return found
                 stuck = found.run_id if found is not None else None

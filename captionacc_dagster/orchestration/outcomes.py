@@ -21,6 +21,7 @@ from captionacc_dagster.orchestration.flows import Flow, flow_of_run
 from captionacc_dagster.orchestration.transitions import last_stage, record, stage_of
 from captionacc_dagster.orchestration.workers import PROCESS_GONE
 from captionacc_dagster.tags import (
+    ATTEMPT_TAG,
     AUTO_RETRY_RUN_TAG,
     COMMAND_TAG,
     DAGSTER_PRIORITY_TAG,
@@ -47,11 +48,20 @@ Recorded = Literal[
 ]
 
 
+def is_run_of(request: ProcessingRequest, status: DagsterRunStatus, tags: Mapping[str, str]) -> bool:
+    """Return whether a pending request belongs to a run that has its tag, and not to one that it has lost.
+
+    A request loses only a run that has ended, or is gone; one that has not ended is a retry of it.
+    """
+    return status not in FINISHED or tags.get(ATTEMPT_TAG, "0") == str(request.attempts)
+
+
 def adopt_request(catalog: Catalog, run: DagsterRun) -> ProcessingRequest | None:
     """Make the request named in the run's tags belong to the run, and return it.
 
     A request that is still pending (its launcher died, or has not recorded the run yet) is marked as launched by this
-    run; a request of the run that this one retries is handed over. None if it belongs to another run, or there is none.
+    run, unless it has lost that; a request of the run that this one retries is handed over. None if it belongs to
+    another run, or there is none.
     """
     request_id = run.tags.get(REQUEST_TAG)
     if request_id is None:
@@ -59,20 +69,19 @@ def adopt_request(catalog: Catalog, run: DagsterRun) -> ProcessingRequest | None
     try:
         request = catalog.get_processing_request(request_id)
         if request.state == "pending":
-            note_launch(catalog, request, run)
-        elif request.run_id != run.run_id:
+            return _note_launch(catalog, request, run) if is_run_of(request, run.status, run.tags) else None
+        if request.run_id != run.run_id:
             parent = run.tags.get(PARENT_RUN_TAG)
             if parent is None or not catalog.replace_request_run(request.id, parent, run.run_id):
                 return None
-        else:
-            return request
-        return catalog.get_processing_request(request_id)
+            return catalog.get_processing_request(request_id)
+        return request
     except (NotFound, Conflict, InvalidValue):
         return None
 
 
-def note_launch(catalog: Catalog, request: ProcessingRequest, run: DagsterRun) -> None:
-    """Record that the run of a pending request was created.
+def _note_launch(catalog: Catalog, request: ProcessingRequest, run: DagsterRun) -> ProcessingRequest:
+    """Record that the run of a pending request was created, and return the request.
 
     Raises:
         Conflict: the request was launched by another process meanwhile.
@@ -82,7 +91,7 @@ def note_launch(catalog: Catalog, request: ProcessingRequest, run: DagsterRun) -
         claimer = run.run_id
         catalog.claim_processing_request(request.id, claimer)
     priority = run.tags.get(DAGSTER_PRIORITY_TAG)
-    catalog.launch_processing_request(
+    return catalog.launch_processing_request(
         request.id, claimer, run.run_id, priority=None if priority is None else int(priority)
     )
 

@@ -11,7 +11,7 @@ from captionacc_dagster.catalog.models import ProcessingRequest
 from captionacc_dagster.orchestration.flows import Flow
 from captionacc_dagster.orchestration.priority import priority_run_tags
 from captionacc_dagster.orchestration.tenants import TierSource
-from captionacc_dagster.tags import FLOW_TAG, PARTITION_TAG, REQUEST_TAG, TIER_SOURCE_TAG, VIDEO_TAG
+from captionacc_dagster.tags import ATTEMPT_TAG, FLOW_TAG, PARTITION_TAG, REQUEST_TAG, TIER_SOURCE_TAG, VIDEO_TAG
 
 
 def plan_run(request: ProcessingRequest, video_name: str | None = None, now: datetime | None = None) -> RunRequest:
@@ -38,6 +38,7 @@ def plan_run(request: ProcessingRequest, video_name: str | None = None, now: dat
         VIDEO_TAG: video_id,
         PARTITION_TAG: video_id,
         REQUEST_TAG: str(request.id),
+        ATTEMPT_TAG: str(request.attempts),
         TIER_SOURCE_TAG: TierSource.CATALOG.value,
     }
     return RunRequest(

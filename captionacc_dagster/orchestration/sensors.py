@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 
 from dagster import (
     DagsterInstance,
-    DagsterRun,
     DefaultSensorStatus,
     ResourceParam,
     RunRequest,
@@ -21,10 +20,10 @@ from dagster import (
 )
 
 from captionacc_dagster.catalog.base import Catalog
-from captionacc_dagster.catalog.errors import CatalogError, CatalogUnavailable, Conflict, NotFound
+from captionacc_dagster.catalog.errors import CatalogError, CatalogUnavailable
 from captionacc_dagster.orchestration.flows import Flow, videos_partitions
 from captionacc_dagster.orchestration.inbox import take_from_inbox
-from captionacc_dagster.orchestration.outcomes import FINISHED, note_launch, record_outcome
+from captionacc_dagster.orchestration.outcomes import FINISHED, adopt_request, record_outcome
 from captionacc_dagster.orchestration.reconciliation import clean_up, reconcile_all
 from captionacc_dagster.orchestration.requests import plan_run
 from captionacc_dagster.orchestration.run_updates import RunUpdates
@@ -78,8 +77,7 @@ def _launch_requests(context: SensorEvaluationContext, catalog: Catalog, flow: F
     plans: list[RunRequest] = []
     for request in claimed:
         # Whoever claimed it before may have created its run, and died before recording it.
-        if (run := _run_of_request(context.instance, str(request.id))) is not None:
-            note_launch(catalog, request, run)
+        if _has_its_run(context.instance, catalog, str(request.id)):
             noted += 1
         else:
             video = videos.get(request.video_id)
@@ -101,22 +99,18 @@ def _note_last_tick(instance: DagsterInstance, catalog: Catalog, claimer: str, r
     """Record in the outbox the runs that Dagster created for the last tick's requests; release the other requests."""
     noted = 0
     for request_id in request_ids:
-        if (run := _run_of_request(instance, request_id)) is None:
+        if _has_its_run(instance, catalog, request_id):
+            noted += 1
+        else:
             catalog.release_processing_request(request_id, claimer)
-            continue
-        try:
-            request = catalog.get_processing_request(request_id)
-            if request.state == "pending":
-                note_launch(catalog, request, run)
-                noted += 1
-        except (NotFound, Conflict):
-            continue
     return noted
 
 
-def _run_of_request(instance: DagsterInstance, request_id: str) -> DagsterRun | None:
+def _has_its_run(instance: DagsterInstance, catalog: Catalog, request_id: str) -> bool:
+    """Return whether the run of a request exists, and record it in the outbox."""
     # One query per request: Dagster's storage is slow for a list of tag values.
-    return next(iter(instance.get_runs(RunsFilter(tags={REQUEST_TAG: request_id}), limit=1)), None)
+    runs = instance.get_runs(RunsFilter(tags={REQUEST_TAG: request_id}))
+    return any(adopt_request(catalog, run) for run in runs)
 
 
 @sensor(

@@ -233,6 +233,22 @@ def test_a_run_that_a_dead_claimer_made_is_found_by_its_tag(
     assert "launch" not in dagster.questions
 
 
+def test_a_run_that_the_request_lost_is_not_found_by_its_tag(
+    stand_in_client: TestClient, world: World, dagster: StandIn
+) -> None:
+    body = webhook_body(world.tenant())
+    assert post(stand_in_client, body).status_code == 202
+    request = only_request(world, body["record"]["id"])
+    (lost,) = dagster.runs
+    lost["status"] = "CANCELED"
+    assert world.catalog.requeue_processing_request(request.id, lost["runId"])
+
+    post(stand_in_client, body)
+
+    (_, made) = dagster.runs_of(request.id)
+    assert only_request(world, body["record"]["id"]).run_id == made["runId"]
+
+
 def _grow_older(world: World, minutes: int) -> None:
     with psycopg.connect(world.database_url, autocommit=True) as connection:
         connection.execute(

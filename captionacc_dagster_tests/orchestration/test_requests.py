@@ -10,6 +10,7 @@ from captionacc_dagster.catalog.models import ProcessingRequest
 from captionacc_dagster.orchestration.requests import plan_run
 from captionacc_dagster.tags import (
     AGE_BOOSTING_TAG,
+    ATTEMPT_TAG,
     BASE_PRIORITY_TAG,
     DAGSTER_PRIORITY_TAG,
     FLOW_TAG,
@@ -72,6 +73,7 @@ def test_a_run_carries_all_that_places_it_and_leads_back() -> None:
         VIDEO_TAG: str(row.video_id),
         PARTITION_TAG: str(row.video_id),
         REQUEST_TAG: str(row.id),
+        ATTEMPT_TAG: "0",
         TIER_SOURCE_TAG: "catalog",
     }
 

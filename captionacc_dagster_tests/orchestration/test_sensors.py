@@ -404,6 +404,53 @@ def test_one_video_is_settled_at_once(floor: Floor) -> None:
         assert (floor.request_of(video).claimed_by is None) is released
 
 
+@pytest.mark.parametrize("ends", [DagsterRunStatus.CANCELED, DagsterRunStatus.FAILURE])
+def test_a_request_that_lost_its_run_gets_another_one(floor: Floor, ends: DagsterRunStatus) -> None:
+    """The run it lost has its tag, too, and must not count as the one that it gets."""
+    video = floor.video()
+    for _ in range(2):
+        floor.tick(sensors.new_videos)
+    lost = floor.run_of(video)
+    if ends is DagsterRunStatus.FAILURE:
+        floor.instance.add_run_tags(lost.run_id, {WILL_RETRY_TAG: "true"})
+        floor.end(lost, ends)
+    settle_video(floor.instance, floor.catalog, video.id)
+    assert floor.request_of(video).state == "pending"
+
+    # In whichever order the daemon ticks.
+    floor.tick(sensors.run_outcomes)
+    assert floor.request_of(video).state == "pending"
+    [plan] = floor.tick(sensors.new_videos).run_requests or []
+    assert plan.run_key == f"{floor.request_of(video).id}:1"
+    floor.tick(sensors.new_videos)
+    floor.tick(sensors.run_outcomes)
+    request, row = floor.request_of(video), floor.catalog.get_video_metadata(video.id)
+    assert (request.state, row.status, row.error_details) == ("launched", "waiting", None)
+    assert request.run_id not in (None, lost.run_id)
+
+    # The second run ends before it is known that it was made.
+    settle_video(floor.instance, floor.catalog, video.id)
+    floor.tick(sensors.new_videos)
+    floor.end(floor.run_of(video), DagsterRunStatus.CANCELED)
+    floor.tick(sensors.new_videos)
+    floor.tick(sensors.run_outcomes)
+    assert floor.request_of(video).state == "cancelled"
+
+
+def test_dagsters_retry_of_a_lost_run_takes_the_request_that_waits(floor: Floor) -> None:
+    video = floor.video()
+    for _ in range(2):
+        floor.tick(sensors.new_videos)
+    lost = floor.run_of(video)
+    floor.instance.add_run_tags(lost.run_id, {WILL_RETRY_TAG: "true"})
+    floor.end(lost, DagsterRunStatus.FAILURE)
+    settle_video(floor.instance, floor.catalog, video.id)
+    family = {PARENT_RUN_TAG: lost.run_id, RETRY_NUMBER_TAG: "1"}
+    retry = floor.run("video_initial_processing", {**lost.tags, **family}, DagsterRunStatus.QUEUED)
+    assert not floor.tick(sensors.new_videos).run_requests
+    assert floor.request_of(video).run_id == retry.run_id
+
+
 def test_reconcile_ends_a_run_whose_process_is_gone_and_frees_its_locks(floor: Floor) -> None:
     video = floor.video()
     tags = {"dagster/partition": str(video.id)}
