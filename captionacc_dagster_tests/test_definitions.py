@@ -15,6 +15,7 @@ from captionacc_dagster.catalog.models import LOCAL_TENANT_ID
 from captionacc_dagster.compute.code_version import code_version, deciding_files
 from captionacc_dagster.definitions import defs
 from captionacc_dagster.orchestration.flows import FLOW_ASSETS, videos_partitions
+from captionacc_dagster.orchestration.transitions import STAGES
 from captionacc_dagster.resources import StoreResource, dagster_resources
 from captionacc_dagster.s3_resource import BucketResource
 from captionacc_dagster.settings import Settings
@@ -132,6 +133,12 @@ def test_the_jobs_and_their_assets() -> None:
         **{flow.value: set(assets) for flow, assets in FLOW_ASSETS.items()},
         "caption_ocr": {"captions_db", "subtitles"},
     }
+
+
+def test_every_step_of_a_job_has_its_stage() -> None:
+    """A failure of a step that the table does not know would be recorded in the wrong stage, or nowhere."""
+    steps = {node.name for flow in FLOW_ASSETS for node in defs.resolve_job_def(flow.value).graph.nodes}
+    assert steps == set(STAGES)
 
 
 def test_a_flow_covers_every_asset_once() -> None:

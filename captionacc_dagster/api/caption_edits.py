@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header, Response
@@ -20,14 +19,13 @@ from captionacc_dagster.api.errors import ApiError, responses
 from captionacc_dagster.api.launcher import CLAIM_SECONDS, new_claimer
 from captionacc_dagster.api.request_log import current_facts
 from captionacc_dagster.api.services import Services, ServicesDependency
-from captionacc_dagster.api.videos import caption_list, captions_tag, no_captions, stored_captions
+from captionacc_dagster.api.videos import caption_list, captions_database, captions_tag, no_captions, stored_captions
 from captionacc_dagster.api.views import (
     AddCaption,
     CaptionList,
     CaptionView,
-    ConfirmCaptions,
+    ChosenCaptions,
     CorrectCaption,
-    DeleteCaptions,
     Edited,
     Job,
     MergeCaptions,
@@ -46,13 +44,11 @@ from captionacc_dagster.captioning.files.edit_journal import Direction, read_ste
 from captionacc_dagster.catalog.models import Video
 from captionacc_dagster.orchestration.locks import server_lock
 from captionacc_dagster.orchestration.subtitle_files import (
-    caption_counts,
-    download_captions,
     publish_captions,
     publish_subtitles,
+    record_captions,
     restore_captions,
 )
-from captionacc_dagster.storage.errors import ObjectNotFound
 
 router = APIRouter(prefix="/videos/{video_id}", tags=["captions"])
 
@@ -81,25 +77,19 @@ class Editing:
             LockHeld: they are locked elsewhere.
         """
         catalog, holder = self.services.catalog, f"api:{current_facts().request_id}:{new_claimer()}"
-        with (
-            TemporaryDirectory(prefix="captionacc-api-") as folder,
-            server_lock(
-                catalog,
-                self.video.id,
-                "captions",
-                holder,
-                lock_type="client",
-                user_id=self.caller.user_id,
-                wait_s=WAIT_FOR_EDITOR_SECONDS,
-            ) as lock,
-        ):
+        with server_lock(
+            catalog,
+            self.video.id,
+            "captions",
+            holder,
+            lock_type="client",
+            user_id=self.caller.user_id,
+            wait_s=WAIT_FOR_EDITOR_SECONDS,
+        ) as lock:
             if self.if_match is not None and not has_tag(self.if_match, captions_tag(self.services, self.video)):
                 raise ApiError(412, "the captions have changed; read them again")
-            try:
-                path = download_captions(self.services.store, self.video, Path(folder))
-            except ObjectNotFound:
-                raise no_captions(self.video) from None
-            yield path, lock.check
+            with captions_database(self.services, self.video) as path:
+                yield path, lock.check
             self.answer.headers["ETag"] = captions_tag(self.services, self.video)
 
     def edit(self, change: Callable[[CaptionEditor], Sequence[StoredCaption]]) -> Edited:
@@ -123,7 +113,7 @@ class Editing:
             check_lock()
             publish_captions(services.store, video, path)
             publish_subtitles(services.store, video, path)
-            self._record(rows, open_text=text_pending or bool(to_read))
+            record_captions(services.catalog, video, rows, is_text_open=text_pending or bool(to_read))
         job = _request_reading(services, self.caller, video, to_read) if to_read else None
         shown = [CaptionView.of(row) for row in changed]
         return Edited(captions=shown, ocr_job=job, undo_label=steps.undo, redo_label=steps.redo)
@@ -141,13 +131,6 @@ class Editing:
         there = {caption.id for caption in done.captions}
         removed = [number for number in numbers if number not in there]
         return done.model_copy(update={"label": label, "removed_ids": removed})
-
-    def _record(self, rows: Sequence[StoredCaption], *, open_text: bool) -> None:
-        counts = caption_counts(rows)
-        if counts != {name: getattr(self.video, name) for name in counts}:
-            self.services.catalog.update_video_metadata(self.video.id, counts)
-        if open_text and self.video.text_status == "done":
-            self.services.catalog.update_video_status(self.video.id, text_status="review")
 
 
 def get_editing(
@@ -183,7 +166,7 @@ def correct_caption(editing: EditingDependency, caption_id: CaptionNumber, body:
 
 
 @router.post("/captions/confirm", summary="Confirm captions", responses=_EDIT)
-def confirm_captions(editing: EditingDependency, body: ConfirmCaptions | None = None) -> Edited:
+def confirm_captions(editing: EditingDependency, body: ChosenCaptions | None = None) -> Edited:
     """Mark captions as right, without a body every one; processing never changes them again."""
     return editing.edit(lambda e: e.confirm(body.caption_ids if body else None))
 
@@ -207,7 +190,7 @@ def delete_caption(editing: EditingDependency, caption_id: CaptionNumber) -> Edi
 
 
 @router.post("/captions:delete", summary="Delete captions", responses=_EDIT)
-def delete_captions(editing: EditingDependency, body: DeleteCaptions) -> Edited:
+def delete_captions(editing: EditingDependency, body: ChosenCaptions) -> Edited:
     """Delete several captions as one edit."""
     return editing.edit(lambda e: e.delete_all(body.caption_ids))
 

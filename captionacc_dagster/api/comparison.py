@@ -7,14 +7,12 @@ from fastapi import APIRouter
 from captionacc_dagster.api.auth import VideoDependency
 from captionacc_dagster.api.errors import ApiError, responses
 from captionacc_dagster.api.services import ServicesDependency
-from captionacc_dagster.api.videos import stored_captions
+from captionacc_dagster.api.videos import NOT_DELETED, stored_captions
 from captionacc_dagster.api.views import CompareCaptions, Comparison, Difference
 from captionacc_dagster.captioning.evaluation.scoring import PredictedCaption, TrueCaption, score
 from captionacc_dagster.captioning.files.subtitles import SubtitleError, parse_subtitles
 
 router = APIRouter(prefix="/videos/{video_id}", tags=["captions"])
-
-_USUAL_FRAME_RATE = 25.0
 
 
 @router.post(
@@ -28,12 +26,8 @@ def compare_captions(services: ServicesDependency, video: VideoDependency, body:
         cues = parse_subtitles(body.content, body.format)
     except SubtitleError as error:
         raise ApiError(422, str(error)) from error
-    rate = video.frame_rate or _USUAL_FRAME_RATE
-    rows = [
-        row
-        for row in stored_captions(services, video)
-        if row.caption_frame_extents_state != "gap" and row.kind == "caption"
-    ]
+    rate = video.usual_frame_rate
+    rows = [row for row in stored_captions(services, video, NOT_DELETED) if row.kind == "caption"]
 
     def facts(start_ms: float, end_ms: float, text: str) -> dict[str, float | int | str]:
         times = {"start_s": start_ms / 1000, "end_s": end_ms / 1000}

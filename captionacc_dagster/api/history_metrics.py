@@ -125,11 +125,7 @@ class RunCounters:
 
 
 class CallCounters:
-    """Counts remote calls that have ended.
-
-    Attributes:
-        after: the time from which on ended calls are to be read.
-    """
+    """Counts remote calls that have ended."""
 
     def __init__(self, registry: CollectorRegistry, started: datetime | None = None) -> None:
         self._started = started or datetime.now(UTC)

@@ -16,7 +16,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from captionacc_dagster.api.errors import ApiError
-from captionacc_dagster.api.request_log import RequestFacts, current
+from captionacc_dagster.api.request_log import RequestFacts, current, current_facts
 from captionacc_dagster.api.services import Services
 
 _log = logging.getLogger("captionacc_dagster.api.requests")
@@ -66,7 +66,6 @@ class RequestMiddleware:
             client_ip=client[0] if client else "unknown",
         )
         current.set(facts)
-        scope.setdefault("state", {})["facts"] = facts
         began = time.perf_counter()
         status = 500
 
@@ -130,7 +129,7 @@ class ClientLimitMiddleware:
         """Serve one request."""
         if scope["type"] == "http" and scope["path"] != "/health":
             try:
-                await self._services.limits.admit("client", scope["state"]["facts"].client_ip)
+                await self._services.limits.admit("client", current_facts().client_ip)
             except ApiError as error:
                 await run_sync(lambda: self._services.audit.record("rate_limited", details={"limit": "client"}))
                 await _refuse(scope, receive, send, error)

@@ -25,6 +25,7 @@ from captionacc_dagster.api.middleware import PART_BYTES
 from captionacc_dagster.api.request_log import current_facts
 from captionacc_dagster.api.services import Services, ServicesDependency
 from captionacc_dagster.api.views import NewVideo, Upload, UploadProgress, UploadTarget, VideoView
+from captionacc_dagster.catalog.filenames import VIDEO_SUFFIXES
 from captionacc_dagster.catalog.models import Video
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.errors import ObjectNotFound
@@ -35,22 +36,16 @@ router = APIRouter(tags=["videos"])
 
 _VALID = timedelta(hours=12)
 _CHANGE = responses(400, 401, 403, 404, 409, 413, 422, 429, 503)
-# What FFmpeg's demuxers that the engine allows are named by; anything else is refused before a byte is sent.
-VIDEO_SUFFIXES = frozenset(
-    f".{name}"
-    for name in (
-        *("3g2", "3gp", "asf", "avi", "dv", "flv", "gif", "m2ts", "m4v", "mkv", "mov", "mp4"),
-        *("mpeg", "mpg", "mts", "mxf", "ogv", "ts", "vob", "webm", "wmv"),
-    )
-)
+# Anything else is refused before a byte is sent. In a folder, GIF is usually a picture; here a person chose the file.
+_ALLOWED = VIDEO_SUFFIXES | {".gif"}
 
 
 @router.post("/videos", status_code=201, summary="Announce an upload", responses=_CHANGE)
 def create_upload(services: ServicesDependency, caller: CallerDependency, body: NewVideo) -> Upload:
     """Return the id of a new video, and where its bytes go. Nothing is processed before `uploaded` is called."""
     name = PurePosixPath(body.filename.replace("\\", "/")).name.strip()
-    if PurePosixPath(name).suffix.lower() not in VIDEO_SUFFIXES:
-        allowed = ", ".join(sorted(suffix.removeprefix(".") for suffix in VIDEO_SUFFIXES))
+    if PurePosixPath(name).suffix.lower() not in _ALLOWED:
+        allowed = ", ".join(sorted(suffix.removeprefix(".") for suffix in _ALLOWED))
         raise ApiError(422, f"{name or 'this file'} is not named like a video; allowed: {allowed}")
     if body.size_bytes > services.settings.max_upload_bytes:
         most = services.settings.max_upload_bytes

@@ -139,7 +139,7 @@ def list_captions(
     """Return a video's captions in order of time; pass their `ETag` to edits as `If-Match`."""
 
     def make() -> bytes:
-        with _captions_database(services, video) as path:
+        with captions_database(services, video) as path:
             rows = read_captions(path, state or NOT_DELETED)
             return caption_list(path, rows, caller).model_dump_json().encode()
 
@@ -224,7 +224,7 @@ def read_subtitles(
     way = "attachment" if download else "inline"
 
     def make() -> bytes:
-        with _captions_database(services, video) as path:
+        with captions_database(services, video) as path:
             return subtitle_texts(video, path, [kind], options)[kind].encode()
 
     return tagged_answer(
@@ -270,16 +270,6 @@ def list_security_events(
     return SecurityEventPage(events=events, next_cursor=page.next_cursor)
 
 
-def can_restore(services: Services, video: Video) -> bool:
-    """Return whether captions from before the last processing can be brought back.
-
-    Raises:
-        ApiError: 404 if there are no captions yet.
-    """
-    with _captions_database(services, video) as path:
-        return has_before(path)
-
-
 def stored_captions(
     services: Services, video: Video, states: Collection[ExtentsState] | None = None, limit: int | None = None
 ) -> list[StoredCaption]:
@@ -288,12 +278,12 @@ def stored_captions(
     Raises:
         ApiError: 404 if there is none yet.
     """
-    with _captions_database(services, video) as path:
+    with captions_database(services, video) as path:
         return read_captions(path, states, limit)
 
 
 @contextmanager
-def _captions_database(services: Services, video: Video) -> Iterator[Path]:
+def captions_database(services: Services, video: Video) -> Iterator[Path]:
     """Download a video's ``captions.db`` for the time of the block.
 
     Raises:

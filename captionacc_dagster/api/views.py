@@ -400,14 +400,8 @@ class MergeCaptions(_Body, json_schema_extra={"examples": [{"caption_ids": [3, 4
     text: CaptionText | None = None
 
 
-class ConfirmCaptions(_Body, json_schema_extra={"examples": [{"caption_ids": [1, 2, 3]}]}):
-    """Captions whose start and end are correct."""
-
-    caption_ids: CaptionIds
-
-
-class DeleteCaptions(_Body, json_schema_extra={"examples": [{"caption_ids": [3, 4]}]}):
-    """Captions to delete."""
+class ChosenCaptions(_Body, json_schema_extra={"examples": [{"caption_ids": [1, 2, 3]}]}):
+    """The captions that an edit concerns."""
 
     caption_ids: CaptionIds
 

@@ -141,7 +141,7 @@ def _renew_warnings(run: VideoRun, path: Path) -> tuple[CaptionWarning, ...]:
     """Write the warnings about the video to the database, with only the captions that are still unread; return them."""
     from captionacc_dagster.captioning.extents.track_scripts import unread_warnings
 
-    captions = captions_database.to_captions(captions_database.read_captions(path), run.video.frame_rate or 25.0)
+    captions = captions_database.to_captions(captions_database.read_captions(path), run.video.usual_frame_rate)
     others = [CaptionWarning(**each.model_dump()) for each in run.video.warnings if each.code != "script_unread"]
     warnings = (*others, *unread_warnings(captions))
     captions_database.replace_warnings(path, warnings)
@@ -191,7 +191,7 @@ def _result(
     run: VideoRun, store: ObjectStore, rows: list[StoredCaption], readings: list[OcrUpdate]
 ) -> MaterializeResult:
     failed = sum(reading.error is not None for reading in readings)
-    captions = captions_database.to_captions(rows, run.video.frame_rate or 25.0)
+    captions = captions_database.to_captions(rows, run.video.usual_frame_rate)
     version = run.video.cropped_frames_version
     pictures = {}
     if version is not None:
@@ -236,7 +236,7 @@ def subtitles(
             rows = captions_database.read_captions(path)
             lock.check()
             texts = publish_subtitles(store, run.video, path)
-        captions = captions_database.to_captions(rows, run.video.frame_rate or 25.0)
+        captions = captions_database.to_captions(rows, run.video.usual_frame_rate)
         return run.made(
             "subtitles",
             {

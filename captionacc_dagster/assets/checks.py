@@ -1,7 +1,7 @@
 """Asset checks: read back what each stage stored and judge it.
 
-A blocking check that fails with an error stops the stages after it, and the video's row says why. The checks of the
-last stage of a flow also end the video's request.
+A blocking check that fails with an error stops the stages after it. Checks write nothing to the catalog: the sensor
+``run_outcomes``, or the command that runs them, records how their run ended.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -49,8 +49,6 @@ from captionacc_dagster.tags import FLOW_TAG
 Judged = tuple[str, str, Verdict]
 
 _SEVERITIES = {"warn": AssetCheckSeverity.WARN, "error": AssetCheckSeverity.ERROR}
-# Frames per second of a video whose rate was never measured.
-_USUAL_FRAME_RATE = 25.0
 
 
 class CheckFailed(Exception):
@@ -234,7 +232,7 @@ def judge_extents(run: VideoRun, store: ObjectStore, version: int) -> Iterator[J
     yield (
         name,
         "extents_in_order",
-        rules.extents_in_order(captions, duration, video.frame_rate or _USUAL_FRAME_RATE),
+        rules.extents_in_order(captions, duration, video.usual_frame_rate),
     )
     counts = {label: int(recorded[name].get(f"label_{label}", 0)) for label in databases.LABELS}
     rate = recorded["cropped_frames"].get("sampled_per_second", 0.0)
@@ -263,7 +261,7 @@ def captions_checks(
 def judge_captions(video: Video, store: ObjectStore) -> Iterator[Judged]:
     """Yield a verdict on the captions as stored, with people's edits."""
     rows = read_captions(store, video)
-    frame_rate = video.frame_rate or _USUAL_FRAME_RATE
+    frame_rate = video.usual_frame_rate
     captions = captions_database.to_captions(rows, frame_rate)
     yield "captions_db", "every_caption_read", rules.captions_all_read(rows)
     # People may place captions as they like, so what would be an error of the machine is only a warning here.

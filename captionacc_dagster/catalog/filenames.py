@@ -9,6 +9,15 @@ from __future__ import annotations
 import re
 from pathlib import PurePath
 
+# How video files are named. In a folder, only these are taken; a file named on the command line may have any suffix.
+VIDEO_SUFFIXES = frozenset(
+    f".{name}"
+    for name in (
+        *("3g2", "3gp", "asf", "avi", "divx", "dv", "f4v", "flv", "h264", "hevc", "ivf", "m2ts", "m2v", "m4v"),
+        *("mj2", "mkv", "mov", "mp4", "mpeg", "mpg", "mts", "mxf", "nut", "ogm", "ogv", "rm", "rmvb", "swf"),
+        *("ts", "vob", "webm", "wmv", "wtv", "y4m"),
+    )
+)
 # Control characters (C0, DEL, C1), line and paragraph separators, characters that reverse the order of what follows,
 # and bytes that are no UTF-8, which Python represents as lone surrogates.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")

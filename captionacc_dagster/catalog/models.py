@@ -152,6 +152,9 @@ class VideoWarning(Row):
     end_s: float | None = None
 
 
+_USUAL_FRAME_RATE = 25.0
+
+
 class Video(Row):
     """An uploaded file and the state of its processing."""
 
@@ -228,6 +231,11 @@ class Video(Row):
             if status == "error":
                 return stage, details or {}
         return None
+
+    @property
+    def usual_frame_rate(self) -> float:
+        """Frames per second; of a video that was never measured, what most have."""
+        return self.frame_rate or _USUAL_FRAME_RATE
 
     @property
     def crop_region(self) -> tuple[float, float, float, float] | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from captionacc_dagster.captioning.files.subtitles import FORMATS
+from captionacc_dagster.catalog.filenames import VIDEO_SUFFIXES
 
 STANDARD_INPUT = "-"
 # Files beside videos that are not videos. A pattern such as videos/* also names these, and what this program wrote.
@@ -18,45 +19,6 @@ COMPANIONS = frozenset(
     | {".ssa", ".sub", ".idx", ".smi", ".sup", ".ttml", ".sbv", ".lrc"}
     | {".txt", ".md", ".nfo", ".log", ".csv", ".xml", ".html", ".pdf", ".torrent", ".url"}
     | {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".part", ".tmp", ".crdownload", ".download", ".partial"}
-)
-# In a folder, only these are taken for videos; a file named on the command line may have any suffix.
-VIDEOS = frozenset(
-    [
-        ".3g2",
-        ".3gp",
-        ".asf",
-        ".avi",
-        ".divx",
-        ".dv",
-        ".f4v",
-        ".flv",
-        ".h264",
-        ".hevc",
-        ".ivf",
-        ".m2ts",
-        ".m2v",
-        ".m4v",
-        ".mj2",
-        ".mkv",
-        ".mov",
-        ".mp4",
-        ".mpeg",
-        ".mpg",
-        ".mts",
-        ".mxf",
-        ".nut",
-        ".ogm",
-        ".ogv",
-        ".rm",
-        ".rmvb",
-        ".swf",
-        ".ts",
-        ".vob",
-        ".webm",
-        ".wmv",
-        ".wtv",
-        ".y4m",
-    ]
 )
 _URL = re.compile(r"\A[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -140,7 +102,7 @@ def _look_into(folder: Path, found: Inputs, seen: set[str], *, recursive: bool) 
         deeper = deeper or (not recursive and any(entry.is_dir() for entry in Path(place).iterdir()))
         for name in sorted(files):
             path = Path(place, name)
-            if not name.startswith(".") and path.suffix.lower() in VIDEOS:
+            if not name.startswith(".") and path.suffix.lower() in VIDEO_SUFFIXES:
                 is_empty = False
                 _add(found, seen, VideoFile(path, Path(place).relative_to(folder)))
     found.refused += [(str(error.filename), f"cannot be read ({error.strerror})") for error in errors]

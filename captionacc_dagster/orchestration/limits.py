@@ -72,17 +72,13 @@ def _replaced(limits: Sequence[Mapping[str, Any]], new: Mapping[str, Any]) -> li
     return [limit for limit in limits if (limit["key"], limit.get("value")) != same] + [new]
 
 
-def default_pool_slots() -> Mapping[str, int]:
-    """Return the default slots of the pool by where the heavy steps run: one per core here, 20 calls on Modal."""
-    return {"local": os.cpu_count() or 1, "modal": MODAL_SLOTS}
-
-
 def ensure_pool_slots(
     instance: DagsterInstance, compute: str = "local", overrides: Mapping[str, int] | None = None
 ) -> dict[str, int]:
     """Set the slots of the compute pool; a number set in the UI or by ``dagster instance concurrency set`` stays.
 
-    The default slots of the other place than ``compute`` are replaced; ``overrides``, from the settings, always win.
+    The default is one slot per core here, and 20 calls on Modal. That of the other place than ``compute`` is replaced;
+    ``overrides``, from the settings, always win.
 
     Returns:
         Pool → slots, for the pools that changed.
@@ -91,7 +87,7 @@ def ensure_pool_slots(
     if not storage.supports_global_concurrency_limits:
         return {}
     fixed = {pool.name: pool.limit for pool in storage.get_pool_limits() if not pool.from_default}
-    defaults = default_pool_slots()
+    defaults = {"local": os.cpu_count() or 1, "modal": MODAL_SLOTS}
     wanted = dict(overrides or {})
     elsewhere = {slots for place, slots in defaults.items() if place != compute}
     if COMPUTE_POOL not in wanted and (COMPUTE_POOL not in fixed or fixed[COMPUTE_POOL] in elsewhere):

@@ -16,7 +16,7 @@ from dagster import DagsterInstance, DagsterRunStatus
 from captionacc_dagster.orchestration.dagster_internals import RunsTable, RunTagsTable, SqlRunStorage
 from captionacc_dagster.orchestration.flows import Flow
 from captionacc_dagster.orchestration.priority import TenantTier
-from captionacc_dagster.orchestration.queue_order import current_priority, place_of_tags
+from captionacc_dagster.orchestration.queue_order import current_priority, place_of_tags, requested_at
 from captionacc_dagster.tags import (
     AGE_BOOSTING_TAG,
     BASE_PRIORITY_TAG,
@@ -99,18 +99,10 @@ def _groups(instance: DagsterInstance, now: datetime) -> list[RunGroup]:
                 TenantTier.from_name(of_group.get(TIER_TAG, "")),
                 current_priority(of_group, now),
                 count,
-                _moment(of_group.get(REQUESTED_AT_TAG)),
+                requested_at(of_group),
             )
         )
     return groups
-
-
-def _moment(text: str | None) -> datetime | None:
-    try:
-        moment = datetime.fromisoformat(text or "")
-    except ValueError:
-        return None
-    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def videos_before(instance: DagsterInstance, now: datetime | None = None) -> dict[str, int]:

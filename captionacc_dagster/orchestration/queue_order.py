@@ -26,7 +26,7 @@ def in_order(runs: Iterable[DagsterRun], now: datetime | None = None) -> list[Da
 
 def place_of_tags(tags: Mapping[str, str], now: datetime) -> tuple[int, datetime]:
     """Return what queued runs are sorted by: the lowest comes first."""
-    return -current_priority(tags, now), _requested_at(tags)
+    return -current_priority(tags, now), requested_at(tags) or _NOT_KNOWN
 
 
 def current_priority(tags: Mapping[str, str], now: datetime) -> int:
@@ -43,9 +43,10 @@ def current_priority(tags: Mapping[str, str], now: datetime) -> int:
         return 0
 
 
-def _requested_at(tags: Mapping[str, str]) -> datetime:
+def requested_at(tags: Mapping[str, str]) -> datetime | None:
+    """Return when the run with these tags was asked for; None if they do not say it with a timezone."""
     try:
         moment = datetime.fromisoformat(tags[REQUESTED_AT_TAG])
     except (KeyError, ValueError):
-        return _NOT_KNOWN
-    return moment if moment.tzinfo else _NOT_KNOWN
+        return None
+    return moment if moment.tzinfo else None

@@ -16,9 +16,6 @@ from captionacc_dagster.settings import Settings, get_settings
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.keys import VideoKeys
 
-# Frames per second of a video whose rate was never measured, for frame numbers.
-_USUAL_FRAME_RATE = 25.0
-
 
 def video_keys(video: Video) -> VideoKeys:
     """Return the keys of a video's objects."""
@@ -75,7 +72,7 @@ def shown_captions(video: Video, captions_db: Path) -> list[Caption]:
         DatabaseError: not a captions database.
     """
     rows = captions_database.read_captions(captions_db)
-    return captions_database.to_captions(rows, video.frame_rate or _USUAL_FRAME_RATE)
+    return captions_database.to_captions(rows, video.usual_frame_rate)
 
 
 def publish_subtitles(store: ObjectStore, video: Video, captions_db: Path) -> dict[Format, str]:
@@ -94,6 +91,23 @@ def caption_counts(rows: Iterable[captions_database.StoredCaption]) -> dict[str,
     """Return the columns of a video that count its captions."""
     states = [row.caption_frame_extents_state for row in rows]
     return {"caption_count": len(states) - states.count("gap"), "confirmed_count": states.count("confirmed")}
+
+
+def record_captions(
+    catalog: Catalog,
+    video: Video,
+    rows: Iterable[captions_database.StoredCaption],
+    *,
+    is_text_open: bool,
+    **facts: object,
+) -> None:
+    """Write to a video's row what an edit of its captions changed; a text that was complete is to be reviewed if it is
+    open again."""
+    facts |= caption_counts(rows)
+    if any(getattr(video, name) != value for name, value in facts.items()):
+        catalog.update_video_metadata(video.id, facts)
+    if is_text_open and video.text_status == "done":
+        catalog.update_video_status(video.id, text_status="review")
 
 
 def download_captions(store: ObjectStore, video: Video, folder: Path) -> Path:
@@ -130,7 +144,6 @@ def restore_captions(
     publish_captions(store, video, path)
     publish_subtitles(store, video, path)
     warnings = [asdict(warning) for warning in databases.read_warnings(path)]
-    catalog.update_video_metadata(video.id, {**caption_counts(rows), "warnings": warnings})
-    if video.text_status == "done" and any(row.caption_frame_extents_state == "predicted" for row in rows):
-        catalog.update_video_status(video.id, text_status="review")
+    is_text_open = any(row.caption_frame_extents_state == "predicted" for row in rows)
+    record_captions(catalog, video, rows, is_text_open=is_text_open, warnings=warnings)
     return rows

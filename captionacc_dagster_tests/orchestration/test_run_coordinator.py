@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import os
 import re
 import time
 from collections import Counter
@@ -22,7 +23,7 @@ from dagster._core.storage import tags as dagster_tags
 import captionacc_dagster
 from captionacc_dagster import tags
 from captionacc_dagster.orchestration.dagster_internals import UnsupportedDagster, check_queue_daemon, require_members
-from captionacc_dagster.orchestration.limits import COMPUTE_POOL, default_pool_slots, ensure_pool_slots
+from captionacc_dagster.orchestration.limits import COMPUTE_POOL, MODAL_SLOTS, ensure_pool_slots
 from captionacc_dagster.orchestration.priority import priority_run_tags
 from captionacc_dagster.orchestration.queue_figures import videos_before
 from captionacc_dagster.orchestration.queue_order import current_priority, in_order
@@ -480,7 +481,7 @@ def test_a_limit_is_known_within_a_minute_and_kept_while_the_catalog_is_away() -
 def test_pool_slots_are_set_once_and_left_to_the_operator(open_queue: OpenQueue) -> None:
     with open_queue() as queue:
         storage = queue.instance.event_log_storage
-        local, modal = default_pool_slots()["local"], default_pool_slots()["modal"]
+        local, modal = os.cpu_count(), MODAL_SLOTS
         assert ensure_pool_slots(queue.instance) == {COMPUTE_POOL: local}
         assert ensure_pool_slots(queue.instance) == {}
         assert ensure_pool_slots(queue.instance, "modal") == {COMPUTE_POOL: modal}, "nobody chose the number of cores"

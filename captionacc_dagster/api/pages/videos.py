@@ -13,18 +13,20 @@ from fastapi.responses import RedirectResponse, Response
 from pydantic import AfterValidator
 
 from captionacc_dagster.api.auth import Caller, CallerDependency, ReadableVideoDependency, VideoDependency
+from captionacc_dagster.api.conditional import tagged_answer
 from captionacc_dagster.api.errors import ApiError
 from captionacc_dagster.api.local_access import has_local_user
 from captionacc_dagster.api.pages import media, messages
 from captionacc_dagster.api.pages.rendering import PageRoute, need_session, render, static_files
 from captionacc_dagster.api.services import Services, ServicesDependency
 from captionacc_dagster.api.uploads import upload_origin
-from captionacc_dagster.api.videos import NOT_DELETED, can_restore, layout_database, stored_captions
+from captionacc_dagster.api.videos import NOT_DELETED, captions_database, layout_database, stored_captions
 from captionacc_dagster.api.views import CaptionView
 from captionacc_dagster.api.webhooks import no_control_characters
 from captionacc_dagster.captioning.files.captions_database import StoredCaption
 from captionacc_dagster.captioning.files.databases import DatabaseError, read_boxes, read_layout_database
 from captionacc_dagster.captioning.files.positions import POSITIONS
+from captionacc_dagster.captioning.files.previous_captions import has_before
 from captionacc_dagster.captioning.files.subtitles import FORMATS
 from captionacc_dagster.catalog.models import Video, VideoStage
 from captionacc_dagster.compute.progress import StageProgress, read_progress
@@ -59,12 +61,6 @@ def go_to_pages() -> Response:
     return RedirectResponse("/review", 303)
 
 
-@public.get("/review/")
-def go_to_list() -> Response:
-    """Redirect the address with a slash, as people type it, to the list of videos."""
-    return RedirectResponse("/review", 303)
-
-
 @public.get("/docs")
 def show_api(request: Request) -> Response:
     """Show the description of the API."""
@@ -91,10 +87,8 @@ def read_static(request: Request, name: str, v: str = "") -> Response:
         raise ApiError(404, "no such file")
     data, media_type, tag = found
     fixed = v == tag.strip('"')
-    headers = {"ETag": tag, "Cache-Control": "public, max-age=31536000, immutable" if fixed else "no-cache"}
-    if request.headers.get("if-none-match") == tag:
-        return Response(status_code=304, headers=headers)
-    return Response(data, media_type=media_type, headers=headers)
+    kept = "public, max-age=31536000, immutable" if fixed else "no-cache"
+    return tagged_answer(request, tag, lambda: data, media_type, {"Cache-Control": kept})
 
 
 @router.get("/review")
@@ -147,14 +141,12 @@ def show_videos(
 def show_example(services: ServicesDependency, video: ReadableVideoDependency, request: Request) -> Response:
     """Show a demo video with its captions, which people of other tenants read and do not change."""
     has_captions = video.cropped_frames_version is not None and video.caption_count is not None
-    rows = stored_captions(services, video) if has_captions else []
-    captions = [row for row in rows if row.caption_frame_extents_state != "gap"]
     return render(
         request,
         "example.html",
         **_frame(services),
         video=video,
-        captions=captions,
+        captions=stored_captions(services, video, NOT_DELETED) if has_captions else [],
         formats=_formats(video) if has_captions else [],
     )
 
@@ -225,7 +217,8 @@ def _first_captions(services: Services, video: Video) -> list[StoredCaption]:
 def _can_restore(services: Services, video: Video) -> bool:
     """Return whether the page offers the captions from before; not while they cannot be read."""
     try:
-        return can_restore(services, video)
+        with captions_database(services, video) as path:
+            return has_before(path)
     except (ApiError, DatabaseError, StorageError):
         return False
 
