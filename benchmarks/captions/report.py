@@ -32,6 +32,7 @@ from captionacc_dagster.captioning.evaluation.scoring import (
     similarity,
     summarize,
 )
+from captionacc_dagster.captioning.extents.words import word_spans
 
 # How many frames the time of a word may be off that appears, and of one that is highlighted.
 _APPEARS_FRAMES, _HIGHLIGHT_FRAMES = 1, 2
@@ -220,7 +221,8 @@ def modes_table(clips: Sequence[Clip], judged: Sequence[Judged]) -> str:
 def _words_on_time(clip: Clip, row: Judged) -> list[tuple[str, int, int]]:
     """Return for each true caption whose words have times: its kind, how many begin on time, and how many words.
 
-    A word that appears may be a frame off; one that is highlighted two.
+    A word that appears may be a frame off; one that is highlighted two. Where no spaces are written, nothing shows
+    which characters are a word, and each has its own time: that of a true word is the time of its first character.
     """
     truth = json.loads(clip.truth.read_text(encoding="utf-8"))
     matches = row.report.matches
@@ -230,16 +232,25 @@ def _words_on_time(clip: Clip, row: Judged) -> list[tuple[str, int, int]]:
         words = caption.get("words", ())
         if not words:
             continue
-        found = matched.get((caption["start_frame"], caption["text"]), [])
-        texts = [word["text"].casefold() for word in words], [text.casefold() for text, _ in found]
+        wanted = [(part, word if is_first else None) for word in words for part, is_first in _parts(word["text"])]
+        known = matched.get((caption["start_frame"], caption["text"]), [])
+        found = [(part, onset_s) for text, onset_s in known for part, _ in _parts(text)]
+        texts = [part for part, _ in wanted], [part for part, _ in found]
         on_time = 0
         for begin, at, length in SequenceMatcher(None, *texts, autojunk=False).get_matching_blocks():
-            for word, (_, onset_s) in zip(words[begin : begin + length], found[at : at + length], strict=True):
+            for (_, word), (_, onset_s) in zip(wanted[begin : begin + length], found[at : at + length], strict=True):
+                if word is None:
+                    continue
                 lit = word["highlighted"]
                 frames = abs(onset_s - (lit[0] if lit else word["start_s"])) * truth["video"]["frame_rate"]
                 on_time += frames <= (_HIGHLIGHT_FRAMES if lit else _APPEARS_FRAMES) + 0.01
         counted.append((" ".join(caption["kinds"]), on_time, len(words)))
     return counted
+
+
+def _parts(text: str) -> list[tuple[str, bool]]:
+    """Return what a word is timed by, a word or a character, each with whether it is the first."""
+    return [(text[start:end].casefold(), number == 0) for number, (start, end) in enumerate(word_spans(text))]
 
 
 def _onsets(row: Judged, predicted: PredictedCaption) -> list[tuple[str, float]]:

@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.captions.measure import Cost, Measured
 from benchmarks.captions.render import Clip
+from benchmarks.captions.report import judge, modes_table
 from benchmarks.captions.wide.captions import MODES, PLACES, CaptionSpec
 from benchmarks.captions.wide.looks import BUILT_IN as FONT
 from benchmarks.captions.wide.looks import DISPLAY, MONO, SANS, SERIF, Look, files_of
@@ -20,6 +22,7 @@ from benchmarks.captions.wide.render import motion_specs, render_wide_clip, requ
 from benchmarks.captions.wide.scenes import SCENES
 from benchmarks.captions.wide.specs import WideSpec, draw_spec
 from captionacc_dagster.captioning.evaluation.evaluate import read_truth
+from captionacc_dagster.captioning.evaluation.scoring import PredictedCaption
 
 # Pillow's own font and scikit-image's photographs: these tests need no package.
 LOOK = Look(FONT, 0.08, outline=0.08)
@@ -199,3 +202,33 @@ def test_a_missing_font_is_named_with_the_package_that_has_it(monkeypatch):
     spec = replace(SPEC, fonts=("Lato-Bold.ttf",))
     with pytest.raises(RuntimeError, match="apt-get install fonts-lato"):
         require_sources([spec], install=False)
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(
+    ("onsets", "on_time"),
+    [
+        ([("小", 0), ("安", 4), ("快", 9), ("来", 20), ("看", 24)], "1.000"),
+        ([("小", 0), ("安", 4), ("快", 9), ("来", 24), ("看", 28)], "0.500"),
+        ([("小安快来看", 0)], "0.500"),
+    ],
+    ids=["each character", "the second word late", "all at once"],
+)
+def test_a_word_without_spaces_is_on_time_when_its_first_character_is(
+    tmp_path: Path, onsets: list[tuple[str, int]], on_time: str
+):
+    """Which characters are a word cannot be seen: words of two and more were never found, whatever their times."""
+    box = {"left": 0.2, "top": 0.8, "right": 0.8, "bottom": 0.9}
+    words = [
+        {"text": text, "highlighted": [at, at + 1], "start_s": 0.0, "end_s": 4.0, "bbox": box}
+        for text, at in (("小安快", 0.0), ("来看", 2.0))
+    ]
+    row = {"start_s": 0.0, "end_s": 4.0, "start_frame": 0, "end_frame": 40, "text": "小安快来看", "kinds": ["karaoke"]}
+    video = {"width": 64, "height": 36, "duration_s": 4.0, "frame_rate": 10.0}
+    clip = Clip("clip", tmp_path / "clip.mp4", tmp_path / "clip.truth.json")
+    clip.truth.write_text(json.dumps({"video": video, "captions": [{**row, "words": words}]}), encoding="utf-8")
+    measured = Measured("clip", "engine", Cost(0, 0, 0), 1.0)
+    measured.captions = [PredictedCaption(start_s=0.0, end_s=4.0, start_frame=0, end_frame=40, text="小安快来看")]
+    measured.onsets = [[(text, at / 10) for text, at in onsets]]
+    table = modes_table([clip], [judge(clip, measured)])
+    assert table.splitlines()[-1].endswith(f"| 2 | {on_time} |")
