@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.extents.growth import Growth
-from captionacc_dagster.captioning.extents.highlights import WordLooks, highlighted_spans
+from captionacc_dagster.captioning.extents.highlights import Span, WordLooks, highlighted_spans
 from captionacc_dagster.captioning.extents.merging import MOST_STEPS, FoundCaption, TimedWord
 from captionacc_dagster.captioning.extents.reading import Reading, fold
 from captionacc_dagster.captioning.extents.reading_tuning import TUNING as READING
@@ -40,9 +40,15 @@ _LEAST_EVIDENCE = 0.2  # of a highlight: how much more a word looks unlike itsel
 
 
 def are_spoken(captions: Sequence[FoundCaption]) -> bool:
-    """Return whether the words of all captions come one by one, as those that follow a voice do."""
-    steps = [0 if found.is_typed else len({word.start for word in found.words}) for found in captions]
+    """Return whether the words of all captions come, or light up, one by one, as those that follow a voice do."""
+    steps = [0 if found.is_typed else max(map(len, _moments(found))) for found in captions]
     return bool(steps) and min(steps) > 1 and max(steps) >= _SPOKEN_STEPS
+
+
+def _moments(found: FoundCaption) -> tuple[set[int], set[Span]]:
+    """Return when words of a caption appear, and when they are highlighted."""
+    lit = {word.highlight for word in found.words if word.highlight is not None}
+    return {word.start for word in found.words}, lit
 
 
 def is_begun(found: FoundCaption, growth: Growth, reading: Reading, strokes: Mask) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.fixtures import overlap
@@ -50,13 +49,14 @@ def track_of(
     texts = max(row.distinct for row in found.rows)
     lines = _own_lines(found, size, [*avoid, *elsewhere])
     anchor = found.anchor
-    if anchor and not all(_is_anchored(line, lines, anchor) for line in lines if _tells_anchor(line)):
-        anchor = None  # the region reaches over lines elsewhere: what is far from the anchor there is text of the track
+    at = None if anchor is None else _anchor_of(lines, anchor)
+    if anchor and at is not None and not all(_is_anchored(line, at, anchor) for line in lines if _tells_anchor(line)):
+        # The region reaches over lines elsewhere: what is far from the anchor there is text of the track.
+        anchor = at = None
     start = float(min(line.start for line in lines))
     end = float(max(line.end for line in lines))
     # The longest of a few texts is shorter than the longest of all.
     spare = 0.6 * line_height + TUNING.region_reserve / 2 * (end - start) / max(1.0, (texts / 4) ** 0.5)
-    at = None if anchor is None else _anchor_of(lines, anchor)
     if found.anchor == "center":
         middle = _anchor_of(lines, "center")
         half = max(middle - start, end - middle) + spare
@@ -94,10 +94,10 @@ def _own_lines(found: FoundTrack, size: tuple[int, int], elsewhere: Sequence[BBo
     lines = [line for row in found.all_rows for line in row.lines]
     if found.anchor is None:
         return lines
-    own = []
+    own, at = [], _anchor_of(lines, found.anchor)
     for line in lines:
         box = box_of(found.vertical, line.start, line.end, line.low, line.high, size)
-        if _is_anchored(line, lines, found.anchor) or not any(overlap(other, box) > 0.3 for other in elsewhere):
+        if _is_anchored(line, at, found.anchor) or not any(overlap(other, box) > 0.3 for other in elsewhere):
             own.append(line)
     return own or lines
 
@@ -136,9 +136,9 @@ def _line_height(found: FoundTrack) -> float:
     return min((float(np.percentile(heights, 25)) for heights in (loose, fine) if heights), default=main.height)
 
 
-def _is_anchored(line: Line, lines: Sequence[Line], anchor: str) -> bool:
+def _is_anchored(line: Line, at: float, anchor: str) -> bool:
     """Return whether a line is where the track's lines are; one that was found in one with something else is not."""
-    return abs(_side(line, anchor) - _anchor_of(lines, anchor)) <= _ON_ANCHOR * line.height
+    return abs(_side((line.start, line.end), anchor) - at) <= _ON_ANCHOR * line.height
 
 
 def _tells_anchor(line: Line) -> bool:
@@ -149,30 +149,29 @@ def _tells_anchor(line: Line) -> bool:
 def _anchor_of(lines: Sequence[Line], anchor: str) -> float:
     """Return where most of the lines have their anchored side, pixels along the text.
 
-    A line that was found in one with what is beside it, such as the number of a line of code, has a side of each part:
-    that of the text is where the most lines have one.
+    A line that was found in one with what is beside it, such as the number of a line of code or a sign, has a side of
+    each part: that of the text is where the most lines have one.
     """
     lengths = np.array([line.length for line in lines])
-    usual = weighted_median(np.array([_side(line, anchor) for line in lines]), lengths)
-    if anchor == "center" or all(len(line.spans) == 1 for line in lines):
+    usual = weighted_median(np.array([_side((line.start, line.end), anchor) for line in lines]), lengths)
+    if all(len(line.spans) == 1 for line in lines):
         return usual
-    sides = [np.array([start if anchor == "left" else end for start, end in line.spans]) for line in lines]
-
-    def distances(place: float) -> NDArray[np.float64]:
-        """Return how far the nearest side of each line is from a place, line heights."""
-        return np.array([np.abs(own - place).min() / line.height for own, line in zip(sides, lines, strict=True)])
-
-    def weight(place: float) -> float:
-        """Return how long the lines with a side at a place are together."""
-        return float(lengths[distances(place) <= _TOGETHER].sum())
-
-    best = max(np.unique(np.concatenate(sides)).tolist(), key=weight)
-    if weight(best) <= weight(usual):
+    parts = [[_side(span, anchor) for span in ((line.start, line.end), *line.spans)] for line in lines]
+    sides, firsts = np.concatenate(parts), np.cumsum([0, *map(len, parts[:-1])])
+    heights = np.array([line.height for line in lines])
+    others = np.unique(sides)
+    others = others[np.abs(others - usual) > _TOGETHER * np.median(heights)]
+    places = np.append(usual, others)
+    off = np.minimum.reduceat(np.abs(places[:, None] - sides), firsts, axis=1) / heights  # (places, lines)
+    weights = (off <= _TOGETHER) @ lengths
+    best = int(np.argmax(weights))  # the usual place if no other one has more
+    if best == 0:
         return usual
-    is_there = distances(best) <= _TOGETHER
-    nearest = np.array([own[np.abs(own - best).argmin()] for own in sides])
+    is_there = off[best] <= _TOGETHER
+    nearest = np.array([min(own, key=lambda side: abs(side - places[best])) for own in parts])
     return weighted_median(nearest[is_there], lengths[is_there])
 
 
-def _side(line: Line, anchor: str) -> float:
-    return {"left": line.start, "right": line.end}.get(anchor, line.middle)
+def _side(span: tuple[float, float], anchor: str) -> float:
+    start, end = span
+    return {"left": start, "right": end}.get(anchor, (start + end) / 2)

@@ -145,6 +145,16 @@ class Row:
         self.lines += lines
         self._place = None
 
+    def drop_passing(self) -> None:
+        """Drop lines that move, such as those of a sign of the scene, from beside text that changes in one place."""
+        if self._changes_around_a_middle:
+            self.lines, self._place = self._without_passing(), None
+
+    def _without_passing(self) -> list[Line]:
+        """Return the lines without those that move and are not where most are."""
+        middle = self.middle
+        return [line for line in self.lines if line.still > 0 or abs(line.middle - middle) <= line.height]
+
     def is_apart_from(self, other: Row) -> bool:
         """Return whether one of the rows is beyond the limits of the other along the text."""
         return any(
@@ -194,11 +204,14 @@ class Row:
     def _changes_around_a_middle(self) -> bool:
         """Whether both ends of its text vary from line to line and the middle does not, as with centered captions that
         slide into place or that words like them replace; the ends of what passes by vary with its middle, or are those
-        of the picture."""
+        of the picture. A few of the lines may be a sign of the scene that passes beside the captions."""
+        lines = self._without_passing()
+        if self.distinct < 2 or len(lines) < 3 or 2 * len(lines) <= len(self.lines):
+            return False
         start, end, middle = (
-            _deviation([getattr(line, place) for line in self.lines]) for place in ("start", "end", "middle")
+            _deviation([getattr(line, place) for line in lines]) for place in ("start", "end", "middle")
         )
-        return self.distinct > 1 and len(self.lines) > 2 and 2 * middle < min(start, end)
+        return 2 * middle < min(start, end)
 
     @property
     def score(self) -> float:
@@ -286,6 +299,7 @@ def find_rows(
     comparison = SampleComparison(samples)
     for row in rows:
         row.texts = _texts(row, comparison, size)
+        row.drop_passing()
     return rows
 
 
@@ -476,9 +490,9 @@ def _is_each_centered(rows: Sequence[Row], along: float) -> bool:
 
 
 def _deviation(places: Sequence[float]) -> float:
-    """Return the mean distance of places from their median, pixels."""
+    """Return the median distance of places from their median, pixels."""
     usual = median(places)
-    return mean(abs(place - usual) for place in places)
+    return median(abs(place - usual) for place in places)
 
 
 def weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:

@@ -13,8 +13,8 @@ from captionacc_dagster.captioning.captions import Caption, Kind, Timeline
 from captionacc_dagster.captioning.extents.context import has_context, mark_dimmed
 from captionacc_dagster.captioning.extents.find import find_captions
 from captionacc_dagster.captioning.extents.growth import Growth
-from captionacc_dagster.captioning.extents.merging import FoundCaption
-from captionacc_dagster.captioning.extents.moving import _evidence, is_begun, is_next_step
+from captionacc_dagster.captioning.extents.merging import FoundCaption, TimedWord
+from captionacc_dagster.captioning.extents.moving import _evidence, are_spoken, is_begun, is_next_step
 from captionacc_dagster.captioning.extents.reading import Reading
 from captionacc_dagster.captioning.extents.steps import Step, step_change, with_unread_lines
 from captionacc_dagster.captioning.extents.strokes import StrokeModel
@@ -73,6 +73,19 @@ def test_what_comes_word_by_word_is_no_name_plate(
     layout = captioned(tmp_path / "clip.mp4", events, 80)
     plate = replace(layout.tracks[0], anchor="mixed", kind="lower_third")
     assert only(followed(tmp_path / "clip.mp4", replace(layout, tracks=(plate,)), engine)).kind == kind
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("are_lit", [True, False])
+def test_words_that_light_up_one_by_one_are_no_name_plate(are_lit: bool):
+    """Karaoke at the bottom left, the only text of a clip, was left out."""
+    place = BBox(0.05, 0.8, 0.5, 0.9)
+    words = tuple(
+        TimedWord(text, place, 10, 60, (10 + 10 * number, 20 + 10 * number) if are_lit else None)
+        for number, text in enumerate(("Bring", "me", "some"))
+    )
+    found = FoundCaption(10, 60, Reading("Bring me some", 0.99, 1), place, 0.9, 900, words=words)
+    assert are_spoken([found]) == are_lit
 
 
 @pytest.mark.unit

@@ -362,3 +362,19 @@ def test_numbers_of_lines_of_code_beside_captions_do_not_move_their_anchor():
     assert track.anchor == "left"
     assert track.anchor_position == pytest.approx(57 / 640)
     assert track.region.left <= 30 / 640
+
+
+def test_a_sign_that_passes_beside_words_one_at_a_time_does_not_hide_them():
+    """A sign of the scene that moved was the longest text of most samples: the row of the words was dropped with it."""
+    widths = (38, 89, 52, 96, 46, 31, 80, 66)
+    seen = [detection(n, 320 - wide / 2, 160, 320 + wide / 2, 190, 0.5) for n, wide in enumerate(widths)]
+    seen += [detection(n, 40 + 12 * n, 158, 150 + 12 * n, 188, 0.0) for n in (0, 2, 7)]
+    seen += [detection(n, 95 + 12 * n, 158, 205 + 12 * n, 188, 0.5) for n in (5,)]
+    (row,) = find_rows(samples(8), seen, [], SIZE)
+    assert not row.is_moving
+    (found,) = find_tracks(judged([row]), SIZE)
+    track = track_of(found, SIZE, [], [])
+    assert (track.anchor, track.anchor_position) == ("center", pytest.approx(0.5))
+    passing = [detection(n, 40 + 12 * n, 158, 150 + 12 * n, 188, 0.0) for n in range(8)]
+    (sign,) = find_rows(samples(8), passing, [], SIZE)
+    assert sign.is_moving
