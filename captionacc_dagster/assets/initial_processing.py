@@ -27,6 +27,7 @@ from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.compute.base import BadInput, ComputeBackend
 from captionacc_dagster.compute.results import ExtractResult
 from captionacc_dagster.orchestration.flows import Flow, videos_partitions
+from captionacc_dagster.orchestration.transitions import record_layout
 from captionacc_dagster.resources import COMPUTE_POOL, ProgressReporter
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster.storage.base import ObjectStore
@@ -88,15 +89,14 @@ def initial_processing(
 
 def _record(run: VideoRun, result: ExtractResult) -> None:
     box = result.crop_region
-    # The region that a person approved stays; an automatic approval was of another layout than this one.
-    is_by_person = run.video.layout_approval == "person"
-    found: dict[str, float | None] = {
+    region = {
         "crop_left": box.crop_left if box else None,
         "crop_top": box.crop_top if box else None,
         "crop_right": box.crop_right if box else None,
         "crop_bottom": box.crop_bottom if box else None,
     }
-    run.catalog.update_video_metadata(
+    record_layout(
+        run.catalog,
         run.video_id,
         {
             "duration_seconds": result.duration,
@@ -111,12 +111,9 @@ def _record(run: VideoRun, result: ExtractResult) -> None:
             "processing_duration_seconds": result.processing_duration_seconds,
             "layout_confidence": result.layout_confidence,
             "warnings": [asdict(warning) for warning in result.warnings],
-            **({} if is_by_person else found),
         },
+        region,
     )
-    if not is_by_person:
-        run.catalog.withdraw_layout_approval(run.video_id)
-    run.record("found again" if is_by_person else "found")
 
 
 def _materializations(

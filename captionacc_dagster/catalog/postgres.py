@@ -19,8 +19,11 @@ from captionacc_dagster.catalog.calls import Retries
 from captionacc_dagster.catalog.errors import CatalogError, CatalogUnavailable, from_code
 
 _JSON_PARAMETERS = frozenset(
-    {"p_changes", "p_error_details", "p_input", "p_result", "p_details", "p_stage_seconds", "p_totals"}
-)
+    {
+        "p_changes", "p_facts", "p_found", "p_found_again",
+        "p_error_details", "p_input", "p_result", "p_details", "p_stage_seconds", "p_totals",
+    }
+)  # fmt: skip
 
 
 def _configure(connection: psycopg.Connection[Any]) -> None:

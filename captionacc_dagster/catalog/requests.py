@@ -148,6 +148,33 @@ class RequestMethods(CatalogCalls):
             p_error_details=_details(error_details),
         )
 
+    def record_outcome(
+        self,
+        video_id: Id,
+        changes: Mapping[str, Any],
+        request_ids: Iterable[Id] = (),
+        state: RequestEnd | None = None,
+        *,
+        run_id: str | None = None,
+        error_details: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Change columns of a video and end requests, all or nothing; idempotent.
+
+        Raises:
+            NotFound: there is no such video or request.
+            Conflict: a request has ended differently, or belongs to another run.
+            InvalidValue: as for :meth:`update_video_metadata`.
+        """
+        self._call(
+            "record_outcome",
+            p_video_id=as_uuid(video_id, "video id"),
+            p_changes=dict(changes),
+            p_request_ids=[as_uuid(request_id, "request id") for request_id in request_ids],
+            p_state=state,
+            p_run_id=run_id,
+            p_error_details=_details(error_details),
+        )
+
     def get_processing_request(self, request_id: Id) -> ProcessingRequest:
         """Return a request.
 
@@ -246,14 +273,25 @@ class RequestMethods(CatalogCalls):
             p_lease_seconds=lease_s,
         )
 
-    def withdraw_layout_approval(self, video_id: Id) -> Video:
-        """Withdraw an automatic approval, because another layout was found; a person's stays, and one that is in use.
+    def record_layout(
+        self, video_id: Id, facts: Mapping[str, Any], found: Mapping[str, Any], found_again: Mapping[str, Any]
+    ) -> Video:
+        """Change the columns in ``facts``, and in ``found_again`` if a person has approved a layout, else in ``found``.
+
+        ``found`` withdraws an automatic approval, unless its captions are still wanted: it was of another layout.
 
         Raises:
             NotFound: there is no such video.
+            InvalidValue: as for :meth:`update_video_metadata`.
         """
         return self._one(
-            Video, "withdraw_layout_approval", f"video {video_id}", p_video_id=as_uuid(video_id, "video id")
+            Video,
+            "record_layout",
+            f"video {video_id}",
+            p_video_id=as_uuid(video_id, "video id"),
+            p_facts=dict(facts),
+            p_found=dict(found),
+            p_found_again=dict(found_again),
         )
 
     def request_caption_ocr(

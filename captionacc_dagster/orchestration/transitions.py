@@ -117,17 +117,26 @@ def record(
 ) -> None:
     """Write what an outcome means to the video's row and to the open requests that its run holds; idempotent.
 
-    ``details`` are the error, for an outcome that is one.
+    ``details`` are the error, for an outcome that is one. If one of them refuses, nothing is written.
 
     Raises:
         CatalogError: the row is gone, a request belongs to another run, or the catalog is unavailable.
     """
     meaning = meaning_of(flow, stage, outcome)
-    if changes := status_changes(meaning, details):
-        catalog.update_video_status(video_id, **changes)
-    if meaning.request is not None:
-        for request in requests:
-            catalog.finish_processing_request(request.id, meaning.request, run_id=run_id, error_details=details)
+    changes = status_changes(meaning, details)
+    ended = [request.id for request in requests] if meaning.request is not None else []
+    if changes or ended:
+        catalog.record_outcome(video_id, changes, ended, meaning.request, run_id=run_id, error_details=details)
+
+
+def record_layout(catalog: Catalog, video_id: UUID, facts: Mapping[str, Any], region: Mapping[str, Any]) -> None:
+    """Write that a layout was found, with its region; one that a person has approved by now stays.
+
+    Raises:
+        CatalogError: the row is gone, or the catalog is unavailable.
+    """
+    found, again = (status_changes(MEANINGS[INITIAL, "layout", outcome]) for outcome in ("found", "found again"))
+    catalog.record_layout(video_id, facts, {**region, **found}, again)
 
 
 def last_stage(flow: Flow) -> Stage:

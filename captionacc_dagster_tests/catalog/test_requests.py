@@ -256,6 +256,44 @@ def test_a_video_without_captions_is_approved_without_a_region(catalog: Catalog)
     assert (approved.crop_region, approved.layout_status) == (None, "done")
 
 
+def test_statuses_and_requests_change_together_or_not_at_all(catalog: Catalog) -> None:
+    request = new_request(catalog)
+    catalog.claim_processing_request(request.id, "sensor")
+    catalog.launch_processing_request(request.id, "sensor", "run-1")
+    details = error_details("torn", run_id="run-1")
+    changes = {"status": "error", "error_details": details}
+    for run_id, wrong in (("run-2", changes), ("run-1", {"status": "nonsense"})):
+        before = catalog.get_video_metadata(request.video_id), catalog.get_processing_request(request.id)
+        with pytest.raises((Conflict, InvalidValue)):
+            catalog.record_outcome(request.video_id, wrong, [request.id], "failed", run_id=run_id)
+        after = catalog.get_video_metadata(request.video_id), catalog.get_processing_request(request.id)
+        assert after == before
+    for _ in range(2):
+        catalog.record_outcome(request.video_id, changes, [request.id], "failed", run_id="run-1", error_details=details)
+        row, ended = catalog.get_video_metadata(request.video_id), catalog.get_processing_request(request.id)
+        assert (row.status, row.error_details) == ("error", details)
+        assert (ended.state, ended.error_details) == ("failed", details)
+    # Without a change, the video does not even have to exist: it may have been deleted meanwhile.
+    catalog.record_outcome(uuid4(), {}, [request.id], "failed", run_id="run-1")
+    with pytest.raises(NotFound):
+        catalog.record_outcome(uuid4(), changes)
+
+
+def test_a_layout_that_was_found_stays_below_a_persons(catalog: Catalog) -> None:
+    video, region = active_video(catalog), dict.fromkeys(("crop_left", "crop_top"), 0.25)
+    found, again = {**region, "crop_right": 1.0, "crop_bottom": 0.5}, {"layout_status": "done"}
+    row = catalog.record_layout(video.id, {"width": 640}, found, again)
+    assert (row.width, row.crop_region, row.layout_status) == (640, (0.25, 0.25, 1.0, 0.5), "annotate")
+    catalog.finish_processing_request(catalog.approve_layout(video.id, REGION, approval="automatic").id, "succeeded")
+    row = catalog.record_layout(video.id, {}, found, again)
+    assert (row.crop_region, row.layout_approval) == ((0.25, 0.25, 1.0, 0.5), None)
+    catalog.approve_layout(video.id, REGION)
+    row = catalog.record_layout(video.id, {"width": 320}, found, again)
+    assert (row.width, row.crop_region, row.layout_approval, row.layout_status) == (320, REGION, "person", "done")
+    with pytest.raises(NotFound):
+        catalog.record_layout(uuid4(), {}, found, again)
+
+
 def test_a_layout_that_cannot_be_approved(catalog: Catalog) -> None:
     waiting = catalog.create_video(LOCAL_TENANT_ID, "a.mp4").video
     with pytest.raises(Conflict, match="cannot be approved yet"):

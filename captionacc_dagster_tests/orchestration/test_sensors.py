@@ -274,10 +274,10 @@ class RefusingCatalog(PostgresCatalog):
 
     refused: UUID
 
-    def finish_processing_request(self, request_id: Any, *arguments: Any, **named: Any) -> ProcessingRequest:
-        if request_id == self.refused:
-            raise Conflict(f"request {request_id} belongs to another run")
-        return super().finish_processing_request(request_id, *arguments, **named)
+    def record_outcome(self, video_id: Any, changes: Any, requests: Any = (), *arguments: Any, **named: Any) -> None:
+        if self.refused in requests:
+            raise Conflict(f"request {self.refused} belongs to another run")
+        super().record_outcome(video_id, changes, requests, *arguments, **named)
 
 
 def test_an_outcome_that_is_refused_blocks_no_other(floor: Floor) -> None:

@@ -20,6 +20,7 @@ from captionacc_dagster.orchestration.transitions import (
     last_stage,
     meaning_of,
     record,
+    record_layout,
     stage_of,
     status_changes,
 )
@@ -64,12 +65,18 @@ class Walk:
                 self._record(flow, stage, ending[1], held, run_id)
                 self.is_consistent(run_id)
                 return
-            again = flow is INITIAL and self.video.layout_approval == "person"
-            if flow is INITIAL and not again:
-                self.catalog.withdraw_layout_approval(self.id)
-            self._record(flow, stage, "found again" if again else "found")
+            if flow is INITIAL:
+                self.find_layout()
+            else:
+                self._record(flow, stage, "found")
         self._record(flow, *ending, held, run_id)
         self.is_consistent(run_id)
+
+    def find_layout(self) -> None:
+        again = self.video.layout_approval == "person"
+        self.visited.add((INITIAL, "layout", "found again" if again else "found"))
+        for _ in range(2):
+            record_layout(self.catalog, self.id, {}, {})
 
     def _record(
         self,
@@ -139,14 +146,10 @@ def test_every_path_of_a_video_leaves_its_row_and_its_requests_right(postgres_ca
         # The layout once more, as by a backfill.
         for stage in STAGES_OF[INITIAL]:
             record(postgres_catalog, walk.id, INITIAL, stage, "started")
-        if approval == "automatic":
-            postgres_catalog.withdraw_layout_approval(walk.id)
-        again: Outcome = "found again" if approval == "person" else "found"
-        record(postgres_catalog, walk.id, INITIAL, "layout", again)
+        walk.find_layout()
         video = walk.video
         assert (video.layout_approved_at is None) == (video.layout_status == "annotate") == (approval == "automatic")
         visited |= walk.visited
-        visited.add((INITIAL, "layout", again))
     assert visited == set(MEANINGS), "every row of the table was walked"
 
 
@@ -164,8 +167,33 @@ def test_a_layout_can_be_approved_before_its_run_has_quite_ended(postgres_catalo
     record(postgres_catalog, walk.id, INITIAL, "layout", "completed", requests=[held], run_id="run")
     assert [open_one.flow for open_one in walk.open_requests()] == [CROP]
     assert walk.video.layout_status == "done"
-    # In use by the request for its captions, so it stays.
-    assert postgres_catalog.withdraw_layout_approval(walk.id).layout_approved_at is not None
+
+
+@pytest.mark.integration
+def test_an_automatic_approval_in_use_stays(postgres_catalog: PostgresCatalog) -> None:
+    walk = Walk(postgres_catalog)
+    walk.run(INITIAL, ("layout", "completed"))
+    postgres_catalog.approve_layout(walk.id, REGION, approval="automatic")
+    walk.find_layout()
+    assert walk.video.layout_approved_at is not None, "the request for its captions uses it"
+
+
+@pytest.mark.integration
+def test_an_outcome_of_a_run_that_has_lost_its_request_changes_nothing(postgres_catalog: PostgresCatalog) -> None:
+    walk = Walk(postgres_catalog)
+    (request,) = walk.open_requests()
+    assert postgres_catalog.claim_processing_request(request.id, "first")
+    held = postgres_catalog.launch_processing_request(request.id, "first", "first")
+    record(postgres_catalog, walk.id, INITIAL, "layout", "started")
+    # A retry takes it after it was listed as that of the first run.
+    assert postgres_catalog.replace_request_run(request.id, "first", "second")
+    before, details = walk.video, error_details("the process is gone", run_id="first")
+    for outcome in FAILURES:
+        with pytest.raises(Conflict):
+            record(
+                postgres_catalog, walk.id, INITIAL, "layout", outcome, requests=[held], run_id="first", details=details
+            )
+        assert walk.video == before
 
 
 @pytest.mark.unit

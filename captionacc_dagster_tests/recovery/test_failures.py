@@ -383,6 +383,23 @@ def test_a_backfill_over_all_assets_of_two_processed_videos(harness: FlowHarness
     assert harness.catalog.get_video_metadata(by_itself.id).layout_approved_at is None
 
 
+def test_a_region_that_a_person_approves_while_the_layout_is_found_stays(harness: FlowHarness) -> None:
+    video = harness.upload("a.mp4", frames=40)
+    assert harness.run(INITIAL, video).success
+    region = (0.1, 0.5, 0.9, 0.95)
+
+    def approve() -> None:
+        harness.catalog.approve_layout(video.id, region)
+
+    harness.script.append(approve)
+    # Without the file itself, the video stays active meanwhile.
+    assert harness.run_assets(video, FLOW_ASSETS[INITIAL] - {"raw_video"}, "never").success
+    row = harness.catalog.get_video_metadata(video.id)
+    assert (row.crop_region, row.layout_approval) == (region, "person")
+    assert statuses(harness, video) == ("active", "done", "wait", "wait")
+    assert row.layout_confidence is not None
+
+
 def test_a_changed_rate_moves_no_frames_of_a_processed_video(
     harness: FlowHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
