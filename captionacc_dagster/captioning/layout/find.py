@@ -164,7 +164,8 @@ def _warnings(
         times = {round(sample.time_s, 2) for sample in evidence.samples}
         count = len(times | {round(frame.timestamp_s, 2) for frame in frames if frame.error is None})
         seen = "1 frame" if count == 1 else f"{count} frames"
-        return (CaptionWarning("no_text_seen", f"No text was found in {seen}."),)
+        message = f"No text was found in {seen}; very small or faint letters may have been missed."
+        return (CaptionWarning("no_text_seen", message),)
     return ()
 
 
