@@ -69,7 +69,10 @@ def track_of(
         start, end = start - spare, end + spare
     if found.limits is not None:
         start, end = max(start, found.limits[0]), min(end, found.limits[1])
-    region = box_of(found.vertical, max(_BORDER * along, start), min((1 - _BORDER) * along, end), low, high, size)
+    inner = max(_BORDER * along, start), min((1 - _BORDER) * along, end)
+    if inner[0] >= inner[1]:  # text at the very edge
+        inner = max(0.0, start), min(float(along), end)
+    region = box_of(found.vertical, *inner, low, high, size)
     return Track(
         name="",
         region=region,

@@ -111,7 +111,7 @@ def find_tracks(rows: Sequence[Row], size: tuple[int, int]) -> list[FoundTrack]:
             row.limits = _limits_beside(row, speaker, size)
             tracks.append(FoundTrack([row], anchor_of([row], size[0]), _confidence(row)))
             continue
-        if kind not in FOLLOWED or _is_glimpse(row):
+        if kind not in FOLLOWED or _is_glimpse(row) or _is_stray(row, tracks):
             weak.append(row)
             continue
         touching = [track for track in tracks if track.kind == kind and _belongs(row, track)]
@@ -149,6 +149,20 @@ def find_tracks(rows: Sequence[Row], size: tuple[int, int]) -> list[FoundTrack]:
 def _is_glimpse(row: Row) -> bool:
     """Return whether a row was seen once, not known to be still, and is more likely something else than its kind."""
     return len(row.lines) == 1 and row.lines[0].still < 1 and row.chances[row.kind] < 0.5
+
+
+def _is_stray(row: Row, tracks: Sequence[FoundTrack]) -> bool:
+    """Return whether a row was seen once, is more likely something else than its kind, and is of another size or look
+    than the captions that were found: such text of a screen may look a little like captions."""
+    if len(row.lines) > 1 or row.chances[row.kind] >= 0.5:
+        return False
+    rows = [other for track in tracks if track.kind == "caption" for other in track.rows]
+    return bool(rows) and not any(_is_of_the_size(row, other) and row.looks_like(other) for other in rows)
+
+
+def _is_of_the_size(row: Row, other: Row) -> bool:
+    smaller, larger = sorted((row.height, other.height))
+    return larger <= TUNING.block_height_ratio * smaller
 
 
 def _follow_as_captions(track: FoundTrack) -> None:

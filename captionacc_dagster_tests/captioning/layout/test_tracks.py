@@ -59,6 +59,25 @@ def test_a_column_seen_once_is_no_track():
     assert not any(track.vertical for track in find_tracks(rows, SIZE))
 
 
+@pytest.mark.parametrize(("height", "is_followed"), [(22, True), (40, False)])
+def test_text_that_was_seen_once_is_followed_beside_captions_if_it_is_of_their_size(height: int, is_followed: bool):
+    """A code editor's list, twice as high as the captions, was followed as some."""
+    seen = [detection(n, 200 - 9 * n, 300, 440 + 9 * n, 322) for n in range(5)]
+    rows = find_rows(samples(5), [*seen, detection(2, 250, 120, 390, 120 + height)], [], SIZE)
+    judged(rows)
+    once = min(rows, key=lambda row: row.low)
+    once.chances = {kind: 0.36 if kind == "caption" else 0.128 for kind in KINDS}
+    assert (len(find_tracks(rows, SIZE)) == 2) is is_followed
+
+
+def test_the_region_of_text_at_the_very_edge_is_there():
+    """The region stays away from the edges of the picture; that of a speck there ended before it began."""
+    seen = [detection(n, 0, 300, 3, 302) for n in range(4)]
+    (track,) = find_tracks(judged(find_rows(samples(4), seen, [], SIZE)), SIZE)
+    region = track_of(track, SIZE, [], []).region
+    assert 0 <= region.left < region.right <= 1
+
+
 def test_two_languages_over_each_other_are_one_track():
     seen = [detection(n, 320 - 60 - 9 * n, 300, 320 + 60 + 9 * n, 326) for n in range(4)]
     seen += [detection(n, 320 - 90 - 7 * n, 328, 320 + 90 + 7 * n, 346) for n in range(4)]
