@@ -558,6 +558,7 @@ def _joined_segments(first: Segment, second: Segment, line_px: float, *, is_back
     if (
         not is_background
         and min(strengths) < 1 - TUNING.fainter
+        and max(strengths) > 1 + TUNING.fainter  # more strokes of the picture behind make the text no stronger
         and strengths[0] * strengths[1] > 1 - TUNING.different_share
     ):
         stronger = first if strengths[0] > strengths[1] else second

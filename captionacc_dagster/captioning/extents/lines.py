@@ -15,6 +15,7 @@ from captionacc_dagster.captioning.ocr.base import Recognition
 
 _SEAM = -1  # strokes in a row that parts two lines
 _LETTERS = 0.6  # line heights: what is as high as letters, above and below rows without strokes
+_BARE = 0.05  # of the strokes in the fullest row: a descender or a speck of the picture, between two lines
 _FLUSH = 0.2  # line heights: two lines begin at one place, though letters leave more or less room beside them
 
 
@@ -228,13 +229,13 @@ def _bands(profile: NDArray[np.int_], line_px: float) -> list[tuple[int, int]]:
 def _cut_band(profile: NDArray[np.int_], top: int, bottom: int, line_px: float) -> list[tuple[int, int]]:
     """Return a band of several lines cut at the rows with the fewest strokes between them."""
     count = round((bottom - top) / (TUNING.line_pitch * line_px))
+    bare = np.flatnonzero(profile[top:bottom] <= _BARE * profile[top:bottom].max()) + top
+    apart = bare[np.minimum(bare - top, bottom - 1 - bare) >= _LETTERS * line_px]
+    if apart.size and count < 2:  # lines lower than thought: an accent or a dot is lower than either
+        cut = int(apart[np.argmin(profile[apart])])
+        return [(top, cut), (int(np.flatnonzero(profile[cut:bottom] > 0)[0]) + cut, bottom)]
     if bottom - top < 1.5 * line_px:  # there is no second one
         return [(top, bottom)]
-    empty = np.flatnonzero(profile[top:bottom] <= 0) + top
-    apart = empty[np.minimum(empty - top, bottom - 1 - empty) >= _LETTERS * line_px]
-    if apart.size and count < 2:  # lines lower than thought: an accent or a dot is lower than either
-        cut = int(apart[0])
-        return [(top, cut), (int(np.flatnonzero(profile[cut:bottom] > 0)[0]) + cut, bottom)]
     if count < 2:
         return [(top, bottom)]
     middle = top + (bottom - top) / count

@@ -74,9 +74,27 @@ def measure_styles(model: StrokeModel, inside: Mask) -> list[StrokeStyle]:
         weight = count / (4 + spread) * (TUNING.bright_prior if sign > 0 else 1.0)
         if weight > best_weight:
             best_weight = weight
-            style = StrokeStyle(sign, middle, float(np.clip(12 + 4 * spread, *_TOLERANCE_LEVELS)))
+            style = _style_of(sign, levels)
+            if style.is_uneven:
+                levels = _middles_of_strokes(model, strokes, sign)
+                style = _style_of(sign, levels)
             best = [style, *_second_style(style, levels)]
     return best
+
+
+def _style_of(sign: int, levels: NDArray[np.float32]) -> StrokeStyle:
+    middle = float(np.median(levels))
+    spread = float(np.median(np.abs(levels - middle)))
+    return StrokeStyle(sign, middle, float(np.clip(12 + 4 * spread, *_TOLERANCE_LEVELS)))
+
+
+def _middles_of_strokes(model: StrokeModel, strokes: Mask, sign: int) -> NDArray[np.float32]:
+    """Return of each pixel of strokes the level in the middle of its stroke: of thin strokes, most pixels are edges."""
+    import cv2
+
+    side = nearest_odd(TUNING.thickest_stroke / 2 * model.line_px)
+    levels = np.where(strokes, sign * model.level, np.float32(-256))
+    return np.asarray(sign * cv2.dilate(levels, np.ones((side, side), np.uint8))[strokes], np.float32)
 
 
 def _second_style(style: StrokeStyle, levels: NDArray[np.float32]) -> list[StrokeStyle]:

@@ -269,6 +269,18 @@ def test_joining_a_caption_with_its_fade_keeps_what_shows_it_in_full():
     assert [n for n, _ in joined.rois] == [n for n, _ in caption.rois]
 
 
+def test_a_moment_with_letters_behind_the_caption_does_not_stand_for_all_of_it():
+    """A list popped up behind a caption for three frames, whose letters were read with it."""
+    pictures = lettered("A caption of some words", 0.4), lettered("of a list", 0.88)
+    pictures[1][:, :370] = pictures[0][:, :370]
+
+    def roi(frame: int) -> Plane:
+        return pictures[int(frame >= 40)]
+
+    joined = join_segments(segment(roi, 0, 40), segment(roi, 40, 43), LINE)
+    assert min(number for number, _ in joined.rois) < 40
+
+
 def test_frames_beyond_the_boundaries_say_nothing_of_a_segment():
     roi = shown(("Only at the end", rising(30, 4)))
     late = segment(roi, 16, 76)

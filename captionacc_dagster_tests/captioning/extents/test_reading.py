@@ -88,6 +88,9 @@ def test_two_lines_lower_than_thought_are_parted_where_nothing_is_between_them()
         (100, 35, 300, 55),
     ]
     assert len(split_lines(stroke_mask((50, 5, 350, 12), (50, 15, 350, 55)), LINE)) == 1
+    crossed = stroke_mask((50, 5, 350, 25), (100, 29, 300, 49))
+    crossed[25:29, 60:64] = True  # a descender, or a speck of the picture
+    assert [box[1::2] for box in split_lines(crossed, LINE)] == [(5, 25), (25, 49)]
 
 
 def test_a_line_that_begins_or_ends_with_another_one_is_text_wherever_the_track_is_anchored():

@@ -168,3 +168,18 @@ def test_a_second_color_is_more_than_a_few_strokes(share: float, count: int):
     model.level[20:40, columns[: round(share * len(columns))]] = 245.0  # the half that contrasts most counts
     model.__dict__["stroke_mask"] = strokes
     assert len(measure_styles(model, np.ones(strokes.shape, bool))) == count
+
+
+def test_thin_strokes_have_the_level_of_their_middles():
+    """Most of their pixels are edges: no level told letters of a caption from those of a terminal behind it."""
+    import cv2
+
+    picture = np.full((48, 320, 3), 40, np.uint8)
+    write_text(picture, "Bring me some milk", (0.5, 0.5), 20, fill="white", outline=0)
+    level = cv2.resize(picture[..., 0], (480, 72), interpolation=cv2.INTER_CUBIC).astype(np.float32)
+    level = np.asarray(cv2.GaussianBlur(level, (0, 0), 0.8), np.float32)
+    model = StrokeModel(level, (), LINE)
+    model.__dict__["stroke_mask"] = level > 90
+    (style,) = measure_styles(model, np.ones(level.shape, bool))
+    assert not style.is_uneven
+    assert style.level > 200
