@@ -21,7 +21,6 @@ from captionacc_dagster.captioning.extents.strokes import (
 )
 from captionacc_dagster.captioning.extents.tuning import TUNING
 
-_EDGE_PX = 2  # of a letter, or of a box: there they blend with what is around them
 _CORNER = 1 / 6  # line heights: rows at the top and bottom of a box that say nothing about its sides
 _MOST_LEVELS = 6  # at which boxes are searched
 
@@ -58,10 +57,10 @@ def find_boxes(model: StrokeModel) -> list[tuple[CaptionBox, Mask]]:
         for area in _areas_at(model, level):
             columns = np.flatnonzero(area.any(axis=0))
             left, right = int(columns[0]), int(columns[-1]) + 1
-            if left < _EDGE_PX or right > width - _EDGE_PX:
+            if left < TUNING.edge_px or right > width - TUNING.edge_px:
                 continue
             letters = model.stroke_mask & area
-            plain = _is_at(model, level)[area & ~_near(letters, _EDGE_PX)]
+            plain = _is_at(model, level)[area & ~_near(letters, TUNING.edge_px)]
             is_even = plain.size and plain.mean() >= TUNING.nearly_all
             style = next(iter(measure_styles(model, area)), None)
             if style is None or not is_even:
@@ -83,7 +82,7 @@ def _parts_text(model: StrokeModel, style: StrokeStyle, area: Mask) -> bool:
     # Letters that touch a side of their box leave notches in it, and edges of a page are beside it.
     upright = np.ones((round(model.line_px), 1), np.uint8)
     whole = cv2.morphologyEx(area.view(np.uint8), cv2.MORPH_CLOSE, upright) > 0
-    beyond = letters & ~_near(whole, 2 * _EDGE_PX)
+    beyond = letters & ~_near(whole, 2 * TUNING.edge_px)
     space = np.ones((1, 2 * round(READING.column_gap * model.line_px) + 1), np.uint8)
     parted = letters & whole & (cv2.dilate(beyond.view(np.uint8), space) > 0)
     return bool(4 * np.count_nonzero(parted.any(axis=1)) >= model.line_px)
@@ -108,7 +107,7 @@ def _between_straight_sides(area: Mask, strokes: Mask, line_px: float) -> Mask |
     if len(rows) - 2 * corner < size:
         return None
     steps = max(0, round(len(rows) / line_px) - 1)
-    columns, letters = np.arange(area.shape[1]), _near(strokes, _EDGE_PX)[rows]
+    columns, letters = np.arange(area.shape[1]), _near(strokes, TUNING.edge_px)[rows]
     between = np.ones((len(rows), area.shape[1]), bool)
     flipped = between[:, ::-1], area[rows][:, ::-1], letters[:, ::-1]
     for inside, part, here in ((between, area[rows], letters), flipped):
@@ -119,7 +118,7 @@ def _between_straight_sides(area: Mask, strokes: Mask, line_px: float) -> Mask |
         is_of_letters = (here & notch).sum(axis=1) >= TUNING.nearly_all * notch.sum(axis=1)
         side = np.where(is_of_letters[:, np.newaxis], side, ragged)
         pieces = np.lib.stride_tricks.sliding_window_view(side[corner : len(side) - corner, 0], size)
-        uneven = int((np.ptp(pieces, axis=1) > _EDGE_PX).sum()) - steps * size
+        uneven = int((np.ptp(pieces, axis=1) > TUNING.edge_px).sum()) - steps * size
         if uneven > (1 - TUNING.nearly_all) * len(pieces):
             return None
         inside &= columns >= side
@@ -256,9 +255,9 @@ def _mark_by_letters(model: StrokeModel, box: CaptionBox) -> Mask:
     import cv2
 
     strokes = model.stroke_mask & in_style(model.level, (box.style,))
-    edges = _near(strokes, _EDGE_PX)
+    edges = _near(strokes, TUNING.edge_px)
     reach = round(model.line_px / 2)
-    around = cv2.dilate(strokes.view(np.uint8), np.ones((2 * _EDGE_PX + 3, 2 * reach + 1), np.uint8))
+    around = cv2.dilate(strokes.view(np.uint8), np.ones((2 * TUNING.edge_px + 3, 2 * reach + 1), np.uint8))
     _, labels = cv2.connectedComponents(around, connectivity=4)
     marked = np.zeros(model.level.shape, bool)
     for number in range(1, int(np.max(labels)) + 1):
@@ -266,7 +265,7 @@ def _mark_by_letters(model: StrokeModel, box: CaptionBox) -> Mask:
         letters = strokes & area
         if letters.sum() < min_stroke_px(model.line_px):
             continue
-        beside = _near(letters, 2 * _EDGE_PX) & ~edges
+        beside = _near(letters, 2 * TUNING.edge_px) & ~edges
         if beside.any() and np.mean(_is_at(model, box.level)[beside]) >= TUNING.nearly_all:
             marked |= area
         else:
@@ -305,12 +304,12 @@ def _side(level: NDArray[np.float32]) -> int | None:
     Args:
         level: luma beside the letters, ``(height, distance)``; of dark letters its negative.
     """
-    step = level[:, 2 * _EDGE_PX :] - level[:, : -2 * _EDGE_PX]
+    step = level[:, 2 * TUNING.edge_px :] - level[:, : -2 * TUNING.edge_px]
     if not step.size:
         return None
     shares = np.mean(2 * step >= TUNING.steady_levels, axis=0)
     best = int(np.argmax(shares))
-    return best + _EDGE_PX if shares[best] >= TUNING.nearly_all else None
+    return best + TUNING.edge_px if shares[best] >= TUNING.nearly_all else None
 
 
 def _near(mask: Mask, pixels: int) -> Mask:

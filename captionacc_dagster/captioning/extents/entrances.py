@@ -19,15 +19,6 @@ from captionacc_dagster.captioning.extents.segmentation import NumberedPlane
 from captionacc_dagster.captioning.extents.strokes import Mask, StrokeModel, high_pass
 from captionacc_dagster.captioning.extents.tuning import TUNING
 
-_RING_PX = 2  # around the strokes: what is beside them tells letters from areas
-_LEAST_INSIDE = 0.2  # of the strokes: fewer are found anywhere
-_EDGE_SHIFT_PX = 1.0  # by which a wrong scale may move the ends of a line: half of a stroke
-_CENTER_PX = 3.0  # reach of the search for another size: it keeps its center
-_MOST_GROWTH = 1.25  # from one frame to the next: a pop over four frames grows by 1.2
-_SHORT_LINES = 3  # line heights, of a text that is found in others: about four letters
-_UNMOVED = 0.8  # likeness with which it is not searched elsewhere: of a shift by a pixel
-_AWAY_PX = 1.6  # from its place at rest: what moves by less, as by compression, has not moved
-_SAME_PLACE_PX = 1.0  # where a caption is found twice without having moved
 _FEW_SIZES = 16  # that are tried at the size of the frame
 _SIZES_AROUND = 1.5  # steps of the sizes that are tried at half that: what is near the best one
 _FEW_PLACES = 25  # at which summing by place is faster than a correlation
@@ -83,7 +74,7 @@ class Motion:
     def enters_through(self, start: int, end: int) -> bool:
         """Return whether the caption is seen to move in most frames of a stretch before it rests."""
         inside = [pose for number, pose in self.before if start <= number < end]
-        moves = sum(not one.is_near(other, _SAME_PLACE_PX, self.size) for one, other in itertools.pairwise(inside))
+        moves = sum(not one.is_near(other, TUNING.edge_px / 2, self.size) for one, other in itertools.pairwise(inside))
         return 2 * len(inside) >= end - start and moves > 0 and 2 * moves >= len(inside) - 1
 
 
@@ -131,7 +122,7 @@ class Lettering:
         """Return the lettering of frames that show a caption at rest, with its strokes, bool ``(height, width)``."""
         import cv2
 
-        side = 2 * _RING_PX + 1
+        side = 2 * TUNING.edge_px + 1
         near = cv2.dilate(stroke_mask.view(np.uint8), np.ones((side, side), np.uint8))
         rows, columns = np.flatnonzero(near.any(axis=1)), np.flatnonzero(near.any(axis=0))
         part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
@@ -148,7 +139,7 @@ class Lettering:
     @property
     def least_likeness(self) -> float:
         """What is less like it is something else: a short word, not a longer text, resembles parts of other words."""
-        return TUNING.nearly_all if self.width < _SHORT_LINES * self.line_px else TUNING.faded
+        return TUNING.nearly_all if self.width < TUNING.short_text * self.line_px else TUNING.faded
 
     @property
     def variance(self) -> float:
@@ -234,7 +225,7 @@ class Lettering:
         variance = np.maximum(square - mean * mean / count, 1.0)
         covariance = product - own * mean / count
         likeness = np.where(
-            count >= _LEAST_INSIDE * float(mask.sum()), covariance / np.sqrt(variance * own_variance), -1.0
+            count >= TUNING.fading_share * float(mask.sum()), covariance / np.sqrt(variance * own_variance), -1.0
         )
         _, best, _, (x, y) = cv2.minMaxLoc(likeness)
         contrast = float((covariance / own_variance)[y, x])
@@ -312,13 +303,13 @@ def _sums_inside(other: Relief, inside: tuple[slice, slice], shape: tuple[int, .
 
 def _poses(letters: Lettering, frames: Sequence[NumberedPlane]) -> Iterator[tuple[int, Pose]]:
     """Yield the pose of a caption in successive frames until it is lost."""
-    line_px, most = letters.line_px, math.log(_MOST_GROWTH)
+    line_px, most = letters.line_px, math.log(TUNING.most_growth)
     pose, reach, growth = letters.rest, _first_reach(letters), most
     for number, roi in frames:
         relief = high_pass(roi, line_px)
-        found = letters.find(relief, pose, pose.scale, (_SAME_PLACE_PX, _SAME_PLACE_PX))
-        if found is None or found.likeness < _UNMOVED:
-            if pose.is_near(letters.rest, _SAME_PLACE_PX, letters.size) and not _is_somewhere(letters, relief):
+        found = letters.find(relief, pose, pose.scale, (TUNING.edge_px / 2, TUNING.edge_px / 2))
+        if found is None or found.likeness < TUNING.built_share:
+            if pose.is_near(letters.rest, TUNING.edge_px / 2, letters.size) and not _is_somewhere(letters, relief):
                 return
             found = letters.find(relief, pose, pose.scale, (reach, min(reach, letters.height + line_px)))
             found = _resized(letters, relief, pose, found, 0.0, growth)
@@ -326,7 +317,7 @@ def _poses(letters: Lettering, frames: Sequence[NumberedPlane]) -> Iterator[tupl
                 found = _resized(letters, relief, pose, found, growth, most)  # it grows faster than before
         if found is None or found.likeness < letters.least_likeness:
             return
-        reach = 2 * max(abs(found.x - pose.x), abs(found.y - pose.y)) + 0.6 * line_px
+        reach = 2 * max(abs(found.x - pose.x), abs(found.y - pose.y)) + 2 * TUNING.word_gap * line_px
         growth = min(most, 2 * abs(math.log(found.scale / pose.scale)) + 4 * _scale_step(letters, pose))
         pose = found
         yield number, pose
@@ -347,8 +338,8 @@ def _is_somewhere(letters: Lettering, relief: Relief) -> bool:
         return False
     reach = _first_reach(small)
     found = small.find(relief, small.rest, 1.0, (reach, min(reach, small.height + small.line_px)))
-    found = _best_size(small, relief, small.rest, found, _sizes(small, small.rest, 0.0, math.log(_MOST_GROWTH)))
-    return found is not None and found.likeness >= 0.8 * letters.least_likeness
+    found = _best_size(small, relief, small.rest, found, _sizes(small, small.rest, 0.0, math.log(TUNING.most_growth)))
+    return found is not None and found.likeness >= TUNING.built_share * letters.least_likeness
 
 
 def _may_be_half_visible(letters: Lettering, relief: Relief) -> bool:
@@ -358,14 +349,14 @@ def _may_be_half_visible(letters: Lettering, relief: Relief) -> bool:
     """
     import cv2
 
-    window = math.ceil(letters.width * _MOST_GROWTH), math.ceil(letters.height * _MOST_GROWTH)
+    window = math.ceil(letters.width * TUNING.most_growth), math.ceil(letters.height * TUNING.most_growth)
     power = cv2.boxFilter(relief * relief, -1, window, normalize=False, borderType=cv2.BORDER_CONSTANT)
-    return float(np.max(power)) >= (0.5 / _MOST_GROWTH) ** 2 * letters.variance
+    return float(np.max(power)) >= (0.5 / TUNING.most_growth) ** 2 * letters.variance
 
 
 def _scale_step(letters: Lettering, pose: Pose) -> float:
     """Return the logarithm of the ratio of two sizes in which the caption is still found."""
-    return max(0.01, 2 * _EDGE_SHIFT_PX / (letters.size * pose.scale))
+    return max(0.01, TUNING.edge_px / (letters.size * pose.scale))
 
 
 def _resized(
@@ -400,7 +391,9 @@ def _best_size(
     """Return the pose in a frame in the one of some sizes in which the caption is most like itself at rest, or
     ``found`` if that is more like it; arguments as of `_resized`."""
     for scale in sizes:
-        other = letters.find(relief, pose, scale, (_CENTER_PX, 0.3 * letters.line_px), keep_inside=True)
+        other = letters.find(
+            relief, pose, scale, (TUNING.edge_px + 1, TUNING.word_gap * letters.line_px), keep_inside=True
+        )
         if other is not None and (found is None or other.likeness > found.likeness):
             found = other
     return found
@@ -436,8 +429,8 @@ def _follow(
     last, still, moves, count = letters.rest, 0, 0, 0
     for number, pose in _poses(letters, frames):
         path.append((number, pose))
-        is_away = not pose.is_near(letters.rest, _AWAY_PX, letters.size)
-        if pose.is_near(last, _SAME_PLACE_PX, letters.size):
+        is_away = not pose.is_near(letters.rest, TUNING.edge_px / 2, letters.size)
+        if pose.is_near(last, TUNING.edge_px / 2, letters.size):
             still += 1
         else:
             last, still, moves = pose, 0, moves + is_away

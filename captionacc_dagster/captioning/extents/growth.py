@@ -13,16 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from captionacc_dagster.captioning.extents.segmentation import NumberedPlane
+from captionacc_dagster.captioning.extents.segmentation import MODEL_FRAMES, NumberedPlane
 from captionacc_dagster.captioning.extents.strokes import Mask, high_pass
+from captionacc_dagster.captioning.extents.tuning import TUNING
 from captionacc_dagster.captioning.extents.words import Box, ReadLine, ReadWord
-
-_CELL = 0.4  # line heights: about a letter
-_RING_PX = 2  # of a small ROI, around the strokes: what is beside them tells letters from areas
-_WRONG = 0.15  # of the cells that are there may look otherwise, as over a picture that resembles strokes
-_LEAST_STEPS = 2  # in which a caption grows, after its beginning
-_LONGEST_STEP = 0.7  # of the caption: a text that is there at once has not grown
-_MODEL_FRAMES = 9
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +74,7 @@ def follow_growth(
     if not complete:
         return None
     cells, weights = _weigh_cells(complete, lines, strokes, line_px)
-    if len(cells) <= _LEAST_STEPS:
+    if len(cells) <= 2:
         return None
     # Cells are a small part of the ROI.
     pixels = np.flatnonzero(weights.any(axis=0))
@@ -100,11 +94,11 @@ def follow_growth(
         if here < sizes[-1]:
             sizes.append(here)
     steps = [before - after for after, before in zip(sizes[1:], sizes[:-1], strict=True)]
-    if len(steps) < _LEAST_STEPS or max(*steps, sizes[-1]) > _LONGEST_STEP * len(cells):
+    if len(steps) < 2 or max(*steps, sizes[-1]) > TUNING.nearly_all * len(cells):
         return None
     upper = [number for (_, top, _, _), number in zip(cells, onsets, strict=True) if top == cells[0][1]]
     at_once = np.unique(upper, return_counts=True)[1].max()
-    if len(upper) < len(cells) and at_once > _LONGEST_STEP * len(upper):
+    if len(upper) < len(cells) and at_once > TUNING.nearly_all * len(upper):
         return None  # the upper line rolled up, and the lower one grows
     return Growth(int(onsets[0]), tuple(zip(cells, onsets.tolist(), strict=True)))
 
@@ -113,7 +107,7 @@ def _shown_cells(seen: NDArray[np.bool_]) -> int | None:
     """Return how many cells are there, in order, by which are seen; None if they are no beginning of the caption."""
     wrong = np.append(0, np.cumsum(~seen)) + seen.sum() - np.append(0, np.cumsum(seen))
     shown = int(np.argmin(wrong))
-    return shown if wrong[shown] <= _WRONG * max(shown, len(seen) / 3) else None
+    return shown if wrong[shown] <= TUNING.fading_share * max(shown, len(seen) / 3) else None
 
 
 def _weigh_cells(
@@ -125,17 +119,17 @@ def _weigh_cells(
     import cv2
 
     height, width = complete[0].shape
-    few = complete[:: max(1, len(complete) // _MODEL_FRAMES)]
+    few = complete[:: max(1, len(complete) // MODEL_FRAMES)]
     relief = high_pass(np.asarray(np.mean(few, axis=0), np.float32), line_px / 2)
     covered = cv2.resize(strokes.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA) >= 0.5
-    side = 2 * _RING_PX + 1
+    side = 2 * TUNING.edge_px + 1
     near = cv2.dilate(covered.astype(np.uint8), np.ones((side, side), np.uint8)) > 0
     down, across = height / strokes.shape[0], width / strokes.shape[1]
     cells, weights = [], []
     for line in lines:
         for word in line.words:
             x0, y0, x1, y1 = word.box
-            count = max(1, round((x1 - x0) / (_CELL * line_px)))
+            count = max(1, round((x1 - x0) / (TUNING.letter_width * line_px)))
             edges = np.linspace(x0, x1, count + 1)
             parts = [(round(edges[n]), y0, round(edges[n + 1]), y1) for n in range(count)]
             for cell in reversed(parts) if _is_from_right(word.text) else parts:

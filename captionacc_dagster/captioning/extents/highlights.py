@@ -17,29 +17,16 @@ from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.extents.segmentation import NumberedPlane
 from captionacc_dagster.captioning.extents.strokes import Mask
+from captionacc_dagster.captioning.extents.tuning import TUNING
 from captionacc_dagster.captioning.extents.words import ReadWord, is_unspaced
+from captionacc_dagster.captioning.layout.tuning import TUNING as LAYOUT
 
 Span = tuple[int, int]
 
-_BANDS = 10  # across a line: a line below the words fills one
-_BELOW = 0.3  # line heights: what is measured below the box of a line
-_CORE = 0.7  # of a pixel of a small ROI: covered by strokes
-_THINNEST = 0.3  # of a pixel of a small ROI, covered by strokes: less tells no color
-_AROUND = 4  # frames on each side that tell how much a look changes by itself, as the picture behind moves
-_JUMP = 14.0  # gray levels: a change this much larger than these is one of the word
-_REACH = 0.3  # of the jump of a word, of what it does to its neighbors
-_LONGEST_RUN = 6  # characters that are highlighted together
-_SEEN = 0.5  # of a jump
 _MOST_LINES = 4  # whose words may each jump in a way of their own
-_OPPOSITE = 0.3  # correlation of two changes of which one undoes the other
 _BRIEFEST = 2  # frames that a highlight lasts
-_LEAST_SHARE = 0.6  # of a jump in those of the path, of all jumps in the path, and of the words in it
 _ROUNDING = 1e-6  # slack of a bound of sums of shares
-_LEAST_SWEEP = 8.0  # gray levels between the two colors of a sweep
 _SWEEP_SAMPLES = 128  # frames, evenly spaced, in which a sweep is searched
-_LEAST_SWEPT = 0.3  # of the words of a caption that ends, or begins, while it is swept
-_LEAST_STEP = 0.35  # of the usual one, of each word that is swept
-_UNEXPLAINED = 0.15  # of how the levels of words vary: what a sweep leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +73,8 @@ class WordLooks:
             rows, columns = slice(int(y0 * down), round(y1 * down)), slice(int(x0 * across), round(x1 * across))
             part = covered[rows, columns]
             # A letter as thin as an "I" may cover no pixel of a small ROI: what it covers most tells its color, too.
-            core = part >= _CORE * min(1.0, float(part.max(initial=0.0)))
-            if part.max(initial=0.0) >= _THINNEST:
+            core = part >= TUNING.nearly_all * min(1.0, float(part.max(initial=0.0)))
+            if part.max(initial=0.0) >= TUNING.fading_share:
                 inner[number] = frames[:, rows, columns][:, core].mean(axis=1)
 
         def banded(x0: float, y0: float, x1: float, y1: float) -> NDArray[np.float32]:
@@ -97,9 +84,9 @@ class WordLooks:
             """
             left, right = max(0, round(x0 * across)), max(0, round(x1 * across))
             following = (word.box[1] for word in words if (y0 + y1) / 2 < word.box[1])
-            high = min(y1 + _BELOW * line_px, max(y1, min(following, default=np.inf)))
-            edges = np.linspace(y0 * down, high * down, _BANDS + 1)
-            levels = np.zeros((_BANDS, len(frames)), np.float32)
+            high = min(y1 + TUNING.word_gap * line_px, max(y1, min(following, default=np.inf)))
+            edges = np.linspace(y0 * down, high * down, TUNING.highlight_bands + 1)
+            levels = np.zeros((TUNING.highlight_bands, len(frames)), np.float32)
             for band, (low, high) in enumerate(itertools.pairwise(edges)):
                 part = frames[:, max(0, round(low)) : max(0, round(high)), left:right]
                 if part.size:
@@ -131,7 +118,7 @@ def highlighted_spans(looks: WordLooks, end: int) -> list[Span | None] | None:
     ends = [*looks.numbers[1:], end]
     spans = _sweep(looks)
     if spans is None:
-        jumps, longest = Jumps.of(looks), _LONGEST_RUN if looks.is_unspaced else 1
+        jumps, longest = Jumps.of(looks), TUNING.longest_run if looks.is_unspaced else 1
         if not _may_be_clear(jumps, longest):
             return None
         spans = max((_best_path(*there_and_back, longest) for there_and_back in jumps.directed()), key=itemgetter(0))[1]
@@ -164,17 +151,21 @@ class Jumps:
         changes = np.diff(levels, axis=2, prepend=levels[..., :1])
         beside = np.abs(np.diff(looks.beside, axis=2, prepend=looks.beside[..., :1])).max(axis=1)
         beside = np.concatenate([np.zeros((1, beside.shape[1])), beside])  # the picture does not show through strokes
-        padded = np.pad(np.abs(changes), ((0, 0), (0, 0), (_AROUND, _AROUND)), mode="reflect")
-        usual = np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * _AROUND + 1, axis=2), axis=-1)
+        padded = np.pad(
+            np.abs(changes), ((0, 0), (0, 0), (TUNING.highlight_frames, TUNING.highlight_frames)), mode="reflect"
+        )
+        usual = np.median(
+            np.lib.stride_tricks.sliding_window_view(padded, 2 * TUNING.highlight_frames + 1, axis=2), axis=-1
+        )
         own = np.abs(changes) - 2 * usual - beside[:, None]
         own = own.max(axis=0).astype(float)
-        together = 2 * _LONGEST_RUN if looks.is_unspaced else 2
-        is_cut = (own >= _SEEN * _JUMP).sum(axis=0) > max(together + 1, 0.5 * len(own))  # of the camera
+        together = 2 * TUNING.longest_run if looks.is_unspaced else 2
+        is_cut = (own >= LAYOUT.changed_contrast / 2).sum(axis=0) > max(together + 1, 0.5 * len(own))  # of the camera
         own[:, is_cut] = 0.0
-        least = np.full(own.shape, _JUMP)
+        least = np.full(own.shape, float(LAYOUT.changed_contrast))
         if looks.is_unspaced:  # what reaches over a neighbor, as a box does, makes that one jump less
             beyond = np.pad(own, ((1, 1), (0, 0)))
-            least = np.maximum(_JUMP, _REACH * np.maximum(beyond[:-2], beyond[2:]))
+            least = np.maximum(LAYOUT.changed_contrast, TUNING.fading_share * np.maximum(beyond[:-2], beyond[2:]))
         return cls(np.clip(own / least, 0.0, 1.0), changes, looks.lines)
 
     def directed(self) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
@@ -186,7 +177,7 @@ class Jumps:
         lengths = np.maximum(np.linalg.norm(self.changes, axis=0), 1e-6)
         ways = np.zeros(self.sizes.shape)
         for line in np.unique(self.lines):
-            is_strong = (self.sizes >= _SEEN) & (self.lines == line)[:, None]
+            is_strong = (self.sizes >= 0.5) & (self.lines == line)[:, None]
             strong = self.changes[:, is_strong] / lengths[is_strong]
             along = np.linalg.eigh(strong @ strong.T)[1][:, -1]
             ways += (self.lines == line)[:, None] * np.tensordot(along, self.changes, axes=1) / lengths
@@ -197,7 +188,7 @@ class Jumps:
     def are_opposite(self, one: Span, other: Span) -> bool:
         """Return whether two jumps, each a word and a frame, undo each other, as where a highlight comes and goes."""
         first, second = self.changes[:, *one], self.changes[:, *other]
-        return float(first @ second) < -_OPPOSITE * float(np.linalg.norm(first) * np.linalg.norm(second))
+        return 2 * float(first @ second) < -float(np.linalg.norm(first) * np.linalg.norm(second))
 
 
 def _best_path(there: NDArray[np.float64], back: NDArray[np.float64], longest: int) -> tuple[float, list[Span | None]]:
@@ -209,7 +200,7 @@ def _best_path(there: NDArray[np.float64], back: NDArray[np.float64], longest: i
     count, frames = there.shape
     runs = [(first, last) for first in range(count) for last in range(first, min(count, first + longest))]
     firsts, lasts = (np.array(places) for places in zip(*runs, strict=True))
-    totals = (np.vstack([np.zeros(frames), np.cumsum(jumps - _LEAST_SHARE / 2, axis=0)]) for jumps in (there, back))
+    totals = (np.vstack([np.zeros(frames), np.cumsum(jumps - TUNING.faded / 2, axis=0)]) for jumps in (there, back))
     begins, ends = (total[lasts + 1] - total[firsts] for total in totals)  # (runs, frames): what is gained there
     places = np.arange(count + 1)  # how many words were highlighted before, or left out
     idle = np.where(places == 0, 0.0, -np.inf)
@@ -259,17 +250,17 @@ def _may_be_clear(jumps: Jumps, longest: int) -> bool:
 
     Each word that is highlighted jumps twice, but for the first run at its start and the last one at its end.
     """
-    lit = max(2, math.ceil(_LEAST_SHARE * len(jumps.sizes)))
+    lit = max(2, math.ceil(TUNING.faded * len(jumps.sizes)))
     edges = max(2, 2 * (lit - longest))
     farthest = np.sort(np.sort(jumps.sizes, axis=1)[:, -2:], axis=None)[-edges:]
-    return float(farthest.sum()) >= _LEAST_SHARE * edges - _ROUNDING
+    return float(farthest.sum()) >= TUNING.faded * edges - _ROUNDING
 
 
 def _is_clear(jumps: Jumps, spans: Sequence[Span | None]) -> bool:
     """Return whether most words are highlighted, jump there and back where they are to, and hardly anywhere else."""
     sizes, (count, frames) = jumps.sizes, jumps.sizes.shape
     lit = [(word, span) for word, span in enumerate(spans) if span is not None]
-    if len(lit) < max(2, _LEAST_SHARE * count) or len({span for _, span in lit}) < 2:
+    if len(lit) < max(2, TUNING.faded * count) or len({span for _, span in lit}) < 2:
         return False
     edges = [(word, edge) for word, span in lit for edge in span if 0 < edge < frames]
     pairs = [(one, other) for one, other in itertools.pairwise(edges) if one[0] == other[0] or one[1] == other[1]]
@@ -277,14 +268,14 @@ def _is_clear(jumps: Jumps, spans: Sequence[Span | None]) -> bool:
     runs = [span for span, _ in itertools.groupby(span for _, span in lit)]  # of words that are highlighted together
     moves_on = sum(one[1] == other[0] for one, other in itertools.pairwise(runs))
     seen = sum(float(sizes[edge]) for edge in edges)
-    strong = np.where(sizes >= _SEEN, sizes, 0.0)
+    strong = np.where(sizes >= 0.5, sizes, 0.0)
     near = sum(float(strong[word, max(0, edge - 1) : edge + 2].sum()) for word, edge in edges)
     return (
         min(last - first for _, (first, last) in lit) >= _BRIEFEST
         and 2 * moves_on >= len(runs) - 1
         and 2 * undone >= len(pairs) > 0
-        and seen >= _LEAST_SHARE * len(edges)
-        and near >= _LEAST_SHARE * float(strong.sum())
+        and seen >= TUNING.faded * len(edges)
+        and near >= TUNING.faded * float(strong.sum())
     )
 
 
@@ -296,14 +287,18 @@ def _sweep(looks: WordLooks) -> list[Span | None] | None:
     """
     levels = looks.strokes.astype(float)
     count, frames = levels.shape
-    if np.isnan(levels[:, 0]).any() or frames < 4 or np.sort(np.ptp(levels, axis=1))[-2:].min() < _LEAST_SWEEP:
+    if (
+        np.isnan(levels[:, 0]).any()
+        or frames < 4
+        or np.sort(np.ptp(levels, axis=1))[-2:].min() < TUNING.steady_levels / 2
+    ):
         return None
     stride = -(-frames // _SWEEP_SAMPLES)
     spans = [(first * stride, min(last * stride, frames)) for first, last in _best_ramps(levels[:, ::stride])]
     if stride > 1:
         spans = [_refined(level, span, stride) for level, span in zip(levels, spans, strict=True)]
     swept = [number for number, (first, last) in enumerate(spans) if first < last]
-    if len(swept) < max(2, _LEAST_SWEPT * count):
+    if len(swept) < max(2, TUNING.fading_share * count):
         return None
     fits = [_fit_ramp(levels[number], spans[number]) for number in swept]
     step = float(np.median([step for step, _ in fits]))
@@ -311,10 +306,10 @@ def _sweep(looks: WordLooks) -> list[Span | None] | None:
     moved = sum(float(((levels[number] - levels[number].mean()) ** 2).sum()) for number in swept)
     complete = fits[:-1] if spans[swept[-1]][1] == frames else fits  # the caption may end while a word is swept
     if (
-        abs(step) < _LEAST_SWEEP
-        or any(own / step < _LEAST_STEP for own, _ in complete)
+        abs(step) < TUNING.steady_levels / 2
+        or any(own / step < TUNING.relative_contrast for own, _ in complete)
         or spans[swept[-1]][1] - spans[swept[0]][0] < 2 * len(swept)
-        or left > _UNEXPLAINED * moved
+        or left > TUNING.ramp_foot * moved
     ):
         return None
     # What begins in the first frame shows no frame before it.

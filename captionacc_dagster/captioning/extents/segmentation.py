@@ -37,7 +37,7 @@ NumberedPlane = tuple[int, Plane]
 # Sizes of samples, frames
 _ROI_SAMPLES = 10
 _PICTURE_SAMPLES = 8
-_MODEL_FRAMES = 9
+MODEL_FRAMES = 9
 _STYLE_SAMPLES = 15
 _BRIEFEST = 2  # frames that a text lasts
 _SMALL_ROI_BYTES = 8 << 20  # of the small ROIs of a segment: at least ten seconds
@@ -207,8 +207,8 @@ class FrameHistory:
             frames = [roi for _, roi in self.frames(*stretch)]
             if len(frames) < min_frames:
                 return None
-            if len(frames) > _MODEL_FRAMES:
-                frames = [frames[n] for n in np.linspace(0, len(frames) - 1, _MODEL_FRAMES).round().astype(int)]
+            if len(frames) > MODEL_FRAMES:
+                frames = [frames[n] for n in np.linspace(0, len(frames) - 1, MODEL_FRAMES).round().astype(int)]
             self._models[stretch] = model_strokes(frames, self.line_px)
         return self._models[stretch]
 

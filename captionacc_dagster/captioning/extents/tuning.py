@@ -28,7 +28,8 @@ class ExtentTuning:
         18,
         "gray levels",
         "A pixel is unchanged while it stays this near its level: above the noise of compression. A stroke that "
-        "appears or disappears at once changes by twice as much, the surroundings of a word in a box by four times.",
+        "appears or disappears at once changes by twice as much, the surroundings of a word in a box by four times. "
+        "The two colors of a sweep differ by at least half as much.",
         seen_by="test_the_smallest_part_of_a_letter_is_a_change_where_nothing_else_changes",
     )
     min_stroke_area: float = tuned(
@@ -40,8 +41,16 @@ class ExtentTuning:
     relative_contrast: float = tuned(
         0.4,
         "share of the caption's contrast",
-        "The strokes of one caption have about the same contrast. Fainter pixels are not its text.",
+        "The strokes of one caption have about the same contrast. Fainter pixels are not its text. In a color sweep, "
+        "each word changes by this much of what is usual.",
         seen_by="test_a_fade_beside_a_sign_that_stays_is_cut_where_half_of_the_fade_is_visible",
+    )
+
+    edge_px: int = tuned(
+        2,
+        "pixels of a ROI",
+        "At the edge of a letter or a box, pixels blend with what is around them. What moves by less is in its place.",
+        seen_by="test_a_caption_that_pops_up_starts_with_its_first_frame",
     )
 
     # Styles: the gray level of a track's text
@@ -54,9 +63,9 @@ class ExtentTuning:
     same_style_levels: int = tuned(
         28,
         "gray levels",
-        "Texts whose levels differ by no more have the same style; a word whose strokes differ by more is seen to have "
-        "another color. Strokes of the picture behind keep their level this closely when a caption appears, "
-        "and a stroke in a single frame differs this much from its surroundings.",
+        "Texts whose levels differ by no more have the same style; a word whose strokes differ by more is seen to "
+        "have another color. Strokes of the picture behind keep their level this closely when a caption appears, and "
+        "a stroke in a single frame differs this much from its surroundings.",
         seen_by="dev-es-yellow-bright",
     )
 
@@ -89,15 +98,16 @@ class ExtentTuning:
     word_gap: float = tuned(
         0.3,
         "line heights",
-        "Strokes nearer than this along the line are of one word. A word in another color has its baseline within half "
-        "of it of that of its line. Words stay when they move by less, and a moving sign is searched this far.",
+        "Strokes nearer than this along the line are of one word. A word in another color has its baseline within "
+        "half of it of that of its line. Words stay when they move by less, and a moving sign is searched this far. "
+        "The line below a word is within it.",
         seen_by="test_a_sign_that_moves_is_told_from_a_caption_that_stays",
     )
     beyond_body: float = tuned(
         0.05,
         "share of a word's strokes",
-        "So many may lie above the body of its letters, and below it: a few descenders. The baseline of Arabic and the "
-        "headline of Devanagari have most strokes in a few rows, so the fullest row tells nothing of the height.",
+        "So many may lie above the body of its letters, and below it: a few descenders. The baseline of Arabic and "
+        "the headline of Devanagari have most strokes in a few rows, so the fullest row tells nothing of the height.",
         seen_by="test_a_second_line_in_small_letters_is_no_text_behind",
     )
     body_share: float = tuned(
@@ -130,9 +140,10 @@ class ExtentTuning:
     nearly_all: float = tuned(
         0.75,
         "share",
-        "The pixels of a glyph change together; what moves through the ROI changes pixel by pixel. Half of the rest is "
-        "allowed to a single stroke added to a character: few pixels agree by chance more easily. A caption in full "
-        "shows this much of itself, whatever the picture behind it does.",
+        "The pixels of a glyph change together; what moves through the ROI changes pixel by pixel. Half of the rest "
+        "is allowed to a single stroke added to a character: few pixels agree by chance more easily. A caption in "
+        "full shows this much of itself, whatever the picture behind it does. No step of a caption that grows is this "
+        "much of it. Pixels of a small ROI that strokes cover this much tell their color.",
         seen_by="test_a_character_changes_beside_strokes_whose_start_is_known",
     )
     switched_share: float = tuned(
@@ -194,7 +205,9 @@ class ExtentTuning:
         0.2,
         "share of the strokes",
         "A fade changes at least this share of all strokes; less is noise. A second color counts from this share on, "
-        "of the strokes or of the measured texts.",
+        "of the strokes or of the measured texts. So many cells of a caption that grows may look wrong. With less of "
+        "its letters in the picture, a caption is found anywhere. So many of the words are swept where a caption ends "
+        "in a sweep.",
         seen_by="test_slow_fades_are_no_captions_of_their_own",
     )
 
@@ -221,7 +234,8 @@ class ExtentTuning:
         0.12,
         "share of the full visibility",
         "A fade's line is fitted between this share and its complement, where noise and saturation are small. What "
-        "varies by less is no fade; what varies by a third of it is steady.",
+        "varies by less is no fade; what varies by a third of it is steady. A color sweep leaves less of how the "
+        "levels of words vary.",
         seen_by="test_a_fade_is_cut_where_half_is_visible_wherever_it_was_noticed",
     )
 
@@ -238,7 +252,8 @@ class ExtentTuning:
         "share",
         "A brief stretch with less than this share of its neighbor's strokes is that neighbor fading; in the fainter "
         "half of a fade less than this of the caption is visible. A dimmed line has less of the lit line's contrast: "
-        "0.2 to 0.45; lines of a caption have over 0.7.",
+        "0.2 to 0.45; lines of a caption have over 0.7. Most words of a caption are highlighted, and most of their "
+        "jumps are where the highlight moves on.",
         seen_by="test_a_caption_that_is_fainter_over_another_picture_is_no_fade",
     )
     faint_area: float = tuned(
@@ -257,8 +272,8 @@ class ExtentTuning:
     fainter: float = tuned(
         0.15,
         "visibility",
-        "A caption shows its fade's strokes by this much more than the fade does. The stretch of a text that shows its "
-        "strokes by this much less adds nothing to the picture that is read.",
+        "A caption shows its fade's strokes by this much more than the fade does. The stretch of a text that shows "
+        "its strokes by this much less adds nothing to the picture that is read.",
         seen_by="test_joining_a_caption_with_its_fade_keeps_what_shows_it_in_full",
     )
     recolored_ratio: float = tuned(
@@ -281,8 +296,46 @@ class ExtentTuning:
     built_share: float = tuned(
         0.8,
         "share of the strokes",
-        "When words are added, this much of the strokes stays where it was.",
+        "When words are added, this much of the strokes stays where it was. A caption this much like itself has not "
+        "moved.",
         seen_by="test_a_highlighted_word_that_is_misread_is_no_new_caption",
+    )
+
+    letter_width: float = tuned(
+        0.4,
+        "line heights",
+        "About a letter: the part of a text that appears at once where it is typed.",
+        seen_by="test_a_caption_that_is_typed_starts_with_its_first_letter",
+    )
+    most_growth: float = tuned(
+        1.25,
+        "ratio of sizes",
+        "From one frame to the next, a caption that pops up grows by less: by 1.2 over four frames.",
+        seen_by="test_a_caption_that_pops_up_starts_with_its_first_frame",
+    )
+    short_text: float = tuned(
+        3.0,
+        "line heights",
+        "A narrower text, of about four letters, is found in others.",
+        seen_by="test_a_caption_that_slides_in_starts_with_its_first_frame",
+    )
+    highlight_bands: int = tuned(
+        10,
+        "bands",
+        "Levels that are measured across a line and below it: an underline fills one.",
+        seen_by="test_a_line_below_words_is_none_of_the_next_line",
+    )
+    highlight_frames: int = tuned(
+        4,
+        "frames",
+        "On each side of a frame, they tell how much a word's look changes by itself, as the picture behind moves.",
+        seen_by="test_a_cut_behind_a_highlight_is_none_of_it",
+    )
+    longest_run: int = tuned(
+        6,
+        "characters",
+        "So many are highlighted together where no spaces are written.",
+        seen_by="test_characters_are_highlighted_in_runs",
     )
 
     # Durations of captions
@@ -296,9 +349,8 @@ class ExtentTuning:
     fade_s: float = tuned(
         0.6,
         "seconds",
-        "The longest fade that is read as a caption of its own. A gap is searched this far from a cut. A "
-        "third of it on each side of a frame may be mid-fade: "
-        "a search for a fade leaves that out.",
+        "The longest fade that is read as a caption of its own. A gap is searched this far from a cut. A third of it "
+        "on each side of a frame may be mid-fade: a search for a fade leaves that out.",
         seen_by="test_what_is_read_of_a_fade_is_its_caption_which_starts_where_half_is_seen",
     )
 

@@ -60,7 +60,10 @@ class LayoutTuning:
         0.6, "correlation", "two samples show the same scene", seen_by="test_still_scenes"
     )
     changed_contrast: int = tuned(
-        14, "gray levels", "difference of strokes that were not there", seen_by="test_still_scenes"
+        14,
+        "gray levels",
+        "difference of strokes that were not there, or of a word that is highlighted",
+        seen_by="test_still_scenes",
     )
     strongest_share: float = tuned(
         0.4, "of the strongest", "weaker changes in a box are the blur around letters", seen_by="test_still_scenes"
