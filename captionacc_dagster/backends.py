@@ -1,4 +1,4 @@
-"""Open the catalog, object store, and compute backend that the settings name, without loading Dagster."""
+"""What the settings name, without loading Dagster: the catalog, object store, and compute backend."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from captionacc_dagster.settings import Settings, get_settings
 from captionacc_dagster.storage.base import ObjectStore
 
 if TYPE_CHECKING:
+    from captionacc_dagster.captioning.files.subtitles import SubtitleOptions
     from captionacc_dagster.captioning.ocr.base import OcrEngine
     from captionacc_dagster.compute.base import ComputeBackend
 
@@ -51,6 +52,18 @@ def open_catalog(
 def open_catalog_briefly(settings: Settings | None = None) -> Catalog:
     """Open the catalog for an interactive caller: an unavailable catalog is reported within seconds."""
     return open_catalog(settings, retries=Retries(attempts=1), connect_timeout_s=3.0)
+
+
+def subtitle_options(settings: Settings) -> SubtitleOptions:
+    """Return what subtitle files contain by the settings."""
+    from captionacc_dagster.captioning.files.subtitles import SubtitleOptions
+
+    return SubtitleOptions(
+        include=tuple(settings.subtitle_include),
+        phrases={"auto": None, "phrases": True, "words": False}[settings.subtitle_form],
+        join_gaps_ms=settings.subtitle_join_gaps_ms,
+        srt_bom=settings.srt_bom,
+    )
 
 
 def open_store(settings: Settings | None = None) -> ObjectStore:

@@ -1,4 +1,4 @@
-"""The Dagster resources: the catalog, object store, and compute backend of the settings, and progress.
+"""The Dagster resources: catalog, object store, compute backend, how videos are processed, and progress.
 
 Assets and sensors name the abstract types (``ResourceParam[Catalog]``); :mod:`captionacc_dagster.backends` chooses the
 implementation.
@@ -12,14 +12,15 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from logging import Logger
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, Self
 from uuid import UUID
 
 from dagster import ConfigurableResource, EnvVar, InitResourceContext, ResourceDependency
 from pydantic import BaseModel, Field, SecretStr
 
-from captionacc_dagster.backends import language_of, open_catalog, open_compute, open_store
+from captionacc_dagster.backends import language_of, open_catalog, open_compute, open_store, subtitle_options
 from captionacc_dagster.captioning.captions import Progress
+from captionacc_dagster.captioning.files.subtitles import SubtitleOptions
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.errors import NotFound
 from captionacc_dagster.compute.base import ComputeBackend
@@ -107,6 +108,31 @@ def _settings_with(given: BaseModel, secrets: Collection[str] = ()) -> Settings:
     return get_settings().model_copy(update=values)
 
 
+class ProcessingResource(ConfigurableResource):
+    """How a run processes a video; of what the settings say, this is what its results depend on."""
+
+    full_frame_rate: float = Field(description="Full frames per second of video.")
+    cropped_frame_rate: float = Field(description="Cropped frames per second of video, for new versions.")
+    auto_approve_layout: Literal["always", "confident", "never"] = Field(
+        description="When a layout is approved without a person."
+    )
+    subtitle_include: list[str] = Field(description="Kinds of text in subtitle files.")
+    subtitle_form: Literal["auto", "phrases", "words"] = Field(description="Whether words are joined into phrases.")
+    subtitle_join_gaps_ms: float = Field(description="Longest gap across which equal captions are one.")
+    srt_bom: bool = Field(description="Write SRT with a byte order mark.")
+    api_url: str = Field(description="Public address of the API, for links.")
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Return what the settings say."""
+        return cls(**{name: getattr(settings, name) for name in cls.model_fields})
+
+    @property
+    def subtitle_options(self) -> SubtitleOptions:
+        """What subtitle files contain."""
+        return subtitle_options(_settings_with(self))
+
+
 class ProgressReporter(ABC):
     """Shows the progress of long work."""
 
@@ -176,6 +202,7 @@ def dagster_resources(settings: Settings | None = None) -> dict[str, object]:
             ocr_engine=settings.ocr_engine,
             ocr_language=settings.ocr_language,
         ),
+        "processing": ProcessingResource.of(settings),
         "progress": ProgressResource(),
     }
 

@@ -16,7 +16,7 @@ from captionacc_dagster.compute.code_version import code_version, deciding_files
 from captionacc_dagster.definitions import defs
 from captionacc_dagster.orchestration.flows import FLOW_ASSETS, videos_partitions
 from captionacc_dagster.orchestration.transitions import STAGES
-from captionacc_dagster.resources import StoreResource, dagster_resources
+from captionacc_dagster.resources import ProcessingResource, StoreResource, dagster_resources
 from captionacc_dagster.s3_resource import BucketResource
 from captionacc_dagster.settings import Settings
 from captionacc_dagster.storage.local import LocalObjectStore
@@ -184,7 +184,14 @@ def test_the_resources_show_what_a_run_uses_and_no_secret(tmp_path: Path, monkey
     monkeypatch.setenv("WASABI_BUCKET", "videos")
     monkeypatch.setenv("WASABI_ACCESS_KEY", "an access key")
     monkeypatch.setenv("WASABI_SECRET_KEY", "a secret key")
-    settings = Settings(_env_file=None, home=tmp_path)  # pyright: ignore[reportCallIssue]
+    settings = Settings(
+        _env_file=None,  # pyright: ignore[reportCallIssue]
+        home=tmp_path,
+        cropped_frame_rate=12.0,
+        subtitle_form="words",
+        subtitle_include=["caption", "title"],
+        auto_approve_layout="never",
+    )
     resources = dagster_resources(settings)
     store, s3 = resources["store"], resources["s3"]
     assert isinstance(store, BucketResource)
@@ -195,6 +202,10 @@ def test_the_resources_show_what_a_run_uses_and_no_secret(tmp_path: Path, monkey
         settings.endpoint_url,
     )
     assert isinstance(s3.aws_secret_access_key, EnvVar)
+    shown = resources["processing"]
+    assert isinstance(shown, ProcessingResource)
+    assert (shown.cropped_frame_rate, shown.subtitle_form, shown.auto_approve_layout) == (12.0, "words", "never")
+    assert (shown.subtitle_options.phrases, shown.subtitle_options.include) == (False, ("caption", "title"))
     assert "a secret key" not in repr(resources)
     with build_resources({"store": store}) as built:
         assert isinstance(built.store, S3ObjectStore)

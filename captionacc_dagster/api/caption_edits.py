@@ -32,6 +32,7 @@ from captionacc_dagster.api.views import (
     ReplaceText,
     SplitCaption,
 )
+from captionacc_dagster.backends import subtitle_options
 from captionacc_dagster.captioning.files.caption_edits import (
     UNCHANGED,
     CaptionEditor,
@@ -112,7 +113,7 @@ class Editing:
             rows, steps = read_captions(path), read_steps(path, user_id)
             check_lock()
             publish_captions(services.store, video, path)
-            publish_subtitles(services.store, video, path)
+            publish_subtitles(services.store, video, path, subtitle_options(services.settings))
             record_captions(services.catalog, video, rows, is_text_open=text_pending or bool(to_read))
         job = _request_reading(services, self.caller, video, to_read) if to_read else None
         shown = [CaptionView.of(row) for row in changed]
@@ -215,7 +216,8 @@ def bring_back_captions(editing: EditingDependency) -> CaptionList:
     """
     services = editing.services
     with editing.begin() as (path, check_lock):
-        rows = restore_captions(services.catalog, services.store, editing.video, path, check_lock)
+        options = subtitle_options(services.settings)
+        rows = restore_captions(services.catalog, services.store, editing.video, path, options, check_lock)
         services.audit.record("captions_restored", severity="info")
         shown = [row for row in rows if row.caption_frame_extents_state != "gap"]
         return caption_list(path, shown, editing.caller)

@@ -40,6 +40,7 @@ from captionacc_dagster.api.views import (
     error_message,
 )
 from captionacc_dagster.api.webhooks import no_control_characters
+from captionacc_dagster.backends import subtitle_options
 from captionacc_dagster.captioning.captions import Kind
 from captionacc_dagster.captioning.files.captions_database import ExtentsState, StoredCaption, read_captions
 from captionacc_dagster.captioning.files.databases import decompress, read_layout_database
@@ -49,7 +50,6 @@ from captionacc_dagster.captioning.files.subtitles import Format, SubtitleOption
 from captionacc_dagster.catalog.models import Video, VideoStatus
 from captionacc_dagster.orchestration.subtitle_files import (
     download_captions,
-    subtitle_options,
     subtitle_texts,
     video_keys,
 )
@@ -225,7 +225,7 @@ def read_subtitles(
 
     def make() -> bytes:
         with captions_database(services, video) as path:
-            return subtitle_texts(video, path, [kind], options)[kind].encode()
+            return subtitle_texts(video, path, options, [kind])[kind].encode()
 
     return tagged_answer(
         request,

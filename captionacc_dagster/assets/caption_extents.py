@@ -18,10 +18,9 @@ from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.models import Video, error_details
 from captionacc_dagster.compute.base import BadInput, ComputeBackend
 from captionacc_dagster.compute.results import CropBox, CropInferResult
-from captionacc_dagster.orchestration.approval import may_be_approved
+from captionacc_dagster.orchestration.approval import Mode, may_be_approved
 from captionacc_dagster.orchestration.flows import Flow, videos_partitions
-from captionacc_dagster.resources import COMPUTE_POOL, ProgressReporter
-from captionacc_dagster.settings import get_settings
+from captionacc_dagster.resources import COMPUTE_POOL, ProcessingResource, ProgressReporter
 from captionacc_dagster.storage.base import ObjectStore
 
 _spec = partial(compute_output, made_from="layout_db", flow="crop_and_infer")
@@ -51,17 +50,19 @@ def caption_extents(
     catalog: ResourceParam[Catalog],
     store: ResourceParam[ObjectStore],
     compute: ResourceParam[ComputeBackend],
+    processing: ProcessingResource,
     progress: ResourceParam[ProgressReporter],
 ) -> Iterator[MaterializeResult]:
     """Crop the region, follow every native frame, find the extents, and read the captions, in one compute call."""
     run = VideoRun(context, catalog, Flow.CROP_AND_INFER, "boundaries")
     with run.working():
-        _make_sure_of_approval(run)
+        _make_sure_of_approval(run, processing.auto_approve_layout)
         run.begin()
         with run.locked() as lock:
             video = run.video
-            wanted = get_settings().cropped_frame_rate
-            version = catalog.next_cropped_frames_version(run.video_id, context.run.run_id, wanted)
+            version = catalog.next_cropped_frames_version(
+                run.video_id, context.run.run_id, processing.cropped_frame_rate
+            )
             frame_rate = catalog.get_cropped_frame_rate(run.video_id, version)
             try:
                 result = compute.crop_and_infer_caption_frame_extents(
@@ -95,7 +96,7 @@ def crop_box(video: Video) -> CropBox | None:
     return CropBox(crop_left=left, crop_top=top, crop_right=right, crop_bottom=bottom)
 
 
-def _make_sure_of_approval(run: VideoRun) -> None:
+def _make_sure_of_approval(run: VideoRun, mode: Mode) -> None:
     """Approve the layout automatically where the tenant allows it and the confidence suffices.
 
     Raises:
@@ -104,7 +105,7 @@ def _make_sure_of_approval(run: VideoRun) -> None:
     video = run.video
     if video.layout_approved_at is not None:
         return
-    if not may_be_approved(video, run.catalog.get_tenant(video.tenant_id), get_settings().auto_approve_layout):
+    if not may_be_approved(video, run.catalog.get_tenant(video.tenant_id), mode):
         raise BadInput(
             f"{video.filename}: the layout needs approval (confidence {video.layout_confidence or 0.0:.2f}); "
             f"check it and run `captionacc approve {video.id}`"

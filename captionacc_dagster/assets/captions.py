@@ -23,8 +23,7 @@ from captionacc_dagster.compute.code_version import code_version
 from captionacc_dagster.compute.results import CaptionSpan
 from captionacc_dagster.orchestration.flows import Flow, videos_partitions
 from captionacc_dagster.orchestration.subtitle_files import caption_counts, publish_captions, publish_subtitles
-from captionacc_dagster.resources import COMPUTE_POOL, ProgressReporter
-from captionacc_dagster.settings import get_settings
+from captionacc_dagster.resources import COMPUTE_POOL, ProcessingResource, ProgressReporter
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.errors import ObjectNotFound
 from captionacc_dagster.tags import FLOW_TAG
@@ -222,7 +221,10 @@ def _result(
     code_version=code_version(),
 )
 def subtitles(
-    context: AssetExecutionContext, catalog: ResourceParam[Catalog], store: ResourceParam[ObjectStore]
+    context: AssetExecutionContext,
+    catalog: ResourceParam[Catalog],
+    store: ResourceParam[ObjectStore],
+    processing: ProcessingResource,
 ) -> MaterializeResult:
     """The captions as SRT, WebVTT, ASS, and JSON, for players, editors, and other programs."""
     flow = Flow(context.run.tags.get(FLOW_TAG, Flow.CROP_AND_INFER))
@@ -235,7 +237,7 @@ def subtitles(
                 raise BadInput(f"{run.video.filename}: no captions yet; run captions_db first")
             rows = captions_database.read_captions(path)
             lock.check()
-            texts = publish_subtitles(store, run.video, path)
+            texts = publish_subtitles(store, run.video, path, processing.subtitle_options)
         captions = captions_database.to_captions(rows, run.video.usual_frame_rate)
         return run.made(
             "subtitles",
@@ -244,7 +246,7 @@ def subtitles(
                 "characters": sum(len(caption.text) for caption in captions),
                 "srt": MetadataValue.md(f"```\n{texts['srt'][:20_000]}\n```"),
                 **{
-                    kind: MetadataValue.url(f"{get_settings().api_url}/videos/{run.video_id}/subtitles.{kind}")
+                    kind: MetadataValue.url(f"{processing.api_url}/videos/{run.video_id}/subtitles.{kind}")
                     for kind in FORMATS
                     if kind != "srt"
                 },

@@ -37,11 +37,12 @@ from captionacc_dagster.assets.stored_outputs import (
 )
 from captionacc_dagster.captioning.captions import Caption
 from captionacc_dagster.captioning.files import captions_database, databases
-from captionacc_dagster.captioning.files.subtitles import FORMATS
+from captionacc_dagster.captioning.files.subtitles import FORMATS, SubtitleOptions
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.models import Video
 from captionacc_dagster.compute.base import BadInput
 from captionacc_dagster.orchestration.flows import Flow
+from captionacc_dagster.resources import ProcessingResource
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.keys import VideoKeys
 from captionacc_dagster.tags import FLOW_TAG
@@ -281,22 +282,26 @@ def judge_captions(video: Video, store: ObjectStore) -> Iterator[Judged]:
 
 @multi_asset_check(specs=SUBTITLES_CHECKS, retry_policy=TRANSIENT_RETRIES)
 def subtitles_checks(
-    context: AssetCheckExecutionContext, catalog: ResourceParam[Catalog], store: ResourceParam[ObjectStore]
+    context: AssetCheckExecutionContext,
+    catalog: ResourceParam[Catalog],
+    store: ResourceParam[ObjectStore],
+    processing: ProcessingResource,
 ) -> Iterator[AssetCheckResult]:
     """Check that the subtitle files match the captions database."""
     run = VideoRun(context, catalog, _captions_flow(context), "text")
     with run.checking():
-        yield from _results(run, SUBTITLES_CHECKS, list(judge_subtitles(run, store)))
+        yield from _results(run, SUBTITLES_CHECKS, list(judge_subtitles(run, store, processing.subtitle_options)))
 
 
-def judge_subtitles(run: VideoRun, store: ObjectStore) -> Iterator[Judged]:
+def judge_subtitles(run: VideoRun, store: ObjectStore, options: SubtitleOptions) -> Iterator[Judged]:
     """Yield a verdict on the subtitle files."""
     recorded = recorded_metadata(run.context.instance, "subtitles", run.video)
     expected = {kind: run.keys.subtitles(kind) for kind in FORMATS}
     keys = {kind: recorded.get(f"{kind}_key") for kind in FORMATS}
     of_tenant = rules.keys_belong_to_tenant(str(run.video.tenant_id), expected, keys)
     yield "subtitles", "keys_belong_to_tenant", of_tenant
-    yield "subtitles", "equal_the_captions", rules.subtitles_equal_captions(*read_subtitles(store, run.video))
+    stored, meant = read_subtitles(store, run.video, options)
+    yield "subtitles", "equal_the_captions", rules.subtitles_equal_captions(stored, meant)
 
 
 def _captions_flow(context: AssetCheckExecutionContext) -> Flow:

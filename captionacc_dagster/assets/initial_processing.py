@@ -28,8 +28,7 @@ from captionacc_dagster.compute.base import BadInput, ComputeBackend
 from captionacc_dagster.compute.results import ExtractResult
 from captionacc_dagster.orchestration.flows import Flow, videos_partitions
 from captionacc_dagster.orchestration.transitions import record_layout
-from captionacc_dagster.resources import COMPUTE_POOL, ProgressReporter
-from captionacc_dagster.settings import get_settings
+from captionacc_dagster.resources import COMPUTE_POOL, ProcessingResource, ProgressReporter
 from captionacc_dagster.storage.base import ObjectStore
 
 if TYPE_CHECKING:
@@ -71,6 +70,7 @@ def initial_processing(
     catalog: ResourceParam[Catalog],
     store: ResourceParam[ObjectStore],
     compute: ResourceParam[ComputeBackend],
+    processing: ProcessingResource,
     progress: ResourceParam[ProgressReporter],
 ) -> Iterator[MaterializeResult]:
     """Sample full frames, read them, and find the layout, in one compute call."""
@@ -80,11 +80,11 @@ def initial_processing(
             run.keys.video,
             run.keys.tenant_id,
             run.keys.video_id,
-            get_settings().full_frame_rate,
+            processing.full_frame_rate,
             progress=progress.watch(context.log),
         )
         _record(run, result)
-        yield from _materializations(run, store, result, compute.call_metadata())
+        yield from _materializations(run, store, result, processing.full_frame_rate, compute.call_metadata())
 
 
 def _record(run: VideoRun, result: ExtractResult) -> None:
@@ -117,7 +117,11 @@ def _record(run: VideoRun, result: ExtractResult) -> None:
 
 
 def _materializations(
-    run: VideoRun, store: ObjectStore, result: ExtractResult, call: Mapping[str, str | int | float | bool]
+    run: VideoRun,
+    store: ObjectStore,
+    result: ExtractResult,
+    frame_rate: float,
+    call: Mapping[str, str | int | float | bool],
 ) -> Iterator[MaterializeResult]:
     with TemporaryDirectory(prefix="captionacc-") as folder:
         layout, boxes = _read_layout(store, run.keys.layout_db, Path(folder))
@@ -128,7 +132,7 @@ def _materializations(
         "full_frames",
         {
             "frames": result.frame_count,
-            "sampled_per_second": get_settings().full_frame_rate,
+            "sampled_per_second": frame_rate,
             "prefix": MetadataValue.path(result.full_frames_key),
             **describe_prefix(store, result.full_frames_key),
             "contact_sheet": picture(contact_sheet(frames, region), "full frames with boxes and crop region"),

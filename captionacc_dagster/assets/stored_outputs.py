@@ -13,7 +13,7 @@ from dagster import AssetKey, AssetRecordsFilter, DagsterInstance
 from captionacc_dagster.captioning.captions import Caption
 from captionacc_dagster.captioning.files import captions_database, databases
 from captionacc_dagster.captioning.files.captions_database import StoredCaption
-from captionacc_dagster.captioning.files.subtitles import FORMATS, Format
+from captionacc_dagster.captioning.files.subtitles import FORMATS, Format, SubtitleOptions
 from captionacc_dagster.catalog.models import Video
 from captionacc_dagster.orchestration.subtitle_files import download_captions, subtitle_texts, video_keys
 from captionacc_dagster.storage.base import ObjectStore
@@ -65,7 +65,9 @@ def read_captions(store: ObjectStore, video: Video) -> list[StoredCaption]:
         return captions_database.read_captions(download_captions(store, video, Path(folder)))
 
 
-def read_subtitles(store: ObjectStore, video: Video) -> tuple[dict[Format, str], dict[Format, str]]:
+def read_subtitles(
+    store: ObjectStore, video: Video, options: SubtitleOptions
+) -> tuple[dict[Format, str], dict[Format, str]]:
     """Return a video's subtitle files as stored, and as its captions database implies them."""
     texts: dict[Format, str] = {}
     meant: dict[Format, str] = {}
@@ -74,7 +76,7 @@ def read_subtitles(store: ObjectStore, video: Video) -> tuple[dict[Format, str],
             time.sleep(EDIT_SECONDS)
         texts = _stored_subtitles(store, video)
         with TemporaryDirectory(prefix="captionacc-") as folder:
-            meant = subtitle_texts(video, download_captions(store, video, Path(folder)))
+            meant = subtitle_texts(video, download_captions(store, video, Path(folder)), options)
         if texts == meant:
             break
     return texts, meant

@@ -172,8 +172,8 @@ def parse_subtitle_options(
     phrases: bool | None, join_gaps: float | None, include: list[str] | None, *, srt_bom: bool = False
 ) -> SubtitleOptions | None:
     """Return the settings' subtitle options with those of the command line, or None if that has none."""
+    from captionacc_dagster.backends import subtitle_options
     from captionacc_dagster.captioning.captions import KINDS
-    from captionacc_dagster.orchestration.subtitle_files import subtitle_options
 
     changes: dict[str, Any] = {}
     if phrases is not None:
@@ -347,11 +347,11 @@ def retry(video: VideoName) -> None:
 @app.command()
 def restore(video: VideoName) -> None:
     """Bring back a video's captions from before it was processed again; the same command again undoes that."""
-    from captionacc_dagster.backends import open_catalog_briefly, open_store
+    from captionacc_dagster.backends import open_catalog_briefly
     from captionacc_dagster.cli.decisions import bring_back_captions
 
     with errors_in_one_line(), open_catalog_briefly(settings()) as catalog:
-        tell(bring_back_captions(catalog, open_store(settings()), video))
+        tell(bring_back_captions(settings(), catalog, video))
 
 
 @app.command()

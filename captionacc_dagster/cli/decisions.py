@@ -16,7 +16,6 @@ from captionacc_dagster.catalog.filenames import printable
 from captionacc_dagster.catalog.models import Video
 from captionacc_dagster.cli.errors import ProcessError
 from captionacc_dagster.cli.video_names import find_video
-from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.errors import ObjectNotFound
 
 if TYPE_CHECKING:
@@ -64,17 +63,18 @@ def retry_video(settings: Settings, catalog: Catalog, name: str) -> str:
     )
 
 
-def bring_back_captions(catalog: Catalog, store: ObjectStore, name: str) -> str:
+def bring_back_captions(settings: Settings, catalog: Catalog, name: str) -> str:
     """Bring back the captions of a video from before its last processing, and return a sentence that says so.
 
     Raises:
         ProcessError: there is no such video, nothing is kept, or somebody else changes its captions.
     """
+    from captionacc_dagster.backends import open_store, subtitle_options
     from captionacc_dagster.captioning.files.previous_captions import NothingKept
     from captionacc_dagster.orchestration.locks import LOCK_TTL_S, LockHeld, LockLost, server_lock
     from captionacc_dagster.orchestration.subtitle_files import caption_counts, download_captions, restore_captions
 
-    video = find_video(catalog, name)
+    store, video = open_store(settings), find_video(catalog, name)
     try:
         with (
             # What a killed process left is free after this time.
@@ -84,7 +84,7 @@ def bring_back_captions(catalog: Catalog, store: ObjectStore, name: str) -> str:
             # As it is under the lock.
             video = catalog.get_video_metadata(video.id)
             path = download_captions(store, video, Path(folder))
-            rows = restore_captions(catalog, store, video, path, lock.check)
+            rows = restore_captions(catalog, store, video, path, subtitle_options(settings), lock.check)
     except ObjectNotFound:
         raise ProcessError(f"{video.filename}: it has no captions yet") from None
     except (NothingKept, LockHeld, LockLost) as error:

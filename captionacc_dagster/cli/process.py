@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from captionacc_dagster.backends import language_of, open_catalog, open_compute, open_store
+from captionacc_dagster.backends import language_of, open_catalog, open_compute, open_store, subtitle_options
 from captionacc_dagster.captioning.captions import Caption, Cue, clock
 from captionacc_dagster.captioning.files import captions_database
 from captionacc_dagster.captioning.files.subtitles import FORMATS, Format, SubtitleOptions
@@ -46,12 +46,12 @@ from captionacc_dagster.orchestration.requests import run_config_of
 from captionacc_dagster.orchestration.subtitle_files import (
     download_captions,
     shown_captions,
-    subtitle_options,
     subtitle_texts,
     video_keys,
 )
 from captionacc_dagster.orchestration.transitions import record, stage_of
 from captionacc_dagster.orchestration.workers import CLAIMED_BY, this_worker
+from captionacc_dagster.resources import ProcessingResource
 from captionacc_dagster.settings import Settings, get_settings
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.errors import ObjectNotFound
@@ -407,6 +407,7 @@ class LocalPipeline:
                             run_id=run_id,
                             language=language_of(self.catalog, video.id),
                         ),
+                        "processing": ProcessingResource.of(self.settings),
                         "progress": shown,
                     },
                     run_config={
@@ -531,6 +532,7 @@ def export_subtitles(
     Raises:
         ProcessError: there are no captions yet, or the folder cannot be written.
     """
+    chosen = options or subtitle_options(get_settings())
     with TemporaryDirectory(prefix="captionacc-") as folder:
         try:
             database = download_captions(store, video, Path(folder))
@@ -539,8 +541,7 @@ def export_subtitles(
         captions = shown_captions(video, database)
         if part is not None:
             captions = part.in_whole(captions)
-        texts = subtitle_texts(video, database, {*formats, "json"}, options, captions)
-    chosen = options or subtitle_options(get_settings())
+        texts = subtitle_texts(video, database, chosen, {*formats, "json"}, captions)
     outcome = Outcome(video, captions, chosen, json.loads(texts["json"]), Written(()))
     wanted = {kind: texts[kind] for kind in formats if kind == "json" or outcome.cues}
     return replace(outcome, written=outputs.write(source, output_dir, stem, wanted))

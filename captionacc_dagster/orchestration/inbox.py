@@ -6,12 +6,12 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from uuid import UUID
 
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.errors import QuotaReached
 from captionacc_dagster.catalog.filenames import printable, stored_filename
 from captionacc_dagster.catalog.models import error_details
-from captionacc_dagster.settings import get_settings
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.keys import VideoKeys
 
@@ -24,6 +24,7 @@ DONE, REJECTED = "done", "rejected"
 
 def take_from_inbox(
     folder: Path,
+    tenant_id: UUID,
     catalog: Catalog,
     store: ObjectStore,
     *,
@@ -50,7 +51,7 @@ def take_from_inbox(
         if seen.get(path.name) != stamp or (lines and clock() > deadline):
             waiting[path.name] = stamp
         else:
-            lines.append(_take(path, catalog, store, clock))
+            lines.append(_take(path, tenant_id, catalog, store, clock))
     found = f"took {len(lines)} files, {len(waiting)} waiting" if lines or waiting else "the inbox is empty"
     return lines, waiting, found
 
@@ -59,7 +60,7 @@ def _is_candidate(path: Path) -> bool:
     return path.is_file() and not path.name.startswith(".") and path.suffix.lower() not in UNFINISHED
 
 
-def _take(path: Path, catalog: Catalog, store: ObjectStore, clock: Callable[[], float]) -> str:
+def _take(path: Path, tenant_id: UUID, catalog: Catalog, store: ObjectStore, clock: Callable[[], float]) -> str:
     from captionacc_dagster.captioning.video.reader import VideoError, probe
 
     try:
@@ -71,7 +72,7 @@ def _take(path: Path, catalog: Catalog, store: ObjectStore, clock: Callable[[], 
     # Claimed, so that no run starts before the video's object exists.
     try:
         made = catalog.create_video(
-            get_settings().tenant_id,
+            tenant_id,
             stored_filename(path),
             content_hash=content_hash,
             file_size_bytes=path.stat().st_size,

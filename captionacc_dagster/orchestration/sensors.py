@@ -122,9 +122,10 @@ def inbox(
     context: SensorEvaluationContext, catalog: ResourceParam[Catalog], store: ResourceParam[ObjectStore]
 ) -> SensorResult | SkipReason:
     """Turn each file in the inbox into a video; a file is complete when two ticks find it unchanged."""
-    folder = get_settings().inbox_dir
-    seen = json.loads(context.cursor or "{}")
-    lines, waiting, summary = take_from_inbox(folder, catalog, store, seen=seen, seconds=TICK_SECONDS)
+    settings, seen = get_settings(), json.loads(context.cursor or "{}")
+    lines, waiting, summary = take_from_inbox(
+        settings.inbox_dir, settings.tenant_id, catalog, store, seen=seen, seconds=TICK_SECONDS
+    )
     for line in lines:
         context.log.info(line)
     return SensorResult(skip_reason=summary, cursor=json.dumps(waiting))

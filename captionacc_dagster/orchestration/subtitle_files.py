@@ -12,7 +12,6 @@ from captionacc_dagster.captioning.files.previous_captions import bring_back
 from captionacc_dagster.captioning.files.subtitles import FORMATS, Format, SubtitleOptions, format_subtitles
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.models import Video
-from captionacc_dagster.settings import Settings, get_settings
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.keys import VideoKeys
 
@@ -34,26 +33,14 @@ def video_facts(video: Video) -> dict[str, object]:
     }
 
 
-def subtitle_options(settings: Settings) -> SubtitleOptions:
-    """Return what subtitle files contain by the settings."""
-    return SubtitleOptions(
-        include=tuple(settings.subtitle_include),
-        phrases={"auto": None, "phrases": True, "words": False}[settings.subtitle_form],
-        join_gaps_ms=settings.subtitle_join_gaps_ms,
-        srt_bom=settings.srt_bom,
-    )
-
-
 def subtitle_texts(
     video: Video,
     captions_db: Path,
+    options: SubtitleOptions,
     kinds: Iterable[Format] = FORMATS,
-    options: SubtitleOptions | None = None,
     captions: list[Caption] | None = None,
 ) -> dict[Format, str]:
     """Return the texts of a video's subtitle files, made from its ``captions.db``, or from other ``captions``.
-
-    Without ``options``, the files contain what the settings say.
 
     Raises:
         DatabaseError: not a captions database.
@@ -61,8 +48,7 @@ def subtitle_texts(
     if captions is None:
         captions = shown_captions(video, captions_db)
     warnings = databases.read_warnings(captions_db)
-    chosen = options or subtitle_options(get_settings())
-    return {kind: format_subtitles(captions, kind, video_facts(video), warnings, chosen) for kind in kinds}
+    return {kind: format_subtitles(captions, kind, video_facts(video), warnings, options) for kind in kinds}
 
 
 def shown_captions(video: Video, captions_db: Path) -> list[Caption]:
@@ -75,13 +61,15 @@ def shown_captions(video: Video, captions_db: Path) -> list[Caption]:
     return captions_database.to_captions(rows, video.usual_frame_rate)
 
 
-def publish_subtitles(store: ObjectStore, video: Video, captions_db: Path) -> dict[Format, str]:
+def publish_subtitles(
+    store: ObjectStore, video: Video, captions_db: Path, options: SubtitleOptions
+) -> dict[Format, str]:
     """Write a video's subtitle files in every format, and return their texts.
 
     Raises:
         DatabaseError: not a captions database.
     """
-    texts = subtitle_texts(video, captions_db)
+    texts = subtitle_texts(video, captions_db, options)
     for kind, text in texts.items():
         store.publish(video_keys(video).subtitles(kind), text.encode())
     return texts
@@ -127,7 +115,12 @@ def publish_captions(store: ObjectStore, video: Video, path: Path) -> None:
 
 
 def restore_captions(
-    catalog: Catalog, store: ObjectStore, video: Video, path: Path, check_lock: Callable[[], object]
+    catalog: Catalog,
+    store: ObjectStore,
+    video: Video,
+    path: Path,
+    options: SubtitleOptions,
+    check_lock: Callable[[], object],
 ) -> list[captions_database.StoredCaption]:
     """Swap the captions and those from before the last processing, publish them, and return their rows.
 
@@ -142,7 +135,7 @@ def restore_captions(
     rows = captions_database.read_captions(path)
     check_lock()
     publish_captions(store, video, path)
-    publish_subtitles(store, video, path)
+    publish_subtitles(store, video, path, options)
     warnings = [asdict(warning) for warning in databases.read_warnings(path)]
     is_text_open = any(row.caption_frame_extents_state == "predicted" for row in rows)
     record_captions(catalog, video, rows, is_text_open=is_text_open, warnings=warnings)

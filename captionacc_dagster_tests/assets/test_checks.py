@@ -16,6 +16,7 @@ from captionacc_dagster.assets import checks
 from captionacc_dagster.assets.check_rules import Verdict
 from captionacc_dagster.assets.lifecycle import VideoRun
 from captionacc_dagster.captioning.files import databases
+from captionacc_dagster.captioning.files.subtitles import SubtitleOptions
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, Video
 from captionacc_dagster.catalog.postgres import PostgresCatalog
@@ -72,7 +73,7 @@ class Judge:
             *checks.judge_cropped_frames(run, store, 1),
             *checks.judge_extents(run, store, 1),
             *checks.judge_captions(run.video, store),
-            *checks.judge_subtitles(run, store),
+            *checks.judge_subtitles(run, store, SubtitleOptions()),
         ]
         return {f"{asset}:{name}": verdict for asset, name, verdict in judged}
 

@@ -47,7 +47,7 @@ def test_an_edit_that_is_under_way_is_waited_for(harness: FlowHarness, tmp_path:
         [subtitles, AssetSpec("captions_db", partitions_def=videos_partitions)],
         partition_key=str(video.id),
         instance=harness.instance,
-        resources={"catalog": harness.catalog, "store": harness.store},
+        resources=harness.resources,
         selection=[subtitles],
     )
 

@@ -15,7 +15,7 @@ from captionacc_dagster.captioning.files.captions_database import (
     write_ocr_updates,
 )
 from captionacc_dagster.captioning.files.databases import compress
-from captionacc_dagster.captioning.files.subtitles import read_subtitles
+from captionacc_dagster.captioning.files.subtitles import SubtitleOptions, read_subtitles
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres, open_catalog
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID
@@ -59,7 +59,7 @@ def video(home: Path, tmp_path: Path) -> str:
     with open_catalog(EmbeddedPostgres(home)) as catalog:
         row = catalog.create_video(LOCAL_TENANT_ID, "clip.mp4").video
     store = LocalObjectStore(home / "objects")
-    publish_subtitles(store, row, path)
+    publish_subtitles(store, row, path, SubtitleOptions())
     store.publish(video_keys(row).captions_db, compress(path, tmp_path / "captions.db.gz"))
     return str(row.id)
 

@@ -608,7 +608,9 @@ def test_a_file_of_the_inbox_stays_claimed_while_it_is_uploaded(floor: Floor, tm
 
     stamp = f"{clip.stat().st_size}:{clip.stat().st_mtime_ns}"
     store = SlowStore(tmp_path / "objects")
-    take_from_inbox(folder, floor.catalog, store, seen={clip.name: stamp}, seconds=1, clock=lambda: next(seconds))
+    take_from_inbox(
+        folder, LOCAL_TENANT_ID, floor.catalog, store, seen={clip.name: stamp}, seconds=1, clock=lambda: next(seconds)
+    )
     assert len(claims) == 1
     assert claims[0] > datetime.now(UTC) + timedelta(seconds=CLAIM_SECONDS / 2)
     (request,) = floor.catalog.list_processing_requests().items

@@ -32,7 +32,8 @@ from captionacc_dagster.definitions import defs
 from captionacc_dagster.orchestration.approval import Mode
 from captionacc_dagster.orchestration.flows import Flow
 from captionacc_dagster.orchestration.outcomes import record_outcome
-from captionacc_dagster.resources import LogProgress
+from captionacc_dagster.resources import LogProgress, ProcessingResource
+from captionacc_dagster.settings import get_settings
 from captionacc_dagster.storage.base import ObjectStore
 from captionacc_dagster.storage.keys import VideoKeys
 from captionacc_dagster.storage.local import LocalObjectStore
@@ -150,6 +151,7 @@ class FlowHarness:
             "catalog": self.catalog,
             "store": self.store,
             "compute": self.compute,
+            "processing": ProcessingResource.of(get_settings()),
             "progress": LogProgress(),
         }
 

@@ -11,6 +11,7 @@ import pytest
 from dagster import AssetCheckSeverity, RunsFilter
 
 from captionacc_dagster.captioning.files import databases
+from captionacc_dagster.captioning.files.subtitles import SubtitleOptions
 from captionacc_dagster.catalog.models import Video
 from captionacc_dagster.compute.base import BadInput, ComputeTimeout, ComputeUnavailable, QuotaExceeded
 from captionacc_dagster.compute.results import ExtractResult
@@ -303,7 +304,7 @@ def test_captions_that_processing_removed_are_brought_back_with_all_that_belongs
     def restored() -> tuple[int | None, list[str], bytes]:
         row = harness.catalog.get_video_metadata(video.id)
         path = download_captions(harness.store, row, tmp_path)
-        rows = restore_captions(harness.catalog, harness.store, row, path, lambda: None)
+        rows = restore_captions(harness.catalog, harness.store, row, path, SubtitleOptions(), lambda: None)
         shown = [caption.shown_text for caption in rows]
         assert [read[0] for read in captions_of(harness, video, tmp_path).values()] == shown
         srt = harness.store.download_to_bytes(harness.keys(video).subtitles("srt"))
