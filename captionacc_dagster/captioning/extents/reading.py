@@ -145,7 +145,7 @@ def read_caption(
     found = [box for box in found if _strokes_in(stroke_mask, box) >= min_stroke_px(line_px)]
     if not found or not pictures:
         return NOTHING
-    scale = pictures[0].shape[0] / stroke_mask.shape[0]
+    scale = _scale(stroke_mask, pictures[0])
     boxes = [_padded(box, line_px, scale, pictures[0].shape) for box in found]
     masks = [_part(stroke_mask, box, scale) for box in boxes]
     renderings = _renderings(pictures)
@@ -166,9 +166,8 @@ def read_caption(
             assert recognition is not None
             readings[number].append(recognition)
             read_lumas[number].append(lumas[number])
-    line_full = line_px * scale
     along = 1 if vertical else 0
-    widths = [(box[2 + along] - box[along]) / line_full - 2 * TUNING.margin_along for box in boxes]
+    widths = [(box[2 + along] - box[along]) / (line_px * scale[along]) - 2 * TUNING.margin_along for box in boxes]
     chosen = [_chosen(read, width) for read, width in zip(readings, widths, strict=True)]
     if not vertical:
         texts = [
@@ -180,7 +179,7 @@ def read_caption(
             chosen, found = [line for parts in texts for line, _ in parts], [box for parts in texts for _, box in parts]
             boxes = [_padded(box, line_px, scale, pictures[0].shape) for box in found]
             masks = [_part(stroke_mask, box, scale) for box in boxes]
-            widths = [(x1 - x0) / line_full - 2 * TUNING.margin_along for x0, _, x1, _ in boxes]
+            widths = [(x1 - x0) / (line_px * scale[0]) - 2 * TUNING.margin_along for x0, _, x1, _ in boxes]
         for number, line in enumerate(chosen):
             if line is not None:
                 x0, y0, x1, y1 = boxes[number]
@@ -201,14 +200,14 @@ def read_caption(
             chosen[number] = read_ellipsis(mask, found[number], line_px, vertical=vertical) or line
         elif not vertical:
             (x0, y0, x1, y1), (left, _, right, _) = found[number], boxes[number]
-            strokes, extent = stroke_mask[y0:y1, x0:x1], (left / scale - x0, right / scale - x0)
+            strokes, extent = stroke_mask[y0:y1, x0:x1], (left / scale[0] - x0, right / scale[0] - x0)
             chosen[number] = with_last_ellipsis(with_pauses(line, strokes, extent), strokes, extent, line_px)
 
     def placed(reading: Reading, lines: Sequence[LineReading]) -> Reading:
         """Return a reading with the places of its lines and words."""
         if vertical:
             return reading
-        extents = [(left / scale, right / scale) for left, _, right, _ in boxes]
+        extents = [(left / scale[0], right / scale[0]) for left, _, right, _ in boxes]
         return replace(reading, lines=_placed_lines([line.read for line in lines], found, extents, stroke_mask))
 
     if scripts is None or vertical:
@@ -273,10 +272,10 @@ def _of_each_speaker(
     """
     if line is None:
         return [(line, box)]
-    scale = picture.shape[0] / stroke_mask.shape[0]
+    scale = _scale(stroke_mask, picture)
     x0, y0, x1, y1 = box
     left, _, right, _ = _padded(box, line_px, scale, picture.shape)
-    spans = split_texts(stroke_mask[y0:y1, x0:x1], line, (left / scale - x0, right / scale - x0), line_px)
+    spans = split_texts(stroke_mask[y0:y1, x0:x1], line, (left / scale[0] - x0, right / scale[0] - x0), line_px)
     if len(spans) < 2:
         return [(line, box)]
     parts = [(x0 + start, y0, x0 + end, y1) for start, end in spans]
@@ -341,9 +340,17 @@ def _strokes_in(stroke_mask: Mask, box: tuple[int, int, int, int]) -> int:
     return int(stroke_mask[y0:y1, x0:x1].sum())
 
 
-def _part(stroke_mask: Mask, box: tuple[int, int, int, int], scale: float) -> Mask:
+def _scale(stroke_mask: Mask, picture: Plane) -> tuple[float, float]:
+    """Return how many pixels of a picture are one of the stroke mask, across and down.
+
+    The sides of the mask are whole pixels: by the height alone, the end of a long line would be several pixels off.
+    """
+    return picture.shape[1] / stroke_mask.shape[1], picture.shape[0] / stroke_mask.shape[0]
+
+
+def _part(stroke_mask: Mask, box: tuple[int, int, int, int], scale: tuple[float, float]) -> Mask:
     """Return the strokes in a box, which is in pixels of the full picture."""
-    x0, y0, x1, y1 = (round(edge / scale) for edge in box)
+    x0, y0, x1, y1 = (round(edge / side) for edge, side in zip(box, scale * 2, strict=True))
     return stroke_mask[y0:y1, x0:x1]
 
 
@@ -458,7 +465,7 @@ def _stretched(luma: Plane) -> NDArray[np.uint8]:
 
 
 def _padded(
-    box: tuple[int, int, int, int], line_px: float, scale: float, shape: tuple[int, ...]
+    box: tuple[int, int, int, int], line_px: float, scale: tuple[float, float], shape: tuple[int, ...]
 ) -> tuple[int, int, int, int]:
     """Return a line's box with margins at the line's own height, in pixels of the pictures, ``(x0, y0, x1, y1)``."""
     x0, y0, x1, y1 = box
@@ -468,8 +475,8 @@ def _padded(
     middle, half = (y0 + y1) / 2, max(height / 2 + TUNING.accent * line_px, min(line_px, room) / 2)
     side = TUNING.margin_along * line_px
     return (
-        max(0, round((x0 - side) * scale)),
-        max(0, round((middle - half) * scale)),
-        min(shape[1], round((x1 + side) * scale)),
-        min(shape[0], round((middle + half) * scale)),
+        max(0, round((x0 - side) * scale[0])),
+        max(0, round((middle - half) * scale[1])),
+        min(shape[1], round((x1 + side) * scale[0])),
+        min(shape[0], round((middle + half) * scale[1])),
     )

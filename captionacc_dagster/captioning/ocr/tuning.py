@@ -57,18 +57,30 @@ class OcrTuning:
     large_px: float = tuned(
         60.0,
         "pixels",
-        "height in the last renderings: letters of 35 to 45, as Tesseract asks; the picture cut out along the mask "
+        "height in the second rendering: letters of 35 to 45, as Tesseract asks; the picture cut out along the mask "
         "is halfway",
         seen_by="test_tesseract",
     )
     soft_px: float = tuned(
         1.5,
         "pixels",
-        "blur that joins a mask's broken strokes; Arabic is hardly read without. In the last rendering, for thin "
-        "strokes, it grows with the height",
+        "blur that joins a mask's broken strokes; Arabic is hardly read without",
         seen_by="test_tesseract",
     )
     smooth_px: float = tuned(0.7, "pixels", "blur of the picture cut out along the mask", seen_by="test_tesseract")
+    covered_share: float = tuned(
+        0.3,
+        "share of its pixels",
+        "what is connected in the picture is a letter where the mask covers this much of it: a mask is thinner than "
+        "the letters, and the picture behind meets it at single pixels",
+        seen_by="test_tesseract",
+    )
+    mark_level: float = tuned(
+        0.9,
+        "share of the letters' contrast",
+        "a mark that the mask lacks is as bright as the letters; most of the picture behind is not",
+        seen_by="test_tesseract",
+    )
 
     @property
     def certain(self) -> float:

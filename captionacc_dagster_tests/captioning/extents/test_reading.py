@@ -104,6 +104,18 @@ def test_a_line_that_begins_or_ends_with_another_one_is_text_wherever_the_track_
     assert split_lines(cut_off, LINE, anchor=anchor) == [(0, 5, 400, 30)]
 
 
+def test_a_long_line_is_cut_out_where_it_is_though_the_sides_of_the_mask_are_whole_pixels():
+    """The mask of a picture of 1150 by 134 pixels is 600 by 69: by its height, a line ended 15 pixels off."""
+    mask = stroke_mask((20, 20, 580, 50), size=(69, 600))
+    picture = np.zeros((134, 1150), np.uint8)
+    picture[:, round(20 * 1150 / 600) : round(580 * 1150 / 600)] = 255
+    reader = ScriptedReader(*[Recognition("A LONG LINE OF TEXT", 0.95)] * 3)
+    read_caption(reader, [picture] * 3, mask, LINE)
+    lit = np.flatnonzero(reader.pictures[0].any(axis=0))
+    before, after = int(lit[0]), reader.pictures[0].shape[1] - 1 - int(lit[-1])
+    assert abs(before - after) <= 1
+
+
 def test_what_is_far_from_the_text_is_left_out():
     with_logo = stroke_mask((120, 5, 280, 30), (370, 5, 395, 30))
     assert split_lines(with_logo, LINE, anchor=Anchor("center", 200.0)) == [(120, 5, 280, 30)]

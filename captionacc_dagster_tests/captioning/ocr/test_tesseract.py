@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 from rapidfuzz.distance import Levenshtein
@@ -83,6 +84,42 @@ def test_the_sides_of_a_box_are_no_letters(engine: TesseractEngine):
         missing("tesseract-ocr-ell")
     text = "Περίμενε, τι είπες τώρα"
     (read,) = engine.recognize([draw_line(text, "NotoSans-Bold.ttf", box=True)], script="Grek")
+    assert read.text == text
+
+
+@pytest.mark.parametrize(
+    ("script", "lang", "data", "font", "text"),
+    [
+        ("Latn", "vi", "vie", "NotoSans-Bold.ttf", "Cái này giá mười lăm nghìn đồng"),
+        ("Thai", "th", "tha", "NotoSansThai-Bold.ttf", "อธิบายให้ฟังอีกครั้งสิ"),
+    ],
+)
+def test_marks_that_the_mask_lacks_are_read(
+    engine: TesseractEngine, script: str, lang: str, data: str, font: str, text: str
+):
+    if data not in installed_data():
+        missing(f"tesseract-ocr-{data}")
+    line = draw_line(text, font)
+    assert line.mask is not None
+    _, labels, boxes, _ = cv2.connectedComponentsWithStats((line.mask > 0.5).astype(np.uint8))
+    heights = boxes[:, cv2.CC_STAT_HEIGHT]
+    small = heights < 0.5 * np.median(heights[1:])
+    small[0] = False
+    assert small.sum() >= 3, "the text has marks of their own"
+    bare = np.where(cv2.dilate(small[labels].astype(np.uint8), np.ones((3, 3), np.uint8)) > 0, 0, line.mask)
+    (read,) = engine.recognize([LinePicture(line.image, bare.astype(np.float32))], script=script, lang=lang)
+    assert Levenshtein.distance(read.text, text) <= 1, read.text
+
+
+def test_the_picture_behind_is_no_mark(engine: TesseractEngine):
+    """A window as bright as the letters is cut off by the edge of the line's picture."""
+    if "rus" not in installed_data():
+        missing("tesseract-ocr-rus")
+    text = "Мы уезжаем завтра"
+    line = draw_line(text, "NotoSans-Bold.ttf")
+    picture = line.image.copy()
+    picture[:7, 30:90] = 245
+    (read,) = engine.recognize([LinePicture(picture, line.mask)], script="Cyrl", lang="ru")
     assert read.text == text
 
 
