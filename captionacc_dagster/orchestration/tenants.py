@@ -93,11 +93,8 @@ class TenantDirectory:
     def _find(self, video_id: str) -> tuple[str, str] | None:
         """Return a video's tenant and file name."""
 
-        def find(catalog: Catalog) -> tuple[str, str] | None:
-            try:
-                video = catalog.get_video_metadata(video_id)
-            except (NotFound, InvalidValue):  # no such video, or the key is no video's id
-                return None
+        def find(catalog: Catalog) -> tuple[str, str]:
+            video = catalog.get_video_metadata(video_id)
             return str(video.tenant_id), video.filename
 
         return self._ask("video", video_id, find)
@@ -113,6 +110,8 @@ class TenantDirectory:
         try:
             catalog = catalog or self._open_catalog()
             answer = question(catalog)
+        except (NotFound, InvalidValue):  # there is no such video, or a tag is not an id at all
+            answer = None
         except Exception as error:
             logger.warning(
                 "the catalog is unavailable; runs are queued as free, without names, and limits do not change: %s: %s",
