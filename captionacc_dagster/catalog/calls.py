@@ -18,7 +18,7 @@ from itertools import islice
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-from captionacc_dagster.catalog.errors import CatalogUnavailable, InvalidValue, NotFound
+from captionacc_dagster.catalog.errors import TIMED_OUT, CatalogUnavailable, InvalidValue, NotFound
 from captionacc_dagster.catalog.models import Row
 
 RowType = TypeVar("RowType", bound=Row)
@@ -120,6 +120,8 @@ class CatalogCalls(ABC):
             try:
                 return self._send(function, parameters)
             except CatalogUnavailable as error:
+                if error.code == TIMED_OUT:  # it has had its time; whoever asked may ask again later
+                    raise
                 delay = self._retries.delay_s(retry)
                 _log.warning("the catalog is unavailable (%s); trying again in %.1f s", error, delay)
                 time.sleep(delay)

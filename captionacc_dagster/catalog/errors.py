@@ -51,9 +51,13 @@ class CatalogUnavailable(CatalogError):
 
 
 # PostgREST passes on SQLSTATEs and has codes of its own (PGRST…); a gateway in front of it only sends an HTTP status.
-# SQLSTATEs that mean "not now": the connection broke (08), the server is stopping or starting (57P0x), or it has
-# no free connection (53300).
-_UNAVAILABLE = ("08", "57P01", "57P02", "57P03", "53300", "PGRST000", "PGRST001", "PGRST002", "PGRST003", "503", "520")
+# SQLSTATEs that mean "not now": the connection broke (08), the server is stopping or starting (57P0x), it has no free
+# connection (53300), or another transaction was in the way (40001, 40P01, 55P03) until the time was over.
+TIMED_OUT = "57014"
+_UNAVAILABLE = (
+    "08", "57P01", "57P02", "57P03", "53300", "40001", "40P01", "55P03", TIMED_OUT,
+    "PGRST000", "PGRST001", "PGRST002", "PGRST003", "503", "520",
+)  # fmt: skip
 _CONFLICT = ("PT409", "23505", "23503", "23001")
 _DENIED = ("42501", "PT401", "PT403", "28", "PGRST301", "PGRST302", "PGRST303", "401", "403")
 _INVALID = ("22", "23502", "23514", "PGRST102")

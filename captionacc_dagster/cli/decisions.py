@@ -104,7 +104,7 @@ def settle(settings: Settings, catalog: Catalog, video: Video) -> None:
         from captionacc_dagster.orchestration.reconciliation import settle_video
 
         with open_instance(settings) as instance:
-            settle_video(instance, catalog, video.id)
+            settle_video(instance, catalog, video.id, settings.auto_approve_layout)
 
 
 def _state(catalog: Catalog, video: Video) -> str | None:

@@ -299,7 +299,7 @@ class LocalPipeline:
         self.instance.add_dynamic_partitions(videos_partitions.name or "", [str(made.video.id)])
         if made.created:
             return made.video
-        settle_video(self.instance, self.catalog, made.video.id)
+        settle_video(self.instance, self.catalog, made.video.id, self.settings.auto_approve_layout)
         return self.catalog.get_video_metadata(made.video.id)
 
     def _store_object(self, file: Path, video: Video, shown: ShownProgress) -> None:
@@ -425,7 +425,7 @@ class LocalPipeline:
         # In the system, a sensor does this.
         run = self.instance.get_run_by_id(result.run_id)
         if run is not None:
-            record_outcome(self.catalog, self.instance, run)
+            record_outcome(self.catalog, self.instance, run, "never")
         row = self.catalog.get_video_metadata(video.id)
         details = (row.layout_error_details, row.boundaries_error_details)
         refused = any(found is not None and found.get("run_id") == result.run_id for found in details)

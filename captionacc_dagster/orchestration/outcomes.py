@@ -96,9 +96,7 @@ def _note_launch(catalog: Catalog, request: ProcessingRequest, run: DagsterRun) 
     )
 
 
-def record_outcome(
-    catalog: Catalog, instance: DagsterInstance, run: DagsterRun, *, approval: Mode = "never"
-) -> Recorded:
+def record_outcome(catalog: Catalog, instance: DagsterInstance, run: DagsterRun, approval: Mode) -> Recorded:
     """Record how a finished run ended if its last step could not, and approve its layout if that is allowed.
 
     Raises:
@@ -149,14 +147,16 @@ def _may_be_retried(instance: DagsterInstance, run: DagsterRun) -> bool:
 def _record_success(
     catalog: Catalog, run: DagsterRun, video_id: UUID, requests: list[ProcessingRequest], approval: Mode
 ) -> Recorded:
-    for request in requests:
-        flow = Flow(request.flow)
-        record(catalog, video_id, flow, last_stage(flow), "completed", requests=[request], run_id=run.run_id)
+    recorded: Recorded = "succeeded" if requests else "nothing to do"
     if _found_a_layout_only(run) and COMMAND_TAG not in run.tags:
         video = catalog.get_videos([video_id]).get(video_id)
         if video and approve_automatically(catalog, video, approval, occasion=run.run_id):
-            return "layout approved"
-    return "succeeded" if requests else "nothing to do"
+            recorded = "layout approved"
+    # Last, so that a request whose layout could not be approved is found again.
+    for request in requests:
+        flow = Flow(request.flow)
+        record(catalog, video_id, flow, last_stage(flow), "completed", requests=[request], run_id=run.run_id)
+    return recorded
 
 
 def _found_a_layout_only(run: DagsterRun) -> bool:

@@ -13,6 +13,7 @@ from dagster import DagsterInstance, DagsterRun, DagsterRunStatus, RunsFilter
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.errors import CatalogError, CatalogUnavailable
 from captionacc_dagster.catalog.models import ProcessingRequest, error_details
+from captionacc_dagster.orchestration.approval import Mode
 from captionacc_dagster.orchestration.dagster_internals import NOT_FINISHED_STATUSES
 from captionacc_dagster.orchestration.flows import Flow, videos_partitions
 from captionacc_dagster.orchestration.limits import ensure_pool_slots
@@ -65,6 +66,7 @@ def reconcile_all(
     catalog: Catalog,
     store: ObjectStore,
     now: datetime,
+    approval: Mode,
     *,
     compute: str = "local",
     pool_slots: Mapping[str, int] | None = None,
@@ -83,7 +85,7 @@ def reconcile_all(
     steps: tuple[Iterator[str], ...] = (
         (f"run {run.run_id}: ended, because its process is gone" for run in end_runs_without_worker(instance)),
         complete_tags(instance, TenantDirectory(lambda: catalog), now),
-        _lost_requests(instance, catalog, now),
+        _lost_requests(instance, catalog, now, approval),
         _forgotten_locks(instance, catalog),
         _interrupted_versions(instance, catalog, store, now),
         _forgotten_videos(instance, catalog, now),
@@ -98,7 +100,7 @@ def reconcile_all(
     return result
 
 
-def settle_video(instance: DagsterInstance, catalog: Catalog, video_id: UUID) -> list[str]:
+def settle_video(instance: DagsterInstance, catalog: Catalog, video_id: UUID, approval: Mode) -> list[str]:
     """End what processes that are gone left of one video, at once: runs, requests, locks; return a line for each.
 
     What lives is not touched.
@@ -123,7 +125,7 @@ def settle_video(instance: DagsterInstance, catalog: Catalog, video_id: UUID) ->
             lines.append(f"run {run.run_id}: taken from the queue, because no daemon starts it")
             catalog.requeue_processing_request(request.id, run.run_id)
             continue
-        lines += _settle_request(instance, catalog, request, run)
+        lines += _settle_request(instance, catalog, request, run, approval)
         if run is not None and run.is_finished and catalog.get_processing_request(request.id).state == "launched":
             # Dagster would retry the run some day; whoever asks for it now need not wait for that.
             catalog.requeue_processing_request(request.id, run.run_id)
@@ -163,7 +165,7 @@ def complete_tags(instance: DagsterInstance, directory: TenantDirectory, now: da
                 yield f"run {run.run_id}: its tenant is known now; tier {tags[TIER_TAG]}"
 
 
-def _lost_requests(instance: DagsterInstance, catalog: Catalog, now: datetime) -> Iterator[str]:
+def _lost_requests(instance: DagsterInstance, catalog: Catalog, now: datetime, approval: Mode) -> Iterator[str]:
     """Requeue requests whose run is gone; end requests whose run has ended."""
     cursor: str | None = None
     while True:
@@ -173,13 +175,13 @@ def _lost_requests(instance: DagsterInstance, catalog: Catalog, now: datetime) -
             run = runs.get(request.run_id or "")
             if run is None and request.launched_at is not None and _is_recent(request.launched_at, now, SETTLING):
                 continue
-            yield from _settle_request(instance, catalog, request, run)
+            yield from _settle_request(instance, catalog, request, run, approval)
         if (cursor := page.next_cursor) is None:
             return
 
 
 def _settle_request(
-    instance: DagsterInstance, catalog: Catalog, request: ProcessingRequest, run: DagsterRun | None
+    instance: DagsterInstance, catalog: Catalog, request: ProcessingRequest, run: DagsterRun | None, approval: Mode
 ) -> Iterator[str]:
     """Requeue a launched request whose run is gone; end one whose run has ended."""
     run_id = request.run_id or ""
@@ -188,7 +190,7 @@ def _settle_request(
         if catalog.requeue_processing_request(request.id, run_id, error_details=reason):
             yield f"request {request.id}: requeued, because its run {run_id} is gone"
     elif run.is_finished:
-        recorded = record_outcome(catalog, instance, run)
+        recorded = record_outcome(catalog, instance, run, approval)
         if recorded not in ("nothing to do", "waits for its retry"):
             yield f"request {request.id}: {recorded}, like its run {run_id}"
 

@@ -153,7 +153,7 @@ def run_outcomes(context: SensorEvaluationContext, catalog: ResourceParam[Catalo
         if datetime.now(UTC) > deadline:
             break
         try:
-            recorded: str = record_outcome(catalog, context.instance, run, approval=get_settings().auto_approve_layout)
+            recorded: str = record_outcome(catalog, context.instance, run, get_settings().auto_approve_layout)
         except CatalogUnavailable:
             raise
         except CatalogError as error:
@@ -181,6 +181,7 @@ def reconcile(
         catalog,
         store,
         now,
+        settings.auto_approve_layout,
         compute=settings.compute,
         pool_slots=settings.pool_slots,
         seconds=TICK_SECONDS,

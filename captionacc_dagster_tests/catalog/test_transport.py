@@ -100,7 +100,7 @@ def test_what_stays_away_is_unavailable(fault: tuple[int, str]) -> None:
         (404, {"message": "no video", "code": "PT404"}, NotFound),
         (404, {"message": "no function", "code": "PGRST202"}, CatalogError),
         (409, {"message": "duplicate", "code": "23505"}, Conflict),
-        (500, {"message": "canceling statement due to statement timeout", "code": "57014"}, CatalogError),
+        (500, {"message": "canceling statement due to statement timeout", "code": "57014"}, CatalogUnavailable),
         (502, "<html>bad gateway</html>", CatalogError),
         (504, "", CatalogError),
     ],
@@ -141,8 +141,8 @@ def test_a_wrong_address_is_told() -> None:
         ("08006", CatalogUnavailable), ("57P01", CatalogUnavailable), ("57P03", CatalogUnavailable),
         ("53300", CatalogUnavailable), ("PGRST001", CatalogUnavailable), ("PT404", NotFound), ("PT409", Conflict),
         ("23503", Conflict), ("42501", PermissionDenied), ("28P01", PermissionDenied), ("PGRST301", PermissionDenied),
-        ("22023", InvalidValue), ("23514", InvalidValue), ("42703", CatalogError), ("40P01", CatalogError),
-        (None, CatalogError),
+        ("22023", InvalidValue), ("23514", InvalidValue), ("42703", CatalogError), ("40001", CatalogUnavailable),
+        ("40P01", CatalogUnavailable), ("55P03", CatalogUnavailable), (None, CatalogError),
     ],
 )  # fmt: skip
 @pytest.mark.unit

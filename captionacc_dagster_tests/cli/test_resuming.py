@@ -100,7 +100,7 @@ def test_reconcile_closes_what_was_killed_and_retry_says_the_truth(
     store = LocalObjectStore(home / "objects")
     with open_catalog(EmbeddedPostgres(home)) as catalog, open_instance(Settings()) as instance:
         [video] = catalog.list_videos(filename=clip.name).items
-        report = reconcile_all(instance, catalog, store, datetime.now(UTC))
+        report = reconcile_all(instance, catalog, store, datetime.now(UTC), "never")
         assert [line for line in report.lines if "process is gone" in line]
         assert not catalog.list_processing_requests(states=["launched"], video_id=video.id).items
         assert catalog.get_video_metadata(video.id).stage == "failed"

@@ -46,7 +46,11 @@ def test_calls_whose_run_died_are_cancelled_and_others_go_on(
 
     def lines() -> list[str]:
         store = LocalObjectStore(tmp_path / "objects")
-        return [line for line in reconcile_all(instance, ledger, store, datetime.now(UTC)).lines if "remote" in line]
+        return [
+            line
+            for line in reconcile_all(instance, ledger, store, datetime.now(UTC), "never").lines
+            if "remote" in line
+        ]
 
     call_id = _call_id(ledger, abandoned)
     with postgres_instance(postgres_server) as instance:

@@ -34,7 +34,7 @@ from dagster._daemon.sensor import get_elapsed
 
 from captionacc_dagster.catalog.calls import Retries
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres
-from captionacc_dagster.catalog.errors import CatalogUnavailable, Conflict
+from captionacc_dagster.catalog.errors import CatalogError, CatalogUnavailable
 from captionacc_dagster.catalog.models import LOCAL_TENANT_ID, ProcessingRequest, Video
 from captionacc_dagster.catalog.postgres import PostgresCatalog
 from captionacc_dagster.orchestration import sensors
@@ -44,6 +44,7 @@ from captionacc_dagster.orchestration.priority import priority_run_tags
 from captionacc_dagster.orchestration.reconciliation import clean_up, settle_video
 from captionacc_dagster.orchestration.run_coordinator import PriorityAwareRunCoordinator
 from captionacc_dagster.orchestration.run_updates import OVERLAP, RunUpdates
+from captionacc_dagster.orchestration.tenants import TenantDirectory
 from captionacc_dagster.orchestration.workers import register_worker, this_worker, worker_is_gone
 from captionacc_dagster.settings import get_settings
 from captionacc_dagster.storage.base import Published
@@ -66,6 +67,8 @@ from captionacc_dagster_tests.orchestration.queue_harness import remote_origin
 from captionacc_dagster_tests.small_clips import make_clip
 
 pytestmark = pytest.mark.integration
+
+ONCE = Retries(attempts=1)
 
 
 class Floor:
@@ -192,7 +195,7 @@ def test_a_catalog_that_is_away_leaves_the_cursor(floor: Floor) -> None:
     floor.tick(sensors.new_videos)
     before = dict(floor.cursors)
     nowhere = "postgresql://postgres@/none?host=/nowhere"
-    floor.catalog = PostgresCatalog(nowhere, retries=Retries(attempts=1), connect_timeout_s=0.5)
+    floor.catalog = PostgresCatalog(nowhere, retries=ONCE, connect_timeout_s=0.5)
     for definition in (sensors.new_videos, sensors.reconcile):
         with pytest.raises(Exception, match="no connection to the catalog") as failure:
             floor.tick(definition)
@@ -270,14 +273,15 @@ def test_a_run_that_ended_shortly_before_the_last_tick_is_recorded_too(floor: Fl
 
 
 class RefusingCatalog(PostgresCatalog):
-    """A catalog that refuses to end one request, as for a run that lost it meanwhile."""
+    """A catalog that refuses what one function is asked about one row."""
 
     refused: UUID
+    refuses = "record_outcome"
 
-    def record_outcome(self, video_id: Any, changes: Any, requests: Any = (), *arguments: Any, **named: Any) -> None:
-        if self.refused in requests:
-            raise Conflict(f"request {self.refused} belongs to another run")
-        super().record_outcome(video_id, changes, requests, *arguments, **named)
+    def _send(self, function: str, parameters: Mapping[str, Any]) -> Any:
+        if function == self.refuses and str(self.refused) in str(parameters):
+            raise CatalogError(f"{function} is refused")
+        return super()._send(function, parameters)
 
 
 def test_an_outcome_that_is_refused_blocks_no_other(floor: Floor) -> None:
@@ -294,6 +298,75 @@ def test_an_outcome_that_is_refused_blocks_no_other(floor: Floor) -> None:
     assert tick.skip_reason.skip_message == "1 refused, 1 succeeded"
     assert floor.request_of(first).state == "launched"
     assert floor.request_of(second).state == "succeeded"
+
+
+@pytest.fixture
+def approval_is_automatic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("CAPTIONACC_AUTO_APPROVE_LAYOUT", "always")
+    get_settings.cache_clear()
+    yield
+    get_settings.cache_clear()
+
+
+def layout_found(floor: Floor) -> Video:
+    """A video whose initial processing has ended well, which is not recorded yet."""
+    video = floor.video()
+    for _ in range(2):
+        floor.tick(sensors.new_videos)
+    floor.catalog.update_video_status(video.id, "active", layout_status="annotate")
+    floor.end(floor.run_of(video), DagsterRunStatus.SUCCESS)
+    return video
+
+
+def is_approved(floor: Floor, video: Video) -> bool:
+    requests = floor.catalog.list_processing_requests(video_id=video.id).items
+    states = [(request.flow, request.state) for request in requests]
+    approval = floor.catalog.get_video_metadata(video.id).layout_approval
+    return approval == "automatic" and states == [
+        ("video_initial_processing", "succeeded"),
+        ("crop_and_infer", "pending"),
+    ]
+
+
+@pytest.mark.parametrize("refuses", ["record_outcome", "get_videos", "get_tenant", "approve_layout"])
+def test_a_refused_outcome_keeps_its_automatic_approval(
+    floor: Floor, approval_is_automatic: None, refuses: str
+) -> None:
+    video = layout_found(floor)
+    with RefusingCatalog(floor.url) as refusing:
+        refusing.refuses = refuses
+        refusing.refused = {"record_outcome": floor.request_of(video).id, "get_tenant": LOCAL_TENANT_ID}.get(
+            refuses, video.id
+        )
+        trusting, floor.catalog = floor.catalog, refusing
+        floor.tick(sensors.run_outcomes)
+        floor.catalog = trusting
+    assert not is_approved(floor, video)
+    floor.tick(sensors.run_outcomes)
+    floor.tick(sensors.reconcile)
+    assert is_approved(floor, video)
+
+
+def test_a_lost_outcome_is_settled_with_its_automatic_approval(floor: Floor) -> None:
+    video = layout_found(floor)
+    settle_video(floor.instance, floor.catalog, video.id, "always")
+    assert is_approved(floor, video)
+
+
+def test_an_outcome_waits_for_a_row_that_is_locked(floor: Floor, approval_is_automatic: None) -> None:
+    video = layout_found(floor)
+    patient, impatient = floor.catalog, PostgresCatalog(f"{floor.url}&options=-c%20lock_timeout%3D50", retries=ONCE)
+    before = floor.cursors.get(sensors.run_outcomes.name)
+    with impatient, psycopg.connect(floor.url) as other:
+        other.execute("select 1 from captionacc.processing_requests for update")
+        floor.catalog = impatient
+        with pytest.raises(Exception, match="lock timeout") as failure:
+            floor.tick(sensors.run_outcomes)
+        assert _causes(failure.value, CatalogUnavailable)
+    floor.catalog = patient
+    assert floor.cursors.get(sensors.run_outcomes.name) == before
+    floor.tick(sensors.run_outcomes)
+    assert is_approved(floor, video)
 
 
 def test_a_crashed_run_hands_its_request_to_its_retry(floor: Floor) -> None:
@@ -390,7 +463,7 @@ def test_one_video_is_settled_at_once(floor: Floor) -> None:
         floor.tick(sensors.new_videos)
     queued = floor.run_of(video)
     assert floor.request_of(video).state == "launched"
-    settle_video(floor.instance, floor.catalog, video.id)
+    settle_video(floor.instance, floor.catalog, video.id, "never")
     assert floor.request_of(video).state == "pending", "no daemon would ever start the run"
     ended = floor.instance.get_run_by_id(queued.run_id)
     assert ended
@@ -400,7 +473,7 @@ def test_one_video_is_settled_at_once(floor: Floor) -> None:
     dead, alive = f"command:{host}:4194300:1.00", f"command:{this_worker()}"
     for claimer, released in ((dead, True), (alive, False)):
         assert floor.catalog.claim_processing_request(floor.request_of(video).id, claimer)
-        settle_video(floor.instance, floor.catalog, video.id)
+        settle_video(floor.instance, floor.catalog, video.id, "never")
         assert (floor.request_of(video).claimed_by is None) is released
 
 
@@ -414,7 +487,7 @@ def test_a_request_that_lost_its_run_gets_another_one(floor: Floor, ends: Dagste
     if ends is DagsterRunStatus.FAILURE:
         floor.instance.add_run_tags(lost.run_id, {WILL_RETRY_TAG: "true"})
         floor.end(lost, ends)
-    settle_video(floor.instance, floor.catalog, video.id)
+    settle_video(floor.instance, floor.catalog, video.id, "never")
     assert floor.request_of(video).state == "pending"
 
     # In whichever order the daemon ticks.
@@ -429,7 +502,7 @@ def test_a_request_that_lost_its_run_gets_another_one(floor: Floor, ends: Dagste
     assert request.run_id not in (None, lost.run_id)
 
     # The second run ends before it is known that it was made.
-    settle_video(floor.instance, floor.catalog, video.id)
+    settle_video(floor.instance, floor.catalog, video.id, "never")
     floor.tick(sensors.new_videos)
     floor.end(floor.run_of(video), DagsterRunStatus.CANCELED)
     floor.tick(sensors.new_videos)
@@ -444,7 +517,7 @@ def test_dagsters_retry_of_a_lost_run_takes_the_request_that_waits(floor: Floor)
     lost = floor.run_of(video)
     floor.instance.add_run_tags(lost.run_id, {WILL_RETRY_TAG: "true"})
     floor.end(lost, DagsterRunStatus.FAILURE)
-    settle_video(floor.instance, floor.catalog, video.id)
+    settle_video(floor.instance, floor.catalog, video.id, "never")
     family = {PARENT_RUN_TAG: lost.run_id, RETRY_NUMBER_TAG: "1"}
     retry = floor.run("video_initial_processing", {**lost.tags, **family}, DagsterRunStatus.QUEUED)
     assert not floor.tick(sensors.new_videos).run_requests
@@ -548,6 +621,24 @@ def test_reconcile_finds_the_tenant_of_a_run_that_was_queued_without_it(floor: F
     assert completed
     assert (completed.tags[TENANT_TAG], completed.tags[TIER_SOURCE_TAG]) == (str(LOCAL_TENANT_ID), "catalog")
     assert completed.tags[DAGSTER_PRIORITY_TAG] == "90"
+
+
+def test_a_mistyped_tenant_concerns_its_own_run_only(floor: Floor) -> None:
+    video = floor.video()
+    directory = TenantDirectory(lambda: floor.catalog)
+    assert directory.look_up("not a tenant", None) == ("not a tenant", "free", "catalog")
+    assert directory.look_up(None, str(video.id)) == (str(LOCAL_TENANT_ID), "enterprise", "catalog")
+
+    # As tagged while that mistake had the catalog count as unavailable.
+    tags = priority_run_tags("free", datetime.now(UTC)) | {TIER_SOURCE_TAG: "catalog-unavailable"}
+    runs = [
+        floor.run("crop_and_infer", {**tags, **named, VIDEO_TAG: str(video.id)}, DagsterRunStatus.QUEUED)
+        for named in ({}, {TENANT_TAG: "not a tenant"}, {})
+    ]
+    floor.tick(sensors.reconcile)
+    completed = [floor.instance.get_run_by_id(run.run_id) for run in runs]
+    assert [run.tags[TIER_SOURCE_TAG] for run in completed if run] == ["catalog"] * 3
+    assert [run.tags[DAGSTER_PRIORITY_TAG] for run in completed if run] == ["90", "50", "90"]
 
 
 @pytest.fixture

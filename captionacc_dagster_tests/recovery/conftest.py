@@ -116,7 +116,7 @@ class FlowHarness:
         """Record how a run ended."""
         run = self.instance.get_run_by_id(run_id)
         assert run
-        return record_outcome(self.catalog, self.instance, run, approval=approval)
+        return record_outcome(self.catalog, self.instance, run, approval)
 
     def run_assets(self, video: Video, names: Iterable[str], approval: Mode) -> ExecuteInProcessResult:
         """Run assets under Dagster's implicit job, as a backfill does."""
