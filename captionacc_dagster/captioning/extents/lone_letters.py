@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from captionacc_dagster.captioning.extents.strokes import Mask
+from captionacc_dagster.captioning.extents.tuning import TUNING
 from captionacc_dagster.captioning.extents.words import Box
 from captionacc_dagster.captioning.ocr.tuning import TUNING as OCR
 
 _WIDEST = 1 / 3  # of the height: an I in the heaviest condensed fonts
-_LEAST_FILL = 0.5  # of its box: the mask of a thin bar is ragged, and a bracket or a slanted edge fills less
-_MOST_SPECKS = 0.2  # of the strokes
 
 
 def upright_bar(strokes: Mask, line_px: float) -> Box | None:
@@ -27,8 +26,8 @@ def upright_bar(strokes: Mask, line_px: float) -> Box | None:
         return None
     number = 1 + int(np.argmax(np.asarray(stats)[1:, cv2.CC_STAT_AREA]))
     x0, y0, width, height, area = (int(value) for value in stats[number])
-    if strokes.sum() - area > _MOST_SPECKS * area:
+    if strokes.sum() - area > TUNING.fading_share * area:
         return None
     if not OCR.least_letter * line_px < height <= line_px or width > _WIDEST * height:
         return None
-    return (x0, y0, x0 + width, y0 + height) if area >= _LEAST_FILL * width * height else None
+    return (x0, y0, x0 + width, y0 + height) if 2 * area >= width * height else None

@@ -16,8 +16,6 @@ from captionacc_dagster.captioning.extents.words import Box, ReadLine
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.rows import SIDE_GAP
 
-_SAME_PLACE = 0.8  # of the wider box: the same text, before and after another speaker's came or went
-
 
 def part_speakers(found: Sequence[FoundCaption], line_px: float, place: Callable[[Box], BBox]) -> list[FoundCaption]:
     """Return the captions of a track with what several people say at once parted, in order of time.
@@ -90,7 +88,7 @@ def _continues(last: FoundCaption, part: FoundCaption) -> bool:
     if last.end != part.start or (last.side is None and part.side is None):
         return False
     shared = min(last.bbox.right, part.bbox.right) - max(last.bbox.left, part.bbox.left)
-    is_here = shared >= _SAME_PLACE * max(last.bbox.width, part.bbox.width)
+    is_here = shared >= TUNING.built_share * max(last.bbox.width, part.bbox.width)
     return is_here and alike(last.reading.text, part.reading.text) >= TUNING.alike_text
 
 

@@ -63,7 +63,6 @@ from captionacc_dagster.captioning.video.reader import VideoFacts
 _STYLE_WAIT_S = 8.0  # how long the first frames wait, in memory, until the style of the text is known
 _MOST_WAITING = 200  # captions whose lines wait for the script or language of others: about 50 KB of pictures each
 _FIRST_SEGMENTS = 6  # that are kept, in memory, to be read again: a caption is detected twice or more
-_MIN_INSIDE = 0.8  # of a detection's area, for a detection of this track
 
 
 @dataclass(slots=True)
@@ -110,7 +109,7 @@ class TrackCaptions:
         x0, y0, x1, y1 = pixel_rectangle(track.region, facts.width, facts.height)
         region = BBox(x0 / facts.width, y0 / facts.height, x1 / facts.width, y1 / facts.height)
         line_px = max(8.0, track.line_height * (facts.width if track.vertical else facts.height))
-        detections = [seen for seen in layout.evidence if _share_inside(seen.bbox, region) > _MIN_INSIDE]
+        detections = [seen for seen in layout.evidence if _share_inside(seen.bbox, region) > TUNING.built_share]
         detections.sort(key=lambda seen: seen.timestamp_s)
         ticks = Ticks.at(facts.frame_rate)
         segmenter = TrackSegmenter(line_px, ticks.rate)

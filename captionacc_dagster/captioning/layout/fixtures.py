@@ -13,9 +13,6 @@ from captionacc_dagster.captioning.layout.tuning import TUNING
 from captionacc_dagster.captioning.video.pictures import pixel_rectangle
 
 _APART_S = 1.0  # seconds: samples closer than this say nothing about what stays
-_FEWEST = 3  # other samples needed to tell what stays
-_SAME_BOX = 0.7  # share of two boxes in each other from which on they are of the same text
-_SAME_FIXTURE = 0.3  # share of a box in another from which on they are merged
 
 
 class SampleComparison:
@@ -54,7 +51,7 @@ class SampleComparison:
     def hides(self, line: SampleDetection, fixture: SampleDetection) -> bool:
         """Return whether a line of other text crosses a fixture and hides its strokes."""
         box, other = fixture.bbox, line.bbox
-        if min(overlap(box, other), overlap(other, box)) > _SAME_BOX:
+        if min(overlap(box, other), overlap(other, box)) > TUNING.same_place:
             return False
         left, right = max(box.left, other.left), min(box.right, other.right)
         top, bottom = max(box.top, other.top), min(box.bottom, other.bottom)
@@ -69,7 +66,7 @@ class SampleComparison:
         A part of the fixture alone, which the detector may find too, has its strokes.
         """
         box, other = fixture.bbox, line.bbox
-        if min(overlap(box, other), overlap(other, box)) <= _SAME_BOX:
+        if min(overlap(box, other), overlap(other, box)) <= TUNING.same_place:
             return False
         height, width = self._samples[line.sample].strokes.shape
         line_height, length = sorted((box.width * width, box.height * height))
@@ -94,7 +91,7 @@ def find_staying(samples: Sequence[Sample], detections: Sequence[SampleDetection
     for detection in detections:
         own_s = samples[detection.sample].time_s
         others = [n for n, sample in enumerate(samples) if abs(sample.time_s - own_s) >= _APART_S]
-        if len(others) < _FEWEST:
+        if len(others) < TUNING.telling_texts:
             continue
         others = others[:: -(-len(others) // TUNING.comparisons)]
         alike = [
@@ -127,7 +124,7 @@ def _by_majority(staying: Sequence[SampleDetection], detections: Sequence[Sample
         same = [
             other
             for other in detections
-            if min(overlap(detection.bbox, other.bbox), overlap(other.bbox, detection.bbox)) > _SAME_BOX
+            if min(overlap(detection.bbox, other.bbox), overlap(other.bbox, detection.bbox)) > TUNING.same_place
         ]
         if 2 * sum(id(other) in stays for other in same) > len(same):
             chosen |= {id(other): other for other in same}
@@ -150,7 +147,7 @@ def merged_boxes(boxes: Sequence[BBox]) -> list[BBox]:
     """Merge boxes of the same text that was found several times."""
     merged: list[BBox] = []
     for box in boxes:
-        home = next((i for i, other in enumerate(merged) if overlap(box, other) > _SAME_FIXTURE), None)
+        home = next((i for i, other in enumerate(merged) if overlap(box, other) > TUNING.overlapping), None)
         if home is None:
             merged.append(box)
         else:

@@ -16,7 +16,6 @@ from captionacc_dagster.captioning.layout.tuning import TUNING
 _BORDER = 0.01  # of the picture along the text: the region stays away from its edges
 _WHOLE_LINE = 0.6  # of the tallest place: a lower one is a part of a line
 _ON_ANCHOR = 1.2  # line heights: a line farther from the anchor was found in one with something else
-_TOGETHER = 0.3  # line heights: lines that begin or end together are found this far apart at the most
 
 
 def track_of(
@@ -56,7 +55,7 @@ def track_of(
     start = float(min(line.start for line in lines))
     end = float(max(line.end for line in lines))
     # The longest of a few texts is shorter than the longest of all.
-    spare = 0.6 * line_height + TUNING.region_reserve / 2 * (end - start) / max(1.0, (texts / 4) ** 0.5)
+    spare = TUNING.track_reach * line_height + TUNING.region_reserve / 2 * (end - start) / max(1.0, (texts / 4) ** 0.5)
     if found.anchor == "center":
         middle = _anchor_of(lines, "center")
         half = max(middle - start, end - middle) + spare
@@ -100,7 +99,9 @@ def _own_lines(found: FoundTrack, size: tuple[int, int], elsewhere: Sequence[BBo
     own, at = [], _anchor_of(lines, found.anchor)
     for line in lines:
         box = box_of(found.vertical, line.start, line.end, line.low, line.high, size)
-        if _is_anchored(line, at, found.anchor) or not any(overlap(other, box) > 0.3 for other in elsewhere):
+        if _is_anchored(line, at, found.anchor) or not any(
+            overlap(other, box) > TUNING.overlapping for other in elsewhere
+        ):
             own.append(line)
     return own or lines
 
@@ -163,14 +164,14 @@ def _anchor_of(lines: Sequence[Line], anchor: str) -> float:
     sides, firsts = np.concatenate(parts), np.cumsum([0, *map(len, parts[:-1])])
     heights = np.array([line.height for line in lines])
     others = np.unique(sides)
-    others = others[np.abs(others - usual) > _TOGETHER * np.median(heights)]
+    others = others[np.abs(others - usual) > TUNING.row_offset * np.median(heights)]
     places = np.append(usual, others)
     off = np.minimum.reduceat(np.abs(places[:, None] - sides), firsts, axis=1) / heights  # (places, lines)
-    weights = (off <= _TOGETHER) @ lengths
+    weights = (off <= TUNING.row_offset) @ lengths
     best = int(np.argmax(weights))  # the usual place if no other one has more
     if best == 0:
         return usual
-    is_there = off[best] <= _TOGETHER
+    is_there = off[best] <= TUNING.row_offset
     nearest = np.array([min(own, key=lambda side: abs(side - places[best])) for own in parts])
     return weighted_median(nearest[is_there], lengths[is_there])
 

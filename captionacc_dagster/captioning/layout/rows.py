@@ -16,11 +16,9 @@ from captionacc_dagster.captioning.layout.fixtures import SampleComparison
 from captionacc_dagster.captioning.layout.samples import Sample, SampleDetection
 from captionacc_dagster.captioning.layout.tuning import TUNING
 
-_USUAL_HEIGHT = (0.55, 1.1)  # times the row's median height: a tight box of a whole line, from and to
 # Of full contrast: lines of one caption were measured to differ by up to 0.1, captions from code or slides by 0.3 on.
 _SAME_LOOK = 0.2
 _COMPARED = 5  # lines of two rows, of the samples that show both, whose looks are compared
-SAME_PLACE = 0.7  # of the smaller height: two rows that share this much are one
 _FRAGMENT_GAP = 2.0  # line heights: the widest gap between two fragments of a line
 SIDE_GAP = 1.5  # line heights: a gap wider than any space between words, between the text of two speakers
 
@@ -258,7 +256,7 @@ class Row:
     def _tightest(self) -> list[Line]:
         """Return the lines with tight boxes of a usual height, or all lines where there are none."""
         usual = median(line.height for line in self.lines)
-        lowest, highest = (factor * usual for factor in _USUAL_HEIGHT)
+        lowest, highest = TUNING.detector_box / 2 * usual, TUNING.detector_box * usual
         fine = [
             line
             for line in self.lines
@@ -332,7 +330,7 @@ def _merged(rows: Sequence[Row]) -> list[Row]:
             shared = min(row.high, other.high) - max(row.low, other.low)
             smaller, larger = sorted((row.height, other.height))
             alike = larger <= TUNING.row_height_ratio * smaller
-            if row.vertical == other.vertical and shared > SAME_PLACE * smaller and alike:
+            if row.vertical == other.vertical and shared > TUNING.same_place * smaller and alike:
                 other.add(row.lines)
                 break
         else:
@@ -458,7 +456,7 @@ def anchor_of(rows: Sequence[Row], along: float) -> str | None:
     starts = np.array([line.start for line in lines])
     ends = np.array([line.end for line in lines])
     lengths = ends - starts
-    slack = max(TUNING.centered * along, 0.6 * median(line.height for line in lines))
+    slack = max(TUNING.centered * along, TUNING.track_reach * median(line.height for line in lines))
     middle = weighted_median((starts + ends) / 2, lengths)
     spreads = {
         name: weighted_median(np.abs(places - weighted_median(places, lengths)), lengths)

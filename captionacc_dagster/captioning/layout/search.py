@@ -22,7 +22,6 @@ _DEFAULT_SIDE = 512  # pixels: longer side of a searched picture while the text'
 _COARSEST_SIDE, _FINEST_SIDE = 384, 960  # pixels: the same for large and for small text
 _SIDE_STEP = 32  # pixels: the detector works on multiples of 32
 _SAME_LINE = 0.5  # of a line: inside a line found later, it is the same one
-_ON_KNOWN = 0.3  # of something: on what is known already, it is nothing new
 _UPPER_END = 3.0  # times the gap between the two longest: the upper end of a distribution, 75 % sure
 _AROUND = 1.0  # heights of a suspected line that are searched above and below it
 
@@ -300,8 +299,8 @@ class LayoutSearch:
             for box, weight in evidence.still_lines(sample) or ():
                 if (
                     any(low < (box.top + box.bottom) / 2 < high for low, high in reaches)
-                    or any(overlap(box, fixed) > _ON_KNOWN for fixed in evidence.fixtures)
-                    or any(overlap(box, line.bbox) > _ON_KNOWN for line in sample.lines)
+                    or any(overlap(box, fixed) > TUNING.overlapping for fixed in evidence.fixtures)
+                    or any(overlap(box, line.bbox) > TUNING.overlapping for line in sample.lines)
                     or weight / (box.width * box.height) < 0.6 * density
                     or (heights and not 0.4 * min(heights) <= box.height <= 1.6 * max(heights))
                 ):

@@ -9,7 +9,6 @@ from statistics import median
 from captionacc_dagster.captioning.captions import Kind
 from captionacc_dagster.captioning.layout.contrasts import adjoin
 from captionacc_dagster.captioning.layout.rows import (
-    SAME_PLACE,
     SIDE_GAP,
     Line,
     Row,
@@ -318,7 +317,7 @@ def _belongs(row: Row, track: FoundTrack) -> bool:
         if max(other.low - row.high, row.low - other.high) > smaller:
             continue
         # A box on captions is found with them or without: then two heights of one row are on top of each other.
-        on_top = min(row.high, other.high) - max(row.low, other.low) > SAME_PLACE * smaller
+        on_top = min(row.high, other.high) - max(row.low, other.low) > TUNING.same_place * smaller
         is_one = larger <= 1.5 * TUNING.block_height_ratio * smaller and (on_top or change_together(row, other))
         if larger <= TUNING.block_height_ratio * smaller or is_one:
             return True
@@ -333,7 +332,7 @@ def _is_sure_line(row: Row, track: FoundTrack, size: tuple[int, int]) -> bool:
     if row.distinct >= TUNING.telling_texts or track.anchor is None:
         return True
     own, usual = (_anchor_place(rows, track.anchor) for rows in ([row], track.rows))
-    return abs(own - usual) <= max(TUNING.centered * along, 0.6 * row.height)
+    return abs(own - usual) <= max(TUNING.centered * along, TUNING.track_reach * row.height)
 
 
 def _is_of_the_text(row: Row, track: FoundTrack) -> bool:

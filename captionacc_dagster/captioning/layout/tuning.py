@@ -108,7 +108,7 @@ class LayoutTuning:
         3,
         "texts",
         "evidence needed before strokes alone rule out captions, and for a row to be a line of a track however it is "
-        "aligned",
+        "aligned; other samples needed to tell what stays",
         seen_by="test_find",
     )
     comparisons: int = tuned(
@@ -124,7 +124,12 @@ class LayoutTuning:
         "times, is none: readers need the space",
         seen_by="test_find",
     )
-    track_reach: float = tuned(0.6, "line heights", "distance searched around a track otherwise", seen_by="test_find")
+    track_reach: float = tuned(
+        0.6,
+        "line heights",
+        "distance searched around a track otherwise; in it, a line's center is that of its track",
+        seen_by="test_find",
+    )
 
     # What belongs together.
     scene_slack: float = tuned(
@@ -141,12 +146,24 @@ class LayoutTuning:
         0.3,
         "line heights",
         "distance of centers of lines in one row; words that are replaced in place are within a third of it of their "
-        "middle, as letters with and without descenders differ",
+        "middle, as letters with and without descenders differ; lines that begin or end together do so this closely",
         seen_by="test_tracks",
     )
     row_height_ratio: float = tuned(1.5, "ratio", "heights of lines in one row", seen_by="test_tracks")
     centered: float = tuned(
         0.035, "of the length along the text", "offset of a centered line's center", seen_by="test_tracks"
+    )
+    overlapping: float = tuned(
+        0.3,
+        "share",
+        "of a box, from which on it is on another: the same fixture, or nothing new",
+        seen_by="test_find",
+    )
+    same_place: float = tuned(
+        0.7,
+        "share",
+        "of two boxes or rows, from which on they are in one place: the same text, or the same row",
+        seen_by="test_tracks",
     )
     weak_chance: float = tuned(
         0.15,
