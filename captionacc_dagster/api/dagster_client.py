@@ -14,7 +14,8 @@ from dagster import DagsterRunStatus, RunRequest
 from captionacc_dagster.catalog.models import ProcessingRequest
 from captionacc_dagster.orchestration.flows import Flow, videos_partitions
 from captionacc_dagster.orchestration.outcomes import is_run_of
-from captionacc_dagster.tags import DAGSTER_PRIORITY_TAG, PARTITION_TAG, REQUEST_TAG
+from captionacc_dagster.orchestration.priority import submitted_priority
+from captionacc_dagster.tags import PARTITION_TAG, REQUEST_TAG
 
 _log = logging.getLogger(__name__)
 
@@ -46,11 +47,11 @@ _DELETE = "mutation ($run: String!) { deleteRun(runId: $run) { __typename } }"
 _SELECTION_GONE = frozenset({"PipelineNotFoundError", "InvalidSubsetError"})
 
 
-class DagsterAway(Exception):
+class DagsterUnavailable(Exception):
     """The webserver cannot be reached or cannot create runs now; nothing was created."""
 
 
-class CodeLocationAway(DagsterAway):
+class CodeLocationUnavailable(DagsterUnavailable):
     """The webserver answers, but the code location behind it does not, so no run can start now."""
 
 
@@ -94,34 +95,34 @@ class DagsterClient:
         """Verify that the webserver answers.
 
         Raises:
-            DagsterAway: it does not answer.
+            DagsterUnavailable: it does not answer.
         """
         try:
             self._http.get("/server_info", timeout=timeout_s).raise_for_status()
         except httpx.HTTPError as error:
-            raise DagsterAway(f"Dagster does not answer: {type(error).__name__}") from error
+            raise DagsterUnavailable(f"Dagster does not answer: {type(error).__name__}") from error
 
     def ask_code_location(self, timeout_s: float = 3.0) -> None:
         """Verify that the code location answers, so that runs can be created and started.
 
         Raises:
-            CodeLocationAway: only the webserver answers.
-            DagsterAway: the webserver does not answer.
+            CodeLocationUnavailable: only the webserver answers.
+            DagsterUnavailable: the webserver does not answer.
         """
         try:
             job = {**self._select(), "pipelineName": Flow.CAPTION_OCR.value}
             answer = self._ask(_PLAN, {"job": job}, timeout_s)["executionPlanOrError"]["__typename"]
         except AnswerLost as error:
-            raise CodeLocationAway(f"the code location does not answer: {error}") from error
+            raise CodeLocationUnavailable(f"the code location does not answer: {error}") from error
         if answer != "ExecutionPlan":
             self._repository = None
-            raise CodeLocationAway(f"the code location does not answer: {answer}")
+            raise CodeLocationUnavailable(f"the code location does not answer: {answer}")
 
     def launch(self, plan: RunRequest) -> KnownRun:
         """Create the run of a plan and queue it, creating its partition if necessary.
 
         Raises:
-            DagsterAway: nothing was created.
+            DagsterUnavailable: nothing was created.
             RunRefused: Dagster failed to create it.
             AnswerLost: the outcome is unknown.
         """
@@ -142,7 +143,7 @@ class DagsterClient:
             return _known_run(answer["run"])
         if answer["__typename"] in _SELECTION_GONE:
             self._repository = None
-            raise DagsterAway(f"Dagster does not know the job {plan.job_name}")
+            raise DagsterUnavailable(f"Dagster does not know the job {plan.job_name}")
         reason = answer.get("message") or "; ".join(error["message"] for error in answer.get("errors", ()))
         _log.error("Dagster refused a run of %s: %s: %s", plan.job_name, answer["__typename"], reason)
         raise RunRefused(f"Dagster could not create the run: {answer['__typename']}")
@@ -151,12 +152,12 @@ class DagsterClient:
         """Return the newest run with a request's tag, or None if the request has lost that run.
 
         Raises:
-            DagsterAway: the webserver cannot be reached.
+            DagsterUnavailable: the webserver cannot be reached.
         """
         wanted = {"tags": [{"key": REQUEST_TAG, "value": str(request.id)}]}
         answer = self._query(_FIND, {"filter": wanted})["runsOrError"]
         if answer["__typename"] != "Runs":
-            raise DagsterAway(f"Dagster cannot find runs: {answer['__typename']}")
+            raise DagsterUnavailable(f"Dagster cannot find runs: {answer['__typename']}")
         for run in answer["results"]:
             tags = {tag["key"]: tag["value"] for tag in run["tags"]}
             return _known_run(run) if is_run_of(request, DagsterRunStatus(run["status"]), tags) else None
@@ -166,7 +167,7 @@ class DagsterClient:
         """Delete a run that never entered the queue.
 
         Raises:
-            DagsterAway: the webserver cannot be reached.
+            DagsterUnavailable: the webserver cannot be reached.
         """
         self._query(_DELETE, {"run": run_id})
 
@@ -182,7 +183,7 @@ class DagsterClient:
                         }
                         break
                 else:
-                    raise CodeLocationAway("Dagster has not loaded the code location")
+                    raise CodeLocationUnavailable("Dagster has not loaded the code location")
             return self._repository
 
     def _query(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
@@ -190,14 +191,14 @@ class DagsterClient:
         try:
             return self._ask(query, variables)
         except AnswerLost as error:
-            raise DagsterAway(f"Dagster does not answer: {error}") from error
+            raise DagsterUnavailable(f"Dagster does not answer: {error}") from error
 
     def _ask(self, query: str, variables: Mapping[str, Any], timeout_s: float | None = None) -> dict[str, Any]:
         timeout = httpx.USE_CLIENT_DEFAULT if timeout_s is None else timeout_s
         try:
             answer = self._http.post("/graphql", json={"query": query, "variables": dict(variables)}, timeout=timeout)
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol) as error:
-            raise DagsterAway(f"Dagster cannot be reached: {type(error).__name__}") from error
+            raise DagsterUnavailable(f"Dagster cannot be reached: {type(error).__name__}") from error
         except httpx.HTTPError as error:
             raise AnswerLost(type(error).__name__) from error
         try:
@@ -209,12 +210,11 @@ class DagsterClient:
             errors = body.get("errors") if isinstance(body, dict) else None
             _log.error("Dagster answered %s: %s", answer.status_code, str(errors)[:500])
             if 400 <= answer.status_code < 500:
-                raise DagsterAway(f"Dagster refuses the query: HTTP {answer.status_code}")
+                raise DagsterUnavailable(f"Dagster refuses the query: HTTP {answer.status_code}")
             raise AnswerLost(f"HTTP {answer.status_code}")
         return data
 
 
 def _known_run(run: Mapping[str, Any]) -> KnownRun:
-    priority = next((tag["value"] for tag in run["tags"] if tag["key"] == DAGSTER_PRIORITY_TAG), "")
-    is_number = priority.lstrip("-").isdecimal()
-    return KnownRun(run["runId"], int(priority) if is_number else None, run["status"] != "NOT_STARTED")
+    tags = {tag["key"]: tag["value"] for tag in run["tags"]}
+    return KnownRun(run["runId"], submitted_priority(tags), run["status"] != "NOT_STARTED")

@@ -7,23 +7,33 @@ counters to zero, which Prometheus' ``rate`` and ``increase`` recognize.
 from __future__ import annotations
 
 import itertools
+import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar, get_args
 from uuid import UUID
 
-from dagster import DagsterInstance, DagsterRunStatus, RunRecord
+from dagster import AssetMaterialization, DagsterInstance, DagsterRunStatus, RunRecord
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.metrics import MetricWrapperBase
 
 from captionacc_dagster.catalog.models import ComputeState, EndedCall, Tier
 from captionacc_dagster.compute.modal_spec import FUNCTIONS
 from captionacc_dagster.orchestration.flows import Flow, flow_of_run
-from captionacc_dagster.orchestration.run_figures import RunFigures, RunOutcome, at_end, figures_of_run
+from captionacc_dagster.orchestration.outcomes import failure_details
+from captionacc_dagster.orchestration.priority import TenantTier
 from captionacc_dagster.orchestration.run_updates import OVERLAP, RunUpdates
-from captionacc_dagster.tags import COMMAND_TAG, PARENT_RUN_TAG, REQUEST_TAG, SENSOR_TAG
+from captionacc_dagster.tags import (
+    COMMAND_TAG,
+    PARENT_RUN_TAG,
+    REQUEST_TAG,
+    RETRY_NUMBER_TAG,
+    SENSOR_TAG,
+    TIER_TAG,
+    WILL_RETRY_TAG,
+)
 
 PREFIX = "captionacc_"
 # Upper bounds in seconds: a stage takes seconds to minutes; a run is stopped after four hours.
@@ -36,7 +46,16 @@ REMEMBERED = timedelta(days=1)
 
 _FLOWS = tuple(flow.value for flow in Flow)
 _TIERS: tuple[str, ...] = get_args(Tier)
-_OUTCOMES: tuple[str, ...] = get_args(RunOutcome)
+_OUTCOMES: Mapping[DagsterRunStatus, str] = {
+    DagsterRunStatus.SUCCESS: "succeeded",
+    DagsterRunStatus.FAILURE: "failed",
+    DagsterRunStatus.CANCELED: "cancelled",
+}
+# restarted: the worker died, and a retry took over.
+_ENDS = (*_OUTCOMES.values(), "restarted")
+# Asset → name of its metadata that counts unread text.
+_OCR_FAILURES: Mapping[str, str] = {"ocr_db": "failed_frames", "captions_db": "failed"}
+_ERROR_TYPE = re.compile(r"[A-Za-z_]\w{0,59}")
 _LAUNCHERS = ("sensor", "api", "run")
 _CALL_ENDS: tuple[ComputeState, ...] = ("succeeded", "failed", "cancelled", "refused")
 
@@ -56,7 +75,7 @@ class RunCounters:
         histogram = partial(_shown, partial(Histogram, buckets=DURATION_BUCKETS_S), registry)
         self.runs = counter(
             "flow_runs", "Runs that have ended; restarted: their worker died and a retry took over.",
-            flow=_FLOWS, tier=_TIERS, outcome=_OUTCOMES,
+            flow=_FLOWS, tier=_TIERS, outcome=_ENDS,
         )  # fmt: skip
         self.seconds = histogram(
             "flow_run_duration_seconds", "From a run's start to its end.",
@@ -71,9 +90,7 @@ class RunCounters:
             flow=_FLOWS, error_type=(),
         )  # fmt: skip
         self.retries = counter("flow_run_retries", "Steps and runs that were retried.", flow=_FLOWS)
-        self.retried = counter(
-            "retried_flow_runs", "Runs with retries, by how they ended.", flow=_FLOWS, outcome=_OUTCOMES
-        )
+        self.retried = counter("retried_flow_runs", "Runs with retries, by how they ended.", flow=_FLOWS, outcome=_ENDS)
         self.ocr_failures = counter("ocr_failures", "Frames and captions whose text could not be read.", flow=_FLOWS)
         self.launches = counter(
             "launches", "Runs that were created, by what created them.", flow=_FLOWS, launcher=_LAUNCHERS
@@ -86,15 +103,13 @@ class RunCounters:
             run = record.dagster_run
             if _is_new(self._launched, run.run_id, record.create_timestamp.timestamp(), self._started):
                 self._count_launch(record)
-            if run.is_finished and _is_new(self._ended, run.run_id, at_end(record), self._started):
+            if run.is_finished and _is_new(self._ended, run.run_id, _at_end(record), self._started):
                 try:
-                    figures = figures_of_run(instance, record)
+                    self._count_end(instance, record)
                 except BaseException:
                     # Its events could not be read now.
                     del self._ended[run.run_id]
                     raise
-                if figures is not None:
-                    self._count_end(figures)
             if time.monotonic() > deadline:
                 break
         for counted in (self._launched, self._ended):
@@ -108,20 +123,38 @@ class RunCounters:
         by_hand = COMMAND_TAG in tags or REQUEST_TAG not in tags
         self.launches.labels(flow.value, "sensor" if SENSOR_TAG in tags else "run" if by_hand else "api").inc()
 
-    def _count_end(self, run: RunFigures) -> None:
-        self.runs.labels(run.flow, run.tier, run.outcome).inc()
-        if run.seconds is not None:
-            self.seconds.labels(run.flow, run.outcome).observe(run.seconds)
-        if run.queued_seconds is not None:
-            self.queued_seconds.labels(run.flow, run.tier).observe(run.queued_seconds)
-        for stage, seconds in run.stage_seconds.items():
-            self.stage_seconds.labels(stage).observe(seconds)
-        self.ocr_failures.labels(run.flow).inc(run.ocr_failures)
-        self.retries.labels(run.flow).inc(run.retries)
-        if run.retries:
-            self.retried.labels(run.flow, run.outcome).inc()
-        if run.error_type is not None:
-            self.errors.labels(run.flow, run.error_type).inc()
+    def _count_end(self, instance: DagsterInstance, record: RunRecord) -> None:
+        run, flow = record.dagster_run, flow_of_run(record.dagster_run)
+        if flow is None:
+            return
+        outcome = _OUTCOMES[run.status]
+        if outcome == "failed" and run.tags.get(WILL_RETRY_TAG) == "true":
+            outcome = "restarted"
+        # All is read before anything is counted: what fails is read again at the next scrape.
+        steps = instance.get_run_step_stats(run.run_id)
+        queued_at = instance.get_run_stats(run.run_id).enqueued_time
+        error = str(failure_details(instance, run)["error_type"]) if outcome in ("failed", "restarted") else None
+
+        tier = TenantTier.from_name(run.tags.get(TIER_TAG, "")).value
+        self.runs.labels(flow.value, tier, outcome).inc()
+        if record.start_time is not None:
+            self.seconds.labels(flow.value, outcome).observe(max(_at_end(record) - record.start_time, 0.0))
+            if queued_at is not None:
+                self.queued_seconds.labels(flow.value, tier).observe(max(record.start_time - queued_at, 0.0))
+        retries = int(run.tags.get(RETRY_NUMBER_TAG, 0))
+        for step in steps:
+            if step.attempts_list:
+                last = step.attempts_list[-1]
+                self.stage_seconds.labels(step.step_key).observe((last.end_time or 0.0) - (last.start_time or 0.0))
+            retries += max((step.attempts or 1) - 1, 0)
+            for entry in step.materialization_events:
+                self.ocr_failures.labels(flow.value).inc(_ocr_failures(entry.asset_materialization))
+        self.retries.labels(flow.value).inc(retries)
+        if retries:
+            self.retried.labels(flow.value, outcome).inc()
+        if error is not None:
+            # Free text would make a label with unbounded values.
+            self.errors.labels(flow.value, error if _ERROR_TYPE.fullmatch(error) else "Other").inc()
 
 
 class CallCounters:
@@ -160,6 +193,16 @@ class CallCounters:
             if call.attempts > 1:
                 self.restarts.labels(function).inc()
         _forget(self._counted, self._latest)
+
+
+def _at_end(record: RunRecord) -> float:
+    """Return when a finished run ended, in seconds since the epoch."""
+    return record.end_time or record.update_timestamp.timestamp()
+
+
+def _ocr_failures(made: AssetMaterialization | None) -> int:
+    named = made.metadata.get(_OCR_FAILURES.get(made.asset_key.path[-1], "")) if made is not None else None
+    return named.value if named is not None and isinstance(named.value, int) else 0
 
 
 def _shown(

@@ -61,7 +61,7 @@ def list_invitations(services: ServicesDependency, owner: OwnerDependency) -> In
     responses=responses(401, 403, 404, 422, 429, 503),
 )
 def revoke_invitation(services: ServicesDependency, owner: OwnerDependency, invitation_id: UUID) -> None:
-    """End an invitation; who has joined stays. For owners of the tenant."""
+    """End an invitation; people who already joined keep access. For owners of the tenant."""
     if not services.catalog.revoke_invitation(invitation_id, owner.tenant_id, revoked_by=owner.user_id):
         services.audit.record("no_such_invitation")
         raise ApiError(404, "no such invitation")
@@ -71,7 +71,10 @@ def revoke_invitation(services: ServicesDependency, owner: OwnerDependency, invi
     "/invitations/redeem", summary="Redeem an invitation code", responses=responses(401, 404, 409, 422, 429, 503)
 )
 def redeem_invitation(services: ServicesDependency, user_id: UserDependency, body: RedeemInvitation) -> Membership:
-    """Let the caller, who has an account but no tenant yet, join the tenant of a code. Again, it changes nothing."""
+    """Let the caller, who has an account but no tenant yet, join the tenant of a code.
+
+    Redeeming again has no effect.
+    """
     joined = redeem(services, user_id, body.code)
     return Membership.of(joined)
 

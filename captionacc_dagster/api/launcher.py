@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import timedelta
 from uuid import uuid4
 
-from captionacc_dagster.api.dagster_client import AnswerLost, DagsterAway, DagsterClient, KnownRun, RunRefused
+from captionacc_dagster.api.dagster_client import AnswerLost, DagsterClient, DagsterUnavailable, KnownRun, RunRefused
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.errors import CatalogError, Conflict, NotFound
 from captionacc_dagster.catalog.models import ProcessingRequest, error_details
@@ -75,7 +75,7 @@ class Launcher:
             return self._wait_for(request)
         try:
             run = self._make(request, video_name)
-        except DagsterAway as error:
+        except DagsterUnavailable as error:
             _log.warning("request %s waits: %s", request.id, error)
             self._release(request, claimer, error)
             raise LaunchDelayed(str(error)) from error
@@ -94,7 +94,7 @@ class Launcher:
         except RunRefused as error:
             run = self._look_for(request, 0.0)
             if run is None:
-                raise DagsterAway(str(error)) from error
+                raise DagsterUnavailable(str(error)) from error
             return run
         except AnswerLost as error:
             run = self._look_for(request, self._look_for_s)
@@ -110,12 +110,12 @@ class Launcher:
         """Return the run that may have been created, or None.
 
         Raises:
-            DagsterAway: it was created but never queued, and has been deleted.
+            DagsterUnavailable: it was created but never queued, and has been deleted.
         """
         deadline = time.monotonic() + seconds
         while True:
             stuck: str | None = None
-            with suppress(DagsterAway):
+            with suppress(DagsterUnavailable):
                 found = self._dagster.find_run(request)
                 if found is not None and found.is_submitted:
                     return found
@@ -125,7 +125,7 @@ class Launcher:
             time.sleep(_PAUSE_SECONDS)
         if stuck is not None:
             self._dagster.delete_run(stuck)
-            raise DagsterAway(f"run {stuck} did not enter the queue")
+            raise DagsterUnavailable(f"run {stuck} did not enter the queue")
         return None
 
     def _note(self, request: ProcessingRequest, claimer: str, run: KnownRun, delivery_id: str | None) -> None:
@@ -157,7 +157,7 @@ class Launcher:
                 break
         try:
             run = self._find_queued(request)
-        except DagsterAway as error:
+        except DagsterUnavailable as error:
             raise LaunchDelayed(str(error)) from error
         if run is None:
             raise LaunchDelayed("the request waits in the outbox")

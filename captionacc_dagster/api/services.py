@@ -13,7 +13,7 @@ from dagster import DagsterInstance
 from fastapi import Depends, Request
 
 from captionacc_dagster.api.audit import Audit
-from captionacc_dagster.api.dagster_client import DagsterAway, DagsterClient
+from captionacc_dagster.api.dagster_client import DagsterClient, DagsterUnavailable
 from captionacc_dagster.api.launcher import Launcher
 from captionacc_dagster.api.local_access import LOCAL_ISSUER, local_secret
 from captionacc_dagster.api.native_frames import NativeFrames
@@ -84,19 +84,19 @@ class Services:
         """Dagster's storage, read only for the queue, which the webserver does not offer in its order.
 
         Raises:
-            DagsterAway: ``DAGSTER_HOME`` is not set, and this is not the embedded system.
+            DagsterUnavailable: ``DAGSTER_HOME`` is not set, and this is not the embedded system.
         """
         with self._opening:
             if self._instance is None:
                 if "DAGSTER_HOME" not in os.environ and self.settings.catalog_kind != "embedded":
-                    raise DagsterAway("DAGSTER_HOME is not set, so the queue cannot be read")
+                    raise DagsterUnavailable("DAGSTER_HOME is not set, so the queue cannot be read")
                 self._instance = open_instance(self.settings)
             return self._instance
 
     def places(self) -> Mapping[str, int]:
         """Return video id → number of videos before it in the queue, some seconds old.
 
-        Empty while Dagster's storage is away: a page is shown without the places rather than later.
+        Empty while Dagster's storage is unavailable: a page is shown without the places rather than later.
         """
         try:
             return self._places.answer().result(PLACES_WAIT_S)
@@ -106,7 +106,7 @@ class Services:
     def _look_for_places(self) -> Mapping[str, int]:
         try:
             return videos_before(self.instance)
-        except DagsterAway:  # not configured here: nothing to log every few seconds
+        except DagsterUnavailable:  # not configured here: nothing to log every few seconds
             return {}
 
     @cached_property

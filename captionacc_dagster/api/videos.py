@@ -84,7 +84,7 @@ def list_videos(
 
 @router.get("/demo-videos", summary="List demo videos", responses=responses(401, 403, 429, 503))
 def list_demo_videos(services: ServicesDependency, caller: CallerDependency) -> VideoPage:
-    """Return the videos that every tenant may read as examples, newest first; their own tenant alone changes them."""
+    """Return the videos that every tenant may read as examples, newest first; only their own tenant can change them."""
     return VideoPage(videos=[VideoView.of(video) for video in services.catalog.list_demo_videos()], next_cursor=None)
 
 

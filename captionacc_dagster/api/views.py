@@ -34,7 +34,7 @@ from captionacc_dagster.catalog.models import (
     WorkflowStatus,
 )
 
-# One day: no caption lasts longer.
+# Ten days: no video is longer.
 _LONGEST_MS = 86_400_000 * 10
 _MOST_CAPTIONS = 1000
 

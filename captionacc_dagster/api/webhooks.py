@@ -86,7 +86,7 @@ class Accepted(BaseModel):
     success: Literal[True] = True
     flow_run_id: str = Field(description="Id of the Dagster run.")
     status: Literal["accepted"] = "accepted"
-    priority: int | None = Field(description="The run's present priority; higher runs first.")
+    priority: int | None = Field(description="Priority when the run was queued; higher runs first.")
 
 
 class Ignored(BaseModel):

@@ -163,7 +163,7 @@ def _chosen(run: VideoRun, previous: Path | None, path: Path, caption_ids: list[
     wanted = dict.fromkeys(caption_ids)
     # A person may undo a split or delete a caption before its reading begins: then there is nothing to read.
     if gone := [str(number) for number in wanted if number not in rows]:
-        run.context.log.info("captions %s are gone; nobody needs their reading any more", ", ".join(gone))
+        run.context.log.info("captions %s no longer exist; skipped", ", ".join(gone))
     return [rows[number] for number in wanted if number in rows]
 
 

@@ -150,36 +150,31 @@ class VideoRun:
         except Failure:
             raise
         except (DagsterExecutionInterruptedError, KeyboardInterrupt) as interruption:
-            raise Failure("the run was interrupted", allow_retries=False) from interruption
-        except Exception as error:
-            if self.will_retry(error):
-                raise
-            raise Failure(str(error) or type(error).__name__, allow_retries=False) from error
-
-    @contextmanager
-    def working(self) -> Iterator[None]:
-        """Record the reason of an error inside the block, and raise a failure that is retried only where that can help.
-
-        A quota that does not allow the work is not a failure: the video and its request record it, and the block ends.
-        """
-        try:
-            register_worker(self.context.instance, self.context.run, self.catalog)
-            yield
-        except Failure:
-            raise
-        except (DagsterExecutionInterruptedError, KeyboardInterrupt) as interruption:
             # Dagster applies the retry policy to interruptions too: a cancelled run would start its work again.
             raise Failure("the run was interrupted", allow_retries=False) from interruption
-        except QuotaExceeded as refusal:
-            self.context.log.warning("refused: %s", refusal)
-            self._write_failure(refusal, "refused")
         except Exception as error:
             if self.will_retry(error):
                 self.context.log.warning("%s: %s; trying again", type(error).__name__, error)
                 raise
-            self._write_failure(error, "failed")
             # Shows the cause with its traceback; without it, Dagster would retry a permanent error.
             raise Failure(str(error) or type(error).__name__, allow_retries=False) from error
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Do as :meth:`checking`, and record the reason of an error inside the block.
+
+        A quota that does not allow the work is not a failure: the video and its request record it, and the block ends.
+        """
+        with self.checking():
+            try:
+                yield
+            except QuotaExceeded as refusal:
+                self.context.log.warning("refused: %s", refusal)
+                self._write_failure(refusal, "refused")
+            except Exception as error:
+                if not isinstance(error, Failure) and not self.will_retry(error):
+                    self._write_failure(error, "failed")
+                raise
 
     def will_retry(self, error: Exception) -> bool:
         """Return whether the step is tried again after this error."""

@@ -29,7 +29,7 @@ class ServiceEnded(Exception):
 
 
 class NotKnown(Exception):
-    """A probe cannot tell, because it asks another service that is away."""
+    """A probe cannot tell, because it asks another service that is unavailable."""
 
 
 @dataclass(frozen=True)

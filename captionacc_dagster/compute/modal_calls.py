@@ -360,7 +360,7 @@ class RemoteCall:
         self._record_spawn()
 
     def _record_spawn(self) -> None:
-        """Record the submitted call; while the ledger is away, the call goes on, and the next look tries again."""
+        """Record the submitted call; without the ledger, the call goes on, and the next look tries again."""
         assert self._call is not None
         try:
             self._row = self._ledger.spawn_compute_call(
@@ -403,7 +403,7 @@ class RemoteCall:
             )
 
     def _touch(self) -> None:
-        """Record that a run waits for the call. A ledger that is away does not disturb the call."""
+        """Record that a run waits for the call. An unavailable ledger does not disturb the call."""
         if self._unrecorded is not None:
             self._record_spawn()
         try:
@@ -411,7 +411,7 @@ class RemoteCall:
         except Exception as error:
             if not getattr(error, "retryable", False):
                 raise
-            self._log.warning("%s: the ledger is away (%s); the call goes on", self.what, error)
+            self._log.warning("%s: the ledger is unavailable (%s); the call goes on", self.what, error)
 
     def _has_begun(self) -> bool:
         """Return whether a container has started the call; False if that is unknown."""

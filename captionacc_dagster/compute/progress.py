@@ -35,7 +35,7 @@ class StageProgress:
 
 
 class StoredProgress:
-    """Passes progress on, and stores it from time to time, in a block; a store that is away does not stop the work.
+    """Passes progress on, and stores it from time to time, in a block; an unavailable store does not stop the work.
 
     Args:
         following: is called too; None: nobody else.

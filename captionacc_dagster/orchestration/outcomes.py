@@ -18,13 +18,13 @@ from captionacc_dagster.catalog.errors import Conflict, InvalidValue, NotFound
 from captionacc_dagster.catalog.models import ProcessingRequest, Video
 from captionacc_dagster.orchestration.approval import Mode, approve_automatically
 from captionacc_dagster.orchestration.flows import Flow, flow_of_run
+from captionacc_dagster.orchestration.priority import submitted_priority
 from captionacc_dagster.orchestration.transitions import last_stage, record, stage_of
 from captionacc_dagster.orchestration.workers import PROCESS_GONE
 from captionacc_dagster.tags import (
     ATTEMPT_TAG,
     AUTO_RETRY_RUN_TAG,
     COMMAND_TAG,
-    DAGSTER_PRIORITY_TAG,
     PARENT_RUN_TAG,
     PARTITION_TAG,
     REQUEST_TAG,
@@ -90,10 +90,7 @@ def _note_launch(catalog: Catalog, request: ProcessingRequest, run: DagsterRun) 
     if claimer is None:
         claimer = run.run_id
         catalog.claim_processing_request(request.id, claimer)
-    priority = run.tags.get(DAGSTER_PRIORITY_TAG)
-    return catalog.launch_processing_request(
-        request.id, claimer, run.run_id, priority=None if priority is None else int(priority)
-    )
+    return catalog.launch_processing_request(request.id, claimer, run.run_id, priority=submitted_priority(run.tags))
 
 
 def record_outcome(catalog: Catalog, instance: DagsterInstance, run: DagsterRun, approval: Mode) -> Recorded:

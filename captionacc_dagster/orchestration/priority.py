@@ -188,6 +188,14 @@ def priority_of_tags(tags: Mapping[str, str], now: datetime | None = None) -> in
     )
 
 
+def submitted_priority(tags: Mapping[str, str]) -> int | None:
+    """Return the priority that a run's tag shows; None if it shows no whole number."""
+    try:
+        return int(tags[DAGSTER_PRIORITY_TAG])
+    except (KeyError, ValueError):
+        return None
+
+
 def _aware(moment: datetime, name: str) -> datetime:
     if moment.tzinfo is None:
         raise ValueError(f"{name} has no timezone: {moment.isoformat()}")

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 
 from dagster import DagsterRun
 
-from captionacc_dagster.orchestration.priority import BASE_PRIORITY, TenantTier, priority_of_tags
+from captionacc_dagster.orchestration.priority import BASE_PRIORITY, TenantTier, priority_of_tags, submitted_priority
 from captionacc_dagster.tags import DAGSTER_PRIORITY_TAG, REQUESTED_AT_TAG
 
 _NOT_KNOWN = datetime.max.replace(tzinfo=UTC)
@@ -37,10 +37,7 @@ def current_priority(tags: Mapping[str, str], now: datetime) -> int:
     priority = priority_of_tags(tags, now)
     if priority is not None:
         return priority
-    try:
-        return int(tags.get(DAGSTER_PRIORITY_TAG, BASE_PRIORITY[TenantTier.FREE]))
-    except ValueError:
-        return 0
+    return (submitted_priority(tags) or 0) if DAGSTER_PRIORITY_TAG in tags else BASE_PRIORITY[TenantTier.FREE]
 
 
 def requested_at(tags: Mapping[str, str]) -> datetime | None:

@@ -8,7 +8,12 @@ from datetime import UTC, datetime
 from dagster import DagsterRun
 
 from captionacc_dagster.orchestration.flows import flow_of_run
-from captionacc_dagster.orchestration.priority import TenantTier, priority_of_tags, priority_run_tags
+from captionacc_dagster.orchestration.priority import (
+    TenantTier,
+    priority_of_tags,
+    priority_run_tags,
+    submitted_priority,
+)
 from captionacc_dagster.orchestration.tenants import TenantDirectory, TierSource
 from captionacc_dagster.tags import (
     BACKFILL_TAG,
@@ -49,7 +54,7 @@ def queue_tags(run: DagsterRun, directory: TenantDirectory, now: datetime) -> di
         now,
         tenant_id=tenancy.tenant_id,
         backfill=BACKFILL_TAG in tags,
-        base_priority_override=_whole_number(tags.get(DAGSTER_PRIORITY_TAG)),
+        base_priority_override=submitted_priority(tags),
         now=now,
     )
     return added | placed | {TIER_SOURCE_TAG: tenancy.source.value}
@@ -77,10 +82,3 @@ def corrected_tags(run: DagsterRun, directory: TenantDirectory, now: datetime) -
 def _name_tag(tags: Mapping[str, str], video_id: str | None, directory: TenantDirectory) -> dict[str, str]:
     name = directory.name_of_video(video_id) if video_id and VIDEO_NAME_TAG not in tags else None
     return {} if name is None else {VIDEO_NAME_TAG: name}
-
-
-def _whole_number(text: str | None) -> int | None:
-    try:
-        return int(text or "")
-    except ValueError:
-        return None

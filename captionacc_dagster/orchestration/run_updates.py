@@ -1,4 +1,7 @@
-"""Follow Dagster's runs as they change."""
+"""Follow Dagster's runs as they change.
+
+Dagster's own ``fetch_run_status_changes`` goes by the ids of events: one that is committed after a later one is missed.
+"""
 
 from __future__ import annotations
 

@@ -140,7 +140,7 @@ def run_outcomes(context: SensorEvaluationContext, catalog: ResourceParam[Catalo
     """Record the runs that ended since shortly before the last tick, in the order in which they ended.
 
     Not a ``run_status_sensor``: that moves its cursor past a run whose handler failed, so that an outcome would be lost
-    whenever the catalog is unavailable; and it handles one run per status and tick.
+    whenever the catalog is unavailable.
     """
     now = datetime.now(UTC)
     updates = RunUpdates.starting(now - timedelta(days=1), context.cursor)

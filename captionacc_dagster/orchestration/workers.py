@@ -24,7 +24,7 @@ from captionacc_dagster.tags import BASE_PRIORITY_TAG, PARENT_RUN_TAG, WORKER_TA
 
 # Commands claim requests as "command:" and the name of their process.
 CLAIMED_BY = "command"
-# What a person reads of a run whose process is gone; the machine may also have been restarted.
+# Shown for a run whose process has died; the machine may also have been restarted.
 PROCESS_GONE = "the process that worked on it was killed, or the machine ran out of memory"
 _WORKING = [DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
 # A connection that a run keeps is renewed after an hour; its statements take as long as they take.

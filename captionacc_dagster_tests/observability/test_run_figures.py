@@ -14,7 +14,6 @@ from dagster import (
     DagsterRun,
     DagsterRunStatus,
     RetryPolicy,
-    RunRecord,
 )
 from dagster._core.test_utils import instance_for_test
 
@@ -192,17 +191,17 @@ def test_launches_are_counted_by_what_made_the_run(instance: DagsterInstance, sc
 def test_a_storage_that_fails_meanwhile_costs_no_run_its_count(
     instance: DagsterInstance, scrape: Callable[[], Scrape], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    end(instance, Queue(instance).put(CROP), DagsterEventType.RUN_SUCCESS)
+    end(instance, Queue(instance).put(CROP), DagsterEventType.RUN_FAILURE)
 
-    def away(instance: DagsterInstance, record: RunRecord) -> None:
+    def away(*_: object) -> None:
         raise OSError("no connection")
 
     with monkeypatch.context() as patched:
-        patched.setattr(history_metrics, "figures_of_run", away)
+        patched.setattr(history_metrics, "failure_details", away)
         seen = scrape()
     assert seen.value("up", part="dagster") == 0
     assert seen.values("flow_runs_total") == {}
-    assert scrape().values("flow_runs_total") == {labels(flow=CROP, tier="free", outcome="succeeded"): 1}
+    assert scrape().values("flow_runs_total") == {labels(flow=CROP, tier="free", outcome="failed"): 1}
 
 
 def test_what_does_not_fit_into_one_scrape_is_counted_at_the_next(

@@ -16,6 +16,7 @@ from captionacc_dagster.orchestration.priority import (
     get_priority_tags,
     priority_of_tags,
     priority_run_tags,
+    submitted_priority,
 )
 from captionacc_dagster.tags import (
     AGE_BOOSTING_TAG,
@@ -213,3 +214,10 @@ def test_unreadable_tags_give_no_priority(damage: dict[str, str]) -> None:
 def test_flow_of_a_run(job: str, assets: list[str] | None, flow: Flow | None) -> None:
     selected = frozenset(AssetKey(name) for name in assets) if assets is not None else None
     assert flow_of_run(DagsterRun(job, asset_selection=selected)) is flow
+
+
+@pytest.mark.parametrize(
+    ("tags", "priority"), [({}, None), ({"dagster/priority": "high"}, None), ({"dagster/priority": "-3"}, -3)]
+)
+def test_a_priority_that_a_person_mistyped_is_none(tags: dict[str, str], priority: int | None) -> None:
+    assert submitted_priority(tags) == priority
