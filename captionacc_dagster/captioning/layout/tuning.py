@@ -157,13 +157,13 @@ class LayoutTuning:
         0.3,
         "share",
         "of a box, from which on it is on another: the same fixture, or nothing new",
-        seen_by="test_find",
+        seen_by="",
     )
     same_place: float = tuned(
         0.7,
         "share",
         "of two boxes or rows, from which on they are in one place: the same text, or the same row",
-        seen_by="test_tracks",
+        seen_by="test_what_stays_over_a_picture_that_does_not_move_is_a_fixture",
     )
     weak_chance: float = tuned(
         0.15,
