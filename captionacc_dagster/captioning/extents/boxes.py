@@ -76,16 +76,21 @@ def find_boxes(model: StrokeModel) -> list[tuple[CaptionBox, Mask]]:
 def _parts_text(model: StrokeModel, style: StrokeStyle, area: Mask) -> bool:
     """Return whether a side of an area is between letters of one line, as that of a wall behind them may be: a box
     contains all of its line."""
+    letters = model.stroke_mask & in_style(model.level, (style,))
+    parted = _parted_letters(letters, area, model.line_px)
+    return bool(4 * np.count_nonzero(parted.any(axis=1)) >= model.line_px)
+
+
+def _parted_letters(letters: Mask, area: Mask, line_px: float) -> Mask:
+    """Mark the letters on an area that others of their line are beside, no farther than a space, beyond its sides."""
     import cv2
 
-    letters = model.stroke_mask & in_style(model.level, (style,))
     # Letters that touch a side of their box leave notches in it, and edges of a page are beside it.
-    upright = np.ones((round(model.line_px), 1), np.uint8)
+    upright = np.ones((round(line_px), 1), np.uint8)
     whole = cv2.morphologyEx(area.view(np.uint8), cv2.MORPH_CLOSE, upright) > 0
     beyond = letters & ~_near(whole, 2 * TUNING.edge_px)
-    space = np.ones((1, 2 * round(READING.column_gap * model.line_px) + 1), np.uint8)
-    parted = letters & whole & (cv2.dilate(beyond.view(np.uint8), space) > 0)
-    return bool(4 * np.count_nonzero(parted.any(axis=1)) >= model.line_px)
+    space = np.ones((1, 2 * round(READING.column_gap * line_px) + 1), np.uint8)
+    return np.asarray(letters & whole & (cv2.dilate(beyond.view(np.uint8), space) > 0))
 
 
 def _between_straight_sides(area: Mask, strokes: Mask, line_px: float) -> Mask | None:
@@ -294,8 +299,39 @@ def _mark_box(model: StrokeModel, box: CaptionBox) -> Mask:
     letters = model.stroke_mask & in_style(model.level, (box.style,), TUNING.other_style)
     for area in _areas_at(model, box.level):
         if (letters & area).sum() >= min_stroke_px(model.line_px):
-            marked |= area
+            marked |= area | _rest_of_line(letters, area, model.line_px)
     return marked
+
+
+def _rest_of_line(letters: Mask, area: Mask, line_px: float) -> Mask:
+    """Mark the rest of a line where a side of the area is between its letters, close to one of them.
+
+    A box that shines through has the level of what is behind it only in part. There is room between the letters on a
+    box and its sides, beyond which text of a slide may be.
+    """
+    import cv2
+
+    rest, room = np.zeros_like(area), round(_CORNER * line_px)
+    parted = _parted_letters(letters, area, line_px)
+    inner = cv2.erode(area.view(np.uint8), np.ones((1, 2 * room + 1), np.uint8)) > 0
+    parted &= ~inner
+    if 4 * np.count_nonzero(parted.any(axis=1)) < line_px:
+        return rest
+    space = np.ones((1, 2 * round(READING.column_gap * line_px) + 1), np.uint8)
+    _, labels, found, _ = cv2.connectedComponentsWithStats(
+        cv2.morphologyEx(letters.view(np.uint8), cv2.MORPH_CLOSE, space)
+    )
+    stats = np.asarray(found)
+    for number in set(np.asarray(labels)[parted].tolist()) - {0}:
+        x, y, width, height, _ = stats[number].tolist()
+        line = letters & (np.asarray(labels) == number)
+        words = min(np.count_nonzero((line & part).any(axis=0)) for part in (area, ~area))
+        if words >= 2 * line_px:  # not a speck of the picture beyond it, and no outline of a few letters
+            rest[
+                max(0, y - TUNING.edge_px) : y + height + TUNING.edge_px,
+                max(0, x - TUNING.edge_px) : x + width + TUNING.edge_px,
+            ] = True
+    return rest
 
 
 def _side(level: NDArray[np.float32]) -> int | None:

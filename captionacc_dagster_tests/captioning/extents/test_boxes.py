@@ -239,3 +239,11 @@ def test_a_box_that_shines_through_ends_in_straight_sides():
     bare[:, :LEFT] *= 0.4
     bare[:, RIGHT:] *= 0.4
     assert not mark_boxes(StrokeModel(bare, (bare.astype(np.uint8),) * 3, LINE_PX), [CaptionBox(BOX, WHITE)]).any()
+
+
+def test_a_box_that_shows_its_level_in_part_has_all_of_its_line():
+    """Over a dark scene that shone through, the first words of a line were left out without a warning."""
+    model = drawn(text="a line that is longer than the dark part", beside=False)
+    marked = mark_boxes(model, [CaptionBox(BOX, WHITE)])
+    columns = np.flatnonzero((model.stroke_mask & ~marked).any(axis=0))
+    assert columns.size == 0
