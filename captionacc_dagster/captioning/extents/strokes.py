@@ -75,9 +75,11 @@ def measure_styles(model: StrokeModel, inside: Mask) -> list[StrokeStyle]:
         if weight > best_weight:
             best_weight = weight
             style = _style_of(sign, levels)
-            if style.is_uneven:
-                levels = _middles_of_strokes(model, strokes, sign)
-                style = _style_of(sign, levels)
+            if style.is_uneven and _are_of_one_color(model, strokes, inside):
+                middles = _middles_of_strokes(model, strokes, sign)
+                of_middles = _style_of(sign, middles)
+                if np.mean(np.abs(middles - of_middles.level) <= of_middles.tolerance) >= TUNING.nearly_all:
+                    style, levels = of_middles, middles
             best = [style, *_second_style(style, levels)]
     return best
 
@@ -86,6 +88,12 @@ def _style_of(sign: int, levels: NDArray[np.float32]) -> StrokeStyle:
     middle = float(np.median(levels))
     spread = float(np.median(np.abs(levels - middle)))
     return StrokeStyle(sign, middle, float(np.clip(12 + 4 * spread, *_TOLERANCE_LEVELS)))
+
+
+def _are_of_one_color(model: StrokeModel, strokes: Mask, inside: Mask) -> bool:
+    """Return whether few other strokes are in the box of some, as those of a highlighted word on a box of its own."""
+    others = np.count_nonzero(model.stroke_mask & inside & ~strokes)
+    return bool(others <= (1 - TUNING.nearly_all) / 2 * np.count_nonzero(strokes))
 
 
 def _middles_of_strokes(model: StrokeModel, strokes: Mask, sign: int) -> NDArray[np.float32]:
