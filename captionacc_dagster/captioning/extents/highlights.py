@@ -15,7 +15,7 @@ from operator import itemgetter
 import numpy as np
 from numpy.typing import NDArray
 
-from captionacc_dagster.captioning.extents.segmentation import NumberedPlane
+from captionacc_dagster.captioning.extents.segmentation import BRIEFEST, NumberedPlane
 from captionacc_dagster.captioning.extents.strokes import Mask
 from captionacc_dagster.captioning.extents.tuning import TUNING
 from captionacc_dagster.captioning.extents.words import ReadWord, is_unspaced
@@ -24,7 +24,6 @@ from captionacc_dagster.captioning.layout.tuning import TUNING as LAYOUT
 Span = tuple[int, int]
 
 _MOST_LINES = 4  # whose words may each jump in a way of their own
-_BRIEFEST = 2  # frames that a highlight lasts
 _ROUNDING = 1e-6  # slack of a bound of sums of shares
 _SWEEP_SAMPLES = 128  # frames, evenly spaced, in which a sweep is searched
 
@@ -271,7 +270,7 @@ def _is_clear(jumps: Jumps, spans: Sequence[Span | None]) -> bool:
     strong = np.where(sizes >= 0.5, sizes, 0.0)
     near = sum(float(strong[word, max(0, edge - 1) : edge + 2].sum()) for word, edge in edges)
     return (
-        min(last - first for _, (first, last) in lit) >= _BRIEFEST
+        min(last - first for _, (first, last) in lit) >= BRIEFEST
         and 2 * moves_on >= len(runs) - 1
         and 2 * undone >= len(pairs) > 0
         and seen >= TUNING.faded * len(edges)

@@ -39,7 +39,7 @@ _ROI_SAMPLES = 10
 _PICTURE_SAMPLES = 8
 MODEL_FRAMES = 9
 _STYLE_SAMPLES = 15
-_BRIEFEST = 2  # frames that a text lasts
+BRIEFEST = 2  # frames that a text or a highlight lasts
 _SMALL_ROI_BYTES = 8 << 20  # of the small ROIs of a segment: at least ten seconds
 _EDGE_FRAMES = 6  # dropped at each end of a long segment's samples, where it may be fading
 
@@ -385,12 +385,12 @@ class TrackSegmenter:
         ):  # less is noise, or drifts
             return False
         start, self._peak = max(self._peak, index - windows.near), index
-        after = range(index + _BRIEFEST, min(self._calm_end(index), index + windows.near))
+        after = range(index + BRIEFEST, min(self._calm_end(index), index + windows.near))
         end = next((i for i in after if changes.get(i, 0.0) >= 0.5 * here), after.stop)
         around = [roi for _, roi in self._history.frames(index - 2, index + 2)]
         left = self._history.model(start, index - 1) or self._history.model(start, index)
         right = self._history.model(index + 1, end) or self._history.model(index, end)
-        beside = self._history.model(index - _BRIEFEST, index), self._history.model(index, index + _BRIEFEST)
+        beside = self._history.model(index - BRIEFEST, index), self._history.model(index, index + BRIEFEST)
         return self._is_text_replaced(left, right, around) or self._is_text_replaced(*beside, around)
 
     def _is_text_replaced(self, left: StrokeModel | None, right: StrokeModel | None, around: Sequence[Plane]) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.geometry import BBox
-from captionacc_dagster.captioning.layout.fixtures import find_staying, merged_boxes, overlap
+from captionacc_dagster.captioning.layout.fixtures import APART_S, find_staying, merged_boxes, overlap
 from captionacc_dagster.captioning.layout.kinds import judge_rows
 from captionacc_dagster.captioning.layout.rows import Row, box_of, find_rows, split_sides
 from captionacc_dagster.captioning.layout.samples import (
@@ -25,8 +25,6 @@ from captionacc_dagster.captioning.layout.still_scenes import SceneDifferences
 from captionacc_dagster.captioning.layout.tracks import FOLLOWED, FoundTrack, find_tracks
 from captionacc_dagster.captioning.layout.tuning import TUNING
 from captionacc_dagster.captioning.video.reader import VideoFacts, scaled_size
-
-_APART_S = 1.0  # seconds: samples closer than this say nothing about what stays
 
 
 class Evidence:
@@ -130,7 +128,7 @@ class Evidence:
             if sample.static_scene:
                 found = self._differences.lines(sample)
             else:
-                others = [other for other in self.samples if abs(other.time_s - sample.time_s) >= _APART_S]
+                others = [other for other in self.samples if abs(other.time_s - sample.time_s) >= APART_S]
                 step = max(1, len(others) // TUNING.comparisons)
                 found = still_lines(sample, others[::step]) if others else []
             self._still_lines[id(sample)] = found

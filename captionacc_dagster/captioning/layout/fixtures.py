@@ -12,7 +12,7 @@ from captionacc_dagster.captioning.layout.still_scenes import WHOLE_PICTURE, coa
 from captionacc_dagster.captioning.layout.tuning import TUNING
 from captionacc_dagster.captioning.video.pictures import pixel_rectangle
 
-_APART_S = 1.0  # seconds: samples closer than this say nothing about what stays
+APART_S = 1.0  # seconds: samples closer than this say nothing about what stays
 
 
 class SampleComparison:
@@ -90,7 +90,7 @@ def find_staying(samples: Sequence[Sample], detections: Sequence[SampleDetection
     staying = []
     for detection in detections:
         own_s = samples[detection.sample].time_s
-        others = [n for n, sample in enumerate(samples) if abs(sample.time_s - own_s) >= _APART_S]
+        others = [n for n, sample in enumerate(samples) if abs(sample.time_s - own_s) >= APART_S]
         if len(others) < TUNING.telling_texts:
             continue
         others = others[:: -(-len(others) // TUNING.comparisons)]
