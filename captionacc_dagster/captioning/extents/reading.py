@@ -29,6 +29,7 @@ from captionacc_dagster.captioning.extents.track_scripts import (
 )
 from captionacc_dagster.captioning.extents.words import Box, ReadLine, locate_read_words
 from captionacc_dagster.captioning.ocr.base import LinePicture, OcrEngine, Recognition
+from captionacc_dagster.captioning.ocr.letters import span_of_letters
 from captionacc_dagster.captioning.ocr.script_classifier import DARKEST, classify_script
 from captionacc_dagster.captioning.ocr.tuning import TUNING as OCR
 
@@ -146,9 +147,11 @@ def read_caption(
     if not found or not pictures:
         return NOTHING
     scale = _scale(stroke_mask, pictures[0])
+    renderings = _renderings(pictures)
+    if not vertical:
+        found = [_with_whole_letters(box, renderings[0], stroke_mask, line_px, scale) for box in found]
     boxes = [_padded(box, line_px, scale, pictures[0].shape) for box in found]
     masks = [_part(stroke_mask, box, scale) for box in boxes]
-    renderings = _renderings(pictures)
     readings: list[list[Recognition]] = [[] for _ in boxes]
     read_lumas: list[list[Plane]] = [[] for _ in boxes]
     recognitions = 0
@@ -352,6 +355,35 @@ def _part(stroke_mask: Mask, box: tuple[int, int, int, int], scale: tuple[float,
     """Return the strokes in a box, which is in pixels of the full picture."""
     x0, y0, x1, y1 = (round(edge / side) for edge, side in zip(box, scale * 2, strict=True))
     return stroke_mask[y0:y1, x0:x1]
+
+
+def _with_whole_letters(box: Box, picture: Plane, stroke_mask: Mask, line_px: float, scale: tuple[float, float]) -> Box:
+    """Return a line's box with the letters at its ends that the mask lacks and its margins would cut through.
+
+    Args:
+        box: of the line, pixels of ``stroke_mask``.
+        picture: what the frames share.
+        stroke_mask, line_px: as of `read_caption`.
+        scale: of `_scale`.
+    """
+    x0, y0, x1, y1 = box
+    start, top, end, bottom = _padded(box, line_px, scale, picture.shape)
+    rows = slice(round(top / scale[1]), max(round(top / scale[1]) + 1, round(bottom / scale[1])))
+    strokes = np.zeros((rows.stop - rows.start, stroke_mask.shape[1]), np.float32)
+    own = stroke_mask[rows, x0:x1]
+    strokes[: len(own), x0:x1] = own
+    first, last = span_of_letters(
+        picture[top:bottom].astype(np.float32),
+        strokes,
+        start,
+        end,
+        margin_px=TUNING.margin_along * line_px * scale[0],
+        least_px=OCR.least_letter * line_px * scale[1],
+    )
+    side = TUNING.margin_along * line_px
+    left = x0 if first == start else min(x0, max(0, round(first / scale[0] + side)))
+    right = x1 if last == end else max(x1, min(stroke_mask.shape[1], round(last / scale[0] - side)))
+    return left, y0, right, y1
 
 
 def _plain_text(text: str) -> str:

@@ -23,13 +23,11 @@ from rapidfuzz.distance import Levenshtein
 
 from captionacc_dagster.captioning.ocr.base import Line, LineBox, LinePicture, OcrError, Recognition, TextBox
 from captionacc_dagster.captioning.ocr.languages import LANGUAGES, SCRIPTS, Language
+from captionacc_dagster.captioning.ocr.letters import Gray, cut_out, letters_of
 from captionacc_dagster.captioning.ocr.tuning import TUNING
 
 INSTALL = "pip install 'captionacc-dagster[tesseract]'"
 _MARGIN_PX = 20  # white around the letters, as Tesseract's documentation advises (10 or more)
-_LEAST_CONTRAST = 5.0  # gray levels between letters and what is around them
-_CORE, _NEAR = 0.6, 0.3  # of the mask where a stroke surely is, and where one may be
-_MASK_PX = 1.5  # pixels of the mask by which a stroke may reach beyond it
 _SARA_AM = re.compile("\u0e4d([\u0e48-\u0e4b]?)\u0e32")  # its two halves, with a tone mark between them or not
 _SHORTEST_PX = 4  # pictures of less height or width are not read
 _INVISIBLE = dict.fromkeys(map(ord, "\u200d\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"))
@@ -39,8 +37,6 @@ _FOLDERS = (
     "/usr/local/share/tessdata",
     "/opt/homebrew/share/tessdata",
 )
-
-Gray = NDArray[np.float32]
 
 
 class TesseractEngine:
@@ -246,10 +242,10 @@ def _renderings(line: Line) -> Iterator[NDArray[np.uint8]]:
     strokes = np.asarray(mask, np.float32) if mask is not None else _strokes_of(levels)
     if not strokes.any():
         return
-    letters = _letters(levels, strokes)
+    letters = letters_of(levels, strokes)
     yield _rendered(letters, TUNING.small_px, TUNING.smooth_px)
     yield _rendered(letters, TUNING.large_px, TUNING.smooth_px)
-    yield _rendered(_cut_out(levels, strokes), (TUNING.small_px + TUNING.large_px) / 2, TUNING.smooth_px)
+    yield _rendered(cut_out(levels, strokes), (TUNING.small_px + TUNING.large_px) / 2, TUNING.smooth_px)
     yield _rendered(strokes, TUNING.small_px, TUNING.soft_px)
 
 
@@ -271,95 +267,6 @@ def _strokes_of(levels: Gray) -> Gray:
     low, high = float(levels[~bright].mean()), float(levels[bright].mean())
     lit = np.clip((levels - low) / max(1.0, high - low), 0, 1)
     return np.asarray(lit if bright.mean() <= 0.5 else 1 - lit, np.float32)
-
-
-def _letters(levels: Gray, strokes: Gray) -> Gray:
-    """Return the letters as smooth as the picture shows them, 0..1, with the marks that the mask lacks.
-
-    What is connected in the picture and of which the mask covers a part is a letter; so is what is as bright, and
-    bounded: a mask often lacks the vowel signs of Thai and the accents of Vietnamese. What reaches the edge of the
-    picture of the line, or lies in the bowl of a letter, is the picture behind.
-    """
-    import cv2
-
-    cut = _contrasted(levels, strokes)
-    if cut is None:
-        return strokes
-    mask, contrast = cut
-    height, width = levels.shape
-    lit = contrast > 0.5
-    count, found, boxes, _ = cv2.connectedComponentsWithStats(lit.astype(np.uint8), connectivity=4)
-    labels = np.asarray(found, np.int32)
-
-    def pixels(inside: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """Return how many pixels of each component are marked."""
-        return np.bincount(labels[inside & lit], minlength=count)
-
-    area = np.maximum(1, boxes[:, cv2.CC_STAT_AREA])
-    near = _grown(mask > _NEAR, round(_MASK_PX * height / strokes.shape[0]))
-    covered = pixels(mask > _CORE) >= TUNING.covered_share * area
-    letters = covered[labels] & lit & (near | (pixels(near) >= 0.5 * area)[labels])
-    left, top = boxes[:, cv2.CC_STAT_LEFT], boxes[:, cv2.CC_STAT_TOP]
-    right, bottom = left + boxes[:, cv2.CC_STAT_WIDTH], top + boxes[:, cv2.CC_STAT_HEIGHT]
-    bounded = (left > 0) & (top > 0) & (right < width) & (bottom < height)
-    outside = ~covered & bounded & (pixels(_bowls(letters)) == 0)
-    for number in np.flatnonzero(outside):
-        place = slice(top[number], bottom[number]), slice(left[number], right[number])
-        mark = labels[place] == number
-        if np.percentile(contrast[place][mark], 90) >= TUNING.mark_level:
-            letters[place] |= mark
-    return _softened(contrast, _grown(letters, 1, square=True))
-
-
-def _bowls(letters: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Mark what letters enclose."""
-    import cv2
-
-    around = np.pad((~letters).astype(np.uint8), 1, constant_values=1)
-    cv2.floodFill(around, None, (0, 0), 0)
-    return around[1:-1, 1:-1] > 0
-
-
-def _cut_out(levels: Gray, strokes: Gray) -> Gray:
-    """Return the strokes as smooth as the picture shows them, 0..1: its levels where the mask is, or next to it.
-
-    A mask has jagged edges and joins what is a pixel apart, such as the loops of Thai letters and thin capitals.
-    """
-    cut = _contrasted(levels, strokes)
-    if cut is None:
-        return strokes
-    mask, contrast = cut
-    return _softened(contrast, _grown(mask > _NEAR, 1))
-
-
-def _contrasted(levels: Gray, strokes: Gray) -> tuple[Gray, Gray] | None:
-    """Return the mask at the size of the picture, and the picture from what is around letters, 0, to them, 1; None if
-    the mask does not tell them apart."""
-    import cv2
-
-    height, width = levels.shape
-    mask = np.asarray(cv2.resize(strokes, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
-    core = mask > _CORE
-    around = _grown(mask > _NEAR, round(_MASK_PX * height / strokes.shape[0])) & (mask < _NEAR / 2)
-    if not core.any() or not around.any():
-        return None
-    level, behind = float(np.median(levels[core])), float(np.median(levels[around]))
-    contrast = level - behind if abs(level - behind) > _LEAST_CONTRAST else _LEAST_CONTRAST
-    return mask, np.asarray(np.clip((levels - behind) / contrast, 0, 1), np.float32)
-
-
-def _grown(mask: NDArray[np.bool_], pixels: int, *, square: bool = False) -> NDArray[np.bool_]:
-    import cv2
-
-    shape = cv2.MORPH_RECT if square else cv2.MORPH_ELLIPSE
-    side = 2 * max(1, pixels) + 1
-    return cv2.dilate(mask.astype(np.uint8), cv2.getStructuringElement(shape, (side, side))) > 0
-
-
-def _softened(contrast: Gray, mask: NDArray[np.bool_]) -> Gray:
-    import cv2
-
-    return np.asarray(contrast * cv2.GaussianBlur(mask.astype(np.float32), (0, 0), TUNING.smooth_px), np.float32)
 
 
 def _rendered(strokes: Gray, height_px: float, blur_px: float) -> NDArray[np.uint8]:

@@ -68,13 +68,6 @@ class OcrTuning:
         seen_by="test_tesseract",
     )
     smooth_px: float = tuned(0.7, "pixels", "blur of the picture cut out along the mask", seen_by="test_tesseract")
-    covered_share: float = tuned(
-        0.3,
-        "share of its pixels",
-        "what is connected in the picture is a letter where the mask covers this much of it: a mask is thinner than "
-        "the letters, and the picture behind meets it at single pixels",
-        seen_by="test_tesseract",
-    )
     mark_level: float = tuned(
         0.9,
         "share of the letters' contrast",

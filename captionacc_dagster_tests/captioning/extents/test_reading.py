@@ -116,6 +116,21 @@ def test_a_long_line_is_cut_out_where_it_is_though_the_sides_of_the_mask_are_who
     assert abs(before - after) <= 1
 
 
+def test_a_letter_that_the_mask_lacks_is_not_cut_through():
+    """The first syllable of a Korean line was: half of it was in the margin of what was read."""
+    picture = np.full((80, 400), 120, np.uint8)
+    for left in range(100, 300, 30):
+        picture[18:52, left - 2 : left + 26] = 10
+        picture[20:50, left : left + 24] = 240
+    mask = np.zeros(picture.shape, bool)
+    mask[:, 125:] = picture[:, 125:] > 200
+    reader = ScriptedReader(*[Recognition("LETTERS", 0.95)] * 3)
+    read_caption(reader, [picture] * 3, mask, LINE)
+    columns = reader.pictures[0].min(axis=0)
+    assert (reader.pictures[0][:, :5] < 200).all(), "the first letter is cut through"
+    assert columns.size >= 7 * 30
+
+
 def test_what_is_far_from_the_text_is_left_out():
     with_logo = stroke_mask((120, 5, 280, 30), (370, 5, 395, 30))
     assert split_lines(with_logo, LINE, anchor=Anchor("center", 200.0)) == [(120, 5, 280, 30)]
