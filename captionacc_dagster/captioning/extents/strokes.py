@@ -40,11 +40,13 @@ class StrokeStyle:
         sign: 1 where strokes are brighter than their surroundings, -1 where they are darker.
         level: their luma, 0..255.
         tolerance: how far the luma of a stroke may be from ``level``, gray levels.
+        of_middles: level and tolerance of the middles of its strokes where those of its pixels are uneven.
     """
 
     sign: int
     level: float
     tolerance: float
+    of_middles: tuple[float, float] | None = None
 
     @property
     def is_uneven(self) -> bool:
@@ -77,9 +79,9 @@ def measure_styles(model: StrokeModel, inside: Mask) -> list[StrokeStyle]:
             style = _style_of(sign, levels)
             if style.is_uneven and _are_of_one_color(model, strokes, inside):
                 middles = _middles_of_strokes(model, strokes, sign)
-                of_middles = _style_of(sign, middles)
-                if np.mean(np.abs(middles - of_middles.level) <= of_middles.tolerance) >= TUNING.nearly_all:
-                    style, levels = of_middles, middles
+                even = _style_of(sign, middles)
+                if np.mean(np.abs(middles - even.level) <= even.tolerance) >= TUNING.nearly_all:
+                    style = replace(style, of_middles=(even.level, even.tolerance))
             best = [style, *_second_style(style, levels)]
     return best
 
@@ -116,6 +118,12 @@ def _second_style(style: StrokeStyle, levels: NDArray[np.float32]) -> list[Strok
 
 def common_styles(measured: Sequence[StrokeStyle]) -> tuple[StrokeStyle, ...]:
     """Return the styles that several measurements share, the most frequent first, or the first one if none do."""
+    thin = sum(style.of_middles is not None for style in measured)
+    if 2 * thin > len(measured):
+        # Most pixels of thin strokes are edges, of many levels; of a few texts, what is behind them makes them uneven.
+        measured = [
+            style if style.of_middles is None else StrokeStyle(style.sign, *style.of_middles) for style in measured
+        ]
     groups: list[list[StrokeStyle]] = []
     for style in measured:
         for group in groups:
@@ -232,7 +240,7 @@ class StrokeChange:
 
         def is_replaced(window: tuple[slice, slice]) -> bool:
             lost, gained = int(self.lost[window].sum()), int(self.gained[window].sum())
-            return min(lost, gained) >= TUNING.trace_area * (lost + gained)
+            return min(lost, gained) >= TUNING.replaced_share * (lost + gained)
 
         return self._keep(lambda center: is_replaced(_window_at(center, line_px)))
 

@@ -131,6 +131,12 @@ class ExtentTuning:
         "A character differs when at least this area changed.",
         seen_by="test_the_smallest_part_of_a_letter_is_a_change_where_nothing_else_changes",
     )
+    replaced_share: float = tuned(
+        0.03,
+        "share of the changed strokes",
+        "A character replaced another when strokes went and came, each at least this share: of cat and car, few come.",
+        seen_by="final-en-collage-vp9",
+    )
     attached_share: float = tuned(
         0.2,
         "share of the added pixels",
@@ -265,8 +271,7 @@ class ExtentTuning:
     trace_area: float = tuned(
         0.1,
         "share of the caption's strokes",
-        "With less than this, what was read are a few letters of a fade, however many were recognized. A character "
-        "replaced another when strokes came and went, each more than this share of what changed.",
+        "With less than this, what was read are a few letters of a fade, however many were recognized.",
         seen_by="test_a_brief_word_that_looks_like_the_next_one_is_no_sign",
     )
     fainter: float = tuned(
