@@ -128,8 +128,7 @@ def test_a_run_reads_in_the_language_of_its_video_its_tenant_or_the_settings(
         get_tenant=lambda tenant: SimpleNamespace(lang=of_tenant),
     )
     context = SimpleNamespace(
-        run=SimpleNamespace(tags={"dagster/partition": str(video)}),
-        run_id="run",
+        run=SimpleNamespace(tags={"dagster/partition": str(video)}, run_id="run"),
         log=None,
     )
     try:
