@@ -19,6 +19,7 @@ from psycopg import sql
 from captionacc_dagster.catalog.base import Catalog
 from captionacc_dagster.catalog.embedded import EmbeddedPostgres, ensure_local_tenant, open_catalog
 from captionacc_dagster.catalog.postgres import PostgresCatalog
+from captionacc_dagster.settings import get_settings
 from captionacc_dagster_tests.machine import left_out
 
 if TYPE_CHECKING:
@@ -152,3 +153,12 @@ def postgres_16_catalog(postgres_16_server: EmbeddedPostgres) -> Iterator[Postgr
 def catalog(request: pytest.FixtureRequest) -> Catalog:
     """A catalog of each kind in turn, with the local tenant."""
     return request.getfixturevalue(f"{request.param}_catalog")
+
+
+@pytest.fixture
+def approval_is_automatic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Approve every layout without a person."""
+    monkeypatch.setenv("CAPTIONACC_AUTO_APPROVE_LAYOUT", "always")
+    get_settings.cache_clear()
+    yield
+    get_settings.cache_clear()

@@ -158,10 +158,11 @@ class DagsterClient:
         answer = self._query(_FIND, {"filter": wanted})["runsOrError"]
         if answer["__typename"] != "Runs":
             raise DagsterUnavailable(f"Dagster cannot find runs: {answer['__typename']}")
-        for run in answer["results"]:
-            tags = {tag["key"]: tag["value"] for tag in run["tags"]}
-            return _known_run(run) if is_run_of(request, DagsterRunStatus(run["status"]), tags) else None
-        return None
+        if not answer["results"]:
+            return None
+        newest = answer["results"][0]
+        tags = {tag["key"]: tag["value"] for tag in newest["tags"]}
+        return _known_run(newest) if is_run_of(request, DagsterRunStatus(newest["status"]), tags) else None
 
     def delete_run(self, run_id: str) -> None:
         """Delete a run that never entered the queue.

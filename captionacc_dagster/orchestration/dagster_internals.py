@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dagster import DagsterRun
 from dagster import __version__ as dagster_version
@@ -114,13 +114,12 @@ def sort_queue_by(order: Callable[[Iterable[DagsterRun]], list[DagsterRun]]) -> 
     QueuedRunCoordinatorDaemon._priority_sort = priority_sort
 
 
-def check_queue_daemon(daemon: type) -> None:
+def check_queue_daemon(daemon: Any) -> None:
     """Verify that a queue daemon's class sorts all waiting runs by the method that we replace.
 
     Raises:
         UnsupportedDagster: it does not.
     """
     require_members(daemon, "_get_runs_to_dequeue", _priority_sort="self runs")
-    choosing = getattr(daemon, "_get_runs_to_dequeue")  # noqa: B009 - pyright does not know the class
-    if "_priority_sort" not in choosing.__code__.co_names:
+    if "_priority_sort" not in daemon._get_runs_to_dequeue.__code__.co_names:
         raise UnsupportedDagster(f"does not sort its queue by {daemon.__name__}._priority_sort")

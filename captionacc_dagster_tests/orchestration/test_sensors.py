@@ -300,14 +300,6 @@ def test_an_outcome_that_is_refused_blocks_no_other(floor: Floor) -> None:
     assert floor.request_of(second).state == "succeeded"
 
 
-@pytest.fixture
-def approval_is_automatic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("CAPTIONACC_AUTO_APPROVE_LAYOUT", "always")
-    get_settings.cache_clear()
-    yield
-    get_settings.cache_clear()
-
-
 def layout_found(floor: Floor) -> Video:
     """A video whose initial processing has ended well, which is not recorded yet."""
     video = floor.video()

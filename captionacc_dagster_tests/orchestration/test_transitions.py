@@ -52,13 +52,17 @@ class Walk:
     def open_requests(self) -> tuple[ProcessingRequest, ...]:
         return tuple(self.catalog.list_processing_requests(states=["pending", "launched"], video_id=self.id).items)
 
+    def launch(self, run_id: str) -> ProcessingRequest:
+        """Let a run hold the pending request."""
+        (request,) = self.open_requests()
+        assert self.catalog.claim_processing_request(request.id, run_id)
+        return self.catalog.launch_processing_request(request.id, run_id, run_id)
+
     def run(self, flow: Flow, ending: Ending) -> None:
         """Run a flow for its pending request up to an ending."""
         run_id = str(uuid4())
-        (request,) = self.open_requests()
-        assert request.flow == flow
-        assert self.catalog.claim_processing_request(request.id, run_id)
-        held = self.catalog.launch_processing_request(request.id, run_id, run_id)
+        held = self.launch(run_id)
+        assert held.flow == flow
         for stage in STAGES_OF[flow]:
             self._record(flow, stage, "started")
             if ending[0] == stage and ending[1] != "completed":
@@ -156,9 +160,7 @@ def test_every_path_of_a_video_leaves_its_row_and_its_requests_right(postgres_ca
 @pytest.mark.integration
 def test_a_layout_can_be_approved_before_its_run_has_quite_ended(postgres_catalog: PostgresCatalog) -> None:
     walk = Walk(postgres_catalog)
-    (request,) = walk.open_requests()
-    assert postgres_catalog.claim_processing_request(request.id, "run")
-    held = postgres_catalog.launch_processing_request(request.id, "run", "run")
+    held = walk.launch("run")
     record(postgres_catalog, walk.id, INITIAL, "layout", "started")
     with pytest.raises(Conflict):
         postgres_catalog.approve_layout(walk.id, REGION)
@@ -181,12 +183,10 @@ def test_an_automatic_approval_in_use_stays(postgres_catalog: PostgresCatalog) -
 @pytest.mark.integration
 def test_an_outcome_of_a_run_that_has_lost_its_request_changes_nothing(postgres_catalog: PostgresCatalog) -> None:
     walk = Walk(postgres_catalog)
-    (request,) = walk.open_requests()
-    assert postgres_catalog.claim_processing_request(request.id, "first")
-    held = postgres_catalog.launch_processing_request(request.id, "first", "first")
+    held = walk.launch("first")
     record(postgres_catalog, walk.id, INITIAL, "layout", "started")
     # A retry takes it after it was listed as that of the first run.
-    assert postgres_catalog.replace_request_run(request.id, "first", "second")
+    assert postgres_catalog.replace_request_run(held.id, "first", "second")
     before, details = walk.video, error_details("the process is gone", run_id="first")
     for outcome in FAILURES:
         with pytest.raises(Conflict):

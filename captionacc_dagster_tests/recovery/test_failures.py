@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -315,14 +314,6 @@ def test_captions_that_processing_removed_are_brought_back_with_all_that_belongs
     assert restored() == (0, [], b"")
     assert restored() == (count, shown, srt)
     harness.nothing_is_left_behind()
-
-
-@pytest.fixture
-def approval_is_automatic(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("CAPTIONACC_AUTO_APPROVE_LAYOUT", "always")
-    get_settings.cache_clear()
-    yield
-    get_settings.cache_clear()
 
 
 def test_each_partition_names_its_file(harness: FlowHarness) -> None:

@@ -13,13 +13,13 @@ from captionacc_dagster.captioning.extents.boxes import unboxed_warnings
 from captionacc_dagster.captioning.extents.labels import label_pairs
 from captionacc_dagster.captioning.extents.marked_letters import confused_letters_warnings
 from captionacc_dagster.captioning.extents.merging import FoundCaption, TimedWord
-from captionacc_dagster.captioning.extents.moving import are_spoken
 from captionacc_dagster.captioning.extents.opening_marks import restore_opening_marks
 from captionacc_dagster.captioning.extents.overlapping import overlap_warnings
 from captionacc_dagster.captioning.extents.reading import calibrated
 from captionacc_dagster.captioning.extents.strokes import Plane
 from captionacc_dagster.captioning.extents.track_captions import TrackCaptions
 from captionacc_dagster.captioning.extents.track_scripts import unread_warnings
+from captionacc_dagster.captioning.extents.word_timing import are_spoken
 from captionacc_dagster.captioning.extents.words import ReadLine
 from captionacc_dagster.captioning.files.chunks import ChunkWriter
 from captionacc_dagster.captioning.files.word_json import fit_words

@@ -11,7 +11,7 @@ from captionacc_dagster.captioning.captions import Side
 from captionacc_dagster.captioning.extents.growth import Growth
 from captionacc_dagster.captioning.extents.reading import Reading, fold
 from captionacc_dagster.captioning.extents.segmentation import NumberedPlane, joined_small_rois
-from captionacc_dagster.captioning.extents.steps import Step
+from captionacc_dagster.captioning.extents.step_changes import Step
 from captionacc_dagster.captioning.extents.tuning import TUNING
 from captionacc_dagster.captioning.extents.words import ReadLine
 from captionacc_dagster.captioning.geometry import BBox

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from captionacc_dagster.captioning.captions import CaptionWarning
 from captionacc_dagster.captioning.extents.merging import FoundCaption, Shown, TimedWord
 from captionacc_dagster.captioning.extents.reading import fold
-from captionacc_dagster.captioning.extents.steps import alike, overlap_across, overlap_along, union_box
+from captionacc_dagster.captioning.extents.step_changes import alike, overlap_across, overlap_along, union_box
 from captionacc_dagster.captioning.extents.tuning import TUNING
 from captionacc_dagster.captioning.extents.words import Box, ReadLine
 from captionacc_dagster.captioning.geometry import BBox

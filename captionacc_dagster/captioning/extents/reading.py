@@ -17,7 +17,7 @@ from captionacc_dagster.captioning.extents.ellipsis import may_be_ellipsis, read
 from captionacc_dagster.captioning.extents.glyph_mask import mean_level
 from captionacc_dagster.captioning.extents.lines import Anchor, split_lines, split_texts
 from captionacc_dagster.captioning.extents.lost_words import with_lost_words
-from captionacc_dagster.captioning.extents.pauses import with_pauses
+from captionacc_dagster.captioning.extents.pause_spaces import with_pauses
 from captionacc_dagster.captioning.extents.reading_tuning import TUNING
 from captionacc_dagster.captioning.extents.strokes import Mask, Plane, min_stroke_px, min_text_px
 from captionacc_dagster.captioning.extents.track_scripts import (

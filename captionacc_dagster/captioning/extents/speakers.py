@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from captionacc_dagster.captioning.captions import Side
 from captionacc_dagster.captioning.extents.merging import FoundCaption
-from captionacc_dagster.captioning.extents.steps import alike, union_box
+from captionacc_dagster.captioning.extents.step_changes import alike, union_box
 from captionacc_dagster.captioning.extents.tuning import TUNING
 from captionacc_dagster.captioning.extents.words import Box, ReadLine
 from captionacc_dagster.captioning.geometry import BBox

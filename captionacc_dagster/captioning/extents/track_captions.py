@@ -12,7 +12,7 @@ from captionacc_dagster.captioning.extents.boundaries import (
     is_fade_of,
     join_segments,
 )
-from captionacc_dagster.captioning.extents.context import has_context, mark_dimmed, part_context
+from captionacc_dagster.captioning.extents.dimmed_lines import has_context, mark_dimmed, part_context
 from captionacc_dagster.captioning.extents.entrances import Motion
 from captionacc_dagster.captioning.extents.growth import Growth, follow_growth
 from captionacc_dagster.captioning.extents.merging import (
@@ -25,19 +25,11 @@ from captionacc_dagster.captioning.extents.merging import (
     is_same_caption,
     join_readings,
 )
-from captionacc_dagster.captioning.extents.moving import (
-    is_begun,
-    is_next_step,
-    join_steps,
-    scrolls_on,
-    settled_steps,
-    with_lines_of,
-)
 from captionacc_dagster.captioning.extents.overlapping import part_overlapping
 from captionacc_dagster.captioning.extents.reading import NOTHING, Reading, fold
 from captionacc_dagster.captioning.extents.segmentation import NumberedPlane, Segment, TrackSegmenter, joined_small_rois
 from captionacc_dagster.captioning.extents.speakers import part_speakers
-from captionacc_dagster.captioning.extents.steps import Step
+from captionacc_dagster.captioning.extents.step_changes import Step
 from captionacc_dagster.captioning.extents.strokes import (
     LETTERS,
     Mask,
@@ -52,6 +44,14 @@ from captionacc_dagster.captioning.extents.track_reader import TrackReader
 from captionacc_dagster.captioning.extents.track_roi import TrackRoi
 from captionacc_dagster.captioning.extents.track_style import TrackStyle
 from captionacc_dagster.captioning.extents.tuning import TUNING
+from captionacc_dagster.captioning.extents.word_timing import (
+    is_begun,
+    is_next_step,
+    join_steps,
+    scrolls_on,
+    settled_steps,
+    with_lines_of,
+)
 from captionacc_dagster.captioning.extents.words import Box
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.model import Layout, Track

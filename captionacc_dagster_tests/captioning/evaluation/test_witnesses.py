@@ -25,6 +25,6 @@ def test_tests_and_their_modules_are_found_by_name():
 
 @pytest.mark.integration
 def test_a_witness_is_one_that_fails_with_the_number_changed():
-    told = check_witnesses(numbers("pause", "dot_pitch", seen_by="test_pauses"))
+    told = check_witnesses(numbers("pause", "dot_pitch", seen_by="test_pause_spaces"))
     assert told["ReadingTuning.pause"] in {"−20%", "+20%"}
     assert told["ReadingTuning.dot_pitch"] == UNNOTICED  # pauses are no ellipses

@@ -16,7 +16,7 @@ from captionacc_dagster.captioning.extents.merging import MOST_STEPS, FoundCapti
 from captionacc_dagster.captioning.extents.reading import Reading, fold
 from captionacc_dagster.captioning.extents.reading_tuning import TUNING as READING
 from captionacc_dagster.captioning.extents.segmentation import NumberedPlane, joined_small_rois
-from captionacc_dagster.captioning.extents.steps import (
+from captionacc_dagster.captioning.extents.step_changes import (
     Step,
     all_stay,
     boxes_in,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from captionacc_dagster.captioning.extents.pauses import with_pauses
+from captionacc_dagster.captioning.extents.pause_spaces import with_pauses
 from captionacc_dagster.captioning.ocr.base import Recognition
 
 pytestmark = pytest.mark.unit

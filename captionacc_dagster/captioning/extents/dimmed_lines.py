@@ -9,7 +9,7 @@ import numpy as np
 
 from captionacc_dagster.captioning.extents.merging import FoundCaption
 from captionacc_dagster.captioning.extents.reading import Reading
-from captionacc_dagster.captioning.extents.steps import alike
+from captionacc_dagster.captioning.extents.step_changes import alike
 from captionacc_dagster.captioning.extents.strokes import Mask, StrokeModel
 from captionacc_dagster.captioning.extents.tuning import TUNING
 from captionacc_dagster.captioning.extents.words import ReadLine

@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from captionacc_dagster.captioning.captions import Caption, Kind, Timeline
-from captionacc_dagster.captioning.extents.context import has_context, mark_dimmed
+from captionacc_dagster.captioning.extents.dimmed_lines import has_context, mark_dimmed
 from captionacc_dagster.captioning.extents.find import find_captions
 from captionacc_dagster.captioning.extents.growth import Growth
 from captionacc_dagster.captioning.extents.merging import FoundCaption, TimedWord
-from captionacc_dagster.captioning.extents.moving import _evidence, are_spoken, is_begun, is_next_step
 from captionacc_dagster.captioning.extents.reading import Reading
-from captionacc_dagster.captioning.extents.steps import Step, step_change, with_unread_lines
+from captionacc_dagster.captioning.extents.step_changes import Step, step_change, with_unread_lines
 from captionacc_dagster.captioning.extents.strokes import StrokeModel
 from captionacc_dagster.captioning.extents.track_scripts import LineReading
+from captionacc_dagster.captioning.extents.word_timing import _evidence, are_spoken, is_begun, is_next_step
 from captionacc_dagster.captioning.extents.words import ReadLine, ReadWord, locate_read_words, word_spans
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.model import Layout
@@ -273,7 +273,7 @@ def test_a_line_that_was_not_read_but_is_still_there_is_no_change():
 @pytest.mark.unit
 @pytest.mark.parametrize("is_there", [True, False])
 def test_a_line_that_rolled_up_over_letters_is_there_though_it_was_not_read(is_there: bool):
-    """Over code, a line was read in one of its two places: it ended there, and the roll-up began anew."""
+    """Over code, a line was read in one of its two places: it ended there, and a second roll-up started."""
     line, other = [("Nobody", 30, 90), ("knows", 110, 160)], [("The", 30, 60), ("train", 80, 130)]
     before = stacked(step(PLAIN, top=4), step(line, top=34), read=(0, 1))
     upper = step(line if is_there else PLAIN, top=4)
