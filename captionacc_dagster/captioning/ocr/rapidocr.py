@@ -40,9 +40,12 @@ _LINE_HEIGHT = 48  # pixels, the recognizer's input
 _NARROWEST = 64  # pixels, narrower lines are padded
 _WIDEST = 3200
 _COLUMN = 1.6  # a line this many times higher than wide may be a column of characters
-# Probability from which on a space that is not the likeliest symbol is one: of 5,900 pairs of letters in real and drawn
-# captions at 360p, 1,094 true spaces had at least 0.05, and the others at most 0.01.
-_LOST_SPACE = 0.02
+# Log odds from which on a space that is not the likeliest symbol is one, one less for each step between the letters
+# beside it, and the lowest that can decide. Fitted by logistic regression to 15,000 drawn lines in all Latin fonts of
+# Debian, letters 5 to 30 pixels high. In 10,000 others 338 spaces lost their step: it finds 227, and 46 within words.
+_LOST_SPACE, _FAINT_SPACE = 0.75, -6.0
+_PRONOUN = 2.0  # log odds that an I before a small letter is the English word, which is often and starts few words
+_CLOSING = frozenset(".,)'’")  # no space is lost before these
 # Probability from which on a note beside the letters of a line is one, and a letter apart from them is a note: of 501
 # lines, the five with notes had 0.0004 to 0.28 at their ends, and the others at most 0.00002.
 _LOST_NOTE, _LIKELY_NOTE = 2e-4, 0.02
@@ -266,7 +269,7 @@ def _decoded(scores: NDArray[np.float32], model: _Model, share: float) -> Recogn
     highest = scores[np.arange(len(scores)), best]
     spaces = scores[:, len(characters) - 1] - highest
     # Only the steps that are used become probabilities.
-    seen = np.flatnonzero(chosen | (spaces >= np.log(_LOST_SPACE)))
+    seen = np.flatnonzero(chosen | (spaces >= _FAINT_SPACE))
     certainties = np.zeros(len(scores), np.float32)
     certainties[seen] = 1 / np.exp(scores[seen] - highest[seen, None]).sum(axis=1)
     read = [(characters[best[step]], float(certainties[step]), float(step)) for step in steps]
@@ -289,17 +292,26 @@ def _with_lost_spaces(
 ) -> list[tuple[str, float, float]]:
     """Return the symbols with the spaces between Latin letters that lost their step to a letter beside them.
 
-    A narrow space shares its step with its neighbors, and the best path takes one symbol per step.
+    A narrow space shares its step with its neighbors, and the best path takes one symbol per step. The recognizer also
+    half sees spaces between narrow letters; these are closer to each other than letters with a space between them.
     """
     complete = read[:1]
     for symbol, confidence, step in read[1:]:
         before, _, step_before = complete[-1]
         if " " not in (before, symbol) and max(before, symbol) < _FIRST_IDEOGRAPH:
             chance = float(space[int(step_before) : int(step) + 1].max())
-            if chance >= _LOST_SPACE:
+            if symbol not in _CLOSING and _is_space(chance, step - step_before, before, symbol):
                 complete.append((" ", chance, (step_before + step) / 2))
         complete.append((symbol, confidence, step))
     return complete
+
+
+def _is_space(chance: float, steps: float, before: str, after: str) -> bool:
+    """Return whether a space of a probability is one between two letters that are some steps apart."""
+    if not 0 < chance < 1:
+        return chance >= 1
+    prior = _PRONOUN if before == "I" and after.islower() else 0.0
+    return float(np.log(chance / (1 - chance))) + steps + prior >= _LOST_SPACE
 
 
 def _with_lost_notes(

@@ -16,7 +16,7 @@ from captionacc_dagster.captioning.ocr import rapidocr as rapidocr_engine
 from captionacc_dagster.captioning.ocr.base import OcrError, cut_line, line_box
 from captionacc_dagster.captioning.ocr.engines import create_engine
 from captionacc_dagster.captioning.ocr.google_vision import GoogleVisionEngine
-from captionacc_dagster.captioning.ocr.rapidocr import _with_lost_notes
+from captionacc_dagster.captioning.ocr.rapidocr import _with_lost_notes, _with_lost_spaces
 from captionacc_dagster_tests.captioning.drawn_clips import flat, moving, write_text
 
 pytestmark = pytest.mark.unit
@@ -309,3 +309,26 @@ def _with_notes(text: str, **chances: float) -> str:
 )
 def test_notes_beside_the_letters_of_a_line_are_read(text: str, chances: dict[str, float], read: str):
     assert _with_notes(text, **chances) == read
+
+
+@pytest.mark.parametrize(
+    ("letters", "steps", "chance", "read"),
+    [
+        ("li", 2, 0.2, "li"),  # narrow letters of one word: l and i of "lift"
+        ("11", 3, 0.05, "11"),
+        ("li", 4, 0.1, "l i"),
+        ("to", 7, 0.01, "t o"),
+        ("Ih", 3, 0.05, "I h"),
+        ("lh", 3, 0.05, "lh"),
+        ("d.", 3, 0.4, "d."),
+        ("一二", 7, 0.5, "一二"),
+    ],
+)
+def test_a_space_that_is_half_seen_is_one_where_the_letters_are_far_apart(
+    letters: str, steps: int, chance: float, read: str
+):
+    before, after = letters
+    spaces = np.zeros(steps + 1, np.float32)
+    spaces[steps // 2] = chance
+    found = _with_lost_spaces([(before, 0.9, 0.0), (after, 0.9, float(steps))], spaces)
+    assert "".join(symbol for symbol, _, _ in found) == read
