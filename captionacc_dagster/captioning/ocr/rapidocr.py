@@ -50,7 +50,6 @@ _CLOSING = frozenset(".,)'’")  # no space is lost before these
 # lines, the five with notes had 0.0004 to 0.28 at their ends, and the others at most 0.00002.
 _LOST_NOTE, _LIKELY_NOTE = 2e-4, 0.02
 _NOTES = "♪♫♬♩"
-_IMPOSSIBLE = 1e-30  # probability, that has a logarithm
 _FIRST_IDEOGRAPH = "\u2e80"
 _BATCH = 8  # lines at once on a GPU; on a CPU, lines one by one cost the same and need no padding
 # What the recognizer in the wheel reads (ISO 15924), and the languages of these scripts whose letters it lacks.
@@ -73,7 +72,7 @@ class _Model:
     def scores(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the log probabilities of each character, up to a constant per step (what a softmax takes)."""
         given = self.run(batch)
-        return given if self.gives_scores else np.log(np.maximum(given, _IMPOSSIBLE))
+        return given if self.gives_scores else np.log(np.maximum(given, np.finfo(np.float32).tiny))
 
     def run(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray(self.session.run(None, {self.session.get_inputs()[0].name: batch})[0], np.float32)
