@@ -10,6 +10,7 @@ from pathlib import Path
 
 from captionacc_dagster.captioning.captions import Caption, Kind, Progress, Timeline, Word, side_track, sort_cues
 from captionacc_dagster.captioning.extents.boxes import unboxed_warnings
+from captionacc_dagster.captioning.extents.capital_i import restore_capital_i
 from captionacc_dagster.captioning.extents.labels import label_pairs
 from captionacc_dagster.captioning.extents.marked_letters import confused_letters_warnings
 from captionacc_dagster.captioning.extents.merging import FoundCaption, TimedWord
@@ -258,7 +259,7 @@ def _kind(track: TrackCaptions, tracks: Sequence[TrackCaptions]) -> Kind:
 
 
 def _captions(track: TrackCaptions, kind: Kind, times: list[float], end_s: float) -> list[Caption]:
-    texts = restore_opening_marks([item.reading.text for item in track.found])
+    texts = restore_capital_i(restore_opening_marks([item.reading.text for item in track.found]))
     captions = []
     for item, text in zip(track.found, texts, strict=True):
         start = track.ticks.native_frame(item.start)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from captionacc_dagster.captioning.captions import Caption, Progress, Timeline, sort_cues
 from captionacc_dagster.captioning.extents.boxes import unboxed_warnings
+from captionacc_dagster.captioning.extents.capital_i import restore_capital_i
 from captionacc_dagster.captioning.extents.find import Window, follow
 from captionacc_dagster.captioning.extents.labels import label_pairs
 from captionacc_dagster.captioning.extents.marked_letters import confused_letters_warnings
@@ -209,7 +210,8 @@ def _joined_track(parts: Sequence[SegmentFindings], offsets: Sequence[int], trac
         low = right.times[0] if right.times else left.end_s
         cut = left.times[left.own_frames[1] - 1] if left.own_frames[1] else low
         joined = _joined_at(joined, found[number], low, left.end_s, cut)
-    texts = restore_opening_marks([caption.text for caption in joined])  # the language shows best in all of them
+    # The language shows best in all of them.
+    texts = restore_capital_i(restore_opening_marks([caption.text for caption in joined]))
     return [
         replace(caption, text=text, words=fit_words(text, caption.words))
         for caption, text in zip(joined, texts, strict=True)
