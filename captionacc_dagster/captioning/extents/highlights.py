@@ -115,18 +115,23 @@ def highlighted_spans(looks: WordLooks, end: int) -> list[Span | None] | None:
         end: of the caption.
     """
     ends = [*looks.numbers[1:], end]
-    spans = _sweep(looks)
+    longest = TUNING.longest_run if looks.is_unspaced else 1
+    strokes = looks.strokes[None]
+    spans = _sweep(looks) or _jumping(Jumps.of(looks, np.concatenate([strokes, looks.bands])), longest)
+    spans = spans or _jumping(Jumps.of(looks, strokes), longest)  # through which the picture behind does not show
     if spans is None:
-        jumps, longest = Jumps.of(looks), TUNING.longest_run if looks.is_unspaced else 1
-        if not _may_be_clear(jumps, longest):
-            return None
-        spans = max((_best_path(*there_and_back, longest) for there_and_back in jumps.directed()), key=itemgetter(0))[1]
-        if not _is_clear(jumps, spans):  # a box over a picture is brighter here and darker there
-            spans = _best_path(jumps.sizes, jumps.sizes, longest)[1]
-        if not _is_clear(jumps, spans):
-            return None
-        spans = _completed(spans)
+        return None
     return [span and (looks.numbers[span[0]], ends[span[1] - 1]) for span in spans]
+
+
+def _jumping(jumps: Jumps, longest: int) -> list[Span | None] | None:
+    """Return in which frames each word looks unlike itself in the others, half-open; None if none clearly does."""
+    if not _may_be_clear(jumps, longest):
+        return None
+    spans = max((_best_path(*there_and_back, longest) for there_and_back in jumps.directed()), key=itemgetter(0))[1]
+    if not _is_clear(jumps, spans):  # a box over a picture is brighter here and darker there
+        spans = _best_path(jumps.sizes, jumps.sizes, longest)[1]
+    return _completed(spans) if _is_clear(jumps, spans) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +149,17 @@ class Jumps:
     lines: NDArray[np.intp]
 
     @classmethod
-    def of(cls, looks: WordLooks) -> Jumps:
-        """Return the jumps of words. What changes as much around a frame, or beside the text, is the picture behind."""
-        levels = np.concatenate([np.nan_to_num(looks.strokes)[None], looks.bands])
+    def of(cls, looks: WordLooks, levels: NDArray[np.float32]) -> Jumps:
+        """Return the jumps of words. What changes as much around a frame, or beside the text, is the picture behind.
+
+        Args:
+            looks: of the words.
+            levels: of their strokes, ``(1, words, frames)``, and of their bands after that, or without these.
+        """
+        levels = np.nan_to_num(levels)
         changes = np.diff(levels, axis=2, prepend=levels[..., :1])
         beside = np.abs(np.diff(looks.beside, axis=2, prepend=looks.beside[..., :1])).max(axis=1)
-        beside = np.concatenate([np.zeros((1, beside.shape[1])), beside])  # the picture does not show through strokes
+        beside = np.concatenate([np.zeros((1, beside.shape[1])), beside])[: len(levels)]
         padded = np.pad(
             np.abs(changes), ((0, 0), (0, 0), (TUNING.highlight_frames, TUNING.highlight_frames)), mode="reflect"
         )
@@ -286,34 +296,77 @@ def _sweep(looks: WordLooks) -> list[Span | None] | None:
     """
     levels = looks.strokes.astype(float)
     count, frames = levels.shape
-    if (
-        np.isnan(levels[:, 0]).any()
-        or frames < 4
-        or np.sort(np.ptp(levels, axis=1))[-2:].min() < TUNING.steady_levels / 2
-    ):
+    if np.isnan(levels[:, 0]).any() or frames < 4:
+        return None
+    levels = _without_common_changes(levels)
+    if np.sort(np.ptp(levels, axis=1))[-2:].min() < TUNING.steady_levels / 2:
         return None
     stride = -(-frames // _SWEEP_SAMPLES)
     spans = [(first * stride, min(last * stride, frames)) for first, last in _best_ramps(levels[:, ::stride])]
     if stride > 1:
         spans = [_refined(level, span, stride) for level, span in zip(levels, spans, strict=True)]
-    swept = [number for number, (first, last) in enumerate(spans) if first < last]
+    fits = [
+        _fit_ramp(level, span) if span[0] < span[1] else (0.0, 0.0) for level, span in zip(levels, spans, strict=True)
+    ]
+    farthest = max(abs(own) for own, _ in fits)  # of words that keep their color, noise is fitted
+    step = float(np.median([own for own, _ in fits if abs(own) >= TUNING.relative_contrast * farthest]))
+    if abs(step) < TUNING.steady_levels / 2:
+        return None
+    swept = [number for number, (own, _) in enumerate(fits) if own / step >= TUNING.relative_contrast]
     if len(swept) < max(2, TUNING.fading_share * count):
         return None
-    fits = [_fit_ramp(levels[number], spans[number]) for number in swept]
-    step = float(np.median([step for step, _ in fits]))
-    left = sum(error for _, error in fits)
+    if swept[-1] + 1 < count and fits[swept[-1] + 1][0] / step > 0 and spans[swept[-1] + 1][1] == frames:
+        swept.append(swept[-1] + 1)  # the caption may end while a word is swept
+    spans = _with_unswept(levels, spans, swept)
+    left = sum(fits[number][1] for number in swept)
     moved = sum(float(((levels[number] - levels[number].mean()) ** 2).sum()) for number in swept)
-    complete = fits[:-1] if spans[swept[-1]][1] == frames else fits  # the caption may end while a word is swept
-    if (
-        abs(step) < TUNING.steady_levels / 2
-        or any(own / step < TUNING.relative_contrast for own, _ in complete)
-        or spans[swept[-1]][1] - spans[swept[0]][0] < 2 * len(swept)
-        or left > TUNING.ramp_foot * moved
-    ):
+    if spans is None or left > TUNING.ramp_foot * moved or spans[swept[-1]][1] - spans[swept[0]][0] < 2 * len(swept):
         return None
     # What begins in the first frame shows no frame before it.
-    begun = [(0 if first <= 1 else first, last) for first, last in spans]
+    begun = [(0 if first <= 1 else first, last) for first, last in _until_next(spans, swept)]
     return [(first, max(last, 1)) if first < last or last == 0 else None for first, last in begun]
+
+
+def _without_common_changes(levels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the levels of words ``(words, frames)`` without what all of them change by: a fade, or the light.
+
+    A sweep changes one word at a time, or two.
+    """
+    changes = np.diff(levels, axis=1, prepend=levels[:, :1])
+    common = np.clip(changes.min(axis=0), 0.0, None) + np.clip(changes.max(axis=0), None, 0.0)
+    return levels - np.cumsum(common)
+
+
+def _with_unswept(levels: NDArray[np.float64], spans: Sequence[Span], swept: Sequence[int]) -> list[Span] | None:
+    """Return the spans of words with empty ones for those that keep their color; None if another one gets a third.
+
+    A word before the first one that is swept, in the later color, was so from the start: its empty span is there.
+
+    Args:
+        levels: of the words, ``(words, frames)``.
+        spans: in which frames each word is swept.
+        swept: the numbers of the words that are.
+    """
+    frames = levels.shape[1]
+    former, later = (float(np.median(levels[swept, frame])) for frame in (0, -1))
+    found = list(spans)
+    for number in set(range(len(spans))) - set(swept):
+        own = float(levels[number].mean())
+        if np.ptp(levels[number]) > abs(later - former) / 2:
+            return None
+        is_begun = number < swept[0] and abs(own - later) < abs(own - former)
+        found[number] = (0, 0) if is_begun else (frames, frames)
+    return found
+
+
+def _until_next(spans: Sequence[Span], swept: Sequence[int]) -> list[Span]:
+    """Return the spans of words that are swept; what jumps to another color has it until the next word."""
+    found = list(spans)
+    for number, following in itertools.pairwise(swept):
+        first, last = spans[number]
+        if last - first <= 1:
+            found[number] = (first, max(last, spans[following][0]))
+    return found
 
 
 def _ramps(firsts: NDArray[np.intp], lasts: NDArray[np.intp], frames: int) -> NDArray[np.float64]:

@@ -237,3 +237,44 @@ def test_a_sweep_is_timed_beside_a_letter_too_thin_to_fill_a_pixel():
     found = highlighted_spans(WordLooks.of(words, rois, strokes, LINE_PX), 30)
     assert found is not None
     assert [span and span[0] for span in found] == pytest.approx([2, 7, 18], abs=2)
+
+
+def test_a_word_that_is_sung_from_the_first_frame_on_hides_no_other():
+    """The first word had the color of sung words from the start: no word of most captions of karaoke got a time."""
+    onsets = [0, 12, 20, 31]
+    sung = np.arange(50) >= np.array(onsets)[:, None]
+    found = highlighted_spans(looks(np.where(sung, 140, 190).astype(np.float32), is_unspaced=False), 50)
+    assert found is not None
+    assert [span and span[0] for span in found] == onsets
+    assert found[1:3] == [(12, 20), (20, 31)]
+
+
+def test_a_sweep_is_timed_in_a_caption_that_fades():
+    onsets = np.array([12, 21, 26, 37])
+    at = np.arange(60)
+    opacity = np.clip(np.minimum((at + 1) / 4, (60 - at) / 4), 0.0, 1.0)
+    levels = 60 + (np.where(at >= onsets[:, None], 115, 137) - 60) * opacity
+    found = highlighted_spans(looks(levels.astype(np.float32), is_unspaced=False), 60)
+    assert found is not None
+    assert [span and span[0] for span in found] == list(onsets)
+
+
+def test_a_mark_that_is_no_word_hides_no_sweep():
+    """A note that was read in the picture before the second line of karaoke kept its color."""
+    onsets = np.array([4, 12, 99, 20, 31])
+    sung = np.arange(50) >= onsets[:, None]
+    found = highlighted_spans(looks(np.where(sung, 140, 190).astype(np.float32), is_unspaced=True), 50)
+    assert found is not None
+    assert [span and span[0] for span in found] == [4, 12, None, 20, 31]
+
+
+def test_a_highlight_is_timed_by_strokes_where_the_picture_behind_jumps():
+    """Over footage that jumped behind the words, not one of fourteen words that lit up one by one got its time."""
+    rng = np.random.default_rng(3)
+    lit = [(6 * word, 6 * word + 6) for word in range(6)]
+    strokes = np.full((6, 36), 240, np.float32)
+    for word, (start, end) in enumerate(lit):
+        strokes[word, start:end] = 150
+    found = looks(strokes, is_unspaced=False)
+    found.bands[:] = rng.choice([60, 60, 60, 160], found.bands.shape)
+    assert highlighted_spans(found, 36) == lit
