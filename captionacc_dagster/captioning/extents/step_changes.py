@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rapidfuzz.distance import Levenshtein
 
 from captionacc_dagster.captioning.extents.reading import Reading, fold
-from captionacc_dagster.captioning.extents.strokes import Mask, Plane
+from captionacc_dagster.captioning.extents.strokes import Mask, Plane, high_pass
 from captionacc_dagster.captioning.extents.tuning import TUNING
 from captionacc_dagster.captioning.extents.words import Box, ReadLine, ReadWord, is_unspaced
 from captionacc_dagster.captioning.ocr.tuning import TUNING as OCR
@@ -150,6 +150,13 @@ def rolled_lines(first: Sequence[ReadLine], second: Sequence[ReadLine], line_px:
         ):
             return sorted([*staying, *moved])
     return None
+
+
+def all_strokes_stay(before: Step, after: Step) -> bool:
+    """Return whether the strokes of each line of two steps are the same in both, whatever was read."""
+    return before.level.shape == after.level.shape and all(
+        _stays_inside(before, after, line.box, TUNING.built_share) for line in (*before.lines, *after.lines)
+    )
 
 
 def all_stay(before: Step, after: Step) -> bool:
@@ -330,6 +337,8 @@ def _is_highlight(before: Step, after: Step, line_px: float) -> bool:
             return False
         differ, same = _compared_words(line, other)
         differing += differ
+        if _stays_inside(before, after, union_box((line.box, other.box)), TUNING.built_share):
+            same = [(box, box) for box, _ in same]  # a mark that one reading has more shifts its words, not the strokes
         kept += same
     if kept and not differing:  # except for spaces, or dimmed lines
         return True
@@ -342,17 +351,61 @@ def _is_highlight(before: Step, after: Step, line_px: float) -> bool:
     for words, others in differing:
         is_lost = not (words and others) and (stays or _leaves_room(words, others, kept))
         is_misread = _are_half_alike(*_without_shared_words(words, others))
+        if stays and _is_rest_unread(before, after, words, others, line_px):
+            continue
+        box = union_box(word.box for word in (*words, *others))
         if not is_lost and not is_misread and (not is_unspaced(_joined(words)) or is_surely_read):
             return False
-        box = union_box(word.box for word in (*words, *others))
+        is_still_there = not (words and others) and (
+            _stays_inside(before, after, box, TUNING.built_share) or before.look(box) is after.look(box) is None
+        )
+        if is_still_there and not any(map(str.isalnum, _joined([*words, *others]))):
+            continue  # a mark that was read in the picture
         if not any(_gap_along(box, near) <= line_px for near, _ in kept):
             return False  # more than a space away: what another person says, or another text
-        if not (words and others) and _stays_inside(before, after, box, TUNING.built_share):
-            continue  # it is still there: only its reading was lost, as of an "I" in a highlight
+        if is_still_there:
+            continue  # only its reading was lost, as of an "I" in a highlight
         own, later = (union_box(word.box for word in part) if part else box for part in (words, others))
         if _look_change(before, after, own, later) < max(1.0, 2 * usual):
             return False
     return True
+
+
+_SAME_LETTERS = 0.5  # correlation of letters in one color with themselves in another one
+
+
+def _is_rest_unread(
+    before: Step, after: Step, words: Sequence[ReadWord], others: Sequence[ReadWord], line_px: float
+) -> bool:
+    """Return whether one of two readings of some words is the beginning or the end of the other, and the rest is there.
+
+    Letters in the color of a highlight may not be read.
+    """
+    text, other = fold(_joined(words)), fold(_joined(others))
+    if len(text) > len(other):
+        return _is_rest_unread(after, before, others, words, line_px)
+    if not text or len(text) == len(other):
+        return False
+    part, (left, top, right, bottom) = (union_box(word.box for word in read) for read in (words, others))
+    if other.startswith(text):
+        left = max(left, part[2])
+    elif other.endswith(text):
+        right = min(right, part[0])
+    else:
+        return False
+    rest = left, top, right, bottom
+    is_read = any(overlap_across(word.box, rest) > 0.5 and overlap_along(word.box, rest) > 0.5 for word in before.words)
+    return not is_read and _letters_stay(before, after, rest, line_px)
+
+
+def _letters_stay(before: Step, after: Step, box: Box, line_px: float) -> bool:
+    """Return whether two steps show the same letters in a box, in whatever color."""
+    x0, y0, x1, y1 = box
+    if x0 >= x1:
+        return False
+    one, other = (high_pass(step.level, line_px / 2)[y0:y1, x0:x1] for step in (before, after))
+    energy = float(np.sqrt((one**2).sum() * (other**2).sum()))
+    return abs(float((one * other).sum())) >= _SAME_LETTERS * energy > 0
 
 
 _LINE_STAYS = 0.57  # of the strokes of a line in two steps: two fifths of one are in the other as well

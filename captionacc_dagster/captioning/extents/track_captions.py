@@ -405,7 +405,7 @@ class TrackCaptions:
             reading=reading,
             bbox=self.roi.bbox(strokes),
             stroke_px=int(strokes.sum()),
-            small_rois=whole.small_rois,
+            small_rois=joined_small_rois(last.small_rois, segment.small_rois),
             shown=(Shown(last.start, found.end, reading.lines_as_read, reading.confidence),),
         )
         return joined, whole

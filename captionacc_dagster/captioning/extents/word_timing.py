@@ -19,6 +19,7 @@ from captionacc_dagster.captioning.extents.segmentation import NumberedPlane, jo
 from captionacc_dagster.captioning.extents.step_changes import (
     Step,
     all_stay,
+    all_strokes_stay,
     boxes_in,
     is_new_word,
     overlap_across,
@@ -71,14 +72,19 @@ def is_next_step(last: FoundCaption, found: FoundCaption, line_px: float) -> boo
     """Return whether what was read next is the same caption with another word highlighted, more words, or rolled up."""
     if not last.steps or not found.steps or len(last.steps) >= MOST_STEPS:
         return False
-    first, second = (reading.waiting and reading.confidence < OCR.sure for reading in (last.reading, found.reading))
-    if second:
-        return False  # its script is not known yet: what was read may be of no use
+    first, second = _is_unsure(last.reading), _is_unsure(found.reading)
     before, after = last.steps[-1], found.steps[0]
     change = step_change(before, after, line_px)
+    if second or (first and change == "highlight"):  # its script is not known yet: what was read may be of no use
+        return change == "highlight" and all_strokes_stay(before, after)
     if change is None and last.rolls:
         return all_stay(before, after)  # beside what rolls up, another text may appear
     return change == "build" if first else change is not None
+
+
+def _is_unsure(reading: Reading) -> bool:
+    """Return whether the script of a line is not known yet, and what was read in it may be wrong."""
+    return bool(reading.waiting) and reading.confidence < OCR.sure
 
 
 def with_lines_of(last: FoundCaption, found: FoundCaption, line_px: float) -> FoundCaption:
@@ -202,6 +208,8 @@ def settled_steps(found: FoundCaption, line_px: float, place: Callable[[Box], BB
         lines, dimmed, timed = sorted((*lines, *dimmed), key=lambda line: line.box[1]), (), []
         text = "\n".join(line.text for line in lines)
     reading = replace(found.reading, text=text, lines=tuple(lines), waiting=())
+    if not built and growth is None and _is_unsure(found.reading):  # it is read again once the script is known
+        reading = max((step.reading for step in steps), key=lambda reading: (reading.text == text, reading.confidence))
     is_typed = growth is not None and not all(map(growth.is_at_once, words))
     timed = _joined_characters(timed, text)
     return [replace(found, reading=reading, context=dimmed, words=tuple(timed), is_typed=is_typed)]

@@ -471,3 +471,44 @@ def test_a_word_without_strokes_in_any_step_warns_of_nothing():
     assert evidence.shape == (5, 3)
     assert np.isfinite(evidence).all()
     assert evidence[:3].argmax(axis=0).tolist() == [0, 1, 2]
+
+
+@pytest.mark.unit
+def test_a_mark_that_is_read_beside_a_line_is_no_change_of_it():
+    """A note read in the picture at the left of a line shifted its characters: karaoke was cut in two."""
+    words = [("桜", 60, 85), ("が", 90, 115), ("舞", 120, 145), ("い", 150, 175)]
+    shifted = [("♪", 20, 22), ("桜", 25, 65), ("が", 70, 105), ("舞", 110, 140), ("い", 145, 175)]
+    before, after = step(words), step(words, [235, 160, 235, 235])
+    with_mark = replace(before, reading=replace(step(shifted).reading, confidence=1.0))
+    assert (
+        step_change(with_mark, replace(after, reading=replace(after.reading, confidence=1.0)), LINE_PX) == "highlight"
+    )
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize("is_there", [True, False])
+def test_the_rest_of_a_word_that_was_not_read_is_still_there(is_there: bool):
+    """Of "BEFORE", lit in a dark color, only "B" was read. "cat" after "cats" is another caption."""
+    rng = np.random.default_rng(4)
+    before = step([*PLAIN[:3], ("before", 170, 230)])
+    after = step([*PLAIN[:3], ("b", 170, 180)])
+    letters = rng.integers(0, 2, (20, 25)).repeat(2, axis=1) * 100
+    before.level[10:30, 180:230] = 100 + letters
+    after.level[10:30, 180:230] = 100 + letters // 3 if is_there else rng.integers(90, 110, (20, 50))
+    assert (step_change(before, after, LINE_PX) == "highlight") == is_there
+
+
+@pytest.mark.unit
+@pytest.mark.parametrize(("lit", "last", "is_same"), [(1, "one", True), (1, "two", False)])
+def test_a_highlight_is_followed_before_the_script_of_a_line_is_known(lit: int, last: str, is_same: bool):
+    """Each word of Arabic that lit up began another caption."""
+    found = []
+    for number, word in enumerate((PLAIN[3], (last, 170, 200 if is_same else 260))):
+        levels = [160 if number and place == lit else 235 for place in range(4)]
+        shown = step([*PLAIN[:3], word], levels, start=10 * number)
+        reading = replace(shown.reading, confidence=0.85, waiting=(LineReading(None),))
+        place = BBox(0.2, 0.8, 0.8, 0.9)
+        found.append(
+            FoundCaption(shown.start, shown.end, reading, place, 0.9, 900, steps=(replace(shown, reading=reading),))
+        )
+    assert is_next_step(found[0], found[1], LINE_PX) == is_same
