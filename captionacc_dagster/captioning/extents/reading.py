@@ -27,6 +27,7 @@ from captionacc_dagster.captioning.extents.track_scripts import (
     script_of_text,
     uncovered_share,
 )
+from captionacc_dagster.captioning.extents.tuning import TUNING as EXTENTS
 from captionacc_dagster.captioning.extents.words import Box, ReadLine, locate_read_words
 from captionacc_dagster.captioning.ocr.base import LinePicture, OcrEngine, Recognition
 from captionacc_dagster.captioning.ocr.letters import span_of_letters
@@ -219,7 +220,7 @@ def read_caption(
     images = [_stretched(renderings[0][y0:y1, x0:x1]) for x0, y0, x1, y1 in boxes]
     seen = []
     for number, guess in enumerate(classify_script(images)):
-        line, whole = chosen[number], uncovered[number] <= TUNING.uncovered_share
+        line, whole = chosen[number], uncovered[number] <= EXTENTS.trace_area
         is_whole = whole and (line is None or widths[number] <= _widest(line.text))
         is_read = line is not None and line.confidence >= OCR.sure and is_whole
         picture = LinePicture(images[number], masks[number])

@@ -96,9 +96,9 @@ class ReadingTuning:
     classifier_doubt: float = tuned(
         0.1,
         "probability",
-        "that the classifier's guess on a line is worth nothing; a script with a smaller share of a track's lines is "
-        "in none of their parts",
-        seen_by="",
+        "that the classifier's guess on a line is worth nothing; with half of it for other scripts, a line is what was "
+        "read; a script with a smaller share of a track's lines is in none of their parts",
+        seen_by="test_garbage_that_was_read_before_the_track_ended_counts_against_its_script",
     )
     reading_log_odds: float = tuned(
         16.0,
@@ -112,9 +112,6 @@ class ReadingTuning:
         "lines",
         "how many lines of the track outweigh how common scripts are",
         seen_by="test_a_track_in_an_unknown_script_is_unread",
-    )
-    settled_chance: float = tuned(
-        0.05, "probability", "of another script, below which a line is what was read", seen_by=""
     )
     unlikely: float = tuned(
         0.02,
@@ -135,12 +132,6 @@ class ReadingTuning:
         "probability",
         "of a known script that no engine reads, by a line's looks",
         seen_by="test_a_line_that_was_not_read_is_unread_in_its_script",
-    )
-    uncovered_share: float = tuned(
-        0.12,
-        "share of strokes",
-        "beside the characters that were read: more is a part of the line unread",
-        seen_by="",
     )
 
     # Spaces between ideographs.

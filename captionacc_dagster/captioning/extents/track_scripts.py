@@ -138,7 +138,7 @@ class TrackScripts:
         """Return whether a line is certainly what the default recognizer read in it, or no text."""
         chances = self.chances(line.number)
         other = float(chances[_IS_OTHER].sum() + chances[_VIETNAMESE])
-        return other < TUNING.settled_chance and (line.is_whole or line.default is None)
+        return other < TUNING.classifier_doubt / 2 and (line.is_whole or line.default is None)
 
     def resolve(self, line: SeenLine, engine: OcrEngine, *, is_final: bool) -> LineReading:
         """Return what a line says in the script that it is in by all evidence so far.
@@ -162,7 +162,7 @@ class TrackScripts:
     def _verified(self, line: SeenLine, engine: OcrEngine) -> NDArray[np.float64]:
         """Return the chances of a line after the engines of the scripts that it may be in have read it."""
         chances = self.chances(line.number)
-        if float(chances[_IS_OTHER].sum()) < TUNING.settled_chance:
+        if float(chances[_IS_OTHER].sum()) < TUNING.classifier_doubt / 2:
             return chances
         for at in np.argsort(-chances):
             if not _IS_OTHER[at] or chances[at] < TUNING.unlikely or at in line.readings:

@@ -271,7 +271,8 @@ class ExtentTuning:
     trace_area: float = tuned(
         0.1,
         "share of the caption's strokes",
-        "With less than this, what was read are a few letters of a fade, however many were recognized.",
+        "With less than this, what was read are a few letters of a fade, however many were recognized. "
+        "With more beside the characters that were read, a part of the line is unread.",
         seen_by="test_a_brief_word_that_looks_like_the_next_one_is_no_sign",
     )
     fainter: float = tuned(

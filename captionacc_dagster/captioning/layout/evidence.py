@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.geometry import BBox
-from captionacc_dagster.captioning.layout.fixtures import APART_S, find_staying, merged_boxes, overlap
+from captionacc_dagster.captioning.layout.fixtures import APART_S, find_staying, is_mostly_in, merged_boxes
 from captionacc_dagster.captioning.layout.kinds import judge_rows
 from captionacc_dagster.captioning.layout.rows import Row, box_of, find_rows, split_sides
 from captionacc_dagster.captioning.layout.samples import (
@@ -159,7 +159,7 @@ class Evidence:
                 found = self.still_lines(sample) if sample.searched else None
                 if found is not None:
                     box = box_of(row.vertical, line.start, line.end, line.low, line.high, self.size)
-                    visible.append(any(overlap(box, still) > 0.5 for still, _ in found))
+                    visible.append(any(is_mostly_in(box, still) for still, _ in found))
         return len(visible) >= TUNING.telling_texts and float(np.mean(visible)) >= TUNING.nearly_all
 
     def stroke_density(self, tracks: Sequence[FoundTrack]) -> float:

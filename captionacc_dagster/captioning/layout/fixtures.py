@@ -147,7 +147,7 @@ def merged_boxes(boxes: Sequence[BBox]) -> list[BBox]:
     """Merge boxes of the same text that was found several times."""
     merged: list[BBox] = []
     for box in boxes:
-        home = next((i for i, other in enumerate(merged) if overlap(box, other) > TUNING.overlapping), None)
+        home = next((i for i, other in enumerate(merged) if is_mostly_in(box, other)), None)
         if home is None:
             merged.append(box)
         else:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from captionacc_dagster.captioning.geometry import BBox
-from captionacc_dagster.captioning.layout.fixtures import overlap
+from captionacc_dagster.captioning.layout.fixtures import is_mostly_in, overlap
 from captionacc_dagster.captioning.layout.model import Track
 from captionacc_dagster.captioning.layout.rows import Line, Row, box_of, weighted_median
 from captionacc_dagster.captioning.layout.tracks import FoundTrack
@@ -99,9 +99,7 @@ def _own_lines(found: FoundTrack, size: tuple[int, int], elsewhere: Sequence[BBo
     own, at = [], _anchor_of(lines, found.anchor)
     for line in lines:
         box = box_of(found.vertical, line.start, line.end, line.low, line.high, size)
-        if _is_anchored(line, at, found.anchor) or not any(
-            overlap(other, box) > TUNING.overlapping for other in elsewhere
-        ):
+        if _is_anchored(line, at, found.anchor) or not any(is_mostly_in(other, box) for other in elsewhere):
             own.append(line)
     return own or lines
 

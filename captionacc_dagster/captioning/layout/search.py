@@ -9,7 +9,7 @@ import numpy as np
 
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.evidence import Evidence
-from captionacc_dagster.captioning.layout.fixtures import overlap
+from captionacc_dagster.captioning.layout.fixtures import is_mostly_in
 from captionacc_dagster.captioning.layout.mosaics import Cutout, mosaics
 from captionacc_dagster.captioning.layout.sampler import ROUNDS, Sampler, sampling_batches
 from captionacc_dagster.captioning.layout.samples import Sample, shrunk
@@ -21,7 +21,6 @@ from captionacc_dagster.captioning.video.reader import VideoFacts
 _DEFAULT_SIDE = 512  # pixels: longer side of a searched picture while the text's height is unknown
 _COARSEST_SIDE, _FINEST_SIDE = 384, 960  # pixels: the same for large and for small text
 _SIDE_STEP = 32  # pixels: the detector works on multiples of 32
-_SAME_LINE = 0.5  # of a line: inside a line found later, it is the same one
 _UPPER_END = 3.0  # times the gap between the two longest: the upper end of a distribution, 75 % sure
 _AROUND = 1.0  # heights of a suspected line that are searched above and below it
 
@@ -95,7 +94,7 @@ class LineFinder:
                 located = mosaic.locate(found, image.shape)
                 if located is not None:
                     sample, line = located
-                    sample.lines = [known for known in sample.lines if overlap(known.bbox, line.bbox) <= _SAME_LINE]
+                    sample.lines = [known for known in sample.lines if not is_mostly_in(known.bbox, line.bbox)]
                     sample.lines.append(line)
 
 
@@ -299,8 +298,8 @@ class LayoutSearch:
             for box, weight in evidence.still_lines(sample) or ():
                 if (
                     any(low < (box.top + box.bottom) / 2 < high for low, high in reaches)
-                    or any(overlap(box, fixed) > TUNING.overlapping for fixed in evidence.fixtures)
-                    or any(overlap(box, line.bbox) > TUNING.overlapping for line in sample.lines)
+                    or any(is_mostly_in(box, fixed) for fixed in evidence.fixtures)
+                    or any(is_mostly_in(box, line.bbox) for line in sample.lines)
                     or weight / (box.width * box.height) < 0.6 * density
                     or (heights and not 0.4 * min(heights) <= box.height <= 1.6 * max(heights))
                 ):

@@ -32,7 +32,12 @@ class LayoutTuning:
     )
 
     # What the pixels of a sample show.
-    stroke_contrast: int = tuned(20, "gray levels", "difference of a stroke from its surroundings", seen_by="")
+    stroke_contrast: int = tuned(
+        20,
+        "gray levels",
+        "difference of a stroke from its surroundings",
+        seen_by="test_code_behind_captions_is_an_interface",
+    )
     same_strokes_correlation: float = tuned(
         0.5,
         "correlation",
@@ -152,12 +157,6 @@ class LayoutTuning:
     row_height_ratio: float = tuned(1.5, "ratio", "heights of lines in one row", seen_by="test_tracks")
     centered: float = tuned(
         0.035, "of the length along the text", "offset of a centered line's center", seen_by="test_tracks"
-    )
-    overlapping: float = tuned(
-        0.3,
-        "share",
-        "of a box, from which on it is on another: the same fixture, or nothing new",
-        seen_by="",
     )
     same_place: float = tuned(
         0.7,
