@@ -18,6 +18,7 @@ from captionacc_dagster.captioning.extents.reading import Reading, fold
 from captionacc_dagster.captioning.extents.strokes import Mask, Plane, high_pass
 from captionacc_dagster.captioning.extents.tuning import TUNING
 from captionacc_dagster.captioning.extents.words import Box, ReadLine, ReadWord, is_unspaced
+from captionacc_dagster.captioning.layout.tuning import TUNING as LAYOUT
 from captionacc_dagster.captioning.ocr.tuning import TUNING as OCR
 
 StepChange = Literal["highlight", "build", "roll"]
@@ -371,9 +372,6 @@ def _is_highlight(before: Step, after: Step, line_px: float) -> bool:
     return True
 
 
-_SAME_LETTERS = 0.5  # correlation of letters in one color with themselves in another one
-
-
 def _is_rest_unread(
     before: Step, after: Step, words: Sequence[ReadWord], others: Sequence[ReadWord], line_px: float
 ) -> bool:
@@ -405,7 +403,7 @@ def _letters_stay(before: Step, after: Step, box: Box, line_px: float) -> bool:
         return False
     one, other = (high_pass(step.level, line_px / 2)[y0:y1, x0:x1] for step in (before, after))
     energy = float(np.sqrt((one**2).sum() * (other**2).sum()))
-    return abs(float((one * other).sum())) >= _SAME_LETTERS * energy > 0
+    return abs(float((one * other).sum())) >= LAYOUT.same_strokes_correlation * energy > 0
 
 
 _LINE_STAYS = 0.57  # of the strokes of a line in two steps: two fifths of one are in the other as well
