@@ -642,7 +642,8 @@ def is_fade_of(segment: Segment, stroke_mask: Mask, other: Segment, line_px: flo
     if visibility(frames, other.model, whole).min() >= TUNING.absent:
         return False  # text that is fainter than before, but remains: a fade ends in absence
     seen = visibility(frames, segment.model, stroke_mask)
-    return len(seen) < _STEADY_FRAMES or float(np.ptp(seen)) >= TUNING.ramp_foot
+    is_steady = 2 * (seen >= seen.max() - TUNING.ramp_foot).sum() > len(seen)  # karaoke that was sung, before its fade
+    return len(seen) < _STEADY_FRAMES or not is_steady
 
 
 def comes_and_goes(segment: Segment, neighbors: Sequence[Segment], styles: Sequence[StrokeStyle]) -> bool:

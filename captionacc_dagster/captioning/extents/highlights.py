@@ -298,7 +298,7 @@ def _sweep(looks: WordLooks) -> list[Span | None] | None:
     count, frames = levels.shape
     if np.isnan(levels[:, 0]).any() or frames < 4:
         return None
-    levels = _without_common_changes(levels)
+    levels = _without_fades(levels)
     if np.sort(np.ptp(levels, axis=1))[-2:].min() < TUNING.steady_levels / 2:
         return None
     stride = -(-frames // _SWEEP_SAMPLES)
@@ -312,29 +312,43 @@ def _sweep(looks: WordLooks) -> list[Span | None] | None:
     step = float(np.median([own for own, _ in fits if abs(own) >= TUNING.relative_contrast * farthest]))
     if abs(step) < TUNING.steady_levels / 2:
         return None
-    swept = [number for number, (own, _) in enumerate(fits) if own / step >= TUNING.relative_contrast]
+    moved = ((levels - levels.mean(axis=1, keepdims=True)) ** 2).sum(axis=1)
+    swept = [  # thin strokes change less, but as clearly
+        number
+        for number, (own, left) in enumerate(fits)
+        if own / step >= TUNING.relative_contrast
+        or (own / step > 0 and abs(own) >= TUNING.steady_levels / 2 and left <= TUNING.ramp_foot * moved[number])
+    ]
     if len(swept) < max(2, TUNING.fading_share * count):
         return None
-    if swept[-1] + 1 < count and fits[swept[-1] + 1][0] / step > 0 and spans[swept[-1] + 1][1] == frames:
-        swept.append(swept[-1] + 1)  # the caption may end while a word is swept
+    # The caption may begin and end while a word is swept.
+    before, after = swept[0] - 1, swept[-1] + 1
+    if before >= 0 and fits[before][0] / step > 0 and spans[before][0] == 0:
+        swept.insert(0, before)
+    if after < count and fits[after][0] / step > 0 and spans[after][1] == frames:
+        swept.append(after)
     spans = _with_unswept(levels, spans, swept)
     left = sum(fits[number][1] for number in swept)
-    moved = sum(float(((levels[number] - levels[number].mean()) ** 2).sum()) for number in swept)
-    if spans is None or left > TUNING.ramp_foot * moved or spans[swept[-1]][1] - spans[swept[0]][0] < 2 * len(swept):
+    if (
+        spans is None
+        or left > TUNING.ramp_foot * float(moved[swept].sum())
+        or spans[swept[-1]][1] - spans[swept[0]][0] < 2 * len(swept)
+    ):
         return None
     # What begins in the first frame shows no frame before it.
     begun = [(0 if first <= 1 else first, last) for first, last in _until_next(spans, swept)]
     return [(first, max(last, 1)) if first < last or last == 0 else None for first, last in begun]
 
 
-def _without_common_changes(levels: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the levels of words ``(words, frames)`` without what all of them change by: a fade, or the light.
-
-    A sweep changes one word at a time, or two.
-    """
-    changes = np.diff(levels, axis=1, prepend=levels[:, :1])
-    common = np.clip(changes.min(axis=0), 0.0, None) + np.clip(changes.max(axis=0), None, 0.0)
-    return levels - np.cumsum(common)
+def _without_fades(levels: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the levels of words ``(words, frames)`` with those of the first and last frames, while all words change,
+    as beside these: a sweep changes one word at a time, or two."""
+    least = np.abs(np.diff(levels, axis=1)).min(axis=0)  # that any word changes by
+    steady = np.flatnonzero(np.rint(least) == 0)
+    if not steady.size:
+        return levels
+    first, last = int(steady[0]), int(steady[-1]) + 1
+    return levels[:, np.clip(np.arange(levels.shape[1]), first, last)]
 
 
 def _with_unswept(levels: NDArray[np.float64], spans: Sequence[Span], swept: Sequence[int]) -> list[Span] | None:

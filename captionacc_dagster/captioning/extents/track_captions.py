@@ -295,14 +295,15 @@ class TrackCaptions:
         fade_frames = self.ticks.within(TUNING.fade_s)
         follows = last is not None and last.end == found.start
         shown, self._shown = self._shown if follows else None, segment
+        small_rois = joined_small_rois(last.small_rois, found.small_rois) if last else found.small_rois
         if last and follows and not appears and is_same_caption(last, found, fade_frames):
             self.found[-1] = join_readings(last, found, fade_frames)
             if shown is not None:
                 self._shown = join_segments(shown, segment, line_px, is_background=True)
         elif last and follows and is_rest_of(found, last, self.ticks.within(TUNING.brief_s)):
-            self.found[-1] = replace(last, end=found.end)
+            self.found[-1] = replace(last, end=found.end, small_rois=small_rois)
         elif last and follows and is_rest_of(last, found, self.ticks.within(TUNING.brief_s)):
-            self.found[-1] = replace(found, start=last.start)
+            self.found[-1] = replace(found, start=last.start, small_rois=small_rois)
         elif last and shown and (whole := self._read_whole(last, shown, found, segment)) is not None:
             self.found[-1], self._shown = whole
         elif last and (joined := self._next_step(last, found, follows=follows)) is not None:

@@ -278,3 +278,24 @@ def test_a_highlight_is_timed_by_strokes_where_the_picture_behind_jumps():
     found = looks(strokes, is_unspaced=False)
     found.bands[:] = rng.choice([60, 60, 60, 160], found.bands.shape)
     assert highlighted_spans(found, 36) == lit
+
+
+def test_a_sweep_is_timed_through_characters_of_few_thin_strokes():
+    """In letters with serifs, the strokes of a simple character change by a third of what those of others do."""
+    steps = np.array([120, 110, 38, 125, 115])
+    passed = np.clip((np.arange(1, 53)[None] - 10 * np.arange(5)[:, None]) / 10, 0, 1)
+    found = highlighted_spans(looks((220 - steps[:, None] * passed).astype(np.float32), is_unspaced=True), 52)
+    assert found is not None
+    assert [span and span[0] for span in found] == pytest.approx([0, 10, 20, 30, 40], abs=1)
+
+
+def test_a_sweep_is_timed_where_words_fade_to_and_from_other_levels():
+    """Over a picture, one word becomes brighter while it fades in and another one darker."""
+    onsets = np.array([12, 21, 26, 37])
+    at = np.arange(60)
+    opacity = np.clip(np.minimum((at + 1) / 4, (60 - at) / 4), 0.0, 1.0)
+    behind = np.array([[40], [230], [60], [220]])
+    levels = behind + (np.where(at >= onsets[:, None], 115, 137) - behind) * opacity
+    found = highlighted_spans(looks(levels.astype(np.float32), is_unspaced=False), 60)
+    assert found is not None
+    assert [span and span[0] for span in found] == list(onsets)
