@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from captionacc_dagster.captioning.ocr.text_language import identify_language
 
-_WORD = re.compile(r"[^\W\d_]*l[^\W\d_]*")
+_WORD = re.compile(r"[^\W\d_]+")
 # In English, Al is the short name only before another name.
 _ARTIFICIAL = re.compile(r"\bAl\b(?!\s+[A-Z][a-z])")
 
