@@ -103,7 +103,7 @@ def find_boundary(
     if appeared is not None and _persists(first, second, appeared, change, around):
         return Boundary(cut, cut, True, change.share)
     old, new = (_text_strokes(segment.model, boxes) for segment in (first, second))
-    fading = _neighbor_in_fade(first, second, (old, new), change, around)
+    fading = _neighbor_in_fade(first, second, (old, new), change, around, boxes)
     if fading is second:
         return Boundary(cut, cut, True, change.share)
     if fading is first:
@@ -493,7 +493,12 @@ def _replaces_character(
 
 
 def _neighbor_in_fade(
-    first: Segment, second: Segment, texts: tuple[Mask, Mask], change: StrokeChange, around: _FramesAroundCut
+    first: Segment,
+    second: Segment,
+    texts: tuple[Mask, Mask],
+    change: StrokeChange,
+    around: _FramesAroundCut,
+    boxes: Sequence[CaptionBox],
 ) -> Segment | None:
     """Return the neighbor that is merely the other's fade: the other is at least half visible on both sides.
 
@@ -502,6 +507,7 @@ def _neighbor_in_fade(
         texts: the strokes of the text in each.
         change: how they differ.
         around: the frames around the cut between them.
+        boxes: behind the track's letters, if there are any.
     """
     adjacent, line_px = around.adjacent(), around.line_px
     if len(adjacent) < 4:
@@ -510,6 +516,8 @@ def _neighbor_in_fade(
         return None
     longest = int(around.numbers.max()) - around.cut
     for brief, lasting, strokes in ((second, first, texts[0]), (first, second, texts[1])):
+        if boxes and strokes is lasting.model.stroke_mask:
+            continue  # its letters are not in the mask: what is around their box stays whatever they do
         own = brief.model.stroke_mask
         own = own & text_box(strokes, line_px) if strokes is not lasting.model.stroke_mask else own
         if (own & strokes).sum() < TUNING.different_share * own.sum():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from captionacc_dagster.captioning.extents.strokes import (
     in_style,
     measure_styles,
     min_stroke_px,
+    nearest_odd,
 )
 from captionacc_dagster.captioning.extents.tuning import TUNING
 
@@ -243,6 +244,33 @@ def mark_boxes(model: StrokeModel, boxes: Sequence[CaptionBox]) -> Mask:
     return np.logical_or.reduce([np.zeros(model.level.shape, bool), *(area for _, area in boxes_in(model, boxes))])
 
 
+def with_letters_on_boxes(model: StrokeModel, boxes: Sequence[CaptionBox]) -> StrokeModel:
+    """Return a model of which the stroke mask has the letters on boxes; the same one where it has them already.
+
+    The glyph mask lacks letters on a box that is hardly larger than its word, in front of other letters. What has their
+    color on a box and is no thicker than a stroke are letters.
+    """
+    if not boxes:
+        return model
+    area = mark_boxes(model, boxes)
+    colored = _letters_by_color(model, area, styles_on(model, boxes))
+    if 2 * (model.stroke_mask & area).sum() >= colored.sum():
+        return model
+    completed = replace(model)
+    completed.__dict__["stroke_mask"] = (model.stroke_mask & ~area) | colored  # in place of the cached property
+    return completed
+
+
+def _letters_by_color(model: StrokeModel, area: Mask, styles: Sequence[StrokeStyle]) -> Mask:
+    """Return what in an area has the color of letters and is no thicker than a stroke."""
+    import cv2
+
+    inner = cv2.erode(area.view(np.uint8), np.ones((3, 3), np.uint8)) > 0  # its edge blends with what is around it
+    colored = (inner & in_style(model.level, styles)).view(np.uint8)
+    side = nearest_odd(TUNING.thickest_stroke * model.line_px)
+    return (colored & ~cv2.morphologyEx(colored, cv2.MORPH_OPEN, np.ones((side, side), np.uint8))) > 0
+
+
 def styles_on(model: StrokeModel, boxes: Sequence[CaptionBox]) -> tuple[StrokeStyle, ...]:
     """Return the styles of the letters on those of the boxes that some frames show; of the main one where none is."""
     main = boxes[0]
@@ -298,7 +326,7 @@ def _mark_box(model: StrokeModel, box: CaptionBox) -> Mask:
     marked = np.zeros(model.level.shape, bool)
     letters = model.stroke_mask & in_style(model.level, (box.style,), TUNING.other_style)
     for area in _areas_at(model, box.level):
-        if (letters & area).sum() >= min_stroke_px(model.line_px):
+        if ((letters & area) | _letters_by_color(model, area, (box.style,))).sum() >= min_stroke_px(model.line_px):
             marked |= area | _rest_of_line(letters, area, model.line_px)
     return marked
 

@@ -12,6 +12,7 @@ from captionacc_dagster.captioning.extents.boundaries import (
     is_fade_of,
     join_segments,
 )
+from captionacc_dagster.captioning.extents.boxes import with_letters_on_boxes
 from captionacc_dagster.captioning.extents.dimmed_lines import has_context, mark_dimmed, part_context
 from captionacc_dagster.captioning.extents.entrances import Motion
 from captionacc_dagster.captioning.extents.growth import Growth, follow_growth
@@ -217,6 +218,7 @@ class TrackCaptions:
 
     def _follow(self, segment: Segment) -> None:
         """Place the boundary between the last segment and the next one; read the last one if there is a boundary."""
+        segment = self._with_letters(segment)
         if self._segment is None:
             self._segment = segment
             return
@@ -226,18 +228,24 @@ class TrackCaptions:
             self._segment, segment, line_px, self._appeared, styles, self.style.boxes, self._segmenter.styles
         )
         if boundary.is_same:
-            self._segment = join_segments(self._segment, segment, line_px, is_background=boundary.is_background)
+            joined = join_segments(self._segment, segment, line_px, is_background=boundary.is_background)
+            self._segment = self._with_letters(joined)
             return
         self._read(self._segment, boundary.end, boundary.share, segment)
         self._segment, self._start, self._start_share = segment, boundary.start, boundary.share
         self._appeared, self._is_line, self._is_word = boundary.appeared, boundary.is_line, boundary.is_word
+
+    def _with_letters(self, segment: Segment) -> Segment:
+        """Return a segment of which the stroke mask has the letters on the track's boxes."""
+        model = with_letters_on_boxes(segment.model, self.style.boxes)
+        return segment if model is segment.model else replace(segment, model=model)
 
     def _read(self, segment: Segment, end: int, end_share: float, following: Segment | None = None) -> None:
         """Read a segment. One without text shows the picture without a caption."""
         if end <= self._start:
             return
         line_px = self.roi.line_px
-        segment = segment.within(self._start, end, line_px)
+        segment = self._with_letters(segment.within(self._start, end, line_px))
         previous, self._previous = self._previous, segment
         self._small_rois = joined_small_rois(self._small_rois, segment.small_rois)
         if self.found and end <= self.found[-1].end:

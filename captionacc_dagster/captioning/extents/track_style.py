@@ -9,7 +9,13 @@ from statistics import median
 import numpy as np
 
 from captionacc_dagster.captioning.extents.boundaries import comes_and_goes
-from captionacc_dagster.captioning.extents.boxes import CaptionBox, common_boxes, find_boxes, mark_boxes, styles_on
+from captionacc_dagster.captioning.extents.boxes import (
+    CaptionBox,
+    common_boxes,
+    find_boxes,
+    mark_boxes,
+    styles_on,
+)
 from captionacc_dagster.captioning.extents.segmentation import Segment, TrackSegmenter
 from captionacc_dagster.captioning.extents.strokes import (
     LETTERS,

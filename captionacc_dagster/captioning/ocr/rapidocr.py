@@ -292,7 +292,8 @@ def _with_lost_spaces(
     """Return the symbols with the spaces between Latin letters that lost their step to a letter beside them.
 
     A narrow space shares its step with its neighbors, and the best path takes one symbol per step. The recognizer also
-    half sees spaces between narrow letters; these are closer to each other than letters with a space between them.
+    half sees spaces between narrow letters; these are closer to each other than letters with a space between them. A
+    bar is no letter of a word.
     """
     complete = read[:1]
     for symbol, confidence, step in read[1:]:
@@ -301,6 +302,8 @@ def _with_lost_spaces(
             chance = float(space[int(step_before) : int(step) + 1].max())
             if symbol not in _CLOSING and _is_space(chance, step - step_before, before, symbol):
                 complete.append((" ", chance, (step_before + step) / 2))
+        if before == "|" and symbol.isalpha() and len(complete) > 1 and complete[-2][0].isalpha():
+            complete[-1] = (" ", *complete[-1][1:])  # no word has a bar: the edge of something behind is between two
         complete.append((symbol, confidence, step))
     return complete
 

@@ -12,6 +12,7 @@ from captionacc_dagster.captioning.extents.boxes import (
     mark_boxes,
     on_boxes_alone,
     styles_on,
+    with_letters_on_boxes,
 )
 from captionacc_dagster.captioning.extents.strokes import Plane, StrokeModel, StrokeStyle, model_strokes
 from captionacc_dagster_tests.captioning.drawn_clips import write_text
@@ -247,3 +248,26 @@ def test_a_box_that_shows_its_level_in_part_has_all_of_its_line():
     marked = mark_boxes(model, [CaptionBox(BOX, WHITE)])
     columns = np.flatnonzero((model.stroke_mask & ~marked).any(axis=0))
     assert columns.size == 0
+
+
+def test_letters_on_a_box_that_the_mask_lacks_are_found_by_their_color():
+    """Words on white boxes in front of code were merged with the next ones, or lost."""
+    whole = drawn(beside=True)
+    ((box, area),) = find_boxes(whole)
+    lacking = StrokeModel(whole.level, whole.frames, LINE_PX)
+    lacking.__dict__["stroke_mask"] = whole.stroke_mask & ~area
+    found = with_letters_on_boxes(lacking, [box]).stroke_mask
+    assert 2 * (found & whole.stroke_mask)[area].sum() >= whole.stroke_mask[area].sum()  # their edges are blends
+    assert not (found & area & ~whole.stroke_mask & (np.abs(whole.level - BOX) < 18)).any()  # and nothing of the box
+    assert np.array_equal(found & ~area, whole.stroke_mask & ~area)  # what is beside the box stays as it is
+    assert with_letters_on_boxes(whole, [box]) is whole
+    assert with_letters_on_boxes(lacking, []) is lacking
+
+
+def test_what_is_thicker_than_a_stroke_on_a_box_is_no_letter():
+    whole = drawn(text="")
+    level = whole.level.copy()
+    level[14:30, LEFT + 40 : LEFT + 80] = 255
+    blob = StrokeModel(level, (level.astype(np.uint8),) * 3, LINE_PX)
+    ((box, _),) = find_boxes(drawn())
+    assert not with_letters_on_boxes(blob, [box]).stroke_mask[14:30, LEFT + 40 : LEFT + 80].any()

@@ -332,3 +332,10 @@ def test_a_space_that_is_half_seen_is_one_where_the_letters_are_far_apart(
     spaces[steps // 2] = chance
     found = _with_lost_spaces([(before, 0.9, 0.0), (after, 0.9, float(steps))], spaces)
     assert "".join(symbol for symbol, _, _ in found) == read
+
+
+@pytest.mark.parametrize(("read", "said"), [("at|this", "at this"), ("| at", "| at"), ("at |", "at |"), ("1|2", "1|2")])
+def test_a_bar_within_a_word_is_the_edge_of_something_between_two(read: str, said: str):
+    letters = [(symbol, 0.9, float(step)) for step, symbol in enumerate(read)]
+    found = _with_lost_spaces(letters, np.zeros(len(read), np.float32))
+    assert "".join(symbol for symbol, _, _ in found) == said
