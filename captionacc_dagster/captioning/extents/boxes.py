@@ -266,9 +266,10 @@ def _letters_by_color(model: StrokeModel, area: Mask, styles: Sequence[StrokeSty
     import cv2
 
     inner = cv2.erode(area.view(np.uint8), np.ones((3, 3), np.uint8)) > 0  # its edge blends with what is around it
-    colored = (inner & in_style(model.level, styles)).view(np.uint8)
+    colored = inner & in_style(model.level, styles)
     side = nearest_odd(TUNING.thickest_stroke * model.line_px)
-    return (colored & ~cv2.morphologyEx(colored, cv2.MORPH_OPEN, np.ones((side, side), np.uint8))) > 0
+    thick = cv2.morphologyEx(colored.view(np.uint8), cv2.MORPH_OPEN, np.ones((side, side), np.uint8)) > 0
+    return np.asarray(colored & ~thick)
 
 
 def styles_on(model: StrokeModel, boxes: Sequence[CaptionBox]) -> tuple[StrokeStyle, ...]:
