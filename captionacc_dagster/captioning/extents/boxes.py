@@ -166,7 +166,7 @@ def _is_at(model: StrokeModel, level: float) -> Mask:
 
 
 def _areas_at(model: StrokeModel, level: float) -> list[Mask]:
-    """Return the areas at a level that are wider than a letter and half as high as a line, with what is between their
+    """Return the areas at a level that are half as wide and high as a line or more, with what is between their
     sides, which are straight: those of the outline of a word are not.
 
     A box around letters without ascenders or descenders is lower than the track's lines usually are. Letters on an area
@@ -177,7 +177,7 @@ def _areas_at(model: StrokeModel, level: float) -> list[Mask]:
     closed = cv2.morphologyEx(_is_at(model, level).view(np.uint8), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     _, labels, found, _ = cv2.connectedComponentsWithStats(closed, connectivity=4)
     stats, areas = np.asarray(found), []
-    is_large = (stats[:, cv2.CC_STAT_WIDTH] >= model.line_px) & (2 * stats[:, cv2.CC_STAT_HEIGHT] >= model.line_px)
+    is_large = (2 * stats[:, cv2.CC_STAT_WIDTH] >= model.line_px) & (2 * stats[:, cv2.CC_STAT_HEIGHT] >= model.line_px)
     for number in np.flatnonzero(is_large[1:]) + 1:
         x, y, width, height, _ = stats[number].tolist()
         place = slice(y, y + height), slice(x, x + width)
