@@ -151,6 +151,9 @@ def draw_scene(seed: int) -> Scene:
     return _Maker(random.Random(seed), is_busy=seed >= BUSY_SEED).make()
 
 
+_LOOKS = (44, 16, 10, 7, 12, 11)  # how often captions have each look
+
+
 class _Maker:
     """Makes one scene."""
 
@@ -193,7 +196,7 @@ class _Maker:
             if paint not in over:
                 paint()
         if rng.random() < 0.85:
-            rng.choices((self._captions, self._lyrics), (88, 12))[0]()
+            rng.choices((self._captions, self._lyrics, self._rolled), (82, 11, 7))[0]()
         for paint in chosen:
             if paint in over:
                 paint()
@@ -217,6 +220,7 @@ class _Maker:
     def _background(self) -> Callable[[float], NDArray[np.uint8]]:
         rng = self.rng
         static = rng.random() < 0.3
+        sketched = rng.random() < 0.08
         shot_s = rng.choice((1.5, 3.0, 6.0, 1000.0))
         speed = 0.0 if static else rng.uniform(10, 120)
         wide = (round(self.height * 1.5), round(self.width * 1.5))
@@ -227,7 +231,8 @@ class _Maker:
         def picture(time_s: float) -> NDArray[np.uint8]:
             number = int(time_s / shot_s)
             if number not in shots:
-                drawn = backdrop(*wide, 24.0, random.Random(seed + number % 7), scene_text=False)
+                made = random.Random(seed + number % 7)
+                drawn = _line_drawing(*wide, made) if sketched else backdrop(*wide, 24.0, made, scene_text=False)
                 shots[number] = np.clip(drawn, 0, 255).astype(np.uint8)
             y = int(abs((time_s * speed * 0.4) % (0.8 * self.height) - 0.4 * self.height))
             x = int(abs((time_s * speed) % self.width - 0.5 * self.width))
@@ -253,12 +258,18 @@ class _Maker:
         vertical = {"bottom": "d", "top": "a", "middle": "m", "low": rng.choice("dm")}[spot]
         side = rng.choices(("m", "l", "r"), (88, 9, 3))[0]
         x = {"m": 0.5 + rng.choice((0, 0, 0, 0.01)), "l": rng.uniform(0.04, 0.15), "r": rng.uniform(0.85, 0.96)}[side]
-        look = rng.choices(("outline", "box", "plain", "yellow"), (50, 22, 15, 13))[0]
+        look = rng.choices(("outline", "dark box", "light box", "colored box", "plain", "yellow"), _LOOKS)[0]
+        fill = {"yellow": "#ffff66", "light box": rng.choice(("black", "#202020", "#901818", "#183880"))}
+        box = {
+            "dark box": rng.choice(("black", "#202020", "#303848")),
+            "light box": rng.choice(("white", "white", "#f0f0e8", "#f8e040", "#c8e8f0")),
+            "colored box": rng.choice(("#c02020", "#2040c0", "#208040", "#8020a0", "#e06010")),
+        }
         style = {
-            "fill": "#ffff66" if look == "yellow" else rng.choice(("white", "white", "#e8e8e8")),
-            "stroke": 0 if look in ("box", "plain") else max(1, round(size * rng.uniform(0.04, 0.1))),
-            "box": rng.choice(("black", "#202020", "#303848")) if look == "box" else None,
-            "box_alpha": rng.choice((1.0, 1.0, 0.75, 0.6)),
+            "fill": fill.get(look, rng.choice(("white", "white", "#e8e8e8"))),
+            "stroke": max(1, round(size * rng.uniform(0.04, 0.1))) if look in ("outline", "yellow") else 0,
+            "box": box.get(look),
+            "box_alpha": rng.choice((1.0, 1.0, 0.75, 0.6)) if look == "dark box" else 1.0,
             "align": "center",
         }
         mode = rng.choices(("sentences", "words", "phrases"), (70, 12, 18))[0]
@@ -266,6 +277,7 @@ class _Maker:
         capitals = rng.random() < 0.15
         gapless = rng.random() < 0.4
         speakers = spot == "bottom" and rng.random() < 0.1
+        moves = rng.choices(("never", "to the other edge", "from side to side"), (84, 10, 6))[0]
         now = 0.0 if rng.random() < 0.4 else rng.uniform(0, 0.4 * self.duration)
         few = rng.random() < 0.25
         shown = 0
@@ -282,6 +294,12 @@ class _Maker:
             pieces = [(x, text)]
             if speakers and rng.random() < 0.5:
                 pieces = [(0.26, self._words(3)), (0.74, self._words(3))]
+            level, edge, part = y, vertical, side
+            if moves == "to the other edge" and rng.random() < 0.3:
+                level, edge = (rng.uniform(0.03, 0.1), "a") if y > 0.5 else (rng.uniform(0.9, 0.97), "d")
+            elif moves == "from side to side" and len(pieces) == 1:
+                part = rng.choice("lmr")
+                pieces = [({"l": 0.05, "m": 0.5, "r": 0.95}[part], text)]
             for at, piece in pieces:
                 self.items.append(
                     Item(
@@ -290,8 +308,8 @@ class _Maker:
                         now,
                         min(self.duration, now + stay),
                         font,
-                        (at, y),
-                        anchor=("m" if len(pieces) > 1 else side) + vertical,
+                        (at, level),
+                        anchor=("m" if len(pieces) > 1 else part) + edge,
                         **style,
                     )
                 )
@@ -319,6 +337,28 @@ class _Maker:
             else:
                 lines[-1] = longer
         return "\n".join(lines[:most])
+
+    def _rolled(self) -> None:
+        """Lines that roll up as on live television: the lowest is new, and moves up by one when the next one comes."""
+        rng = self.rng
+        size = self.side * float(np.exp(rng.uniform(np.log(0.035), np.log(0.09))))
+        font = _font(rng, self.group if self.group == "cjk" or rng.random() < 0.5 else "mono", size)
+        rows = rng.choice((2, 2, 3))
+        pitch = rng.uniform(1.2, 1.5) * size / self.height
+        side, x = rng.choice((("l", rng.uniform(0.05, 0.25)), ("m", 0.5)))
+        y = rng.choice((rng.uniform(0.88, 0.95), 0.05 + rows * pitch))
+        box = rng.choice(("black", "black", None))
+        look = {"fill": "white", "box": box, "stroke": 0 if box else max(1, round(0.07 * size))}
+        said = [self._wrapped("sentences", font, 1) for _ in range(12)]
+        now = rng.choice((0.0, rng.uniform(0, 0.2 * self.duration)))
+        for number in itertools.count():
+            if now >= self.duration - 0.2:
+                break
+            end = min(self.duration + 1, now + rng.uniform(0.8, 3.5))
+            for up in range(min(rows, number + 1)):
+                line = said[(number - up) % len(said)]
+                self.items.append(Item("caption", line, now, end, font, (x, y - up * pitch), side + "m", **look))
+            now = end
 
     def _lyrics(self) -> None:
         """The line that is sung, lit, between the lines before and after it, dimmed; all move up by one at a time."""
@@ -735,6 +775,22 @@ class _Maker:
         color = self.rng.choice(("white", "#f0f0e8")) if light else self.rng.choice(("#1e1e28", "#101418"))
         font = ImageFont.truetype(str(_font_files()["latin"][0]), 8)
         self.items.append(_Panel("interface", "", 0.0, self.duration + 1, font, (top, bottom), box=color))
+
+
+def _line_drawing(height: int, width: int, rng: random.Random) -> NDArray[np.uint8]:
+    """Return a drawing in dark lines on a light page, ``(height, width)`` gray levels."""
+    picture = Image.new("L", (width, height), rng.randint(225, 255))
+    draw = ImageDraw.Draw(picture)
+    for _ in range(rng.randint(4, 20)):
+        x, y = rng.uniform(0, width), rng.uniform(0, height)
+        reach, line = rng.uniform(0.03, 0.2) * height, rng.randint(1, max(2, height // 120))
+        color = rng.randint(0, 80)
+        if rng.random() < 0.4:
+            draw.ellipse((x, y, x + reach, y + reach * rng.uniform(0.6, 1.4)), outline=color, width=line)
+        else:
+            bends = [(x + rng.uniform(-reach, reach), y + rng.uniform(-reach, reach)) for _ in range(rng.randint(2, 5))]
+            draw.line(bends, fill=color, width=line)
+    return np.asarray(picture)
 
 
 def _pitch(rng: random.Random) -> float:
