@@ -136,7 +136,7 @@ class LayoutSearch:
         for samples in self._batches(batches):
             self.evidence.add(samples)
             self._finder.use_lines_read()
-            tracks = self._search_more(tracks)
+            tracks = self._search_more()
             if not tracks or self._is_settled(tracks):
                 tracks = self._search_elsewhere(tracks)
                 if self._is_settled(tracks):
@@ -171,11 +171,11 @@ class LayoutSearch:
         if self._progress is not None:
             self._progress("layout", done, self._steps)
 
-    def _search_more(self, tracks: list[FoundTrack]) -> list[FoundTrack]:
+    def _search_more(self) -> list[FoundTrack]:
         """Search new samples: some as a whole, the others near the tracks and near what may be captions."""
         self.evidence.compare_again()
         self._finder.search_whole(self._spread(2 * TUNING.far_spacing_s))
-        tracks = tracks or self.evidence.tracks()
+        tracks = self.evidence.tracks()
         if not tracks and not self.evidence.unclear_rows:
             return tracks
         self._search_bands(tracks)
@@ -289,6 +289,9 @@ class LayoutSearch:
         evidence = self.evidence
         reaches = [evidence.reach(track) for track in tracks if not track.vertical]
         heights = [row.height / evidence.size[1] for track in tracks for row in track.all_rows if not track.vertical]
+        # The still strokes of a block are one box: of as many lines as a track has, and of two at least.
+        most = max((len(track.rows) for track in tracks if not track.vertical), default=0)
+        tallest = 1.6 * max(2, most) * max(heights, default=0.0)
         density = evidence.stroke_density(tracks)
         still: list[tuple[float, Place]] = []
         changing: list[tuple[float, Place]] = []
@@ -301,7 +304,7 @@ class LayoutSearch:
                     or any(is_mostly_in(box, fixed) for fixed in evidence.fixtures)
                     or any(is_mostly_in(box, line.bbox) for line in sample.lines)
                     or weight / (box.width * box.height) < 0.6 * density
-                    or (heights and not 0.4 * min(heights) <= box.height <= 1.6 * max(heights))
+                    or (heights and not 0.4 * min(heights) <= box.height <= tallest)
                 ):
                     continue
                 room = _AROUND * box.height
