@@ -55,7 +55,8 @@ def track_of(
     start = float(min(line.start for line in lines))
     end = float(max(line.end for line in lines))
     # The longest of a few texts is shorter than the longest of all.
-    spare = TUNING.track_reach * line_height + TUNING.region_reserve / 2 * (end - start) / max(1.0, (texts / 4) ** 0.5)
+    reserve = TUNING.region_reserve * (end - start) / max(1.0, (texts / 4) ** 0.5)
+    spare = TUNING.track_reach * line_height + max(reserve, _longest_unbroken(lines) - (end - start)) / 2
     if found.anchor == "center":
         middle = _anchor_of(lines, "center")
         half = max(middle - start, end - middle) + spare
@@ -102,6 +103,18 @@ def _own_lines(found: FoundTrack, size: tuple[int, int], elsewhere: Sequence[BBo
         if _is_anchored(line, at, found.anchor) or not any(is_mostly_in(other, box) for other in elsewhere):
             own.append(line)
     return own or lines
+
+
+def _longest_unbroken(lines: Sequence[Line]) -> float:
+    """Return how long a text is whose lines are broken, were it one line, pixels; 0 where a line by itself is as long
+    as any: halves of texts do not tell how long a line gets."""
+    lengths: dict[int, list[float]] = {}
+    for line in lines:
+        lengths.setdefault(line.sample, []).append(line.length)
+    alone = max((own[0] for own in lengths.values() if len(own) == 1), default=0.0)
+    broken = [own for own in lengths.values() if len(own) > 1]
+    longest = max((max(own) for own in broken), default=0.0)
+    return max((sum(own) for own in broken), default=0.0) if alone < longest else 0.0
 
 
 def _line_places(rows: Sequence[Row], line_height: float) -> list[tuple[float, float]]:
