@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.fixtures import APART_S, find_staying, is_mostly_in, merged_boxes
-from captionacc_dagster.captioning.layout.kinds import judge_rows
+from captionacc_dagster.captioning.layout.kinds import FOLLOWED, judge_rows
 from captionacc_dagster.captioning.layout.rows import Row, box_of, find_rows, split_sides
 from captionacc_dagster.captioning.layout.samples import (
     THUMBNAIL_SIDE,
@@ -22,7 +22,7 @@ from captionacc_dagster.captioning.layout.samples import (
     still_share,
 )
 from captionacc_dagster.captioning.layout.still_scenes import SceneDifferences
-from captionacc_dagster.captioning.layout.tracks import FOLLOWED, FoundTrack, find_tracks
+from captionacc_dagster.captioning.layout.tracks import FoundTrack, find_tracks
 from captionacc_dagster.captioning.layout.tuning import TUNING
 from captionacc_dagster.captioning.video.reader import VideoFacts, scaled_size
 
@@ -68,7 +68,8 @@ class Evidence:
         self.detections = [self._tightened(detection) for detection in detections_in(self.samples)]
         staying = find_staying(self.samples, self.detections)
         self._judge(staying)
-        captions = [row for row in self.rows if row.stays and row.kind in FOLLOWED]
+        lone = self._lone_staying_rows()
+        captions = [row for row in self.rows if row.stays and (row.kind in FOLLOWED or row in lone)]
         if captions:  # a caption that stays for most of a short video is a line like others
             lines = {(line.sample, box) for row in captions for line in row.lines for box in line.sources}
             staying = [entry for entry in staying if (entry.sample, entry.bbox) not in lines]
@@ -84,6 +85,16 @@ class Evidence:
         rows_of_interest = (*self.unclear_rows, *(row for track in tracks for row in track.all_rows))
         self.has_columns = any(row.vertical for row in rows_of_interest)
         return tracks
+
+    def _lone_staying_rows(self) -> list[Row]:
+        """Return the rows of the only text of a short video, which stays in its middle: rather a caption than not."""
+        if self._facts.duration_s >= TUNING.short_video_s:
+            return []
+        rows = [row for row in self.rows if row.kind != "scene"]
+        middles = [line.middle for row in rows for line in row.lines]
+        is_centered = all(abs(middle - self.size[0] / 2) <= TUNING.centered * self.size[0] for middle in middles)
+        is_lone = all(row.stays and not row.vertical and row.kind in ("interface", "title") for row in rows)
+        return rows if is_lone and is_centered else []
 
     def _judge(self, staying: Sequence[SampleDetection]) -> None:
         """Group detections into rows, text that stays apart from other text, and say what each row is."""

@@ -71,6 +71,7 @@ FEATURES = (
     "changes_alone",
     "stays_alone",
 )
+FOLLOWED: tuple[Kind, ...] = ("caption", "lower_third")
 _MODEL = "layout_kinds.npz"
 _SPREAD_LIMIT = 5.0  # line heights: text that is spread wider is anchored nowhere
 
@@ -261,6 +262,10 @@ def judge_rows(rows: Sequence[Row], samples: Sequence[Sample], size: tuple[int, 
         for row, chance in zip(rows, chances, strict=True)
     }
     for row in rows:
+        if (whole := next((other for other in rows if _is_found_around(row, other)), None)) is not None:
+            caption = KINDS.index("caption")
+            own[id(row)] = min(own[id(row)], own[id(whole)], key=lambda chance: chance[caption])
+    for row in rows:
         if _changes_in_place(row, samples, size) and not any(_is_beside_like(row, other) for other in rows):
             own[id(row)] = _word_chances(row, own[id(row)])
     for block in blocks_of(rows):
@@ -270,13 +275,34 @@ def judge_rows(rows: Sequence[Row], samples: Sequence[Sample], size: tuple[int, 
             row.chances = dict(zip(KINDS, map(float, shared), strict=True))
     screen = [row for row in rows if row.kind == "interface"]
     for row in rows:
+        page = next((other for other in screen if row.kind in FOLLOWED and _turns_over_with(row, other)), None)
+        row.chances = row.chances if page is None else page.chances
+    for row in rows:
         like = next((other for other in screen if row.kind == "lower_third" and _is_of_screen(row, other)), None)
         row.chances = row.chances if like is None else like.chances
+
+
+def _is_found_around(row: Row, other: Row) -> bool:
+    """Return whether a row is on top of one with more texts, or more lines of one that stays: in a few samples, the
+    detector found that text with what is around it, and the row is no surer to be captions."""
+    if other is row or other.vertical != row.vertical or len(other.lines) <= len(row.lines):
+        return False
+    if other.distinct <= row.distinct and not other.stays:
+        return False
+    shared = min(row.high, other.high) - max(row.low, other.low)
+    return shared > TUNING.same_place * min(row.height, other.height) and row.looks_like(other)
 
 
 def _is_of_screen(row: Row, other: Row) -> bool:
     """Return whether a row is set like another one, which is part of a screen: it is too, however far below."""
     return row.looks_like(other) and _are_aligned(row, other, row.height) and other.vertical == row.vertical
+
+
+def _turns_over_with(row: Row, other: Row) -> bool:
+    """Return whether each text of a row that is not centered begins with one of another row, as the title of each page
+    does with its text."""
+    begins, others = ({text.first_s for text in entry.texts} for entry in (row, other))
+    return len(begins) >= TUNING.telling_texts and begins == others and not row.changes_around_its_middle
 
 
 def _changes_in_place(row: Row, samples: Sequence[Sample], size: tuple[int, int]) -> bool:

@@ -145,7 +145,7 @@ class Row:
 
     def drop_passing(self) -> None:
         """Drop lines that move, such as those of a sign of the scene, from beside text that changes in one place."""
-        if self._changes_around_a_middle:
+        if self._changes_in_its_place:
             self.lines, self._place = self._without_passing(), None
 
     def _without_passing(self) -> list[Line]:
@@ -196,19 +196,26 @@ class Row:
             if line.sample not in longest or line.length > longest[line.sample].length:
                 longest[line.sample] = line
         moving, still = (sum(line.still == state for line in longest.values()) for state in (0, 1))
-        return moving > 0.5 * still + 0.15 * len(longest) and not self._changes_around_a_middle
+        return moving > 0.5 * still + 0.15 * len(longest) and not self._changes_in_its_place
 
     @property
-    def _changes_around_a_middle(self) -> bool:
-        """Whether both ends of its text vary from line to line and the middle does not, as with centered captions that
-        slide into place or that words like them replace; the ends of what passes by vary with its middle, or are those
-        of the picture. A few of the lines may be a sign of the scene that passes beside the captions."""
+    def _changes_in_its_place(self) -> bool:
+        """Whether its text varies around what stays: both ends around the middle, as with centered captions that slide
+        into place or that words like them replace, or one end while the other one stays, as with lines that roll up.
+        The ends of what passes by vary with its middle, or are those of the picture. A few of the lines may be a sign
+        of the scene that passes beside the captions."""
         lines = self._without_passing()
         if self.distinct < 2 or len(lines) < 3 or 2 * len(lines) <= len(self.lines):
             return False
-        start, end, middle = (
-            _deviation([getattr(line, place) for line in lines]) for place in ("start", "end", "middle")
-        )
+        start, end, middle = _deviations(lines)
+        return 2 * middle < min(start, end) or (not self.vertical and 2 * min(start, end) < middle)
+
+    @property
+    def changes_around_its_middle(self) -> bool:
+        """Whether it shows several texts whose ends vary and whose middle does not."""
+        if self.distinct < TUNING.telling_texts:
+            return False
+        start, end, middle = _deviations(self.lines)
         return 2 * middle < min(start, end)
 
     @property
@@ -487,10 +494,18 @@ def _is_each_centered(rows: Sequence[Row], along: float) -> bool:
     return len(offsets) >= TUNING.telling_texts and centered >= TUNING.nearly_all * len(offsets)
 
 
-def _deviation(places: Sequence[float]) -> float:
-    """Return the median distance of places from their median, pixels."""
-    usual = median(places)
-    return median(abs(place - usual) for place in places)
+def _deviations(lines: Sequence[Line]) -> tuple[float, float, float]:
+    """Return the median distance of the lines' starts, ends, and middles from their medians, pixels."""
+
+    def deviation(places: Sequence[float]) -> float:
+        usual = median(places)
+        return median(abs(place - usual) for place in places)
+
+    return (
+        deviation([line.start for line in lines]),
+        deviation([line.end for line in lines]),
+        deviation([line.middle for line in lines]),
+    )
 
 
 def weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:

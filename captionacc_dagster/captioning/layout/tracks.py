@@ -8,6 +8,7 @@ from statistics import median
 
 from captionacc_dagster.captioning.captions import Kind
 from captionacc_dagster.captioning.layout.contrasts import adjoin
+from captionacc_dagster.captioning.layout.kinds import FOLLOWED
 from captionacc_dagster.captioning.layout.rows import (
     SIDE_GAP,
     Line,
@@ -18,7 +19,6 @@ from captionacc_dagster.captioning.layout.rows import (
 )
 from captionacc_dagster.captioning.layout.tuning import TUNING
 
-FOLLOWED: tuple[Kind, ...] = ("caption", "lower_third")
 _MOSTLY_ALONE = 0.5  # of the other texts: when more of them change while a row stays, it is not part of them
 _OVERLAPPING = 0.2  # of the smaller height: boxes of successive lines share half of this
 _COVERING = 0.4  # of the smaller height: rows that share this much are on top of each other
@@ -131,6 +131,10 @@ def find_tracks(rows: Sequence[Row], size: tuple[int, int]) -> list[FoundTrack]:
         # Among many rows of a screen, one of a few texts may look a little more like captions than they do themselves.
         surest = max(track.confidence for track in tracks if track.kind == "caption")
         tracks += _doubtful_tracks(weak, size, surest)
+    captions = [track for track in tracks if track.kind == "caption"]
+    for track in tracks:
+        if track.kind == "lower_third" and any(_are_moved_captions(track, other, size) for other in captions):
+            _call_captions(track)
     tracks = _without_rivals(_joined(tracks), size)
     followed = {id(row) for track in tracks for row in track.all_rows}
     for row in weak:
@@ -151,12 +155,16 @@ def _is_glimpse(row: Row) -> bool:
 
 
 def _is_stray(row: Row, tracks: Sequence[FoundTrack]) -> bool:
-    """Return whether a row was seen once, is more likely something else than its kind, and is of another size or look
-    than the captions that were found: such text of a screen may look a little like captions."""
-    if len(row.lines) > 1 or row.chances[row.kind] >= 0.5:
+    """Return whether a row was seen once, and is of another size or look than the captions that were found, several of
+    them or surer ones: such text of a screen or a sign may look a little like captions."""
+    if len(row.lines) > 1:
         return False
     rows = [other for track in tracks if track.kind == "caption" for other in track.rows]
-    return bool(rows) and not any(_is_of_the_size(row, other) and row.looks_like(other) for other in rows)
+    if row.chances[row.kind] >= 0.5 and not any(other.distinct >= TUNING.telling_texts for other in rows):
+        return False
+    return bool(rows) and not any(
+        _is_of_the_size(row, other) and (row.looks_like(other) or row.looks_like_beside(other)) for other in rows
+    )
 
 
 def _is_of_the_size(row: Row, other: Row) -> bool:
@@ -171,12 +179,34 @@ def _follow_as_captions(track: FoundTrack) -> None:
     than lost.
     """
     row = track.rows[0]
-    if 2 * row.chances["caption"] < row.chances["lower_third"]:
-        return
+    if 2 * row.chances["caption"] >= row.chances["lower_third"]:
+        _call_captions(track)
+
+
+def _call_captions(track: FoundTrack) -> None:
+    """Make a track of captions of a lower third."""
     for line in track.all_rows:
         both = line.chances["caption"] + line.chances["lower_third"]
         line.chances = {**line.chances, "caption": both, "lower_third": 0.0}
-    track.kind, track.confidence = "caption", _confidence(row)
+    track.kind, track.confidence = "caption", _confidence(track.rows[0])
+
+
+def _are_moved_captions(track: FoundTrack, captions: FoundTrack, size: tuple[int, int]) -> bool:
+    """Return whether a lower third rather contains captions that change their place: it looks like those elsewhere, is
+    of their size, turns over as they do or is aligned with them, and is never visible with them, as a name plate would
+    be."""
+    if track.vertical != captions.vertical:
+        return False
+    own, usual = (median(line.middle for row in found.rows for line in row.lines) for found in (track, captions))
+    turns_over = max(row.distinct for row in track.rows) >= TUNING.telling_texts
+    if not turns_over and abs(own - usual) > TUNING.centered * size[0]:
+        return False
+    visible = {line.sample for row in captions.all_rows for line in row.lines}
+    return all(
+        any(row.looks_like(other) and _is_of_the_size(row, other) for other in captions.rows)
+        and visible.isdisjoint(line.sample for line in row.lines)
+        for row in track.rows
+    )
 
 
 def _lone_tracks(rows: Sequence[Row], size: tuple[int, int]) -> list[FoundTrack]:
@@ -187,14 +217,14 @@ def _lone_tracks(rows: Sequence[Row], size: tuple[int, int]) -> list[FoundTrack]
     hardly ever centered throughout. The only text of a clip is rather followed than lost.
     """
     lone = sorted((row for row in rows if not row.stays and row.kind != "scene"), key=lambda row: -len(row.lines))
-    if any(row.vertical or 2 * row.chances["caption"] < row.chances[row.kind] for row in lone):
+    if any(row.kind == "title" and 2 * row.chances["caption"] < row.chances["title"] for row in lone):
         return []
     if not lone or lone[0].score < TUNING.certain_score:
         return []
     is_of_screen = any(row.kind == "interface" for row in lone)
-    if is_of_screen and not all(_is_centered(line, size) for row in lone for line in row.lines):
+    if is_of_screen and not _are_centered(lone, size):
         return []
-    if any(row.kind not in ("title", "interface") for row in lone):
+    if any(row.vertical or row.kind not in ("title", "interface") for row in lone):
         return []
     track = FoundTrack([lone[0]], anchor_of([lone[0]], size[0]), 0.0)
     for row in lone[1:]:
@@ -209,8 +239,13 @@ def _lone_tracks(rows: Sequence[Row], size: tuple[int, int]) -> list[FoundTrack]
     return [track]
 
 
-def _is_centered(line: Line, size: tuple[int, int]) -> bool:
-    return abs(line.middle - size[0] / 2) <= TUNING.centered * size[0]
+def _are_centered(rows: Sequence[Row], size: tuple[int, int]) -> bool:
+    """Return whether all lines of level rows are in the middle of the picture."""
+    return all(
+        not row.vertical and abs(line.middle - size[0] / 2) <= TUNING.centered * size[0]
+        for row in rows
+        for line in row.lines
+    )
 
 
 def _doubtful_tracks(rows: Sequence[Row], size: tuple[int, int], surest: float = 0.0) -> list[FoundTrack]:
@@ -225,7 +260,12 @@ def _doubtful_tracks(rows: Sequence[Row], size: tuple[int, int], surest: float =
         if not row.stays
         and row.distinct >= TUNING.telling_texts
         and row.score >= TUNING.certain_score
-        and (row.chances["caption"] >= TUNING.weak_chance or row.stays_alone > _MOSTLY_ALONE or _stands_out(row, rows))
+        and (
+            row.chances["caption"] >= TUNING.weak_chance
+            or row.stays_alone > _MOSTLY_ALONE
+            or _stands_out(row, rows)
+            or (row.changes_around_its_middle and _are_centered([row], size))  # text of a screen begins at one place
+        )
         and row.kind == "interface"
     ]
     if not possible:
@@ -260,7 +300,9 @@ def _is_part_of_doubtful(row: Row, track: FoundTrack) -> bool:
 def _is_like(row: Row, track: FoundTrack, size: tuple[int, int]) -> bool:
     """Return whether a row looks like the captions of a track that moved to another edge of the picture."""
     is_possible = row.chances["caption"] >= TUNING.weak_chance or row.kind == "title"
-    if row.vertical or track.vertical or row.stays or not is_possible or not row.looks_like(track.rows[0]):
+    if row.vertical or track.vertical or row.stays or not is_possible:
+        return False
+    if not any(row.looks_like(other) for other in track.rows):
         return False
     smaller, larger = sorted((row.height, median(entry.height for entry in track.rows)))
     place = (row.low + row.high) / 2 / size[1]

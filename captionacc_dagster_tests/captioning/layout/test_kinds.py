@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,15 @@ from captionacc_dagster.captioning.extents.find import find_captions
 from captionacc_dagster.captioning.geometry import BBox, CropRegion
 from captionacc_dagster.captioning.layout.find import find_layout, layout_from_region, read_full_frames
 from captionacc_dagster.captioning.layout.fixtures import find_staying
-from captionacc_dagster.captioning.layout.kinds import FEATURES, KINDS, blocks_of, judge_rows, row_features
+from captionacc_dagster.captioning.layout.kinds import (
+    FEATURES,
+    KINDS,
+    _is_found_around,
+    _turns_over_with,
+    blocks_of,
+    judge_rows,
+    row_features,
+)
 from captionacc_dagster.captioning.layout.model import Layout
 from captionacc_dagster.captioning.layout.regions import track_of
 from captionacc_dagster.captioning.layout.rows import Line, Look, Row, RowText, find_rows
@@ -75,6 +84,19 @@ def test_one_caption_that_stays_for_most_of_a_short_clip_is_found(tmp_path: Path
     assert covers(track.region, box)
     texts = [caption.text for caption in find_captions(facts, layout, engine).captions]
     assert texts == ["I waited for the right moment to say it", *(["So here we go"] if share < 1 else [])]
+
+
+def test_dark_letters_on_a_light_box_that_stay_in_the_middle_of_a_short_clip_are_found(tmp_path: Path, engine):
+    """They were taken for text of a screen, which looks like that."""
+    pictures = []
+    for at in range(6 * RATE):
+        picture = moving(speed=6)(at)
+        height, width = picture.shape[:2]
+        picture[round(0.36 * height) : round(0.5 * height), round(0.2 * width) : round(0.8 * width)] = 255
+        write_text(picture, "Two of them came back", (0.5, 0.43), 24, fill="#141414", outline=0)
+        pictures.append(picture)
+    facts, layout = layout_of(write_clip(tmp_path / "clip.mp4", pictures, RATE), engine)
+    assert [caption.text for caption in find_captions(facts, layout, engine).captions] == ["Two of them came back"]
 
 
 def test_a_logo_of_a_short_clip_is_left_out_and_named(tmp_path: Path, engine):
@@ -204,6 +226,26 @@ def test_a_few_texts_that_look_a_little_more_like_captions_do_not_decide(chance:
 
 def look(bright: float, dark: float) -> Look:
     return Look(bright, dark, ring=0.1, step=0.1)
+
+
+def level_row(low: float, high: float, begins: Sequence[float], count: int, kind: Kind, *, start: float = 100) -> Row:
+    """Return a row of lines that begin at one place, with texts that begin at some times."""
+    lines = [Line(n, 2.0 * n, start, start + 200 + 31 * (n % 3), low, high, 0.8, 1.0) for n in range(count)]
+    texts = [RowText(begin, begin + 1.0, start, 200.0) for begin in begins]
+    return Row(False, lines, texts, chances={other: 0.9 if other == kind else 0.02 for other in KINDS})
+
+
+@pytest.mark.parametrize(("low", "count", "is_around"), [(296, 2, True), (296, 9, False), (200, 2, False)])
+def test_what_was_found_around_a_row_is_that_row(low: float, count: int, is_around: bool):
+    """In two samples, text of a page was found with what is around it, and that was followed as captions."""
+    page = level_row(300, 324, (0.0, 4.0, 8.0), 8, "interface")
+    assert _is_found_around(level_row(low, low + 40, (0.0, 4.0), count, "caption"), page) is is_around
+
+
+@pytest.mark.parametrize("begins", [(0.0, 4.0, 8.0), (0.0, 4.0, 9.0), (0.0,)])
+def test_the_title_of_each_page_turns_over_with_its_text(begins: tuple[float, ...]):
+    page = level_row(120, 144, begins if len(begins) == 1 else (0.0, 4.0, 8.0), 6, "interface")
+    assert _turns_over_with(level_row(40, 70, begins, 6, "caption"), page) is (begins == (0.0, 4.0, 8.0))
 
 
 def test_rows_of_one_block_look_alike():

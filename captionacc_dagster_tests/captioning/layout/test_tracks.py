@@ -78,6 +78,18 @@ def test_the_region_of_text_at_the_very_edge_is_there():
     assert 0 <= region.left < region.right <= 1
 
 
+@pytest.mark.parametrize("one_line", [None, (180, 460)], ids=["two lines each", "a long one by itself"])
+def test_where_captions_have_two_lines_one_line_may_be_as_long_as_both(one_line: tuple[int, int] | None):
+    """The ends of the only caption of one line were cut off: the halves of the others do not tell how long it is."""
+    seen = [detection(n, 250 - n, top, 390 + n, top + 22) for n in range(5) for top in (300, 326)]
+    if one_line is not None:
+        seen.append(detection(5, one_line[0], 326, one_line[1], 348))
+    (track,) = find_tracks(judged(find_rows(samples(6), seen, [], SIZE)), SIZE)
+    region = track_of(track, SIZE, [], []).region
+    assert (region.width * SIZE[0] > 290) is (one_line is None) or region.width * SIZE[0] < 2 * 280
+    assert region.width * SIZE[0] >= (2 * 148 if one_line is None else 280)
+
+
 def test_two_languages_over_each_other_are_one_track():
     seen = [detection(n, 320 - 60 - 9 * n, 300, 320 + 60 + 9 * n, 326) for n in range(4)]
     seen += [detection(n, 320 - 90 - 7 * n, 328, 320 + 90 + 7 * n, 346) for n in range(4)]
@@ -119,6 +131,51 @@ def test_specks_of_the_scene_beside_captions_do_not_make_them_move():
     assert not row.is_moving
     (ticker,) = find_rows(samples(5), [*specks, detection(2, 100, 300, 500, 326, 0.5)], [], SIZE)
     assert ticker.is_moving
+
+
+def test_lines_from_the_left_that_roll_up_are_followed():
+    """The lower row of two was left out: in the second picture of a sample, its line is one row higher."""
+    stills = (1.0, 0.5, 0.0, 0.5, 0.0, 0.5, 0.0, 0.0)
+    lower = [detection(n, 100, 326, 380 + 23 * (n * 3 % 8), 350, still) for n, still in enumerate(stills)]
+    upper = [detection(n, 100, 300, 400 + 23 * (n * 5 % 8), 324, 0.5) for n in range(8)]
+    (track,) = find_tracks(judged(find_rows(samples(8), [*lower, *upper], [], SIZE)), SIZE)
+    assert [round(row.low) for row in track.rows] == [300, 326]
+
+
+@pytest.mark.parametrize(("samples_above", "kinds"), [((4, 5, 6), ["caption"] * 2), ((1, 2, 3), ["caption"])])
+def test_captions_that_go_to_the_other_edge_are_captions_there(samples_above: tuple[int, ...], kinds: list[Kind]):
+    """They passed for a name plate, which is visible together with captions."""
+    seen = [detection(n, 200 - 9 * n, 320, 440 + 9 * n, 346) for n in range(4)]
+    seen += [detection(n, 230 - 9 * n, 20, 410 + 9 * n, 46) for n in samples_above]
+    upper, lower = judged(
+        sorted(find_rows(samples(7), seen, [], SIZE), key=lambda row: row.low), "lower_third", "caption"
+    )
+    upper.look = lower.look = Look(1.0, 0.5, 0.4, 0.1)
+    found = find_tracks([upper, lower], SIZE)
+    assert [track.kind for track in found if track.kind == "caption"] == kinds
+
+
+def test_a_sign_seen_once_is_not_followed_beside_captions_that_look_different():
+    seen = [detection(n, 200 - 9 * n, 320, 440 + 9 * n, 346) for n in range(4)]
+    sign, captions = judged(
+        sorted(find_rows(samples(4), [*seen, detection(2, 300, 60, 480, 110)], [], SIZE), key=lambda row: row.low)
+    )
+    captions.look, sign.look = Look(1.0, 0.6, 0.4, 0.1), Look(0.2, 0.3, 0.5, 0.4)
+    assert [track.rows for track in find_tracks([sign, captions], SIZE)] == [[captions]]
+
+
+@pytest.mark.parametrize("is_centered", [True, False], ids=["around the middle", "from the left"])
+def test_text_that_changes_around_the_middle_of_a_screen_is_rather_followed_than_lost(is_centered: bool):
+    """Captions on a box over code of their color were taken for a line of it."""
+    grows = range(5)
+    seen = [detection(n, 200 - 19 * n if is_centered else 200, 320, 440 + 19 * n, 346) for n in grows]
+    seen += [detection(n, 60, top, 380, top + 22) for n in grows for top in (100, 130, 160, 190)]
+    rows = sorted(find_rows(samples(5), seen, [], SIZE), key=lambda row: row.low)
+    screen: list[Kind] = ["interface"] * 5
+    judged(rows, *screen)
+    found = find_tracks(rows, SIZE)
+    assert [round(row.low) for track in found for row in track.rows] == ([320] if is_centered else [])
+    assert all(track.is_doubtful for track in found)
 
 
 @pytest.mark.parametrize(("upper_contrast", "lines"), [(0.9, 2), (0.5, 1)])
