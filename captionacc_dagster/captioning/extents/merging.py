@@ -87,13 +87,13 @@ class FoundCaption:
 def is_same_caption(first: FoundCaption, second: FoundCaption, fade_frames: int) -> bool:
     """Return whether two readings without a gap are of one caption: the same text, or letters of it in its fade.
 
-    Half-faded letters are misread: only half of them have to be the other's, in order. A reading with as many strokes
-    as its letters need is a caption of its own unless it is as brief as a fade. Where a line could not be read, only a
-    fade is the same caption.
+    Half-faded letters are misread: only half of them have to be the other's, in order, but most of those that were
+    surely read. A reading with as many strokes as its letters need is a caption of its own unless it is as brief as a
+    fade. Where a line could not be read, only a fade is the same caption.
     """
-    if any(found.reading.is_unread or not found.reading.text for found in (first, second)):
+    if any(found.reading.is_unread or not found.reading.likely_text for found in (first, second)):
         return _is_fade(first, second, fade_frames) or _is_fade(second, first, fade_frames)
-    texts = fold(first.reading.text), fold(second.reading.text)
+    texts = fold(first.reading.likely_text), fold(second.reading.likely_text)
     if texts[0] == texts[1]:
         return True
     if first.is_apart or second.is_apart:
@@ -102,7 +102,9 @@ def is_same_caption(first: FoundCaption, second: FoundCaption, fade_frames: int)
         frames = brief.end - brief.start
         is_faint = frames <= 2 * fade_frames and 2 * len(whole) * brief.stroke_px < len(part) * lasting.stroke_px
         is_trace = frames <= fade_frames and brief.stroke_px < TUNING.trace_area * lasting.stroke_px
-        if 0 < len(part) <= len(whole) and (is_faint or is_trace) and 2 * LCSseq.similarity(part, whole) >= len(part):
+        is_sure = brief.reading.confidence >= OCR.sure or bool(brief.reading.waiting)
+        least = (TUNING.alike_text if is_sure else 0.5) * len(part)
+        if 0 < len(part) <= len(whole) and (is_faint or is_trace) and LCSseq.similarity(part, whole) >= least:
             return True
     return False
 

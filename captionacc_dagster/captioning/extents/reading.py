@@ -84,6 +84,16 @@ class Reading:
         return tuple(replace(line, text=text) for line, text in zip(self.lines, texts, strict=True))
 
     @property
+    def likely_text(self) -> str:
+        """Its text; while lines of it wait, what the default recognizer surely read, if it read all of them as a
+        whole."""
+        if not self.waiting:
+            return self.text
+        reads = [line.default if isinstance(line, SeenLine) and line.is_whole else None for line in self.waiting]
+        sure = [read.text for read in reads if read is not None and read.confidence >= OCR.sure]
+        return "\n".join(sure) if len(sure) == len(reads) else self.text
+
+    @property
     def may_be_caption(self) -> bool:
         """Whether there is text, read or not, or may be."""
         return bool(self.text) or self.is_unread or bool(self.waiting)
@@ -170,6 +180,8 @@ def read_caption(
             assert recognition is not None
             readings[number].append(recognition)
             read_lumas[number].append(lumas[number])
+    if not vertical:
+        recognitions += _read_widened(engine, boxes, renderings[0], masks, readings)
     along = 1 if vertical else 0
     widths = [(box[2 + along] - box[along]) / (line_px * scale[along]) - 2 * TUNING.margin_along for box in boxes]
     chosen = [_chosen(read, width) for read, width in zip(readings, widths, strict=True)]
@@ -222,9 +234,9 @@ def read_caption(
     for number, guess in enumerate(classify_script(images)):
         line, whole = chosen[number], uncovered[number] <= EXTENTS.trace_area
         is_whole = whole and (line is None or widths[number] <= _widest(line.text))
-        is_read = line is not None and line.confidence >= OCR.sure and is_whole
+        read_whole = line if line is not None and line.confidence >= OCR.sure and is_whole else None
         picture = LinePicture(images[number], masks[number])
-        seen.append(SeenLine(scripts.add(guess, is_read=is_read), picture, line, whole))
+        seen.append(SeenLine(scripts.add(guess, read_whole), picture, line, whole))
     lines = [_as_read(line.default) if scripts.is_settled(line) else line for line in seen]
     known = _known(lines, scripts, engine)
     reading = placed(_joined(known, recognitions + _readings_of(lines)), known)
@@ -413,6 +425,37 @@ def _joined(lines: Sequence[LineReading], recognitions: int) -> Reading:
 
 def _has_text(line: LineReading) -> bool:
     return line.read is not None and bool(line.read.text.strip())
+
+
+def _read_widened(
+    engine: OcrEngine,
+    boxes: Sequence[tuple[int, int, int, int]],
+    fused: Plane,
+    masks: Sequence[NDArray[np.float32] | Mask],
+    readings: list[list[Recognition]],
+) -> int:
+    """Read short words that were read alike, but not surely, again, twice as wide; return how many were read.
+
+    In condensed type, several letters fall on one step of the recognizer, which then is sure of none of them.
+    """
+    import cv2
+
+    unsure = [number for number, read in enumerate(readings) if _is_unsure_of_few(read)]
+    lines = []
+    for number in unsure:
+        wide = cv2.resize(_stretched(_cut(fused, boxes[number])), None, fx=2, fy=1, interpolation=cv2.INTER_CUBIC)
+        lines.append(LinePicture(np.asarray(wide, np.uint8), masks[number]))
+    for number, read in zip(unsure, engine.recognize(lines) if lines else [], strict=True):
+        if fold(read.text) == fold(max(readings[number], key=_worth).text):
+            readings[number].append(read)
+    return len(unsure)
+
+
+def _is_unsure_of_few(read: Sequence[Recognition]) -> bool:
+    """Return whether a few characters were read alike in each rendering, but surely in none."""
+    texts = {fold(line.text) for line in read}
+    is_short = all(0 < len(text) <= _FEW_CHARACTERS for text in texts)
+    return len(texts) == 1 < len(read) and is_short and max(map(_worth, read)) < OCR.sure
 
 
 def _is_doubtful(read: Sequence[Recognition]) -> bool:

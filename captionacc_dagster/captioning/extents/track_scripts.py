@@ -22,6 +22,7 @@ from captionacc_dagster.captioning.ocr.base import LinePicture, OcrEngine, Recog
 from captionacc_dagster.captioning.ocr.languages import LANGUAGES, SCRIPTS, script_name
 from captionacc_dagster.captioning.ocr.mixed_lines import is_latin_letter
 from captionacc_dagster.captioning.ocr.script_classifier import CLASSES, ScriptGuess
+from captionacc_dagster.captioning.ocr.tuning import TUNING as OCR
 
 # What the default recognizer reads, and what is no text.
 _DEFAULT_SCRIPTS = frozenset({"Latn", "Hani", "Hans", "Hant", "Jpan"})
@@ -36,7 +37,10 @@ _USUAL_VIETNAMESE, _USUAL_OTHER = 0.04, 0.05
 _LIKELY = 0.5  # probability or share: more likely than not
 _VIETNAMESE_TRIES = 4  # lines read as Vietnamese in vain, after which a track is Latin: each costs time
 _ROUNDS = 10  # of estimating the shares of a track's scripts; further ones change nothing
-_READ_LOG_ODDS = float(np.log(10.0))  # ten to one: what the default recognizer reads surely is in its scripts
+# Ten to one: a line that the default recognizer reads surely is in its scripts, and so is each letter of which it is
+# certain and that Cyrillic and Greek have nothing like. Of their letters it is unsure.
+_READ_LOG_ODDS = float(np.log(10.0))
+_LATIN_ONLY = frozenset("DFGJLQRSUVWdfghlqtz")
 # Letters of Vietnamese that the default recognizer's alphabet lacks, and marks that Vietnamese has.
 _TONES = frozenset("\u0300\u0301\u0303\u0309\u0323")
 _FOREIGN = frozenset("ßøæœłıþðŋ")
@@ -88,18 +92,18 @@ class TrackScripts:
         self._has_vietnamese = False
         self._vietnamese_tries = 0
 
-    def add(self, guess: ScriptGuess, *, is_read: bool) -> int:
+    def add(self, guess: ScriptGuess, read: Recognition | None) -> int:
         """Use a line as evidence; return its number.
 
         Args:
             guess: of the line's picture.
-            is_read: the default recognizer is sure of what it read in the whole line.
+            read: what the default recognizer surely read in the whole line; None: nothing.
         """
         doubt = TUNING.classifier_doubt
         chances = (1 - doubt) * np.asarray(guess.probabilities) + doubt / len(CLASSES)
         evidence = np.log(chances)
-        if is_read:
-            evidence[_IS_DEFAULT] += _READ_LOG_ODDS
+        if read is not None:
+            evidence[_IS_DEFAULT] += _READ_LOG_ODDS * max(1, _certain_latin_letters(read))
         self._lines.append(evidence)
         self._shares = None
         return len(self._lines) - 1
@@ -257,6 +261,14 @@ def is_vietnamese_of(read: Recognition, default: Recognition) -> bool:
         return False
     known, bare = bare_letters(default.text), bare_letters(read.text)
     return LCSseq.similarity(known, bare) >= EXTENTS.alike_text * len(known) and len(known) > 0
+
+
+def _certain_latin_letters(read: Recognition) -> int:
+    """Return how many letters that only Latin has were read with certainty."""
+    return sum(
+        letter in _LATIN_ONLY and confidence >= OCR.certain
+        for letter, confidence in zip(read.text, read.characters, strict=False)
+    )
 
 
 def _is_mostly_latin(text: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from captionacc_dagster.captioning.extents.merging import (
@@ -16,7 +17,9 @@ from captionacc_dagster.captioning.extents.merging import (
     join_readings,
 )
 from captionacc_dagster.captioning.extents.reading import Reading
+from captionacc_dagster.captioning.extents.track_scripts import SeenLine
 from captionacc_dagster.captioning.geometry import BBox
+from captionacc_dagster.captioning.ocr.base import LinePicture, Recognition
 
 pytestmark = pytest.mark.unit
 
@@ -85,6 +88,20 @@ def test_a_line_that_ends_a_frame_or_two_after_the_other_is_no_caption_of_its_ow
 )
 def test_other_captions_stay_captions_of_their_own(other: FoundCaption):
     assert not is_same_caption(other, read("Mind the step", other.end, other.end + 50, 900), FADE)
+
+
+@pytest.mark.parametrize(("confidence", "is_fade"), [(1.0, False), (0.7, True)])
+def test_a_short_word_that_is_surely_read_is_no_fade_of_the_one_before(confidence: float, is_fade: bool):
+    """One of the two letters of "to" is in "forget", by chance."""
+    assert is_same_caption(read("forget", 0, 16, 865), read("to", 16, 28, 127, confidence), FADE) is is_fade
+
+
+def test_a_word_whose_script_is_not_settled_is_no_fade_of_the_one_before():
+    line = SeenLine(0, LinePicture(np.zeros((40, 100), np.uint8)), Recognition("IT", 0.97), is_whole=True)
+    word = FoundCaption(6, 19, Reading("", 0.0, 1, waiting=(line,)), BOX, 0.9, 120)
+    assert not is_same_caption(read("SAID", 0, 6, 587), word, FADE)
+    part = replace(word, reading=Reading("", 0.0, 1, waiting=(replace(line, is_whole=False),)))
+    assert is_same_caption(read("SAID", 0, 6, 587), part, FADE)
 
 
 def test_readings_with_letters_behind_them_are_alike_and_others_are_not():

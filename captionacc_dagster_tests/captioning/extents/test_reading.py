@@ -171,6 +171,17 @@ def test_few_characters_must_be_read_twice_alike():
     assert read_caption(unlike, pictures(), mask, LINE).text == ""
 
 
+def test_a_word_in_condensed_type_is_read_again_twice_as_wide():
+    """Two letters on one step of the recognizer: it was sure of neither, and the word was dropped."""
+    mask = stroke_mask((180, 20, 220, 50))
+    reader = ScriptedReader(Recognition("IT", 0.57), Recognition("IT", 0.58), Recognition("IT", 0.96))
+    reading = read_caption(reader, pictures(), mask, LINE)
+    assert (reading.text, reading.confidence, reading.recognitions) == ("IT", 0.96, 3)
+    assert reader.pictures[2].shape[1] == 2 * reader.pictures[0].shape[1]
+    other = ScriptedReader(Recognition("IT", 0.57), Recognition("IT", 0.58), Recognition("11I", 0.96))
+    assert read_caption(other, pictures(), mask, LINE).text == ""
+
+
 def test_a_line_with_far_too_much_room_for_its_characters_is_texture():
     reader = ScriptedReader(*[Recognition("ERVZ", 0.8)] * 3)
     assert read_caption(reader, pictures(), stroke_mask((20, 20, 380, 50)), LINE).text == ""

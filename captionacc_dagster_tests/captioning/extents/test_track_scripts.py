@@ -61,7 +61,7 @@ class Track:
     def add(self, text: str | None = None, *, whole: bool = True, read: bool | None = None, **chances: float) -> None:
         default = Recognition(text, 0.97) if text is not None else None
         is_read = text is not None and whole if read is None else read
-        number = self.scripts.add(guess(**chances), is_read=is_read)
+        number = self.scripts.add(guess(**chances), (default or Recognition("", 0.97)) if is_read else None)
         self.lines.append(SeenLine(number, LinePicture(np.zeros((40, 300), np.uint8)), default, whole))
 
     def settled(self) -> list[LineReading]:
@@ -69,6 +69,15 @@ class Track:
 
     def said(self) -> list[tuple[str | None, str | None, bool]]:
         return [(line.read and line.read.text, line.script, line.is_unread) for line in self.settled()]
+
+
+def test_letters_that_only_latin_has_tell_capitals_from_cyrillic_ones():
+    scripts = TrackScripts()
+    certain, unsure = (Recognition("AN HOUR", 0.98, (confidence,) * 7) for confidence in (1.0, 0.9))
+    numbers = [scripts.add(guess(Latn=0.004, Cyrl=0.9), read) for read in (certain, unsure)]
+
+    cyrillic = CLASSES.index(("Cyrl", None))
+    assert scripts.chances(numbers[0])[cyrillic] < 0.5 < scripts.chances(numbers[1])[cyrillic]
 
 
 def test_a_line_that_was_not_read_is_unread_in_its_script():
