@@ -49,7 +49,7 @@ from captionacc_dagster.orchestration.subtitle_files import (
     subtitle_texts,
     video_keys,
 )
-from captionacc_dagster.orchestration.transitions import record, stage_of
+from captionacc_dagster.orchestration.transitions import last_stage, record, stage_of
 from captionacc_dagster.orchestration.workers import CLAIMED_BY, this_worker
 from captionacc_dagster.resources import ProcessingResource
 from captionacc_dagster.settings import Settings, get_settings
@@ -207,7 +207,7 @@ class LocalPipeline:
                 if not again:  # it is another region that has them found again
                     self._say_what_stays(video)
                 if request is not None:
-                    self.catalog.finish_processing_request(request.id, "cancelled")
+                    self._drop(request)
                 request = self.catalog.approve_layout(video.id, region, approval="automatic", claimer=self._claimer)
             video = self._run(video, Flow.CROP_AND_INFER, shown, request, missing)
         return video
@@ -460,12 +460,17 @@ class LocalPipeline:
                 self._note_stop(video)
             raise
 
+    def _drop(self, request: ProcessingRequest, details: Mapping[str, Any] | None = None) -> None:
+        """End a request of a video that nobody works for any more."""
+        flow = Flow(request.flow)
+        record(self.catalog, request.video_id, flow, last_stage(flow), "dropped", requests=[request], details=details)
+
     def _note_stop(self, video: Video) -> None:
         details = error_details("stopped before it was done; the same command, or `captionacc retry`, goes on")
         for request in self.catalog.list_processing_requests(states=["pending", "launched"], video_id=video.id).items:
             run = self.instance.get_run_by_id(request.run_id) if request.run_id else None
             if request.claimed_by == self._claimer or (run is not None and run.is_finished):
-                self.catalog.finish_processing_request(request.id, "cancelled", error_details=details)
+                self._drop(request, details)
         row = self.catalog.get_video_metadata(video.id)
         if row.status == "active" and not self._missing(row, row.crop_region):
             return

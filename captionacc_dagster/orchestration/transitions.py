@@ -13,8 +13,8 @@ from captionacc_dagster.orchestration.flows import Flow
 
 Stage = Literal["layout", "boundaries", "text"]
 # found again: after a person had approved a layout. completed: the run has ended well, its checks too.
-# refused: a quota does not allow the work.
-Outcome = Literal["started", "found", "found again", "completed", "failed", "refused", "cancelled"]
+# refused: a quota does not allow the work. dropped: nobody works for the request any more, and its video is as it was.
+Outcome = Literal["started", "found", "found again", "completed", "failed", "refused", "cancelled", "dropped"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,7 @@ MEANINGS: Mapping[tuple[Flow, Stage, Outcome], Meaning] = {
     (INITIAL, "layout", "failed"): Meaning(_NO_VIDEO, "failed"),
     (INITIAL, "layout", "refused"): Meaning(_NO_VIDEO, "cancelled"),
     (INITIAL, "layout", "cancelled"): Meaning(_NO_VIDEO, "cancelled"),
+    (INITIAL, "layout", "dropped"): Meaning({}, "cancelled"),
     # Boundaries are shown together with their texts, so finding them alone changes nothing.
     (CROP, "boundaries", "started"): Meaning({}, lock="layout"),
     (CROP, "boundaries", "found"): Meaning({}),
@@ -59,6 +60,7 @@ MEANINGS: Mapping[tuple[Flow, Stage, Outcome], Meaning] = {
     (CROP, "text", "failed"): Meaning(_NO_TEXT, "failed"),
     (CROP, "text", "refused"): Meaning(_NO_TEXT, "cancelled"),
     (CROP, "text", "cancelled"): Meaning(_NO_TEXT, "cancelled"),
+    (CROP, "text", "dropped"): Meaning({}, "cancelled"),
     # Captions that could not be read again carry their own error; the video is as it was.
     (OCR, "text", "started"): Meaning({}, lock="captions"),
     (OCR, "text", "found"): Meaning({}),
@@ -66,6 +68,7 @@ MEANINGS: Mapping[tuple[Flow, Stage, Outcome], Meaning] = {
     (OCR, "text", "failed"): Meaning({}, "failed"),
     (OCR, "text", "refused"): Meaning({}, "cancelled"),
     (OCR, "text", "cancelled"): Meaning({}, "cancelled"),
+    (OCR, "text", "dropped"): Meaning({}, "cancelled"),
 }
 
 # Steps of a run, including those of its checks.

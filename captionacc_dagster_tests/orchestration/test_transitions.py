@@ -110,6 +110,13 @@ class Walk:
         if request.state == "succeeded":
             assert not video_failed(video)
 
+    def drop(self, flow: Flow) -> None:
+        """End the pending request before a run holds it."""
+        before, (request,) = self.video, self.open_requests()
+        self._record(flow, last_stage(flow), "dropped", request)
+        assert self.video == before
+        assert self.open_requests() == ()
+
     def again_if_failed(self, flow: Flow) -> None:
         """Retry: possible exactly if something has failed; the next run ends well."""
         if not video_failed(self.video):
@@ -131,11 +138,14 @@ def test_every_path_of_a_video_leaves_its_row_and_its_requests_right(postgres_ca
     ocr_endings = itertools.cycle(endings(OCR))
     approvals = itertools.cycle(("person", "automatic"))
     for initial, crop in itertools.product(endings(INITIAL), endings(CROP)):
-        walk = Walk(postgres_catalog)
+        unwanted, walk = Walk(postgres_catalog), Walk(postgres_catalog)
+        unwanted.drop(INITIAL)
         walk.run(INITIAL, initial)
         walk.again_if_failed(INITIAL)
         assert (walk.video.layout_status, walk.video.boundaries_status) == ("annotate", "wait")
         approval = next(approvals)
+        postgres_catalog.approve_layout(walk.id, REGION, approval=approval)
+        walk.drop(CROP)
         postgres_catalog.approve_layout(walk.id, REGION, approval=approval)
         walk.run(CROP, crop)
         assert walk.video.status == "active", "captions that were not found do not take the layout away"
@@ -145,6 +155,8 @@ def test_every_path_of_a_video_leaves_its_row_and_its_requests_right(postgres_ca
         version = postgres_catalog.next_cropped_frames_version(walk.id, "run")
         postgres_catalog.activate_cropped_frames_version(walk.id, version, storage_prefix="p", frame_count=1)
         postgres_catalog.request_caption_ocr(walk.id, [1])
+        walk.drop(OCR)
+        postgres_catalog.request_caption_ocr(walk.id, [1])
         walk.run(OCR, next(ocr_endings))
         assert not video_failed(walk.video), "captions carry the error of a second reading"
         # The layout once more, as by a backfill.
@@ -153,7 +165,7 @@ def test_every_path_of_a_video_leaves_its_row_and_its_requests_right(postgres_ca
         walk.find_layout()
         video = walk.video
         assert (video.layout_approved_at is None) == (video.layout_status == "annotate") == (approval == "automatic")
-        visited |= walk.visited
+        visited |= walk.visited | unwanted.visited
     assert visited == set(MEANINGS), "every row of the table was walked"
 
 
@@ -200,12 +212,12 @@ def test_an_outcome_of_a_run_that_has_lost_its_request_changes_nothing(postgres_
 def test_the_table_is_complete() -> None:
     for flow, stages in STAGES_OF.items():
         for stage, outcome in itertools.product(get_args(Stage), get_args(Outcome)):
-            expected = stage in stages and (outcome != "completed" or stage == last_stage(flow))
+            expected = stage in stages and (outcome not in ("completed", "dropped") or stage == last_stage(flow))
             expected &= outcome != "found again" or flow is INITIAL
             if expected:
                 meaning = meaning_of(flow, stage, outcome)
                 assert (meaning.lock is not None) == (outcome == "started" and flow is not INITIAL)
-                assert (meaning.request is not None) == (outcome in (*FAILURES, "completed"))
+                assert (meaning.request is not None) == (outcome in (*FAILURES, "completed", "dropped"))
             else:
                 with pytest.raises(ValueError, match="cannot be"):
                     meaning_of(flow, stage, outcome)
