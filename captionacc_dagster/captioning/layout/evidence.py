@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from captionacc_dagster.captioning.geometry import BBox
 from captionacc_dagster.captioning.layout.fixtures import APART_S, find_staying, is_mostly_in, merged_boxes
 from captionacc_dagster.captioning.layout.kinds import FOLLOWED, judge_rows
-from captionacc_dagster.captioning.layout.rows import Row, box_of, find_rows, split_sides
+from captionacc_dagster.captioning.layout.rows import Row, are_centered, box_of, find_rows, split_sides
 from captionacc_dagster.captioning.layout.samples import (
     THUMBNAIL_SIDE,
     Sample,
@@ -68,8 +68,7 @@ class Evidence:
         self.detections = [self._tightened(detection) for detection in detections_in(self.samples)]
         staying = find_staying(self.samples, self.detections)
         self._judge(staying)
-        lone = self._lone_staying_rows()
-        captions = [row for row in self.rows if row.stays and (row.kind in FOLLOWED or row in lone)]
+        captions = [row for row in self.rows if row.stays and row.kind in FOLLOWED] or self._lone_staying_rows()
         if captions:  # a caption that stays for most of a short video is a line like others
             lines = {(line.sample, box) for row in captions for line in row.lines for box in line.sources}
             staying = [entry for entry in staying if (entry.sample, entry.bbox) not in lines]
@@ -91,10 +90,8 @@ class Evidence:
         if self._facts.duration_s >= TUNING.short_video_s:
             return []
         rows = [row for row in self.rows if row.kind != "scene"]
-        middles = [line.middle for row in rows for line in row.lines]
-        is_centered = all(abs(middle - self.size[0] / 2) <= TUNING.centered * self.size[0] for middle in middles)
-        is_lone = all(row.stays and not row.vertical and row.kind in ("interface", "title") for row in rows)
-        return rows if is_lone and is_centered else []
+        is_lone = all(row.stays and row.kind in ("interface", "title") for row in rows)
+        return rows if is_lone and are_centered(rows, self.size) else []
 
     def _judge(self, staying: Sequence[SampleDetection]) -> None:
         """Group detections into rows, text that stays apart from other text, and say what each row is."""

@@ -477,6 +477,15 @@ def anchor_of(rows: Sequence[Row], along: float) -> str | None:
     return best if spreads[best] <= slack else None
 
 
+def are_centered(rows: Sequence[Row], size: tuple[int, int]) -> bool:
+    """Return whether all lines of some rows, which are level, are in the middle of the picture."""
+    return all(
+        not row.vertical and abs(line.middle - size[0] / 2) <= TUNING.centered * size[0]
+        for row in rows
+        for line in row.lines
+    )
+
+
 def _is_each_centered(rows: Sequence[Row], along: float) -> bool:
     """Return whether most texts, of several, were found centered in one of their samples.
 

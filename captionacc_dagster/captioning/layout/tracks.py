@@ -14,6 +14,7 @@ from captionacc_dagster.captioning.layout.rows import (
     Line,
     Row,
     anchor_of,
+    are_centered,
     change_together,
     turn_over_together,
 )
@@ -222,7 +223,7 @@ def _lone_tracks(rows: Sequence[Row], size: tuple[int, int]) -> list[FoundTrack]
     if not lone or lone[0].score < TUNING.certain_score:
         return []
     is_of_screen = any(row.kind == "interface" for row in lone)
-    if is_of_screen and not _are_centered(lone, size):
+    if is_of_screen and not are_centered(lone, size):
         return []
     if any(row.vertical or row.kind not in ("title", "interface") for row in lone):
         return []
@@ -237,15 +238,6 @@ def _lone_tracks(rows: Sequence[Row], size: tuple[int, int]) -> list[FoundTrack]
         line.chances = {**line.chances, **dict.fromkeys(kinds, 0.0), "caption": all_of_them}
     track.confidence, track.is_doubtful = _confidence(lone[0]), is_of_screen
     return [track]
-
-
-def _are_centered(rows: Sequence[Row], size: tuple[int, int]) -> bool:
-    """Return whether all lines of level rows are in the middle of the picture."""
-    return all(
-        not row.vertical and abs(line.middle - size[0] / 2) <= TUNING.centered * size[0]
-        for row in rows
-        for line in row.lines
-    )
 
 
 def _doubtful_tracks(rows: Sequence[Row], size: tuple[int, int], surest: float = 0.0) -> list[FoundTrack]:
@@ -264,7 +256,7 @@ def _doubtful_tracks(rows: Sequence[Row], size: tuple[int, int], surest: float =
             row.chances["caption"] >= TUNING.weak_chance
             or row.stays_alone > _MOSTLY_ALONE
             or _stands_out(row, rows)
-            or (row.changes_around_its_middle and _are_centered([row], size))  # text of a screen begins at one place
+            or (row.changes_around_its_middle and are_centered([row], size))  # text of a screen begins at one place
         )
         and row.kind == "interface"
     ]
