@@ -87,25 +87,22 @@ class StreamSample:
             self.step *= 2
             self.items = [item for item in self.items if item[0] % self.step == 0]
 
-    def cut(self, start: int, end: int, rest: int, recent: Sequence[NumberedPlane]) -> list[NumberedPlane]:
-        """Remove and return up to `capacity` frames of ``start`` to ``end``, from ``rest`` on if there are enough;
-        restart with the frames after them."""
+    def cut(self, start: int, end: int, recent: Sequence[NumberedPlane]) -> list[NumberedPlane]:
+        """Remove and return up to `capacity` frames of ``start`` to ``end``; restart with the frames after them."""
         before = {number: frame for number, frame in self.items if number < end}
         before |= {number: frame for number, frame in recent if start <= number < end}
         self.items, self.step = [], 1
         for number, frame in recent:
             if number >= end:
                 self.offer(number, frame)
-        return _inner_samples(sorted(before.items(), key=lambda item: item[0]), start, end, rest, self.capacity)
+        return _inner_samples(sorted(before.items(), key=lambda item: item[0]), start, end, self.capacity)
 
 
-def _inner_samples(items: Sequence[NumberedPlane], start: int, end: int, rest: int, count: int) -> list[NumberedPlane]:
-    """Return up to ``count`` even samples, away from both ends, where a caption may be fading, and from the frame on at
-    which it rests."""
+def _inner_samples(items: Sequence[NumberedPlane], start: int, end: int, count: int) -> list[NumberedPlane]:
+    """Return up to ``count`` even samples, away from both ends, where a caption may be fading."""
     margin = min((end - start) // 4, _EDGE_FRAMES)
     inner = [item for item in items if start + margin <= item[0] < end - margin]
-    resting = [item for item in inner if item[0] >= rest]
-    frames = (resting if len(resting) >= BRIEFEST else inner) or list(items)
+    frames = inner or list(items)
     if len(frames) > count:
         chosen = np.linspace(0, len(frames) - 1, count).round().astype(int)
         frames = [frames[number] for number in chosen]
@@ -219,11 +216,10 @@ class FrameHistory:
         """Drop the cached models: they serve the comparisons at one frame."""
         self._models.clear()
 
-    def cut(self, end: int, rest: int) -> Segment:
-        """End the current segment, whose text rests from ``rest`` on, before a frame and return it; the next one starts
-        there."""
-        rois = self._rois.cut(self.start, end, rest, self._recent)
-        pictures = self._pictures.cut(self.start, end, rest, self._recent_pictures)
+    def cut(self, end: int) -> Segment:
+        """End the current segment before a frame and return it; the next one starts there."""
+        rois = self._rois.cut(self.start, end, self._recent)
+        pictures = self._pictures.cut(self.start, end, self._recent_pictures)
         model = model_strokes([roi for _, roi in rois], self.line_px)
         small_rois = []
         while self._small_rois and self._small_rois[0][0] < end:
@@ -258,7 +254,6 @@ class TrackSegmenter:
         self._brief_changes: dict[int, float] = {}
         self._next = 0  # the first frame that is not yet examined
         self._peak = 0  # the last frame at which brief text may have changed
-        self._rest: int | None = None  # the first frame of the segment at which its text rests, once it is known
         self._compared = 0  # the last frame at which two stretches were compared
         self._measured: list[StrokeStyle] = []
 
@@ -300,16 +295,8 @@ class TrackSegmenter:
             self._changes[index], self._brief_changes[index] = change, brief
         segments = self._examine(count)
         if count > self._history.start:
-            segments.append(self._cut(count))
+            segments.append(self._history.cut(count))
         return segments
-
-    def _cut(self, end: int) -> Segment:
-        """End the current segment before a frame and return it. Only a brief one is mostly its entrance, and one that
-        hardly rests moves throughout."""
-        rest, self._rest, start = self._rest, None, self._history.start
-        if rest is None or end - start > self._windows.far or end - rest < self._windows.hold:
-            rest = start
-        return self._history.cut(end, rest)
 
     def _examine(self, end: int) -> list[Segment]:
         """Examine the frames before ``end`` that are left; return the segments that end at them."""
@@ -317,9 +304,7 @@ class TrackSegmenter:
         while self._next < end:
             cut = self._find_cut(self._next)
             if cut is not None:
-                segments.append(self._cut(cut))
-            if self._rest is None and self._next > self._history.start and self._rests_at(self._next):
-                self._rest = self._next
+                segments.append(self._history.cut(cut))
             self._next += 1
         return segments
 
@@ -406,25 +391,7 @@ class TrackSegmenter:
         left = self._history.model(start, index - 1) or self._history.model(start, index)
         right = self._history.model(index + 1, end) or self._history.model(index, end)
         beside = self._history.model(index - BRIEFEST, index), self._history.model(index, index + BRIEFEST)
-        if self._is_text_replaced(left, right, around) or self._is_text_replaced(*beside, around):
-            return True
-        return self._is_replaced_in_motion(left, index, here)
-
-    def _rests_at(self, index: int) -> bool:
-        """Return whether hardly any stroke changes at a frame and at the next one."""
-        return max(self._changes.get(i, 0.0) for i in (index, index + 1)) < TUNING.candidate_share
-
-    def _is_replaced_in_motion(self, left: StrokeModel | None, index: int, here: float) -> bool:
-        """Return whether most strokes are others once the text rests that appears from a frame on, such as a word that
-        pops up: while it grows, no stroke is where it will be."""
-        windows = self._windows
-        rest = next((i for i in range(index + 1, index + windows.near) if self._rests_at(i)), index + 1)
-        if rest <= index + BRIEFEST or not self.styles:
-            return False
-        after = range(rest + BRIEFEST, min(self._calm_end(index), rest + windows.near))
-        end = next((i for i in after if self._changes.get(i, 0.0) >= 0.5 * here), after.stop)
-        sides = [roi for i in (index - 1, rest) for _, roi in self._history.frames(i, i + 1)]
-        return self._is_text_replaced(left, self._history.model(rest, end), sides)
+        return self._is_text_replaced(left, right, around) or self._is_text_replaced(*beside, around)
 
     def _is_text_replaced(self, left: StrokeModel | None, right: StrokeModel | None, around: Sequence[Plane]) -> bool:
         """Return whether most strokes of the text change at once between two stretches."""
